@@ -1,0 +1,82 @@
+#include "dispatch.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace fastbptt {
+
+#define FASTBPTT_SET(name, description, supported) extern const InstructionSet isa_##name;
+#include "isa/list.inc"
+#undef FASTBPTT_SET
+
+namespace {
+
+std::vector<Backend> detect() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  __builtin_cpu_init();  // __builtin_cpu_supports asks XCR0 too: no AVX where the system does not save its registers
+#endif
+  return {
+#define FASTBPTT_SET(name, description, supported) {&isa_##name, #name, description, supported},
+#define FASTBPTT_ABSENT(name, description) {nullptr, #name, description, false},
+#include "isa/list.inc"
+#undef FASTBPTT_SET
+#undef FASTBPTT_ABSENT
+  };
+}
+
+const InstructionSet& find(const std::string& name, const std::string& source) {
+  std::string known;
+  for (const Backend& b : backends()) {
+    if (name == b.name) {
+      if (b.usable) return *b.set;
+      throw std::invalid_argument(source + " is '" + name + "' (" + b.description + "), which this " +
+                                  (b.set ? "machine cannot run" : "build does not contain"));
+    }
+    known += (known.empty() ? "" : ", ") + std::string(b.name);
+  }
+  throw std::invalid_argument(source + " is '" + name + "'; expected one of " + known);
+}
+
+const InstructionSet* choose() {
+  const char* forced = std::getenv("FASTBPTT_ISA");
+  if (forced && *forced) return &find(forced, "FASTBPTT_ISA");
+  for (const Backend& b : backends())
+    if (b.usable) return b.set;
+  throw std::logic_error("no instruction set is usable");  // portable always is
+}
+
+std::atomic<const InstructionSet*>& current() {
+  static std::atomic<const InstructionSet*> set{choose()};
+  return set;
+}
+
+}  // namespace
+
+const std::vector<Backend>& backends() {
+  static const std::vector<Backend> all = detect();
+  return all;
+}
+
+const InstructionSet& active() { return *current().load(std::memory_order_acquire); }
+
+void use(const std::string& name) { current().store(&find(name, "backend"), std::memory_order_release); }
+
+std::vector<std::string> cell_names() {
+  const InstructionSet& set = active();
+  std::vector<std::string> names;
+  for (int i = 0; i < set.cells; ++i) names.emplace_back(set.f32[i].name);
+  return names;
+}
+
+int find_cell(const std::string& name) {
+  const std::vector<std::string> names = cell_names();
+  std::string known;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == name) return static_cast<int>(i);
+    known += (i ? ", " : "") + names[i];
+  }
+  throw std::invalid_argument("cell is '" + name + "'; expected one of " + known);
+}
+
+}  // namespace fastbptt

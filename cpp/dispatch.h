@@ -1,0 +1,47 @@
+// Which instruction sets were built in, which the machine can run, which is in use.
+#ifndef FASTBPTT_DISPATCH_H
+#define FASTBPTT_DISPATCH_H
+
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace fastbptt {
+
+struct Backend {
+  const InstructionSet* set;  // null: not built for this processor family
+  const char* name;
+  const char* description;
+  bool usable;  // built in, and the processor and the operating system support it
+};
+
+// All known, best first.
+const std::vector<Backend>& backends();
+
+// The one in use: FASTBPTT_ISA if set, else the first usable one. Throws std::invalid_argument if FASTBPTT_ISA names an
+// unknown or unusable one.
+const InstructionSet& active();
+
+// Replaces the one in use. Throws as active() does; then the choice stays as it was.
+void use(const std::string& name);
+
+std::vector<std::string> cell_names();
+
+// The index of a cell in each set's tables. Throws std::invalid_argument if it is unknown.
+int find_cell(const std::string& name);
+
+template <class T>
+const Kernels<T>& kernels_for(const InstructionSet& set, int cell);
+template <>
+inline const Kernels<float>& kernels_for<float>(const InstructionSet& set, int cell) {
+  return set.f32[cell].kernels;
+}
+template <>
+inline const Kernels<double>& kernels_for<double>(const InstructionSet& set, int cell) {
+  return set.f64[cell].kernels;
+}
+
+}  // namespace fastbptt
+
+#endif

@@ -1,0 +1,117 @@
+// One recurrent network: forward pass, loss, backpropagation through time and optimiser step, from the parts that an
+// instruction set offers. This is the C++ interface of the library; it needs no Python.
+//
+// All arrays belong to the caller and are only borrowed for the call, but for the parameters, which an Engine borrows
+// for its life. Calls on one Engine from several threads are safe: updates come one after another, readers take their
+// own copy of the weights when they start. Throws std::invalid_argument for what the contents of an argument forbid
+// (the message names the argument, the value and its place) and std::bad_alloc where the memory is not there; then
+// nothing has changed.
+#ifndef FASTBPTT_ENGINE_H
+#define FASTBPTT_ENGINE_H
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+
+namespace fastbptt {
+
+enum class Dtype { f32, f64, i64 };
+enum class Steps { last, all };
+enum class Reduction { sum, mean, sequence_mean };
+
+// A strided array of up to three dimensions; data null: absent. Strides in bytes, any sign.
+struct Array {
+  const void* data = nullptr;
+  Dtype dtype = Dtype::f32;
+  i64 shape[3] = {0, 0, 0};
+  i64 strides[3] = {0, 0, 0};
+  explicit operator bool() const { return data != nullptr; }
+};
+
+struct Spec {
+  std::string cell;
+  i64 inputs, hidden, outputs;  // outputs 0: no readout, the outputs are the hidden states
+  bool bias;
+};
+
+struct Parameter {
+  std::string name;
+  std::vector<i64> shape;
+  i64 offset;  // in elements of the flat buffer
+};
+
+// The flat buffer's parts, in order. Throws std::length_error if the sizes overflow.
+std::vector<Parameter> layout(const Spec& spec);
+i64 parameter_count(const Spec& spec);
+
+struct Batch {
+  Array x;                       // (B, T, I), f32 or f64
+  const i64* lengths = nullptr;  // [B], each 1 .. T; null: all T
+  Array h0;                      // (B, H); absent: zeros
+  bool check_finite = true;
+};
+
+struct Objective {
+  Loss loss = Loss::mse;
+  Steps steps = Steps::last;
+  Reduction reduction = Reduction::mean;
+  Array y;              // (B, O) or (B, T, O); classes: i64 (B) or (B, T)
+  Array sample_weight;  // (B), f64; absent: ones
+};
+
+// Where gradients go; null: not wanted. In the engine's element type, contiguous.
+struct Gradients {
+  void* parameters = nullptr;  // flat
+  void* x = nullptr;           // (B, T, I)
+  void* h0 = nullptr;          // (B, H)
+};
+
+// Adam's settings and state; m and v are flat buffers like the parameters.
+struct AdamState {
+  void* m = nullptr;
+  void* v = nullptr;
+  i64 step = 0;
+  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  bool epsilon_hat = false;
+};
+
+// What forward keeps for backward: a copy of the weights, the packed inputs, all states.
+class Tape {
+ public:
+  virtual ~Tape() = default;
+  virtual i64 batch() const = 0;
+  virtual i64 time() const = 0;
+  // in the engine's element type; zero after a sequence's end
+  virtual void outputs(void* out) const = 0;      // (B, T, O or H)
+  virtual void hidden(void* out) const = 0;       // (B, T, H)
+  virtual void final_state(void* out) const = 0;  // (B, H)
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  virtual const Spec& spec() const = 0;
+  virtual std::unique_ptr<Tape> forward(const Batch& batch) = 0;
+  // d_outputs (B, T, O or H) and d_final_state (B, H); the tape may be used again
+  virtual void backward(Tape& tape, const Array& d_outputs, const Array& d_final_state, const Gradients& out,
+                        bool check_finite) = 0;
+  virtual double loss(const Batch& batch, const Objective& objective) = 0;
+  virtual double loss_and_grad(const Batch& batch, const Objective& objective, const Gradients& out) = 0;
+  // forward, loss, backward, clip by global norm (clip_norm < 0: not), update; returns the loss before the update
+  virtual double train_step(const Batch& batch, const Objective& objective, AdamState& optimizer, double clip_norm) = 0;
+  virtual void adam_step(AdamState& optimizer, const void* gradient, bool check_finite) = 0;
+  virtual void set_params(const void* values) = 0;
+  virtual void get_params(void* values) = 0;
+};
+
+// params: parameter_count(spec) elements of the given type (f32 or f64), the caller's, alive as long as the engine.
+std::unique_ptr<Engine> make_engine(const Spec& spec, Dtype dtype, void* params);
+
+// The name compiled into the unit whose kernels ran last, on whatever engine
+const char* proof_of_backend();
+
+}  // namespace fastbptt
+
+#endif

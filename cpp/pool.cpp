@@ -1,0 +1,185 @@
+#include "pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <condition_variable>
+#include <cstdlib>
+#include <fstream>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace fastbptt {
+namespace {
+
+// Denormals as zero, in and out, until the end of the scope
+class FlushDenormals {
+ public:
+#if defined(__x86_64__)
+  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+  ~FlushDenormals() { _mm_setcsr(before_); }
+
+ private:
+  unsigned before_;
+#elif defined(__aarch64__)
+  FlushDenormals() {
+    asm volatile("mrs %0, fpcr" : "=r"(before_));
+    asm volatile("msr fpcr, %0" ::"r"(before_ | (std::uint64_t(1) << 24)));
+  }
+  ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(before_)); }
+
+ private:
+  std::uint64_t before_ = 0;
+#endif
+ public:
+  FlushDenormals(const FlushDenormals&) = delete;
+  FlushDenormals& operator=(const FlushDenormals&) = delete;
+};
+
+using Task = std::function<void(int, int, Barrier&)>;
+
+struct Job {
+  const Task* task = nullptr;
+  Barrier* barrier = nullptr;
+  int team = 0;
+};
+
+// Never destroyed: its threads may still wait in it while the process exits.
+class Pool {
+ public:
+  // One caller at a time; another one gets false and works alone.
+  bool try_run(int n, const Task& task) {
+    const std::unique_lock<std::mutex> one(busy_, std::try_to_lock);
+    if (!one.owns_lock()) return false;
+    const int team = 1 + grow(n - 1);
+    Barrier barrier(team);
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      job_ = {&task, &barrier, team};
+      left_.store(team - 1, std::memory_order_relaxed);
+      number_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    task(0, team, barrier);
+    for (Backoff b; left_.load(std::memory_order_acquire) > 0;) b.wait();
+    return true;
+  }
+
+ private:
+  int grow(int wanted) {
+    try {
+      while (workers_ < wanted) {
+        std::thread(&Pool::work, this, workers_ + 1, number_.load()).detach();
+        ++workers_;
+      }
+    } catch (const std::system_error&) {  // no more threads to be had
+    }
+    return std::min(workers_, wanted);
+  }
+
+  void work(int member, unsigned done) {
+    for (;;) {
+      for (int i = 0; i < 20000 && number_.load(std::memory_order_acquire) == done; ++i) {
+        Backoff b;
+        b.wait();
+      }
+      Job job;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [&] { return number_.load(std::memory_order_relaxed) != done; });
+        done = number_.load(std::memory_order_relaxed);
+        job = job_;
+      }
+      if (member >= job.team) continue;
+      {
+        const FlushDenormals mode;
+        (*job.task)(member, job.team, *job.barrier);
+      }
+      left_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  std::mutex busy_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  Job job_;
+  std::atomic<unsigned> number_{0};
+  std::atomic<int> left_{0};
+  int workers_ = 0;
+};
+
+// Null until first used, and again in the child of a fork, which has none of the parent's threads.
+std::atomic<Pool*> shared_pool{nullptr};
+
+Pool& pool() {
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { shared_pool.store(nullptr); });
+  (void)registered;
+  Pool* p = shared_pool.load(std::memory_order_acquire);
+  if (!p) {
+    auto* fresh = new Pool;
+    if (shared_pool.compare_exchange_strong(p, fresh)) return *fresh;
+    delete fresh;
+  }
+  return *p;
+}
+
+// Processors' worth of time that a cgroup grants, or 0 if it sets no limit
+double cgroup_quota() {
+  std::ifstream v2("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (v2 >> quota >> period && quota != "max" && period > 0) return std::atof(quota.c_str()) / period;
+  std::ifstream v1("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), v1_period("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  double granted = 0;
+  if (v1 >> granted && v1_period >> period && granted > 0 && period > 0) return granted / period;
+  return 0;
+}
+
+constexpr int most_threads = 1024;
+
+std::atomic<int>& thread_setting() {
+  static std::atomic<int> n{default_threads()};
+  return n;
+}
+
+}  // namespace
+
+int default_threads() {
+  if (const char* text = std::getenv("OMP_NUM_THREADS")) {
+    const int n = std::atoi(text);
+    if (n >= 1) return std::min(n, most_threads);
+  }
+  int n = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t mask;
+  if (sched_getaffinity(0, sizeof mask, &mask) == 0) n = CPU_COUNT(&mask);
+  const double quota = cgroup_quota();
+  if (quota > 0) n = std::min(n, static_cast<int>(std::ceil(quota)));
+#endif
+  return std::clamp(n, 1, most_threads);
+}
+
+int get_num_threads() { return thread_setting().load(); }
+
+void set_num_threads(int n) {
+  if (n < 1 || n > most_threads)
+    throw std::invalid_argument("n is " + std::to_string(n) + "; expected 1 to " + std::to_string(most_threads));
+  thread_setting().store(n);
+}
+
+void run_team(int n, const Task& task) {
+  const FlushDenormals mode;
+  if (n > 1 && pool().try_run(n, task)) return;
+  Barrier barrier(1);
+  task(0, 1, barrier);
+}
+
+}  // namespace fastbptt

@@ -1,0 +1,123 @@
+// The vector vocabulary: a dozen verbs on GCC/Clang vector types of FASTBPTT_VECTOR_BYTES bytes.
+// Knows nothing of networks. Included by kernels.inc only, once per instruction set; all in an anonymous namespace, so
+// that no code compiled for one processor can be linked into the path of another.
+#ifndef FASTBPTT_SIMD_H
+#define FASTBPTT_SIMD_H
+
+#ifndef FASTBPTT_VECTOR_BYTES
+#error "include simd.h from a unit in isa/, which sets FASTBPTT_VECTOR_BYTES"
+#endif
+
+#include <cstdint>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+#define FASTBPTT_INLINE [[gnu::always_inline]] static inline
+
+namespace {
+
+template <class T>
+struct Lane;
+template <>
+struct Lane<float> {
+  using Int = std::int32_t;
+  static constexpr int mantissa = 23;
+  static constexpr Int one = 0x3f800000;
+  static constexpr float magic = 0x1.8p23F;  // adding it rounds to a whole number, left in the low bits
+};
+template <>
+struct Lane<double> {
+  using Int = std::int64_t;
+  static constexpr int mantissa = 52;
+  static constexpr Int one = 0x3ff0000000000000;
+  static constexpr double magic = 0x1.8p52;
+};
+
+template <class T>
+struct Vector {
+  typedef T V __attribute__((vector_size(FASTBPTT_VECTOR_BYTES)));
+  typedef T Unaligned __attribute__((vector_size(FASTBPTT_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+  typedef typename Lane<T>::Int I __attribute__((vector_size(FASTBPTT_VECTOR_BYTES)));
+};
+
+template <class T>
+using Vec = typename Vector<T>::V;
+template <class T>
+using IntVec = typename Vector<T>::I;
+
+template <class T>
+constexpr int lanes = FASTBPTT_VECTOR_BYTES / int(sizeof(T));
+
+template <class T>
+FASTBPTT_INLINE Vec<T> load(const T* p) {
+  return *reinterpret_cast<const typename Vector<T>::Unaligned*>(p);
+}
+
+template <class T>
+FASTBPTT_INLINE void store(T* p, Vec<T> a) {
+  *reinterpret_cast<typename Vector<T>::Unaligned*>(p) = a;
+}
+
+template <class T>
+FASTBPTT_INLINE Vec<T> splat(T a) {
+  return a - Vec<T>{};  // not a + 0: keeps the sign of -0
+}
+
+// a * b + c; one rounding where the processor has the instruction (-ffp-contract=fast)
+template <class V>
+FASTBPTT_INLINE V fma(V a, V b, V c) {
+  return a * b + c;
+}
+
+template <class T>
+FASTBPTT_INLINE IntVec<T> bits(Vec<T> a) {
+  return (IntVec<T>)a;
+}
+
+template <class T>
+FASTBPTT_INLINE Vec<T> from_bits(IntVec<T> a) {
+  return (Vec<T>)a;
+}
+
+// the smaller of a and limit; NaN stays NaN
+template <class T>
+FASTBPTT_INLINE Vec<T> at_most(Vec<T> a, T limit) {
+  return a > splat<T>(limit) ? splat<T>(limit) : a;
+}
+
+template <class T>
+FASTBPTT_INLINE Vec<T> absolute(Vec<T> a) {
+  const typename Lane<T>::Int sign = typename Lane<T>::Int(1) << (8 * sizeof(T) - 1);
+  return from_bits<T>(bits<T>(a) & ~(sign - IntVec<T>{}));
+}
+
+// magnitude with the sign of a
+template <class T>
+FASTBPTT_INLINE Vec<T> with_sign_of(Vec<T> magnitude, Vec<T> a) {
+  const typename Lane<T>::Int sign = typename Lane<T>::Int(1) << (8 * sizeof(T) - 1);
+  return from_bits<T>(bits<T>(magnitude) | (bits<T>(a) & (sign - IntVec<T>{})));
+}
+
+// 1 / a, to 14 bits or better: follow it by a step of refinement
+template <class T>
+FASTBPTT_INLINE Vec<T> rough_reciprocal(Vec<T> a) {
+#if defined(__AVX512F__) && FASTBPTT_VECTOR_BYTES == 64
+  if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_maskz_rcp14_ps(0xffff, (__m512)a);  // division: 10 to 16 cycles
+#endif
+  return T(1) / a;
+}
+
+// sum of the lanes, in one fixed order
+template <class T>
+FASTBPTT_INLINE T sum(Vec<T> a) {
+  T part[lanes<T>];
+  store(part, a);
+  for (int width = lanes<T> / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) part[i] += part[i + width];
+  return part[0];
+}
+
+}  // namespace
+
+#endif

@@ -1,0 +1,201 @@
+// Each function of each instruction set's table, at every length from 0 to two vectors plus one, at every alignment,
+// with NaN around what it may read and marks around what it may write.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "dispatch.h"
+
+using namespace fastbptt;
+
+namespace {
+
+// n values inside a larger block of a mark, off elements from an aligned address
+template <class T>
+class Fenced {
+ public:
+  Fenced(i64 n, i64 off, T mark) : n_(n), off_(off), mark_(mark), block_(std::size_t(n + 2 * fence), mark) {}
+  T* data() { return block_.data() + fence + off_ - 16; }
+  T& operator[](i64 i) { return data()[i]; }
+  bool fences_stand() {
+    for (T* p = block_.data(); p != block_.data() + block_.size(); ++p)
+      if ((p < data() || p >= data() + n_) && std::memcmp(p, &mark_, sizeof(T)) != 0) return false;
+    return true;
+  }
+
+ private:
+  static constexpr i64 fence = 64;
+  i64 n_, off_;
+  T mark_;
+  std::vector<T> block_;
+};
+
+template <class T, class F>
+void for_lengths(const F& f) {
+  for (const Backend& b : backends()) {
+    if (!b.usable) continue;
+    const Kernels<T>& k = kernels_for<T>(*b.set, 0);
+    const i64 vector = 64 / i64(sizeof(T));  // the widest
+    for (i64 n = 0; n <= 2 * vector + 1; ++n)
+      for (const i64 off : {0, 1, 2, 3}) f(k, n, off, std::string(b.name) + " n " + std::to_string(n));
+  }
+}
+
+template <class T>
+T value(i64 i) {
+  return T(std::sin(double(3 * i + 1)));
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("tanh", T, float, double) {
+  for_lengths<T>([](const Kernels<T>& k, i64 n, i64 off, const std::string& name) {
+    Fenced<T> in(n, off, NAN), out(n, 3 - off, T(7));
+    for (i64 i = 0; i < n; ++i) in[i] = 5 * value<T>(i);
+    k.tanh(in.data(), out.data(), n);
+    for (i64 i = 0; i < n; ++i)
+      CHECK_MESSAGE(std::fabs(out[i] - std::tanh(in[i])) <= 4 * std::numeric_limits<T>::epsilon(), name);
+    CHECK_MESSAGE(out.fences_stand(), name);
+  });
+}
+
+TEST_CASE_TEMPLATE("copy with conversion, and the search for what is not finite", T, float, double) {
+  for_lengths<T>([](const Kernels<T>& k, i64 n, i64 off, const std::string& name) {
+    for (const i64 stride : {1, 2, -1}) {
+      const i64 span = n ? (n - 1) * std::abs(stride) + 1 : 0;
+      Fenced<float> f32(span, off, NAN);
+      Fenced<double> f64(span, off, NAN);
+      Fenced<T> out(n, 3 - off, T(7));
+      const i64 start = stride < 0 ? span - 1 : 0;
+      for (i64 i = 0; i < n; ++i) f32[start + i * stride] = float(f64[start + i * stride] = double(value<float>(i)));
+      CHECK_MESSAGE(k.copy_f32(f32.data() + start, stride, n, out.data()), name);
+      for (i64 i = 0; i < n; ++i) CHECK_MESSAGE(out[i] == T(value<float>(i)), name);
+      std::fill_n(out.data(), n, T(0));
+      CHECK_MESSAGE(k.copy_f64(f64.data() + start, stride, n, out.data()), name);
+      for (i64 i = 0; i < n; ++i) CHECK_MESSAGE(out[i] == T(value<float>(i)), name);
+      CHECK_MESSAGE(out.fences_stand(), name);
+      for (i64 bad = 0; bad < n; ++bad) {
+        const float kept = f32[start + bad * stride];
+        for (const float v : {NAN, HUGE_VALF, -HUGE_VALF}) {
+          f32[start + bad * stride] = v;
+          f64[start + bad * stride] = v;
+          CHECK_MESSAGE(!k.copy_f32(f32.data() + start, stride, n, out.data()), name);
+          CHECK_MESSAGE(!k.copy_f64(f64.data() + start, stride, n, out.data()), name);
+        }
+        f32[start + bad * stride] = kept;
+        f64[start + bad * stride] = kept;
+      }
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("finite and the sum of squares", T, float, double) {
+  for_lengths<T>([](const Kernels<T>& k, i64 n, i64 off, const std::string& name) {
+    Fenced<T> in(n, off, NAN);
+    double squares = 0;
+    for (i64 i = 0; i < n; ++i) {
+      in[i] = value<T>(i);
+      squares += double(in[i]) * double(in[i]);
+    }
+    CHECK_MESSAGE(k.finite(in.data(), n), name);
+    CHECK_MESSAGE(k.square_sum(in.data(), n) == doctest::Approx(squares).epsilon(1e-14), name);
+    for (i64 bad = 0; bad < n; ++bad) {
+      const T kept = in[bad];
+      for (const T v : {T(NAN), T(HUGE_VAL), T(-HUGE_VAL)}) {
+        in[bad] = v;
+        CHECK_MESSAGE(!k.finite(in.data(), n), name);
+      }
+      in[bad] = kept;
+    }
+  });
+}
+
+TEST_CASE_TEMPLATE("Adam", T, float, double) {
+  for_lengths<T>([](const Kernels<T>& k, i64 n, i64 off, const std::string& name) {
+    Fenced<T> p(n, off, T(7)), m(n, 3 - off, T(7)), v(n, off, T(7)), g(n, 0, T(7));
+    for (i64 i = 0; i < n; ++i) {
+      p[i] = value<T>(i);
+      m[i] = value<T>(i + 50);
+      v[i] = std::fabs(value<T>(i + 90));
+      g[i] = value<T>(i + 130);
+    }
+    std::vector<T> p0(p.data(), p.data() + n), m0(m.data(), m.data() + n), v0(v.data(), v.data() + n);
+    AdamArgs<T> a{p.data(), m.data(), v.data(), g.data(), T(0.5), T(0.9), T(0.99), T(0.01), T(1.25), T(1e-3)};
+    k.adam(a, n);
+    for (i64 i = 0; i < n; ++i) {
+      const auto at = std::size_t(i);
+      const double d = 0.5 * double(g[i]), m1 = 0.9 * double(m0[at]) + 0.1 * d,
+                   v1 = 0.99 * double(v0[at]) + 0.01 * d * d;
+      const double p1 = double(p0[at]) - 0.01 * m1 / (std::sqrt(v1) * 1.25 + 1e-3);
+      const double tolerance = 8 * double(std::numeric_limits<T>::epsilon());
+      CHECK_MESSAGE(std::fabs(double(m[i]) - m1) < tolerance, name);
+      CHECK_MESSAGE(std::fabs(double(v[i]) - v1) < tolerance, name);
+      CHECK_MESSAGE(std::fabs(double(p[i]) - p1) < tolerance, name);
+    }
+    CHECK_MESSAGE(p.fences_stand(), name);
+    CHECK_MESSAGE(m.fences_stand(), name);
+    CHECK_MESSAGE(v.fences_stand(), name);
+  });
+}
+
+TEST_CASE_TEMPLATE("packing", T, float, double) {
+  for (const Backend& b : backends()) {
+    if (!b.usable) continue;
+    const Kernels<T>& k = kernels_for<T>(*b.set, 0);
+    const i64 n = k.panel;
+    for (const i64 rows : {1, 3, 16, 17, 33})
+      for (i64 real = 1; real <= n; ++real)
+        for (const bool transposed : {false, true}) {
+          const i64 ld = transposed ? rows + 5 : n + 3,
+                    size = transposed ? (real - 1) * ld + rows : (rows - 1) * ld + real;
+          Fenced<T> w(size, 1, NAN), out(rows * n, 2, T(7));
+          for (i64 i = 0; i < rows; ++i)
+            for (i64 j = 0; j < real; ++j) w[transposed ? j * ld + i : i * ld + j] = value<T>(i * n + j);
+          k.pack(w.data(), ld, transposed, rows, real, out.data());
+          bool right = true;
+          for (i64 i = 0; i < rows; ++i)
+            for (i64 j = 0; j < n; ++j) right &= out[i * n + j] == (j < real ? value<T>(i * n + j) : T(0));
+          CHECK_MESSAGE(right, b.name, " rows ", rows, " real ", real, " transposed ", transposed);
+          CHECK(out.fences_stand());
+        }
+  }
+}
+
+TEST_CASE_TEMPLATE("weight gradients over runs of rows", T, float, double) {
+  for (const Backend& b : backends()) {
+    if (!b.usable) continue;
+    const Kernels<T>& k = kernels_for<T>(*b.set, 0);
+    const i64 n = k.panel, rows = 12;
+    const std::vector<Run> runs{{0, 4, 3}, {5, 0, 1}, {7, 7, 5}};
+    for (i64 columns = 1; columns <= 2 * k.tile_rows + 1; ++columns)
+      for (i64 real = 1; real <= n; ++real)
+        for (const bool add : {false, true}) {
+          const i64 stride = columns + 2;
+          Fenced<T> a(rows * stride, 1, NAN), g(rows * n, 2, NAN), c(columns * n, 3, T(7));
+          for (i64 r = 0; r < rows; ++r) {
+            for (i64 i = 0; i < columns; ++i) a[r * stride + i] = value<T>(r * 31 + i);
+            for (i64 j = 0; j < n; ++j) g[r * n + j] = j < real ? value<T>(r * 17 + j) : T(0);
+          }
+          for (i64 i = 0; i < columns * n; ++i) c[i] = T(add ? 0.5 : NAN);
+          k.weight_grad({a.data(), stride, columns, g.data(), real, runs.data(), i64(runs.size()), c.data(), add});
+          double worst = 0;
+          for (i64 i = 0; i < columns; ++i)
+            for (i64 j = 0; j < real; ++j) {
+              double expected = add ? 0.5 : 0;
+              for (const Run& run : runs)
+                for (i64 r = 0; r < run.count; ++r)
+                  expected += double(a[(run.a + r) * stride + i]) * double(g[(run.g + r) * n + j]);
+              const double d = std::fabs(double(c[i * n + j]) - expected);
+              worst = std::max(worst, std::isnan(d) ? HUGE_VAL : d);
+            }
+          CHECK_MESSAGE(worst < 16 * double(std::numeric_limits<T>::epsilon()), b.name, " ", columns, " ", real, " ",
+                        add);
+          CHECK(c.fences_stand());
+        }
+  }
+}

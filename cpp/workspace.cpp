@@ -1,0 +1,114 @@
+#include "workspace.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+#include <numeric>
+
+namespace fastbptt {
+
+namespace {
+
+constexpr std::size_t cache_line = 64;
+constexpr i64 rows_per_block = 256;  // docs/performance.md, "blocks of time"
+
+std::size_t physical_memory() {
+  static const auto bytes =
+      static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+  return bytes;
+}
+
+std::size_t product(std::size_t a, std::size_t b) {
+  std::size_t out = 0;
+  if (__builtin_mul_overflow(a, b, &out)) throw std::bad_alloc();
+  return out;
+}
+
+}  // namespace
+
+Arena::~Arena() { std::free(block_); }
+
+void* Arena::take_bytes(i64 a, i64 b, i64 c, std::size_t size) {
+  const std::size_t bytes = product(product(product(std::size_t(a), std::size_t(b)), std::size_t(c)), size);
+  void* piece = base_ ? base_ + used_ : nullptr;
+  if (bytes > physical_memory()) throw std::bad_alloc();
+  used_ += (bytes + cache_line - 1) / cache_line * cache_line;
+  return piece;
+}
+
+// More than the machine's memory is refused here: the system would grant it and kill the process later.
+void Arena::reserve() {
+  if (used_ > physical_memory()) throw std::bad_alloc();
+  if (used_ > capacity_ || !block_) {
+    std::free(block_);
+    capacity_ = 0;
+    block_ = static_cast<std::byte*>(std::aligned_alloc(cache_line, std::max(used_, cache_line)));
+    if (!block_) throw std::bad_alloc();
+    capacity_ = used_;
+  }
+  base_ = block_;
+}
+
+void Plan::make(i64 b, i64 t, const i64* given) {
+  if (!given && b == batch && t == time && !ragged) return;
+  batch = -1;  // until it is whole
+  const auto n = static_cast<std::size_t>(b);
+  order.resize(n);
+  std::iota(order.begin(), order.end(), i64(0));
+  lengths.assign(n, t);
+  if (given) {
+    std::stable_sort(order.begin(), order.end(), [given](i64 i, i64 j) { return given[i] > given[j]; });
+    for (std::size_t i = 0; i < n; ++i) lengths[i] = given[order[i]];
+  }
+  steps = lengths[0];
+  ragged = lengths[n - 1] < t;
+  first.resize(static_cast<std::size_t>(steps) + 1);
+  active.resize(static_cast<std::size_t>(steps) + 1);
+  rows = 0;
+  i64 running = b;
+  for (i64 s = 0; s <= steps; ++s) {
+    while (running > 0 && length(running - 1) <= s) --running;
+    first[static_cast<std::size_t>(s)] = rows;
+    active[static_cast<std::size_t>(s)] = running;
+    rows += running;
+  }
+  time = t;
+  batch = b;
+  cut_blocks();
+}
+
+void Plan::cut_blocks() {
+  blocks.clear();
+  runs.clear();
+  block_rows = 0;
+  for (i64 t1 = steps; t1 > 0;) {
+    i64 t0 = t1 - 1;
+    while (t0 > 0 && row(t1, 0) - row(t0 - 1, 0) <= rows_per_block) --t0;
+    Block block{t0, t1, row(t1, 0) - row(t0, 0), runs.size(), 0};
+    for (i64 t = t0; t < t1; ++t) {
+      const i64 a = t == 0 ? 0 : batch + row(t - 1, 0), g = row(t, 0) - row(t0, 0);
+      const i64 count = active[static_cast<std::size_t>(t)];
+      Run* last = runs.size() > block.run0 ? &runs.back() : nullptr;
+      if (last && last->a + last->count == a && last->g + last->count == g)
+        last->count += count;
+      else
+        runs.push_back({a, g, count});
+    }
+    block.run1 = runs.size();
+    blocks.push_back(block);
+    block_rows = std::max(block_rows, block.rows + active[static_cast<std::size_t>(t1)]);
+    t1 = t0;
+  }
+}
+
+i64 spread_rows(i64 rows, std::size_t row_bytes) {
+  constexpr std::size_t page = 4096;
+  if (row_bytes >= page) return rows;
+  const auto per_page = static_cast<i64>(page / row_bytes);
+  const i64 offset = per_page * 3 / 8;
+  return rows + (offset - rows % per_page + per_page) % per_page;
+}
+
+}  // namespace fastbptt
