@@ -1,0 +1,55 @@
+"""The specification: the network on plain NumPy arrays, short, and analytic in its arguments.
+
+Every number of the compiled core is checked against this package, and this package against the
+complex step. It computes in the dtype of the arrays it is given: float32, float64 or complex128.
+
+Sizes: B batch, T time, I input, H hidden, O output. Parameters, in this order: ``W_xh`` (I, H),
+``W_hh`` (H, H), ``b_h`` (H,), ``W_hy`` (H, O), ``b_y`` (O,).
+
+A new cell is a module like ``rnn.py`` and a line in ``model.CELLS``.
+
+Examples
+--------
+>>> import numpy as np
+>>> from fastbptt import reference
+>>> rng = np.random.default_rng(0)
+>>> shapes = {"W_xh": (32, 64), "W_hh": (64, 64), "b_h": (64,), "W_hy": (64, 1), "b_y": (1,)}
+>>> params = {name: rng.normal(0, 0.01, shape) for name, shape in shapes.items()}
+>>> x, y = rng.normal(size=(5, 10, 32)), np.array([1.0, 0, 1, 0, 1])
+>>> state = reference.adam_init(params)
+>>> for _ in range(5):
+...     loss, grads = reference.loss_and_grad(params, x, y)
+...     reference.adam_step(params, grads, state, lr=0.01)
+>>> loss < 0.69
+True
+"""
+
+from __future__ import annotations
+
+from fastbptt.reference.losses import LOSSES, REDUCTIONS, STEPS, apply_loss
+from fastbptt.reference.model import CELLS, Forward, backward, forward, loss_and_grad, loss_only
+from fastbptt.reference.optim import (
+    AdamState,
+    adam_init,
+    adam_step,
+    clip_by_global_norm,
+    global_norm,
+)
+
+__all__ = [
+    "CELLS",
+    "LOSSES",
+    "REDUCTIONS",
+    "STEPS",
+    "AdamState",
+    "Forward",
+    "adam_init",
+    "adam_step",
+    "apply_loss",
+    "backward",
+    "clip_by_global_norm",
+    "forward",
+    "global_norm",
+    "loss_and_grad",
+    "loss_only",
+]
