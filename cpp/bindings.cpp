@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <optional>
+#include <thread>
 
 #include "dispatch.h"
 #include "engine.h"
@@ -21,8 +23,10 @@ using Optional = std::optional<py::array>;
 // --------------------------------------------------------------------------------------------------- the GIL
 
 // A daemon thread that asks for the GIL while the interpreter goes away is unwound or hung by Python at a point where
-// C++ cannot be left. So at exit no call gets the GIL back any more: such threads stop here, for good.
+// C++ cannot be left. So at exit no call gets the GIL back any more but in the thread that is closing down: the others
+// stop here, for good.
 std::atomic<bool> closing{false};
+std::thread::id closer;
 std::atomic<int> returning{0};
 
 // Runs work without the GIL; arrays must have been turned into views before.
@@ -35,7 +39,7 @@ auto without_gil(const F& work) {
     Return& operator=(const Return&) = delete;
     ~Return() {
       returning.fetch_add(1);
-      if (closing.load()) {
+      if (closing.load() && closer != std::this_thread::get_id()) {
         returning.fetch_sub(1);
         for (;;) pause();
       }
@@ -47,6 +51,7 @@ auto without_gil(const F& work) {
 }
 
 void close_gil() {
+  closer = std::this_thread::get_id();
   closing.store(true);
   const py::gil_scoped_release release;  // those already on their way back come through first
   for (Backoff b; returning.load() > 0;) b.wait();
@@ -80,7 +85,7 @@ Array view(const py::array& a, const char* name, const std::vector<i64>& expecte
     const auto axis = static_cast<py::ssize_t>(i);
     if (a.shape(axis) != expected[i]) wrong_shape(name, a, expected);
     out.shape[i] = a.shape(axis);
-    out.strides[i] = a.strides(axis);
+    out.strides[i] = expected[i] > 1 ? a.strides(axis) : 0;  // of no meaning where there is one
     aligned = aligned && out.strides[i] % static_cast<i64>(size) == 0;
   }
   if (!aligned) throw py::value_error(std::string(name) + " is misaligned");
@@ -220,6 +225,11 @@ class PyEngine {
     without_gil([&] { engine_->adam_step(a, g, check_finite); });
   }
 
+  i64 memory_needed(i64 batch, i64 time) {
+    if (batch < 1 || time < 1) throw py::value_error("batch and time must be at least 1");
+    return without_gil([&] { return engine_->memory_needed(batch, time); });
+  }
+
   void set_params(const py::array& values) {
     const void* v = flat(values, "values");
     without_gil([&] { engine_->set_params(v); });
@@ -331,6 +341,22 @@ py::array tanh_of(const py::array& x) {
   return out;
 }
 
+// Multiply-adds out of registers in the active instruction set; returns operations per second
+double multiply_add_rate(const std::string& dtype, i64 rounds) {
+  if (rounds < 1) throw py::value_error("rounds must be at least 1");
+  const auto measure = [&](auto zero) {
+    using T = decltype(zero);
+    T sink[64];
+    for (int i = 0; i < 64; ++i) sink[i] = T(1) - T(i) / 1024;
+    const auto start = std::chrono::steady_clock::now();
+    const double operations = kernels_for<T>(active(), 0).multiply_adds(rounds, sink);
+    return operations / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  if (dtype == "float32") return without_gil([&] { return measure(float{}); });
+  if (dtype == "float64") return without_gil([&] { return measure(double{}); });
+  throw py::value_error("dtype must be float32 or float64");
+}
+
 // ------------------------------------------------------------------------------------------------------ the module
 
 void bind_engine(py::module_& m) {
@@ -354,6 +380,7 @@ void bind_engine(py::module_& m) {
       .def("train_step", &PyEngine::train_step, arg("x"), arg("y"), arg("loss"), arg("steps"), arg("reduction"),
            arg("lengths"), arg("h0"), arg("sample_weight"), arg("check_finite"), arg("optimizer"), arg("clip_norm"))
       .def("adam_step", &PyEngine::adam_step, arg("optimizer"), arg("grad"), arg("check_finite"))
+      .def("memory_needed", &PyEngine::memory_needed, arg("batch"), arg("time"))
       .def("set_params", &PyEngine::set_params, arg("values"))
       .def("get_params", &PyEngine::get_params);
   m.def(
@@ -400,6 +427,7 @@ void bind_machine(py::module_& m) {
   m.def("proof_of_backend", &proof_of_backend);
   m.def("set_num_threads", &set_num_threads, py::arg("n"));
   m.def("get_num_threads", &get_num_threads);
+  m.def("multiply_add_rate", &multiply_add_rate, py::arg("dtype"), py::arg("rounds"));
   m.attr("compiler") = FASTBPTT_COMPILER;
   m.attr("version") = FASTBPTT_VERSION;
 }

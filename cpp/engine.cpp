@@ -77,8 +77,8 @@ bool copy_row(const Kernels<T>& k, const Array& a, i64 i, i64 j, i64 n, int axis
 
 // What the members of a team found wrong; they go on computing, and the caller asks at the end.
 struct Findings {
-  std::atomic<bool> x{false}, h0{false}, y{false}, weights{false}, gradient{false};
-  void clear() { x = h0 = y = weights = gradient = false; }
+  std::atomic<bool> x{false}, h0{false}, weights{false}, y{false};
+  void clear() { x = h0 = weights = y = false; }
 };
 
 // ---------------------------------------------------------------------------------------------------- workspace
@@ -114,6 +114,7 @@ struct Workspace {
   std::vector<double> exact_factor;  // [B] sorted
   std::vector<GradientTask> tasks;
   i64 task_columns = 0;
+  std::vector<char> vanished;  // by member: nothing flows back before the current block
 };
 
 template <class T>
@@ -121,6 +122,7 @@ struct Pool {
   std::mutex mutex;
   std::vector<std::unique_ptr<Workspace<T>>> free;
 
+  Pool() { free.reserve(most); }
   std::unique_ptr<Workspace<T>> get() {
     const std::lock_guard<std::mutex> lock(mutex);
     if (free.empty()) return std::make_unique<Workspace<T>>();
@@ -128,10 +130,10 @@ struct Pool {
     free.pop_back();
     return w;
   }
-  // Two are kept: one for training, one for a forward result that comes and goes.
+  static constexpr std::size_t most = 2;  // one for training, one for a forward result that comes and goes
   void put(std::unique_ptr<Workspace<T>> w) {
     const std::lock_guard<std::mutex> lock(mutex);
-    if (free.size() < 2) free.push_back(std::move(w));
+    if (free.size() < most) free.push_back(std::move(w));
   }
 };
 
@@ -285,6 +287,15 @@ class Network final : public Engine {
     update(static_cast<const T*>(gradient), chunks.data(), optimizer, -1, check_finite);
   }
 
+  i64 memory_needed(i64 batch, i64 time) override {
+    Workspace<T> w;
+    w.set = &active();
+    w.panel = kernels(w).panel;
+    w.plan.make(batch, time, nullptr);
+    const auto bytes = w.kept.measure(kept_parts(w, true)) + w.scratch.measure(scratch_parts(w, true, true, true));
+    return static_cast<i64>(bytes + w.plan.bytes());
+  }
+
   void set_params(const void* values) override {
     const std::unique_lock<std::shared_mutex> lock(params_mutex_);
     std::memmove(params_, values, size_of(count_) * sizeof(T));
@@ -300,6 +311,7 @@ class Network final : public Engine {
   i64 I() const { return spec_.inputs; }
   i64 H() const { return spec_.hidden; }
   i64 O() const { return spec_.outputs; }
+  i64 outputs() const { return O() ? O() : H(); }
 
   i64& offset_of(const std::string& name) {
     if (name == "W_xh") return W_xh_;
@@ -315,13 +327,18 @@ class Network final : public Engine {
     w.panel = kernels(w).panel;
     w.found.clear();
     w.plan.make(batch.x.shape[0], batch.x.shape[1], batch.lengths);
+    w.kept.lay_out(kept_parts(w, outputs_of_all_steps));
+  }
+
+  // What forward leaves, as a function that cuts it out of an arena
+  auto kept_parts(Workspace<T>& w, bool outputs_of_all_steps) const {
     const i64 n = w.panel, panels = (H() + n - 1) / n, rows = w.plan.rows, b = w.plan.batch;
     w.x_stride = I() + (I() * i64(sizeof(T)) % 2048 == 0 ? 64 / i64(sizeof(T)) : 0);
     const i64 state_rows = spread_rows(rows + b, size_of(n) * sizeof(T)),
               last_rows = spread_rows(b, size_of(n) * sizeof(T));
     w.states_panel = state_rows * n;
     w.last_panel = last_rows * n;
-    w.kept.lay_out([&](Arena& a) {
+    return [=, this, &w](Arena& a) {
       w.w_forward = a.take<T>(panels, I() + H(), n);
       w.w_backward = a.take<T>(panels, O() + H(), n);
       w.w_input = a.take<T>((I() + n - 1) / n, H(), n);
@@ -330,33 +347,36 @@ class Network final : public Engine {
       w.x = a.take<T>(rows, w.x_stride);
       w.states = a.take<T>(panels, state_rows, n);
       w.last = a.take<T>(panels, last_rows, n);
-      w.y = a.take<T>(outputs_of_all_steps ? rows : b, O() ? O() : H());
-    });
+      w.y = a.take<T>(outputs_of_all_steps ? rows : b, outputs());
+    };
   }
 
   // objective null: the gradient comes from outside, at all steps
   void begin_backward(Workspace<T>& w, const Objective* objective, const Gradients& out) {
-    const i64 n = w.panel, panels = (H() + n - 1) / n, b = w.plan.batch, outputs = O() ? O() : H();
-    const i64 rows = !objective || objective->steps == Steps::all ? w.plan.rows : b;
+    w.scratch.lay_out(scratch_parts(w, !objective || objective->steps == Steps::all, objective, !out.parameters));
+    make_tasks(w);
+  }
+
+  auto scratch_parts(Workspace<T>& w, bool all_steps, bool loss, bool gradient) const {
+    const i64 n = w.panel, panels = (H() + n - 1) / n, b = w.plan.batch, rows = all_steps ? w.plan.rows : b;
     const i64 gate_rows = spread_rows(w.plan.block_rows, size_of(n) * sizeof(T));
     w.dgates_panel = gate_rows * n;
     // d_outputs of a network with readout goes through dy, so that dh holds only d_final_state
     const i64 dh_rows = O() ? b : rows;
     w.dh_panel = spread_rows(dh_rows, size_of(n) * sizeof(T)) * n;
-    w.scratch.lay_out([&](Arena& a) {
-      w.dy = a.take<T>(rows, outputs);
+    return [=, this, &w](Arena& a) {
+      w.dy = a.take<T>(rows, outputs());
       w.dh = a.take<T>(panels, w.dh_panel);
       w.dgates = a.take<T>(panels, gate_rows, n);
       w.dw = a.take<T>(panels, I() + H() + 1, n);
       w.dw_y = a.take<T>(panels, O(), n);
-      w.targets = a.take<T>(objective ? rows : 0, outputs);
-      w.classes = a.take<std::int32_t>(objective ? rows : 0);
-      w.factor = a.take<T>(b);
-      w.loss_sum = a.take<double>(b);
+      w.targets = a.take<T>(loss ? rows : 0, outputs());
+      w.classes = a.take<std::int32_t>(loss ? rows : 0);
+      w.factor = a.take<T>(b, outputs());
+      w.loss_sum = a.take<double>(b, outputs());
       w.chunks = a.take<double>((count_ + chunk - 1) / chunk);
-      w.gradient = a.take<T>(out.parameters ? 0 : count_);
-    });
-    make_tasks(w);
+      w.gradient = a.take<T>(gradient ? count_ : 0);
+    };
   }
 
   void make_tasks(Workspace<T>& w) const {
@@ -383,8 +403,10 @@ class Network final : public Engine {
     // needed operations, as docs/performance.md counts them; below this a second thread costs more than it brings
     constexpr double least = 4e6;
     const double work = 2.0 * double(w.plan.rows) * double(H()) * (2.0 * double(I()) + 3.0 * double(H()));
-    const int team = std::min(get_num_threads(), static_cast<int>(std::min(work / least, 1024.0)));
-    run_team(std::max(team, 1), f);
+    const int most = static_cast<int>(std::min({double(get_num_threads()), work / least, double(w.plan.batch)}));
+    const int team = std::max(most, 1);
+    w.vanished.assign(size_of(team), 0);
+    run_team(team, f);
     last_set.store(w.set, std::memory_order_relaxed);
   }
 
@@ -452,10 +474,9 @@ class Network final : public Engine {
     if (!fine) w.found.h0 = true;
   }
 
-  // Private copies of y and the weight of each sequence in the loss
-  void load_objective(Workspace<T>& w, const Objective& o, bool check) {
+  // The weight of each sequence in the loss
+  void load_factors(Workspace<T>& w, const Objective& o) {
     const Plan& plan = w.plan;
-    const i64 outputs = O() ? O() : H();
     const bool all = o.steps == Steps::all;
     std::vector<double>& factor = w.exact_factor;
     factor.assign(size_of(plan.batch), 1.0);
@@ -467,56 +488,82 @@ class Network final : public Engine {
           throw std::invalid_argument("sample_weight holds " + number(value) + " at index " + place({plan.place(b)}) +
                                       "; expected values from 0 up");
       }
-    if (o.reduction != Reduction::sum) {
-      double total = 0;
-      for (i64 b = 0; b < plan.batch; ++b) {
-        const double length = all ? double(plan.length(b)) : 1.0;
-        total += o.reduction == Reduction::mean ? factor[size_of(b)] * length : factor[size_of(b)];
-        if (o.reduction == Reduction::sequence_mean) factor[size_of(b)] /= length;
-      }
-      if (!(total > 0)) throw std::invalid_argument("sample_weight holds only zeros; expected at least one above 0");
-      if (o.loss != Loss::cross_entropy) total *= double(outputs);
-      for (double& f : factor) f /= total;
-    } else if (o.sample_weight && std::all_of(factor.begin(), factor.end(), [](double f) { return f == 0; })) {
+    if (std::all_of(factor.begin(), factor.end(), [](double f) { return f == 0; }))
       throw std::invalid_argument("sample_weight holds only zeros; expected at least one above 0");
-    }
+    if (o.reduction == Reduction::sum) return;
+    double total = 0;
     for (i64 b = 0; b < plan.batch; ++b) {
-      w.factor[b] = T(factor[size_of(b)]);
-      w.loss_sum[b] = 0;
-      for (i64 t = 0; t < (all ? plan.length(b) : 1); ++t) {
+      const double length = all ? double(plan.length(b)) : 1.0;
+      total += o.reduction == Reduction::mean ? factor[size_of(b)] * length : factor[size_of(b)];
+      if (o.reduction == Reduction::sequence_mean) factor[size_of(b)] /= length;
+    }
+    if (o.loss != Loss::cross_entropy) total *= double(outputs());
+    for (double& f : factor) f /= total;
+  }
+
+  // Private copies of y for a member's sequences
+  void load_targets(Workspace<T>& w, const Objective& o, bool check, i64 row0, i64 row1) {
+    const Plan& plan = w.plan;
+    const i64 n = outputs();
+    const bool all = o.steps == Steps::all;
+    bool fine = true;
+    for (i64 b = row0; b < row1; ++b) {
+      std::fill_n(w.factor + b * n, n, T(w.exact_factor[size_of(b)]));
+      std::fill_n(w.loss_sum + b * n, n, 0.0);
+    }
+    for (i64 t = 0; t < (all ? plan.steps : 1); ++t)
+      for (i64 b = row0; b < (all ? std::min(row1, plan.active[size_of(t)]) : row1); ++b) {
         const i64 to = all ? plan.row(t, b) : b;
-        if (o.loss == Loss::cross_entropy)
-          w.classes[to] = read_class(o, plan.place(b), t, outputs);
-        else
-          for (i64 j = 0; j < outputs; ++j) w.targets[to * outputs + j] = read_target(o, plan.place(b), t, j, check);
+        if (o.loss == Loss::cross_entropy) {
+          const i64 value = read<i64>(o.y, plan.place(b), t);
+          const bool known = value >= 0 && value < n;
+          w.classes[to] = known ? static_cast<std::int32_t>(value) : 0;
+          fine &= known;
+          continue;
+        }
+        T* target = w.targets + to * n;
+        fine &= copy_row(kernels(w), o.y, plan.place(b), t, n, all ? 2 : 1, target) || !check;
+        if (o.loss == Loss::bce)
+          for (i64 j = 0; j < n; ++j) fine &= !(target[j] < 0 || target[j] > 1);
+      }
+    if (!fine) w.found.y = true;
+  }
+
+  // Finds again what load_targets saw
+  void report_targets(const Workspace<T>& w, const Objective& o, bool check) const {
+    const Plan& plan = w.plan;
+    const i64 n = outputs();
+    const bool all = o.steps == Steps::all;
+    for (i64 i = 0; i < plan.batch; ++i) {
+      const i64 b = plan.place(i);
+      for (i64 t = 0; t < (all ? plan.length(i) : 1); ++t) {
+        if (o.loss == Loss::cross_entropy) {
+          const i64 value = read<i64>(o.y, b, t);
+          if (value < 0 || value >= n)
+            throw std::invalid_argument("y holds class " + std::to_string(value) + " at index " +
+                                        (all ? place({b, t}) : place({b})) + "; expected classes 0 to " +
+                                        std::to_string(n - 1));
+          continue;
+        }
+        for (i64 j = 0; j < n; ++j) {
+          const double value = all ? read<double>(o.y, b, t, j) : read<double>(o.y, b, j);
+          if (check && !std::isfinite(T(value)))
+            all ? throw_not_finite("y", value, {b, t, j}) : throw_not_finite("y", value, {b, j});
+          if (o.loss == Loss::bce && (value < 0 || value > 1))
+            throw std::invalid_argument("y holds " + number(value) + " at index " +
+                                        (all ? place({b, t, j}) : place({b, j})) +
+                                        "; expected values from 0 to 1 for loss 'bce'");
+        }
       }
     }
-  }
-
-  static std::int32_t read_class(const Objective& o, i64 b, i64 t, i64 classes) {
-    const i64 value = read<i64>(o.y, b, t);
-    if (value >= 0 && value < classes) return static_cast<std::int32_t>(value);
-    throw std::invalid_argument("y holds class " + std::to_string(value) + " at index " +
-                                (o.steps == Steps::all ? place({b, t}) : place({b})) + "; expected classes 0 to " +
-                                std::to_string(classes - 1));
-  }
-
-  static T read_target(const Objective& o, i64 b, i64 t, i64 j, bool check) {
-    const bool all = o.steps == Steps::all;
-    const double value = all ? read<double>(o.y, b, t, j) : read<double>(o.y, b, j);
-    if (check && !std::isfinite(T(value)))
-      all ? throw_not_finite("y", value, {b, t, j}) : throw_not_finite("y", value, {b, j});
-    if (o.loss == Loss::bce && (value < 0 || value > 1))
-      throw std::invalid_argument("y holds " + number(value) + " at index " + (all ? place({b, t, j}) : place({b, j})) +
-                                  "; expected values from 0 to 1 for loss 'bce'");
-    return T(value);
+    throw std::invalid_argument("y held a value that its loss forbids, and changed during the call");
   }
 
   // d_outputs and d_final_state of the user, in the order of the rows
   void inject(Workspace<T>& w, const Array& d_outputs, const Array& d_final, bool check) {
     const Kernels<T>& k = kernels(w);
     const Plan& plan = w.plan;
-    const i64 n = w.panel, outputs = O() ? O() : H();
+    const i64 n = w.panel;
     std::vector<T> row(size_of(H()));
     const bool each_step = !O() && d_outputs;
     const auto add_to_panels = [&](i64 to, bool overwrite) {
@@ -527,9 +574,9 @@ class Network final : public Engine {
     };
     for (i64 b = 0; b < plan.batch; ++b) {
       for (i64 t = 0; d_outputs && t < plan.length(b); ++t) {
-        T* to = O() ? w.dy + plan.row(t, b) * outputs : row.data();
-        if (!copy_row(k, d_outputs, plan.place(b), t, outputs, 2, to) && check)
-          for (i64 j = 0; j < outputs; ++j)
+        T* to = O() ? w.dy + plan.row(t, b) * O() : row.data();
+        if (!copy_row(k, d_outputs, plan.place(b), t, outputs(), 2, to) && check)
+          for (i64 j = 0; j < outputs(); ++j)
             if (!std::isfinite(to[j])) throw_not_finite("d_outputs", double(to[j]), {plan.place(b), t, j});
         if (!O()) add_to_panels(plan.row(t, b), true);
       }
@@ -551,7 +598,7 @@ class Network final : public Engine {
 
   OutputArgs<T> output_args(const Workspace<T>& w, bool gradient) const {
     OutputArgs<T> o{};
-    o.outputs = O() ? O() : H();
+    o.outputs = outputs();
     o.hidden = H();
     o.weights = O() ? w.w_backward : nullptr;
     o.weights_panel = (O() + H()) * kernels(w).panel;
@@ -590,7 +637,7 @@ class Network final : public Engine {
     const bool all = objective.steps == Steps::all;
     begin(w, batch, all);
     begin_backward(w, &objective, out ? *out : Gradients{});
-    load_objective(w, objective, batch.check_finite);
+    load_factors(w, objective);
     OutputArgs<T> output = output_args(w, out != nullptr);
     output.with_loss = true;
     output.loss = objective.loss;
@@ -600,6 +647,7 @@ class Network final : public Engine {
       const auto [row0, row1] = rows_of(w.plan, member, team);
       load_weights(w, batch, member, team);
       load_inputs(w, batch, row0, row1);
+      load_targets(w, objective, batch.check_finite, row0, row1);
       barrier.meet();
       if (member == 0) weights.unlock();
       kernels(w).forward(forward_args(w, s, all ? &output : nullptr), row0, row1);
@@ -617,8 +665,10 @@ class Network final : public Engine {
       unpack_gradient(w, gradient, O() > 0, all ? w.plan.rows : w.plan.batch, member, team);
     });
     report_inputs(w, batch);
+    if (w.found.y) report_targets(w, objective, batch.check_finite);
     double value = 0;
-    for (i64 b = 0; b < w.plan.batch; ++b) value += w.exact_factor[size_of(b)] * w.loss_sum[b];
+    for (i64 b = 0; b < w.plan.batch; ++b)
+      for (i64 o = 0; o < outputs(); ++o) value += w.exact_factor[size_of(b)] * w.loss_sum[b * outputs() + o];
     return value;
   }
 
@@ -642,11 +692,31 @@ class Network final : public Engine {
       }
       args.base = plan.row(block.t0, 0);
       k.backward(args, block.t0, block.t1, row0, row1);
+      w.vanished[size_of(member)] = vanished(w, args, block.t0, row0, row1);
       if (out.x) input_gradient(w, s, args.base, block, static_cast<T*>(out.x), row0, row1);
       if (out.h0 && block.t0 == 0) state_gradient(w, s, static_cast<T*>(out.h0), row0, row1);
       barrier.meet();
       weight_gradient(w, block, output_each_step, i > 0, member, team);
+      const bool all_zero = std::all_of(w.vanished.begin(), w.vanished.begin() + team, [](char v) { return v != 0; });
       barrier.meet();
+      if (all_zero) return vanished_before(w, block.t0, out, row0, row1);
+    }
+  }
+
+  // Whether nothing flows back any more from step t of a member's sequences, and nothing enters before it
+  bool vanished(const Workspace<T>& w, const BackwardArgs<T>& a, i64 t, i64 row0, i64 row1) const {
+    const bool enters = (a.dy && a.dy_each_step) || (a.dh && a.dh_each_step);
+    if (enters || t == 0 || row1 > w.plan.active[size_of(t)]) return false;
+    for (i64 p = 0; p * w.panel < H(); ++p)
+      if (!kernels(w).zero(w.dgates + p * w.dgates_panel + row0 * w.panel, (row1 - row0) * w.panel)) return false;
+    return true;
+  }
+
+  // The gradients of the inputs before step t and of the initial state, where they are zero
+  void vanished_before(const Workspace<T>& w, i64 t, const Gradients& out, i64 row0, i64 row1) const {
+    for (i64 b = row0; b < row1; ++b) {
+      if (out.x) std::fill_n(static_cast<T*>(out.x) + w.plan.place(b) * w.plan.time * I(), t * I(), T(0));
+      if (out.h0) std::fill_n(static_cast<T*>(out.h0) + w.plan.place(b) * H(), H(), T(0));
     }
   }
 
@@ -819,7 +889,12 @@ class Network final : public Engine {
           const auto value = read<T>(batch.h0, plan.place(b), j);
           if (!std::isfinite(value)) throw_not_finite("h0", double(value), {0, plan.place(b), j});
         }
-    if (w.found.weights) report_flat(params_, "parameter ");
+    if (w.found.weights) {
+      const std::shared_lock<std::shared_mutex> lock(params_mutex_);
+      report_flat(params_, "parameter ");
+    }
+    if (w.found.x || w.found.h0 || w.found.weights)
+      throw std::invalid_argument("h0 or a parameter held a value that is not finite, and changed during the call");
   }
 
   void report_gradient(const T* gradient) const { report_flat(gradient, "the gradient of "); }
@@ -846,8 +921,8 @@ class Network final : public Engine {
   i64 count_;
   i64 W_xh_ = 0, W_hh_ = 0, b_h_ = 0, W_hy_ = 0, b_y_ = 0;
   std::shared_ptr<Pool<T>> pool_;
-  std::mutex train_mutex_;          // updates come one after another
-  std::shared_mutex params_mutex_;  // held shared while the weights are packed, alone while they change
+  std::mutex train_mutex_;                  // updates come one after another
+  mutable std::shared_mutex params_mutex_;  // held shared while the weights are packed, alone while they change
 };
 
 }  // namespace

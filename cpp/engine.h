@@ -102,6 +102,8 @@ class Engine {
   // forward, loss, backward, clip by global norm (clip_norm < 0: not), update; returns the loss before the update
   virtual double train_step(const Batch& batch, const Objective& objective, AdamState& optimizer, double clip_norm) = 0;
   virtual void adam_step(AdamState& optimizer, const void* gradient, bool check_finite) = 0;
+  // bytes that a training step on such a batch keeps, beside the arguments and the optimiser: linear in time
+  virtual i64 memory_needed(i64 batch, i64 time) = 0;
   virtual void set_params(const void* values) = 0;
   virtual void get_params(void* values) = 0;
 };

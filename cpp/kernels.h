@@ -44,8 +44,8 @@ struct OutputArgs {
   Loss loss;
   const T* targets;             // [rows][O], bce and mse
   const std::int32_t* classes;  // [rows], cross_entropy
-  const T* factor;              // [B] dL / d(loss of one step of sequence b)
-  double* loss_sum;             // [B] sum of the step losses of a sequence, before the factor
+  const T* factor;              // [B][O] dL / d(loss of that output at one step of sequence b)
+  double* loss_sum;             // [B][O] the same losses summed over steps, before the factor; cross_entropy: at O = 0
   T* dy;                        // [rows][O] out; null: loss only
   T* dh;                        // where weights is null and dy is not: dy again as panels [rows][N]
   i64 dh_panel;
@@ -143,9 +143,13 @@ struct Kernels {
   bool (*copy_f32)(const float* src, i64 stride, i64 n, T* dst);
   bool (*copy_f64)(const double* src, i64 stride, i64 n, T* dst);
   bool (*finite)(const T* p, i64 n);
+  bool (*zero)(const T* p, i64 n);
   double (*square_sum)(const T* p, i64 n);
   void (*adam)(const AdamArgs<T>&, i64 n);
   void (*tanh)(const T* a, T* out, i64 n);
+  // n rounds of independent multiply-adds out of registers, as fast as the processor can: the yardstick of the
+  // benchmark. Returns how many operations that were.
+  double (*multiply_adds)(i64 n, T* sink);
 };
 
 template <class T>

@@ -64,6 +64,12 @@ FASTBPTT_INLINE Vec<T> splat(T a) {
   return a - Vec<T>{};  // not a + 0: keeps the sign of -0
 }
 
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+constexpr bool fused = true;  // fma rounds once
+#else
+constexpr bool fused = false;
+#endif
+
 // a * b + c; one rounding where the processor has the instruction (-ffp-contract=fast)
 template <class V>
 FASTBPTT_INLINE V fma(V a, V b, V c) {

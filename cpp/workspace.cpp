@@ -79,6 +79,11 @@ void Plan::make(i64 b, i64 t, const i64* given) {
   cut_blocks();
 }
 
+std::size_t Plan::bytes() const {
+  const auto of = [](const auto& v) { return v.capacity() * sizeof(v[0]); };
+  return of(order) + of(lengths) + of(first) + of(active) + of(blocks) + of(runs);
+}
+
 void Plan::cut_blocks() {
   blocks.clear();
   runs.clear();

@@ -18,12 +18,19 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // calls cut(*this) to measure, makes the room, and calls it again; throws std::bad_alloc
+  // bytes that cut(*this) takes
   template <class Cut>
-  void lay_out(const Cut& cut) {
+  std::size_t measure(const Cut& cut) {
     base_ = nullptr;
     used_ = 0;
     cut(*this);
+    return used_;
+  }
+
+  // measures, makes the room, and calls cut again; throws std::bad_alloc
+  template <class Cut>
+  void lay_out(const Cut& cut) {
+    measure(cut);
     reserve();
     used_ = 0;
     cut(*this);
@@ -34,8 +41,6 @@ class Arena {
   T* take(i64 a, i64 b = 1, i64 c = 1) {
     return static_cast<T*>(take_bytes(a, b, c, sizeof(T)));
   }
-
-  std::size_t capacity() const { return capacity_; }
 
  private:
   void* take_bytes(i64 a, i64 b, i64 c, std::size_t size);
@@ -60,6 +65,7 @@ class Plan {
   Schedule schedule() const { return {batch, steps, first.data(), active.data()}; }
   i64 length(i64 sorted) const { return lengths[static_cast<std::size_t>(sorted)]; }
   i64 place(i64 sorted) const { return order[static_cast<std::size_t>(sorted)]; }
+  std::size_t bytes() const;  // of the plan itself
   i64 row(i64 t, i64 sorted) const { return first[static_cast<std::size_t>(t)] + sorted; }
 
   i64 batch = -1, time = -1;

@@ -13,7 +13,7 @@ for object in "$@"; do
     # Columns: name, type, value, size. Upper case: global; U, v, w: undefined; W, V, u: weak or unique.
     symbols=$("$nm" -P "$object")
     weak=$(printf '%s\n' "$symbols" | awk '$2 ~ /^[WVu]$/')
-    global=$(printf '%s\n' "$symbols" | awk '$2 ~ /^[A-TX-Z]$/')
+    global=$(printf '%s\n' "$symbols" | awk '$2 ~ /^[A-TX-Z]$/ && $1 !~ /^__odr_asan\./')
     count=$(printf '%s' "$global" | grep -c . || true)
     if [ -n "$weak" ]; then
         printf '%s defines weak symbols:\n%s\n' "$object" "$weak" >&2

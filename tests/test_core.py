@@ -1,0 +1,261 @@
+"""The core against the reference, on every instruction set that this machine can run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import (
+    BATCHES,
+    LOSSES,
+    OUTPUTS,
+    REDUCTIONS,
+    STEPS,
+    TIMES,
+    WIDTHS,
+    Array,
+    Case,
+    Problem,
+    build,
+    every_option,
+)
+from numpy.testing import assert_array_equal
+
+import fastbptt
+from fastbptt import _core, reference
+
+ISAS = tuple(name for name, _, usable in fastbptt.backends() if usable)
+TINIEST = {"float32": np.finfo(np.float32).tiny, "float64": np.finfo(np.float64).tiny}
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """The instruction set and the threads of the tests that follow."""
+    name, threads = _core.active_backend(), fastbptt.get_num_threads()
+    yield
+    _core.use_backend(name)
+    fastbptt.set_num_threads(threads)
+
+
+def core(case: Case, problem: Problem, dtype: str) -> tuple[float, dict[str, Array]]:
+    """Loss and all gradients of the core on a problem."""
+    model = fastbptt.RNN(case.I, case.H, case.O, bias=case.bias, dtype=dtype)
+    model.load_state_dict(problem.params)
+    loss, grads = model.loss_and_grad(
+        problem.x, problem.y, **problem.loss_args, need_input_grad=True
+    )
+    assert grads.x is not None
+    assert grads.h0 is not None
+    return loss, {**{name: grads[name] for name in grads}, "x": grads.x, "h0": grads.h0}
+
+
+def specified(problem: Problem) -> tuple[float, dict[str, Array]]:
+    """What the reference says, in the dtype of the problem's arrays; padding may hold anything."""
+    x = problem.x
+    if problem.lengths is not None:
+        ends = problem.lengths[:, np.newaxis, np.newaxis]
+        x = np.where(np.arange(x.shape[1])[:, np.newaxis] < ends, x, 0).astype(x.dtype)
+    loss, grads = reference.loss_and_grad(problem.params, x, problem.y, **problem.loss_args)
+    return float(loss), grads
+
+
+def errors(got: tuple[float, Any], expected: tuple[float, Any], dtype: str) -> list[float]:
+    """Errors of the loss and of each gradient, relative to its largest entry.
+
+    Numbers below the smallest normal one are zero by design, so entries are seen relative to at
+    least 1 / epsilon of it.
+    """
+    floor = float(TINIEST[dtype] / np.finfo(dtype).eps)
+    all_errors = [abs(got[0] - expected[0]) / max(abs(expected[0]), floor)]
+    for name, e in expected[1].items():
+        scale = max(float(np.abs(e).max(initial=0)), floor)
+        all_errors.append(float(np.abs(got[1][name] - e).max(initial=0)) / scale)
+    assert np.isfinite(all_errors).all()
+    return all_errors
+
+
+class Accuracy:
+    """Errors of the core, in both dtypes and on each instruction set, beside plain float32 NumPy's.
+
+    In float64 each is held to 1e-12. In float32 a single number says little: where a sum cancels,
+    one of the two is lucky. So each is held to 1e-4, and their distribution over many cases to
+    four times that of NumPy: the median, and the quantiles at 0.9 and 0.99.
+    """
+
+    def __init__(self) -> None:
+        self.plain: list[float] = []
+        self.single: dict[str, list[float]] = {isa: [] for isa in ISAS}
+
+    def add(self, case: Case) -> None:
+        if case.loss == "cross_entropy" and case.width == 1:
+            case = replace(case, loss="bce")  # of one class it is constant
+        single, double = build(case, "float32"), build(case, "float64")
+        for name, given in vars(single).items():  # the same numbers for all
+            if isinstance(given, np.ndarray) and given.dtype == np.float32:
+                setattr(double, name, given.astype(np.float64))
+        double.params = {name: p.astype(np.float64) for name, p in single.params.items()}
+        expected = specified(double)
+        self.plain += errors(specified(single), expected, "float32")
+        for isa in ISAS:
+            _core.use_backend(isa)
+            got = errors(core(case, double, "float64"), expected, "float64")
+            assert max(got) < 1e-12, (isa, str(case), got)
+            assert _core.proof_of_backend() == isa
+            got = errors(core(case, single, "float32"), expected, "float32")
+            assert max(got) < 1e-4, (isa, str(case), got)
+            self.single[isa] += got
+
+    def check(self) -> None:
+        for isa, got in self.single.items():
+            for q in (0.5, 0.9, 0.99):
+                assert np.quantile(got, q) <= 4 * np.quantile(self.plain, q), (isa, q)
+
+
+@pytest.mark.parametrize(("B", "T"), [*itertools.product(BATCHES, TIMES)])
+def test_equals_the_reference_at_every_shape(B: int, T: int) -> None:
+    accuracy = Accuracy()
+    for k, (i, h, loss) in enumerate(itertools.product(WIDTHS, WIDTHS, LOSSES)):
+        accuracy.add(
+            Case(
+                *(B, T, i, h),
+                O=OUTPUTS[k // 2 % len(OUTPUTS)],
+                bias=k % 7 != 0,
+                loss=loss,
+                steps=STEPS[k // 3 % len(STEPS)],
+                reduction=REDUCTIONS[k // 4 % len(REDUCTIONS)],
+                with_lengths=(k + k // 5) % 2 == 0,
+                with_h0=k // 2 % 2 == 0,
+                with_weights=k % 5 == 0,
+                seed=k,
+            )
+        )
+    accuracy.check()
+
+
+@pytest.mark.parametrize(("loss", "steps"), [*itertools.product(LOSSES, STEPS)])
+def test_equals_the_reference_with_every_option(loss: str, steps: str) -> None:
+    accuracy = Accuracy()
+    for case in every_option(B=7, T=10, I=17, H=33, loss=loss, steps=steps):
+        accuracy.add(case)
+    accuracy.check()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_gradient_from_outside_equals_the_reference(isa: str, dtype: str) -> None:
+    _core.use_backend(isa)
+    rng = np.random.default_rng(3)
+    for case in every_option(B=6, T=9, I=5, H=18, loss="mse", steps="all", reduction="sum"):
+        problem = build(case)
+        x = np.nan_to_num(problem.x)
+        up = rng.normal(size=(case.B, case.T, case.width))
+        last = rng.normal(size=(1, case.B, case.H))
+        forward = reference.forward(problem.params, x, **problem.forward_args)
+        model = fastbptt.RNN(case.I, case.H, case.O, bias=case.bias, dtype=dtype)
+        model.load_state_dict(problem.params)
+        out = model.forward(problem.x, **problem.forward_args)
+        limit = 1e-12 if dtype == "float64" else 1e-5
+        for name in ("outputs", "hidden", "final_state"):
+            assert np.abs(getattr(out, name) - getattr(forward, name)).max() < limit
+        for d_outputs, d_final in ((up, None), (None, last), (up, last)):
+            expected = reference.backward(
+                problem.params, x, forward, d_outputs, d_final, **problem.forward_args
+            )
+            grads = model.backward(out, d_outputs, d_final, need_input_grad=True)
+            for name, e in expected.items():
+                got = getattr(grads, name) if name in ("x", "h0") else grads[name]
+                assert np.abs(got - e).max() <= limit * max(1.0, np.abs(e).max()), (case, name)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize(
+    ("B", "T", "I", "H", "O"), [(64, 50, 32, 64, 1), (37, 40, 17, 129, 3), (1, 700, 16, 128, None)]
+)
+def test_threads_and_repetition_change_no_bit(
+    isa: str, dtype: str, ragged: bool, B: int, T: int, I: int, H: int, O: int | None
+) -> None:
+    _core.use_backend(isa)
+    case = Case(B, T, I, H, O, loss="mse", steps="all", with_lengths=ragged, with_h0=True)
+    problem = build(case, dtype)
+    fastbptt.set_num_threads(1)
+    loss, grads = core(case, problem, dtype)
+    for threads in (1, 2, 3, 2):
+        fastbptt.set_num_threads(threads)
+        again, more = core(case, problem, dtype)
+        assert again == loss
+        for name, expected in grads.items():
+            assert_array_equal(more[name], expected, strict=True)
+
+
+def test_threads_change_no_bit_of_a_training_run() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 60, 24)), rng.integers(0, 5, 64)
+    runs = []
+    for threads in (1, 2, 3):
+        fastbptt.set_num_threads(threads)
+        model, adam = fastbptt.RNN(24, 96, 5, seed=0), fastbptt.Adam()
+        losses = [model.train_step(x, y, adam, loss="cross_entropy", clip_norm=0.1) for _ in "1234"]
+        runs.append((losses, model.parameters.flat.tobytes()))
+    assert runs[0] == runs[1] == runs[2]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("lengths", [None, [900, 700, 900, 800], [900, 1, 300, 2]])
+@pytest.mark.parametrize("spread", [0.0, 0.02])
+def test_gradients_that_vanish_exactly(
+    threads: int, lengths: list[int] | None, spread: float
+) -> None:
+    fastbptt.set_num_threads(threads)
+    rng = np.random.default_rng(0)
+    model = fastbptt.RNN(3, 20, 2, seed=0)
+    model.parameters["W_hh"] = rng.normal(0, spread, (20, 20))
+    x, y = rng.normal(size=(4, 900, 3)), rng.normal(size=(4, 2))
+    h0 = rng.normal(size=(1, 4, 20))
+    loss, grads = model.loss_and_grad(x, y, "mse", lengths=lengths, h0=h0, need_input_grad=True)
+    params = {name: p.astype(np.float64) for name, p in model.parameters.items()}
+    given = None if lengths is None else np.array(lengths)
+    expected, exact = reference.loss_and_grad(params, x, y, "mse", lengths=given, h0=h0)
+    assert loss == pytest.approx(expected, rel=1e-6)
+    for name in params:
+        assert np.abs(grads[name] - exact[name]).max() < 1e-6 * np.abs(exact[name]).max()
+    for got, e in ((grads.x, exact["x"]), (grads.h0, exact["h0"])):
+        assert got is not None
+        assert np.abs(got - e).max() < 1e-6 * np.abs(exact["x"]).max()
+        assert not got[np.abs(e) < TINIEST["float32"]].any()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_row_does_not_depend_on_its_batch(isa: str) -> None:
+    _core.use_backend(isa)
+    model = fastbptt.RNN(5, 37, 2, seed=0)
+    x = np.random.default_rng(0).normal(size=(23, 8, 5))
+    lengths = np.arange(23) % 8 + 1
+    whole = model.forward(x, lengths)
+    for b in range(23):
+        alone = model.forward(x[b : b + 1, : lengths[b]])
+        assert_array_equal(whole.hidden[b, : lengths[b]], alone.hidden[0])
+        assert_array_equal(whole.outputs[b, : lengths[b]], alone.outputs[0])
+        assert_array_equal(whole.final_state[:, b], alone.final_state[:, 0])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_tanh(isa: str, dtype: Any) -> None:
+    _core.use_backend(isa)
+    info = np.finfo(dtype)
+    rng = np.random.default_rng(0)
+    x = np.exp2(rng.uniform(info.minexp + 2, 5, 200_000)).astype(dtype)
+    wide = np.tanh(x.astype(np.longdouble))
+    units = np.abs(_core.tanh(x) - wide) / np.spacing(wide.astype(dtype)).astype(np.longdouble)
+    assert units.max() <= (2 if dtype == np.float32 else 4)
+    assert_array_equal(_core.tanh(-x), -_core.tanh(x))
+    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, info.max, -info.max], dtype)
+    got = _core.tanh(special)
+    assert_array_equal(got, np.array([0, 0, 1, -1, np.nan, 1, -1], dtype))
+    assert_array_equal(np.signbit(got[:2]), [False, True])
