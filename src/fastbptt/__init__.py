@@ -1,0 +1,120 @@
+"""Recurrent networks trained by backpropagation through time on a CPU, fast.
+
+>>> import numpy as np, fastbptt
+>>> model = fastbptt.RNN(input_size=32, hidden_size=64, output_size=1, seed=0)
+>>> adam = fastbptt.Adam(lr=0.01)
+>>> x = np.random.default_rng(0).normal(size=(5, 10, 32))
+>>> loss = model.train_step(x, [1, 0, 1, 0, 1], adam)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import _check, _core
+from .model import RNN, load
+from .optim import Adam
+
+if TYPE_CHECKING:
+    from . import datasets, reference
+    from .config import show_config
+
+__version__: str = _core.version
+
+__all__ = [
+    "RNN",
+    "Adam",
+    "Backend",
+    "__version__",
+    "backends",
+    "datasets",
+    "get_num_threads",
+    "load",
+    "losses",
+    "reference",
+    "set_num_threads",
+    "show_config",
+]
+
+
+class Backend(NamedTuple):
+    """One instruction set: its name, what it is, and whether this machine can run it."""
+
+    name: str
+    description: str
+    usable: bool
+
+
+def backends() -> list[Backend]:
+    """List the instruction sets this build has kernels for, best first.
+
+    The first usable one is taken, unless the environment variable ``FASTBPTT_ISA`` names
+    another when `fastbptt` is imported.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> any(backend.usable for backend in fastbptt.backends())
+    True
+    """
+    return [Backend(*one) for one in _core.backends()]
+
+
+def losses() -> list[str]:
+    """List the names that `loss` may have.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> "bce" in fastbptt.losses()
+    True
+    """
+    return list(_check.LOSSES)
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads one call may use. It changes the time taken, never a result.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `n` is no such number.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> before = fastbptt.get_num_threads()
+    >>> fastbptt.set_num_threads(1)
+    >>> fastbptt.get_num_threads()
+    1
+    >>> fastbptt.set_num_threads(before)
+    """
+    count = _check.size("n", n)
+    if count > 4096:
+        raise ValueError(f"n is {count}; expected at most 4096 threads")
+    _core.set_num_threads(count)
+
+
+def get_num_threads() -> int:
+    """Return how many threads one call may use."""
+    return _core.get_num_threads()
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("datasets", "reference"):
+        return importlib.import_module(f".{name}", __name__)
+    if name == "show_config":
+        from .config import show_config
+
+        return show_config
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
