@@ -102,7 +102,7 @@ struct Workspace {
   Arena kept;
   T *x = nullptr, *states = nullptr, *last = nullptr, *y = nullptr;
   T *w_forward = nullptr, *w_backward = nullptr, *w_input = nullptr, *bias = nullptr, *b_y = nullptr;
-  i64 x_stride = 0, states_panel = 0, last_panel = 0;
+  i64 input_panels = 0, x_stride = 0, states_panel = 0, last_panel = 0;
 
   // what a loss or a backward pass needs besides
   Arena scratch;
@@ -218,7 +218,7 @@ class Network final : public Engine {
   std::unique_ptr<Tape> forward(const Batch& batch) override {
     auto tape = std::make_unique<KeptPass<T>>(spec_, pool_);
     Workspace<T>& w = *tape->w;
-    begin(w, batch, true);
+    begin(w, batch, true, true);
     const OutputArgs<T> each = output_args(w, false);
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     run(w, [&](int member, int team, Barrier& barrier) {
@@ -292,7 +292,8 @@ class Network final : public Engine {
     w.set = &active();
     w.panel = kernels(w).panel;
     w.plan.make(batch, time, nullptr);
-    const auto bytes = w.kept.measure(kept_parts(w, true)) + w.scratch.measure(scratch_parts(w, true, true, true));
+    const auto bytes =
+        w.kept.measure(kept_parts(w, true, false)) + w.scratch.measure(scratch_parts(w, true, true, true));
     return static_cast<i64>(bytes + w.plan.bytes());
   }
 
@@ -322,17 +323,18 @@ class Network final : public Engine {
 
   // ---- setting up
 
-  void begin(Workspace<T>& w, const Batch& batch, bool outputs_of_all_steps) {
+  void begin(Workspace<T>& w, const Batch& batch, bool outputs_of_all_steps, bool input_gradient) {
     w.set = &active();
     w.panel = kernels(w).panel;
     w.found.clear();
     w.plan.make(batch.x.shape[0], batch.x.shape[1], batch.lengths);
-    w.kept.lay_out(kept_parts(w, outputs_of_all_steps));
+    w.kept.lay_out(kept_parts(w, outputs_of_all_steps, input_gradient));
   }
 
   // What forward leaves, as a function that cuts it out of an arena
-  auto kept_parts(Workspace<T>& w, bool outputs_of_all_steps) const {
+  auto kept_parts(Workspace<T>& w, bool outputs_of_all_steps, bool input_gradient) const {
     const i64 n = w.panel, panels = (H() + n - 1) / n, rows = w.plan.rows, b = w.plan.batch;
+    w.input_panels = input_gradient ? (I() + n - 1) / n : 0;
     w.x_stride = I() + (I() * i64(sizeof(T)) % 2048 == 0 ? 64 / i64(sizeof(T)) : 0);
     const i64 state_rows = spread_rows(rows + b, size_of(n) * sizeof(T)),
               last_rows = spread_rows(b, size_of(n) * sizeof(T));
@@ -341,7 +343,7 @@ class Network final : public Engine {
     return [=, this, &w](Arena& a) {
       w.w_forward = a.take<T>(panels, I() + H(), n);
       w.w_backward = a.take<T>(panels, O() + H(), n);
-      w.w_input = a.take<T>((I() + n - 1) / n, H(), n);
+      w.w_input = a.take<T>(w.input_panels, H(), n);
       w.bias = a.take<T>(panels, n);
       w.b_y = a.take<T>(O());
       w.x = a.take<T>(rows, w.x_stride);
@@ -425,11 +427,11 @@ class Network final : public Engine {
 
   void load_weights(Workspace<T>& w, const Batch& batch, int member, int team) {
     const Kernels<T>& k = kernels(w);
-    const i64 n = w.panel, panels = (H() + n - 1) / n, input_panels = (I() + n - 1) / n;
+    const i64 n = w.panel, panels = (H() + n - 1) / n;
     const i64 depth = I() + H(), depth_back = O() + H();
     const T* w_xh = params_ + W_xh_;
     const T* w_hh = params_ + W_hh_;
-    for (i64 p = member; p < 2 * panels + input_panels; p += team) {
+    for (i64 p = member; p < 2 * panels + w.input_panels; p += team) {
       if (p < panels) {
         const i64 real = std::min(n, H() - p * n);
         T* to = w.w_forward + p * depth * n;
@@ -635,7 +637,7 @@ class Network final : public Engine {
   // out null: no gradients. Leaves them in out.parameters, or in the workspace if that is null.
   double forward_and_loss(Workspace<T>& w, const Batch& batch, const Objective& objective, const Gradients* out) {
     const bool all = objective.steps == Steps::all;
-    begin(w, batch, all);
+    begin(w, batch, all, out && out->x);
     begin_backward(w, &objective, out ? *out : Gradients{});
     load_factors(w, objective);
     OutputArgs<T> output = output_args(w, out != nullptr);

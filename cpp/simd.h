@@ -9,6 +9,7 @@
 #endif
 
 #include <cstdint>
+#include <utility>
 #ifdef __AVX512F__
 #include <immintrin.h>
 #endif
@@ -112,6 +113,31 @@ FASTBPTT_INLINE Vec<T> rough_reciprocal(Vec<T> a) {
   if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_maskz_rcp14_ps(0xffff, (__m512)a);  // division: 10 to 16 cycles
 #endif
   return T(1) / a;
+}
+
+// lane by lane from the first (or second) halves of a and b: a0 b0 a1 b1 ...
+template <class T, bool second, int... i>
+FASTBPTT_INLINE Vec<T> interleave(Vec<T> a, Vec<T> b, std::integer_sequence<int, i...>) {
+  constexpr int n = lanes<T>, from = second ? n / 2 : 0;
+  return __builtin_shufflevector(a, b, (from + i / 2 + (i % 2) * n)...);
+}
+
+// rows[i][j] <-> rows[j][i] of as many rows as there are lanes
+template <class T>
+FASTBPTT_INLINE void transpose(Vec<T> (&rows)[lanes<T>]) {
+  constexpr int n = lanes<T>;
+  using Lanes = std::make_integer_sequence<int, n>;
+#pragma GCC unroll 8
+  for (int width = 1; width < n; width *= 2) {
+    Vec<T> out[n];
+#pragma GCC unroll 16
+    for (int i = 0; i < n / 2; ++i) {
+      out[2 * i] = interleave<T, false>(rows[i], rows[i + n / 2], Lanes{});
+      out[2 * i + 1] = interleave<T, true>(rows[i], rows[i + n / 2], Lanes{});
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i) rows[i] = out[i];
+  }
 }
 
 // sum of the lanes, in one fixed order
