@@ -12,7 +12,7 @@ namespace fastbptt {
 namespace {
 
 constexpr std::size_t cache_line = 64;
-constexpr i64 rows_per_block = 256;  // docs/performance.md, "blocks of time"
+constexpr i64 rows_per_block = 512;  // docs/performance.md, "blocks of time"
 
 std::size_t physical_memory() {
   static const auto bytes =
