@@ -182,16 +182,22 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child")
 def test_interruption() -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "fastbptt", "demo", "--epochs", "100000"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    # A process that a shell starts in the background ignores SIGINT, and so would its child.
+    code = (
+        "import signal, sys; from fastbptt.cli import main;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "sys.exit(main(['demo', '--epochs', '1000000']))"
     )
-    assert child.stdout is not None
-    assert child.stdout.readline().startswith("Japanese Vowels")
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=60)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("Japanese Vowels")
+        child.send_signal(signal.SIGINT)
+        try:
+            out, err = child.communicate(timeout=60)
+        finally:
+            child.kill()
     assert child.returncode == 130
     assert "Traceback" not in err
     assert err.endswith("fastbptt: interrupted\n")

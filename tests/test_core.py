@@ -87,6 +87,7 @@ class Accuracy:
     """
 
     def __init__(self) -> None:
+        fastbptt.set_num_threads(1)  # more change no bit, as a test below shows
         self.plain: list[float] = []
         self.single: dict[str, list[float]] = {isa: [] for isa in ISAS}
 

@@ -138,6 +138,72 @@ def _run_demo(arguments: argparse.Namespace) -> None:
     print(json.dumps(result, indent=2) if arguments.json else f"\n{demo.report(result)}")
 
 
+def _add_bench(subparsers: Subparsers) -> None:
+    from fastbptt import bench
+
+    parser = _add_subcommand(
+        subparsers,
+        "bench",
+        "Measure a training step, beside other systems if asked to",
+        epilog="Example: fastbptt bench --preset tutorial,small --against numpy,torch --threads 1",
+    )
+    parser.add_argument(
+        "--preset",
+        type=_names(tuple(bench.PRESETS)),
+        metavar="NAME[,NAME...]|all",
+        default=["small"],
+        help=f"what to measure: {', '.join(bench.PRESETS)} (default: small)",
+    )
+    for size in ("batch", "time", "input", "hidden", "output-size"):
+        parser.add_argument(
+            f"--{size}", type=_positive, metavar="N", help="instead of the preset's"
+        )
+    for option, choices in bench.CHOICES.items():
+        parser.add_argument(f"--{option}", choices=choices, help="instead of the preset's")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="of the data and the weights")
+    parser.add_argument(
+        "--against",
+        type=_names(bench.COMPETITORS),
+        metavar="NAME[,NAME...]|all",
+        default=[],
+        help=f"systems to compare with, if they are installed: {', '.join(bench.COMPETITORS)}",
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--rounds",
+        type=_positive,
+        metavar="N",
+        default=15,
+        help="rounds of each system (default: %(default)s)",
+    )
+    length.add_argument(
+        "--seconds", type=_rate, metavar="X", help="how long each measurement goes on instead"
+    )
+    parser.add_argument(
+        "--output", choices=tuple(bench.FORMATS), default="table", help="format of the result"
+    )
+    parser.add_argument("--plot", metavar="FILE.png", help="draw the result, too")
+    parser.set_defaults(run=_run_bench)
+
+
+def _run_bench(arguments: argparse.Namespace) -> None:
+    from fastbptt import bench
+
+    changed = ("batch", "time", "input", "hidden", "seed", *bench.CHOICES)
+    changes = {name: getattr(arguments, name) for name in changed}
+    changes["output"] = arguments.output_size
+    result = bench.measure(
+        [bench.PRESETS[name].with_(**changes) for name in arguments.preset],
+        arguments.against,
+        threads=_core.get_num_threads(),
+        rounds=arguments.rounds,
+        seconds=arguments.seconds,
+    )
+    print(bench.write(result, "json" if arguments.json else arguments.output))
+    if arguments.plot:
+        bench.plot(result, arguments.plot)
+
+
 def _add_info(subparsers: Subparsers) -> None:
     parser = _add_subcommand(
         subparsers, "info", "Print versions, processor, instruction sets and threads"
@@ -176,4 +242,18 @@ def _rate(text: str) -> float:
     return _number(text, float, lambda value: 0 < value < float("inf"), "a positive number")
 
 
-_SUBCOMMANDS = (_add_demo, _add_info)
+def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Make a parser of names with commas between them, or "all"."""
+
+    def parse(text: str) -> list[str]:
+        names = list(known) if text == "all" else list(dict.fromkeys(text.split(",")))
+        for name in names:
+            if name not in known:
+                expected = f"expected names from {', '.join(known)}, or all"
+                raise argparse.ArgumentTypeError(f"{name!r} is unknown; {expected}")
+        return names
+
+    return parse
+
+
+_SUBCOMMANDS = (_add_demo, _add_bench, _add_info)

@@ -1,0 +1,194 @@
+"""What is measured: sizes, loss, and the data made from them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt import _core
+from fastbptt.model import Recurrent
+
+__all__ = ["CHECK_LR", "CHOICES", "PRESETS", "TIMED_LR", "Case", "Problem"]
+
+Array = NDArray[Any]
+
+# What can be chosen besides sizes: field -> values.
+CHOICES: Final[dict[str, list[str]]] = {
+    "cell": _core.cells(),
+    "loss": _core.losses(),
+    "steps": ["last", "all"],
+    "lengths": ["fixed", "uniform"],
+    "dtype": ["float32", "float64"],
+}
+CHECK_LR: Final = 1e-3
+# Small, so that the weights, and with them the work, stay what they are over 100 000 steps.
+TIMED_LR: Final = 1e-7
+
+
+@dataclass(frozen=True)
+class Case:
+    """The definition of one measurement.
+
+    Attributes
+    ----------
+    name : str
+        A preset's, or "custom".
+    batch, time, input, hidden, output : int
+        Sizes.
+    steps : str
+        "last" or "all": where the loss is.
+    loss : str
+        "bce", "cross_entropy" or "mse"; its mean is taken.
+    cell : str
+        A name of the core's registry.
+    lengths : str
+        "fixed", or "uniform" in 1..time.
+    dtype : str
+        "float32" or "float64".
+    seed : int
+        Of the data and the weights.
+
+    Examples
+    --------
+    >>> from fastbptt.bench import PRESETS
+    >>> PRESETS["small"].hidden
+    64
+    """
+
+    name: str
+    batch: int
+    time: int
+    input: int
+    hidden: int
+    output: int
+    steps: str
+    loss: str
+    cell: str = "rnn"
+    lengths: str = "fixed"
+    dtype: str = "float32"
+    seed: int = 0
+
+    def with_(self, **changes: Any) -> Case:
+        """Change what is not None; other sizes or another cell make the case "custom"."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        changed = {name for name, value in given.items() if value != getattr(self, name)}
+        name = "custom" if changed - {"seed", "dtype"} else self.name
+        return replace(self, **given, name=name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all fields as plain values fit for JSON."""
+        return asdict(self)
+
+    @property
+    def shape(self) -> str:
+        """The sizes in one short text."""
+        ragged = ", uniform lengths" if self.lengths == "uniform" else ""
+        sizes = f"{self.batch}, {self.time}, {self.input}, {self.hidden}, {self.output}"
+        return f"{sizes}, {self.steps}{ragged}"
+
+
+PRESETS: Final[dict[str, Case]] = {
+    case.name: case
+    for case in (
+        Case("tutorial", 5, 10, 32, 64, 1, "last", "bce"),
+        Case("small", 32, 50, 32, 64, 1, "last", "bce"),
+        Case("neuro", 64, 200, 8, 128, 2, "all", "mse"),
+        Case("medium", 64, 100, 128, 256, 10, "last", "cross_entropy"),
+        Case("large", 128, 50, 512, 1024, 10, "last", "cross_entropy"),
+        Case("stream", 1, 2000, 16, 128, 1, "all", "mse"),
+    )
+}
+
+
+class Problem:
+    """The data of a case, the same in every process: inputs, targets, lengths and first weights.
+
+    Parameters
+    ----------
+    case : Case
+        The definition.
+
+    Attributes
+    ----------
+    x : ndarray of shape (batch, time, input)
+        Standard normal.
+    y : ndarray
+        Targets as :meth:`fastbptt.RNN.train_step` takes them.
+    lengths : ndarray of shape (batch,), int64, or None
+        None if all sequences have all steps.
+    model : fastbptt model
+        With PyTorch's initialisation.
+
+    Examples
+    --------
+    >>> from fastbptt.bench import PRESETS, Problem
+    >>> problem = Problem(PRESETS["tutorial"])
+    >>> problem.x.shape, problem.needed_flops
+    ((5, 10, 32), 1638400)
+    """
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.model = _model_class(case.cell)(
+            case.input, case.hidden, case.output, dtype=case.dtype, seed=case.seed
+        )
+        rng = np.random.default_rng(case.seed)
+        self.x: Array = rng.standard_normal((case.batch, case.time, case.input)).astype(case.dtype)
+        self.lengths: NDArray[np.int64] | None = None
+        if case.lengths == "uniform":
+            self.lengths = rng.integers(1, case.time + 1, case.batch)
+            self.lengths[rng.integers(case.batch)] = case.time
+        steps = (case.batch,) if case.steps == "last" else (case.batch, case.time)
+        self.y: Array
+        if case.loss == "cross_entropy":
+            self.y = rng.integers(0, case.output, steps)
+        elif case.loss == "bce":
+            self.y = rng.integers(0, 2, (*steps, case.output)).astype(case.dtype)
+        else:
+            self.y = rng.standard_normal((*steps, case.output)).astype(case.dtype)
+
+    @property
+    def params(self) -> dict[str, Array]:
+        """Copies of the first weights by name."""
+        return {name: value.copy() for name, value in self.model.parameters.items()}
+
+    @cached_property
+    def last(self) -> NDArray[np.int64]:
+        """Index of each sequence's own last step, shape (batch,)."""
+        if self.lengths is None:
+            return np.full(self.case.batch, self.case.time - 1)
+        return self.lengths - 1
+
+    @cached_property
+    def step_weights(self) -> Array:
+        """What each step's loss counts: zero after the end, sum 1.
+
+        Shape (batch,) with the loss at the last step, (batch, time) at all.
+        """
+        case = self.case
+        if case.steps == "last":
+            return np.full(case.batch, 1 / case.batch, case.dtype)
+        valid: Array = np.arange(case.time) <= self.last[:, np.newaxis]
+        weights: Array = (valid / valid.sum()).astype(case.dtype)
+        return weights
+
+    @property
+    def needed_flops(self) -> int:
+        """Floating-point operations that a step cannot do without.
+
+        Two for each multiply-add of the products with the input weights (forward and their
+        gradient) and with the recurrent weights (forward, backward, gradient), for real steps only:
+        2 * steps * (2 * I * G * H + 3 * G * H * H) with G gates, 1 in the tanh RNN.
+        """
+        case = self.case
+        steps = int(np.sum(self.last + 1))
+        units: int = self.model.parameters["W_hh"].shape[1]
+        return 2 * steps * units * (2 * case.input + 3 * case.hidden)
+
+
+def _model_class(cell: str) -> type[Recurrent]:
+    return {model._cell: model for model in Recurrent.__subclasses__()}[cell]

@@ -1,0 +1,135 @@
+"""Nothing is timed before its numbers agree with the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt import Adam, reference
+from fastbptt.bench.case import CHECK_LR, Case, Problem
+
+__all__ = ["Expected", "check_gradients", "check_training"]
+
+Array = NDArray[Any]
+
+# Largest error in a gradient, relative to that gradient's largest entry; and length of the error of
+# the weights' movement relative to the movement. Adam's first steps follow the sign of a gradient,
+# however small, so the movement is less exact than the gradient.
+_TOLERANCES: Final = {"float32": (2e-4, 2e-2), "float64": (1e-10, 1e-5)}
+_TRAINING_STEPS: Final = 3
+
+
+class Expected:
+    """What the reference says, in float64, about the first steps of a problem.
+
+    Parameters
+    ----------
+    problem : Problem
+        The data.
+
+    Attributes
+    ----------
+    loss : float
+        Before the first step.
+    gradients : dict of ndarray
+        By parameter name.
+    movement : dict of ndarray
+        How far each weight has moved after three steps of Adam.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        case = problem.case
+        y = problem.y if case.loss == "cross_entropy" else problem.y.astype(np.float64)
+        params = {name: value.astype(np.float64) for name, value in problem.params.items()}
+        state = reference.adam_init(params)
+        first: tuple[float, dict[str, Array]] | None = None
+        for _ in range(_TRAINING_STEPS):
+            loss, grads = reference.loss_and_grad(
+                params,
+                problem.x.astype(np.float64),
+                y,
+                case.loss,
+                case.steps,
+                lengths=problem.lengths,
+                cell=case.cell,
+            )
+            grads = {name: grads[name] for name in params}
+            first = first or (float(loss.real), grads)
+            reference.adam_step(params, grads, state, lr=CHECK_LR)
+        assert first is not None
+        self.loss, self.gradients = first
+        self.movement = {name: params[name] - value for name, value in problem.params.items()}
+
+
+def check_gradients(
+    system: str, case: Case, expected: Expected, loss: float, gradients: Mapping[str, Array]
+) -> None:
+    """Compare the loss and the gradients of the first step with the reference.
+
+    Parameters
+    ----------
+    system : str
+        Whose they are, for the message.
+    case : Case
+        The definition.
+    expected : Expected
+        What the reference says.
+    loss : float
+        Before the first update.
+    gradients : mapping of str -> ndarray
+        By parameter name.
+
+    Raises
+    ------
+    ValueError
+        If they disagree.
+    """
+    tolerance, _ = _TOLERANCES[case.dtype]
+    error = abs(loss - expected.loss) / max(abs(expected.loss), 1e-30)
+    if not error <= tolerance:
+        raise _disagreement(system, case, "loss of the first step", error, tolerance)
+    for name, right in expected.gradients.items():
+        error = float(np.max(np.abs(gradients[name] - right)) / max(np.max(np.abs(right)), 1e-30))
+        if not error <= tolerance:
+            raise _disagreement(system, case, f"gradient of {name}", error, tolerance)
+
+
+def check_training(problem: Problem, expected: Expected) -> None:
+    """Compare fastbptt's gradients, and its weights after three steps, with the reference.
+
+    Parameters
+    ----------
+    problem : Problem
+        The data; its model stays as it is.
+    expected : Expected
+        What the reference says.
+
+    Raises
+    ------
+    ValueError
+        If they disagree.
+    """
+    case = problem.case
+    model, adam = problem.model.copy(), Adam(lr=CHECK_LR)
+    how: dict[str, Any] = {"loss": case.loss, "steps": case.steps, "lengths": problem.lengths}
+    loss, gradients = model.loss_and_grad(problem.x, problem.y, **how)
+    check_gradients("fastbptt", case, expected, loss, gradients)
+    for _ in range(_TRAINING_STEPS):
+        model.train_step(problem.x, problem.y, adam, **how)
+    _, tolerance = _TOLERANCES[case.dtype]
+    for name, right in expected.movement.items():
+        moved = model.parameters[name] - problem.model.parameters[name]
+        error = float(np.linalg.norm(moved - right) / max(float(np.linalg.norm(right)), 1e-30))
+        if not error <= tolerance:
+            what = f"{name} after {_TRAINING_STEPS} steps"
+            raise _disagreement("fastbptt", case, what, error, tolerance)
+
+
+def _disagreement(system: str, case: Case, what: str, error: float, tolerance: float) -> ValueError:
+    return ValueError(
+        f"{case.name}: {system} disagrees with the reference: {what} has a relative error of"
+        f" {error:.1e}, more than {tolerance:.0e}; nothing was measured"
+    )

@@ -1,0 +1,249 @@
+"""What :func:`fastbptt.bench.measure` found, for a reader, a program, a spreadsheet, a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from fastbptt.bench.case import Case
+
+__all__ = ["FORMATS", "plot", "write"]
+
+# Okabe and Ito's palette without its yellow: told apart by colour-blind readers too.
+_COLOURS: Final = {
+    "fastbptt": "#000000",
+    "numpy": "#56B4E9",
+    "torch": "#D55E00",
+    "torch-ftz": "#E69F00",
+    "jax": "#009E73",
+    "keras": "#CC79A7",
+    "onednn": "#0072B2",
+}
+_SHORT: Final = {"torch-ftz": "PyTorch, FTZ", "keras": "Keras"}
+_HEAD: Final = (
+    "system",
+    "median",
+    "best",
+    "median/best",
+    "GFLOP/s",
+    "of peak",
+    "sequences/s",
+    "memory",
+    "time",
+)
+
+
+def write(result: dict[str, Any], output: str) -> str:
+    """Write a result as text.
+
+    Parameters
+    ----------
+    result : dict
+        What :func:`~fastbptt.bench.measure` returned.
+    output : str
+        "table", "json", "csv" or "md".
+
+    Returns
+    -------
+    str
+        Lines, the last one without its end.
+
+    Examples
+    --------
+    >>> from fastbptt.bench import PRESETS, measure, write
+    >>> result = measure([PRESETS["tutorial"]], rounds=1)
+    >>> write(result, "csv").splitlines()[0][:23]
+    'name,batch,time,input,h'
+    """
+    return FORMATS[output](result)
+
+
+def _table(result: dict[str, Any]) -> str:
+    lines = [_machine(result["machine"]), _legend()]
+    for found in result["cases"]:
+        rows = [_HEAD, *(_row(each) for each in found["systems"])]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines += ["", _heading(found)]
+        for first, *rest in rows:
+            cells = [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
+            lines.append("  ".join([first.ljust(widths[0]), *cells]))
+    lines += ["", *_versions(result)]
+    return "\n".join(lines)
+
+
+def _markdown(result: dict[str, Any]) -> str:
+    lines = [f"{_machine(result['machine'])}.", "", _legend(), ""]
+    lines.append("| case | " + " | ".join(_HEAD) + " |")
+    lines.append("|:--|:--|" + "--:|" * (len(_HEAD) - 1))
+    for found in result["cases"]:
+        name, shape = found["case"]["name"], Case(**found["case"]).shape
+        for i, each in enumerate(found["systems"]):
+            case = f"**{name}** ({shape})" if i == 0 else ""
+            lines.append(f"| {case} | " + " | ".join(_row(each)) + " |")
+    lines += ["", *(f"- {line}" for line in _versions(result))]
+    return "\n".join(lines)
+
+
+def _csv(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    text = io.StringIO()
+    rows = [
+        found["case"]
+        | {key: found[key] for key in ("needed_flops", "peak_flops")}
+        | each
+        | {key: machine[key] for key in ("processor", "instruction_set", "threads")}
+        for found in result["cases"]
+        for each in found["systems"]
+    ]
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")
+
+
+FORMATS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
+    "table": _table,
+    "json": lambda result: json.dumps(result, indent=2),
+    "csv": _csv,
+    "md": _markdown,
+}
+
+
+def plot(result: dict[str, Any], file: str | Path) -> None:
+    """Draw each system's time per step relative to fastbptt's, a panel for each case.
+
+    Parameters
+    ----------
+    result : dict
+        What :func:`~fastbptt.bench.measure` returned.
+    file : str or path
+        Where to write the picture; its ending says in which format.
+
+    Raises
+    ------
+    ValueError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ValueError("a plot needs matplotlib: pip install 'fastbptt[bench]'") from None
+
+    cases = result["cases"]
+    columns = min(len(cases), 3)
+    rows = math.ceil(len(cases) / columns)
+    bars = max(len(found["systems"]) for found in cases)
+    figure = Figure(figsize=(6.0 * columns, rows * (1.9 + 0.52 * bars)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    longest = max(each["times_fastbptt"] for found in cases for each in found["systems"])
+    for panel, found in zip(panels, cases, strict=False):
+        _draw_case(panel, found["case"], found["systems"], longest)
+    for panel in panels[len(cases) :]:
+        panel.set_visible(False)
+    machine = result["machine"]
+    figure.suptitle("Time per training step, in times of fastbptt's (log scale)", fontsize=26)
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    figure.supxlabel(
+        f"batch, time, input, hidden on {machine['processor']}, {machine['instruction_set']},"
+        f" {threads}",
+        fontsize=20,
+    )
+    figure.savefig(file, dpi=100)
+
+
+def _draw_case(
+    panel: Any, case: dict[str, Any], systems: Sequence[dict[str, Any]], longest: float
+) -> None:
+    order = sorted(systems, key=lambda each: each["times_fastbptt"])
+    times = [each["times_fastbptt"] for each in order]
+    panel.barh(
+        range(len(order)),
+        [time - 1 for time in times],
+        left=1,
+        color=[_COLOURS[each["system"]] for each in order],
+    )
+    panel.axvline(1, color=_COLOURS["fastbptt"], linewidth=4)
+    panel.set_xscale("log")
+    panel.set_xlim(0.9 * min(times), 6 * longest)
+    for i, each in enumerate(order):
+        label = _time(each["best_seconds"])
+        if each["system"] != "fastbptt":
+            label = f"{each['times_fastbptt']:.3g} x"
+        panel.text(1.1 * max(1, times[i]), i, label, va="center", fontsize=20)
+    panel.set_yticks(
+        range(len(order)), [_SHORT.get(each["system"], each["title"]) for each in order]
+    )
+    panel.tick_params(axis="y", labelsize=20, length=0)
+    panel.set_xticks([])
+    panel.minorticks_off()
+    panel.invert_yaxis()
+    for side in ("top", "right", "bottom", "left"):
+        panel.spines[side].set_visible(False)
+    sizes = ", ".join(str(case[key]) for key in ("batch", "time", "input", "hidden"))
+    panel.set_title(f"{case['name']}: {sizes}", fontsize=21, loc="left")
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    return (
+        f"{machine['processor']}, {machine['instruction_set']}, {threads};"
+        f" {machine['platform']}; Python {machine['python']}; {machine['compiler']}"
+    )
+
+
+def _legend() -> str:
+    return (
+        "A step is forward, loss, backpropagation through time and Adam. GFLOP/s, share of the"
+        " peak, sequences/s and time (fastbptt = 1) by the best round; memory of the whole process."
+    )
+
+
+def _heading(found: dict[str, Any]) -> str:
+    case = Case(**found["case"])
+    return (
+        f"{case.name} ({case.shape}; {case.cell}, {case.loss}, {case.dtype}):"
+        f" {found['needed_flops'] / 1e6:,.3g} MFLOP a step,"
+        f" peak {found['peak_flops'] / 1e9:.1f} GFLOP/s"
+    )
+
+
+def _row(each: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        each["title"],
+        _time(each["median_seconds"]),
+        _time(each["best_seconds"]),
+        f"{each['median_over_best']:.2f}",
+        f"{each['flops'] / 1e9:.1f}",
+        f"{each['share_of_peak']:.1%}",
+        f"{each['sequences_per_second']:,.0f}",
+        f"{each['peak_memory_bytes'] / 2**20:.0f} MiB",
+        f"{each['times_fastbptt']:.2f}",
+    )
+
+
+def _versions(result: dict[str, Any]) -> list[str]:
+    lines: dict[str, list[str]] = {}
+    for found in result["cases"]:
+        for each in found["systems"]:
+            head = f"{each['title']} {each['version']}"
+            variants = lines.setdefault(head, [])
+            variants.append(f"{found['case']['name']}: {each['variant']}")
+    texts = []
+    for head, variants in lines.items():
+        kinds = {variant.split(": ", 1)[1] for variant in variants}
+        texts.append(f"{head}: {kinds.pop() if len(kinds) == 1 else '; '.join(variants)}")
+    return texts
+
+
+def _time(seconds: float) -> str:
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"

@@ -1,0 +1,141 @@
+"""The systems that can be compared, a module each.
+
+A module has ``variants(problem, threads)``, which names the ways worth trying and how to build
+each (the fastest is measured), and ``version()``. It is imported only where it is measured, so
+that nothing here needs the packages of competitors.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt.bench.case import Case
+
+__all__ = ["COMPETITORS", "SYSTEMS", "System", "Variants", "obstacle"]
+
+Array = NDArray[Any]
+
+
+class System(ABC):
+    """One system, ready to train on one problem."""
+
+    @abstractmethod
+    def loss_and_gradients(self) -> tuple[float, dict[str, Array]]:
+        """Compute loss and gradients, by fastbptt's parameter names, at the first weights."""
+
+    @abstractmethod
+    def run(self, steps: int) -> None:
+        """Make so many training steps and return when all their work is done."""
+
+    def peak_memory(self) -> int:
+        """Return the bytes that this process has held at most, all libraries included."""
+        status = Path("/proc/self/status")
+        if status.exists():
+            for line in status.read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+Variants: TypeAlias = Mapping[str, Callable[[], System]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a system is, and what it can do.
+
+    Attributes
+    ----------
+    module : str
+        In this package.
+    title : str
+        For people.
+    requires : tuple of str
+        Python packages, each of which must be installed.
+    cells, dtypes : tuple of str
+        What it can run; empty: everything.
+    options : dict
+        More arguments for ``variants``.
+    """
+
+    module: str
+    title: str
+    requires: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ("rnn",)
+    dtypes: tuple[str, ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def load(self) -> ModuleType:
+        """Import the module."""
+        return importlib.import_module(f"{__name__}.{self.module}")
+
+
+SYSTEMS: Final[dict[str, Entry]] = {
+    "fastbptt": Entry("fastbptt_step", "fastbptt", cells=()),
+    "numpy": Entry("numpy_step", "NumPy"),
+    "torch": Entry("torch_step", "PyTorch", ("torch",), options=(("flush", False),)),
+    "torch-ftz": Entry(
+        "torch_step", "PyTorch, denormals flushed", ("torch",), options=(("flush", True),)
+    ),
+    "jax": Entry("jax_step", "JAX", ("jax",)),
+    "keras": Entry("keras_step", "Keras (TensorFlow)", ("keras", "tensorflow")),
+    "onednn": Entry("onednn_step", "oneDNN", dtypes=("float32",)),
+}
+COMPETITORS: Final = tuple(name for name in SYSTEMS if name != "fastbptt")
+
+
+def obstacle(name: str, case: Case) -> str | None:
+    """Say why a system cannot run a case here, or None if it can.
+
+    Parameters
+    ----------
+    name : str
+        Of a system.
+    case : Case
+        The definition.
+
+    Returns
+    -------
+    str or None
+        The reason in a few words.
+
+    Examples
+    --------
+    >>> from fastbptt.bench import PRESETS
+    >>> from fastbptt.bench.systems import obstacle
+    >>> obstacle("numpy", PRESETS["small"]) is None
+    True
+    >>> obstacle("onednn", PRESETS["small"].with_(dtype="float64"))
+    'has no float64'
+    """
+    entry = SYSTEMS[name]
+    if entry.cells and case.cell not in entry.cells:
+        return f"has no {case.cell} here"
+    if entry.dtypes and case.dtype not in entry.dtypes:
+        return f"has no {case.dtype}"
+    missing = [each for each in entry.requires if importlib.util.find_spec(each) is None]
+    if missing:
+        return f"is not installed ({', '.join(missing)})"
+    if name == "onednn":
+        reason: str | None = entry.load().obstacle()
+        return reason
+    return None
+
+
+def as_arrays(gradients: Mapping[str, Any]) -> dict[str, Array]:
+    """Copy any library's arrays into NumPy's."""
+    return {name: np.array(value) for name, value in gradients.items()}

@@ -1,0 +1,43 @@
+"""fastbptt: one call per training step, made from Python, argument checks included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+import fastbptt
+from fastbptt.bench.case import TIMED_LR, Problem
+from fastbptt.bench.systems import System, Variants
+
+
+class Fastbptt(System):
+    """The public interface, as a user calls it."""
+
+    def __init__(self, problem: Problem) -> None:
+        case = problem.case
+        self.model = problem.model.copy()
+        self.adam = fastbptt.Adam(lr=TIMED_LR)
+        self.x, self.y = problem.x, problem.y
+        self.how: dict[str, Any] = {"loss": case.loss, "steps": case.steps}
+        if problem.lengths is not None:
+            self.how["lengths"] = problem.lengths
+
+    def loss_and_gradients(self) -> tuple[float, dict[str, NDArray[Any]]]:
+        loss, gradients = self.model.loss_and_grad(self.x, self.y, **self.how)
+        return loss, dict(gradients)
+
+    def run(self, steps: int) -> None:
+        train_step, x, y, adam, how = self.model.train_step, self.x, self.y, self.adam, self.how
+        for _ in range(steps):
+            train_step(x, y, adam, **how)
+
+
+def variants(problem: Problem, threads: int) -> Variants:
+    """Name the one way there is."""
+    return {"train_step": lambda: Fastbptt(problem)}
+
+
+def version() -> str:
+    """Return the version and the instruction set."""
+    return f"{fastbptt.__version__} ({fastbptt._core.active_backend()})"

@@ -1,0 +1,96 @@
+"""The process in which one system runs: ``python -m fastbptt.bench.worker``.
+
+It reads a JSON object a line from standard input and answers each with one. The first says what
+to run; the answer comes when the system is compiled, warm, and its first gradients are written.
+Each further one asks for a round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any, Final
+
+import numpy as np
+
+from fastbptt import _core
+from fastbptt.bench.case import Case, Problem
+from fastbptt.bench.systems import SYSTEMS, System
+
+__all__ = ["ROUND_SECONDS", "main"]
+
+ROUND_SECONDS: Final = 0.03
+_PEAK_ROUNDS: Final = 20_000
+_PEAK_REPEATS: Final = 10
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    if hasattr(os, "setpgid"):
+        # In a group of its own, so that Ctrl-C is its parent's affair, and the system ends it, even
+        # asleep, when its parent is gone.
+        os.setpgid(0, 0)
+    # Libraries print what they like; the answers keep the real standard output for themselves.
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        order = json.loads(sys.stdin.readline())
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, order["processors"])
+        _core.set_num_threads(order["threads"])
+        problem = Problem(Case(**order["case"]))
+        entry = SYSTEMS[order["system"]]
+        module = entry.load()
+        ways = module.variants(problem, order["threads"], **dict(entry.options))
+        system, answer = _fastest(ways, order["gradients"])
+        _tell(answers, answer | {"version": module.version()})
+        for _ in sys.stdin:
+            _tell(answers, _round(system, answer["steps"], problem))
+
+
+def _fastest(ways: Any, gradients_file: str) -> tuple[System, dict[str, Any]]:
+    """Try every way, keep the fastest, and the loss and gradients it computed."""
+    best: tuple[float, System, dict[str, Any], dict[str, Any]] | None = None
+    for name, build in ways.items():
+        system = build()
+        loss, gradients = system.loss_and_gradients()
+        system.run(2)  # the first call compiles, the second may do so again
+        steps, seconds = 1, _time(system, 1)
+        while len(ways) > 1 and steps * seconds < ROUND_SECONDS and steps < 1000:
+            steps *= 2
+            seconds = _time(system, steps)
+        if best is None or seconds < best[0]:
+            best = seconds, system, gradients, {"variant": name, "loss": loss}
+    assert best is not None
+    _, system, gradients, answer = best
+    np.savez(gradients_file, **gradients)
+    steps = 1
+    while (seconds := steps * _time(system, steps)) < ROUND_SECONDS / 4:
+        steps *= 2
+    return system, answer | {"steps": max(1, round(steps * ROUND_SECONDS / seconds))}
+
+
+def _time(system: System, steps: int) -> float:
+    start = time.perf_counter()
+    system.run(steps)
+    return (time.perf_counter() - start) / steps
+
+
+def _round(system: System, steps: int, problem: Problem) -> dict[str, Any]:
+    """Measure the processor's rate, then the system's time per step, caches warm."""
+    rate = max(
+        _core.multiply_add_rate(problem.case.dtype, _PEAK_ROUNDS) for _ in range(_PEAK_REPEATS)
+    )
+    if steps > 1:
+        system.run(1)
+    seconds = _time(system, steps)
+    return {"seconds": seconds, "rate": rate, "peak_memory": system.peak_memory()}
+
+
+def _tell(answers: Any, answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
