@@ -14,8 +14,9 @@ from conftest import Bench
 
 import fastbptt
 from fastbptt import reference
+from fastbptt._views import Gradients
 from fastbptt.init import INITIALIZERS
-from fastbptt.model import MODELS, Gradients
+from fastbptt.model import MODELS
 
 # ---------------------------------------------------------------- numbers, end to end
 

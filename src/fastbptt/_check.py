@@ -10,7 +10,7 @@ import functools
 import math
 import operator
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, Final, SupportsFloat, TypeAlias
 
@@ -437,3 +437,15 @@ def plain(
     if came == lead and outputs == 1:
         return y.reshape(*lead, 1)
     return None
+
+
+def same_names(what: str, given: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    """Refuse a mapping that has not exactly these names."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{what} is of type {type(given).__name__}; expected a mapping")
+    missing = [name for name in names if name not in given]
+    unknown = [str(name) for name in given if name not in names]
+    if missing or unknown:
+        faults = [f"lacks {', '.join(missing)}"] if missing else []
+        faults += [f"has unknown {', '.join(unknown)}"] if unknown else []
+        raise ValueError(f"{what} {' and '.join(faults)}; expected {', '.join(names)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import _check, _core
 from . import init as _init
 from ._check import Floats, Targets
+from ._views import Gradients, Layout, NamedViews, Parameters
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     Seed: TypeAlias = int | Sequence[int] | np.random.SeedSequence | np.random.Generator | None
 
-# name -> (start, stop, shape) in the flat buffer, in its order
-Layout: TypeAlias = dict[str, tuple[int, int, tuple[int, ...]]]
 _ROLES: Final[dict[str, _init.Role]] = {
     "W_xh": "input",
     "W_hh": "recurrent",
@@ -29,77 +28,6 @@ _ROLES: Final[dict[str, _init.Role]] = {
     "W_hy": "readout",
     "b_y": "readout_bias",
 }
-
-
-class NamedViews(Mapping[str, Floats]):
-    """Arrays by name, all of them views of one flat buffer.
-
-    Every access makes a new view, so reshaping one in place harms nothing.
-    """
-
-    __slots__ = ("_flat", "_layout")
-
-    def __init__(self, flat: Floats, layout: Layout) -> None:
-        self._flat = flat
-        self._layout = layout
-
-    def __getitem__(self, name: str) -> Floats:
-        start, stop, shape = self._layout[name]
-        return self._flat[start:stop].reshape(shape)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._layout)
-
-    def __len__(self) -> int:
-        return len(self._layout)
-
-    @property
-    def flat(self) -> Floats:
-        """All values as one 1-D array, a view."""
-        return self._flat[:]
-
-    def __repr__(self) -> str:
-        shapes = ", ".join(f"{name} {shape}" for name, (_, _, shape) in self._layout.items())
-        return f"{type(self).__name__}({shapes or 'empty'})"
-
-
-class Parameters(NamedViews):
-    """A model's weights by name: writable views, so ``parameters["b_h"] -= 0.1`` works.
-
-    Assigning copies the values into the view; the shape must be exactly the same.
-    """
-
-    __slots__ = ()
-
-    def __setitem__(self, name: str, values: ArrayLike) -> None:
-        if name not in self._layout:
-            raise KeyError(f"{name!r} is not a parameter; there are {', '.join(self)}")
-        view = self[name]
-        label = f"parameters[{name!r}]"
-        view[...] = _check.exact(label, values, view.shape, f"the shape of {name}", view.dtype)
-
-
-class Gradients(NamedViews):
-    """Gradients by parameter name, views of `flat`.
-
-    Attributes
-    ----------
-    flat : ndarray
-        All of them, in the order of the model's parameters.
-    x : ndarray of shape (batch, time, input_size), or None
-        Gradient with respect to the input, if it was asked for; zero after a sequence's end.
-    h0 : ndarray of shape (1, batch, hidden_size), or None
-        Gradient with respect to the initial state.
-    """
-
-    __slots__ = ("h0", "x")
-
-    def __init__(
-        self, flat: Floats, layout: Layout, x: Floats | None = None, h0: Floats | None = None
-    ) -> None:
-        super().__init__(flat, layout)
-        self.x = x
-        self.h0 = h0
 
 
 class ForwardResult:
@@ -220,7 +148,7 @@ class Recurrent:
     def _from_config(cls, config: Mapping[str, Any]) -> Self:
         """Make a model with zero weights from what `_config` returned."""
         names = ("input_size", "hidden_size", "output_size", "bias", "dtype")
-        same_names("config", config, names)
+        _check.same_names("config", config, names)
         model = cls.__new__(cls)
         model._build(*(config[name] for name in names))
         return model
@@ -694,7 +622,7 @@ class Recurrent:
             If a name is missing or unknown, a shape differs, or values do not fit into the
             model's dtype. Nothing has changed then.
         """
-        same_names("state", state, tuple(self._layout))
+        _check.same_names("state", state, tuple(self._layout))
         flat = _check.aligned_empty(self._flat.size, self._dtype)
         for name, (start, stop, shape) in self._layout.items():
             label = f"state[{name!r}]"
@@ -828,18 +756,6 @@ def load(path: str | os.PathLike[str]) -> Recurrent:
     from . import storage
 
     return storage.load_model(path)
-
-
-def same_names(what: str, given: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    """Refuse a mapping that has not exactly these names."""
-    if not isinstance(given, Mapping):
-        raise TypeError(f"{what} is of type {type(given).__name__}; expected a mapping")
-    missing = [name for name in names if name not in given]
-    unknown = [str(name) for name in given if name not in names]
-    if missing or unknown:
-        faults = [f"lacks {', '.join(missing)}"] if missing else []
-        faults += [f"has unknown {', '.join(unknown)}"] if unknown else []
-        raise ValueError(f"{what} {' and '.join(faults)}; expected {', '.join(names)}")
 
 
 def _not_an_optimizer(value: object) -> TypeError:

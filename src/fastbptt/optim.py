@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _check, _core
 from ._check import Floats
-from .model import Gradients, Layout, NamedViews, Recurrent, same_names
+from ._views import Gradients, Layout, NamedViews
+from .model import Recurrent
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -317,7 +318,7 @@ def _gathered(grads: Any, model: Recurrent, binding: _Binding) -> Floats:
     if isinstance(grads, Gradients) and grads._layout == model._layout:
         grads = grads._flat
     if isinstance(grads, Mapping):
-        same_names("grads", grads, tuple(model._layout))
+        _check.same_names("grads", grads, tuple(model._layout))
         flat = _check.aligned_empty(count, dtype)
         for name, (start, stop, shape) in model._layout.items():
             label = f"grads[{name!r}]"
