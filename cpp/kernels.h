@@ -45,9 +45,9 @@ struct OutputArgs {
   const T* targets;             // [rows][O], bce and mse
   const std::int32_t* classes;  // [rows], cross_entropy
   const T* factor;              // [B][O] dL / d(loss of that output at one step of sequence b)
-  double* loss_sum;             // [B][O] the same losses summed over steps, before the factor; cross_entropy: at O = 0
-  T* dy;                        // [rows][O] out; null: loss only
-  T* dh;                        // where weights is null and dy is not: dy again as panels [rows][N]
+  double* loss_sum;  // [B][O] the same losses summed over steps, before the factor; cross_entropy: the first of O
+  T* dy;             // [rows][O] out; null: loss only
+  T* dh;             // where weights is null and dy is not: dy again as panels [rows][N]
   i64 dh_panel;
 };
 
@@ -95,7 +95,7 @@ struct InputGradArgs {
   i64 dgates_panel;
   i64 base;
   const i64* order;  // [B] place of sorted sequence b in the user's batch
-  T* out;            // [B][time_stride / columns][columns]
+  T* out;            // [B][..][columns]
   i64 out_sequence;  // elements from sequence to sequence
 };
 

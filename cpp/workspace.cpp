@@ -74,9 +74,9 @@ void Plan::make(i64 b, i64 t, const i64* given) {
     active[static_cast<std::size_t>(s)] = running;
     rows += running;
   }
+  cut_blocks(b);
   time = t;
   batch = b;
-  cut_blocks();
 }
 
 std::size_t Plan::bytes() const {
@@ -84,7 +84,7 @@ std::size_t Plan::bytes() const {
   return of(order) + of(lengths) + of(first) + of(active) + of(blocks) + of(runs);
 }
 
-void Plan::cut_blocks() {
+void Plan::cut_blocks(i64 sequences) {
   blocks.clear();
   runs.clear();
   block_rows = 0;
@@ -93,7 +93,7 @@ void Plan::cut_blocks() {
     while (t0 > 0 && row(t1, 0) - row(t0 - 1, 0) <= rows_per_block) --t0;
     Block block{t0, t1, row(t1, 0) - row(t0, 0), runs.size(), 0};
     for (i64 t = t0; t < t1; ++t) {
-      const i64 a = t == 0 ? 0 : batch + row(t - 1, 0), g = row(t, 0) - row(t0, 0);
+      const i64 a = t == 0 ? 0 : sequences + row(t - 1, 0), g = row(t, 0) - row(t0, 0);
       const i64 count = active[static_cast<std::size_t>(t)];
       Run* last = runs.size() > block.run0 ? &runs.back() : nullptr;
       if (last && last->a + last->count == a && last->g + last->count == g)

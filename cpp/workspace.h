@@ -80,7 +80,7 @@ class Plan {
   i64 block_rows = 0;  // most rows a block needs, the step after it included
 
  private:
-  void cut_blocks();
+  void cut_blocks(i64 sequences);
 };
 
 // Rows per panel so that the panels of a tile do not fight over the same cache sets
