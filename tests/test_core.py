@@ -232,6 +232,47 @@ def test_gradients_that_vanish_exactly(
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("output_size", [None, 1, 3])
+def test_what_an_earlier_call_left_behind_does_not_matter(
+    isa: str, output_size: int | None
+) -> None:
+    _core.use_backend(isa)
+    rng = np.random.default_rng(0)
+    width = output_size or 21
+    filth = np.full((40, 60, 5), np.nan)
+    for steps in ("last", "all"):
+        model = fastbptt.RNN(5, 21, output_size, seed=0)
+        dirty = model.copy()
+        for lengths in (None, [7, 3, 1, 7, 5]):
+            x, h0 = rng.normal(size=(5, 7, 5)), rng.normal(size=(1, 5, 21))
+            y = rng.normal(size=(5, width) if steps == "last" else (5, 7, width))
+            out, again = [m.forward(x, lengths, h0) for m in (model, dirty)]
+            results = []
+            for m, forward in ((model, out), (dirty, again)):
+                if m is dirty:  # the same workspaces, full of NaN
+                    up = np.full((40, 60, width), np.nan)
+                    kept = [m.forward(filth, check_finite=False) for _ in "12"]
+                    for each in kept:
+                        m.backward(each, up, check_finite=False)
+                    del kept, each
+                    for _ in "12":
+                        m.loss_and_grad(filth, up, "mse", "all", check_finite=False)
+                loss, grads = m.loss_and_grad(
+                    x, y, "mse", steps, lengths=lengths, h0=h0, need_input_grad=True
+                )
+                fresh = m.backward(
+                    m.forward(x, lengths, h0), forward.outputs, forward.final_state, True
+                )
+                older = m.backward(forward, forward.outputs, None, True)
+                results.append((loss, grads, fresh, older))
+            assert results[0][0] == results[1][0]
+            for clean, used in zip(results[0][1:], results[1][1:], strict=True):
+                assert_array_equal(used.flat, clean.flat)
+                assert_array_equal(used.x, clean.x)
+                assert_array_equal(used.h0, clean.h0)
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_a_row_does_not_depend_on_its_batch(isa: str) -> None:
     _core.use_backend(isa)
     model = fastbptt.RNN(5, 37, 2, seed=0)
