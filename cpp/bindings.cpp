@@ -2,6 +2,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -435,6 +436,12 @@ void bind_machine(py::module_& m) {
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
+  // A fork copies the count of threads on their way back, but not the threads; the one that forks holds the GIL.
+  static const int at_fork = pthread_atfork(nullptr, nullptr, [] {
+    returning.store(0);
+    closing.store(false);
+  });
+  (void)at_fork;
   active();  // a wrong FASTBPTT_ISA is an error of the import
   bind_engine(m);
   bind_optimizers(m);

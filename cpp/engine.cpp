@@ -146,6 +146,7 @@ class Borrowed {
   Borrowed& operator=(const Borrowed&) = delete;
   Workspace<T>& operator*() const { return *w_; }
   Workspace<T>* operator->() const { return w_.get(); }
+  bool is_from(const std::shared_ptr<Pool<T>>& pool) const { return pool == pool_; }
 
  private:
   std::shared_ptr<Pool<T>> pool_;
@@ -236,7 +237,7 @@ class Network final : public Engine {
   void backward(Tape& tape, const Array& d_outputs, const Array& d_final_state, const Gradients& out,
                 bool check_finite) override {
     auto* kept = dynamic_cast<KeptPass<T>*>(&tape);
-    if (!kept) throw std::invalid_argument("the forward result belongs to a model of another dtype");
+    if (!kept || !kept->w.is_from(pool_)) throw std::invalid_argument("the forward result belongs to another model");
     const std::lock_guard<std::mutex> one(kept->mutex_);
     Workspace<T>& w = *kept->w;
     begin_backward(w, nullptr, out);
@@ -670,7 +671,8 @@ class Network final : public Engine {
     if (w.found.y) report_targets(w, objective, batch.check_finite);
     double value = 0;
     for (i64 b = 0; b < w.plan.batch; ++b)
-      for (i64 o = 0; o < outputs(); ++o) value += w.exact_factor[size_of(b)] * w.loss_sum[b * outputs() + o];
+      for (i64 o = 0; o < outputs() && w.exact_factor[size_of(b)] != 0; ++o)
+        value += w.exact_factor[size_of(b)] * w.loss_sum[b * outputs() + o];
     return value;
   }
 
@@ -709,8 +711,13 @@ class Network final : public Engine {
   bool vanished(const Workspace<T>& w, const BackwardArgs<T>& a, i64 t, i64 row0, i64 row1) const {
     const bool enters = (a.dy && a.dy_each_step) || (a.dh && a.dh_each_step);
     if (enters || t == 0 || row1 > w.plan.active[size_of(t)]) return false;
-    for (i64 p = 0; p * w.panel < H(); ++p)
-      if (!kernels(w).zero(w.dgates + p * w.dgates_panel + row0 * w.panel, (row1 - row0) * w.panel)) return false;
+    for (i64 p = 0; p * w.panel < H(); ++p) {
+      const i64 real = std::min(w.panel, H() - p * w.panel);
+      const T* rows = w.dgates + p * w.dgates_panel;
+      if (real == w.panel && !kernels(w).zero(rows + row0 * w.panel, (row1 - row0) * w.panel)) return false;
+      for (i64 b = row0; real < w.panel && b < row1; ++b)
+        if (!kernels(w).zero(rows + b * w.panel, real)) return false;
+    }
     return true;
   }
 

@@ -53,6 +53,7 @@ void Arena::reserve() {
 
 void Plan::make(i64 b, i64 t, const i64* given) {
   if (!given && b == batch && t == time && !ragged) return;
+  if (product(std::size_t(b) + std::size_t(t), 2 * sizeof(i64)) > physical_memory()) throw std::bad_alloc();
   batch = -1;  // until it is whole
   const auto n = static_cast<std::size_t>(b);
   order.resize(n);

@@ -806,3 +806,26 @@ def test_refused_first_step_leaves_the_optimizer_free(bench: Bench) -> None:
     assert (adam.step_count, len(adam.m)) == (0, 0)
     bench.model.copy().train_step(bench.x, bench.y, adam)
     assert adam.step_count == 1
+
+
+@pytest.mark.parametrize("hidden", [1, 3, 16, 33])
+def test_infinite_x_unchecked_reaches_no_further_than_it_must(hidden: int) -> None:
+    model = fastbptt.RNN(1, hidden, 2, init=("normal", 1.0), seed=0)
+    x = np.full((3, 4, 1), np.inf)
+    out = model.forward(x, check_finite=False)
+    assert (np.abs(out.hidden[:, 0]) == 1).all()
+    assert np.isfinite(out.outputs).all()
+
+
+def test_what_a_sequence_without_weight_says_is_nothing() -> None:
+    model = fastbptt.RNN(2, 3, 1, seed=0)
+    x, y = np.ones((2, 4, 2)), np.array([[0.5], [1e30]])
+    alone = model.loss(x[:1], y[:1], "mse")
+    assert model.loss(x, y, "mse", sample_weight=[1, 0]) == alone
+    assert model.loss_and_grad(x, y, "mse", sample_weight=[1, 0])[0] == alone
+
+
+@pytest.mark.parametrize(("batch", "time"), [(1 << 62, 1), (10**11, 1), (1, 10**11)])
+def test_memory_needed_beyond_memory(batch: int, time: int) -> None:
+    with pytest.raises((MemoryError, ValueError)):
+        fastbptt.RNN(2, 3).memory_needed(batch, time)

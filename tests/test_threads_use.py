@@ -290,6 +290,31 @@ def test_fork_after_use(run_script: Run) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_child_of_a_fork_during_a_call_exits(run_script: Run) -> None:
+    result = run_script(
+        "import os, sys, threading, warnings\n"
+        "import numpy as np, fastbptt\n"
+        "warnings.simplefilter('ignore')\n"
+        "busy = [fastbptt.RNN(2, 3, 1, seed=0) for _ in '12']\n"
+        "x = np.ones((1, 2, 2), np.float32)\n"
+        "done = False\n"
+        "def work(model):\n"
+        "    while not done:\n"
+        "        model.forward(x)\n"
+        "threads = [threading.Thread(target=work, args=(model,)) for model in busy]\n"
+        "for thread in threads: thread.start()\n"
+        "for _ in range(12):\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        done = True\n"
+        "        sys.exit(0)\n"
+        "    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
+        "done = True\n"
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 GROWTH = """
 import numpy as np, fastbptt
 model, adam = fastbptt.RNN(32, 64, 1, seed=0), fastbptt.Adam()
