@@ -890,7 +890,12 @@ class Network final : public Engine {
         for (i64 t = 0; t < plan.length(b); ++t)
           for (i64 i = 0; i < I(); ++i) {
             const T value = w.x[plan.row(t, b) * w.x_stride + i];
-            if (!std::isfinite(value)) throw_not_finite("x", double(value), {plan.place(b), t, i});
+            if (std::isfinite(value)) continue;
+            const auto given = read<double>(batch.x, plan.place(b), t, i);
+            if (std::isfinite(given))
+              throw std::invalid_argument("x holds " + number(given) + " at index " + place({plan.place(b), t, i}) +
+                                          "; too large for float32");
+            throw_not_finite("x", double(value), {plan.place(b), t, i});
           }
     if (w.found.h0)
       for (i64 b = 0; b < plan.batch; ++b)

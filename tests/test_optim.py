@@ -307,3 +307,13 @@ def test_clipping_scales_all_gradients(bench: Bench) -> None:
 def test_registry() -> None:
     assert OPTIMIZERS["adam"] is fastbptt.Adam
     assert all(issubclass(one, Optimizer) for one in OPTIMIZERS.values())
+
+
+def test_refused_step_leaves_the_optimizer_free() -> None:
+    one, other = fastbptt.RNN(2, 3, 1, seed=0), fastbptt.RNN(2, 4, 1, seed=0)
+    adam = fastbptt.Adam()
+    with pytest.raises(ValueError, match="gradient of W_xh"):
+        adam.step(one, np.full(one.num_parameters, np.nan, np.float32))
+    assert adam.step_count == 0
+    adam.step(other, np.ones(other.num_parameters, np.float32))
+    assert adam.step_count == 1

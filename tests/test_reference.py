@@ -470,6 +470,7 @@ def test_clipping() -> None:
     grads = {"W_xh": np.array([[2.0, -1.0]]), "b_h": np.array([2.0]), "x": np.full((1, 1, 2), 7.0)}
     assert reference.global_norm(grads) == 3.0
     assert reference.clip_by_global_norm(grads, 3.0)["W_xh"].tolist() == [[2.0, -1.0]]
+    assert reference.clip_by_global_norm(grads, 10.0)["W_xh"].tolist() == [[2.0, -1.0]]
     clipped = reference.clip_by_global_norm(grads, 1.5)
     assert clipped["W_xh"].tolist() == [[1.0, -0.5]] and clipped["b_h"].tolist() == [1.0]
     assert clipped["x"].tolist() == grads["x"].tolist()

@@ -360,7 +360,7 @@ def test_new_file_is_flushed_before_it_is_renamed(
 
         monkeypatch.setattr(os, name, call)
     model.save(path)
-    assert calls[:2] == ["fsync", "replace"]
+    assert calls == ["fsync", "replace", "fsync"]  # the file, then its name in the directory
     assert os.listdir(path.parent) == [path.name]
 
 
@@ -408,3 +408,12 @@ def test_places_that_cannot_be_written_or_read(
     model.save("here")
     assert fastbptt.load("here").hidden_size == 3
     assert fastbptt.load(b"here").hidden_size == 3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", [1, 2, None, 3.5, True])
+def test_a_path_is_text(path: Any, model: fastbptt.RNN) -> None:
+    with pytest.raises(TypeError, match=r"^path is of type \w+; expected str or os.PathLike$"):
+        fastbptt.load(path)
+    with pytest.raises(TypeError, match="path"):
+        model.save(path)
+    print("the standard output is still open", flush=True)

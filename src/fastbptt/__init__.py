@@ -13,7 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _check, _core
-from .model import RNN, load
+from ._views import Gradients
+from .model import RNN, ForwardResult, load
 from .optim import Adam
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ __all__ = [
     "RNN",
     "Adam",
     "Backend",
+    "ForwardResult",
+    "Gradients",
     "__version__",
     "backends",
     "datasets",

@@ -439,6 +439,13 @@ def plain(
     return None
 
 
+def file_path(path: Any) -> str:
+    """Return a path as text. A number would be taken for an open file's descriptor."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(f"path is of type {type(path).__name__}; expected str or os.PathLike")
+    return os.fsdecode(path)
+
+
 def same_names(what: str, given: Mapping[str, Any], names: tuple[str, ...]) -> None:
     """Refuse a mapping that has not exactly these names."""
     if not isinstance(given, Mapping):

@@ -253,7 +253,8 @@ class Recurrent:
         -------
         ForwardResult
             `outputs` (batch, time, output_size), `hidden` (batch, time, hidden_size), both
-            zero after a sequence's end, and `final_state` (1, batch, hidden_size).
+            zero after a sequence's end, and `final_state` (1, batch, hidden_size). The last real
+            outputs are ``outputs[np.arange(batch), lengths - 1]``.
 
         Raises
         ------
@@ -292,7 +293,7 @@ class Recurrent:
         Parameters
         ----------
         out : ForwardResult
-            From this model's `forward`, with the weights unchanged since.
+            From this model's `forward`. Weights and inputs are used as they were then.
         d_outputs : array of shape (batch, time, output_size), optional
             Gradient of the loss with respect to `out.outputs`; ignored after a sequence's end.
         d_final_state : array of shape (1, batch, hidden_size), optional

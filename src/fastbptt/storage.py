@@ -46,7 +46,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from fastbptt import _core
+from fastbptt import _check, _core
 
 if TYPE_CHECKING:
     from fastbptt.model import Recurrent
@@ -139,11 +139,12 @@ def load_model(path: str | os.PathLike[str]) -> Recurrent:
     --------
     See :func:`save_model`.
     """
+    path = _check.file_path(path)
     with open(path, "rb") as file:
         try:
             return _load(file)
         except _UnreadableError as error:
-            raise ValueError(f"cannot load {os.fsdecode(path)!r}: {error}") from None
+            raise ValueError(f"cannot load {path!r}: {error}") from None
 
 
 class _UnreadableError(Exception):
@@ -289,7 +290,7 @@ def _short(value: object) -> str:
 
 def _write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that a crash at any moment leaves the old one or the new one, whole."""
-    target = os.path.realpath(os.fsdecode(path))  # a symbolic link stays one
+    target = os.path.realpath(_check.file_path(path))  # a symbolic link stays one
     directory = os.path.dirname(target)
     if not os.path.isdir(directory):
         raise FileNotFoundError(errno.ENOENT, "no such directory", directory)
