@@ -314,6 +314,7 @@ class Network final : public Engine {
   i64 H() const { return spec_.hidden; }
   i64 O() const { return spec_.outputs; }
   i64 outputs() const { return O() ? O() : H(); }
+  i64 panels_of(const Workspace<T>& w) const { return (H() + w.panel - 1) / w.panel; }
 
   i64& offset_of(const std::string& name) {
     if (name == "W_xh") return W_xh_;
@@ -334,7 +335,7 @@ class Network final : public Engine {
 
   // What forward leaves, as a function that cuts it out of an arena
   auto kept_parts(Workspace<T>& w, bool outputs_of_all_steps, bool input_gradient) const {
-    const i64 n = w.panel, panels = (H() + n - 1) / n, rows = w.plan.rows, b = w.plan.batch;
+    const i64 n = w.panel, panels = panels_of(w), rows = w.plan.rows, b = w.plan.batch;
     w.input_panels = input_gradient ? (I() + n - 1) / n : 0;
     w.x_stride = I() + (I() * i64(sizeof(T)) % 2048 == 0 ? 64 / i64(sizeof(T)) : 0);
     const i64 state_rows = spread_rows(rows + b, size_of(n) * sizeof(T)),
@@ -361,7 +362,7 @@ class Network final : public Engine {
   }
 
   auto scratch_parts(Workspace<T>& w, bool all_steps, bool loss, bool gradient) const {
-    const i64 n = w.panel, panels = (H() + n - 1) / n, b = w.plan.batch, rows = all_steps ? w.plan.rows : b;
+    const i64 n = w.panel, panels = panels_of(w), b = w.plan.batch, rows = all_steps ? w.plan.rows : b;
     const i64 gate_rows = spread_rows(w.plan.block_rows, size_of(n) * sizeof(T));
     w.dgates_panel = gate_rows * n;
     // d_outputs of a network with readout goes through dy, so that dh holds only d_final_state
@@ -384,7 +385,7 @@ class Network final : public Engine {
 
   void make_tasks(Workspace<T>& w) const {
     const Kernels<T>& k = kernels(w);
-    const i64 n = w.panel, panels = (H() + n - 1) / n, piece = 4 * k.tile_rows;
+    const i64 n = w.panel, panels = panels_of(w), piece = 4 * k.tile_rows;
     w.tasks.clear();
     w.task_columns = 0;
     const auto add = [&](GradientTask::Kind kind, i64 panel, i64 operand, i64 columns) {
@@ -428,7 +429,7 @@ class Network final : public Engine {
 
   void load_weights(Workspace<T>& w, const Batch& batch, int member, int team) {
     const Kernels<T>& k = kernels(w);
-    const i64 n = w.panel, panels = (H() + n - 1) / n;
+    const i64 n = w.panel, panels = panels_of(w);
     const i64 depth = I() + H(), depth_back = O() + H();
     const T* w_xh = params_ + W_xh_;
     const T* w_hh = params_ + W_hh_;
@@ -570,7 +571,7 @@ class Network final : public Engine {
     std::vector<T> row(size_of(H()));
     const bool each_step = !O() && d_outputs;
     const auto add_to_panels = [&](i64 to, bool overwrite) {
-      for (i64 j = 0; j < (H() + n - 1) / n * n; ++j) {
+      for (i64 j = 0; j < panels_of(w) * n; ++j) {
         T& at = w.dh[j / n * w.dh_panel + to * n + j % n];
         at = (overwrite ? T(0) : at) + (j < H() ? row[size_of(j)] : T(0));
       }
@@ -684,7 +685,7 @@ class Network final : public Engine {
     const Plan& plan = w.plan;
     const Schedule& s = *args.schedule;
     const auto [row0, row1] = rows_of(plan, member, team);
-    const i64 n = w.panel, panels = (H() + n - 1) / n;
+    const i64 n = w.panel, panels = panels_of(w);
     for (std::size_t i = 0; i < plan.blocks.size(); ++i) {
       const Plan::Block& block = plan.blocks[i];
       if (i > 0) {  // the step after this block was the first of the last one
@@ -711,7 +712,7 @@ class Network final : public Engine {
   bool vanished(const Workspace<T>& w, const BackwardArgs<T>& a, i64 t, i64 row0, i64 row1) const {
     const bool enters = (a.dy && a.dy_each_step) || (a.dh && a.dh_each_step);
     if (enters || t == 0 || row1 > w.plan.active[size_of(t)]) return false;
-    for (i64 p = 0; p * w.panel < H(); ++p) {
+    for (i64 p = 0; p < panels_of(w); ++p) {
       const i64 real = std::min(w.panel, H() - p * w.panel);
       const T* rows = w.dgates + p * w.dgates_panel;
       if (real == w.panel && !kernels(w).zero(rows + row0 * w.panel, (row1 - row0) * w.panel)) return false;
