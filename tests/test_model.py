@@ -77,7 +77,7 @@ def test_forward_and_backward(output_size: int | None) -> None:
     up, last = rng.normal(size=out.outputs.shape), rng.normal(size=out.final_state.shape)
     for d_outputs, d_final in ((up, last), (up, None), (None, last)):
         grads = model.backward(out, d_outputs, d_final, need_input_grad=True)
-        wanted = reference.backward(params, x, expected, d_outputs, d_final, lengths, h0)
+        wanted = reference.backward(params, x, expected, d_outputs, d_final, lengths=lengths, h0=h0)
         for name in params:
             np.testing.assert_allclose(grads[name], wanted[name], rtol=1e-10, atol=1e-14)
         np.testing.assert_allclose(grads.x, wanted["x"], rtol=1e-10, atol=1e-14)

@@ -468,12 +468,12 @@ def test_adam_keeps_float32() -> None:
 
 def test_clipping() -> None:
     grads = {"W_xh": np.array([[2.0, -1.0]]), "b_h": np.array([2.0]), "x": np.full((1, 1, 2), 7.0)}
-    assert reference.global_norm(grads) == 3.0
-    assert reference.clip_by_global_norm(grads, 3.0)["W_xh"].tolist() == [[2.0, -1.0]]
-    assert reference.clip_by_global_norm(grads, 10.0)["W_xh"].tolist() == [[2.0, -1.0]]
-    clipped = reference.clip_by_global_norm(grads, 1.5)
+    assert reference.global_norm(("W_xh", "b_h"), grads) == 3.0
+    assert reference.clip_by_global_norm(("W_xh", "b_h"), grads, 3.0)["W_xh"].tolist() == [[2.0, -1.0]]
+    assert reference.clip_by_global_norm(("W_xh", "b_h"), grads, 10.0)["W_xh"].tolist() == [[2.0, -1.0]]
+    clipped = reference.clip_by_global_norm(("W_xh", "b_h"), grads, 1.5)
     assert clipped["W_xh"].tolist() == [[1.0, -0.5]] and clipped["b_h"].tolist() == [1.0]
     assert clipped["x"].tolist() == grads["x"].tolist()
     assert grads["b_h"].tolist() == [2.0]
     zeros = {"b_h": np.zeros(2)}
-    assert reference.clip_by_global_norm(zeros, 0.5)["b_h"].tolist() == [0.0, 0.0]
+    assert reference.clip_by_global_norm(zeros, zeros, 0.5)["b_h"].tolist() == [0.0, 0.0]

@@ -3,10 +3,14 @@
 Every number of the compiled core is checked against this package, and this package against the
 complex step. It computes in the dtype of the arrays it is given: float32, float64 or complex128.
 
-Sizes: B batch, T time, I input, H hidden, O output. Parameters, in this order: ``W_xh`` (I, H),
-``W_hh`` (H, H), ``b_h`` (H,), ``W_hy`` (H, O), ``b_y`` (O,).
+Sizes: B batch, T time, I input, H hidden, O output, G gates of the cell, S states of the cell,
+L layers, D directions. Parameters, in this order: of each layer and direction ``W_xh`` (I, G * H),
+``W_hh`` (H, G * H), ``b_h`` (G * H,) and the cell's further biases, with the suffix ``_reverse``,
+``_l1``, ``_l1_reverse``, ...; learned initial states ``h0``, ``c0`` (L * D, H); the readout's
+``W_hy`` (D * H, O), ``b_y`` (O,); the embedding ``E`` (V, I).
 
-A new cell is a module like ``rnn.py`` and a line in ``model.CELLS``.
+A new cell is a module like ``leaky.py`` and a line in ``model.CELLS``; what it defines stands in
+``_cell.py``.
 
 Examples
 --------
@@ -26,8 +30,17 @@ True
 
 from __future__ import annotations
 
+from fastbptt.reference.dropout import dropout_masks
 from fastbptt.reference.losses import LOSSES, REDUCTIONS, STEPS, apply_loss
-from fastbptt.reference.model import CELLS, Forward, backward, forward, loss_and_grad, loss_only
+from fastbptt.reference.model import (
+    CELLS,
+    Forward,
+    Network,
+    backward,
+    forward,
+    loss_and_grad,
+    loss_only,
+)
 from fastbptt.reference.optim import (
     AdamState,
     adam_init,
@@ -43,11 +56,13 @@ __all__ = [
     "STEPS",
     "AdamState",
     "Forward",
+    "Network",
     "adam_init",
     "adam_step",
     "apply_loss",
     "backward",
     "clip_by_global_norm",
+    "dropout_masks",
     "forward",
     "global_norm",
     "loss_and_grad",

@@ -1,21 +1,115 @@
-"""The whole network on plain arrays: a cell over time, lengths, the linear readout, the loss."""
+"""The whole network on plain arrays: layers and directions of a cell, lengths, readout, loss."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt.reference import rnn
+from fastbptt.reference._cell import outer
 from fastbptt.reference.losses import apply_loss
 
 Array = NDArray[Any]
+State = Array | tuple[Array, ...]
 
-CELLS: dict[str, ModuleType] = {"rnn": rnn}
+# A cell's name is that of its module.
+CELLS: dict[str, ModuleType] = {
+    name: import_module(f"fastbptt.reference.{name}")
+    for name in (
+        "rnn",
+        "relu",
+        "leaky",
+        "gru",
+        "gru_before",
+        "lstm",
+    )
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the arrays of a network do not say: the keyword arguments of `forward` and the others.
+
+    Attributes
+    ----------
+    cell : str
+        A key of ``CELLS``.
+    num_layers : int
+        L. Each layer above the first reads the hidden states of the one below, of both directions
+        side by side.
+    bidirectional : bool
+        D = 2 directions instead of one. The second runs over each sequence's own steps from the
+        last one to the first; its state at step t is the one after it has read step t.
+    settings : mapping of str to float, optional
+        The cell's setting, if not its default: ``{"alpha": 0.1}``.
+    masks : sequence of L - 1 arrays (B, T, D * H), optional
+        Factors of the hidden states on their way to the next layer, from `dropout_masks`.
+    padding_index : int, optional
+        A row of the embedding matrix that gets no gradient.
+    frozen : bool
+        The embedding matrix gets no gradient at all.
+
+    Raises
+    ------
+    ValueError
+        Unknown ``cell``.
+
+    Examples
+    --------
+    >>> Network("lstm", num_layers=2, bidirectional=True).directions
+    2
+    """
+
+    cell: str = "rnn"
+    num_layers: int = 1
+    bidirectional: bool = False
+    settings: Mapping[str, float] | None = None
+    masks: Sequence[Array] | None = None
+    padding_index: int | None = None
+    frozen: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise ValueError(f"cell is {self.cell!r}; expected one of {', '.join(CELLS)}")
+
+    @property
+    def module(self) -> ModuleType:
+        """The cell's module."""
+        return CELLS[self.cell]
+
+    @property
+    def setting(self) -> dict[str, float]:
+        """Keyword arguments of the cell's functions."""
+        given = {name: float(value) for name, value in (self.settings or {}).items()}
+        return {**self.module.SETTING, **given}
+
+    @property
+    def directions(self) -> int:
+        """D, 1 or 2."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def initial_names(self) -> list[str]:
+        """Names of the initial states: ``h0``, and for an LSTM ``c0``."""
+        return [f"{state}0" for state in self.module.STATES]
+
+    def names(self, layer: int, direction: int) -> dict[str, str]:
+        """The parameters of one layer and direction: name in the cell -> name in the network."""
+        suffix = (f"_l{layer}" if layer else "") + ("_reverse" if direction else "")
+        own = ("W_xh", "W_hh", "b_h", *self.module.EXTRA_BIAS)
+        return {name: name + suffix for name in own}
+
+    def between(self, layer: int, values: Array) -> Array:
+        """Hidden states of a layer, or their gradient, on the way to or from the next one."""
+        if self.masks is None or layer == self.num_layers - 1:
+            return values
+        masked: Array = values * np.asarray(self.masks[layer], values.real.dtype)
+        return masked
 
 
 @dataclass(frozen=True)
@@ -26,70 +120,119 @@ class Forward:
     ----------
     outputs : array (B, T, O)
         Outputs of the readout, or the hidden states if there is none; zero after a sequence's end.
-    hidden : array (B, T, H)
-        Hidden states; zero after a sequence's end.
-    final_state : array (1, B, H)
-        State after each sequence's own last step.
-    states : array (S, B, T, H)
-        All states of the cell, the hidden one first; zero after a sequence's end.
+    hidden : array (B, T, D * H)
+        Hidden states of the top layer; zero after a sequence's end.
+    last : array (B, O)
+        Readout of the top layer's final hidden states, both directions side by side: with one
+        direction the outputs of each sequence's own last step.
+    final_state : array (L * D, B, H), or a tuple of one such array per state of the cell
+        States of each layer and direction, in the order l0, l0_reverse, l1, ..., after its last
+        step: for the reverse direction that is a sequence's first.
+    inputs : list of L arrays (B, T, I or D * H)
+        What each layer has read; zero after a sequence's end.
+    states : array (L * D, S, B, T, H)
+        All states, the cell's hidden one first; zero after a sequence's end.
 
     Examples
     --------
     >>> import numpy as np
-    >>> params = {"W_xh": np.ones((3, 2)), "W_hh": np.ones((2, 2))}
-    >>> forward(params, np.ones((1, 4, 3))).final_state.shape
-    (1, 1, 2)
+    >>> params = {"W_xh": np.ones((3, 8)), "W_hh": np.ones((2, 8))}
+    >>> h, c = forward(params, np.ones((1, 4, 3)), cell="lstm").final_state
+    >>> h.shape, c.shape
+    ((1, 1, 2), (1, 1, 2))
     """
 
     outputs: Array
     hidden: Array
-    final_state: Array
+    last: Array
+    final_state: State
+    inputs: list[Array]
     states: Array
 
 
-def _cell(cell: str) -> ModuleType:
-    if cell not in CELLS:
-        raise ValueError(f"cell is {cell!r}; expected one of {', '.join(CELLS)}")
-    return CELLS[cell]
+class _Steps:
+    """The steps of a batch: which exist, and in which order each direction takes them."""
+
+    def __init__(self, x: Array, lengths: Array | None, directions: int) -> None:
+        batch, time = x.shape[:2]
+        t = np.arange(time)
+        ends = np.full((batch, 1), time) if lengths is None else np.asarray(lengths)[:, np.newaxis]
+        self.exist = t < ends  # (B, T)
+        self.rows = np.arange(batch)[:, np.newaxis]
+        # Each is its own inverse, and leaves the steps after the end where they are.
+        forwards = np.broadcast_to(t, (batch, time))
+        self.orders = [forwards, np.where(self.exist, ends - 1 - t, t)][:directions]  # (B, T)
+        self.final = (slice(None), self.rows[:, 0], ends[:, 0] - 1)  # of (S, B, T, H), in any order
+
+    def real(self, values: Array) -> Array:
+        """``values`` (..., B, T, N), zero after a sequence's end."""
+        return np.where(self.exist[:, :, np.newaxis], values, 0)
+
+    def ordered(self, direction: int, values: Array) -> Array:
+        """``values`` (..., B, T, N) from the order of time to that of a direction, or back."""
+        swapped: Array = values[..., self.rows, self.orders[direction], :]
+        return swapped
 
 
-def _valid(x: Array, lengths: Array | None) -> tuple[Array, Array]:
-    """Which steps exist, (B, T, 1), and the index of each sequence's last step, (B,)."""
-    batch, time, _ = x.shape
-    ends = np.full(batch, time) if lengths is None else np.asarray(lengths)
-    return (np.arange(time) < ends[:, np.newaxis])[:, :, np.newaxis], ends - 1
+def _stack(state: State) -> Array:
+    """A state as users see it -> (L * D, S, B, H)."""
+    return np.stack(state if isinstance(state, (tuple, list)) else (state,), axis=1)
 
 
-def _initial(cell: str, params: Mapping[str, Array], x: Array, h0: Array | None) -> Array:
+def _unstack(stacked: Array) -> State:
+    """(L * D, S, ...) -> a state as users see it."""
+    states = tuple(np.moveaxis(stacked, 1, 0))
+    return states if len(states) > 1 else states[0]
+
+
+def _initial(net: Network, params: Mapping[str, Array], x: Array, h0: State | None) -> Array:
+    """States before the first step, (L * D, S, B, H): given, learned or zero."""
     if h0 is not None:
-        return np.asarray(h0)
-    dtype = np.result_type(x, *params.values())
-    return np.zeros((_cell(cell).STATES, len(x), len(params["W_hh"])), dtype)
+        return _stack(h0)
+    shape = (net.num_layers * net.directions, len(x), len(params["W_hh"]))
+    zeros = np.zeros(shape, np.result_type(x, *params.values()))
+    learned = [params[n][:, np.newaxis] if n in params else zeros for n in net.initial_names]
+    return np.stack([zeros + state for state in learned], axis=1)
+
+
+def _own(net: Network, params: Mapping[str, Array], layer: int, direction: int) -> dict[str, Array]:
+    """Parameters of one layer and direction, under the cell's names."""
+    names = net.names(layer, direction).items()
+    return {name: params[full] for name, full in names if full in params}
+
+
+def _readout(params: Mapping[str, Array], hidden: Array) -> Array:
+    if "W_hy" not in params:
+        return hidden
+    outputs: Array = hidden @ params["W_hy"] + params.get("b_y", 0)
+    return outputs
 
 
 def forward(
     params: Mapping[str, Array],
     x: Array,
     lengths: Array | None = None,
-    h0: Array | None = None,
-    *,
-    cell: str = "rnn",
+    h0: State | None = None,
+    **network: Any,
 ) -> Forward:
-    """Run the network: ``outputs_t = h_t W_hy + b_y``, with ``h_t`` from the cell.
+    """Run the network: ``outputs_t = hidden_t W_hy + b_y``, the hidden states those on top.
 
     Parameters
     ----------
     params : mapping of str to array
-        The cell's parameters (see its module) and the readout's: ``W_hy`` (H, O), ``b_y`` (O,).
-        Without ``W_hy`` the outputs are the hidden states; without ``b_y`` there is no bias.
-    x : array (B, T, I)
-        Input. Steps after a sequence's end may hold anything.
+        The cell's parameters (see its module), those of layer 1 with ``_l1`` after their name and
+        so on, those of the reverse direction with ``_reverse`` after that. Learned initial states,
+        if any: ``h0`` (L * D, H), for an LSTM also ``c0``. The readout's: ``W_hy`` (D * H, O),
+        ``b_y`` (O,); without ``W_hy`` the outputs are the hidden states, without ``b_y`` there is
+        no bias. ``E`` (V, I), if ``x`` holds tokens.
+    x : array (B, T, I), or integer array (B, T)
+        Input, or tokens that choose rows of ``E``. Steps after a sequence's end may hold anything.
     lengths : integer array (B,), optional
         Steps of each sequence, 1 to T; default T.
-    h0 : array (1, B, H), optional
-        State before the first step; default zeros.
-    cell : str
-        A key of ``CELLS``.
+    h0 : array (L * D, B, H), or a tuple of one such array per state of the cell, optional
+        States before the first step; default the learned ones, else zeros.
+    **network
+        Attributes of `Network`: ``cell``, ``num_layers``, ``bidirectional``, ...
 
     Returns
     -------
@@ -109,15 +252,32 @@ def forward(
     >>> forward(params, x, lengths=np.array([1])).outputs.round(4).tolist()
     [[[1.5232], [0.0]]]
     """
+    net = Network(**network)
     x = np.asarray(x)
-    valid, last = _valid(x, lengths)
-    states = _cell(cell).forward(params, np.where(valid, x, 0), _initial(cell, params, x, h0))
-    final_state = states[:, np.arange(len(x)), last]
-    states = np.where(valid, states, 0)
-    hidden = outputs = states[0]
-    if "W_hy" in params:
-        outputs = np.where(valid, hidden @ params["W_hy"] + params.get("b_y", 0), 0)
-    return Forward(outputs, hidden, final_state, states)
+    steps = _Steps(x, lengths, net.directions)
+    below = params["E"][np.where(steps.exist, x, 0)] if "E" in params else x
+    initial = _initial(net, params, below, h0)
+    inputs: list[Array] = []
+    states: list[Array] = []
+    finals: list[Array] = []
+    for layer in range(net.num_layers):
+        inputs.append(steps.real(below))
+        for direction in range(net.directions):
+            own, read = _own(net, params, layer, direction), steps.ordered(direction, inputs[-1])
+            after = net.module.forward(own, read, initial[len(states)], **net.setting)
+            finals.append(after[steps.final])
+            states.append(steps.ordered(direction, steps.real(after)))
+        hidden = np.concatenate([s[0] for s in states[-net.directions :]], axis=-1)
+        below = net.between(layer, hidden)
+    last = np.concatenate([s[0] for s in finals[-net.directions :]], axis=-1)
+    return Forward(
+        outputs=steps.real(_readout(params, hidden)),
+        hidden=hidden,
+        last=_readout(params, last),
+        final_state=_unstack(np.stack(finals)),
+        inputs=inputs,
+        states=np.stack(states),
+    )
 
 
 def backward(
@@ -125,30 +285,34 @@ def backward(
     x: Array,
     forward: Forward,
     d_outputs: Array | None = None,
-    d_final_state: Array | None = None,
+    d_final_state: State | None = None,
+    d_last: Array | None = None,
     lengths: Array | None = None,
-    h0: Array | None = None,
-    *,
-    cell: str = "rnn",
+    h0: State | None = None,
+    **network: Any,
 ) -> dict[str, Array]:
-    """Gradients from the gradient of the outputs and of the final state.
+    """Gradients from those of the outputs, of the final state and of the last outputs.
 
     Parameters
     ----------
-    params, x, lengths, h0, cell : as given to `forward`
+    params, x, lengths, h0, **network : as given to `forward`
     forward : Forward
         What `forward` returned for these arguments.
     d_outputs : array (B, T, O), optional
         Gradient of the loss with respect to the outputs, default zeros. Ignored after a sequence's
         end, whatever it holds.
-    d_final_state : array (1, B, H), optional
+    d_final_state : array (L * D, B, H), or a tuple of one per state of the cell, optional
         Gradient of the loss with respect to the final state, default zeros.
+    d_last : array (B, O), optional
+        Gradient of the loss with respect to ``forward.last``, default zeros.
 
     Returns
     -------
     dict of str to array
         Gradients under the names of the parameters, then ``x`` (B, T, I), zero after a sequence's
-        end, and ``h0`` (1, B, H).
+        end, unless it holds tokens, and ``h0`` (L * D, B, H), for an LSTM also ``c0``. Where one of
+        these is the name of a parameter, a learned initial state, it is the parameter's gradient,
+        (L * D, H): zero if ``h0`` was given instead.
 
     Raises
     ------
@@ -164,23 +328,56 @@ def backward(
     >>> {name: grad.item() for name, grad in grads.items()}
     {'W_xh': 0.0, 'W_hh': 0.0, 'W_hy': 0.0, 'x': 2.0, 'h0': 0.0}
     """
+    net = Network(**network)
     x = np.asarray(x)
-    valid, last = _valid(x, lengths)
-    d_outputs = np.zeros_like(forward.outputs) if d_outputs is None else np.asarray(d_outputs)
-    d_final_state = np.zeros_like(forward.final_state) if d_final_state is None else d_final_state
-    d_hidden = d_outputs = np.where(valid, d_outputs, 0)
-    readout = {}
+    steps = _Steps(x, lengths, net.directions)
+    initial = _initial(net, params, forward.inputs[0], h0)
+    final = _stack(forward.final_state)
+    d_hidden = steps.real(np.zeros_like(forward.outputs) if d_outputs is None else d_outputs)
+    d_top = np.zeros_like(forward.last) if d_last is None else np.asarray(d_last)
+    d_final = np.zeros_like(final) if d_final_state is None else _stack(d_final_state)
+
+    grads: dict[str, Array] = {}
     if "W_hy" in params:
-        d_hidden = d_outputs @ params["W_hy"].T
-        readout["W_hy"] = np.tensordot(forward.hidden, d_outputs, ((0, 1), (0, 1)))
-        readout["b_y"] = d_outputs.sum(axis=(0, 1))
-    d_states = np.zeros(forward.states.shape, np.result_type(d_hidden, d_final_state))
-    d_states[0] = d_hidden
-    d_states[:, np.arange(len(x)), last] += d_final_state
-    grads = _cell(cell).backward(
-        params, np.where(valid, x, 0), _initial(cell, params, x, h0), forward.states, d_states
-    )
-    return {name: (grads | readout)[name] for name in (*params, "x", "h0")}
+        last = np.concatenate(final[-net.directions :, 0], axis=-1)
+        grads["W_hy"] = outer(forward.hidden, d_hidden) + last.T @ d_top
+        grads["b_y"] = d_hidden.sum(axis=(0, 1)) + d_top.sum(axis=0)
+        d_hidden, d_top = d_hidden @ params["W_hy"].T, d_top @ params["W_hy"].T
+    d_final = d_final.astype(np.result_type(d_final, d_hidden, d_top))
+    d_final[-net.directions :, 0] += np.stack(np.split(d_top, net.directions, axis=-1))
+
+    d_initial = [np.empty(0)] * len(initial)
+    for layer in reversed(range(net.num_layers)):
+        d_hidden = net.between(layer, d_hidden)
+        d_each = np.split(d_hidden, net.directions, axis=-1)
+        d_hidden = np.zeros_like(forward.inputs[layer])
+        for direction, d_own in enumerate(d_each):
+            k = net.directions * layer + direction
+            read, states = (
+                steps.ordered(direction, a) for a in (forward.inputs[layer], forward.states[k])
+            )
+            d_states = np.zeros(states.shape, d_final.dtype)
+            d_states[0] = steps.ordered(direction, d_own)
+            d_states[steps.final] += d_final[k]
+            own = _own(net, params, layer, direction)
+            found = net.module.backward(own, read, initial[k], states, d_states, **net.setting)
+            grads |= {full: found[name] for name, full in net.names(layer, direction).items()}
+            d_initial[k] = found["initial"]
+            d_hidden = d_hidden + steps.ordered(direction, found["x"])
+
+    if "E" in params:
+        grads["E"] = np.zeros_like(params["E"], dtype=d_hidden.dtype)
+        if not net.frozen:
+            counted = steps.exist & (x != net.padding_index)
+            np.add.at(grads["E"], x[counted], d_hidden[counted])
+    else:
+        grads["x"] = d_hidden
+    for s, name in enumerate(net.initial_names):
+        grads[name] = np.stack(d_initial)[:, s]
+        if name in params:
+            grads[name] = grads[name].sum(axis=1) * (h0 is None)
+    order = (*params, "x", *net.initial_names)
+    return {name: grads[name] for name in order if name in grads}
 
 
 def loss_and_grad(
@@ -191,17 +388,18 @@ def loss_and_grad(
     steps: str = "last",
     reduction: str = "mean",
     lengths: Array | None = None,
-    h0: Array | None = None,
+    h0: State | None = None,
     sample_weight: Array | None = None,
-    *,
-    cell: str = "rnn",
+    **network: Any,
 ) -> tuple[float, dict[str, Array]]:
     """Loss of a batch and its gradients.
 
     Parameters
     ----------
-    params, x, lengths, h0, cell : as in `forward`
-    y, loss, steps, reduction, sample_weight : as in `fastbptt.reference.apply_loss`
+    params, x, lengths, h0, **network : as in `forward`
+    y, loss, steps, reduction, sample_weight : as in `apply_loss`
+        ``steps="last"`` is a loss on ``forward(...).last``: with two directions on what each has
+        read last.
 
     Returns
     -------
@@ -222,9 +420,9 @@ def loss_and_grad(
     >>> round(loss, 4), list(grads)
     (0.6931, ['W_xh', 'W_hh', 'W_hy', 'x', 'h0'])
     """
-    out = forward(params, x, lengths, h0, cell=cell)
-    value, d_outputs = apply_loss(out.outputs, y, loss, steps, reduction, lengths, sample_weight)
-    return value, backward(params, x, out, d_outputs, None, lengths, h0, cell=cell)
+    out = forward(params, x, lengths, h0, **network)
+    value, d_outputs, d_last = _loss(out, y, loss, steps, reduction, lengths, sample_weight)
+    return value, backward(params, x, out, d_outputs, None, d_last, lengths, h0, **network)
 
 
 def loss_only(
@@ -235,16 +433,16 @@ def loss_only(
     steps: str = "last",
     reduction: str = "mean",
     lengths: Array | None = None,
-    h0: Array | None = None,
+    h0: State | None = None,
     sample_weight: Array | None = None,
-    *,
-    cell: str = "rnn",
+    **network: Any,
 ) -> float:
     """Loss of a batch, analytic in ``params``, ``x`` and ``h0``.
 
     Parameters
     ----------
-    params, x, y, loss, steps, reduction, lengths, h0, sample_weight, cell : as in `loss_and_grad`
+    params, x, y, loss, steps, reduction, lengths, h0, sample_weight, **network
+        As in `loss_and_grad`.
 
     Returns
     -------
@@ -272,5 +470,23 @@ def loss_only(
     >>> abs(step - exact) < 1e-15
     True
     """
-    out = forward(params, x, lengths, h0, cell=cell)
-    return apply_loss(out.outputs, y, loss, steps, reduction, lengths, sample_weight)[0]
+    out = forward(params, x, lengths, h0, **network)
+    return _loss(out, y, loss, steps, reduction, lengths, sample_weight)[0]
+
+
+def _loss(
+    out: Forward,
+    y: Array,
+    loss: str,
+    steps: str,
+    reduction: str,
+    lengths: Array | None,
+    sample_weight: Array | None,
+) -> tuple[float, Array | None, Array | None]:
+    """The loss, and its gradient with respect to the outputs or to the last ones."""
+    if steps == "last":
+        one_step = out.last[:, np.newaxis]
+        value, d_last = apply_loss(one_step, y, loss, steps, reduction, None, sample_weight)
+        return value, None, d_last[:, 0]
+    value, d_outputs = apply_loss(out.outputs, y, loss, steps, reduction, lengths, sample_weight)
+    return value, d_outputs, None

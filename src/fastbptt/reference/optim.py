@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-
-_INPUTS = ("x", "h0")  # keys of a dict of gradients that are not parameters
 
 
 class AdamState(TypedDict):
@@ -104,13 +102,14 @@ def adam_step(
             p -= lr * (m / correction1) / (np.sqrt(v / correction2) + eps)
 
 
-def global_norm(grads: Mapping[str, Array]) -> float:
+def global_norm(params: Iterable[str], grads: Mapping[str, Array]) -> float:
     """Square root of the sum of squares over the gradients of all parameters.
 
     Parameters
     ----------
+    params : mapping with the names of the parameters as its keys, or just these names
     grads : mapping of str to array
-        Gradients; the keys ``x`` and ``h0`` are inputs, not parameters, and do not count.
+        Gradients; other keys, like ``x``, do not count.
 
     Returns
     -------
@@ -119,21 +118,24 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     Examples
     --------
     >>> import numpy as np
-    >>> global_norm({"W_xh": np.full((1, 1), 3.0), "b_h": np.array([4.0]), "x": np.ones((9, 9, 9))})
+    >>> grads = {"W_xh": np.full((1, 1), 3.0), "b_h": np.array([4.0]), "x": np.ones((9, 9, 9))}
+    >>> global_norm(["W_xh", "b_h"], grads)
     5.0
     """
-    squares = [(g**2).sum() for name, g in grads.items() if name not in _INPUTS]
+    squares = [(grads[name] ** 2).sum() for name in params]
     norm: float = np.sqrt(sum(squares[1:], squares[0])).item()
     return norm
 
 
-def clip_by_global_norm(grads: Mapping[str, Array], clip_norm: float) -> dict[str, Array]:
+def clip_by_global_norm(
+    params: Iterable[str], grads: Mapping[str, Array], clip_norm: float
+) -> dict[str, Array]:
     """Scale the gradients of all parameters by ``clip_norm / norm`` if their global norm is larger.
 
     Parameters
     ----------
-    grads : mapping of str to array
-        Gradients; ``x`` and ``h0`` are passed on as they are.
+    params, grads : as in `global_norm`
+        Gradients of what is no parameter are passed on as they are.
     clip_norm : float
         Largest norm that is left alone.
 
@@ -150,9 +152,10 @@ def clip_by_global_norm(grads: Mapping[str, Array], clip_norm: float) -> dict[st
     Examples
     --------
     >>> import numpy as np
-    >>> clip_by_global_norm({"b_h": np.array([3.0, 4.0])}, 1.0)["b_h"].round(4).tolist()
+    >>> clip_by_global_norm(["b_h"], {"b_h": np.array([3.0, 4.0])}, 1.0)["b_h"].round(4).tolist()
     [0.6, 0.8]
     """
-    norm = global_norm(grads)
+    names = tuple(params)
+    norm = global_norm(names, grads)
     scale = clip_norm / norm if norm > clip_norm else 1.0
-    return {name: g if name in _INPUTS else g * scale for name, g in grads.items()}
+    return {name: g * scale if name in names else g for name, g in grads.items()}

@@ -1,0 +1,75 @@
+"""Dropout between layers: which values are kept is a pure function of a key and of the place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+Words = NDArray[np.uint64]
+
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def _mix(z: Words) -> Words:
+    """The finaliser of splitmix64, modulo 2^64."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+    return z ^ (z >> np.uint64(31))
+
+
+def dropout_masks(
+    key: int,
+    p: float,
+    batch: int,
+    time: int,
+    width: int,
+    layers: int,
+    dtype: DTypeLike = np.float64,
+) -> list[Array]:
+    """What the outputs of all layers below the top one are multiplied by in a training pass.
+
+    Parameters
+    ----------
+    key : int
+        Modulo 2^64. One per training pass.
+    p : float
+        Probability of a zero, 0 <= p < 1, rounded down to a multiple of 2^-32.
+    batch, time, width, layers : int
+        Sequences, steps, hidden states of a layer (directions times H), layers of the network.
+    dtype : dtype
+        Of the masks.
+
+    Returns
+    -------
+    list of arrays (batch, time, width)
+        One per layer but the top one: 0 where dropped, else ``1 / (1 - p)``.
+
+    Notes
+    -----
+    With ``golden = 0x9E3779B97F4A7C15`` and ``mix`` the finaliser of splitmix64, modulo 2^64, the
+    value of layer l, sequence b, step t, column j is dropped if ``u < floor(p * 2^32)``, where::
+
+        row = mix(key + golden * (1 + l + 2^16 t + 2^40 b))
+        u   = mix(row + golden * (1 + j)) >> 32
+
+    G. L. Steele, D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA
+    2014. W. Zaremba, I. Sutskever and O. Vinyals, "Recurrent neural network regularization",
+    arXiv:1409.2329 (2014), for the place.
+
+    Examples
+    --------
+    >>> dropout_masks(1, 0.5, batch=1, time=2, width=4, layers=2)[0].tolist()
+    [[[0.0, 2.0, 0.0, 2.0], [2.0, 0.0, 0.0, 2.0]]]
+    """
+    golden = np.uint64(_GOLDEN)
+    b, t, j = np.ogrid[:batch, :time, :width]
+    masks = []
+    for layer in range(layers - 1):
+        place = (1 + layer + (t << 16) + (b << 40)).astype(np.uint64)
+        row = _mix(golden * place + np.uint64(key % 2**64))
+        u = _mix(golden * (1 + j).astype(np.uint64) + row) >> np.uint64(32)
+        masks.append(np.where(u < int(p * 2**32), 0.0, 1 / (1 - p)).astype(dtype))
+    return masks

@@ -1,0 +1,117 @@
+"""The GRU with the reset before the recurrent product, as first published.
+
+Also Keras' ``reset_after=False``. Blocks r, z, n; ``s`` the logistic function::
+
+    r = s(x W_xr + h_prev W_hr + b_r)        z = s(x W_xz + h_prev W_hz + b_z)
+    n = tanh(x W_xn + (r h_prev) W_hn + b_n)
+    h = (1 - z) n + z h_prev
+
+What a cell defines: ``_cell.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fastbptt.reference._cell import Array, input_gradients, outer, previous, sigmoid
+
+STATES = ("h",)
+GATES = 3
+EXTRA_BIAS = ()
+SETTING: dict[str, float] = {}
+
+
+def _gates(params: Mapping[str, Array], x: Array, h: Array) -> tuple[Array, Array, Array]:
+    """Gates r, z, n from the input and the state before the step."""
+    width = h.shape[-1]
+    x_r, x_z, x_n = np.split(x @ params["W_xh"] + params.get("b_h", 0), 3, axis=-1)
+    h_r, h_z = np.split(h @ params["W_hh"][:, : 2 * width], 2, axis=-1)
+    r = sigmoid(x_r + h_r)
+    n = np.tanh(x_n + (r * h) @ params["W_hh"][:, 2 * width :])
+    return r, sigmoid(x_z + h_z), n
+
+
+def forward(params: Mapping[str, Array], x: Array, initial: Array) -> Array:
+    """Run the cell over time.
+
+    Parameters
+    ----------
+    params : mapping of str to array
+        ``W_xh`` (I, 3H), ``W_hh`` (H, 3H) and, unless the cell has no bias, ``b_h`` (3H,).
+    x : array (B, T, I)
+        Input, finite at every step.
+    initial : array (1, B, H)
+        State before the first step.
+
+    Returns
+    -------
+    array (1, B, T, H)
+        States after each step, in the widest dtype of the arguments.
+
+    Notes
+    -----
+    K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical
+    machine translation", EMNLP 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"W_xh": np.zeros((1, 3)), "W_hh": np.zeros((1, 3))}
+    >>> forward(params, np.zeros((1, 2, 1)), np.ones((1, 1, 1))).tolist()
+    [[[[0.5], [0.25]]]]
+    """
+    (h,), hidden = initial, []
+    for t in range(x.shape[1]):
+        _, z, n = _gates(params, x[:, t], h)
+        h = (1 - z) * n + z * h
+        hidden.append(h)
+    return np.stack(hidden, axis=1)[np.newaxis]
+
+
+def backward(
+    params: Mapping[str, Array], x: Array, initial: Array, states: Array, d_states: Array
+) -> dict[str, Array]:
+    """Backpropagate through time.
+
+    Parameters
+    ----------
+    params, x, initial : as given to `forward`
+    states : array (1, B, T, H)
+        What `forward` returned.
+    d_states : array (1, B, T, H)
+        Gradient of the loss with respect to each state as used outside of the recursion.
+
+    Returns
+    -------
+    dict of str to array
+        Gradients shaped like the parameters, and ``x`` (B, T, I), ``initial`` (1, B, H).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"W_xh": np.zeros((1, 3)), "W_hh": np.zeros((1, 3))}
+    >>> x, initial = np.zeros((1, 2, 1)), np.ones((1, 1, 1))
+    >>> states = forward(params, x, initial)
+    >>> backward(params, x, initial, states, np.ones_like(states))["initial"].tolist()
+    [[[0.75]]]
+    """
+    (h_prev,) = previous(initial, states)
+    r, z, n = _gates(params, x, h_prev)
+    slope_r, slope_z = h_prev * r * (1 - r), (h_prev - n) * z * (1 - z)
+    slope_n = (1 - z) * (1 - n**2)
+    split = 2 * h_prev.shape[-1]  # columns of r and z | of n
+    W_rz, W_n = params["W_hh"][:, :split], params["W_hh"][:, split:]
+    dh, steps = np.zeros_like(initial[0]), []
+    for t in reversed(range(x.shape[1])):
+        dh = dh + d_states[0, :, t]
+        d_n = dh * slope_n[:, t]
+        d_reset = d_n @ W_n.T  # with respect to r h_prev
+        d_rz = np.concatenate([d_reset * slope_r[:, t], dh * slope_z[:, t]], axis=-1)
+        dh = dh * z[:, t] + d_reset * r[:, t] + d_rz @ W_rz.T
+        steps.append(np.concatenate([d_rz, d_n], axis=-1))
+    d_gates = np.stack(steps[::-1], axis=1)
+    dW_hh = [outer(h_prev, d_gates[..., :split]), outer(r * h_prev, d_gates[..., split:])]
+    gradients = input_gradients(params, x, d_gates)
+    return {**gradients, "W_hh": np.concatenate(dW_hh, axis=1), "initial": dh[np.newaxis]}

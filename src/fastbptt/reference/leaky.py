@@ -1,0 +1,104 @@
+"""The leaky tanh RNN: ``h = (1 - alpha) h_prev + alpha tanh(a)``, ``a`` as in `rnn`.
+
+What a cell defines: ``_cell.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fastbptt.reference._cell import Array, input_gradients, outer, previous
+
+STATES = ("h",)
+GATES = 1
+EXTRA_BIAS = ()
+SETTING = {"alpha": 0.2}
+
+
+def forward(params: Mapping[str, Array], x: Array, initial: Array, alpha: float) -> Array:
+    """Run the cell over time.
+
+    Parameters
+    ----------
+    params : mapping of str to array
+        ``W_xh`` (I, H), ``W_hh`` (H, H) and, unless the cell has no bias, ``b_h`` (H,).
+    x : array (B, T, I)
+        Input, finite at every step.
+    initial : array (1, B, H)
+        State before the first step.
+    alpha : float
+        Share of the new value, in (0, 1]: the length of a step over the unit's time constant. With
+        1 it is the plain tanh RNN.
+
+    Returns
+    -------
+    array (1, B, T, H)
+        States after each step, in the widest dtype of the arguments.
+
+    Notes
+    -----
+    H. Jaeger, M. Lukosevicius, D. Popovici and U. Siewert, "Optimization and applications of echo
+    state networks with leaky-integrator neurons", Neural Networks 20 (2007), equation 2 with
+    ``alpha`` in both places.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"W_xh": np.ones((1, 1)), "W_hh": np.zeros((1, 1))}
+    >>> forward(params, np.zeros((1, 2, 1)), np.ones((1, 1, 1)), alpha=0.25).tolist()
+    [[[[0.75], [0.5625]]]]
+    """
+    (h,), hidden = initial, []
+    for t in range(x.shape[1]):
+        a = x[:, t] @ params["W_xh"] + h @ params["W_hh"] + params.get("b_h", 0)
+        h = (1 - alpha) * h + alpha * np.tanh(a)
+        hidden.append(h)
+    return np.stack(hidden, axis=1)[np.newaxis]
+
+
+def backward(
+    params: Mapping[str, Array],
+    x: Array,
+    initial: Array,
+    states: Array,
+    d_states: Array,
+    alpha: float,
+) -> dict[str, Array]:
+    """Backpropagate through time.
+
+    Parameters
+    ----------
+    params, x, initial, alpha : as given to `forward`
+    states : array (1, B, T, H)
+        What `forward` returned.
+    d_states : array (1, B, T, H)
+        Gradient of the loss with respect to each state as used outside of the recursion.
+
+    Returns
+    -------
+    dict of str to array
+        Gradients shaped like the parameters, and ``x`` (B, T, I), ``initial`` (1, B, H).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"W_xh": np.ones((1, 1)), "W_hh": np.zeros((1, 1))}
+    >>> x, initial = np.zeros((1, 2, 1)), np.ones((1, 1, 1))
+    >>> states = forward(params, x, initial, alpha=0.25)
+    >>> backward(params, x, initial, states, np.ones_like(states), alpha=0.25)["initial"].tolist()
+    [[[1.3125]]]
+    """
+    (h_prev,) = previous(initial, states)
+    a = x @ params["W_xh"] + h_prev @ params["W_hh"] + params.get("b_h", 0)
+    slope = alpha * (1 - np.tanh(a) ** 2)
+    dh, steps = np.zeros_like(initial[0]), []
+    for t in reversed(range(x.shape[1])):
+        dh = dh + d_states[0, :, t]
+        d_gate = dh * slope[:, t]
+        dh = (1 - alpha) * dh + d_gate @ params["W_hh"].T
+        steps.append(d_gate)
+    d_gates = np.stack(steps[::-1], axis=1)
+    gradients = input_gradients(params, x, d_gates)
+    return {**gradients, "W_hh": outer(h_prev, d_gates), "initial": dh[np.newaxis]}
