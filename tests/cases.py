@@ -16,7 +16,9 @@ from numpy.typing import DTypeLike, NDArray
 from fastbptt import reference
 
 Array = NDArray[Any]
+State = Array | tuple[Array, ...]
 
+CELLS = tuple(reference.CELLS)
 BATCHES = (1, 2, 5, 6, 7, 33)
 TIMES = (1, 2, 10, 100)
 WIDTHS = (1, 3, 16, 17, 63, 64, 65, 129)  # of the input and of the hidden state
@@ -50,58 +52,147 @@ class Case:
     with_h0: bool = False
     with_weights: bool = False
     seed: int = 0
+    cell: str = "rnn"
+    setting: float | None = None  # None: the cell's default, if it has one
+    num_layers: int = 1
+    bidirectional: bool = False
+    dropout: float = 0.0
+    learn_initial_state: bool = False
+    embedding: int | None = None  # size of the vocabulary: x holds tokens
+    padding_index: int | None = None
+    freeze_embedding: bool = False
 
     def __str__(self) -> str:
-        flags = ("bias", "with_lengths", "with_h0", "with_weights")
-        words = [name.removeprefix("with_") for name in flags if getattr(self, name)]
-        shape = f"B{self.B}-T{self.T}-I{self.I}-H{self.H}-O{self.O}"
-        return "-".join([shape, self.loss, self.steps, self.reduction, *words, f"s{self.seed}"])
+        words = [f"B{self.B}-T{self.T}-I{self.I}-H{self.H}-O{self.O}"]
+        words += [self.loss, self.steps, self.reduction]
+        if self.num_layers > 1:
+            words.append(f"{self.num_layers}layers")
+        flags = ("bidirectional", "bias", "with_lengths", "with_h0", "with_weights")
+        words += [name.removeprefix("with_") for name in flags if getattr(self, name)]
+        numbers = ("setting", "dropout", "embedding", "padding_index")
+        given = [(name, getattr(self, name)) for name in numbers]
+        words += [f"{name}{value}" for name, value in given if value not in (None, 0.0)]
+        flags = ("learn_initial_state", "freeze_embedding")
+        words += [name for name in flags if getattr(self, name)]
+        if self.cell != "rnn":
+            words.insert(0, self.cell)
+        return "-".join([*words, f"s{self.seed}"])
 
     @property
     def width(self) -> int:
-        """Width of the outputs: O, or H without a readout."""
-        return self.H if self.O is None else self.O
+        """Width of the outputs: O, or that of the hidden states without a readout."""
+        return self.directions * self.H if self.O is None else self.O
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the initial states."""
+        return tuple(f"{state}0" for state in reference.CELLS[self.cell].STATES)
+
+    @property
+    def state_shape(self) -> tuple[int, int, int]:
+        """Shape of the initial and of the final state."""
+        return (self.num_layers * self.directions, self.B, self.H)
+
+    @property
+    def spec_args(self) -> dict[str, Any]:
+        """Keyword arguments of ``_core.Spec``."""
+        default = next(iter(reference.CELLS[self.cell].SETTING.values()), 0.0)
+        return {
+            "cell": self.cell,
+            "input_size": self.I,
+            "hidden_size": self.H,
+            "output_size": self.O or 0,
+            "bias": self.bias,
+            "num_layers": self.num_layers,
+            "bidirectional": self.bidirectional,
+            "dropout": self.dropout,
+            "setting": default if self.setting is None else self.setting,
+            "learn_state": self.learn_initial_state,
+            "vocabulary": self.embedding or 0,
+            "padding_index": -1 if self.padding_index is None else self.padding_index,
+            "freeze_embedding": self.freeze_embedding,
+        }
 
 
 @dataclass
 class Problem:
-    """Arrays of a case. Lengths, h0 and weights are None where the case has none."""
+    """Arrays of a case. Lengths, h0, weights and key are None where the case has none.
+
+    ``h0`` is a tuple where the cell has more than one state.
+    """
 
     params: dict[str, Array]
     x: Array
     y: Array
     lengths: Array | None
-    h0: Array | None
+    h0: State | None
     sample_weight: Array | None
     names: dict[str, str] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)  # what the reference takes besides
+    dropout_key: int | None = None
+
+    def astype(self, dtype: DTypeLike) -> Problem:
+        """The same numbers, in another dtype; weights stay float64, masks the reference casts."""
+
+        def cast(a: Any) -> Any:
+            return a if a is None or a.dtype.kind not in "fc" else a.astype(dtype)
+
+        return replace(
+            self,
+            params={name: cast(p) for name, p in self.params.items()},
+            x=cast(self.x),
+            y=cast(self.y),
+            h0=tuple(map(cast, self.h0)) if isinstance(self.h0, tuple) else cast(self.h0),
+        )
 
     @property
     def loss_args(self) -> dict[str, Any]:
-        """Keyword arguments of ``loss_and_grad`` after x and y."""
+        """Keyword arguments of ``loss_and_grad`` after x and y, those of ``network`` aside."""
         given = {"lengths": self.lengths, "h0": self.h0, "sample_weight": self.sample_weight}
         return {**self.names, **given}
 
     @property
     def forward_args(self) -> dict[str, Any]:
-        """Keyword arguments of ``forward`` after x."""
+        """Keyword arguments of ``forward`` after x, those of ``network`` aside."""
         return {"lengths": self.lengths, "h0": self.h0}
 
 
 def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
     """Parameters, float64, in the order of the flat buffer.
 
-    U(-1/sqrt(H), 1/sqrt(H)), but ``W_xh`` with max(I, H) for H: a narrow layer under a wide input
-    would saturate, and 1 - h^2 has lost its digits where h is rounded to nearly 1.
+    U(-1/sqrt(H), 1/sqrt(H)), but ``W_xh`` with max(inputs, H) for H: a narrow layer under a wide
+    input would saturate, and 1 - h^2 has lost its digits where h is rounded to nearly 1. Initial
+    states and the embedding, its padding row too, are U(-1, 1).
     """
-    shapes: dict[str, tuple[int, ...]] = {"W_xh": (case.I, case.H), "W_hh": (case.H, case.H)}
-    if case.bias:
-        shapes["b_h"] = (case.H,)
-    if case.O is not None:
-        shapes["W_hy"] = (case.H, case.O)
+    cell, gates = reference.CELLS[case.cell], reference.CELLS[case.cell].GATES
+    params: dict[str, Array] = {}
+
+    def add(name: str, shape: tuple[int, ...], fan: int = case.H) -> None:
+        params[name] = rng.uniform(-(fan**-0.5), fan**-0.5, shape)
+
+    for layer, direction in itertools.product(range(case.num_layers), range(case.directions)):
+        sfx = (f"_l{layer}" if layer else "") + ("_reverse" if direction else "")
+        inputs = case.directions * case.H if layer else case.I
+        add(f"W_xh{sfx}", (inputs, gates * case.H), fan=max(inputs, case.H))
+        add(f"W_hh{sfx}", (case.H, gates * case.H))
         if case.bias:
-            shapes["b_y"] = (case.O,)
-    bounds = dict.fromkeys(shapes, case.H ** (-0.5)) | {"W_xh": max(case.I, case.H) ** -0.5}
-    return {name: rng.uniform(-bounds[name], bounds[name], shape) for name, shape in shapes.items()}
+            add(f"b_h{sfx}", (gates * case.H,))
+            for name in cell.EXTRA_BIAS:
+                add(f"{name}{sfx}", (case.H,))
+    if case.learn_initial_state:
+        for name in case.state_names:
+            add(name, (case.state_shape[0], case.H), fan=1)
+    if case.O is not None:
+        add("W_hy", (case.directions * case.H, case.O))
+        if case.bias:
+            add("b_y", (case.O,))
+    if case.embedding is not None:
+        add("E", (case.embedding, case.I), fan=1)
+    return params
 
 
 def make_y(case: Case, rng: np.random.Generator) -> Array:
@@ -119,21 +210,28 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
     """Arrays of a case from its seed.
 
     x, parameters, h0 and a float y have ``dtype``: the float64 numbers, rounded. ``lengths`` and
-    classes are int64, ``sample_weight`` is float64. After a sequence's end x is NaN and y is NaN
-    or -1. From three sequences on, one of the weights is zero.
+    classes and tokens are int64, ``sample_weight`` is float64. After a sequence's end x and y are
+    NaN or -1. From three sequences on, one of the weights is zero.
     """
     rng = np.random.default_rng(case.seed)
     params = {name: p.astype(dtype) for name, p in make_params(case, rng).items()}
-    x = rng.normal(size=(case.B, case.T, case.I)).astype(dtype)
+    x: Array
+    if case.embedding is None:
+        x = rng.normal(size=(case.B, case.T, case.I)).astype(dtype)
+    else:
+        x = rng.integers(0, case.embedding, (case.B, case.T))
     y = make_y(case, rng)
     if y.dtype.kind == "f":
         y = y.astype(dtype)
-    h0 = rng.uniform(-1, 1, (1, case.B, case.H)).astype(dtype) if case.with_h0 else None
+    h0: State | None = None
+    if case.with_h0:
+        h0 = tuple(rng.uniform(-1, 1, case.state_shape).astype(dtype) for _ in case.state_names)
+        h0 = h0 if len(h0) > 1 else h0[0]
     lengths = weights = None
     if case.with_lengths:
         lengths = rng.integers(1, case.T + 1, case.B)
         padding = padding_of(case, lengths)
-        x[padding] = np.nan
+        x[padding] = -1 if x.dtype.kind == "i" else np.nan
         if case.steps == "all":
             y[padding] = np.nan if y.dtype.kind == "f" else -1
     if case.with_weights:
@@ -141,7 +239,23 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
         if case.B >= 3:
             weights[rng.integers(case.B)] = 0.0
     names = {"loss": case.loss, "steps": case.steps, "reduction": case.reduction}
-    return Problem(params, x, y, lengths, h0, weights, names)
+    network: dict[str, Any] = {
+        "cell": case.cell,
+        "num_layers": case.num_layers,
+        "bidirectional": case.bidirectional,
+        "padding_index": case.padding_index,
+        "frozen": case.freeze_embedding,
+    }
+    if case.setting is not None:
+        network["settings"] = dict.fromkeys(reference.CELLS[case.cell].SETTING, case.setting)
+    key = None
+    if case.dropout:
+        key = int(rng.integers(2**64, dtype=np.uint64))
+        width = case.directions * case.H
+        network["masks"] = reference.dropout_masks(
+            key, case.dropout, case.B, case.T, width, case.num_layers
+        )
+    return Problem(params, x, y, lengths, h0, weights, names, network, key)
 
 
 def padding_of(case: Case, lengths: Array | None) -> Array:
@@ -181,6 +295,78 @@ def over_shapes(shapes: Iterable[tuple[int, int, int, int]], seed: int = 0) -> l
         replace(options[rng.integers(len(options))], B=b, T=t, I=i, H=h, seed=seed + k)
         for k, (b, t, i, h) in enumerate(shapes)
     ]
+
+
+def every_network(**fixed: Any) -> list[Case]:
+    """Every cell with every number of layers, directions, bias, lengths and h0: 288 cases.
+
+    ``fixed`` gives the sizes B, T, I, H and may pin anything else. The other options are drawn at
+    random but reproducibly: each of their values occurs many times, but not every combination.
+    """
+    values: dict[str, tuple[Any, ...]] = {
+        "cell": CELLS,
+        "num_layers": (1, 2, 3),
+        "bidirectional": (False, True),
+        "bias": (True, False),
+        "with_lengths": (False, True),
+        "with_h0": (False, True),
+    }
+    free = {name: choices for name, choices in values.items() if name not in fixed}
+    cases = []
+    for seed, chosen in enumerate(itertools.product(*free.values())):
+        rng = np.random.default_rng(seed)
+        cases.append(_drawn(rng, {"seed": seed, **fixed, **dict(zip(free, chosen, strict=True))}))
+    return cases
+
+
+def _drawn(rng: np.random.Generator, given: dict[str, Any]) -> Case:
+    """A case with what is not given drawn at random."""
+
+    def one_of(name: str, *choices: Any) -> Any:
+        drawn = choices[rng.integers(len(choices))]
+        return given.get(name, drawn)
+
+    several = given.get("num_layers", 1) > 1
+    has_setting = bool(reference.CELLS[given.get("cell", "rnn")].SETTING)
+    vocabulary = one_of("embedding", None, None, 7)
+    case = Case(
+        **{
+            "O": one_of("O", *OUTPUTS),
+            "loss": one_of("loss", *LOSSES),
+            "steps": one_of("steps", *STEPS),
+            "reduction": one_of("reduction", *REDUCTIONS),
+            "with_weights": one_of("with_weights", False, True),
+            "setting": one_of("setting", *((None, 0.05, 1.0) if has_setting else (None,))),
+            "dropout": one_of("dropout", *((0.0, 0.3) if several else (0.0,))),
+            "learn_initial_state": one_of("learn_initial_state", False, True),
+            "embedding": vocabulary,
+            "padding_index": one_of("padding_index", *((None, 2) if vocabulary else (None,))),
+            "freeze_embedding": one_of("freeze_embedding", *(False, False, bool(vocabulary))),
+            **given,
+        }
+    )
+    return _with_a_loss(case) if "loss" not in given else case
+
+
+def _with_a_loss(case: Case) -> Case:
+    """Softmax of a single class is constant: another loss instead."""
+    constant = case.loss == "cross_entropy" and case.width == 1
+    return replace(case, loss="bce") if constant else case
+
+
+def networks_over_shapes(**fixed: Any) -> list[Case]:
+    """For every cell one case per shape of `SPARSE_GRID`, so every (I, H): 384 cases.
+
+    Layers, directions and all options are drawn at random but reproducibly; ``fixed`` may pin them.
+    """
+    cells = (fixed["cell"],) if "cell" in fixed else CELLS
+    options = {cell: every_network(B=1, T=1, I=1, H=2, **fixed | {"cell": cell}) for cell in cells}
+    rng = np.random.default_rng(0)
+    cases = []
+    for seed, (cell, (b, t, i, h)) in enumerate(itertools.product(cells, SPARSE_GRID)):
+        case = options[cell][rng.integers(len(options[cell]))]
+        cases.append(_with_a_loss(replace(case, B=b, T=t, I=i, H=h, seed=seed)))
+    return cases
 
 
 def worst_relative(got: Array, expected: Array) -> float:
