@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pytest
 from cases import (
+    CELLS,
     GRID,
     LOSSES,
     OUTPUTS,
     REDUCTIONS,
     SPARSE_GRID,
     STEPS,
+    WIDTHS,
     Array,
     Case,
     Problem,
+    State,
     build,
+    every_network,
     every_option,
+    networks_over_shapes,
     over_shapes,
     padding_of,
     worst_relative,
@@ -37,22 +44,49 @@ TINY = 1e-240
 
 
 def evaluate(problem: Problem) -> tuple[float, dict[str, Array]]:
-    return reference.loss_and_grad(problem.params, problem.x, problem.y, **problem.loss_args)
+    return reference.loss_and_grad(
+        problem.params, problem.x, problem.y, **problem.loss_args, **problem.network
+    )
 
 
-def loss_at(problem: Problem, **changed: Any) -> complex:
-    params = {name: changed.get(name, p) for name, p in problem.params.items()}
-    x = changed.get("x", problem.x)
-    args = problem.loss_args
-    if "h0" in changed:
-        args["h0"] = changed["h0"]
-    return reference.loss_only(params, x, problem.y, **args)
+def run(problem: Problem) -> reference.Forward:
+    return reference.forward(problem.params, problem.x, **problem.forward_args, **problem.network)
+
+
+def parts(state: State) -> tuple[Array, ...]:
+    """The arrays of a state: one, or for an LSTM two."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def whole(arrays: Iterable[Array]) -> State:
+    """A state from its arrays."""
+    state = tuple(arrays)
+    return state if len(state) > 1 else state[0]
 
 
 def inputs_of(case: Case, problem: Problem) -> dict[str, Array]:
     """All arrays a gradient exists for."""
-    h0 = np.zeros((1, case.B, case.H)) if problem.h0 is None else problem.h0
-    return {**problem.params, "x": problem.x, "h0": h0}
+    zeros = (np.zeros(case.state_shape),) * len(case.state_names)
+    given = zeros if problem.h0 is None else parts(problem.h0)
+    states = dict(zip(case.state_names, given, strict=True))
+    x = {"x": problem.x} if case.embedding is None else {}
+    return {**problem.params, **x, **{n: s for n, s in states.items() if n not in problem.params}}
+
+
+def with_inputs(case: Case, problem: Problem, **changed: Array) -> Problem:
+    """The problem with some of those arrays replaced."""
+    params = {name: changed.get(name, p) for name, p in problem.params.items()}
+    h0 = problem.h0
+    if not changed.keys().isdisjoint(set(case.state_names) - set(params)):
+        now = inputs_of(case, problem) | changed
+        h0 = whole(now[name] for name in case.state_names)
+    return replace(problem, params=params, x=changed.get("x", problem.x), h0=h0)
+
+
+def loss_at(problem: Problem) -> complex:
+    return reference.loss_only(
+        problem.params, problem.x, problem.y, **problem.loss_args, **problem.network
+    )
 
 
 def every_entry(f: Callable[[Array], complex], at: Array, skip: Array | None) -> Array:
@@ -79,25 +113,69 @@ def worst_in_directions(
     return worst
 
 
+Functional = Callable[[Problem], complex]
+
+
+def of(f: Functional, case: Case, problem: Problem, name: str) -> Callable[[Array], complex]:
+    """A function of a problem as one of a single input."""
+    return lambda array: f(with_inputs(case, problem, **{name: array}))
+
+
+def check_every_entry(
+    case: Case, problem: Problem, grads: dict[str, Array], f: Functional = loss_at
+) -> None:
+    inputs = inputs_of(case, problem)
+    assert list(grads) == list(inputs)
+    padding = padding_of(case, problem.lengths)
+    for name, at in inputs.items():
+        skip = np.broadcast_to(padding[:, :, np.newaxis], at.shape) if name == "x" else None
+        exact = every_entry(of(f, case, problem, name), at, skip)
+        assert grads[name].shape == at.shape
+        if name == "E":  # the loss depends on rows that get no gradient on purpose
+            exact[[] if case.padding_index is None else case.padding_index] = 0.0
+            exact *= not case.freeze_embedding
+        if case.loss == "cross_entropy" and case.width == 1:  # one class: the loss is constant
+            assert np.abs(exact).max() < 1e-15 and not grads[name].any(), f"{case} {name}"
+        else:
+            worst = worst_relative(grads[name], exact)
+            assert worst < LIMIT, f"{case} {name}: {worst:.2e}"
+
+
+def check_directions(
+    case: Case, problem: Problem, grads: dict[str, Array], f: Functional = loss_at, count: int = 2
+) -> None:
+    inputs = inputs_of(case, problem)
+    assert list(grads) == list(inputs)
+    assert "x" not in grads or not grads["x"][padding_of(case, problem.lengths)].any()
+    rng = np.random.default_rng(case.seed)
+    for name, at in inputs.items():
+        if name != "E" or (case.padding_index is None and not case.freeze_embedding):
+            worst = worst_in_directions(of(f, case, problem, name), at, grads[name], rng, count)
+            assert worst < LIMIT, f"{case} {name}: {worst:.2e}"
+
+
 def test_every_gradient_by_complex_step_over_all_options() -> None:
     """Every entry of every gradient of a small network, for every combination of the options."""
-    worst = {}
-    for case in every_option(B=3, T=4, I=2, H=3):
+    for case in every_option(B=3, T=3, I=1, H=2):
         problem = build(case)
-        _, grads = evaluate(problem)
-        inputs = inputs_of(case, problem)
-        assert list(grads) == list(inputs)
-        padding = padding_of(case, problem.lengths)
-        for name, at in inputs.items():
-            skip = np.broadcast_to(padding[:, :, np.newaxis], at.shape) if name == "x" else None
-            exact = every_entry(lambda a, n=name, p=problem: loss_at(p, **{n: a}), at, skip)  # type: ignore[misc]
-            assert grads[name].shape == at.shape
-            if case.loss == "cross_entropy" and case.width == 1:  # one class: the loss is constant
-                assert np.abs(exact).max() < 1e-15 and not grads[name].any(), f"{case} {name}"
-            else:
-                worst[f"{case} {name}"] = worst_relative(grads[name], exact)
-    where = max(worst, key=lambda key: worst[key])
-    assert worst[where] < LIMIT, f"{where}: {worst[where]:.2e}"
+        check_every_entry(case, problem, evaluate(problem)[1])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("steps", STEPS)
+def test_every_gradient_by_complex_step_of_every_cell(cell: str, steps: str) -> None:
+    """The same for each cell, in two layers, with some of the options."""
+    small = {"B": 3, "T": 3, "I": 2, "H": 2, "num_layers": 2, "with_lengths": True}
+    for case in every_network(cell=cell, steps=steps, bias=True, **small):
+        problem = build(case)
+        check_every_entry(case, problem, evaluate(problem)[1])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_by_complex_step_of_every_network(cell: str) -> None:
+    for case in every_network(B=3, T=4, I=2, H=3, cell=cell):
+        problem = build(case)
+        check_directions(case, problem, evaluate(problem)[1])
 
 
 @pytest.mark.parametrize("case", over_shapes(SPARSE_GRID), ids=str)
@@ -105,20 +183,27 @@ def test_gradients_by_complex_step_over_shapes(case: Case) -> None:
     if case.loss == "cross_entropy" and case.width == 1:
         case = replace(case, loss="bce")
     problem = build(case)
-    _, grads = evaluate(problem)
-    rng = np.random.default_rng(case.seed)
-    padding = padding_of(case, problem.lengths)
-    assert not grads["x"][padding].any()
-    problem.x[padding] = 0.0  # the directions below move it
-    for name, at in inputs_of(case, problem).items():
-        worst = worst_in_directions(
-            lambda a, n=name: loss_at(problem, **{n: a}),  # type: ignore[misc]
-            at,
-            grads[name],
-            rng,
-            count=2,
-        )
-        assert worst < LIMIT, f"{name}: {worst:.2e}"
+    check_directions(case, problem, evaluate(problem)[1])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_by_complex_step_of_networks_over_shapes(cell: str) -> None:
+    """One direction in all inputs at once, in each so far that all count the same."""
+    for case in networks_over_shapes(cell=cell, padding_index=None, freeze_embedding=False):
+        problem = build(case)
+        _, grads = evaluate(problem)
+        rng = np.random.default_rng(case.seed)
+        sizes = {name: float(np.abs(grad).max()) for name, grad in grads.items()}
+        smallest = 1e-18 * max(sizes.values())  # a step times its inverse is still a small step
+        moved, exact, scale = {}, 0.0, 0.0
+        for name, at in inputs_of(case, problem).items():
+            v = rng.choice([-1.0, 1.0], at.shape) / max(sizes[name], smallest)
+            moved[name] = at + STEP * 1j * v
+            exact += float((grads[name] * v).sum())
+            scale += 1.0
+        found = loss_at(with_inputs(case, problem, **moved)).imag / STEP
+        worst = abs(found - exact) / scale
+        assert worst < LIMIT, f"{case}: {worst:.2e}"
 
 
 @pytest.mark.parametrize("gain", [1.0, 2.0, 4.0])
@@ -129,79 +214,160 @@ def test_gradients_of_saturated_units(gain: float) -> None:
         problem = build(case)
         problem.params["W_xh"] *= gain
         _, grads = evaluate(problem)
-        hidden = reference.forward(problem.params, problem.x, **problem.forward_args).hidden
-        slope = 1 - hidden**2
+        slope = 1 - run(problem).hidden ** 2
         lost = np.finfo(np.float64).eps * float((1 / slope).max(axis=(0, 2)).sum())
         rng = np.random.default_rng(case.seed)
         for name, at in inputs_of(case, problem).items():
-            f = lambda a, n=name, p=problem: loss_at(p, **{n: a})  # noqa: E731
+            f = of(loss_at, case, problem, name)
             worst = worst_in_directions(f, at, grads[name], rng, count=2)
             assert worst < 1e-13 + lost, f"{case} {name}: {worst:.2e}, {lost:.2e}"
 
 
 @pytest.mark.parametrize("outputs", OUTPUTS)
-@pytest.mark.parametrize("with_lengths", [False, True])
-@pytest.mark.parametrize("with_h0", [False, True])
-def test_backward_of_any_gradient(outputs: int | None, with_lengths: bool, with_h0: bool) -> None:
-    """Gradients of sum(C * outputs) + sum(F * final_state), with NaN in C after the end."""
-    case = Case(5, 7, 3, 4, outputs, with_lengths=with_lengths, with_h0=with_h0, seed=3)
-    problem = build(case)
-    rng = np.random.default_rng(0)
-    c, f = rng.normal(size=(5, 7, case.width)), rng.normal(size=(1, 5, 4))
-    padding = padding_of(case, problem.lengths)
+@pytest.mark.parametrize("cell", CELLS)
+def test_backward_of_any_gradient(cell: str, outputs: int | None) -> None:
+    """Gradients of sum(C * outputs) + sum(F * final_state) + sum(L * last), NaN in C's padding."""
+    options = {"freeze_embedding": False, "padding_index": None, "bias": True}
+    for case in every_network(B=4, T=5, I=3, H=3, O=outputs, cell=cell, **options):
+        problem = build(case)
+        rng = np.random.default_rng(case.seed)
+        c, last = rng.normal(size=(4, 5, case.width)), rng.normal(size=(4, case.width))
+        f = [rng.normal(size=case.state_shape) for _ in case.state_names]
+        dirty = c.copy()
+        dirty[padding_of(case, problem.lengths)] = np.nan
+        use = (True, True, True) if case.seed % 2 else rng.permutation([True, False, False])
+        given = [d if used else None for d, used in zip((dirty, whole(f), last), use, strict=True)]
 
-    def functional(d_outputs: Array | None, d_final: Array | None, **changed: Array) -> complex:
-        params = {name: changed.get(name, p) for name, p in problem.params.items()}
-        out = reference.forward(
-            params, changed.get("x", problem.x), problem.lengths, changed.get("h0", problem.h0)
-        )
-        total = 0.0
-        if d_outputs is not None:
-            total += (d_outputs * out.outputs).sum()
-        if d_final is not None:
-            total += (d_final * out.final_state).sum()
-        return total
+        def total(
+            moved: Problem, c: Array = c, f: Any = f, last: Array = last, use: Any = use
+        ) -> Any:
+            out = run(moved)
+            final = sum((a * b).sum() for a, b in zip(f, parts(out.final_state), strict=True))
+            sums = (c * out.outputs).sum(), final, (last * out.last).sum()
+            return sum(value for value, used in zip(sums, use, strict=True) if used)
 
-    out = reference.forward(problem.params, problem.x, **problem.forward_args)
-    for d_outputs, d_final in ((c, f), (c, None), (None, f)):
-        dirty = None if d_outputs is None else d_outputs.copy()
-        if dirty is not None:
-            dirty[padding] = np.nan
         grads = reference.backward(
-            problem.params, problem.x, out, dirty, d_final, **problem.forward_args
+            problem.params,
+            problem.x,
+            run(problem),
+            *given,
+            **problem.forward_args,
+            **problem.network,
         )
-        assert not grads["x"][padding].any()
-        for name, at in inputs_of(case, problem).items():
-            skip = np.broadcast_to(padding[:, :, np.newaxis], at.shape) if name == "x" else None
-            exact = every_entry(
-                lambda a, n=name, o=d_outputs, s=d_final: functional(o, s, **{n: a}),  # type: ignore[misc]
-                at,
-                skip,
-            )
-            assert worst_relative(grads[name], exact) < LIMIT, name
-    nothing = reference.backward(problem.params, problem.x, out, **problem.forward_args)
+        check_directions(case, problem, grads, total, count=1)
+    nothing = reference.backward(
+        problem.params, problem.x, run(problem), **problem.forward_args, **problem.network
+    )
+    assert list(nothing) == list(grads)
     assert not any(g.any() for g in nothing.values())
 
 
 # --- values, against sums written out ---
 
 
+Vector = list[float]
+
+
+def sigmoid(a: float) -> float:
+    return 1 / (1 + math.exp(-a))
+
+
+class Gates:
+    """Sums of one step of one sequence, number by number: of a gate's block, for a unit."""
+
+    def __init__(self, params: dict[str, Array], x: Vector, h: Vector) -> None:
+        self.p = {name: p.tolist() for name, p in params.items()}
+        self.x, self.h, self.units = x, h, range(len(h))
+
+    def of_input(self, gate: int, j: int) -> float:
+        k = gate * len(self.h) + j
+        bias: float = self.p["b_h"][k] if "b_h" in self.p else 0.0
+        return sum(v * row[k] for v, row in zip(self.x, self.p["W_xh"], strict=True)) + bias
+
+    def of_state(self, gate: int, j: int, h: Vector | None = None) -> float:
+        k = gate * len(self.h) + j
+        return sum(v * row[k] for v, row in zip(h or self.h, self.p["W_hh"], strict=True))
+
+    def __call__(self, gate: int) -> Vector:
+        return [self.of_input(gate, j) + self.of_state(gate, j) for j in self.units]
+
+
+def gru_by_hand(g: Gates, before: bool) -> Vector:
+    r, z = ([sigmoid(a) for a in g(gate)] for gate in (0, 1))
+    reset = [r[j] * g.h[j] for j in g.units]
+    inside = g.p.get("b_hn", [0.0] * len(r))
+    n = [
+        g.of_state(2, j, reset) if before else r[j] * (g.of_state(2, j) + inside[j])
+        for j in g.units
+    ]
+    n = [math.tanh(g.of_input(2, j) + n[j]) for j in g.units]
+    return [(1 - z[j]) * n[j] + z[j] * g.h[j] for j in g.units]
+
+
+def lstm_by_hand(g: Gates, c: Vector) -> tuple[Vector, Vector]:
+    i, f, o = ([sigmoid(a) for a in g(gate)] for gate in (0, 1, 3))
+    new = [f[j] * c[j] + i[j] * math.tanh(a) for j, a in enumerate(g(2))]
+    return [o[j] * math.tanh(new[j]) for j in g.units], new
+
+
+# sums of a step, cell state (None without), setting -> states after the step
+EQUATIONS: dict[str, Callable[[Gates, Any, Any], tuple[Vector, ...]]] = {
+    "rnn": lambda g, _, __: ([math.tanh(a) for a in g(0)],),
+    "relu": lambda g, _, __: ([max(a, 0.0) for a in g(0)],),
+    "leaky": lambda g, _, alpha: (
+        [(1 - alpha) * h + alpha * math.tanh(a) for h, a in zip(g.h, g(0), strict=True)],
+    ),
+    "gru": lambda g, _, __: (gru_by_hand(g, before=False),),
+    "gru_before": lambda g, _, __: (gru_by_hand(g, before=True),),
+    "lstm": lambda g, c, _: lstm_by_hand(g, c),
+}
+
+
+def network_by_hand(case: Case, problem: Problem, b: int) -> tuple[list[Vector], Array, Vector]:
+    """Hidden states on top, final states (L * D, S, H) and last hidden of one sequence."""
+    length = case.T if problem.lengths is None else int(problem.lengths[b])
+    x = problem.x if case.embedding is None else problem.params["E"][problem.x]
+    below: list[Vector] = x[b, :length].tolist()
+    alpha = 0.2 if case.setting is None else case.setting
+    initial = [inputs_of(case, problem)[name] for name in case.state_names]
+    if problem.h0 is not None:
+        initial = [*parts(problem.h0)]
+    finals = []
+    for layer in range(case.num_layers):
+        sides = []
+        for sfx in ("", "_reverse")[: case.directions]:
+            names = ("W_xh", "W_hh", "b_h", "b_hn")
+            full = {name: name + (f"_l{layer}" if layer else "") + sfx for name in names}
+            own = {name: problem.params[f] for name, f in full.items() if f in problem.params}
+            k = len(finals)
+            state = tuple((a[k, b] if a.ndim == 3 else a[k]).tolist() for a in initial)
+            hidden = []
+            for step in below[::-1] if sfx else below:
+                g = Gates(own, step, state[0])
+                state = EQUATIONS[case.cell](g, state[-1], alpha)
+                hidden.append(state[0])
+            finals.append(state)
+            sides.append(hidden[::-1] if sfx else hidden)
+        top = [[*chain.from_iterable(both)] for both in zip(*sides, strict=True)]
+        below = top
+        if "masks" in problem.network and layer < case.num_layers - 1:
+            below = (np.array(top) * problem.network["masks"][layer][b, :length]).tolist()
+    last = [*chain.from_iterable(h for h, *_ in finals[-case.directions :])]
+    return top, np.array(finals), last
+
+
 def loss_by_hand(case: Case, problem: Problem) -> tuple[float, Array]:
-    """Loss and final state, from the documented formulas, by loops over sequences and steps."""
+    """Loss and final states (L * D, S, B, H), by loops over sequences and steps."""
     p = problem.params
     finals = []
     step_losses: list[list[float]] = []
     for b in range(case.B):
-        length = case.T if problem.lengths is None else int(problem.lengths[b])
-        h = np.zeros(case.H) if problem.h0 is None else problem.h0[0, b]
+        hidden, final, last = network_by_hand(case, problem, b)
+        finals.append(final)
         own = []
-        for t in range(length):
-            a = problem.x[b, t] @ p["W_xh"] + h @ p["W_hh"]
-            h = np.tanh(a + p["b_h"] if case.bias else a)
-            z = h if case.O is None else h @ p["W_hy"]
+        for t, h in enumerate([last] if case.steps == "last" else hidden):
+            z = np.array(h) if case.O is None else h @ p["W_hy"]
             z = z + p["b_y"] if case.bias and case.O is not None else z
-            if case.steps == "last" and t < length - 1:
-                continue
             y = problem.y[b] if case.steps == "last" else problem.y[b, t]
             if case.loss == "cross_entropy":
                 own.append(math.log(sum(math.exp(v) for v in z)) - float(z[y]))
@@ -213,7 +379,6 @@ def loss_by_hand(case: Case, problem: Problem) -> tuple[float, Array]:
                 terms = [(u - v) ** 2 for v, u in pairs]
             own.append(sum(terms) / (1 if case.reduction == "sum" else len(terms)))
         step_losses.append(own)
-        finals.append(h)
     w = [1.0] * case.B if problem.sample_weight is None else problem.sample_weight.tolist()
     pairs_b = list(zip(w, step_losses, strict=True))
     if case.reduction == "sum":
@@ -223,20 +388,297 @@ def loss_by_hand(case: Case, problem: Problem) -> tuple[float, Array]:
         total = sum(wb * sum(own) for wb, own in pairs_b) / count
     else:
         total = sum(wb * sum(own) / len(own) for wb, own in pairs_b) / sum(w)
-    return total, np.array(finals)[np.newaxis]
+    return total, np.stack(finals, axis=2)
 
 
-def test_loss_and_final_state_by_hand() -> None:
-    for case in every_option(B=4, T=5, I=3, H=2):
+@pytest.mark.parametrize("cell", EQUATIONS)
+def test_loss_and_states_by_hand(cell: str) -> None:
+    cases = every_network(B=4, T=5, I=3, H=2, cell=cell)
+    if cell == "rnn":
+        cases += every_option(B=4, T=5, I=3, H=2)
+    for case in cases:
         problem = build(case)
         expected, final_state = loss_by_hand(case, problem)
         loss, _ = evaluate(problem)
-        out = reference.forward(problem.params, problem.x, **problem.forward_args)
+        out = run(problem)
         assert loss == pytest.approx(expected, rel=1e-13, abs=1e-14), str(case)
         assert loss == loss_at(problem), str(case)
-        assert worst_relative(out.final_state, final_state) < 1e-14, str(case)
+        for s, got in enumerate(parts(out.final_state)):
+            assert worst_relative(got, final_state[:, s]) < 1e-14, str(case)
         after = padding_of(case, problem.lengths)
         assert not out.outputs[after].any() and not out.hidden[after].any(), str(case)
+
+
+def test_last_is_what_each_direction_has_read_last() -> None:
+    for case in every_network(B=5, T=6, I=2, H=3, O=2):
+        problem = build(case)
+        out, rows = run(problem), np.arange(case.B)
+        ends = np.full(case.B, case.T) if problem.lengths is None else problem.lengths
+        last = out.hidden[rows, ends - 1]
+        last[:, case.H :] = out.hidden[:, 0, case.H :]
+        last = last @ problem.params["W_hy"] + problem.params.get("b_y", 0)
+        assert worst_relative(out.last, last) < 1e-14, str(case)
+        if not case.bidirectional:
+            assert worst_relative(out.last, out.outputs[rows, ends - 1]) < 1e-14, str(case)
+
+
+# --- one network against others ---
+
+
+def layer_of(case: Case, problem: Problem, layer: int, direction: int = 0) -> dict[str, Array]:
+    """Parameters of one layer and direction as a network of its own."""
+    sfx = (f"_l{layer}" if layer else "") + ("_reverse" if direction else "")
+    names = ("W_xh", "W_hh", "b_h", *reference.CELLS[case.cell].EXTRA_BIAS)
+    return {name: problem.params[name + sfx] for name in names if name + sfx in problem.params}
+
+
+def reverse(values: Array, lengths: Array) -> Array:
+    """Each sequence's own steps in the opposite order."""
+    turned = np.zeros_like(values)
+    for b, end in enumerate(lengths):
+        turned[b, :end] = values[b, :end][::-1]
+    return turned
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_two_directions_are_two_runs(cell: str) -> None:
+    plain = {"embedding": None, "learn_initial_state": False, "O": None}
+    shape = {"B": 5, "T": 6, "I": 2, "H": 3, "num_layers": 1, "bidirectional": True}
+    for case in every_network(cell=cell, **shape, **plain):
+        problem = build(case)
+        network = {name: problem.network.get(name) for name in ("cell", "settings")}
+        lengths = np.full(5, 6) if problem.lengths is None else problem.lengths
+        both = run(problem)
+        for d, x in enumerate((problem.x, reverse(problem.x, lengths))):
+            own = layer_of(case, problem, 0, d)
+            h0 = None
+            if problem.h0 is not None:
+                h0 = whole(a[d : d + 1] for a in parts(problem.h0))
+            one = reference.forward(own, x, lengths, h0, **network)
+            hidden = reverse(one.hidden, lengths) if d else one.hidden
+            assert worst_relative(both.hidden[..., 3 * d : 3 * d + 3], hidden) < 1e-14, str(case)
+            for a, b in zip(parts(both.final_state), parts(one.final_state), strict=True):
+                assert worst_relative(a[d : d + 1], b) < 1e-14, str(case)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stack_is_a_chain(cell: str) -> None:
+    plain = {"embedding": None, "learn_initial_state": False, "num_layers": 3, "dropout": 0.4}
+    for case in every_network(B=4, T=5, I=2, H=3, cell=cell, **plain):
+        problem = build(case)
+        out, below = run(problem), problem.x
+        for layer in range(3):
+            own = layer_of(case, problem, layer)
+            if case.bidirectional:
+                other = layer_of(case, problem, layer, 1)
+                own |= {f"{name}_reverse": p for name, p in other.items()}
+            last = layer == 2
+            if last:
+                own |= {n: p for n, p in problem.params.items() if n in ("W_hy", "b_y")}
+            k = slice(layer * case.directions, (layer + 1) * case.directions)
+            h0 = None if problem.h0 is None else whole(a[k] for a in parts(problem.h0))
+            one = reference.forward(
+                own,
+                below,
+                problem.lengths,
+                h0,
+                cell=cell,
+                bidirectional=case.bidirectional,
+                settings=problem.network.get("settings"),
+            )
+            for a, b in zip(parts(out.final_state), parts(one.final_state), strict=True):
+                assert worst_relative(a[k], b) < 1e-14, str(case)
+            below = one.hidden if last else one.hidden * problem.network["masks"][layer]
+        assert worst_relative(out.outputs, one.outputs) < 1e-14, str(case)
+        assert worst_relative(out.last, one.last) < 1e-14, str(case)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_chunks_are_one_long_sequence(cell: str, num_layers: int) -> None:
+    """State carried forward and its gradient carried back: nothing is lost at the seams."""
+    case = Case(3, 10, 2, 4, 2, loss="mse", cell=cell, num_layers=num_layers, with_h0=True)
+    problem = build(case)
+    rng = np.random.default_rng(0)
+    d_outputs = rng.normal(size=(3, 10, 2))
+    args = (problem.params, problem.x)
+    long = run(problem)
+    expected = reference.backward(*args, long, d_outputs, h0=problem.h0, **problem.network)
+    chunks = [slice(0, 3), slice(3, 4), slice(4, 8), slice(8, 10)]
+    states, outs = [problem.h0], []
+    for chunk in chunks:
+        x = problem.x[:, chunk]
+        outs.append(reference.forward(problem.params, x, h0=states[-1], **problem.network))
+        states.append(outs[-1].final_state)
+    joined = np.concatenate([out.outputs for out in outs], axis=1)
+    assert worst_relative(joined, long.outputs) < 1e-14
+    for a, b in zip(parts(states[-1]), parts(long.final_state), strict=True):
+        assert worst_relative(a, b) < 1e-14
+    carried = None
+    total = {name: np.zeros_like(p) for name, p in problem.params.items()}
+    d_x = np.zeros_like(problem.x)
+    for chunk, out, state in zip(chunks[::-1], outs[::-1], states[-2::-1], strict=True):
+        grads = reference.backward(
+            problem.params,
+            problem.x[:, chunk],
+            out,
+            d_outputs[:, chunk],
+            carried,
+            h0=state,
+            **problem.network,
+        )
+        carried = whole(grads[name] for name in case.state_names)
+        d_x[:, chunk] = grads["x"]
+        for name in total:
+            total[name] += grads[name]
+    total |= {"x": d_x, **dict(zip(case.state_names, parts(carried), strict=True))}
+    assert list(total) == list(expected)
+    for name, grad in expected.items():
+        assert worst_relative(total[name], grad) < 1e-13, name
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_learned_initial_state(cell: str) -> None:
+    """The same as one given to every sequence; zero where another is given."""
+    options = {"num_layers": 2, "with_h0": False, "learn_initial_state": True}
+    for case in every_network(B=4, T=3, I=2, H=3, cell=cell, **options):
+        problem = build(case)
+        loss, grads = evaluate(problem)
+        states = {name: problem.params[name] for name in case.state_names}
+        others = {name: p for name, p in problem.params.items() if name not in states}
+        h0 = whole(np.repeat(p[:, np.newaxis], 4, axis=1) for p in states.values())
+        expected, one_by_one = evaluate(replace(problem, params=others, h0=h0))
+        assert loss == expected
+        for name in others:
+            assert np.array_equal(grads[name], one_by_one[name]), name
+        for name in states:
+            assert worst_relative(grads[name], one_by_one[name].sum(axis=1)) < 1e-14, name
+        zeros = whole(np.zeros_like(a) for a in parts(h0))
+        _, unused = evaluate(replace(problem, h0=zeros))
+        assert all(unused[name].shape == p.shape for name, p in states.items())
+        assert not any(unused[name].any() for name in states)
+
+
+@pytest.mark.parametrize("padding_index", [None, 0, 2])
+@pytest.mark.parametrize("with_lengths", [False, True])
+def test_embedding(padding_index: int | None, with_lengths: bool) -> None:
+    """The same as its rows given as input; only rows that occur get a gradient."""
+    for seed in range(20):
+        case = Case(3, 4, 2, 3, loss="mse", steps="all", embedding=30, seed=seed)
+        case = replace(case, padding_index=padding_index, with_lengths=with_lengths)
+        problem = build(case)
+        problem.x[:, 0] = (2, 0, 5)
+        tokens, real = problem.x, ~padding_of(case, problem.lengths)
+        loss, grads = evaluate(problem)
+        rows = problem.params["E"][tokens]
+        rows[~real] = np.nan
+        params = {name: p for name, p in problem.params.items() if name != "E"}
+        expected, plain = evaluate(replace(problem, params=params, x=rows))
+        assert loss == expected and "x" not in grads
+        for name in grads:
+            if name != "E":
+                assert np.array_equal(grads[name], plain[name]), name
+        dE = np.zeros((30, 2))  # noqa: N806
+        for b, t in np.argwhere(real):
+            dE[tokens[b, t]] += plain["x"][b, t]
+        occur = set(tokens[real].tolist())
+        if padding_index is not None:
+            dE[padding_index] = 0.0
+            occur.discard(padding_index)
+        assert worst_relative(grads["E"], dE) < 1e-14
+        assert set(np.flatnonzero(grads["E"].any(axis=1)).tolist()) == occur
+        problem.network["frozen"] = True
+        _, frozen = evaluate(problem)
+        assert not frozen["E"].any()
+        assert all(np.array_equal(frozen[n], g) for n, g in grads.items() if n != "E")
+
+
+def test_leaky_with_alpha_one_is_the_rnn() -> None:
+    case = Case(3, 4, 2, 5, with_h0=True, with_lengths=True)
+    loss, grads = evaluate(build(case))
+    loss_leaky, grads_leaky = evaluate(build(replace(case, cell="leaky", setting=1.0)))
+    assert loss == loss_leaky
+    for name, grad in grads.items():
+        assert worst_relative(grads_leaky[name], grad) < 1e-14, name
+
+
+def test_settings() -> None:
+    problem = build(Case(2, 3, 2, 2, cell="leaky"))
+    default = evaluate(problem)[0]
+    problem.network["settings"] = {"alpha": 0.2}
+    assert evaluate(problem)[0] == default
+    problem.network["settings"] = {"alpha": np.float64(0.7)}
+    assert evaluate(problem)[0] != default
+    assert run(problem.astype(np.float32)).outputs.dtype == np.float32
+    for cell in ("leaky", "rnn"):
+        problem.network |= {"cell": cell, "settings": {"beta": 0.2}}
+        with pytest.raises(TypeError, match="beta"):
+            run(problem)
+
+
+def test_relu_passes_nothing_back_where_its_argument_is_zero() -> None:
+    params = {"W_xh": np.ones((1, 1)), "W_hh": np.zeros((1, 1))}
+    for x, slope in ((-1.0, 0.0), (0.0, 0.0), (1.0, 1.0)):
+        at = np.full((1, 1, 1), x)
+        out = reference.forward(params, at, cell="relu")
+        assert out.outputs.item() == max(x, 0.0)
+        grads = reference.backward(params, at, out, np.ones((1, 1, 1)), cell="relu")
+        assert grads["x"].item() == slope
+
+
+# --- dropout ---
+
+
+def test_the_hash_of_dropout() -> None:
+    """Which values are kept is fixed for good: seeds must mean the same in every version."""
+    mask = 2**64 - 1
+    golden = 0x9E3779B97F4A7C15
+
+    def mix(z: int) -> int:
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+        return z ^ z >> 31
+
+    assert mix(golden) == 0xE220A8397B1DCDAF  # the first number of splitmix64 with seed 0
+    for key, p in ((0, 0.5), (1, 0.3), (2**64 - 1, 0.9)):
+        masks = reference.dropout_masks(key, p, batch=3, time=4, width=5, layers=3)
+        assert len(masks) == 2
+        for layer, found in enumerate(masks):
+            for (b, t, j), value in np.ndenumerate(found):
+                row = mix((key + golden * (1 + layer + 2**16 * t + 2**40 * b)) & mask)
+                kept = mix((row + golden * (1 + j)) & mask) >> 32 >= int(p * 2**32)
+                assert value == (1 / (1 - p) if kept else 0.0)
+    rows = reference.dropout_masks(2026, 0.5, batch=2, time=2, width=32, layers=2)[0] > 0
+    packed = [hex(int("".join("01"[v] for v in row.tolist()), 2)) for row in rows.reshape(4, 32)]
+    assert packed == ["0xf98180f", "0xfeeff886", "0x2993020d", "0x29ba287b"]
+
+
+def test_dropout_keeps_what_it_should() -> None:
+    for p in (0.0, 0.1, 0.5, 0.9):
+        masks = reference.dropout_masks(3, p, batch=20, time=50, width=64, layers=3)
+        kept = np.stack(masks) > 0
+        deviations = abs(kept.mean() - (1 - p)) * math.sqrt(kept.size / max(p * (1 - p), 1e-9))
+        assert deviations < 4, p
+        assert np.unique(np.stack(masks)[kept]).tolist() == [1 / (1 - p)]
+        if p == 0.5:  # as good as independent, along each axis and for each shift of the key
+            others = [kept[::-1], kept[:, 1:], kept[:, :, 1:], kept[..., 1:], kept[..., 2:]]
+            again = reference.dropout_masks(4, p, batch=20, time=50, width=64, layers=3)
+            for other in [*others, np.stack(again) > 0]:
+                both = kept[tuple(slice(n) for n in other.shape)] == other
+                assert abs(both.mean() - 0.5) * math.sqrt(4 * both.size) < 5
+    assert reference.dropout_masks(3, 0.5, batch=2, time=2, width=2, layers=1) == []
+
+
+def test_a_mask_depends_on_the_place_alone() -> None:
+    large = reference.dropout_masks(5, 0.5, batch=6, time=7, width=9, layers=4)
+    small = reference.dropout_masks(5, 0.5, 2, 3, 4, 2, np.float32)
+    assert small[0].dtype == np.float32
+    assert np.array_equal(small[0], large[0][:2, :3, :4])
+    third = reference.dropout_masks(5, 1 / 3, 2, 3, 4, 2, np.float32)[0]
+    assert third.max() == np.float32(1 / (1 - 1 / 3))
+
+
+# --- details of losses, dtypes, names ---
 
 
 @pytest.mark.parametrize("z", [-1e4, -745.5, -40.0, 40.0, 1e4])
@@ -260,13 +702,14 @@ def test_cross_entropy_far_from_zero() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
 def test_dtype_is_kept(dtype: type) -> None:
     """Float32 is float32 throughout: no result is wider, whatever the optional arguments are."""
-    for case in every_option(B=3, T=3, I=2, H=2, O=2, bias=True):
+    shape = {"B": 3, "T": 3, "I": 2, "H": 2, "O": 2}
+    for case in every_option(**shape, bias=True) + every_network(**shape):
         problem = build(case, dtype)
         if np.issubdtype(dtype, np.complexfloating) and problem.y.dtype.kind == "c":
             problem.y = problem.y.real
         loss, grads = evaluate(problem)
-        out = reference.forward(problem.params, problem.x, **problem.forward_args)
-        arrays = [*grads.values(), out.outputs, out.hidden, out.final_state]
+        out = run(problem)
+        arrays = [*grads.values(), out.outputs, out.hidden, out.last, *parts(out.final_state)]
         assert {a.dtype for a in arrays} == {np.dtype(dtype)}, str(case)
         assert isinstance(loss, complex if dtype is np.complex128 else float)
         assert dtype(loss).item() == loss, str(case)  # and was not computed in a wider one
@@ -279,7 +722,10 @@ def test_unknown_name(argument: str) -> None:
     problem = build(Case(2, 2, 1, 1))
     with pytest.raises(ValueError, match=f"{argument} is 'nonsense'; expected one of "):
         reference.loss_and_grad(
-            problem.params, problem.x, problem.y, **{**problem.loss_args, argument: "nonsense"}
+            problem.params,
+            problem.x,
+            problem.y,
+            **{**problem.loss_args, **problem.network, argument: "nonsense"},
         )
 
 
@@ -295,8 +741,55 @@ def test_grid_is_covered() -> None:
     assert len(GRID) == 1536
     assert set(SPARSE_GRID) <= set(GRID)
     for axes in ((0,), (1,), (2, 3)):
-        parts = [{tuple(shape[a] for a in axes) for shape in grid} for grid in (SPARSE_GRID, GRID)]
-        assert parts[0] == parts[1]
+        sets = [{tuple(shape[a] for a in axes) for shape in grid} for grid in (SPARSE_GRID, GRID)]
+        assert sets[0] == sets[1]
+
+
+def test_networks_are_covered() -> None:
+    """Every combination once, every (I, H) for every cell, every value of the other options."""
+    combinations = ("cell", "num_layers", "bidirectional", "bias", "with_lengths", "with_h0")
+    cases = every_network(B=3, T=4, I=2, H=3)
+    assert len({tuple(getattr(case, name) for name in combinations) for case in cases}) == 288
+    assert len({str(case) for case in cases}) == len(cases) == 288
+    shapes = networks_over_shapes()
+    assert len({str(case) for case in shapes}) == len(shapes) == 64 * len(CELLS)
+    for cell in CELLS:
+        own = [case for case in shapes if case.cell == cell]
+        assert {(case.I, case.H) for case in own} == set(itertools.product(WIDTHS, WIDTHS))
+        assert {case.num_layers for case in own} == {1, 2, 3}
+        assert own == networks_over_shapes(cell=cell) or cell != CELLS[0]
+        assert all(not case.dropout for case in networks_over_shapes(cell=cell, dropout=0.0))
+    for chosen in (cases, shapes):
+        for name, values in {
+            "loss": LOSSES,
+            "steps": STEPS,
+            "reduction": REDUCTIONS,
+            "O": OUTPUTS,
+            "bidirectional": (False, True),
+            "with_weights": (False, True),
+            "setting": (None, 0.05, 1.0),
+            "dropout": (0.0, 0.3),
+            "learn_initial_state": (False, True),
+            "embedding": (None, 7),
+            "padding_index": (None, 2),
+            "freeze_embedding": (False, True),
+        }.items():
+            assert {getattr(case, name) for case in chosen} == set(values), name
+
+
+def test_parameters_stand_in_the_order_of_the_flat_buffer() -> None:
+    case = Case(2, 3, 4, 5, 3, cell="gru", num_layers=2, bidirectional=True)
+    case = replace(case, learn_initial_state=True, embedding=7)
+    layers = ["", "_reverse", "_l1", "_l1_reverse"]
+    cells = [f"{name}{sfx}" for sfx in layers for name in ("W_xh", "W_hh", "b_h", "b_hn")]
+    problem = build(case)
+    assert list(problem.params) == [*cells, "h0", "W_hy", "b_y", "E"]
+    shapes = {name: problem.params[name].shape for name in problem.params}
+    assert shapes["W_xh_reverse"] == (4, 15) and shapes["W_xh_l1"] == (10, 15)
+    assert shapes["b_hn_l1"] == (5,) and shapes["h0"] == (4, 5)
+    assert shapes["W_hy"] == (10, 3) and shapes["E"] == (7, 4)
+    lstm = build(replace(case, cell="lstm", bias=False, O=None))
+    assert list(lstm.params)[-5:] == ["W_xh_l1_reverse", "W_hh_l1_reverse", "h0", "c0", "E"]
 
 
 # --- symmetries ---
@@ -316,6 +809,13 @@ some_cases = st.builds(
     with_h0=st.booleans(),
     with_weights=st.booleans(),
     seed=st.integers(0, 2**20),
+    cell=st.sampled_from(CELLS),
+    num_layers=st.integers(1, 3),
+    bidirectional=st.booleans(),
+    dropout=st.sampled_from([0.0, 0.5]),
+    learn_initial_state=st.booleans(),
+    embedding=st.sampled_from([None, 5]),
+    padding_index=st.sampled_from([None, 3]),
 )
 quickly = settings(max_examples=60, deadline=None)
 
@@ -323,13 +823,29 @@ quickly = settings(max_examples=60, deadline=None)
 def pick(problem: Problem, rows: Any) -> Problem:
     """The problem of some of the sequences."""
 
-    def of(a: Array | None) -> Array | None:
+    def of_rows(a: Array | None) -> Array | None:
         return None if a is None else a[rows]
 
-    h0 = None if problem.h0 is None else problem.h0[:, rows]
-    lengths, weights = of(problem.lengths), of(problem.sample_weight)
-    x, y = problem.x[rows], problem.y[rows]
-    return Problem(problem.params, x, y, lengths, h0, weights, problem.names)
+    network = dict(problem.network)
+    if "masks" in network:
+        network["masks"] = [mask[rows] for mask in network["masks"]]
+    return replace(
+        problem,
+        x=problem.x[rows],
+        y=problem.y[rows],
+        h0=None if problem.h0 is None else whole(a[:, rows] for a in parts(problem.h0)),
+        lengths=of_rows(problem.lengths),
+        sample_weight=of_rows(problem.sample_weight),
+        network=network,
+    )
+
+
+def pick_gradients(problem: Problem, grads: dict[str, Array], rows: Any) -> dict[str, Array]:
+    """The gradients of some of the sequences' inputs; those of parameters as they are."""
+    picked = dict(grads)
+    for name in grads.keys() - problem.params.keys():
+        picked[name] = grads[name][rows] if name == "x" else grads[name][:, rows]
+    return picked
 
 
 Evaluated = tuple[float, dict[str, Array]]
@@ -347,7 +863,7 @@ def test_padding_does_not_matter(case: Case, filler: float) -> None:
     case = replace(case, with_lengths=True)
     problem, other = build(case), build(case)
     padding = padding_of(case, problem.lengths)
-    other.x[padding] = filler
+    other.x[padding] = filler if case.embedding is None else 10**9
     if case.steps == "all":
         other.y[padding] = filler if other.y.dtype.kind == "f" else 10**9
     (loss, grads), (loss_other, grads_other) = evaluate(problem), evaluate(other)
@@ -363,8 +879,7 @@ def test_order_of_sequences(case: Case, random: Any) -> None:
     order = list(range(case.B))
     random.shuffle(order)
     loss, grads = evaluate(problem)
-    grads = {**grads, "x": grads["x"][order], "h0": grads["h0"][:, order]}
-    assert_close(evaluate(pick(problem, order)), (loss, grads))
+    assert_close(evaluate(pick(problem, order)), (loss, pick_gradients(problem, grads, order)))
 
 
 @quickly
@@ -381,12 +896,17 @@ def test_batch_is_its_sequences_one_by_one(case: Case) -> None:
             end = int(one.lengths[0])
             one.x, one.lengths = one.x[:, :end], None
             one.y = one.y if case.steps == "last" else one.y[:, :end]
+            if "masks" in one.network:
+                one.network["masks"] = [mask[:, :end] for mask in one.network["masks"]]
         loss, grads = evaluate(one)
         total += loss
-        for name in problem.params:
-            sums[name] += grads[name]
-        sums["x"][b, : one.x.shape[1]] = grads["x"][0]
-        sums["h0"][0, b] = grads["h0"][0, 0]
+        for name, grad in grads.items():
+            if name in problem.params:
+                sums[name] += grad
+            elif name == "x":
+                sums["x"][b, : one.x.shape[1]] = grad[0]
+            else:
+                sums[name][:, b] = grad[:, 0]
     assert_close((total, sums), evaluate(problem))
 
 
@@ -401,9 +921,9 @@ def test_zero_weight_is_absence(case: Case, data: st.DataObject) -> None:
     problem.sample_weight = weights
     rest = [b for b in range(case.B) if b != absent]
     loss, grads = evaluate(problem)
-    assert not grads["x"][absent].any() and not grads["h0"][:, absent].any()
-    grads = {**grads, "x": grads["x"][rest], "h0": grads["h0"][:, rest]}
-    assert_close(evaluate(pick(problem, rest)), (loss, grads))
+    own = pick_gradients(problem, grads, [absent])
+    assert not any(g.any() for name, g in own.items() if name not in problem.params)
+    assert_close(evaluate(pick(problem, rest)), (loss, pick_gradients(problem, grads, rest)))
 
 
 @quickly
@@ -467,13 +987,35 @@ def test_adam_keeps_float32() -> None:
 
 
 def test_clipping() -> None:
+    params = {"W_xh": np.ones((1, 2)), "b_h": np.ones(1)}
     grads = {"W_xh": np.array([[2.0, -1.0]]), "b_h": np.array([2.0]), "x": np.full((1, 1, 2), 7.0)}
-    assert reference.global_norm(("W_xh", "b_h"), grads) == 3.0
-    assert reference.clip_by_global_norm(("W_xh", "b_h"), grads, 3.0)["W_xh"].tolist() == [[2.0, -1.0]]
-    assert reference.clip_by_global_norm(("W_xh", "b_h"), grads, 10.0)["W_xh"].tolist() == [[2.0, -1.0]]
-    clipped = reference.clip_by_global_norm(("W_xh", "b_h"), grads, 1.5)
+    assert reference.global_norm(params, grads) == 3.0
+    for norm in (3.0, 10.0):
+        clipped = reference.clip_by_global_norm(params, grads, norm)
+        assert clipped["W_xh"].tolist() == [[2.0, -1.0]]
+    clipped = reference.clip_by_global_norm(params, grads, 1.5)
     assert clipped["W_xh"].tolist() == [[1.0, -0.5]] and clipped["b_h"].tolist() == [1.0]
     assert clipped["x"].tolist() == grads["x"].tolist()
     assert grads["b_h"].tolist() == [2.0]
     zeros = {"b_h": np.zeros(2)}
     assert reference.clip_by_global_norm(zeros, zeros, 0.5)["b_h"].tolist() == [0.0, 0.0]
+
+
+def test_a_learned_initial_state_is_a_parameter() -> None:
+    """It counts in the norm and Adam moves it; the gradient of a given one does neither."""
+    case = Case(3, 4, 2, 3, cell="lstm")
+    for learned in (False, True):
+        problem = build(replace(case, learn_initial_state=learned))
+        params = problem.params
+        _, grads = evaluate(problem)
+        flat = np.concatenate([grads[name].ravel() for name in params])
+        norm = reference.global_norm(params, grads)
+        assert norm == pytest.approx(float(np.sqrt((flat**2).sum())), rel=1e-14)
+        clipped = reference.clip_by_global_norm(params, grads, norm / 2)
+        for name in ("h0", "c0"):
+            factor = 0.5 if learned else 1.0
+            assert worst_relative(clipped[name], factor * grads[name]) < 1e-14
+        before = {name: p.copy() for name, p in params.items()}
+        reference.adam_step(params, grads, reference.adam_init(params))
+        assert ("c0" in params) == learned
+        assert all((before[name] != p).any() for name, p in params.items())
