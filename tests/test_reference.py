@@ -626,6 +626,19 @@ def test_relu_passes_nothing_back_where_its_argument_is_zero() -> None:
         assert grads["x"].item() == slope
 
 
+def test_what_overflows_after_the_end_does_not_matter() -> None:
+    """The cells run on over padding, where a ReLU's state may grow without bound."""
+    params = {"W_xh": np.ones((1, 1)), "W_hh": np.full((1, 1), 10.0), "W_hy": np.ones((1, 1))}
+    x, y = np.ones((2, 400, 1)), np.zeros((2, 400, 1))
+    args = {"loss": "mse", "steps": "all", "lengths": np.array([2, 3]), "cell": "relu"}
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss, grads = reference.loss_and_grad(params, x, y, **args)
+    expected, short = reference.loss_and_grad(params, x[:, :3], y[:, :3], **args)
+    assert loss == expected
+    assert all(np.array_equal(grads[name], short[name]) for name in (*params, "h0"))
+    assert not grads["x"][:, 3:].any() and np.array_equal(grads["x"][:, :3], short["x"])
+
+
 # --- dropout ---
 
 
@@ -648,6 +661,9 @@ def test_the_hash_of_dropout() -> None:
                 row = mix((key + golden * (1 + layer + 2**16 * t + 2**40 * b)) & mask)
                 kept = mix((row + golden * (1 + j)) & mask) >> 32 >= int(p * 2**32)
                 assert value == (1 / (1 - p) if kept else 0.0)
+    word = mix(mix(golden * 7 & mask) + golden & mask) >> 32  # of layer 6, the rest 0
+    for p, kept in ((word / 2**32, True), ((word + 1) / 2**32, False)):
+        assert (reference.dropout_masks(0, p, 1, 1, 1, 8)[6].item() > 0) == kept
     rows = reference.dropout_masks(2026, 0.5, batch=2, time=2, width=32, layers=2)[0] > 0
     packed = [hex(int("".join("01"[v] for v in row.tolist()), 2)) for row in rows.reshape(4, 32)]
     assert packed == ["0xf98180f", "0xfeeff886", "0x2993020d", "0x29ba287b"]
