@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+import subprocess
+from collections.abc import Callable
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -81,7 +83,26 @@ def test_each_call_gives_fresh_arrays(vowels: Dataset) -> None:
 
 
 def test_notice_and_description_give_source_and_licence(vowels: Dataset) -> None:
-    notice = (Path(datasets.__file__).parent / "data" / "NOTICE").read_text(encoding="utf-8")
+    notice = (files("fastbptt") / "data" / "NOTICE").read_text(encoding="utf-8")
     for text in (notice, vowels.description):
         for needed in ("10.24432/C5NS47", "CC BY 4.0", "Kudo", "Toyama", "Shimbo", "float32"):
             assert needed in text
+
+
+def test_every_name_is_there() -> None:
+    for name in datasets.__all__:
+        thing = getattr(datasets, name)
+        assert (thing.__doc__ or "").strip(), name
+    assert set(datasets.__all__) <= set(dir(datasets))
+    with pytest.raises(AttributeError, match=r"module 'fastbptt.datasets' has no attribute 'nil'"):
+        _ = datasets.nil
+
+
+def test_only_what_is_asked_for_is_loaded(
+    run_script: Callable[[str], subprocess.CompletedProcess[str]],
+) -> None:
+    done = run_script(
+        "import sys; from fastbptt.datasets import load_japanese_vowels;"
+        "print(*sorted(m for m in sys.modules if m.startswith('fastbptt.datasets.')))"
+    )
+    assert done.stdout.split() == ["fastbptt.datasets.vowels"], done.stderr

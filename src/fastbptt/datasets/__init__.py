@@ -1,0 +1,52 @@
+"""Data: what ships with the package, readers of the formats of the field, generators of tasks.
+
+===================================  ==============================================================
+:func:`load_japanese_vowels`         nine speakers, in the package itself
+:func:`read_ts`, :func:`load_ts`     ``.ts`` files of the UCR and UEA archives (sktime, aeon)
+:func:`pad`                          sequences to one array
+===================================  ==============================================================
+
+Nothing is downloaded. What does not ship is looked for where you say, in installed packages, in the
+folder that the environment variable ``FASTBPTT_DATA`` names, and in the current folder; an error
+says what to fetch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastbptt.datasets.sequences import Sequences, pad
+    from fastbptt.datasets.ts import find_ts, load_ts, read_ts
+    from fastbptt.datasets.vowels import Dataset, load_japanese_vowels
+
+__all__ = [
+    "Dataset",
+    "Sequences",
+    "find_ts",
+    "load_japanese_vowels",
+    "load_ts",
+    "pad",
+    "read_ts",
+]
+
+# Where the names are; each room is opened when a name is asked for that no earlier one has.
+_ROOMS = (
+    "vowels",
+    "sequences",
+    "ts",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for room in _ROOMS:
+            module = importlib.import_module(f".{room}", __name__)
+            if name in module.__all__:
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

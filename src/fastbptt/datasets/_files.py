@@ -1,0 +1,187 @@
+"""Reading files of people: their text, their numbers, their gaps, and one line about what is wrong.
+
+Every message begins with the file, and the line where there is one: ``vowels.ts:17: ...``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt import _check
+
+if TYPE_CHECKING:
+    import zipfile
+
+Source: TypeAlias = "str | os.PathLike[str] | zipfile.Path"
+
+MISSING: Final = ("nan", "interpolate", "error")
+STEPS: Final = ("last", "all")
+DATA_VARIABLE: Final = "FASTBPTT_DATA"
+
+
+def wrong(path: object, line: int | None, text: str) -> ValueError:
+    """Make the error for what stands in a line of a file, or for the file as a whole."""
+    return ValueError(f"{path}: {text}" if line is None else f"{path}:{line}: {text}")
+
+
+def shown(text: str, most: int = 40) -> str:
+    """Quote what came, without filling the screen."""
+    return f'"{text}"' if len(text) <= most else f'"{text[:most]}..."'
+
+
+def some(names: Sequence[object], most: int = 12) -> str:
+    """List names, without filling the screen."""
+    text = ", ".join(str(name) for name in names[:most])
+    return text if len(names) <= most else f"{text}, ... ({len(names)} in all)"
+
+
+def data_folders() -> list[Path]:
+    """List the folders where data of the user may lie: that of the environment, the current."""
+    given = os.environ.get(DATA_VARIABLE)
+    return ([Path(given)] if given else []) + [Path()]
+
+
+# ---------------------------------------------------------------- text
+
+
+def read_text(path: Source) -> str:
+    """Read a text file: UTF-8, or Latin-1 if it is not that."""
+    if isinstance(path, str | os.PathLike):
+        if os.path.isdir(path):
+            raise wrong(os.fspath(path), None, "is a folder; expected a file")
+        content = Path(path).read_bytes()
+    else:
+        content = path.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise wrong(path, None, "is UTF-16 text; expected UTF-8")
+    if b"\0" in content:
+        raise wrong(path, content[: content.index(b"\0")].count(b"\n") + 1, "is no text file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")  # old files: only their comments, as a rule
+
+
+def path_of(path: Any) -> Source:
+    """Return a path as text, or a file inside an archive as it is."""
+    if not isinstance(path, str | bytes | os.PathLike) and hasattr(path, "read_bytes"):
+        source: Source = path
+        return source
+    return _check.file_path(path)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def numbers(cells: Sequence[str], gaps: frozenset[str]) -> tuple[NDArray[np.float64], int | None]:
+    """Read decimal numbers; say which cell is the first that is neither finite nor a gap.
+
+    Parameters
+    ----------
+    cells : sequence of str
+        Numbers, with white space around them or not.
+    gaps : frozenset of str
+        What stands for a missing value, in lower case.
+
+    Returns
+    -------
+    values : ndarray
+        float64, NaN where a value is missing.
+    wrong : int or None
+        The first cell that is no number.
+    """
+    plain = "".join(cells)
+    if plain.isascii() and "_" not in plain:  # float() takes digits of any script, and 1_000
+        try:
+            values = np.array(list(map(float, cells)), np.float64)
+        except ValueError:
+            pass
+        else:
+            if np.isfinite(values).all():
+                return values, None
+    values = np.full(len(cells), np.nan)
+    for i, cell in enumerate(cells):
+        text = cell.strip().lower()
+        if text in gaps:
+            continue
+        try:
+            value = float(text) if text.isascii() and "_" not in text else np.nan
+        except ValueError:
+            value = np.nan
+        if not np.isfinite(value):
+            return values, i
+        values[i] = value
+    return values, None
+
+
+def to_dtype(
+    values: NDArray[np.float64], dtype: np.dtype[Any], error: Callable[[int, str], ValueError]
+) -> NDArray[Any]:
+    """Round to the dtype asked for; refuse numbers that it cannot hold.
+
+    Parameters
+    ----------
+    values : ndarray
+        float64, NaN or finite.
+    dtype : dtype
+        float32 or float64.
+    error : callable
+        Makes the error from the index of the wrong number (in C order) and what is wrong.
+    """
+    if values.dtype == dtype:
+        return values
+    with np.errstate(over="ignore"):
+        result = values.astype(dtype)
+    beyond = np.isinf(result)
+    if beyond.any():
+        i = int(beyond.argmax())
+        text = f"{values.flat[i]:g} is beyond float32; expected smaller numbers"
+        raise error(i, f'{text}, or dtype="float64"')
+    return result
+
+
+def fill(x: NDArray[Any]) -> int | None:
+    """Fill gaps in each column of (steps, features) along straight lines, in place.
+
+    Before the first and after the last value of a column comes the nearest one. A column without
+    any value cannot be filled: its index is returned.
+    """
+    gaps = np.isnan(x)
+    steps = np.arange(len(x))
+    for column in np.flatnonzero(gaps.any(axis=0)):
+        known = ~gaps[:, column]
+        if not known.any():
+            return int(column)
+        x[~known, column] = np.interp(steps[~known], steps[known], x[known, column])
+    return None
+
+
+def ordered(names: set[str]) -> tuple[str, ...]:
+    """Put class names in order: by value if all are numbers, else by spelling."""
+    try:
+        values = {name: float(name) for name in names}
+    except ValueError:
+        return tuple(sorted(names))
+    if not all(map(math.isfinite, values.values())):
+        return tuple(sorted(names))
+    return tuple(sorted(names, key=lambda name: (values[name], name)))
+
+
+def class_names(classes: Any, argument: str = "classes") -> tuple[str, ...]:
+    """Check an argument that holds the names of class 0, 1, ... in that order."""
+    if isinstance(classes, str | bytes) or not hasattr(classes, "__iter__"):
+        raise TypeError(f"{argument} is {classes!r}; expected a sequence of names")
+    names = tuple(str(name) for name in classes)
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ValueError(f"{argument} holds {shown(twice)} twice; expected each name once")
+    if not names:
+        raise ValueError(f"{argument} is empty; expected at least one name")
+    return names

@@ -1,0 +1,156 @@
+"""What the readers return, and the one way to make a rectangle of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt import _check
+
+__all__ = ["Sequences", "pad"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sequences:
+    """Sequences read from a file, with what is said about them.
+
+    Its ``x`` and ``y`` are what a model's methods take.
+
+    Attributes
+    ----------
+    x : ndarray or list of ndarray
+        One array of shape (sequences, steps, features) if all have the same number of steps, else
+        one of shape (steps, features) for each. Floats; missing values are NaN.
+    y : ndarray, list of ndarray or None
+        None if the file says nothing. Otherwise classes, int64, or targets, floats: shape
+        (sequences,) or (sequences, targets). With one for each step, shape (sequences, steps) or
+        (sequences, steps, targets), and a list of arrays without the first axis where `x` is one.
+    classes : tuple of str or None
+        The name of class 0, 1, ...; None if `y` holds no classes.
+    feature_names : tuple of str
+        One name for each column of a sequence.
+    ids : tuple of str
+        The name of each sequence in the file.
+    source : str
+        The file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.datasets import Sequences
+    >>> x = [np.zeros((3, 2)), np.zeros((5, 2))]
+    >>> data = Sequences(x, np.array([0, 1]), ("no", "yes"), ("a", "b"), ("0", "1"), "none")
+    >>> data
+    Sequences(2 sequences of 3 to 5 steps x 2 features, 2 classes)
+    >>> data.lengths
+    array([3, 5])
+    """
+
+    x: NDArray[Any] | list[NDArray[Any]]
+    y: NDArray[Any] | list[NDArray[Any]] | None
+    classes: tuple[str, ...] | None
+    feature_names: tuple[str, ...]
+    ids: tuple[str, ...]
+    source: str
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of steps of each sequence, int64, shape (sequences,)."""
+        return np.array([len(one) for one in self.x], np.int64)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __repr__(self) -> str:
+        count, lengths = len(self), self.lengths
+        low, high = (int(lengths.min()), int(lengths.max())) if count else (0, 0)
+        parts = [
+            f"{count} {_plural('sequence', count)} of {low if low == high else f'{low} to {high}'}"
+            f" {_plural('step', high)}"
+        ]
+        if self.feature_names:
+            features = len(self.feature_names)
+            parts[0] += f" x {features} {_plural('feature', features)}"
+        if self.classes is not None:
+            parts.append(f"{len(self.classes)} {_plural('class', len(self.classes))}")
+        elif self.y is not None:
+            parts.append("numbers as targets")
+        return f"Sequences({', '.join(parts)})"
+
+
+def pad(
+    sequences: Sequence[Any], *, value: float = 0, max_length: int | None = None
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Lay sequences of different lengths out in one array.
+
+    Models take lists of sequences as they are; this is for those who index batches themselves.
+
+    Parameters
+    ----------
+    sequences : sequence of array_like
+        Arrays of shape (steps,) or (steps, features), at least one, of at least one step.
+    value : float, default 0
+        What fills the steps after a sequence's end.
+    max_length : int, optional
+        Leave out the steps after this one.
+
+    Returns
+    -------
+    padded : ndarray
+        Shape (sequences, steps of the longest) or (sequences, steps of the longest, features),
+        of the sequences' common dtype.
+    lengths : ndarray
+        The number of steps of each, int64, shape (sequences,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no sequence, one has no step, or their shapes differ otherwise.
+
+    Examples
+    --------
+    >>> from fastbptt.datasets import pad
+    >>> padded, lengths = pad([[5, 6, 7], [8]])
+    >>> padded
+    array([[5, 6, 7],
+           [8, 0, 0]])
+    >>> lengths
+    array([3, 1])
+    """
+    longest = None if max_length is None else _check.size("max_length", max_length)
+    if len(sequences) == 0:
+        raise ValueError("sequences is empty; expected at least one sequence")
+    items = [_check.read(f"sequences[{i}]", one) for i, one in enumerate(sequences)]
+    first = items[0]
+    for i, item in enumerate(items):
+        if item.ndim not in (1, 2) or item.shape[1:] != first.shape[1:]:
+            expected = "(steps,) or (steps, features)"
+            if i and first.ndim in (1, 2):
+                expected = f"(steps{', ' + str(first.shape[1]) if first.ndim == 2 else ','})"
+                expected += ", as sequences[0] has"
+            raise ValueError(f"sequences[{i}] has shape {item.shape}; expected {expected}")
+        if len(item) == 0:
+            raise ValueError(f"sequences[{i}] has shape {item.shape}; expected at least one step")
+    lengths = np.array([len(item) for item in items], np.int64)
+    if longest is not None:
+        lengths = np.minimum(lengths, longest)
+    dtype = np.result_type(*{item.dtype for item in items})
+    padded = np.full((len(items), int(lengths.max()), *first.shape[1:]), value, dtype)
+    for row, item, length in zip(padded, items, lengths.tolist(), strict=True):
+        row[:length] = item[:length]
+    return padded, lengths
+
+
+def _plural(word: str, count: int) -> str:
+    if count == 1:
+        return word
+    return f"{word}es" if word.endswith("s") else f"{word}s"
+
+
+def joined(items: list[NDArray[Any]]) -> NDArray[Any] | list[NDArray[Any]]:
+    """Make one array of sequences of equal lengths; leave others a list."""
+    return np.stack(items) if len({len(item) for item in items}) == 1 else items

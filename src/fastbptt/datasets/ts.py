@@ -1,0 +1,548 @@
+"""Files in the ``.ts`` format of the UCR and UEA archives, which sktime and aeon read and carry.
+
+A header of lines ``@key value``, then ``@data``, then one case per line: the values of a channel
+separated by commas, channels by colons, last the class or the target::
+
+    @problemName Steps
+    @timeStamps false
+    @univariate false
+    @classLabel true walk run
+    @data
+    0.1,0.3,0.2:1.5,1.6,1.4:walk
+    0.9,?,0.7,0.8:2.5,2.6,2.4,2.2:run
+
+``?`` is a missing value; lines that begin with ``#`` or ``%`` are comments.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt import _check
+from fastbptt.datasets import _files
+from fastbptt.datasets.sequences import Sequences, joined
+
+if TYPE_CHECKING:
+    import zipfile
+
+__all__ = ["find_ts", "load_ts", "read_ts"]
+
+_GAPS: Final = frozenset({"?", "nan"})
+_PACKAGES: Final = ("aeon", "sktime")
+_INSIDE: Final = "datasets/data"
+_FLAGS: Final = {"timestamps", "missing", "univariate", "equallength", "targetlabel"}
+_FETCH: Final = (
+    "`pip download --no-deps aeon sktime`, here or in the folder that "
+    f"{_files.DATA_VARIABLE} names, gets wheels that hold some sets (PLAID: sktime only; "
+    "PickupGestureWiimoteZ: aeon only), or say where the files are: where="
+)
+
+
+def read_ts(
+    path: _files.Source,
+    *,
+    classes: Sequence[str] | None = None,
+    missing: str = "nan",
+    dtype: Any = "float32",
+) -> Sequences:
+    """Read a ``.ts`` file: time series with a class or a target each.
+
+    Parameters
+    ----------
+    path : str, os.PathLike or zipfile.Path
+        The file.
+    classes : sequence of str, optional
+        The names of class 0, 1, ...; by default those of the file's ``@classLabel``, in its order.
+        For a test file, those of the training file.
+    missing : {"nan", "interpolate", "error"}, default "nan"
+        What becomes of missing values: NaN; a value on the straight line between its neighbours
+        in its channel (at the ends, the nearest); or an error.
+    dtype : {"float32", "float64"}, default "float32"
+        Of the values and of targets.
+
+    Returns
+    -------
+    Sequences
+        ``x`` of shape (cases, steps, channels), or a list of (steps, channels) arrays where cases
+        differ in length; ``y`` the classes (int64) or, with ``@targetLabel true``, the targets
+        (floats), None with ``@classLabel false``. Channels and cases have their places as names:
+        "channel 1", "case 1".
+
+    Raises
+    ------
+    ValueError
+        If a line is not what the format or the header asks for, with file and line. Files with
+        ``@timeStamps true`` are refused.
+    OSError
+        If the file cannot be read.
+
+    References
+    ----------
+    A. Bagnall et al. The UEA multivariate time series classification archive, 2018.
+    arXiv:1811.00075.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from fastbptt.datasets import read_ts
+    >>> text = '''@problemName Steps
+    ... @univariate true
+    ... @classLabel true walk run
+    ... @data
+    ... 0.1,0.3,0.2:walk
+    ... 0.9,?,0.7,0.8:run
+    ... '''
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "steps.ts")
+    ...     with open(path, "w") as file:
+    ...         _ = file.write(text)
+    ...     data = read_ts(path, missing="interpolate")
+    >>> data
+    Sequences(2 sequences of 3 to 4 steps x 1 feature, 2 classes)
+    >>> data.x[1][:, 0], data.y, data.classes
+    (array([0.9, 0.8, 0.7, 0.8], dtype=float32), array([0, 1]), ('walk', 'run'))
+    """
+    source = _files.path_of(path)
+    _check.option("missing", missing, _files.MISSING)
+    kind = _check.float_dtype(dtype)
+    given = None if classes is None else _files.class_names(classes)
+    lines = enumerate(_files.read_text(source).split("\n"), 1)
+    header = _Header.read(source, lines)
+    return _read_cases(source, lines, header, given, missing, kind)
+
+
+def load_ts(
+    name: str,
+    where: str | os.PathLike[str] | None = None,
+    *,
+    missing: str = "nan",
+    dtype: Any = "float32",
+) -> tuple[Sequences, Sequences]:
+    r"""Load the training and the test part of a set of the UCR and UEA archives.
+
+    Parameters
+    ----------
+    name : str
+        For example "GunPoint", "ItalyPowerDemand", "BasicMotions", "JapaneseVowels" (in aeon and
+        sktime), "PickupGestureWiimoteZ" (aeon), "PLAID" (sktime).
+    where : str or os.PathLike, optional
+        See :func:`find_ts`.
+    missing, dtype
+        As in :func:`read_ts`.
+
+    Returns
+    -------
+    train, test : Sequences
+        Both with the classes of the training part.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the set is not found; the message says how to get it.
+    ValueError
+        If a file is not right.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from fastbptt.datasets import load_ts
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for part in ("TRAIN", "TEST"):
+    ...         with open(os.path.join(folder, f"Steps_{part}.ts"), "w") as file:
+    ...             _ = file.write("@classLabel true walk run\n@data\n0.1,0.3,0.2:walk\n")
+    ...     train, test = load_ts("Steps", folder)
+    >>> train
+    Sequences(1 sequence of 3 steps x 1 feature, 2 classes)
+    """
+    train_path, test_path = find_ts(name, where)
+    train = read_ts(train_path, missing=missing, dtype=dtype)
+    test = read_ts(test_path, classes=train.classes, missing=missing, dtype=dtype)
+    if len(train.feature_names) != len(test.feature_names):
+        raise _files.wrong(
+            test_path,
+            None,
+            f"cases have {len(test.feature_names)} channels; expected "
+            f"{len(train.feature_names)}, as in {train_path}",
+        )
+    return train, test
+
+
+def find_ts(
+    name: str, where: str | os.PathLike[str] | None = None
+) -> tuple[Path | zipfile.Path, Path | zipfile.Path]:
+    """Find the two files of a set, ``NAME_TRAIN.ts`` and ``NAME_TEST.ts``, without importing much.
+
+    Parameters
+    ----------
+    name : str
+        The set's name.
+    where : str or os.PathLike, optional
+        A folder, or a wheel or zip file, that holds the files, directly or under ``NAME/``; or a
+        folder with wheels of aeon or sktime. By default: the installed packages aeon and sktime
+        (which are not imported), then wheels and folders ``NAME`` in the folder that the
+        environment variable ``FASTBPTT_DATA`` names, then those in the current folder.
+
+    Returns
+    -------
+    train, test : pathlib.Path or zipfile.Path
+        For :func:`read_ts`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If they are not there; the message says where was looked, what is there, and what to do.
+
+    Examples
+    --------
+    >>> from fastbptt.datasets import find_ts
+    >>> find_ts("GunPoint", "/nowhere")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: where is /nowhere: there is no such file or folder
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name is {name!r}; expected the name of a set, such as 'GunPoint'")
+    if where is not None:
+        place = Path(_check.file_path(where))
+        if not place.exists():
+            raise FileNotFoundError(f"where is {place}: there is no such file or folder")
+        roots = list(_roots(place))
+    else:
+        roots = list(_installed())
+        for folder in _files.data_folders():
+            roots += list(_roots(folder))
+    known: set[str] = set()
+    for root in roots:
+        for pair in (_pair(root / name, name), _pair(root, name)):
+            if pair is not None:
+                return pair
+        known |= _names(root)
+    paths = [str(root).rstrip("/") for root in roots]
+    places = [one for one in paths if not any(one.startswith(f"{other}/") for other in paths)]
+    text = f"{name}_TRAIN.ts and {name}_TEST.ts are not in {_files.some(places)}"
+    if known:
+        text += f" (there are {_files.some(sorted(known), 40)})"
+    if where is None:
+        absent = [package for package in _PACKAGES if importlib.util.find_spec(package) is None]
+        text += "".join(f"; the package {package} is not installed" for package in absent)
+        text += f"; {_FETCH}"
+    raise FileNotFoundError(text)
+
+
+# ---------------------------------------------------------------- places
+
+
+def _installed() -> Iterator[Path]:
+    """Find the data of installed packages; for a name without dots nothing is imported."""
+    for package in _PACKAGES:
+        spec = importlib.util.find_spec(package)
+        for place in (spec and spec.submodule_search_locations) or ():
+            root = Path(place) / _INSIDE
+            if root.is_dir():
+                yield root
+
+
+def _roots(place: Path) -> Iterator[Path | zipfile.Path]:
+    """List the folders in which sets may lie: the place, what it holds, what archives hold."""
+    archives = [place] if place.is_file() else []
+    if place.is_dir():
+        yield place
+        if (place / _INSIDE).is_dir():
+            yield place / _INSIDE
+        for package in _PACKAGES:
+            if (place / package / _INSIDE).is_dir():
+                yield place / package / _INSIDE
+            archives += sorted(place.glob(f"{package}-*.whl"), reverse=True)
+    for archive in archives:
+        import zipfile
+
+        if not zipfile.is_zipfile(archive):
+            raise _files.wrong(archive, None, "is no zip file; expected a folder, wheel or zip")
+        root = zipfile.Path(archive)
+        yield root
+        for package in _PACKAGES:
+            inside = root / package / _INSIDE
+            if inside.is_dir():
+                yield inside
+
+
+def _pair(
+    folder: Path | zipfile.Path, name: str
+) -> tuple[Path | zipfile.Path, Path | zipfile.Path] | None:
+    train, test = folder / f"{name}_TRAIN.ts", folder / f"{name}_TEST.ts"
+    return (train, test) if train.is_file() and test.is_file() else None
+
+
+def _names(root: Path | zipfile.Path) -> set[str]:
+    """List the sets that lie in a folder of aeon or sktime."""
+    if not str(root).replace(os.sep, "/").rstrip("/").endswith(_INSIDE):
+        return set()
+    folders = [one for one in root.iterdir() if one.is_dir()]
+    return {one.name for one in folders if _pair(one, one.name) is not None}
+
+
+# ---------------------------------------------------------------- parsing
+
+
+class _Header(NamedTuple):
+    """What the lines before the cases say; None where they say nothing."""
+
+    classes: tuple[str, ...] | None  # None: no class stands at the end of a line
+    target: bool
+    univariate: bool | None
+    equal_length: bool | None
+    dimensions: int | None
+    length: int | None
+
+    @staticmethod
+    def read(path: _files.Source, lines: Iterator[tuple[int, str]]) -> _Header:
+        """Read up to @data."""
+        flags: dict[str, bool] = {}
+        sizes: dict[str, int] = {}
+        classes: tuple[str, ...] | None = None
+        labels_known = False
+        number = 0
+        for number, line in lines:
+            text = line.strip()
+            if not text or text[0] in "#%":
+                continue
+            key, *values = text.split()
+            key = key.lower()
+            if key == "@data":
+                if values:
+                    raise _files.wrong(path, number, f"{_files.shown(text)}; expected @data alone")
+                if not labels_known:
+                    raise _files.wrong(
+                        path,
+                        number,
+                        "@data comes before any @classLabel or @targetLabel; expected one of "
+                        '"@classLabel true NAME NAME ...", "@classLabel false", '
+                        '"@targetLabel true"',
+                    )
+                return _Header(
+                    classes,
+                    flags.get("targetlabel", False),
+                    flags.get("univariate"),
+                    flags.get("equallength"),
+                    sizes.get("dimensions", sizes.get("dimension")),
+                    sizes.get("serieslength"),
+                )
+            if not key.startswith("@"):
+                raise _files.wrong(
+                    path,
+                    number,
+                    f"{_files.shown(text)}; expected a header line @KEY VALUE, or @data",
+                )
+            key = key[1:]
+            if key in _FLAGS:
+                flags[key] = _flag(path, number, text, values)
+                labels_known |= key == "targetlabel"
+                if key == "timestamps" and flags[key]:
+                    raise _files.wrong(
+                        path,
+                        number,
+                        f"{text}; expected @timeStamps false: values alone, at even steps, "
+                        "without the time of each",
+                    )
+            elif key in ("dimensions", "dimension", "serieslength"):
+                if len(values) != 1 or not values[0].isdecimal() or int(values[0]) < 1:
+                    raise _files.wrong(
+                        path, number, f"{_files.shown(text)}; expected a whole number"
+                    )
+                sizes[key] = int(values[0])
+            elif key == "classlabel":
+                labels_known = True
+                classes = _class_label(path, number, text, values)
+        raise _files.wrong(path, number, "the file ends without a line @data")
+
+
+def _flag(path: _files.Source, number: int, text: str, values: list[str]) -> bool:
+    value = values[0].lower() if len(values) == 1 else ""
+    if value not in ("true", "false"):
+        raise _files.wrong(path, number, f"{_files.shown(text)}; expected true or false")
+    return value == "true"
+
+
+def _class_label(
+    path: _files.Source, number: int, text: str, values: list[str]
+) -> tuple[str, ...] | None:
+    if values and values[0].lower() == "false":
+        return None
+    if len(values) < 2 or values[0].lower() != "true":
+        raise _files.wrong(
+            path,
+            number,
+            f'{_files.shown(text)}; expected "@classLabel true NAME NAME ..." or "false"',
+        )
+    try:
+        return _files.class_names(values[1:])
+    except ValueError as error:
+        raise _files.wrong(path, number, f"@classLabel: {error}") from None
+
+
+def _read_cases(
+    path: _files.Source,
+    lines: Iterator[tuple[int, str]],
+    header: _Header,
+    given: tuple[str, ...] | None,
+    missing: str,
+    dtype: np.dtype[Any],
+) -> Sequences:
+    cases: list[NDArray[Any]] = []
+    labels: list[str] = []
+    places: list[int] = []
+    labelled = header.target or header.classes is not None
+    for number, line in lines:
+        text = line.strip()
+        if not text or text[0] in "#%":
+            continue
+        channels = text.split(":")
+        if labelled:
+            if len(channels) < 2:
+                what = "target" if header.target else "class"
+                raise _files.wrong(
+                    path, number, f"there is no ':'; expected values, ':' and the {what}"
+                )
+            labels.append(channels.pop().strip())
+        first = cases[0] if cases else None
+        _check_channels(path, number, channels, header, first)
+        cases.append(_case(path, number, channels, header, first, missing, dtype))
+        places.append(number)
+    if not cases:
+        raise _files.wrong(path, None, "has no case after @data; expected at least one")
+
+    y: NDArray[Any] | None = None
+    classes: tuple[str, ...] | None = None
+    if header.target:
+        if given is not None:
+            raise _files.wrong(path, None, "has targets, which are numbers; expected no classes=")
+        y = _targets(path, places, labels, dtype)
+    elif header.classes is not None:
+        classes = header.classes if given is None else given
+        y = _classes(path, places, labels, classes, given is None)
+    names = tuple(f"channel {i + 1}" for i in range(cases[0].shape[1]))
+    ids = tuple(f"case {i + 1}" for i in range(len(cases)))
+    return Sequences(joined(cases), y, classes, names, ids, str(path))
+
+
+def _check_channels(
+    path: _files.Source,
+    number: int,
+    channels: list[str],
+    header: _Header,
+    first: NDArray[Any] | None,
+) -> None:
+    expected, reason = None, ""
+    if header.univariate:
+        expected, reason = 1, "@univariate true"
+    elif header.dimensions is not None:
+        expected, reason = header.dimensions, f"@dimensions {header.dimensions}"
+    elif first is not None:
+        expected, reason = first.shape[1], "as in the first case"
+    if expected is not None and len(channels) != expected:
+        raise _files.wrong(
+            path,
+            number,
+            f"the case has {len(channels)} channel{'s' * (len(channels) != 1)}; "
+            f"expected {expected}: {reason}",
+        )
+
+
+def _case(
+    path: _files.Source,
+    number: int,
+    channels: list[str],
+    header: _Header,
+    first: NDArray[Any] | None,
+    missing: str,
+    dtype: np.dtype[Any],
+) -> NDArray[Any]:
+    """Read the channels of one case into an array of shape (steps, channels)."""
+    cells = [channel.split(",") for channel in channels]
+    expected, reason = len(cells[0]), "as in its channel 1"
+    if header.equal_length and header.length is not None:
+        expected, reason = header.length, f"@equalLength true, @seriesLength {header.length}"
+    elif header.equal_length and first is not None:
+        expected, reason = len(first), "@equalLength true, and the first case has so many"
+    values = np.empty((expected, len(cells)))
+    for c, row in enumerate(cells):
+        if len(row) != expected:
+            raise _files.wrong(
+                path,
+                number,
+                f"channel {c + 1} has {len(row)} values; expected {expected}: {reason}",
+            )
+        values[:, c], bad = _files.numbers(row, _GAPS)
+        if bad is not None:
+            raise _files.wrong(
+                path,
+                number,
+                f"value {bad + 1} of channel {c + 1} is {_files.shown(row[bad])}; "
+                "expected a finite number, or ? for a missing value",
+            )
+
+    if missing != "nan":
+        gaps = np.isnan(values)
+        if missing == "error" and gaps.any():
+            c, i = divmod(int(gaps.T.argmax()), len(values))
+            raise _files.wrong(
+                path,
+                number,
+                f"value {i + 1} of channel {c + 1} is missing; expected a number, or "
+                'missing="nan" or "interpolate"',
+            )
+        empty = _files.fill(values)
+        if empty is not None:
+            raise _files.wrong(
+                path, number, f"channel {empty + 1} has no value at all; expected at least one"
+            )
+
+    def beyond(index: int, text: str) -> ValueError:
+        i, c = divmod(index, values.shape[1])
+        return _files.wrong(path, number, f"value {i + 1} of channel {c + 1}: {text}")
+
+    return _files.to_dtype(values, dtype, beyond)
+
+
+def _targets(
+    path: _files.Source, places: list[int], labels: list[str], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    values, bad = _files.numbers(labels, frozenset())
+    if bad is not None:
+        raise _files.wrong(
+            path,
+            places[bad],
+            f"the target is {_files.shown(labels[bad])}; expected a finite number: "
+            "@targetLabel true",
+        )
+    return _files.to_dtype(
+        values, dtype, lambda i, text: _files.wrong(path, places[i], f"the target: {text}")
+    )
+
+
+def _classes(
+    path: _files.Source,
+    places: list[int],
+    labels: list[str],
+    classes: tuple[str, ...],
+    own: bool,
+) -> NDArray[np.int64]:
+    index = {name: i for i, name in enumerate(classes)}
+    y = np.array([index.get(label, -1) for label in labels], np.int64)
+    if (y < 0).any():
+        i = int((y < 0).argmax())
+        source = "@classLabel" if own else "classes"
+        raise _files.wrong(
+            path,
+            places[i],
+            f"the class is {_files.shown(labels[i])}; expected one of {source}: "
+            f"{_files.some(classes)}",
+        )
+    return y
