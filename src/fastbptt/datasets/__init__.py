@@ -2,7 +2,10 @@
 
 ===================================  ==============================================================
 :func:`load_japanese_vowels`         nine speakers, in the package itself
+:func:`read`                         any of the next three, by the file's suffix
 :func:`read_ts`, :func:`load_ts`     ``.ts`` files of the UCR and UEA archives (sktime, aeon)
+:func:`read_csv`                     a table with one row per step, ``.csv``
+:func:`read_npz`, :func:`write_npz`  arrays, ``.npz``
 :func:`pad`                          sequences to one array
 ===================================  ==============================================================
 
@@ -17,7 +20,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastbptt.datasets.arrays import read_npz, write_npz
+    from fastbptt.datasets.reading import read
     from fastbptt.datasets.sequences import Sequences, pad
+    from fastbptt.datasets.tables import read_csv
     from fastbptt.datasets.ts import find_ts, load_ts, read_ts
     from fastbptt.datasets.vowels import Dataset, load_japanese_vowels
 
@@ -28,7 +34,11 @@ __all__ = [
     "load_japanese_vowels",
     "load_ts",
     "pad",
+    "read",
+    "read_csv",
+    "read_npz",
     "read_ts",
+    "write_npz",
 ]
 
 # Where the names are; each room is opened when a name is asked for that no earlier one has.
@@ -36,6 +46,9 @@ _ROOMS = (
     "vowels",
     "sequences",
     "ts",
+    "tables",
+    "arrays",
+    "reading",
 )
 
 

@@ -1,0 +1,421 @@
+"""Sequences in the arrays of an ``.npz`` file: ``x``, with ``lengths`` and ``y`` where needed."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt import _check
+from fastbptt.datasets import _files
+from fastbptt.datasets.sequences import Sequences, joined
+
+__all__ = ["read_npz", "write_npz"]
+
+
+def read_npz(
+    path: str | os.PathLike[str],
+    *,
+    steps: str = "last",
+    tokens: bool = False,
+    classes: Sequence[str] | None = None,
+    missing: str = "nan",
+    dtype: Any = "float32",
+) -> Sequences:
+    """Read sequences from the arrays of an ``.npz`` file. Nothing in it is unpickled.
+
+    ===================  =======================================================================
+    array                what it holds
+    ===================  =======================================================================
+    ``x``                (sequences, steps, features), or (sequences, steps) for one feature; or
+                         all sequences one after the other, (all steps, features) or (all steps,),
+                         if ``lengths`` add up to its first axis
+    ``lengths``          optional: the number of steps of each sequence, whole numbers
+    ``y``                optional: classes (whole numbers, or their names) or targets (floats),
+                         shape (sequences,) or (sequences, targets); with ``steps="all"``, one for
+                         each step, laid out as `x` is
+    ``classes``          optional: the names of class 0, 1, ... that whole numbers in ``y`` stand
+                         for; without it, their digits are the names, in the order of their values
+    ``feature_names``    optional: the names of the features
+    ``ids``              optional: the names of the sequences
+    ===================  =======================================================================
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    steps : {"last", "all"}, default "last"
+        Whether ``y`` has an entry for each sequence, or for each step.
+    tokens : bool, default False
+        ``x`` holds tokens, whole numbers of shape (sequences, steps) or (all steps,); they are
+        returned as int64, without an axis for features.
+    classes : sequence of str, optional
+        The names of class 0, 1, ... of the result. For a test file, those of the training file.
+    missing : {"nan", "interpolate", "error"}, default "nan"
+        What becomes of NaN in ``x``, as in :func:`read_csv`.
+    dtype : {"float32", "float64"}, default "float32"
+        Of features and targets.
+
+    Returns
+    -------
+    Sequences
+        With ``lengths`` in the file, what stands after a sequence's end is left out.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the file or an argument is not right.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastbptt.datasets import read_npz, write_npz
+    >>> x = [np.ones((3, 2)), np.ones((5, 2))]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "two.npz")
+    ...     write_npz(path, x, [0, 1], classes=["no", "yes"])
+    ...     data = read_npz(path)
+    >>> data
+    Sequences(2 sequences of 3 to 5 steps x 2 features, 2 classes)
+    """
+    source = _check.file_path(path)
+    _check.option("steps", steps, _files.STEPS)
+    _check.option("missing", missing, _files.MISSING)
+    _check.flag("tokens", tokens)
+    kind = _check.float_dtype(dtype)
+    given = None if classes is None else _files.class_names(classes)
+    arrays = _arrays(source)
+    if "x" not in arrays:
+        raise _files.wrong(source, None, f"has no array 'x'; it has {_files.some(list(arrays))}")
+    x, cut = _layout(source, arrays["x"], arrays.get("lengths"))
+
+    features: tuple[str, ...] = ()
+    if tokens:
+        if x.ndim != 2 - cut.flat or x.dtype.kind not in "iu":
+            raise _files.wrong(
+                source,
+                None,
+                f"x has shape {x.shape} and dtype {x.dtype}; expected whole numbers of shape "
+                f"{'(all steps,)' if cut.flat else '(sequences, steps)'}: tokens=True",
+            )
+        items = cut(x.astype(np.int64))
+    else:
+        if x.ndim == 2 - cut.flat:
+            x = x[..., None]
+        items = cut(_float_array(source, "x", x, kind))
+        _finish_gaps(source, items, missing)
+        features = _texts(source, arrays, "feature_names", x.shape[-1]) or tuple(
+            f"feature {i + 1}" for i in range(x.shape[-1])
+        )
+
+    y: NDArray[Any] | list[NDArray[Any]] | None = None
+    names: tuple[str, ...] | None = None
+    if "y" in arrays:
+        flat = arrays["y"]
+        lead = x.shape[: 2 - cut.flat] if steps == "all" else (len(cut.lengths),)
+        if flat.shape[: len(lead)] != lead or flat.ndim > len(lead) + 1:
+            raise _files.wrong(
+                source,
+                None,
+                f"y has shape {flat.shape}; expected {lead} or {(*lead, 'targets')}: "
+                f'steps="{steps}"'.replace("'targets'", "targets"),
+            )
+        parts = cut(flat) if steps == "all" else [flat]
+        if flat.dtype.kind == "f":
+            parts = [_float_array(source, "y", part, kind, gaps=False) for part in parts]
+        else:
+            parts, names = _class_array(source, parts, len(lead), arrays, given)
+        y = joined(parts) if steps == "all" else parts[0]
+    ids = _texts(source, arrays, "ids", len(items)) or tuple(
+        f"sequence {i + 1}" for i in range(len(items))
+    )
+    return Sequences(joined(items), y, names, features, ids, source)
+
+
+def write_npz(
+    path: str | os.PathLike[str],
+    x: Any,
+    y: Any = None,
+    *,
+    lengths: Any = None,
+    classes: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
+    ids: Sequence[str] | None = None,
+) -> None:
+    """Write sequences to an ``.npz`` file that :func:`read_npz` reads.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file; an existing one is replaced as a whole.
+    x : array_like or list of array_like
+        One array as :func:`read_npz` describes it, or a list of arrays of shape (steps, features)
+        or (steps,), which are written one after the other.
+    y : array_like or list of array_like, optional
+        Classes or targets; a list of arrays, one for each step, where `x` is a list.
+    lengths : array_like, optional
+        The number of steps of each sequence, if `x` is an array.
+    classes, feature_names, ids : sequence of str, optional
+        Names, as in :class:`Sequences`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the arrays do not fit together; then nothing is written.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastbptt.datasets import read_npz, write_npz
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "words.npz")
+    ...     write_npz(path, [[5, 3, 2], [4]], ids=["a", "b"])
+    ...     data = read_npz(path, tokens=True)
+    >>> data.x
+    [array([5, 3, 2]), array([4])]
+    """
+    from fastbptt.storage import _write_whole
+
+    arrays: dict[str, NDArray[Any]] = {}
+    if isinstance(x, list | tuple):
+        if lengths is not None:
+            raise ValueError("lengths is given with a list x; expected None: the list says it")
+        items = [_check.read(f"x[{i}]", one) for i, one in enumerate(x)]
+        arrays["x"], arrays["lengths"] = _concatenated("x", items)
+        if isinstance(y, list | tuple) and any(np.ndim(one) > 0 for one in y):
+            steps = [np.asarray(one) for one in y]
+            arrays["y"], found = _concatenated("y", steps)
+            if not np.array_equal(found, arrays["lengths"]):
+                raise ValueError("y has other lengths than x; expected an entry for each step")
+            y = None
+    else:
+        arrays["x"] = _check.read("x", x)
+        if lengths is not None:
+            arrays["lengths"] = np.asarray(lengths)
+    _, cut = _layout("x", arrays["x"], arrays.get("lengths"))
+    if y is not None:
+        arrays["y"] = np.asarray(y)
+    if "y" in arrays and arrays["y"].dtype.kind not in "fiubU":
+        raise TypeError(f"y has dtype {arrays['y'].dtype}; expected numbers, or names of classes")
+    for name, value, count in (
+        ("classes", classes, None),
+        ("feature_names", feature_names, None),
+        ("ids", ids, len(cut.lengths)),
+    ):
+        if value is not None:
+            arrays[name] = np.array([str(one) for one in value], dtype=np.str_)
+            if count is not None and len(value) != count:
+                raise ValueError(f"{name} has {len(value)} entries; expected {count}")
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    _write_whole(path, content.getvalue())
+
+
+# ---------------------------------------------------------------- arrays
+
+
+class _Cut(NamedTuple):
+    """How to take an array apart: sequences one after the other, or padded ones."""
+
+    lengths: NDArray[np.int64]
+    flat: bool
+
+    def __call__(self, array: NDArray[Any]) -> list[NDArray[Any]]:
+        if self.flat:
+            return np.split(array, np.cumsum(self.lengths)[:-1])
+        return [row[:length] for row, length in zip(array, self.lengths.tolist(), strict=True)]
+
+
+def _arrays(path: str) -> dict[str, NDArray[Any]]:
+    import zipfile
+    import zlib
+
+    name = "?"
+    try:
+        with open(path, "rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            if isinstance(stored, np.ndarray):
+                raise _files.wrong(path, None, "holds one array without a name; expected .npz")
+            arrays = {}
+            for name in stored.files:
+                arrays[name] = stored[name]
+            return arrays
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
+        text = str(error)
+        if text.startswith(path):
+            raise
+        if "allow_pickle" in text and name != "?":
+            raise _files.wrong(
+                path,
+                None,
+                f"{name} is an array of Python objects, which only pickle can read; expected "
+                "numbers (fastbptt.datasets.write_npz writes lists of arrays as such)",
+            ) from None
+        raise _files.wrong(path, None, f"cannot be read as .npz: {text or repr(error)}") from None
+
+
+def _layout(path: str, x: NDArray[Any], lengths: NDArray[Any] | None) -> tuple[NDArray[Any], _Cut]:
+    """Find out how the sequences lie in x."""
+    if x.dtype.kind not in "fiub":
+        raise _files.wrong(path, None, f"x has dtype {x.dtype}; expected numbers")
+    if 0 in x.shape:
+        raise _files.wrong(path, None, f"x has shape {x.shape}; expected at least one step")
+    if lengths is None:
+        if x.ndim not in (2, 3):
+            raise _files.wrong(
+                path,
+                None,
+                f"x has shape {x.shape}; expected (sequences, steps, features) or "
+                "(sequences, steps), or lengths beside it",
+            )
+        return x, _Cut(np.full(len(x), x.shape[1], np.int64), False)
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not len(lengths):
+        raise _files.wrong(
+            path,
+            None,
+            f"lengths has shape {lengths.shape} and dtype {lengths.dtype}; expected whole numbers "
+            "of shape (sequences,)",
+        )
+    own = lengths.astype(np.int64)
+    if own.min() < 1:
+        i = int((own < 1).argmax())
+        raise _files.wrong(path, None, f"lengths[{i}] is {own[i]}; expected at least 1")
+    if x.ndim in (1, 2) and int(own.sum()) == len(x):
+        return x, _Cut(own, True)
+    if x.ndim in (2, 3) and len(own) == len(x) and own.max() <= x.shape[1]:
+        return x, _Cut(own, False)
+    raise _files.wrong(
+        path,
+        None,
+        f"x has shape {x.shape}, and there are {len(own)} lengths up to {own.max()}, in all "
+        f"{own.sum()}; expected ({len(own)}, at least {own.max()}, features) or "
+        f"({own.sum()}, features)",
+    )
+
+
+def _float_array(
+    path: str, name: str, array: NDArray[Any], dtype: np.dtype[Any], gaps: bool = True
+) -> NDArray[Any]:
+    def at(index: int) -> str:
+        place = tuple(int(i) for i in np.unravel_index(index, array.shape))
+        return f"{name}{list(place)}"
+
+    values = np.asarray(array, np.float64)
+    bad = np.isinf(values) if gaps else ~np.isfinite(values)
+    if bad.any():
+        i = int(bad.argmax())
+        raise _files.wrong(path, None, f"{at(i)} is {values.flat[i]}; expected a finite number")
+    if array.dtype == dtype:
+        return array
+    return _files.to_dtype(
+        values, dtype, lambda i, text: _files.wrong(path, None, f"{at(i)}: {text}")
+    )
+
+
+def _finish_gaps(path: str, items: list[NDArray[Any]], missing: str) -> None:
+    if missing == "nan":
+        return
+    for i, item in enumerate(items):
+        gaps = np.isnan(item)
+        if not gaps.any():
+            continue
+        if missing == "error":
+            t, c = divmod(int(gaps.argmax()), item.shape[1])
+            raise _files.wrong(
+                path,
+                None,
+                f"feature {c + 1} in step {t + 1} of sequence {i + 1} is NaN; expected a number, "
+                'or missing="nan" or "interpolate"',
+            )
+        empty = _files.fill(item)
+        if empty is not None:
+            raise _files.wrong(
+                path,
+                None,
+                f"feature {empty + 1} of sequence {i + 1} is NaN in every step; "
+                "expected at least one number",
+            )
+
+
+def _texts(
+    path: str, arrays: dict[str, NDArray[Any]], name: str, count: int
+) -> tuple[str, ...] | None:
+    if name not in arrays:
+        return None
+    array = arrays[name]
+    if array.shape != (count,):
+        raise _files.wrong(path, None, f"{name} has shape {array.shape}; expected ({count},)")
+    return tuple(str(one) for one in array.tolist())
+
+
+def _class_array(
+    path: str,
+    parts: list[NDArray[Any]],
+    ndim: int,
+    arrays: dict[str, NDArray[Any]],
+    given: tuple[str, ...] | None,
+) -> tuple[list[NDArray[Any]], tuple[str, ...]]:
+    """Number the classes in y, which holds names, or numbers that may have names."""
+    whole = arrays["y"]
+    if whole.dtype.kind not in "iubU" or whole.ndim != ndim:
+        raise _files.wrong(
+            path,
+            None,
+            f"y has shape {whole.shape} and dtype {whole.dtype}; expected classes (whole numbers "
+            "or text) without a further axis, or targets (floats)",
+        )
+    own: tuple[str, ...] | None = None
+    if "classes" in arrays:
+        own = _texts(path, arrays, "classes", len(np.atleast_1d(arrays["classes"])))
+    found = {value for part in parts for value in np.unique(part).tolist()}
+    if own is not None and whole.dtype.kind != "U":
+        beyond = sorted(value for value in found if not 0 <= value < len(own))
+        if beyond:
+            raise _files.wrong(
+                path,
+                None,
+                f"y holds {beyond[0]}; expected whole numbers from 0 to {len(own) - 1}: "
+                f"there are {len(own)} classes",
+            )
+        name_of = {value: own[int(value)] for value in found}
+    else:
+        name_of = {value: str(value) for value in found}
+    names = given or own or _files.ordered(set(name_of.values()))
+    index = {name: i for i, name in enumerate(names)}
+    unknown = _files.ordered(set(name_of.values()) - index.keys())
+    if unknown:
+        raise _files.wrong(
+            path,
+            None,
+            f"y holds the class {_files.shown(unknown[0])}; expected one of classes: "
+            f"{_files.some(names)}",
+        )
+    numbered = []
+    for part in parts:
+        values, inverse = np.unique(part, return_inverse=True)
+        codes = np.array([index[name_of[value]] for value in values.tolist()], np.int64)
+        numbered.append(codes[inverse.reshape(part.shape)])
+    return numbered, names
+
+
+def _concatenated(name: str, items: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Lay a list of arrays one after the other; return their lengths, too."""
+    if not items:
+        raise ValueError(f"{name} is an empty list; expected at least one sequence")
+    for i, item in enumerate(items):
+        if item.ndim not in (1, 2) or item.shape[1:] != items[0].shape[1:]:
+            raise ValueError(
+                f"{name}[{i}] has shape {item.shape}; expected (steps,) or (steps, features), the "
+                f"same features as {name}[0] of shape {items[0].shape}"
+            )
+    return np.concatenate(items), np.array([len(item) for item in items], np.int64)
