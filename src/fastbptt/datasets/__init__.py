@@ -6,7 +6,9 @@
 :func:`read_ts`, :func:`load_ts`     ``.ts`` files of the UCR and UEA archives (sktime, aeon)
 :func:`read_csv`                     a table with one row per step, ``.csv``
 :func:`read_npz`, :func:`write_npz`  arrays, ``.npz``
-:func:`pad`                          sequences to one array
+:func:`load_imdb`                    film reviews, the folder ``aclImdb``
+:func:`load_snippets`                one-sentence reviews, from vaderSentiment's source package
+:class:`Tokenizer`, :func:`pad`      text to whole numbers, sequences to one array
 ===================================  ==============================================================
 
 Nothing is downloaded. What does not ship is looked for where you say, in installed packages, in the
@@ -22,16 +24,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastbptt.datasets.arrays import read_npz, write_npz
     from fastbptt.datasets.reading import read
+    from fastbptt.datasets.reviews import Texts, load_imdb, load_snippets
     from fastbptt.datasets.sequences import Sequences, pad
     from fastbptt.datasets.tables import read_csv
+    from fastbptt.datasets.text import Tokenizer
     from fastbptt.datasets.ts import find_ts, load_ts, read_ts
     from fastbptt.datasets.vowels import Dataset, load_japanese_vowels
 
 __all__ = [
     "Dataset",
     "Sequences",
+    "Texts",
+    "Tokenizer",
     "find_ts",
+    "load_imdb",
     "load_japanese_vowels",
+    "load_snippets",
     "load_ts",
     "pad",
     "read",
@@ -45,6 +53,8 @@ __all__ = [
 _ROOMS = (
     "vowels",
     "sequences",
+    "text",
+    "reviews",
     "ts",
     "tables",
     "arrays",
