@@ -9,6 +9,9 @@
 :func:`load_imdb`                    film reviews, the folder ``aclImdb``
 :func:`load_snippets`                one-sentence reviews, from vaderSentiment's source package
 :class:`Tokenizer`, :func:`pad`      text to whole numbers, sequences to one array
+:func:`read_yolo`, :func:`write_yolo`, :func:`from_results`, :func:`frame_features`
+                                     detections in the frames of a video, as sequences
+:func:`make_scenes`                  synthetic scenes of detections
 ===================================  ==============================================================
 
 Nothing is downloaded. What does not ship is looked for where you say, in installed packages, in the
@@ -25,28 +28,47 @@ if TYPE_CHECKING:
     from fastbptt.datasets.arrays import read_npz, write_npz
     from fastbptt.datasets.reading import read
     from fastbptt.datasets.reviews import Texts, load_imdb, load_snippets
+    from fastbptt.datasets.scenes import Scenes, make_scenes
     from fastbptt.datasets.sequences import Sequences, pad
     from fastbptt.datasets.tables import read_csv
     from fastbptt.datasets.text import Tokenizer
     from fastbptt.datasets.ts import find_ts, load_ts, read_ts
+    from fastbptt.datasets.video import (
+        Detections,
+        feature_names,
+        frame_features,
+        from_results,
+        read_yolo,
+        write_yolo,
+        yolo_clips,
+    )
     from fastbptt.datasets.vowels import Dataset, load_japanese_vowels
 
 __all__ = [
     "Dataset",
+    "Detections",
+    "Scenes",
     "Sequences",
     "Texts",
     "Tokenizer",
+    "feature_names",
     "find_ts",
+    "frame_features",
+    "from_results",
     "load_imdb",
     "load_japanese_vowels",
     "load_snippets",
     "load_ts",
+    "make_scenes",
     "pad",
     "read",
     "read_csv",
     "read_npz",
     "read_ts",
+    "read_yolo",
     "write_npz",
+    "write_yolo",
+    "yolo_clips",
 ]
 
 # Where the names are; each room is opened when a name is asked for that no earlier one has.
@@ -55,6 +77,8 @@ _ROOMS = (
     "sequences",
     "text",
     "reviews",
+    "video",
+    "scenes",
     "ts",
     "tables",
     "arrays",
