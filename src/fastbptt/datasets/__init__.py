@@ -12,6 +12,8 @@
 :func:`read_yolo`, :func:`write_yolo`, :func:`from_results`, :func:`frame_features`
                                      detections in the frames of a video, as sequences
 :func:`make_scenes`                  synthetic scenes of detections
+:func:`make_adding`, :func:`make_copy`, :func:`make_delayed_xor`, :func:`make_temporal_order`
+                                     tasks that ask for a long memory
 ===================================  ==============================================================
 
 Nothing is downloaded. What does not ship is looked for where you say, in installed packages, in the
@@ -26,6 +28,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastbptt.datasets.arrays import read_npz, write_npz
+    from fastbptt.datasets.memory import (
+        Task,
+        make_adding,
+        make_copy,
+        make_delayed_xor,
+        make_temporal_order,
+    )
     from fastbptt.datasets.reading import read
     from fastbptt.datasets.reviews import Texts, load_imdb, load_snippets
     from fastbptt.datasets.scenes import Scenes, make_scenes
@@ -49,6 +58,7 @@ __all__ = [
     "Detections",
     "Scenes",
     "Sequences",
+    "Task",
     "Texts",
     "Tokenizer",
     "feature_names",
@@ -59,7 +69,11 @@ __all__ = [
     "load_japanese_vowels",
     "load_snippets",
     "load_ts",
+    "make_adding",
+    "make_copy",
+    "make_delayed_xor",
     "make_scenes",
+    "make_temporal_order",
     "pad",
     "read",
     "read_csv",
@@ -75,6 +89,7 @@ __all__ = [
 _ROOMS = (
     "vowels",
     "sequences",
+    "memory",
     "text",
     "reviews",
     "video",
