@@ -20,6 +20,8 @@ namespace {
 
 using namespace fastbptt;
 using Optional = std::optional<py::array>;
+using Tuple = std::optional<py::tuple>;
+using Key = std::optional<std::uint64_t>;
 
 // --------------------------------------------------------------------------------------------------- the GIL
 
@@ -137,24 +139,39 @@ class PyAdam {
 
 class PyTape {
  public:
-  PyTape(std::unique_ptr<Tape> tape, i64 columns, i64 hidden, py::dtype dtype, const void* engine)
-      : tape(std::move(tape)), engine(engine), columns_(columns), hidden_(hidden), dtype_(std::move(dtype)) {}
+  PyTape(std::unique_ptr<Tape> tape, Spec spec, int states, py::dtype dtype, const void* engine)
+      : tape(std::move(tape)), engine(engine), spec_(std::move(spec)), states_(states), dtype_(std::move(dtype)) {}
 
-  py::array outputs() const { return filled({tape->batch(), tape->time(), columns_}, &Tape::outputs); }
-  py::array hidden() const { return filled({tape->batch(), tape->time(), hidden_}, &Tape::hidden); }
-  py::array final_state() const { return filled({1, tape->batch(), hidden_}, &Tape::final_state); }
+  py::array outputs() const {
+    return filled({tape->batch(), tape->time(), spec_.output_width()}, [this](void* out) { tape->outputs(out); });
+  }
+  py::array hidden() const {
+    return filled({tape->batch(), tape->time(), spec_.width()}, [this](void* out) { tape->hidden(out); });
+  }
+  py::array last() const {
+    return filled({tape->batch(), spec_.output_width()}, [this](void* out) { tape->last(out); });
+  }
+  py::tuple final_state() const {
+    py::tuple all(states_);
+    for (int s = 0; s < states_; ++s)
+      all[static_cast<std::size_t>(s)] = filled({spec_.state_rows(), tape->batch(), spec_.hidden},
+                                                [this, s](void* out) { tape->final_state(s, out); });
+    return all;
+  }
 
   std::unique_ptr<Tape> tape;
   const void* engine;  // whose it is
 
  private:
-  py::array filled(std::vector<py::ssize_t> shape, void (Tape::*fill)(void*) const) const {
+  template <class F>
+  py::array filled(std::vector<py::ssize_t> shape, const F& fill) const {
     py::array out(dtype_, std::move(shape));
     void* data = out.mutable_data();
-    without_gil([&] { ((*tape).*fill)(data); });
+    without_gil([&] { fill(data); });
     return out;
   }
-  i64 columns_, hidden_;
+  Spec spec_;
+  int states_;
   py::dtype dtype_;
 };
 
@@ -170,54 +187,75 @@ E choice(const std::string& value, const char* name, std::initializer_list<std::
 
 class PyEngine {
  public:
-  PyEngine(const std::string& cell, i64 inputs, i64 hidden, i64 outputs, bool bias, py::array params)
-      : params_(std::move(params)), dtype_(dtype_of(params_, "params")) {
-    const Spec spec{cell, inputs, hidden, outputs, bias};
-    count_ = parameter_count(spec);
-    engine_ = make_engine(spec, dtype_, target(params_, "params", dtype_, {count_}));
-  }
+  PyEngine(const Spec& spec, py::array params)
+      : params_(std::move(params)),
+        dtype_(dtype_of(params_, "params")),
+        count_(parameter_count(spec)),
+        states_(cell_info(spec.cell).states),
+        engine_(make_engine(spec, dtype_, target(params_, "params", dtype_, {count_}))) {}
 
-  PyTape forward(const py::array& x, const Optional& lengths, const Optional& h0, bool check_finite) {
-    const Batch b = batch(x, lengths, h0, check_finite);
+  PyTape forward(const py::array& x, const Optional& lengths, const Tuple& initial, const Key& dropout_key,
+                 bool check_finite) {
+    const Batch b = batch(x, lengths, initial, dropout_key, check_finite);
     auto tape = without_gil([&] { return engine_->forward(b); });
-    return {std::move(tape), outputs(), spec().hidden, params_.dtype(), this};
+    return {std::move(tape), spec(), states_, params_.dtype(), this};
   }
 
-  void backward(PyTape& tape, const Optional& d_outputs, const Optional& d_final_state, py::array grad,
-                std::optional<py::array> dx, std::optional<py::array> dh0, bool check_finite) {
+  void backward(PyTape& tape, const Optional& d_outputs, const Tuple& d_final, const Optional& d_last, py::array grad,
+                std::optional<py::array> dx, const Tuple& d_initial, bool check_finite) {
     if (tape.engine != this) throw py::value_error("the forward result belongs to another model");
     const i64 b = tape.tape->batch(), t = tape.tape->time();
-    const Array outer = floats(d_outputs, "d_outputs", {b, t, outputs()});
-    const Array final_state = state(d_final_state, "d_final_state", b);
-    const Gradients out = gradients(grad, dx, dh0, b, t);
-    without_gil([&] { engine_->backward(*tape.tape, outer, final_state, out, check_finite); });
+    const Array outer = floats(d_outputs, "d_outputs", {b, t, spec().output_width()});
+    const Array last = floats(d_last, "d_last", {b, spec().output_width()});
+    Array final_state[CellInfo::most_states];
+    states(d_final, "d_final_state", b, final_state);
+    const Gradients out = gradients(grad, dx, d_initial, b, t);
+    without_gil(
+        [&] { engine_->backward(*tape.tape, outer, last, d_final ? final_state : nullptr, out, check_finite); });
   }
 
   double loss(const py::array& x, const py::array& y, const std::string& loss, const std::string& steps,
-              const std::string& reduction, const Optional& lengths, const Optional& h0, const Optional& sample_weight,
-              bool check_finite) {
-    const Batch b = batch(x, lengths, h0, check_finite);
+              const std::string& reduction, const Optional& lengths, const Tuple& initial,
+              const Optional& sample_weight, const Key& dropout_key, bool check_finite) {
+    const Batch b = batch(x, lengths, initial, dropout_key, check_finite);
     const Objective o = objective(b, y, loss, steps, reduction, sample_weight);
     return without_gil([&] { return engine_->loss(b, o); });
   }
 
   double loss_and_grad(const py::array& x, const py::array& y, const std::string& loss, const std::string& steps,
-                       const std::string& reduction, const Optional& lengths, const Optional& h0,
-                       const Optional& sample_weight, bool check_finite, py::array grad, std::optional<py::array> dx,
-                       std::optional<py::array> dh0) {
-    const Batch b = batch(x, lengths, h0, check_finite);
+                       const std::string& reduction, const Optional& lengths, const Tuple& initial,
+                       const Optional& sample_weight, const Key& dropout_key, bool check_finite, py::array grad,
+                       std::optional<py::array> dx, const Tuple& d_initial, i64 memory_budget) {
+    const Batch b = batch(x, lengths, initial, dropout_key, check_finite);
     const Objective o = objective(b, y, loss, steps, reduction, sample_weight);
-    const Gradients out = gradients(grad, dx, dh0, b.x.shape[0], b.x.shape[1]);
-    return without_gil([&] { return engine_->loss_and_grad(b, o, out); });
+    const Gradients out = gradients(grad, dx, d_initial, b.x.shape[0], b.x.shape[1]);
+    return without_gil([&] { return engine_->loss_and_grad(b, o, out, memory_budget); });
   }
 
   double train_step(const py::array& x, const py::array& y, const std::string& loss, const std::string& steps,
-                    const std::string& reduction, const Optional& lengths, const Optional& h0,
-                    const Optional& sample_weight, bool check_finite, PyAdam& optimizer, double clip_norm) {
-    const Batch b = batch(x, lengths, h0, check_finite);
+                    const std::string& reduction, const Optional& lengths, const Tuple& initial,
+                    const Optional& sample_weight, const Key& dropout_key, bool check_finite, PyAdam& optimizer,
+                    double clip_norm, i64 memory_budget, const Tuple& final) {
+    const Batch b = batch(x, lengths, initial, dropout_key, check_finite);
     const Objective o = objective(b, y, loss, steps, reduction, sample_weight);
     AdamState& a = optimizer.checked(dtype_, count_);
-    return without_gil([&] { return engine_->train_step(b, o, a, clip_norm); });
+    void* out[CellInfo::most_states] = {};
+    targets(final, "final", {spec().state_rows(), b.x.shape[0], spec().hidden}, out);
+    return without_gil([&] { return engine_->train_step(b, o, a, clip_norm, memory_budget, final ? out : nullptr); });
+  }
+
+  void step(const py::array& x, const py::tuple& state, py::array y, bool check_finite) {
+    if (x.ndim() < 1) throw py::value_error("x must have a batch axis");
+    const i64 b = x.shape(0);
+    const Array in = tokens() ? view(x, "x", {b}) : view(x, "x", {b, spec().inputs});
+    if (tokens())
+      only(in, "x", {Dtype::i64});
+    else
+      only(in, "x", {Dtype::f32, Dtype::f64});
+    void* out[CellInfo::most_states] = {};
+    targets(state, "state", {spec().state_rows(), b, spec().hidden}, out);
+    void* to = target(y, "y", dtype_, {b, spec().output_width()});
+    without_gil([&] { engine_->step(in, out, to, check_finite); });
   }
 
   void adam_step(PyAdam& optimizer, const py::array& grad, bool check_finite) {
@@ -226,9 +264,19 @@ class PyEngine {
     without_gil([&] { engine_->adam_step(a, g, check_finite); });
   }
 
-  i64 memory_needed(i64 batch, i64 time) {
+  i64 memory_needed(i64 batch, i64 time, i64 memory_budget) {
     if (batch < 1 || time < 1) throw py::value_error("batch and time must be at least 1");
-    return without_gil([&] { return engine_->memory_needed(batch, time); });
+    return without_gil([&] { return engine_->memory_needed(batch, time, memory_budget); });
+  }
+
+  i64 minimum_memory(i64 batch, i64 time) {
+    if (batch < 1 || time < 1) throw py::value_error("batch and time must be at least 1");
+    return without_gil([&] { return engine_->minimum_memory(batch, time); });
+  }
+
+  py::tuple report() const {
+    const Report r = engine_->report();
+    return py::make_tuple(r.segments, r.bytes, r.seconds, r.recompute_seconds);
   }
 
   void set_params(const py::array& values) {
@@ -245,7 +293,7 @@ class PyEngine {
 
  private:
   const Spec& spec() const { return engine_->spec(); }
-  i64 outputs() const { return spec().outputs ? spec().outputs : spec().hidden; }
+  bool tokens() const { return spec().vocabulary > 0; }
 
   const void* flat(const py::array& a, const char* name) const {
     const Array v = view(a, name, {count_});
@@ -260,22 +308,43 @@ class PyEngine {
     return v;
   }
 
-  // (1, B, H) as (B, H)
-  Array state(const Optional& a, const char* name, i64 b) const {
-    Array v = floats(a, name, {1, b, spec().hidden});
-    for (int i = 0; i < 2; ++i) {
-      v.shape[i] = v.shape[i + 1];
-      v.strides[i] = v.strides[i + 1];
-    }
-    return v;
+  void check_count(const py::tuple& all, const char* name) const {
+    if (static_cast<int>(all.size()) != states_)
+      throw py::value_error(std::string(name) + " must hold " + std::to_string(states_) + " arrays");
   }
 
-  Batch batch(const py::array& x, const Optional& lengths, const Optional& h0, bool check_finite) const {
-    if (x.ndim() != 3) throw py::value_error("x must have three dimensions");
+  // One array, or None, for each state
+  void states(const Tuple& all, const char* name, i64 b, Array* out) const {
+    if (!all) return;
+    check_count(*all, name);
+    for (std::size_t s = 0; s < all->size(); ++s) {
+      const py::object item = (*all)[s];
+      if (!item.is_none()) out[s] = floats(py::cast<py::array>(item), name, {spec().state_rows(), b, spec().hidden});
+    }
+  }
+
+  // One writable array for each state
+  void targets(const Tuple& all, const char* name, const std::vector<i64>& shape, void** out) const {
+    if (!all) return;
+    check_count(*all, name);
+    for (std::size_t s = 0; s < all->size(); ++s) {
+      auto a = py::reinterpret_borrow<py::array>(py::object((*all)[s]));
+      if (!py::isinstance<py::array>(a)) throw py::type_error(std::string(name) + " must hold arrays");
+      out[s] = target(a, name, dtype_, shape);
+    }
+  }
+
+  Batch batch(const py::array& x, const Optional& lengths, const Tuple& initial, const Key& dropout_key,
+              bool check_finite) const {
+    if (x.ndim() != (tokens() ? 2 : 3))
+      throw py::value_error(tokens() ? "x must have two dimensions" : "x must have three dimensions");
     const i64 b = x.shape(0), t = x.shape(1);
     Batch out;
-    out.x = view(x, "x", {b, t, spec().inputs});
-    only(out.x, "x", {Dtype::f32, Dtype::f64});
+    out.x = tokens() ? view(x, "x", {b, t}) : view(x, "x", {b, t, spec().inputs});
+    if (tokens())
+      only(out.x, "x", {Dtype::i64});
+    else
+      only(out.x, "x", {Dtype::f32, Dtype::f64});
     if (b < 1 || t < 1) throw py::value_error("x is empty");
     if (lengths) {
       const Array v = view(*lengths, "lengths", {b});
@@ -285,7 +354,9 @@ class PyEngine {
       for (i64 i = 0; i < b; ++i)
         if (out.lengths[i] < 1 || out.lengths[i] > t) throw py::value_error("lengths must be from 1 to the time axis");
     }
-    out.h0 = state(h0, "h0", b);
+    states(initial, "h0", b, out.initial);
+    out.drop = dropout_key.has_value();
+    out.dropout_key = dropout_key.value_or(0);
     out.check_finite = check_finite;
     return out;
   }
@@ -301,7 +372,7 @@ class PyEngine {
         {{"sum", Reduction::sum}, {"mean", Reduction::mean}, {"sequence_mean", Reduction::sequence_mean}});
     std::vector<i64> shape{b.x.shape[0]};
     if (o.steps == Steps::all) shape.push_back(b.x.shape[1]);
-    if (o.loss != Loss::cross_entropy) shape.push_back(outputs());
+    if (o.loss != Loss::cross_entropy) shape.push_back(spec().output_width());
     o.y = view(y, "y", shape);
     if (o.loss == Loss::cross_entropy)
       only(o.y, "y", {Dtype::i64});
@@ -312,18 +383,19 @@ class PyEngine {
     return o;
   }
 
-  Gradients gradients(py::array& grad, std::optional<py::array>& dx, std::optional<py::array>& dh0, i64 b,
-                      i64 t) const {
+  Gradients gradients(py::array& grad, std::optional<py::array>& dx, const Tuple& d_initial, i64 b, i64 t) const {
     Gradients g;
     g.parameters = target(grad, "grad", dtype_, {count_});
+    if (dx && tokens()) throw py::value_error("tokens have no gradient");
     if (dx) g.x = target(*dx, "dx", dtype_, {b, t, spec().inputs});
-    if (dh0) g.h0 = target(*dh0, "dh0", dtype_, {1, b, spec().hidden});
+    targets(d_initial, "d_initial", {spec().state_rows(), b, spec().hidden}, g.initial);
     return g;
   }
 
   py::array params_;  // kept alive for the engine
   Dtype dtype_;
-  i64 count_ = 0;
+  i64 count_;
+  int states_;
   std::unique_ptr<Engine> engine_;
 };
 
@@ -333,10 +405,9 @@ py::array tanh_of(const py::array& x) {
   if (!(x.flags() & py::array::c_style)) throw py::value_error("x must be contiguous");
   py::array out(x.dtype(), std::vector<py::ssize_t>{static_cast<py::ssize_t>(n)});
   if (v.dtype == Dtype::f32)
-    kernels_for<float>(active(), 0).tanh(static_cast<const float*>(v.data), static_cast<float*>(out.mutable_data()), n);
+    kernels_of<float>(active()).tanh(static_cast<const float*>(v.data), static_cast<float*>(out.mutable_data()), n);
   else if (v.dtype == Dtype::f64)
-    kernels_for<double>(active(), 0)
-        .tanh(static_cast<const double*>(v.data), static_cast<double*>(out.mutable_data()), n);
+    kernels_of<double>(active()).tanh(static_cast<const double*>(v.data), static_cast<double*>(out.mutable_data()), n);
   else
     throw py::type_error("x must be float32 or float64");
   return out;
@@ -350,7 +421,7 @@ double multiply_add_rate(const std::string& dtype, i64 rounds) {
     T sink[64];
     for (int i = 0; i < 64; ++i) sink[i] = T(1) - T(i) / 1024;
     const auto start = std::chrono::steady_clock::now();
-    const double operations = kernels_for<T>(active(), 0).multiply_adds(rounds, sink);
+    const double operations = kernels_of<T>(active()).multiply_adds(rounds, sink);
     return operations / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   if (dtype == "float32") return without_gil([&] { return measure(float{}); });
@@ -360,41 +431,102 @@ double multiply_add_rate(const std::string& dtype, i64 rounds) {
 
 // ------------------------------------------------------------------------------------------------------ the module
 
+py::dict describe(const std::string& cell) {
+  const CellInfo& info = cell_info(cell);
+  py::list states, extra_bias;
+  for (int s = 0; s < info.states; ++s) states.append(info.state_names[s]);
+  if (info.extra_bias) extra_bias.append(info.extra_bias);
+  py::dict out;
+  out["gates"] = info.gates;
+  out["states"] = states;
+  out["setting"] = info.setting ? py::object(py::str(info.setting)) : py::object(py::none());
+  out["extra_bias"] = extra_bias;
+  return out;
+}
+
+void bind_spec(py::module_& m) {
+  using py::arg;
+  py::class_<Spec>(m, "Spec")
+      .def(py::init([](std::string cell, i64 inputs, i64 hidden, i64 outputs, bool bias, i64 layers, bool bidirectional,
+                       double dropout, double setting, bool learn_state, i64 vocabulary, i64 padding_index,
+                       bool freeze_embedding) {
+             Spec spec;
+             spec.cell = std::move(cell);
+             spec.inputs = inputs;
+             spec.hidden = hidden;
+             spec.outputs = outputs;
+             spec.bias = bias;
+             spec.layers = layers;
+             spec.bidirectional = bidirectional;
+             spec.dropout = dropout;
+             spec.setting = setting;
+             spec.learn_state = learn_state;
+             spec.vocabulary = vocabulary;
+             spec.padding_index = padding_index;
+             spec.freeze_embedding = freeze_embedding;
+             layout(spec);  // throws if it is not a network
+             return spec;
+           }),
+           arg("cell"), arg("input_size"), arg("hidden_size"), arg("output_size") = 0, py::kw_only(),
+           arg("bias") = true, arg("num_layers") = 1, arg("bidirectional") = false, arg("dropout") = 0.0,
+           arg("setting") = 0.0, arg("learn_state") = false, arg("vocabulary") = 0, arg("padding_index") = -1,
+           arg("freeze_embedding") = false)
+      .def_readonly("cell", &Spec::cell)
+      .def_readonly("input_size", &Spec::inputs)
+      .def_readonly("hidden_size", &Spec::hidden)
+      .def_readonly("output_size", &Spec::outputs)
+      .def_readonly("bias", &Spec::bias)
+      .def_readonly("num_layers", &Spec::layers)
+      .def_readonly("bidirectional", &Spec::bidirectional)
+      .def_readonly("dropout", &Spec::dropout)
+      .def_readonly("setting", &Spec::setting)
+      .def_readonly("learn_state", &Spec::learn_state)
+      .def_readonly("vocabulary", &Spec::vocabulary)
+      .def_readonly("padding_index", &Spec::padding_index)
+      .def_readonly("freeze_embedding", &Spec::freeze_embedding);
+  m.def(
+      "layout",
+      [](const Spec& spec) {
+        py::list all;
+        for (const Parameter& p : layout(spec))
+          all.append(py::make_tuple(p.name, py::tuple(py::cast(p.shape)), p.offset));
+        return all;
+      },
+      arg("spec"));
+  m.def("cells", &cell_names);
+  m.def("cell_info", &describe, arg("name"));
+}
+
 void bind_engine(py::module_& m) {
   using py::arg;
   py::class_<PyTape>(m, "Tape")
       .def_property_readonly("outputs", &PyTape::outputs)
       .def_property_readonly("hidden", &PyTape::hidden)
+      .def_property_readonly("last", &PyTape::last)
       .def_property_readonly("final_state", &PyTape::final_state)
       .def_property_readonly("batch", [](const PyTape& t) { return t.tape->batch(); })
       .def_property_readonly("time", [](const PyTape& t) { return t.tape->time(); });
   py::class_<PyEngine>(m, "Engine")
-      .def(py::init<const std::string&, i64, i64, i64, bool, py::array>(), arg("cell"), arg("input_size"),
-           arg("hidden_size"), arg("output_size"), arg("bias"), arg("params"))
-      .def("forward", &PyEngine::forward, arg("x"), arg("lengths"), arg("h0"), arg("check_finite"))
-      .def("backward", &PyEngine::backward, arg("tape"), arg("d_outputs"), arg("d_final_state"), arg("grad"), arg("dx"),
-           arg("dh0"), arg("check_finite"))
+      .def(py::init<const Spec&, py::array>(), arg("spec"), arg("params"))
+      .def("forward", &PyEngine::forward, arg("x"), arg("lengths"), arg("initial"), arg("dropout_key"),
+           arg("check_finite"))
+      .def("backward", &PyEngine::backward, arg("tape"), arg("d_outputs"), arg("d_final"), arg("d_last"), arg("grad"),
+           arg("dx"), arg("d_initial"), arg("check_finite"))
       .def("loss", &PyEngine::loss, arg("x"), arg("y"), arg("loss"), arg("steps"), arg("reduction"), arg("lengths"),
-           arg("h0"), arg("sample_weight"), arg("check_finite"))
+           arg("initial"), arg("sample_weight"), arg("dropout_key"), arg("check_finite"))
       .def("loss_and_grad", &PyEngine::loss_and_grad, arg("x"), arg("y"), arg("loss"), arg("steps"), arg("reduction"),
-           arg("lengths"), arg("h0"), arg("sample_weight"), arg("check_finite"), arg("grad"), arg("dx"), arg("dh0"))
+           arg("lengths"), arg("initial"), arg("sample_weight"), arg("dropout_key"), arg("check_finite"), arg("grad"),
+           arg("dx"), arg("d_initial"), arg("memory_budget"))
       .def("train_step", &PyEngine::train_step, arg("x"), arg("y"), arg("loss"), arg("steps"), arg("reduction"),
-           arg("lengths"), arg("h0"), arg("sample_weight"), arg("check_finite"), arg("optimizer"), arg("clip_norm"))
+           arg("lengths"), arg("initial"), arg("sample_weight"), arg("dropout_key"), arg("check_finite"),
+           arg("optimizer"), arg("clip_norm"), arg("memory_budget"), arg("final"))
+      .def("step", &PyEngine::step, arg("x"), arg("state"), arg("y"), arg("check_finite"))
       .def("adam_step", &PyEngine::adam_step, arg("optimizer"), arg("grad"), arg("check_finite"))
-      .def("memory_needed", &PyEngine::memory_needed, arg("batch"), arg("time"))
+      .def("memory_needed", &PyEngine::memory_needed, arg("batch"), arg("time"), arg("memory_budget") = 0)
+      .def("minimum_memory", &PyEngine::minimum_memory, arg("batch"), arg("time"))
+      .def("report", &PyEngine::report)
       .def("set_params", &PyEngine::set_params, arg("values"))
       .def("get_params", &PyEngine::get_params);
-  m.def(
-      "layout",
-      [](const std::string& cell, i64 inputs, i64 hidden, i64 outputs, bool bias) {
-        find_cell(cell);
-        py::list all;
-        for (const Parameter& p : layout({cell, inputs, hidden, outputs, bias}))
-          all.append(py::make_tuple(p.name, py::tuple(py::cast(p.shape)), p.offset));
-        return all;
-      },
-      arg("cell"), arg("input_size"), arg("hidden_size"), arg("output_size"), arg("bias"));
-  m.def("cells", &cell_names);
   m.def("losses", [] { return std::vector<std::string>{"bce", "cross_entropy", "mse"}; });
   m.def("tanh", &tanh_of, arg("x"));
 }
@@ -443,6 +575,7 @@ PYBIND11_MODULE(_core, m) {
   });
   (void)at_fork;
   active();  // a wrong FASTBPTT_ISA is an error of the import
+  bind_spec(m);
   bind_engine(m);
   bind_optimizers(m);
   bind_machine(m);

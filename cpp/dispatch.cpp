@@ -65,7 +65,7 @@ void use(const std::string& name) { current().store(&find(name, "backend"), std:
 std::vector<std::string> cell_names() {
   const InstructionSet& set = active();
   std::vector<std::string> names;
-  for (int i = 0; i < set.cells; ++i) names.emplace_back(set.f32[i].name);
+  for (int i = 0; i < set.cells; ++i) names.emplace_back(set.cells_f32[i].name);
   return names;
 }
 
@@ -78,5 +78,7 @@ int find_cell(const std::string& name) {
   }
   throw std::invalid_argument("cell is '" + name + "'; expected one of " + known);
 }
+
+const CellInfo& cell_info(const std::string& name) { return *active().cells_f32[find_cell(name)].info; }
 
 }  // namespace fastbptt

@@ -31,15 +31,28 @@ std::vector<std::string> cell_names();
 // The index of a cell in each set's tables. Throws std::invalid_argument if it is unknown.
 int find_cell(const std::string& name);
 
+const CellInfo& cell_info(const std::string& name);
+
 template <class T>
-const Kernels<T>& kernels_for(const InstructionSet& set, int cell);
+const Kernels<T>& kernels_of(const InstructionSet& set);
 template <>
-inline const Kernels<float>& kernels_for<float>(const InstructionSet& set, int cell) {
-  return set.f32[cell].kernels;
+inline const Kernels<float>& kernels_of<float>(const InstructionSet& set) {
+  return *set.f32;
 }
 template <>
-inline const Kernels<double>& kernels_for<double>(const InstructionSet& set, int cell) {
-  return set.f64[cell].kernels;
+inline const Kernels<double>& kernels_of<double>(const InstructionSet& set) {
+  return *set.f64;
+}
+
+template <class T>
+const CellKernels<T>& cell_of(const InstructionSet& set, int cell);
+template <>
+inline const CellKernels<float>& cell_of<float>(const InstructionSet& set, int cell) {
+  return set.cells_f32[cell];
+}
+template <>
+inline const CellKernels<double>& cell_of<double>(const InstructionSet& set, int cell) {
+  return set.cells_f64[cell];
 }
 
 }  // namespace fastbptt

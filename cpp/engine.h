@@ -32,8 +32,21 @@ struct Array {
 
 struct Spec {
   std::string cell;
-  i64 inputs, hidden, outputs;  // outputs 0: no readout, the outputs are the hidden states
-  bool bias;
+  i64 inputs = 0, hidden = 0, outputs = 0;  // outputs 0: no readout, the outputs are the hidden states
+  bool bias = true;
+  i64 layers = 1;
+  bool bidirectional = false;
+  double dropout = 0;        // share of the values between layers that a training pass drops
+  double setting = 0;        // the cell's number, if it has one
+  bool learn_state = false;  // the initial state is a parameter
+  i64 vocabulary = 0;        // tokens that the input may be; 0: the input is numbers
+  i64 padding_index = -1;    // the token whose row of the embedding has no gradient
+  bool freeze_embedding = false;
+
+  i64 directions() const { return bidirectional ? 2 : 1; }
+  i64 width() const { return directions() * hidden; }  // of the top layer
+  i64 output_width() const { return outputs ? outputs : width(); }
+  i64 state_rows() const { return layers * directions(); }
 };
 
 struct Parameter {
@@ -46,10 +59,14 @@ struct Parameter {
 std::vector<Parameter> layout(const Spec& spec);
 i64 parameter_count(const Spec& spec);
 
+// States per layer and direction are (layers * directions, B, H): forward and reverse of the first layer, of the second
+// ..
 struct Batch {
-  Array x;                       // (B, T, I), f32 or f64
-  const i64* lengths = nullptr;  // [B], each 1 .. T; null: all T
-  Array h0;                      // (B, H); absent: zeros
+  Array x;                               // (B, T, I), f32 or f64; with a vocabulary (B, T), i64
+  const i64* lengths = nullptr;          // [B], each 1 .. T; null: all T
+  Array initial[CellInfo::most_states];  // h0, c0; absent: learned or zeros
+  bool drop = false;                     // apply dropout, by this key
+  std::uint64_t dropout_key = 0;
   bool check_finite = true;
 };
 
@@ -63,9 +80,9 @@ struct Objective {
 
 // Where gradients go; null: not wanted. In the engine's element type, contiguous.
 struct Gradients {
-  void* parameters = nullptr;  // flat
-  void* x = nullptr;           // (B, T, I)
-  void* h0 = nullptr;          // (B, H)
+  void* parameters = nullptr;                 // flat
+  void* x = nullptr;                          // (B, T, I)
+  void* initial[CellInfo::most_states] = {};  // (layers * directions, B, H) each
 };
 
 // Adam's settings and state; m and v are flat buffers like the parameters.
@@ -84,9 +101,17 @@ class Tape {
   virtual i64 batch() const = 0;
   virtual i64 time() const = 0;
   // in the engine's element type; zero after a sequence's end
-  virtual void outputs(void* out) const = 0;      // (B, T, O or H)
-  virtual void hidden(void* out) const = 0;       // (B, T, H)
-  virtual void final_state(void* out) const = 0;  // (B, H)
+  virtual void outputs(void* out) const = 0;                 // (B, T, output width)
+  virtual void hidden(void* out) const = 0;                  // (B, T, width)
+  virtual void last(void* out) const = 0;                    // (B, output width), read from the final states
+  virtual void final_state(int state, void* out) const = 0;  // (layers * directions, B, H)
+};
+
+// What the last training pass with a memory budget took
+struct Report {
+  i64 segments = 0;  // pieces of time; 1: nothing was computed twice
+  i64 bytes = 0;
+  double seconds = 0, recompute_seconds = 0;
 };
 
 class Engine {
@@ -94,16 +119,25 @@ class Engine {
   virtual ~Engine() = default;
   virtual const Spec& spec() const = 0;
   virtual std::unique_ptr<Tape> forward(const Batch& batch) = 0;
-  // d_outputs (B, T, O or H) and d_final_state (B, H); the tape may be used again
-  virtual void backward(Tape& tape, const Array& d_outputs, const Array& d_final_state, const Gradients& out,
-                        bool check_finite) = 0;
+  // d_outputs (B, T, output width) or d_last (B, output width), not both; d_final: as many as the cell has states
+  virtual void backward(Tape& tape, const Array& d_outputs, const Array& d_last, const Array* d_final,
+                        const Gradients& out, bool check_finite) = 0;
   virtual double loss(const Batch& batch, const Objective& objective) = 0;
-  virtual double loss_and_grad(const Batch& batch, const Objective& objective, const Gradients& out) = 0;
-  // forward, loss, backward, clip by global norm (clip_norm < 0: not), update; returns the loss before the update
-  virtual double train_step(const Batch& batch, const Objective& objective, AdamState& optimizer, double clip_norm) = 0;
+  // memory_budget: bytes that the pass may take beside the arguments; what does not fit is computed again. 0: no limit
+  virtual double loss_and_grad(const Batch& batch, const Objective& objective, const Gradients& out,
+                               i64 memory_budget) = 0;
+  // forward, loss, backward, clip by global norm (clip_norm < 0: not), update; returns the loss before the update.
+  // final: where the final states go, (layers * directions, B, H) each; null: not wanted
+  virtual double train_step(const Batch& batch, const Objective& objective, AdamState& optimizer, double clip_norm,
+                            i64 memory_budget, void* const* final) = 0;
   virtual void adam_step(AdamState& optimizer, const void* gradient, bool check_finite) = 0;
+  // One step of sequences that come in piece by piece; x (B, I), or (B) tokens; state: (layers, B, H) each, in and out;
+  // y: (B, output width)
+  virtual void step(const Array& x, void* const* state, void* y, bool check_finite) = 0;
   // bytes that a training step on such a batch keeps, beside the arguments and the optimiser: linear in time
-  virtual i64 memory_needed(i64 batch, i64 time) = 0;
+  virtual i64 memory_needed(i64 batch, i64 time, i64 memory_budget) = 0;
+  virtual i64 minimum_memory(i64 batch, i64 time) = 0;  // the smallest budget
+  virtual Report report() const = 0;
   virtual void set_params(const void* values) = 0;
   virtual void get_params(void* values) = 0;
 };

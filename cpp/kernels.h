@@ -38,7 +38,8 @@ struct OutputArgs {
   i64 hidden;         // H
   const T* weights;   // W_hy^T as panels [H panels][..][N], row o at o * N; null: y = h, outputs = hidden
   i64 weights_panel;  // elements from panel to panel
-  const T* bias;      // [O]
+  const T* bias;      // [O]; null: none
+  const T* addend;    // [rows][O], added to y; null: none
   T* y;               // [rows][O]
   bool with_loss;     // false: stop here
   Loss loss;
@@ -51,52 +52,80 @@ struct OutputArgs {
   i64 dh_panel;
 };
 
+// Rows of numbers in panels, as an operand of a product: row 0 of panel 0, elements from panel to panel, real columns
+template <class T>
+struct Operand {
+  const T* rows;
+  i64 panel;
+  i64 columns;
+};
+
+// Steps t0 .. t1 of one layer in one direction. Rows count from the window's first one, first[t0].
 template <class T>
 struct ForwardArgs {
   const Schedule* schedule;
+  i64 t0, t1;
   i64 inputs, hidden;
-  const T* x;  // [R][x_stride]
+  const T* x;  // [rows][x_stride]; null: the input comes from below
   i64 x_stride;
-  const T* weights;  // panels [I + H][N], W_xh above W_hh
-  const T* bias;     // [panels * N]
-  T* states;         // panels of B + R rows: h_0, then h of row r at B + r
-  i64 states_panel;
+  Operand<T> below[2];  // the layer below, both directions
+  int below_count;
+  const T* weights;  // product after product: panels [I or 0 + H or 0][N], W_xh above W_hh
+  const T* bias;     // [products][panels * N]
+  T* planes;         // B + rows each: the state before the window, then row r at B + r
+  i64 plane, panel;  // elements from plane to plane and from panel to panel
+  T setting;
   const OutputArgs<T>* each_step;  // null: no output during the recursion
-  T* last;                         // panels of B rows out: each sequence's last state
-  i64 last_panel;
+  T* last;                         // planes of B rows, the states only, out: where a sequence ends in the window
+  i64 last_plane, last_panel;
 };
 
-// dh of a row = dense row (dy) times W_hy^T + addend + recurrent part
+// Steps t1-1 down to t0. dh of a row = dense row (dy) times W_hy^T + addend + recurrent part + what the cell carried
 template <class T>
 struct BackwardArgs {
   const Schedule* schedule;
+  i64 t0, t1;
+  i64 t_first;  // the window's first step: what came before it stands in the planes' first B rows
   i64 hidden, outputs;
-  const T* weights;  // panels [O + H][N]: W_hy^T above W_hh^T
-  const T* states;   // as in ForwardArgs
-  i64 states_panel;
-  const T* dy;  // [R][O], or [B][O] for the last steps only; null: none
+  const T* weights;  // panels [O + products with a hidden part * H][N]: W_hy^T above W_hh^T
+  const T* planes;   // as in ForwardArgs
+  i64 plane, panel;
+  i64 window;   // the row that ForwardArgs' rows count from; dy's and dh's too
+  const T* dy;  // [rows][O], or [B][O] for the last steps only; null: none
   bool dy_each_step;
-  const T* dh;  // panels of R (or B) rows; null: none
+  const T* dh;  // panels of rows (or B rows); null: none
   i64 dh_panel;
   bool dh_each_step;
-  T* dgates;  // panels; row r at r - base
-  i64 dgates_panel;
+  T* dgates;  // a plane for each product; row r at r - base
+  i64 dgates_plane, dgates_panel;
   i64 base;
+  const T* next;  // planes of B rows: dgates of step t1
+  i64 next_plane, next_panel;
+  T* carry;  // planes of B rows, in and out
+  i64 carry_plane, carry_panel;
+  T setting;
 };
 
-// out[b][t][:] = dgates W_xh^T and the like: rows of panels times a transposed matrix, into the user's array
+// Gradient of what a step reads: dgates times a transposed matrix, for the rows of steps t0 .. t1
 template <class T>
 struct InputGradArgs {
   const Schedule* schedule;
+  i64 t0, t1;
   i64 hidden, columns;
-  const T* weights;   // panels over columns: [H][N]
+  const T* weights;   // panels over columns: [taking part * H][N]
   i64 weights_panel;  // elements from panel to panel
   const T* dgates;
-  i64 dgates_panel;
+  i64 dgates_plane, dgates_panel;
   i64 base;
-  const i64* order;  // [B] place of sorted sequence b in the user's batch
-  T* out;            // [B][..][columns]
-  i64 out_sequence;  // elements from sequence to sequence
+  bool initial;        // of the state before (products that read it), not of the input (products that read that)
+  const i64* lengths;  // [B] sorted; null: steps stay as they are, else t becomes length - 1 - t
+  const i64* order;    // [B] place of sorted sequence b in out; null: out is in rows
+  i64 out_sequence;    // order: elements from sequence to sequence
+  i64 out_row;         // elements from step to step, or from row to row
+  i64 out_base;        // without order: the row at out
+  i64 out_panel;       // elements from panel to panel
+  bool add;
+  T* out;
 };
 
 // C += A^T G over runs of rows; a: rows of a dense matrix or of one panel, g: rows of one panel
@@ -126,17 +155,71 @@ struct AdamArgs {
   T eps;
 };
 
+// Rows of a cell's planes, for its element-wise part
+template <class T>
+struct ElementArgs {
+  T* now;           // planes of this step
+  const T* before;  // planes of the step before
+  i64 plane;
+  T* dgates;  // backward: the first one holds dh (or the gradient of the stage's own operand) on the way in
+  i64 dgates_plane;
+  T* carry;
+  i64 carry_plane;
+  i64 rows;     // N elements apart in all of them
+  int vectors;  // of each row
+  T setting;
+};
+
+// A gate's pre-activation: one matrix product of the forward step. Its gradient is a plane of dgates, in the same
+// order.
+struct Product {
+  static constexpr int none = -1, before = -2;
+  int gate = 0;         // block of columns in W_xh and W_hh
+  bool input = true;    // x W_xh takes part
+  int hidden = before;  // what is multiplied by W_hh: nothing, the h of the step before, or a plane of an earlier stage
+  int plane = 0;        // where the sum is left
+  int stage = 0;
+};
+
+// What a cell is made of, beside its element-wise arithmetic
+struct CellInfo {
+  static constexpr int most_products = 4, most_states = 2, most_stages = 2;
+  int gates = 1;   // blocks of H columns in W_xh, W_hh, b_h
+  int states = 1;  // planes 0 .. states: what is carried from step to step, h first
+  const char* state_names[most_states] = {"h"};
+  int planes = 1;  // the states, and what backward needs besides
+  int stages =
+      1;  // a later one starts when the one before is done for all units; backward goes through them in reverse
+  int products = 1;
+  Product product[most_products] = {};  // the one at place gates and later is biased by extra_bias
+  const char* extra_bias = nullptr;     // b_hn; null: none
+  int carries = 0;                      // gradients carried to the step before beside the recurrent product ..
+  int carry_state[most_states] = {};    // .. and the state that each belongs to
+  const char* setting = nullptr;        // the name of the cell's number; null: none
+};
+
+template <class T>
+struct CellKernels {
+  const char* name;
+  const CellInfo* info;
+  void (*forward[CellInfo::most_stages])(const ElementArgs<T>&);
+  void (*backward[CellInfo::most_stages])(const ElementArgs<T>&);
+};
+
 template <class T>
 struct Kernels {
-  int panel;  // N
+  int panel;   // N
+  int vector;  // lanes
   int tile_rows;
   // rows row0 .. row1 of the sorted batch
-  void (*forward)(const ForwardArgs<T>&, i64 row0, i64 row1);
+  void (*forward)(const CellKernels<T>&, const ForwardArgs<T>&, i64 row0, i64 row1);
+  void (*backward)(const CellKernels<T>&, const BackwardArgs<T>&, i64 row0, i64 row1);
+  void (*input_grad)(const CellKernels<T>&, const InputGradArgs<T>&, i64 row0, i64 row1);
   void (*outputs)(const OutputArgs<T>&, const T* h, i64 h_panel, i64 row, i64 sequence, i64 count);
-  // steps t1-1 down to t0
-  void (*backward)(const BackwardArgs<T>&, i64 t0, i64 t1, i64 row0, i64 row1);
-  void (*input_grad)(const InputGradArgs<T>&, i64 t0, i64 t1, i64 row0, i64 row1);
+  void (*losses)(const OutputArgs<T>&, i64 row, i64 sequence, i64 count);
   void (*weight_grad)(const WeightGradArgs<T>&);
+  // out[0..columns) += a[0..n) w, w: n rows of a row-major matrix, ld elements apart
+  void (*row_product)(const T* a, i64 n, const T* w, i64 ld, i64 columns, T* out);
   // panel[k][0..N) = w[k][column0 ..), or w[column0 ..][k] if transposed; n columns are real
   void (*pack)(const T* w, i64 ld, bool transposed, i64 rows, i64 n, T* panel);
   // copies values to dst while looking for one that is not finite; false if there is one
@@ -152,16 +235,12 @@ struct Kernels {
   double (*multiply_adds)(i64 n, T* sink);
 };
 
-template <class T>
-struct CellKernels {
-  const char* name;
-  Kernels<T> kernels;
-};
-
 struct InstructionSet {
   const char* name;  // written by the unit itself
-  const CellKernels<float>* f32;
-  const CellKernels<double>* f64;
+  const Kernels<float>* f32;
+  const Kernels<double>* f64;
+  const CellKernels<float>* cells_f32;
+  const CellKernels<double>* cells_f64;
   int cells;
 };
 

@@ -13,36 +13,11 @@
 #include <stdexcept>
 #include <string>
 #include <system_error>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+
+#include "denormals.h"
 
 namespace fastbptt {
 namespace {
-
-// Denormals as zero, in and out, until the end of the scope
-class FlushDenormals {
- public:
-#if defined(__x86_64__)
-  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
-  ~FlushDenormals() { _mm_setcsr(before_); }
-
- private:
-  unsigned before_;
-#elif defined(__aarch64__)
-  FlushDenormals() {
-    asm volatile("mrs %0, fpcr" : "=r"(before_));
-    asm volatile("msr fpcr, %0" ::"r"(before_ | (std::uint64_t(1) << 24)));
-  }
-  ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(before_)); }
-
- private:
-  std::uint64_t before_ = 0;
-#endif
- public:
-  FlushDenormals(const FlushDenormals&) = delete;
-  FlushDenormals& operator=(const FlushDenormals&) = delete;
-};
 
 using Task = std::function<void(int, int, Barrier&)>;
 

@@ -15,6 +15,7 @@
 #endif
 
 #define FASTBPTT_INLINE [[gnu::always_inline]] static inline
+#define FASTBPTT_MEMBER [[gnu::always_inline]]
 
 namespace {
 

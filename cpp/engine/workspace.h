@@ -1,9 +1,10 @@
 // Everything that one pass over a batch needs: the plan of its rows and the buffers, reused from step to step.
-#ifndef FASTBPTT_WORKSPACE_H
-#define FASTBPTT_WORKSPACE_H
+#ifndef FASTBPTT_ENGINE_WORKSPACE_H
+#define FASTBPTT_ENGINE_WORKSPACE_H
 
 #include <cstddef>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "engine.h"
@@ -59,14 +60,26 @@ class Plan {
     std::size_t run0, run1;  // the runs of h_{t-1} against dgates
   };
 
+  // A stretch of time whose states are in memory together: whole blocks
+  struct Window {
+    i64 t0, t1;                  // steps
+    std::size_t block0, block1;  // its blocks, from its end to its start
+  };
+
   // lengths null: all are time. Does nothing if the plan is already this one.
-  void make(i64 batch, i64 time, const i64* lengths);
+  void make(i64 batch, i64 time, const i64* lengths, i64 rows_per_block);
+  // Cuts time into so many windows (at most one for each block) of about equal length.
+  void cut_windows(i64 count);
 
   Schedule schedule() const { return {batch, steps, first.data(), active.data()}; }
   i64 length(i64 sorted) const { return lengths[static_cast<std::size_t>(sorted)]; }
   i64 place(i64 sorted) const { return order[static_cast<std::size_t>(sorted)]; }
   std::size_t bytes() const;  // of the plan itself
+  // Sorted sequences of a member of a team: about equal sums of lengths
+  std::pair<i64, i64> share(int member, int team) const;
   i64 row(i64 t, i64 sorted) const { return first[static_cast<std::size_t>(t)] + sorted; }
+  i64 running(i64 t) const { return active[static_cast<std::size_t>(t)]; }
+  const Window& window(i64 i) const { return windows[static_cast<std::size_t>(i)]; }
 
   i64 batch = -1, time = -1;
   i64 steps = 0;             // the longest length
@@ -77,10 +90,13 @@ class Plan {
   std::vector<i64> first, active;
   std::vector<Block> blocks;  // from the end of time to its start
   std::vector<Run> runs;
-  i64 block_rows = 0;  // most rows a block needs, the step after it included
+  std::vector<Window> windows;  // from the start of time to its end
+  i64 block_rows = 0;           // most rows of a block
+  i64 window_rows = 0;          // most rows of a window
 
  private:
-  void cut_blocks(i64 sequences);
+  void cut_blocks(i64 rows_per_block);
+  i64 rows_per_block_ = 0;
 };
 
 // Rows per panel so that the panels of a tile do not fight over the same cache sets

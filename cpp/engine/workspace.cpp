@@ -1,4 +1,4 @@
-#include "workspace.h"
+#include "engine/workspace.h"
 
 #include <unistd.h>
 
@@ -12,7 +12,6 @@ namespace fastbptt {
 namespace {
 
 constexpr std::size_t cache_line = 64;
-constexpr i64 rows_per_block = 512;  // docs/performance.md, "blocks of time"
 
 std::size_t physical_memory() {
   static const auto bytes =
@@ -51,8 +50,8 @@ void Arena::reserve() {
   base_ = block_;
 }
 
-void Plan::make(i64 b, i64 t, const i64* given) {
-  if (!given && b == batch && t == time && !ragged) return;
+void Plan::make(i64 b, i64 t, const i64* given, i64 rows_per_block) {
+  if (!given && b == batch && t == time && !ragged && rows_per_block == rows_per_block_) return;
   if (product(std::size_t(b) + std::size_t(t), 2 * sizeof(i64)) > physical_memory()) throw std::bad_alloc();
   batch = -1;  // until it is whole
   const auto n = static_cast<std::size_t>(b);
@@ -75,37 +74,64 @@ void Plan::make(i64 b, i64 t, const i64* given) {
     active[static_cast<std::size_t>(s)] = running;
     rows += running;
   }
-  cut_blocks(b);
+  cut_blocks(rows_per_block);
+  rows_per_block_ = rows_per_block;
   time = t;
   batch = b;
+  cut_windows(1);
+}
+
+std::pair<i64, i64> Plan::share(int member, int team) const {
+  if (!ragged) return {batch * member / team, batch * (member + 1) / team};
+  i64 bound[2] = {batch, batch}, seen = 0;
+  for (i64 b = 0; b < batch; seen += length(b), ++b)
+    for (int e = 0; e < 2; ++e)
+      if (seen * team >= rows * (member + e)) bound[e] = std::min(bound[e], b);
+  if (member + 1 == team) bound[1] = batch;
+  return {bound[0], bound[1]};
 }
 
 std::size_t Plan::bytes() const {
   const auto of = [](const auto& v) { return v.capacity() * sizeof(v[0]); };
-  return of(order) + of(lengths) + of(first) + of(active) + of(blocks) + of(runs);
+  return of(order) + of(lengths) + of(first) + of(active) + of(blocks) + of(windows) + first.size() * sizeof(Run);
 }
 
-void Plan::cut_blocks(i64 sequences) {
+void Plan::cut_blocks(i64 rows_per_block) {
   blocks.clear();
-  runs.clear();
   block_rows = 0;
   for (i64 t1 = steps; t1 > 0;) {
     i64 t0 = t1 - 1;
     while (t0 > 0 && row(t1, 0) - row(t0 - 1, 0) <= rows_per_block) --t0;
-    Block block{t0, t1, row(t1, 0) - row(t0, 0), runs.size(), 0};
-    for (i64 t = t0; t < t1; ++t) {
-      const i64 a = t == 0 ? 0 : sequences + row(t - 1, 0), g = row(t, 0) - row(t0, 0);
-      const i64 count = active[static_cast<std::size_t>(t)];
-      Run* last = runs.size() > block.run0 ? &runs.back() : nullptr;
-      if (last && last->a + last->count == a && last->g + last->count == g)
-        last->count += count;
-      else
-        runs.push_back({a, g, count});
-    }
-    block.run1 = runs.size();
-    blocks.push_back(block);
-    block_rows = std::max(block_rows, block.rows + active[static_cast<std::size_t>(t1)]);
+    blocks.push_back({t0, t1, row(t1, 0) - row(t0, 0), 0, 0});
+    block_rows = std::max(block_rows, blocks.back().rows);
     t1 = t0;
+  }
+}
+
+void Plan::cut_windows(i64 count) {
+  windows.clear();
+  runs.clear();
+  window_rows = 0;
+  const auto n = static_cast<i64>(blocks.size());
+  count = std::min(count, n);
+  for (i64 w = 0; w < count; ++w) {  // blocks go back in time, windows forwards
+    const auto b0 = static_cast<std::size_t>(n - n * (w + 1) / count), b1 = static_cast<std::size_t>(n - n * w / count);
+    const Window window{blocks[b1 - 1].t0, blocks[b0].t1, b0, b1};
+    windows.push_back(window);
+    window_rows = std::max(window_rows, row(window.t1, 0) - row(window.t0, 0));
+    for (std::size_t i = b0; i < b1; ++i) {
+      Block& block = blocks[i];
+      block.run0 = runs.size();
+      for (i64 t = block.t0; t < block.t1; ++t) {
+        const i64 a = t == window.t0 ? 0 : batch + row(t - 1, 0) - row(window.t0, 0), g = row(t, 0) - row(block.t0, 0);
+        Run* last = runs.size() > block.run0 ? &runs.back() : nullptr;
+        if (last && last->a + last->count == a && last->g + last->count == g)
+          last->count += running(t);
+        else
+          runs.push_back({a, g, running(t)});
+      }
+      block.run1 = runs.size();
+    }
   }
 }
 

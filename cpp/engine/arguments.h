@@ -1,0 +1,80 @@
+// Reading the caller's arrays, whatever their strides and types, and the words for what is wrong with them.
+#ifndef FASTBPTT_ENGINE_ARGUMENTS_H
+#define FASTBPTT_ENGINE_ARGUMENTS_H
+
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdio>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+
+#include "engine.h"
+
+namespace fastbptt {
+
+template <class T>
+T read(const Array& a, i64 i, i64 j = 0, i64 k = 0) {
+  const auto* p = static_cast<const std::byte*>(a.data) + i * a.strides[0] + j * a.strides[1] + k * a.strides[2];
+  switch (a.dtype) {
+    case Dtype::f32:
+      return static_cast<T>(*reinterpret_cast<const float*>(p));
+    case Dtype::f64:
+      return static_cast<T>(*reinterpret_cast<const double*>(p));
+    case Dtype::i64:
+      break;
+  }
+  return static_cast<T>(*reinterpret_cast<const i64*>(p));
+}
+
+// The array without its first axis
+inline Array part_of(const Array& a, i64 i) {
+  Array part = a;
+  part.data = static_cast<const std::byte*>(a.data) + i * a.strides[0];
+  for (int axis = 0; axis < 2; ++axis) {
+    part.shape[axis] = a.shape[axis + 1];
+    part.strides[axis] = a.strides[axis + 1];
+  }
+  part.shape[2] = part.strides[2] = 0;
+  return part;
+}
+
+// n numbers of the last axis of an (n), (.., n) or (.., .., n) array into T; false if one is not finite in T
+template <class T>
+bool copy_numbers(const Kernels<T>& k, const Array& a, i64 i, i64 j, i64 n, int axis, T* out) {
+  const auto* p =
+      static_cast<const std::byte*>(a.data) + (axis > 0 ? i * a.strides[0] : 0) + (axis > 1 ? j * a.strides[1] : 0);
+  if (a.dtype == Dtype::f32)
+    return k.copy_f32(reinterpret_cast<const float*>(p), a.strides[axis] / i64(sizeof(float)), n, out);
+  return k.copy_f64(reinterpret_cast<const double*>(p), a.strides[axis] / i64(sizeof(double)), n, out);
+}
+
+inline std::string number(double value) {
+  if (std::isnan(value)) return "nan";
+  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", value);
+  return text;
+}
+
+inline std::string place(std::initializer_list<i64> index) {
+  std::string text = "(";
+  for (const i64 i : index) text += (text.size() > 1 ? ", " : "") + std::to_string(i);
+  return text + (index.size() == 1 ? ",)" : ")");
+}
+
+[[noreturn]] inline void throw_not_finite(const std::string& name, double value, std::initializer_list<i64> index) {
+  throw std::invalid_argument(name + " holds a value that is not finite (" + number(value) + ") at index " +
+                              place(index));
+}
+
+// What the members of a team found wrong; they go on computing, and the caller asks at the end.
+struct Findings {
+  std::atomic<bool> x{false}, initial{false}, weights{false}, y{false};
+  void clear() { x = initial = weights = y = false; }
+};
+
+}  // namespace fastbptt
+
+#endif

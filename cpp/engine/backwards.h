@@ -1,0 +1,508 @@
+// The backward pass of all layers over a window of time, and the gradients of all parameters.
+#ifndef FASTBPTT_ENGINE_BACKWARDS_H
+#define FASTBPTT_ENGINE_BACKWARDS_H
+
+#include "engine/dropout.h"
+#include "engine/loading.h"
+#include "engine/passes.h"
+#include "pool.h"
+
+namespace fastbptt {
+
+// Where gradients enter
+struct Source {
+  bool outputs = false;    // through the outputs ..
+  bool all_steps = false;  // .. of all steps, or of the final states
+};
+
+// A member of the team, and how far back its gradients have come
+struct Member {
+  int number, team;
+  Barrier& barrier;
+  i64 row0, row1;
+  std::vector<char> stopped;  // by pass: nothing flows back any more; the same for all members
+  std::vector<i64> enters;    // by pass: the earliest step that anything enters at from above
+};
+
+template <class T>
+BackwardArgs<T> backward_args(const Net<T>& net, const Workspace<T>& w, std::size_t i, const Schedule& s, i64 window,
+                              const Source& source) {
+  const Pass& pass = net.passes[i];
+  const PassBuffers<T>& b = w.passes[i];
+  BackwardArgs<T> a{};
+  a.schedule = &s;
+  a.t_first = w.plan.window(window).t0;
+  a.hidden = net.H();
+  a.outputs = net.readout_of(pass);
+  a.weights = b.w_backward;
+  a.planes = b.planes;
+  a.plane = b.plane;
+  a.panel = b.panel;
+  a.window = w.plan.row(a.t_first, 0);
+  if (net.is_top(pass)) {
+    if (net.O() && source.outputs) a.dy = pass.reverse() && source.all_steps ? w.dy_reverse : w.dy;
+    a.dy_each_step = source.all_steps;
+    if (w.d_final || (!net.O() && source.outputs)) a.dh = b.dh;
+    a.dh_each_step = !net.O() && source.outputs && source.all_steps;
+  } else {
+    a.dh = b.dh;
+    a.dh_each_step = true;
+  }
+  a.dh_panel = b.dh_panel;
+  a.dgates = w.dgates;
+  a.dgates_plane = w.dgates_plane;
+  a.dgates_panel = w.dgates_panel;
+  a.next = b.next;
+  a.next_plane = a.carry_plane = b.row_plane;
+  a.next_panel = a.carry_panel = b.row_panel;
+  a.carry = b.carry;
+  a.setting = static_cast<T>(net.spec.setting);
+  return a;
+}
+
+// What the kernels of forward have not done: dy in the order of the reverse pass, or as dh; the final states' share
+template <class T>
+void spread_output_gradient(const Net<T>& net, Workspace<T>& w, const Source& source, i64 row0, i64 row1) {
+  const Plan& plan = w.plan;
+  const bool all = source.outputs && source.all_steps;
+  const i64 width = net.spec.output_width();
+  for (i64 d = 0; d < net.D(); ++d) {
+    const PassBuffers<T>& buffers = w.passes[size_of(net.top() + d)];
+    for (i64 b = row0; b < row1; ++b) {
+      const i64 length = plan.length(b);
+      for (i64 t = 0; t < (all ? length : 1); ++t) {
+        const i64 to = all ? plan.row(d ? length - 1 - t : t, b) : b;
+        const T* dy = w.dy + (all ? plan.row(t, b) : b) * width;
+        if (net.O()) {
+          if (d && all) std::copy_n(dy, width, w.dy_reverse + to * width);
+        } else if (source.outputs) {
+          to_panels(net, w, dy + d * net.H(), to, false, buffers.dh, buffers.dh_panel);
+        }
+      }
+      if (!w.d_final) continue;
+      const bool each_step = !net.O() && all;
+      add_row(net, w, buffers.d_final, buffers.row_panel, b, buffers.dh, buffers.dh_panel,
+              each_step ? plan.row(length - 1, b) : b, !net.O() && source.outputs);
+    }
+  }
+}
+
+// Row `to` of panels = (or +=) row `from` of others
+template <class T>
+void add_row(const Net<T>& net, const Workspace<T>& w, const T* from_panels, i64 from_panel, i64 from, T* to_panels,
+             i64 to_panel, i64 to, bool add) {
+  for (i64 p = 0; p < panels_of(net, w); ++p) {
+    const T* a = from_panels + p * from_panel + from * w.panel;
+    T* out = to_panels + p * to_panel + to * w.panel;
+    for (i64 j = 0; j < w.panel; ++j) out[j] = (add ? out[j] : T(0)) + a[j];
+  }
+}
+
+template <class T>
+void start_gradient(const Net<T>& net, T* gradient, int member, int team) {
+  if (!net.spec.vocabulary) return;
+  const auto [from, to] = share(net.spec.vocabulary * net.I(), member, team);
+  std::fill(gradient + net.embedding + from, gradient + net.embedding + to, T(0));
+}
+
+template <class T>
+void backward_window(const Net<T>& net, Workspace<T>& w, Member& m, i64 window, const Source& source,
+                     const Gradients& out, T* gradient) {
+  for (i64 layer = net.spec.layers - 1; layer >= 0; --layer)
+    for (i64 d = 0; d < net.D(); ++d)
+      backward_pass(net, w, m, size_of(layer * net.D() + d), window, source, out, gradient);
+}
+
+// From the end of a window to its start, block by block: the recursion over a member's own sequences, then its share
+// of the weight gradients over all of them.
+template <class T>
+void backward_pass(const Net<T>& net, Workspace<T>& w, Member& m, std::size_t i, i64 window, const Source& source,
+                   const Gradients& out, T* gradient) {
+  const Kernels<T>& k = kernels_for(w);
+  const Plan& plan = w.plan;
+  const Schedule s = plan.schedule();
+  PassBuffers<T>& buffers = w.passes[i];
+  const Plan::Window& steps = plan.window(window);
+  if (!net.is_top(net.passes[i])) enter_from_above(net, w, m, i, window);
+  if (m.stopped[i]) return clear_below(net, w, m, i, window, steps.t1, out);
+  BackwardArgs<T> args = backward_args(net, w, i, s, window, source);
+  for (std::size_t at = steps.block0; at < steps.block1; ++at) {
+    const Plan::Block& block = plan.blocks[at];
+    args.t0 = block.t0;
+    args.t1 = block.t1;
+    args.base = plan.row(block.t0, 0);
+    k.backward(cell_for(net, w), args, m.row0, m.row1);
+    keep_next(net, w, buffers, m, block.t0);
+    w.vanished[size_of(m.number)] = vanished(net, w, buffers, m, args, m.enters[i]);
+    input_gradient(net, w, m, i, window, block, out);
+    if (block.t0 == 0) state_gradient(net, w, m, i, s, out);
+    m.barrier.meet();
+    weight_gradient(net, w, m, i, window, block, source, at > 0);
+    embedding_gradient(net, w, m, i, block, gradient);
+    const bool all_zero = std::all_of(w.vanished.begin(), w.vanished.begin() + m.team, [](char v) { return v != 0; });
+    m.barrier.meet();
+    if (!all_zero) continue;
+    m.stopped[i] = 1;
+    return clear_below(net, w, m, i, window, block.t0, out);
+  }
+}
+
+// The gradients of a block's first step, for the block before it
+template <class T>
+void keep_next(const Net<T>& net, const Workspace<T>& w, const PassBuffers<T>& buffers, const Member& m, i64 t) {
+  const i64 n = w.panel, end = std::min(m.row1, w.plan.running(t));
+  for (int j = 0; t > 0 && j < net.info.products && m.row0 < end; ++j)
+    for (i64 p = 0; p < panels_of(net, w) && net.info.product[j].hidden == Product::before; ++p)
+      std::copy_n(w.dgates + j * w.dgates_plane + p * w.dgates_panel + m.row0 * n, (end - m.row0) * n,
+                  buffers.next + j * buffers.row_plane + p * buffers.row_panel + m.row0 * n);
+}
+
+// What the layer above passed down: through dropout, and with the gradient of the final state
+template <class T>
+void enter_from_above(const Net<T>& net, Workspace<T>& w, const Member& m, std::size_t i, i64 window) {
+  const Plan& plan = w.plan;
+  const Pass& pass = net.passes[i];
+  const PassBuffers<T>& buffers = w.passes[i];
+  const i64 n = w.panel, t0 = plan.window(window).t0, t1 = plan.window(window).t1, base = plan.row(t0, 0);
+  const Dropout dropout(w.dropout_key, net.spec.dropout);
+  for (i64 t = t0; w.drop && t < t1; ++t)
+    for (i64 b = m.row0; b < std::min(m.row1, plan.running(t)); ++b)
+      for (i64 p = 0; p * n < net.H(); ++p) {
+        T* dh = buffers.dh + p * buffers.dh_panel + (plan.row(t, b) - base) * n;
+        dropout.apply(pass.layer, plan.place(b), pass.reverse() ? plan.length(b) - 1 - t : t,
+                      pass.direction * net.H() + p * n, std::min(n, net.H() - p * n), dh, dh);
+      }
+  for (i64 b = m.row0; w.d_final && b < m.row1; ++b)
+    if (const i64 t = plan.length(b) - 1; t >= t0 && t < t1)
+      add_row(net, w, buffers.d_final, buffers.row_panel, b, buffers.dh, buffers.dh_panel, plan.row(t, b) - base, true);
+}
+
+// Whether nothing flows back any more from the first step of a block of a member's sequences, and nothing enters
+// before it
+template <class T>
+bool vanished(const Net<T>& net, const Workspace<T>& w, const PassBuffers<T>& buffers, const Member& m,
+              const BackwardArgs<T>& a, i64 enters) {
+  const bool outside = (a.dy && a.dy_each_step) || (a.dh && a.dh_each_step && a.t0 > enters);
+  if (outside || a.t0 == 0 || m.row1 > w.plan.running(a.t0)) return false;
+  const auto zero = [&](const T* plane, i64 panel) {
+    for (i64 p = 0; p < panels_of(net, w); ++p) {
+      const i64 real = std::min(w.panel, net.H() - p * w.panel);
+      const T* rows = plane + p * panel;
+      if (real == w.panel && !kernels_for(w).zero(rows + m.row0 * w.panel, (m.row1 - m.row0) * w.panel)) return false;
+      for (i64 b = m.row0; real < w.panel && b < m.row1; ++b)
+        if (!kernels_for(w).zero(rows + b * w.panel, real)) return false;
+    }
+    return true;
+  };
+  for (int j = 0; j < net.info.products; ++j)
+    if (!zero(w.dgates + j * w.dgates_plane, w.dgates_panel)) return false;
+  for (int c = 0; c < net.info.carries; ++c)
+    if (!zero(buffers.carry + c * buffers.row_plane, buffers.row_panel)) return false;
+  return true;
+}
+
+// Zeros where a pass that has stopped before step t passes nothing on
+template <class T>
+void clear_below(const Net<T>& net, const Workspace<T>& w, Member& m, std::size_t i, i64 window, i64 t,
+                 const Gradients& out) {
+  const Plan& plan = w.plan;
+  const Pass& pass = net.passes[i];
+  const i64 t0 = plan.window(window).t0, base = plan.row(t0, 0), n = w.panel;
+  if (pass.direction == 0) {
+    for (i64 s = 0; pass.layer > 0 && s < net.D(); ++s) {
+      const auto below = size_of((pass.layer - 1) * net.D() + s);
+      if (net.D() == 1) m.enters[below] = t;
+      const PassBuffers<T>& buffers = w.passes[below];
+      for (i64 step = t0; step < t; ++step)
+        for (i64 b = m.row0; b < std::min(m.row1, plan.running(step)); ++b) {
+          const i64 row = plan.row(s ? plan.length(b) - 1 - step : step, b) - base;
+          for (i64 p = 0; p < panels_of(net, w); ++p) std::fill_n(buffers.dh + p * buffers.dh_panel + row * n, n, T(0));
+        }
+    }
+    for (i64 b = m.row0; out.x && pass.layer == 0 && b < m.row1; ++b)
+      std::fill_n(static_cast<T*>(out.x) + (plan.place(b) * plan.time + t0) * net.I(), (t - t0) * net.I(), T(0));
+  }
+  for (int s = 0; window == 0 && s < net.info.states; ++s)
+    for (i64 b = m.row0; initial_target(net, w, out, s, i) && b < m.row1; ++b)
+      std::fill_n(initial_target(net, w, out, s, i) + plan.place(b) * net.H(), net.H(), T(0));
+}
+
+// Where the gradient of a pass's initial state goes, (B, H); null: not wanted
+template <class T>
+T* initial_target(const Net<T>& net, const Workspace<T>& w, const Gradients& out, int state, std::size_t i) {
+  T* all = out.initial[state]     ? static_cast<T*>(out.initial[state])
+           : net.spec.learn_state ? w.d_initial[state]
+                                  : nullptr;
+  return all ? all + static_cast<i64>(i) * w.plan.batch * net.H() : nullptr;
+}
+
+template <class T>
+InputGradArgs<T> input_grad_args(const Net<T>& net, const Workspace<T>& w, const Schedule& s, i64 t0, i64 t1) {
+  InputGradArgs<T> a{};
+  a.schedule = &s;
+  a.t0 = t0;
+  a.t1 = t1;
+  a.hidden = net.H();
+  a.dgates = w.dgates;
+  a.dgates_plane = w.dgates_plane;
+  a.dgates_panel = w.dgates_panel;
+  a.base = w.plan.row(t0, 0);
+  return a;
+}
+
+// Of one block: into the user's array, the rows of the embedding, or the layer below
+template <class T>
+void input_gradient(const Net<T>& net, const Workspace<T>& w, const Member& m, std::size_t i, i64 window,
+                    const Plan::Block& block, const Gradients& out) {
+  const Plan& plan = w.plan;
+  const Pass& pass = net.passes[i];
+  const PassBuffers<T>& buffers = w.passes[i];
+  const Schedule s = plan.schedule();
+  InputGradArgs<T> a = input_grad_args(net, w, s, block.t0, block.t1);
+  a.add = pass.reverse();
+  a.weights_panel = net.with_input * net.H() * w.panel;
+  for (i64 source = 0; pass.layer > 0 && source < net.D(); ++source) {
+    const PassBuffers<T>& below = w.passes[size_of((pass.layer - 1) * net.D() + source)];
+    a.columns = net.H();
+    a.weights = buffers.w_input[source];
+    a.lengths = source == pass.direction ? nullptr : plan.lengths.data();
+    a.out_row = w.panel;
+    a.out_base = plan.row(plan.window(window).t0, 0);
+    a.out_panel = below.dh_panel;
+    a.out = below.dh;
+    kernels_for(w).input_grad(cell_for(net, w), a, m.row0, m.row1);
+  }
+  if (pass.layer > 0) return;
+  a.columns = net.I();
+  a.weights = buffers.w_input[0];
+  a.out_panel = w.panel;
+  a.out_row = net.I();
+  if (net.trains_embedding()) {
+    a.add = false;
+    a.out_base = a.base;
+    a.out = buffers.dx;
+    kernels_for(w).input_grad(cell_for(net, w), a, m.row0, m.row1);
+  }
+  if (!out.x) return;
+  const i64 size = net.I() * plan.time;
+  T* dx = static_cast<T*>(out.x);
+  if (block.t1 == plan.steps && !pass.reverse())
+    for (i64 b = m.row0; b < m.row1; ++b)
+      std::fill(dx + plan.place(b) * size + plan.length(b) * net.I(), dx + (plan.place(b) + 1) * size, T(0));
+  a.lengths = pass.reverse() ? plan.lengths.data() : nullptr;
+  a.order = plan.order.data();
+  a.out_sequence = size;
+  a.out = dx;
+  kernels_for(w).input_grad(cell_for(net, w), a, m.row0, m.row1);
+}
+
+template <class T>
+void state_gradient(const Net<T>& net, const Workspace<T>& w, const Member& m, std::size_t i, const Schedule& s,
+                    const Gradients& out) {
+  const PassBuffers<T>& buffers = w.passes[i];
+  for (int state = 0; state < net.info.states; ++state) {
+    T* target = initial_target(net, w, out, state, i);
+    if (!target) continue;
+    if (state == 0) {
+      InputGradArgs<T> a = input_grad_args(net, w, s, 0, 1);
+      a.initial = true;
+      a.columns = net.H();
+      a.weights = buffers.w_backward + net.readout_of(net.passes[i]) * w.panel;
+      a.weights_panel = net.depth_back(net.passes[i]) * w.panel;
+      a.order = w.plan.order.data();
+      a.out_sequence = net.H();
+      a.out_panel = w.panel;
+      a.out = target;
+      kernels_for(w).input_grad(cell_for(net, w), a, m.row0, m.row1);
+    }
+    for (i64 b = m.row0; b < m.row1; ++b) {
+      T* to = target + w.plan.place(b) * net.H();
+      if (state > 0) std::fill_n(to, net.H(), T(0));
+      for (int c = 0; c < net.info.carries; ++c)
+        for (i64 j = 0; net.info.carry_state[c] == state && j < net.H(); ++j)
+          to[j] += buffers.carry[c * buffers.row_plane + j / w.panel * buffers.row_panel + b * w.panel + j % w.panel];
+    }
+  }
+}
+
+// Calls f(task) for a member's share of the tasks that want says
+template <class T, class Want, class F>
+void for_tasks(const PassBuffers<T>& b, const Member& m, const Want& want, const F& f) {
+  const auto [column0, column1] = share(b.task_columns, m.number, m.team);
+  i64 column = 0;
+  for (const GradientTask& task : b.tasks) {
+    if (column >= column0 && column < column1 && want(task)) f(task);
+    column += task.columns;
+  }
+}
+
+// Rows of product j's part of dw before it, in each panel: of the input, of the hidden operand, of the bias
+template <class T>
+i64 gradient_offset(const Net<T>& net, const Workspace<T>& w, const Pass& pass, int product) {
+  i64 rows = 0;
+  for (int j = 0; j < product; ++j) rows += gradient_rows(net, pass, j);
+  return rows * panels_of(net, w) * w.panel;
+}
+
+template <class T>
+i64 gradient_rows(const Net<T>& net, const Pass& pass, int j) {
+  return net.inputs_of(net.info.product[j], pass) + net.hidden_of(net.info.product[j]) + 1;
+}
+
+template <class T>
+void weight_gradient(const Net<T>& net, const Workspace<T>& w, const Member& m, std::size_t i, i64 window,
+                     const Plan::Block& block, const Source& source, bool add) {
+  static constexpr T one[1] = {1};
+  const Kernels<T>& k = kernels_for(w);
+  const Pass& pass = net.passes[i];
+  const PassBuffers<T>& b = w.passes[i];
+  const i64 n = w.panel, first = w.plan.row(block.t0, 0) - w.plan.row(w.plan.window(window).t0, 0);
+  const Run straight{first, 0, block.rows}, of_planes{w.plan.batch + first, 0, block.rows};
+  const auto wanted = [](const GradientTask& t) { return t.kind != GradientTask::output; };
+  for_tasks(b, m, wanted, [&](const GradientTask& t) {
+    const Product& product = net.info.product[t.product];
+    WeightGradArgs<T> a{};
+    a.a_columns = t.columns;
+    a.g = w.dgates + t.product * w.dgates_plane + t.panel * w.dgates_panel;
+    a.g_columns = std::min(n, net.H() - t.panel * n);
+    a.runs = &straight;
+    a.run_count = 1;
+    a.c = b.dw + gradient_offset(net, w, pass, t.product) + t.panel * gradient_rows(net, pass, t.product) * n;
+    a.add = add;
+    const i64 inputs = net.inputs_of(product, pass), column = t.operand * n + t.column;
+    switch (t.kind) {
+      case GradientTask::input:
+        a.a = b.x + t.column;
+        a.a_stride = w.x_stride;
+        a.c += t.column * n;
+        break;
+      case GradientTask::below:
+        a.a = b.below[t.source].rows + t.operand * b.below[t.source].panel + t.column;
+        a.a_stride = n;
+        a.c += (t.source * net.H() + column) * n;
+        break;
+      case GradientTask::hidden:
+        a.a = b.planes + std::max(product.hidden, 0) * b.plane + t.operand * b.panel + t.column;
+        a.a_stride = n;
+        if (product.hidden == Product::before) {
+          a.runs = w.plan.runs.data() + block.run0;
+          a.run_count = static_cast<i64>(block.run1 - block.run0);
+        } else {
+          a.runs = &of_planes;
+        }
+        a.c += (inputs + column) * n;
+        break;
+      default:
+        a.a = one;
+        a.c += (inputs + net.hidden_of(product)) * n;
+    }
+    k.weight_grad(a);
+  });
+  if (!net.is_top(pass) || !net.O() || !source.outputs || !source.all_steps) return;
+  const T* dy = pass.reverse() ? w.dy_reverse : w.dy;
+  output_gradient(net, w, m, i, b.planes, b.panel, w.plan.batch, dy, {first, first, block.rows}, add);
+  if (pass.reverse()) return;
+  const auto [o0, o1] = share(net.O(), m.number, m.team);
+  for (i64 r = first; r < first + block.rows; ++r)
+    for (i64 o = o0; o < o1; ++o) w.db_y[o] += double(w.dy[r * net.O() + o]);
+}
+
+// dW_hy^T += dy^T h over one run of rows; h's row 0 stands at row offset of its panels
+template <class T>
+void output_gradient(const Net<T>& net, const Workspace<T>& w, const Member& m, std::size_t i, const T* h, i64 h_panel,
+                     i64 offset, const T* dy, const Run& run, bool add) {
+  const Kernels<T>& k = kernels_for(w);
+  const i64 n = w.panel;
+  const auto wanted = [](const GradientTask& t) { return t.kind == GradientTask::output; };
+  for_tasks(w.passes[i], m, wanted, [&](const GradientTask& t) {
+    WeightGradArgs<T> a{};
+    a.a = dy + t.column;
+    a.a_stride = net.O();
+    a.a_columns = t.columns;
+    a.g = h + t.panel * h_panel + offset * n;
+    a.g_columns = std::min(n, net.H() - t.panel * n);
+    a.runs = &run;
+    a.run_count = 1;
+    a.c = w.passes[i].dw_y + (t.panel * net.O() + t.column) * n;
+    a.add = add;
+    k.weight_grad(a);
+  });
+}
+
+// Onto the rows of the tokens that occur in a block; members share the columns, so that each sum has one order
+template <class T>
+void embedding_gradient(const Net<T>& net, const Workspace<T>& w, const Member& m, std::size_t i,
+                        const Plan::Block& block, T* gradient) {
+  if (net.passes[i].layer > 0 || !net.trains_embedding()) return;
+  const PassBuffers<T>& b = w.passes[i];
+  const auto [from, to] = share(net.I(), m.number, m.team);
+  const i64 window = w.plan.row(window_of(w, block).t0, 0), first = w.plan.row(block.t0, 0) - window;
+  for (i64 r = 0; r < block.rows; ++r) {
+    const i64 token = b.tokens[first + r];
+    if (token == net.spec.padding_index) continue;
+    T* row = gradient + net.embedding + token * net.I();
+    for (i64 j = from; j < to; ++j) row[j] += b.dx[r * net.I() + j];
+  }
+}
+
+template <class T>
+const Plan::Window& window_of(const Workspace<T>& w, const Plan::Block& block) {
+  return *std::find_if(w.plan.windows.begin(), w.plan.windows.end(),
+                       [&](const Plan::Window& window) { return window.t1 >= block.t1; });
+}
+
+// From panels to the flat buffer
+template <class T>
+void finish_gradient(const Net<T>& net, Workspace<T>& w, const Member& m, const Source& source, const Gradients& out,
+                     const bool* given, T* gradient) {
+  const bool last = source.outputs && !source.all_steps && net.O();
+  for (i64 d = 0; last && d < net.D(); ++d) {
+    const PassBuffers<T>& b = w.passes[size_of(net.top() + d)];
+    output_gradient(net, w, m, size_of(net.top() + d), b.last, b.last_panel, 0, w.dy, {0, 0, w.plan.batch}, false);
+  }
+  m.barrier.meet();
+  i64 piece = 0;
+  for (std::size_t i = 0; i < net.passes.size(); ++i)
+    for (i64 p = 0; p < panels_of(net, w); ++p)
+      if (piece++ % m.team == m.number) unpack_panel(net, w, i, p, source, gradient);
+  if (m.number != m.team - 1) return;
+  for (int s = 0; net.spec.learn_state && s < net.info.states; ++s)
+    for (i64 i = 0; i < net.spec.state_rows(); ++i)
+      for (i64 j = 0; j < net.H(); ++j) {
+        const T* d = initial_target(net, w, out, s, size_of(i));
+        double total = 0;
+        for (i64 b = 0; !given[s] && b < w.plan.batch; ++b) total += double(d[b * net.H() + j]);
+        gradient[net.initial[s] + i * net.H() + j] = T(total);
+      }
+  for (i64 o = 0; net.O() && net.spec.bias && o < net.O(); ++o) {
+    double total = w.db_y[o];
+    for (i64 b = 0; last && b < w.plan.batch; ++b) total += double(w.dy[b * net.O() + o]);
+    gradient[net.b_y + o] = T(total);
+  }
+}
+
+template <class T>
+void unpack_panel(const Net<T>& net, const Workspace<T>& w, std::size_t i, i64 p, const Source& source, T* out) {
+  const Pass& pass = net.passes[i];
+  const PassBuffers<T>& b = w.passes[i];
+  const i64 n = w.panel, real = std::min(n, net.H() - p * n);
+  for (int j = 0; j < net.info.products; ++j) {
+    const Product& product = net.info.product[j];
+    const i64 inputs = net.inputs_of(product, pass), hidden = net.hidden_of(product),
+              column = product.gate * net.H() + p * n;
+    const T* from = b.dw + gradient_offset(net, w, pass, j) + p * gradient_rows(net, pass, j) * n;
+    for (i64 r = 0; r < inputs; ++r) std::copy_n(from + r * n, real, out + pass.W_xh + r * net.GH() + column);
+    from += inputs * n;
+    for (i64 r = 0; r < hidden; ++r) std::copy_n(from + r * n, real, out + pass.W_hh + r * net.GH() + column);
+    from += hidden * n;
+    if (net.spec.bias) std::copy_n(from, real, out + net.bias_of(pass, j) + p * n);
+  }
+  for (i64 o = 0; o < net.readout_of(pass); ++o)
+    for (i64 j = 0; j < real; ++j)
+      out[net.W_hy + (pass.direction * net.H() + p * n + j) * net.O() + o] =
+          source.outputs ? b.dw_y[(p * net.O() + o) * n + j] : T(0);
+}
+
+}  // namespace fastbptt
+
+#endif

@@ -1,0 +1,175 @@
+// The forward pass of all layers over a window of time: states, checkpoints, outputs.
+#ifndef FASTBPTT_ENGINE_FORWARDS_H
+#define FASTBPTT_ENGINE_FORWARDS_H
+
+#include "engine/dropout.h"
+#include "engine/passes.h"
+
+namespace fastbptt {
+
+template <class T>
+ForwardArgs<T> forward_args(const Net<T>& net, const Workspace<T>& w, std::size_t i, const Schedule& s, i64 window,
+                            const OutputArgs<T>* each_step) {
+  const PassBuffers<T>& b = w.passes[i];
+  ForwardArgs<T> a{};
+  a.schedule = &s;
+  a.t0 = w.plan.window(window).t0;
+  a.t1 = w.plan.window(window).t1;
+  a.inputs = net.passes[i].inputs;
+  a.hidden = net.H();
+  if (net.passes[i].layer == 0) {
+    a.x = b.x;
+    a.x_stride = w.x_stride;
+  } else {
+    std::copy_n(b.below, 2, a.below);
+    a.below_count = static_cast<int>(net.D());
+  }
+  a.weights = b.w_forward;
+  a.bias = b.bias;
+  a.planes = b.planes;
+  a.plane = b.plane;
+  a.panel = b.panel;
+  a.setting = static_cast<T>(net.spec.setting);
+  a.each_step = each_step;
+  a.last = b.last;
+  a.last_plane = b.last_plane;
+  a.last_panel = b.last_panel;
+  return a;
+}
+
+// The readout of one direction's states, or the states themselves
+template <class T>
+OutputArgs<T> output_args(const Net<T>& net, const Workspace<T>& w, bool gradient, i64 direction = 0) {
+  const Pass& pass = net.passes[size_of(net.top() + direction)];
+  const PassBuffers<T>& b = w.passes[size_of(net.top() + direction)];
+  OutputArgs<T> o{};
+  o.outputs = net.spec.output_width();
+  o.hidden = net.H();
+  o.weights = net.O() ? b.w_backward : nullptr;
+  o.weights_panel = net.depth_back(pass) * w.panel;
+  o.bias = direction == 0 ? w.b_y : nullptr;
+  o.y = direction == 0 ? w.y : w.y_reverse;
+  o.targets = w.targets;
+  o.classes = w.classes;
+  o.factor = w.factor;
+  o.loss_sum = w.loss_sum;
+  if (gradient) {
+    o.dy = w.dy;
+    o.dh = net.O() || net.D() == 2 ? nullptr : b.dh;
+    o.dh_panel = b.dh_panel;
+  }
+  return o;
+}
+
+// All layers over one window, for a member's sequences
+template <class T>
+void forward_window(const Net<T>& net, Workspace<T>& w, i64 window, const OutputArgs<T>* each_step, i64 row0,
+                    i64 row1) {
+  const Schedule s = w.plan.schedule();
+  for (std::size_t i = 0; i < net.passes.size(); ++i) {
+    const bool shows = each_step && net.is_top(net.passes[i]);
+    kernels_for(w).forward(cell_for(net, w), forward_args(net, w, i, s, window, shows ? each_step : nullptr), row0,
+                           row1);
+    if (!net.is_top(net.passes[i])) show_above(net, w, i, window, row0, row1);
+  }
+}
+
+// Copies of a layer's states for the one above: with dropout, and in the order of the other direction
+template <class T>
+void show_above(const Net<T>& net, Workspace<T>& w, std::size_t i, i64 window, i64 row0, i64 row1) {
+  if (!w.drop && net.D() == 1) return;
+  const Pass& pass = net.passes[i];
+  const PassBuffers<T>& buffers = w.passes[i];
+  const Plan& plan = w.plan;
+  const i64 n = w.panel, base = plan.row(plan.window(window).t0, 0);
+  const Dropout dropout(w.dropout_key, net.spec.dropout);
+  for (i64 t = plan.window(window).t0; t < plan.window(window).t1; ++t)
+    for (i64 b = row0; b < std::min(row1, plan.running(t)); ++b) {
+      const i64 other = plan.length(b) - 1 - t, row = plan.row(t, b) - base;
+      for (i64 p = 0; p * n < net.H(); ++p) {
+        const i64 real = std::min(n, net.H() - p * n);
+        const T* h = buffers.planes + p * buffers.panel + (plan.batch + row) * n;
+        if (w.drop) {
+          T* to = buffers.dropped + p * buffers.above_panel + row * n;
+          dropout.apply(pass.layer, plan.place(b), pass.reverse() ? other : t, pass.direction * net.H() + p * n, real,
+                        h, to);
+          h = to;
+        }
+        if (net.D() == 2) std::copy_n(h, real, buffers.crossed + p * buffers.above_panel + plan.row(other, b) * n);
+      }
+    }
+}
+
+// The states before a window, kept for the second time that it is computed
+template <class T>
+void keep_checkpoint(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1) {
+  const Plan& plan = w.plan;
+  if (plan.windows.size() == 1) return;
+  const i64 t0 = plan.window(window).t0, before = window ? plan.window(window - 1).t0 : 0;
+  const i64 from = window ? plan.batch + plan.row(t0 - 1, 0) - plan.row(before, 0) : 0;
+  copy_states(net, w, window, row0, std::min(row1, plan.running(t0)), from, true);
+  if (window) copy_states(net, w, window, row0, std::min(row1, plan.running(t0)), 0, false);
+}
+
+template <class T>
+void restore_checkpoint(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1) {
+  copy_states(net, w, window, row0, std::min(row1, w.plan.running(w.plan.window(window).t0)), 0, false);
+}
+
+// Between the rows of the planes from `row` on and a checkpoint
+template <class T>
+void copy_states(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1, i64 row, bool keep) {
+  const i64 n = w.panel, panels = panels_of(net, w), size = w.plan.batch * n;
+  for (i64 i = 0; i < static_cast<i64>(net.passes.size()) && row0 < row1; ++i) {
+    const PassBuffers<T>& b = w.passes[size_of(i)];
+    for (int s = 0; s < net.info.states; ++s)
+      for (i64 p = 0; p < panels; ++p) {
+        T* plane = b.planes + s * b.plane + p * b.panel + (row + row0) * n;
+        T* checkpoint = b.checkpoints + ((window * net.info.states + s) * panels + p) * size + row0 * n;
+        keep ? std::copy_n(plane, (row1 - row0) * n, checkpoint) : std::copy_n(checkpoint, (row1 - row0) * n, plane);
+      }
+  }
+}
+
+// The outputs of the final states; if o wants it the loss too
+template <class T>
+void last_outputs(const Net<T>& net, Workspace<T>& w, OutputArgs<T> o, T* y, i64 row0, i64 row1) {
+  o.y = y;
+  if (net.D() == 2) return joined_outputs(net, w, o, false, row0, row1);
+  const PassBuffers<T>& b = w.passes[size_of(net.top())];
+  kernels_for(w).outputs(o, b.last, b.last_panel, row0, row0, row1 - row0);
+}
+
+// The outputs from both directions, of all steps or of the final states; if o wants it the loss too
+template <class T>
+void joined_outputs(const Net<T>& net, Workspace<T>& w, const OutputArgs<T>& o, bool all, i64 row0, i64 row1) {
+  const Plan& plan = w.plan;
+  const i64 steps = all ? plan.steps : 1, width = o.outputs;
+  const auto end = [&](i64 t) { return all ? std::min(row1, plan.running(t)) : row1; };
+  const auto row = [&](i64 t, i64 b) { return all ? plan.row(t, b) : b; };
+  const auto states = [&](i64 d) {
+    const PassBuffers<T>& b = w.passes[size_of(net.top() + d)];
+    return all ? std::pair<const T*, i64>{b.planes + plan.batch * w.panel, b.panel}
+               : std::pair<const T*, i64>{b.last, b.last_panel};
+  };
+  for (i64 d = 0; net.O() && d < net.D(); ++d) {
+    OutputArgs<T> part = output_args(net, w, false, d);
+    if (d == 0) part.y = o.y;
+    for (i64 t = 0; t < steps && row0 < end(t); ++t)
+      kernels_for(w).outputs(part, states(d).first, states(d).second, row(t, row0), row0, end(t) - row0);
+  }
+  for (i64 t = 0; t < steps; ++t)
+    for (i64 b = row0; b < end(t); ++b) {
+      T* y = o.y + row(t, b) * width;
+      const i64 other = row(all ? plan.length(b) - 1 - t : 0, b);
+      for (i64 j = 0; j < net.O(); ++j) y[j] += w.y_reverse[other * width + j];
+      for (i64 d = 0; !net.O() && d < net.D(); ++d)
+        read_row(w, net.H(), states(d).first, states(d).second, d ? other : row(t, b), y + d * net.H());
+    }
+  for (i64 t = 0; o.with_loss && t < steps && row0 < end(t); ++t)
+    kernels_for(w).losses(o, row(t, row0), row0, end(t) - row0);
+}
+
+}  // namespace fastbptt
+
+#endif

@@ -1,0 +1,328 @@
+// From the caller's arrays and the parameters into the rows and panels that the kernels read, and what was wrong with
+// them.
+#ifndef FASTBPTT_ENGINE_LOADING_H
+#define FASTBPTT_ENGINE_LOADING_H
+
+#include <string>
+#include <vector>
+
+#include "engine/passes.h"
+
+namespace fastbptt {
+
+template <class T>
+void load_weights(const Net<T>& net, Workspace<T>& w, int member, int team) {
+  const Kernels<T>& k = kernels_for(w);
+  i64 piece = 0;
+  const auto mine = [&] { return piece++ % team == member; };
+  for (std::size_t i = 0; i < net.passes.size(); ++i) {
+    const Pass& pass = net.passes[i];
+    const PassBuffers<T>& b = w.passes[i];
+    for (i64 p = 0; p < panels_of(net, w); ++p)
+      if (mine()) pack_forward(net, w, pass, b, p);
+    for (i64 p = 0; p < panels_of(net, w); ++p)
+      if (mine()) pack_backward(net, w, pass, b, p);
+    for (i64 s = 0; s < 2; ++s) {
+      const i64 columns = pass.layer ? net.H() : net.I();
+      if (pass.layer ? s >= net.D() : s > 0 || !w.input_weights) continue;
+      for (i64 p = 0; p * w.panel < columns; ++p)
+        if (mine()) pack_input(net, w, pass, b, s, p, columns);
+    }
+  }
+  if (member != 0) return;
+  for (i64 o = 0; o < net.O(); ++o) w.b_y[o] = net.spec.bias ? net.params[net.b_y + o] : T(0);
+  if (!k.finite(net.params, net.checked)) w.found.weights = true;
+}
+
+template <class T>
+void pack_forward(const Net<T>& net, const Workspace<T>& w, const Pass& pass, const PassBuffers<T>& b, i64 p) {
+  const Kernels<T>& k = kernels_for(w);
+  const i64 n = w.panel, panels = panels_of(net, w), real = std::min(n, net.H() - p * n);
+  T* product_weights = b.w_forward;
+  for (int j = 0; j < net.info.products; ++j) {
+    const Product& product = net.info.product[j];
+    const i64 inputs = net.inputs_of(product, pass), hidden = net.hidden_of(product),
+              column = product.gate * net.H() + p * n;
+    T* to = product_weights + p * (inputs + hidden) * n;
+    k.pack(net.params + pass.W_xh + column, net.GH(), false, inputs, real, to);
+    k.pack(net.params + pass.W_hh + column, net.GH(), false, hidden, real, to + inputs * n);
+    product_weights += panels * (inputs + hidden) * n;
+    const T* bias = net.params + net.bias_of(pass, j) + p * n;
+    for (i64 c = 0; c < n; ++c) b.bias[(j * panels + p) * n + c] = net.spec.bias && c < real ? bias[c] : T(0);
+  }
+}
+
+template <class T>
+void pack_backward(const Net<T>& net, const Workspace<T>& w, const Pass& pass, const PassBuffers<T>& b, i64 p) {
+  const Kernels<T>& k = kernels_for(w);
+  const i64 n = w.panel, outputs = net.readout_of(pass), real = std::min(n, net.H() - p * n);
+  T* to = b.w_backward + p * net.depth_back(pass) * n;
+  if (outputs)
+    k.pack(net.params + net.W_hy + (pass.direction * net.H() + p * n) * net.O(), net.O(), true, net.O(), real, to);
+  to += outputs * n;
+  for (const bool before : {true, false})  // first what is multiplied with the step before
+    for (int j = 0; j < net.info.products; ++j) {
+      const Product& product = net.info.product[j];
+      if (product.hidden == Product::none || (product.hidden == Product::before) != before) continue;
+      k.pack(net.params + pass.W_hh + p * n * net.GH() + product.gate * net.H(), net.GH(), true, net.H(), real, to);
+      to += net.H() * n;
+    }
+}
+
+template <class T>
+void pack_input(const Net<T>& net, const Workspace<T>& w, const Pass& pass, const PassBuffers<T>& b, i64 source, i64 p,
+                i64 columns) {
+  const Kernels<T>& k = kernels_for(w);
+  const i64 n = w.panel, real = std::min(n, columns - p * n), first = source * net.H() + p * n;
+  T* to = b.w_input[source] + p * net.with_input * net.H() * n;
+  for (int j = 0; j < net.info.products; ++j) {
+    if (!net.info.product[j].input) continue;
+    k.pack(net.params + pass.W_xh + first * net.GH() + net.info.product[j].gate * net.H(), net.GH(), true, net.H(),
+           real, to);
+    to += net.H() * n;
+  }
+}
+
+// The state before the first step of a member's sequences
+template <class T>
+void load_initial(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 row0, i64 row1) {
+  const Kernels<T>& k = kernels_for(w);
+  const i64 n = w.panel;
+  bool fine = true;
+  for (std::size_t i = 0; i < net.passes.size(); ++i)
+    for (int s = 0; s < net.info.states; ++s) {
+      const Array given = batch.initial[s] ? part_of(batch.initial[s], static_cast<i64>(i)) : Array{};
+      const T* learned = net.spec.learn_state ? net.params + net.initial[s] + static_cast<i64>(i) * net.H() : nullptr;
+      for (i64 p = 0; p * n < net.H(); ++p)
+        for (i64 b = row0; b < row1; ++b) {
+          T* to = w.passes[i].planes + s * w.passes[i].plane + p * w.passes[i].panel + b * n;
+          const i64 real = std::min(n, net.H() - p * n);
+          std::fill_n(to, n, T(0));
+          if (given) {
+            Array part = given;  // the columns of this panel
+            part.data = static_cast<const std::byte*>(part.data) + p * n * part.strides[1];
+            fine &= copy_numbers(k, part, w.plan.place(b), 0, real, 1, to);
+          } else if (learned) {
+            std::copy_n(learned + p * n, real, to);
+          }
+        }
+    }
+  if (!fine) w.found.initial = true;
+}
+
+// The inputs of a window for a member's sequences, in the order of each direction
+template <class T>
+void load_inputs(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 window, i64 row0, i64 row1) {
+  const Kernels<T>& k = kernels_for(w);
+  const Plan& plan = w.plan;
+  const i64 t0 = plan.window(window).t0, t1 = plan.window(window).t1, base = plan.row(t0, 0);
+  bool fine = true, fine_weights = true;
+  for (i64 d = 0; d < net.D(); ++d) {
+    const PassBuffers<T>& buffers = w.passes[size_of(d)];
+    for (i64 t = t0; t < t1; ++t)
+      for (i64 b = row0; b < std::min(row1, plan.running(t)); ++b) {
+        const i64 step = d ? plan.length(b) - 1 - t : t, row = plan.row(t, b) - base;
+        T* to = buffers.x + row * w.x_stride;
+        if (!net.spec.vocabulary) {
+          fine &= copy_numbers(k, batch.x, plan.place(b), step, net.I(), 2, to);
+          continue;
+        }
+        const i64 token = read<i64>(batch.x, plan.place(b), step);
+        const bool known = token >= 0 && token < net.spec.vocabulary;
+        fine &= known;
+        buffers.tokens[row] = known ? static_cast<std::int32_t>(token) : 0;
+        const T* from = net.params + net.embedding + i64(buffers.tokens[row]) * net.I();
+        for (i64 j = 0; j < net.I(); ++j) fine_weights &= std::isfinite(to[j] = from[j]);
+      }
+  }
+  if (!fine) w.found.x = true;
+  if (!fine_weights) w.found.weights = true;
+}
+
+// The weight of each sequence in the loss
+template <class T>
+void load_factors(const Net<T>& net, Workspace<T>& w, const Objective& o) {
+  const Plan& plan = w.plan;
+  const bool all = o.steps == Steps::all;
+  std::vector<double>& factor = w.exact_factor;
+  factor.assign(size_of(plan.batch), 1.0);
+  if (o.sample_weight)
+    for (i64 b = 0; b < plan.batch; ++b) {
+      const double value = factor[size_of(b)] = read<double>(o.sample_weight, plan.place(b));
+      if (!std::isfinite(value)) throw_not_finite("sample_weight", value, {plan.place(b)});
+      if (value < 0)
+        throw std::invalid_argument("sample_weight holds " + number(value) + " at index " + place({plan.place(b)}) +
+                                    "; expected values from 0 up");
+    }
+  if (std::all_of(factor.begin(), factor.end(), [](double f) { return f == 0; }))
+    throw std::invalid_argument("sample_weight holds only zeros; expected at least one above 0");
+  if (o.reduction == Reduction::sum) return;
+  double total = 0;
+  for (i64 b = 0; b < plan.batch; ++b) {
+    const double length = all ? double(plan.length(b)) : 1.0;
+    total += o.reduction == Reduction::mean ? factor[size_of(b)] * length : factor[size_of(b)];
+    if (o.reduction == Reduction::sequence_mean) factor[size_of(b)] /= length;
+  }
+  if (o.loss != Loss::cross_entropy) total *= double(net.spec.output_width());
+  for (double& f : factor) f /= total;
+}
+
+template <class T>
+void start_losses(const Net<T>& net, Workspace<T>& w, i64 row0, i64 row1) {
+  const i64 n = net.spec.output_width();
+  for (i64 b = row0; b < row1; ++b) {
+    std::fill_n(w.factor + b * n, n, T(w.exact_factor[size_of(b)]));
+    std::fill_n(w.loss_sum + b * n, n, 0.0);
+    if (w.plan.windows.size() > 1) std::fill_n(w.idle_sum + b * n, n, 0.0);
+  }
+}
+
+// Private copies of y for a member's sequences: of a window's steps, or of the last steps
+template <class T>
+void load_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool check, i64 window, i64 row0, i64 row1) {
+  const Plan& plan = w.plan;
+  const i64 n = net.spec.output_width();
+  const bool all = o.steps == Steps::all;
+  const i64 t0 = all ? plan.window(window).t0 : 0, t1 = all ? plan.window(window).t1 : 1, base = plan.row(t0, 0);
+  bool fine = true;
+  for (i64 t = t0; t < t1; ++t)
+    for (i64 b = row0; b < (all ? std::min(row1, plan.running(t)) : row1); ++b) {
+      const i64 to = all ? plan.row(t, b) - base : b;
+      if (o.loss == Loss::cross_entropy) {
+        const i64 value = read<i64>(o.y, plan.place(b), t);
+        const bool known = value >= 0 && value < n;
+        w.classes[to] = known ? static_cast<std::int32_t>(value) : 0;
+        fine &= known;
+        continue;
+      }
+      T* target = w.targets + to * n;
+      fine &= copy_numbers(kernels_for(w), o.y, plan.place(b), t, n, all ? 2 : 1, target) || !check;
+      if (o.loss == Loss::bce)
+        for (i64 j = 0; j < n; ++j) fine &= !(target[j] < 0 || target[j] > 1);
+    }
+  if (!fine) w.found.y = true;
+}
+
+// Finds again what load_targets saw
+template <class T>
+void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o, bool check) {
+  const Plan& plan = w.plan;
+  const i64 n = net.spec.output_width();
+  const bool all = o.steps == Steps::all;
+  for (i64 i = 0; i < plan.batch; ++i) {
+    const i64 b = plan.place(i);
+    for (i64 t = 0; t < (all ? plan.length(i) : 1); ++t) {
+      if (o.loss == Loss::cross_entropy) {
+        const i64 value = read<i64>(o.y, b, t);
+        if (value < 0 || value >= n)
+          throw std::invalid_argument("y holds class " + std::to_string(value) + " at index " +
+                                      (all ? place({b, t}) : place({b})) + "; expected classes 0 to " +
+                                      std::to_string(n - 1));
+        continue;
+      }
+      for (i64 j = 0; j < n; ++j) {
+        const double value = all ? read<double>(o.y, b, t, j) : read<double>(o.y, b, j);
+        if (check && !std::isfinite(T(value)))
+          all ? throw_not_finite("y", value, {b, t, j}) : throw_not_finite("y", value, {b, j});
+        if (o.loss == Loss::bce && (value < 0 || value > 1))
+          throw std::invalid_argument("y holds " + number(value) + " at index " +
+                                      (all ? place({b, t, j}) : place({b, j})) +
+                                      "; expected values from 0 to 1 for loss 'bce'");
+      }
+    }
+  }
+  throw std::invalid_argument("y held a value that its loss forbids, and changed during the call");
+}
+
+// One row of numbers into (or, added, onto) row `row` of panels, zeros beyond
+template <class T>
+void to_panels(const Net<T>& net, const Workspace<T>& w, const T* row, i64 to, bool add, T* panels, i64 panel) {
+  for (i64 j = 0; j < panels_of(net, w) * w.panel; ++j) {
+    T& at = panels[j / w.panel * panel + to * w.panel + j % w.panel];
+    at = (add ? at : T(0)) + (j < net.H() ? row[j] : T(0));
+  }
+}
+
+// The gradients of outputs and final states that the user gives, in the order of the rows
+template <class T>
+void inject(const Net<T>& net, Workspace<T>& w, const Array& d_outputs, const Array& d_last, const Array* d_final,
+            bool check) {
+  const Kernels<T>& k = kernels_for(w);
+  const Plan& plan = w.plan;
+  const i64 width = net.spec.output_width();
+  for (i64 b = 0; b < plan.batch; ++b) {
+    for (i64 t = 0; d_outputs && t < plan.length(b); ++t) {
+      T* to = w.dy + plan.row(t, b) * width;
+      if (!copy_numbers(k, d_outputs, plan.place(b), t, width, 2, to) && check)
+        for (i64 j = 0; j < width; ++j)
+          if (!std::isfinite(to[j])) throw_not_finite("d_outputs", double(to[j]), {plan.place(b), t, j});
+    }
+    T* to = w.dy + b * width;
+    if (d_last && !copy_numbers(k, d_last, plan.place(b), 0, width, 1, to) && check)
+      for (i64 j = 0; j < width; ++j)
+        if (!std::isfinite(to[j])) throw_not_finite("d_last", double(to[j]), {plan.place(b), j});
+  }
+  w.d_final = d_final && d_final[0];
+  std::vector<T> row(size_of(net.H()));
+  for (std::size_t i = 0; d_final && i < net.passes.size(); ++i)
+    for (int s = 0; s < net.info.states; ++s) {
+      if (!d_final[s]) continue;
+      const PassBuffers<T>& buffers = w.passes[i];
+      const Array part = part_of(d_final[s], static_cast<i64>(i));
+      for (i64 b = 0; b < plan.batch; ++b) {
+        if (!copy_numbers(k, part, plan.place(b), 0, net.H(), 1, row.data()) && check)
+          for (i64 j = 0; j < net.H(); ++j)
+            if (!std::isfinite(row[size_of(j)]))
+              throw_not_finite(
+                  std::string("d_final_state") + (net.info.states > 1 ? "[" + std::to_string(s) + "]" : ""),
+                  double(row[size_of(j)]), {static_cast<i64>(i), plan.place(b), j});
+        if (s == 0) to_panels(net, w, row.data(), b, false, buffers.d_final, buffers.row_panel);
+        for (int c = 0; s > 0 && c < net.info.carries; ++c)
+          if (net.info.carry_state[c] == s)
+            to_panels(net, w, row.data(), b, false, buffers.carry + c * buffers.row_plane, buffers.row_panel);
+      }
+    }
+}
+
+// Finds again what loading saw, in the caller's arrays
+template <class T>
+void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch) {
+  if (w.found.x && net.spec.vocabulary) report_tokens(net, w, batch);
+  if (!batch.check_finite) return;
+  const Plan& plan = w.plan;
+  for (i64 i = 0; w.found.x && i < plan.batch; ++i)
+    for (i64 t = 0, b = plan.place(i); t < plan.length(i); ++t)
+      for (i64 j = 0; j < net.I(); ++j) {
+        const auto value = read<double>(batch.x, b, t, j);
+        if (!std::isfinite(value)) throw_not_finite("x", value, {b, t, j});
+        if (!std::isfinite(T(value)))
+          throw std::invalid_argument("x holds " + number(value) + " at index " + place({b, t, j}) +
+                                      "; too large for float32");
+      }
+  for (int s = 0; w.found.initial && s < net.info.states; ++s)
+    for (i64 i = 0; batch.initial[s] && i < net.spec.state_rows(); ++i)
+      for (i64 b = 0; b < plan.batch; ++b)
+        for (i64 j = 0; j < net.H(); ++j) {
+          const auto value = read<T>(batch.initial[s], i, b, j);
+          if (!std::isfinite(value))
+            throw_not_finite(net.info.state_names[s] + std::string("0"), double(value), {i, b, j});
+        }
+  if (w.found.x || w.found.initial)
+    throw std::invalid_argument("x or h0 held a value that is not finite, and changed during the call");
+}
+
+template <class T>
+void report_tokens(const Net<T>& net, const Workspace<T>& w, const Batch& batch) {
+  for (i64 i = 0; i < w.plan.batch; ++i)
+    for (i64 t = 0, b = w.plan.place(i); t < w.plan.length(i); ++t) {
+      const i64 token = read<i64>(batch.x, b, t);
+      if (token < 0 || token >= net.spec.vocabulary)
+        throw std::invalid_argument("x holds token " + std::to_string(token) + " at index " + place({b, t}) +
+                                    "; expected tokens 0 to " + std::to_string(net.spec.vocabulary - 1));
+    }
+  throw std::invalid_argument("x held an unknown token, and changed during the call");
+}
+
+}  // namespace fastbptt
+
+#endif

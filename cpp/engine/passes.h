@@ -1,0 +1,156 @@
+// The buffers of a network's passes, and the pool that they are kept in between calls.
+#ifndef FASTBPTT_ENGINE_PASSES_H
+#define FASTBPTT_ENGINE_PASSES_H
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dispatch.h"
+#include "engine/arguments.h"
+#include "engine/topology.h"
+#include "engine/workspace.h"
+
+namespace fastbptt {
+
+// A piece of the weight gradients: columns of the left operand times one panel of the right one
+struct GradientTask {
+  enum Kind { input, below, hidden, bias, output } kind;
+  int product;          // whose dgates are the right operand
+  i64 panel;            // of the right operand
+  i64 source;           // below: the direction that the left operand comes from
+  i64 operand;          // panel of the left operand, where it has panels
+  i64 column, columns;  // of the left operand (within its panel)
+};
+
+// Rows are in the pass's own order: a reverse pass counts its steps from each sequence's end.
+template <class T>
+struct PassBuffers {
+  // what forward leaves, and backward reads
+  T *x = nullptr, *planes = nullptr, *last = nullptr;
+  std::int32_t* tokens = nullptr;
+  T *w_forward = nullptr, *w_backward = nullptr, *bias = nullptr;
+  T* w_input[2] = {};                        // by the direction below that the columns come from
+  T *dropped = nullptr, *crossed = nullptr;  // h as the layer above reads it: in this order, in the other one
+  T* checkpoints = nullptr;                  // the states before each window but the first
+  i64 plane = 0, panel = 0, last_plane = 0, last_panel = 0, above_panel = 0;
+  Operand<T> below[2] = {};
+
+  // what a loss or a backward pass needs besides
+  T *dy = nullptr, *dh = nullptr, *d_final = nullptr, *carry = nullptr, *next = nullptr, *dw = nullptr, *dw_y = nullptr,
+    *dx = nullptr;
+  i64 dh_panel = 0, row_plane = 0, row_panel = 0;  // the last two: of planes with one row for each sequence
+  std::vector<GradientTask> tasks;
+  i64 task_columns = 0;
+};
+
+template <class T>
+struct Workspace {
+  const InstructionSet* set = nullptr;
+  i64 panel = 0;  // columns of a panel
+  Plan plan;
+  Findings found;
+  std::vector<PassBuffers<T>> passes;
+  bool drop = false;  // dropout between the layers, by this key
+  std::uint64_t dropout_key = 0;
+  bool d_final = false;        // a gradient enters through the final hidden states
+  bool input_weights = false;  // the first layer's transposed input weights are there
+
+  Arena kept;  // what forward leaves
+  T *y = nullptr, *y_last = nullptr, *y_reverse = nullptr, *b_y = nullptr;
+  i64 x_stride = 0;
+
+  Arena scratch;
+  T *dy = nullptr, *dy_reverse = nullptr, *dgates = nullptr, *targets = nullptr, *factor = nullptr, *gradient = nullptr,
+    *d_initial[CellInfo::most_states] = {};
+  std::int32_t* classes = nullptr;
+  double *loss_sum = nullptr, *idle_sum = nullptr, *chunks = nullptr, *db_y = nullptr;
+  i64 dgates_plane = 0, dgates_panel = 0;
+  std::vector<double> exact_factor;  // [B] sorted
+  std::vector<char> vanished;        // by member: nothing flows back before the current block
+};
+
+template <class T>
+struct Net : Topology {
+  Net(const Spec& spec, T* params) : Topology(spec), params(params) {}
+  T* params;  // flat, the caller's
+};
+
+constexpr std::size_t size_of(i64 n) { return static_cast<std::size_t>(n); }
+
+// Member's share of n things, in one piece
+inline std::pair<i64, i64> share(i64 n, int member, int team) { return {n * member / team, n * (member + 1) / team}; }
+
+template <class T>
+const Kernels<T>& kernels_for(const Workspace<T>& w) {
+  return kernels_of<T>(*w.set);
+}
+template <class T>
+const CellKernels<T>& cell_for(const Net<T>& net, const Workspace<T>& w) {
+  return cell_of<T>(*w.set, net.cell);
+}
+
+template <class T>
+i64 panels_of(const Net<T>& net, const Workspace<T>& w) {
+  return (net.H() + w.panel - 1) / w.panel;
+}
+
+// One row of `hidden` numbers out of panels
+template <class T>
+void read_row(const Workspace<T>& w, i64 hidden, const T* panels, i64 panel, i64 row, T* out) {
+  for (i64 j = 0; j < hidden; j += w.panel)
+    std::copy_n(panels + j / w.panel * panel + row * w.panel, std::min(w.panel, hidden - j), out + j);
+}
+
+// The final states of all passes, (passes, B, hidden)
+template <class T>
+void read_final(const Workspace<T>& w, i64 hidden, int state, T* out) {
+  for (std::size_t p = 0; p < w.passes.size(); ++p)
+    for (i64 b = 0; b < w.plan.batch; ++b)
+      read_row(w, hidden, w.passes[p].last + state * w.passes[p].last_plane, w.passes[p].last_panel, b,
+               out + (static_cast<i64>(p) * w.plan.batch + w.plan.place(b)) * hidden);
+}
+
+// Workspaces between calls; it outlives its network as long as a tape does.
+template <class T>
+struct Pool {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<Workspace<T>>> free;
+
+  Pool() { free.reserve(most); }
+  std::unique_ptr<Workspace<T>> get() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (free.empty()) return std::make_unique<Workspace<T>>();
+    auto w = std::move(free.back());
+    free.pop_back();
+    return w;
+  }
+  static constexpr std::size_t most = 2;  // one for training, one for a forward result that comes and goes
+  void put(std::unique_ptr<Workspace<T>> w) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (free.size() < most) free.push_back(std::move(w));
+  }
+};
+
+template <class T>
+class Borrowed {
+ public:
+  explicit Borrowed(std::shared_ptr<Pool<T>> pool) : pool_(std::move(pool)), w_(pool_->get()) {}
+  ~Borrowed() { pool_->put(std::move(w_)); }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  Workspace<T>& operator*() const { return *w_; }
+  Workspace<T>* operator->() const { return w_.get(); }
+  bool is_from(const std::shared_ptr<Pool<T>>& pool) const { return pool == pool_; }
+
+ private:
+  std::shared_ptr<Pool<T>> pool_;
+  std::unique_ptr<Workspace<T>> w_;
+};
+
+}  // namespace fastbptt
+
+#endif

@@ -1,0 +1,237 @@
+// How much room a pass over a batch needs, and where in it everything stands.
+#ifndef FASTBPTT_ENGINE_ROOMS_H
+#define FASTBPTT_ENGINE_ROOMS_H
+
+#include <limits>
+
+#include "engine/passes.h"
+
+namespace fastbptt {
+
+// What a pass over a batch will need room for
+struct Needs {
+  bool all_steps = false;       // outputs of all steps, not only the last one's
+  bool loss = false;            // y and its loss
+  bool backward = false;        // gradients
+  bool gradient = false;        // .. into the workspace's own buffer
+  bool input_gradient = false;  // .. of the input too
+  bool d_final = false;         // .. from the final states
+  bool drop = false;
+};
+
+constexpr std::size_t page = 4096;
+constexpr i64 chunk = 4096;  // elements of the flat buffer whose squares are summed together
+
+template <class T>
+void prepare(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time, const i64* lengths) {
+  w.set = &active();
+  w.panel = kernels_for(w).panel;
+  w.found.clear();
+  w.d_final = false;
+  w.passes.resize(net.passes.size());
+  // docs/performance.md, "blocks of time"
+  w.plan.make(batch, time, lengths, 512);
+}
+
+template <class T>
+Needs training_needs(const Net<T>& net) {
+  return {.all_steps = true, .loss = true, .backward = true, .gradient = true, .drop = net.spec.dropout > 0};
+}
+
+template <class T>
+i64 bytes_of(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+  return static_cast<i64>(w.kept.measure(kept_parts(net, w, needs)) + w.scratch.measure(scratch_parts(net, w, needs)) +
+                          w.plan.bytes());
+}
+
+// Cuts time into the fewest windows that the budget allows (0: no limit, one); returns the bytes that they take
+template <class T>
+i64 fit_windows(const Net<T>& net, Workspace<T>& w, const Needs& needs, i64 budget) {
+  w.plan.cut_windows(1);
+  if (budget <= 0) return 0;
+  if (net.spec.bidirectional)
+    throw std::invalid_argument("memory_budget is given; expected none for a bidirectional network");
+  i64 bytes = bytes_of(net, w, needs);
+  for (i64 windows = 2; bytes > budget; windows += std::max<i64>(windows / 8, 1)) {
+    const auto most = static_cast<i64>(w.plan.blocks.size());
+    if (windows > most) {
+      bytes = smallest(net, w, needs);
+      if (bytes <= budget) break;
+      throw std::invalid_argument("memory_budget is " + std::to_string(budget) + " bytes; expected at least " +
+                                  std::to_string(bytes) + " for such a batch");
+    }
+    w.plan.cut_windows(windows);
+    bytes = bytes_of(net, w, needs);
+  }
+  return bytes;
+}
+
+// The number of windows that takes least, and its bytes: many windows have many checkpoints
+template <class T>
+i64 smallest(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+  const auto most = static_cast<i64>(w.plan.blocks.size());
+  i64 best = 1, least = std::numeric_limits<i64>::max();
+  for (i64 windows = 1; windows <= most; windows += std::max<i64>(windows / 16, 1)) {
+    w.plan.cut_windows(windows);
+    const i64 bytes = bytes_of(net, w, needs);
+    if (bytes < least) {
+      least = bytes;
+      best = windows;
+    }
+  }
+  w.plan.cut_windows(best);
+  return least;
+}
+
+// Elements from plane to plane so that the same row of all planes does not fight over the same cache sets
+template <class T>
+i64 spread_plane(i64 elements) {
+  constexpr std::size_t offset = 1600;
+  const std::size_t rest = size_of(elements) * sizeof(T) % page;
+  return elements + static_cast<i64>((offset + page - rest) % page / sizeof(T));
+}
+
+// What forward leaves, as a function that cuts it out of an arena
+template <class T>
+auto kept_parts(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+  const i64 n = w.panel, panels = panels_of(net, w), rows = w.plan.window_rows, b = w.plan.batch;
+  const std::size_t row_bytes = size_of(n) * sizeof(T);
+  w.x_stride = net.I() + (net.I() * i64(sizeof(T)) % 2048 == 0 ? 64 / i64(sizeof(T)) : 0);
+  const i64 plane_panel = spread_rows(rows + b, row_bytes) * n, last_panel = spread_rows(b, row_bytes) * n,
+            above_panel = spread_rows(rows, row_bytes) * n;
+  const auto windows = static_cast<i64>(w.plan.windows.size());
+  w.input_weights = needs.input_gradient || net.trains_embedding();
+  return [=, &net, &w](Arena& a) {
+    for (std::size_t i = 0; i < net.passes.size(); ++i) {
+      const Pass& p = net.passes[i];
+      PassBuffers<T>& buffers = w.passes[i];
+      const bool first = p.layer == 0, read_above = !net.is_top(p);
+      buffers.w_forward = a.take<T>(panels, net.with_input * p.inputs + net.with_hidden * net.H(), n);
+      buffers.w_backward = a.take<T>(panels, net.depth_back(p), n);
+      for (i64 s = 0; s < 2; ++s) {
+        const bool wanted = first ? s == 0 && w.input_weights : s < net.D();
+        const i64 columns = first ? net.I() : net.H();
+        buffers.w_input[s] = a.take<T>(wanted ? (columns + n - 1) / n : 0, net.with_input * net.H(), n);
+      }
+      buffers.bias = a.take<T>(net.info.products, panels, n);
+      buffers.x = a.take<T>(first ? rows : 0, w.x_stride);
+      buffers.tokens = a.take<std::int32_t>(first && net.spec.vocabulary ? rows : 0);
+      buffers.panel = plane_panel;
+      buffers.plane = spread_plane<T>(panels * plane_panel);
+      buffers.planes = a.take<T>(net.info.planes, buffers.plane);
+      buffers.last_panel = last_panel;
+      buffers.last_plane = panels * last_panel;
+      buffers.last = a.take<T>(net.info.states, buffers.last_plane);
+      buffers.above_panel = above_panel;
+      buffers.dropped = a.take<T>(read_above && needs.drop ? panels : 0, above_panel);
+      buffers.crossed = a.take<T>(read_above && net.D() == 2 ? panels : 0, above_panel);
+      buffers.checkpoints = a.take<T>(windows > 1 ? windows : 0, net.info.states * panels, b * n);
+    }
+    link(net, w, needs.drop);
+    w.b_y = a.take<T>(net.O());
+    const bool outputs = net.O() || needs.loss;
+    w.y = a.take<T>(!outputs ? 0 : needs.all_steps ? rows : b, net.spec.output_width());
+    w.y_last = a.take<T>(b, net.spec.output_width());
+    w.y_reverse = a.take<T>(net.D() == 2 && net.O() ? std::max(needs.all_steps ? rows : b, b) : 0, net.O());
+  };
+}
+
+// What each layer reads from the one below
+template <class T>
+void link(const Net<T>& net, Workspace<T>& w, bool drop) {
+  const auto directions = size_of(net.D());
+  for (std::size_t i = directions; i < net.passes.size(); ++i)
+    for (std::size_t s = 0; s < directions; ++s) {
+      const PassBuffers<T>& from = w.passes[size_of(net.passes[i].layer - 1) * directions + s];
+      if (static_cast<i64>(s) != net.passes[i].direction)
+        w.passes[i].below[s] = {from.crossed, from.above_panel, net.H()};
+      else if (drop)
+        w.passes[i].below[s] = {from.dropped, from.above_panel, net.H()};
+      else
+        w.passes[i].below[s] = {from.planes ? from.planes + w.plan.batch * w.panel : nullptr, from.panel, net.H()};
+    }
+}
+
+template <class T>
+void begin_backward(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+  w.scratch.lay_out(scratch_parts(net, w, needs));
+  for (std::size_t i = 0; i < net.passes.size(); ++i) {
+    PassBuffers<T>& b = w.passes[i];
+    make_tasks(net, w, net.passes[i], b);
+    if (needs.backward) std::fill_n(b.carry, net.info.carries * b.row_plane, T(0));
+  }
+  std::fill_n(w.db_y, net.O(), 0.0);
+}
+
+template <class T>
+auto scratch_parts(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+  const i64 n = w.panel, panels = panels_of(net, w), b = w.plan.batch, window = w.plan.window_rows,
+            rows = needs.all_steps ? window : b, width = net.spec.output_width();
+  const std::size_t row_bytes = size_of(n) * sizeof(T);
+  const i64 gate_panel = spread_rows(w.plan.block_rows, row_bytes) * n, row_panel = spread_rows(b, row_bytes) * n;
+  const bool recomputes = w.plan.windows.size() > 1;
+  return [=, &net, &w](Arena& a) {
+    w.dgates_panel = gate_panel;
+    w.dgates_plane = spread_plane<T>(panels * gate_panel);
+    w.dgates = a.take<T>(needs.backward ? net.info.products : 0, w.dgates_plane);
+    for (std::size_t i = 0; i < net.passes.size(); ++i) {
+      const Pass& p = net.passes[i];
+      PassBuffers<T>& buffers = w.passes[i];
+      // d_outputs of a network with readout goes through dy, so that dh holds only what enters at the last step
+      const i64 dh_rows = net.is_top(p) ? (net.O() ? b : rows) : window;
+      buffers.dh_panel = spread_rows(dh_rows, row_bytes) * n;
+      buffers.row_panel = row_panel;
+      buffers.row_plane = panels * row_panel;
+      const i64 wanted = needs.backward ? 1 : 0;
+      buffers.dh = a.take<T>(wanted * panels, buffers.dh_panel);
+      buffers.d_final = a.take<T>(needs.d_final ? 1 : 0, buffers.row_plane);
+      buffers.carry = a.take<T>(wanted * net.info.carries, buffers.row_plane);
+      buffers.next = a.take<T>(wanted * net.info.products, buffers.row_plane);
+      buffers.dw =
+          a.take<T>(wanted * panels, net.with_input * p.inputs + net.with_hidden * net.H() + net.info.products, n);
+      buffers.dw_y = a.take<T>(wanted * panels, net.readout_of(p), n);
+      buffers.dx = a.take<T>(p.layer == 0 && net.trains_embedding() ? wanted * w.plan.block_rows : 0, net.I());
+    }
+    w.dy = a.take<T>(rows, width);
+    w.dy_reverse = a.take<T>(net.D() == 2 && net.O() && needs.all_steps ? rows : 0, net.O());
+    w.targets = a.take<T>(needs.loss ? rows : 0, width);
+    w.classes = a.take<std::int32_t>(needs.loss ? rows : 0);
+    w.factor = a.take<T>(b, width);
+    w.loss_sum = a.take<double>(b, width);
+    w.idle_sum = a.take<double>(recomputes ? b : 0, width);
+    w.chunks = a.take<double>((net.count + chunk - 1) / chunk);
+    w.db_y = a.take<double>(net.O());
+    for (int s = 0; s < net.info.states; ++s)
+      w.d_initial[s] = a.take<T>(net.spec.learn_state ? net.spec.state_rows() : 0, b, net.H());
+    w.gradient = a.take<T>(needs.gradient ? net.count : 0);
+  };
+}
+
+template <class T>
+void make_tasks(const Net<T>& net, const Workspace<T>& w, const Pass& pass, PassBuffers<T>& buffers) {
+  const i64 n = w.panel, panels = panels_of(net, w), piece = 4 * kernels_for(w).tile_rows;
+  buffers.tasks.clear();
+  buffers.task_columns = 0;
+  for (int j = 0; j < net.info.products; ++j) {
+    const Product& product = net.info.product[j];
+    const auto add = [&](GradientTask::Kind kind, i64 p, i64 source, i64 operand, i64 columns) {
+      for (i64 c = 0; c < columns; c += piece) {
+        buffers.tasks.push_back({kind, j, p, source, operand, c, std::min(piece, columns - c)});
+        buffers.task_columns += buffers.tasks.back().columns;
+      }
+    };
+    for (i64 p = 0; p < panels; ++p) {
+      if (product.input && pass.layer == 0) add(GradientTask::input, p, 0, 0, net.I());
+      for (i64 s = 0; product.input && pass.layer > 0 && s < net.D(); ++s)
+        for (i64 q = 0; q < panels; ++q) add(GradientTask::below, p, s, q, std::min(n, net.H() - q * n));
+      for (i64 q = 0; product.hidden != Product::none && q < panels; ++q)
+        add(GradientTask::hidden, p, 0, q, std::min(n, net.H() - q * n));
+      if (net.spec.bias) add(GradientTask::bias, p, 0, 0, 1);
+      if (j == 0) add(GradientTask::output, p, 0, 0, net.readout_of(pass));
+    }
+  }
+}
+
+}  // namespace fastbptt
+
+#endif

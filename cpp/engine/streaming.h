@@ -1,0 +1,92 @@
+// One step of sequences that come in piece by piece, on the weights as they lie.
+#ifndef FASTBPTT_ENGINE_STREAMING_H
+#define FASTBPTT_ENGINE_STREAMING_H
+
+#include <string>
+#include <vector>
+
+#include "engine/passes.h"
+
+namespace fastbptt {
+
+template <class T>
+void streaming_step(const Net<T>& net, const Array& x, void* const* state, T* y, bool check) {
+  const InstructionSet& set = active();
+  const Kernels<T>& k = kernels_of<T>(set);
+  const CellKernels<T>& cell = cell_of<T>(set, net.cell);
+  const i64 batch = x.shape[0], padded = (net.H() + k.vector - 1) / k.vector * k.vector,
+            width = std::max(net.I(), padded);
+  static thread_local std::vector<T> room;
+  room.assign(size_of(width + (net.info.planes + net.info.states) * padded +
+                      net.info.states * net.spec.layers * batch * net.H()),
+              T(0));
+  T* input = room.data();
+  T* planes = input + width;
+  T* before = planes + net.info.planes * padded;
+  T* fresh = before + net.info.states * padded;  // (states, layers, B, H)
+  for (i64 b = 0; b < batch; ++b) {
+    read_step_input(net, k, x, b, check, input);
+    const T* from = input;
+    for (i64 layer = 0; layer < net.spec.layers; ++layer) {
+      const Pass& pass = net.passes[size_of(layer)];
+      for (int s = 0; s < net.info.states; ++s)
+        std::copy_n(static_cast<const T*>(state[s]) + (layer * batch + b) * net.H(), net.H(), before + s * padded);
+      for (int stage = 0; stage < net.info.stages; ++stage) {
+        for (int j = 0; j < net.info.products; ++j) {
+          const Product& product = net.info.product[j];
+          if (product.stage != stage) continue;
+          T* sum = planes + product.plane * padded;
+          if (net.spec.bias)
+            std::copy_n(net.params + net.bias_of(pass, j), net.H(), sum);
+          else
+            std::fill_n(sum, net.H(), T(0));
+          if (product.input)
+            k.row_product(from, pass.inputs, net.params + pass.W_xh + product.gate * net.H(), net.GH(), net.H(), sum);
+          if (product.hidden != Product::none)
+            k.row_product(product.hidden == Product::before ? before : planes + product.hidden * padded, net.H(),
+                          net.params + pass.W_hh + product.gate * net.H(), net.GH(), net.H(), sum);
+        }
+        ElementArgs<T> e{};
+        e.now = planes;
+        e.before = before;
+        e.plane = padded;
+        e.rows = 1;
+        e.vectors = static_cast<int>(padded / k.vector);
+        e.setting = static_cast<T>(net.spec.setting);
+        cell.forward[stage](e);
+      }
+      for (int s = 0; s < net.info.states; ++s)
+        std::copy_n(planes + s * padded, net.H(), fresh + ((s * net.spec.layers + layer) * batch + b) * net.H());
+      from = fresh + (layer * batch + b) * net.H();
+    }
+    T* out = y + b * net.spec.output_width();
+    if (!net.O()) {
+      std::copy_n(from, net.H(), out);
+      continue;
+    }
+    for (i64 o = 0; o < net.O(); ++o) out[o] = net.spec.bias ? net.params[net.b_y + o] : T(0);
+    k.row_product(from, net.H(), net.params + net.W_hy, net.O(), net.O(), out);
+  }
+  for (int s = 0; s < net.info.states; ++s)
+    std::copy_n(fresh + s * net.spec.layers * batch * net.H(), net.spec.layers * batch * net.H(),
+                static_cast<T*>(state[s]));
+}
+
+template <class T>
+void read_step_input(const Net<T>& net, const Kernels<T>& k, const Array& x, i64 b, bool check, T* input) {
+  if (!net.spec.vocabulary) {
+    if (copy_numbers(k, x, b, 0, net.I(), 1, input) || !check) return;
+    for (i64 j = 0; j < net.I(); ++j)
+      if (!std::isfinite(input[j])) throw_not_finite("x_t", double(input[j]), {b, j});
+    return;
+  }
+  const i64 token = read<i64>(x, b);
+  if (token < 0 || token >= net.spec.vocabulary)
+    throw std::invalid_argument("x_t holds token " + std::to_string(token) + " at index " + place({b}) +
+                                "; expected tokens 0 to " + std::to_string(net.spec.vocabulary - 1));
+  std::copy_n(net.params + net.embedding + token * net.I(), net.I(), input);
+}
+
+}  // namespace fastbptt
+
+#endif

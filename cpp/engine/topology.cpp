@@ -1,0 +1,92 @@
+#include "engine/topology.h"
+
+#include <stdexcept>
+#include "dispatch.h"
+
+namespace fastbptt {
+
+namespace {
+
+i64 product(i64 a, i64 b) {
+  i64 out = 0;
+  if (__builtin_mul_overflow(a, b, &out)) throw std::length_error("the network's sizes overflow");
+  return out;
+}
+
+}  // namespace
+
+std::vector<Parameter> layout(const Spec& s) {
+  if (s.inputs < 1 || s.hidden < 1 || s.outputs < 0 || s.layers < 1 || s.vocabulary < 0)
+    throw std::invalid_argument("the network's sizes must be positive");
+  if (s.padding_index >= s.vocabulary && s.padding_index >= 0)
+    throw std::invalid_argument("padding_index must be below the vocabulary");
+  if (!(s.dropout >= 0 && s.dropout < 1)) throw std::invalid_argument("dropout must be at least 0 and below 1");
+  const CellInfo& cell = cell_info(s.cell);
+  std::vector<Parameter> all;
+  i64 offset = 0;
+  const auto add = [&](const std::string& name, std::vector<i64> shape) {
+    i64 size = 1;
+    for (const i64 n : shape) size = product(size, n);
+    all.push_back({name, std::move(shape), offset});
+    if (__builtin_add_overflow(offset, size, &offset)) throw std::length_error("the network's sizes overflow");
+  };
+  const i64 columns = product(cell.gates, s.hidden), width = product(s.directions(), s.hidden);
+  for (i64 layer = 0; layer < s.layers; ++layer)
+    for (i64 direction = 0; direction < s.directions(); ++direction) {
+      const std::string suffix = (layer ? "_l" + std::to_string(layer) : std::string()) + (direction ? "_reverse" : "");
+      add("W_xh" + suffix, {layer ? width : s.inputs, columns});
+      add("W_hh" + suffix, {s.hidden, columns});
+      if (!s.bias) continue;
+      add("b_h" + suffix, {columns});
+      if (cell.extra_bias) add(cell.extra_bias + suffix, {s.hidden});
+    }
+  for (int state = 0; s.learn_state && state < cell.states; ++state)
+    add(cell.state_names[state] + std::string("0"), {s.state_rows(), s.hidden});
+  if (s.outputs) {
+    add("W_hy", {width, s.outputs});
+    if (s.bias) add("b_y", {s.outputs});
+  }
+  if (s.vocabulary) add("E", {s.vocabulary, s.inputs});
+  return all;
+}
+
+i64 parameter_count(const Spec& s) {
+  const Parameter last = layout(s).back();
+  i64 size = 1;
+  for (const i64 n : last.shape) size = product(size, n);
+  return last.offset + size;
+}
+
+Topology::Topology(const Spec& s)
+    : spec(s),
+      cell(find_cell(s.cell)),
+      info(cell_info(s.cell)),
+      count(parameter_count(s)),
+      trained(count),
+      checked(count) {
+  for (i64 layer = 0; layer < s.layers; ++layer)
+    for (i64 d = 0; d < D(); ++d) passes.push_back({layer, d, layer ? s.width() : s.inputs});
+  auto pass = passes.begin();
+  for (const Parameter& p : layout(s)) {
+    const auto is = [&p](const std::string& name) { return p.name == name || p.name.rfind(name + "_", 0) == 0; };
+    if (is("W_xh")) pass->W_xh = p.offset;
+    if (is("b_h")) pass->b_h = p.offset;
+    if (info.extra_bias && is(info.extra_bias)) pass->b_extra = p.offset;
+    if (is("W_hh")) pass->W_hh = p.offset;
+    const bool last = is(!s.bias ? "W_hh" : info.extra_bias ? info.extra_bias : "b_h");
+    if (last) ++pass;
+    for (int state = 0; state < info.states; ++state)
+      if (p.name == info.state_names[state] + std::string("0")) initial[state] = p.offset;
+    if (p.name == "W_hy") W_hy = p.offset;
+    if (p.name == "b_y") b_y = p.offset;
+    if (p.name == "E") embedding = p.offset;
+  }
+  if (s.vocabulary) checked = embedding;
+  if (s.vocabulary && s.freeze_embedding) trained = embedding;
+  for (int j = 0; j < info.products; ++j) {
+    with_input += info.product[j].input;
+    with_hidden += info.product[j].hidden != Product::none;
+  }
+}
+
+}  // namespace fastbptt
