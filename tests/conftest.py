@@ -15,11 +15,17 @@ import fastbptt
 class Bench:
     """A small model after one training step, with a batch that fits it."""
 
-    def __init__(self, dtype: str = "float32", output_size: int | None = 1) -> None:
+    def __init__(
+        self,
+        dtype: str = "float32",
+        output_size: int | None = 1,
+        model: fastbptt.Recurrent | None = None,
+        x: Any = None,
+    ) -> None:
         rng = np.random.default_rng(5)
-        self.model = fastbptt.RNN(2, 5, output_size, dtype=dtype, seed=1)
+        self.model = model or fastbptt.RNN(2, 5, output_size, dtype=dtype, seed=1)
         self.adam = fastbptt.Adam(lr=0.01)
-        self.x = rng.normal(size=(3, 4, 2)).astype(dtype)
+        self.x: Any = rng.normal(size=(3, 4, 2)).astype(dtype) if x is None else x
         self.y = rng.uniform(size=(3, output_size or 5)).astype(dtype)
         self.classes = rng.integers(0, output_size or 5, size=3)
         self.model.train_step(self.x, self.y, self.adam)
@@ -32,6 +38,7 @@ class Bench:
             self.adam.v.flat.tobytes(),
             self.adam.step_count,
             repr(self.adam),
+            self.model._keys.state,
         )
 
     @contextmanager

@@ -373,7 +373,11 @@ def test_wrong_argument_of_forward(bench: Bench, name: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({}, ValueError, "d_outputs and d_final_state are both None; expected at least one"),
+        (
+            {},
+            ValueError,
+            "d_outputs, d_final_state and d_last are all None; expected at least one",
+        ),
         (
             {"d_outputs": zeros(3, 4, 5)},
             ValueError,
@@ -635,7 +639,8 @@ def test_array_changed_during_the_call() -> None:
         (
             {"init": "xavier"},
             ValueError,
-            'init is "xavier"; expected one of "torch", "keras", "orthogonal", "normal"',
+            'init is "xavier"; '
+            'expected one of "torch", "keras", "orthogonal", "identity", "normal"',
         ),
         (
             {"init": ("torch", 1.0)},

@@ -15,7 +15,6 @@ from conftest import Bench
 import fastbptt
 from fastbptt import reference
 from fastbptt._views import Gradients
-from fastbptt.init import INITIALIZERS
 from fastbptt.model import MODELS
 
 # ---------------------------------------------------------------- numbers, end to end
@@ -442,58 +441,54 @@ def test_save_and_load(bench: Bench, tmp_path: Any) -> None:
 
 
 def test_registry_of_models() -> None:
-    assert MODELS["rnn"] is fastbptt.RNN
+    assert set(MODELS) == {"rnn", "relu", "leaky", "gru", "gru_before", "lstm"}
+    assert MODELS["rnn"] is MODELS["relu"] is fastbptt.RNN
+    assert MODELS["gru"] is MODELS["gru_before"] is fastbptt.GRU
+    assert MODELS["lstm"] is fastbptt.LSTM
+    assert MODELS["leaky"] is fastbptt.LeakyRNN
 
 
-# ---------------------------------------------------------------- initial weights
+MODELS_OF_ALL_KINDS: list[Any] = [
+    lambda: fastbptt.RNN(2, 5, 1, nonlinearity="relu", num_layers=2, dropout=0.5, seed=1),
+    lambda: fastbptt.GRU(2, 5, reset_after=False, bidirectional=True, dtype="float64", seed=1),
+    lambda: fastbptt.GRU(2, 5, 3, bias=False, learn_initial_state=True, seed=1),
+    lambda: fastbptt.LSTM(2, 5, 1, num_layers=3, learn_initial_state=True, seed=1),
+    lambda: fastbptt.LSTM(
+        2, 5, embedding=9, padding_index=3, freeze_embedding=True, bidirectional=True, seed=1
+    ),
+    lambda: fastbptt.LeakyRNN(2, 5, 2, alpha=0.1, num_layers=2, seed=1),
+    lambda: fastbptt.Recurrent("leaky", 2, 5, 2, setting=0.7, seed=1),
+]
 
 
-@pytest.mark.parametrize("name", INITIALIZERS)
-def test_seed_gives_the_same_weights(name: str) -> None:
-    def flat(seed: Any, dtype: str = "float64") -> Any:
-        return fastbptt.RNN(3, 4, 2, init=name, seed=seed, dtype=dtype).parameters.flat
-
-    assert flat(7).tobytes() == flat(7).tobytes() == flat(np.random.default_rng(7)).tobytes()
-    assert flat(7).tobytes() != flat(8).tobytes()
-    assert flat(None).tobytes() != flat(None).tobytes()
-    assert flat(7, "float32").tobytes() == flat(7).astype(np.float32).tobytes()
-
-
-def test_init_torch() -> None:
-    parameters = fastbptt.RNN(50, 100, 40, seed=0).parameters
-    for name in ("W_xh", "W_hh", "W_hy", "b_y"):
-        assert 0.08 < np.abs(parameters[name]).max() <= 0.1
-    assert parameters["W_hh"].std() == pytest.approx(0.1 / 3**0.5, rel=0.02)
-    assert 0.1 < np.abs(parameters["b_h"]).max() <= 0.2  # two biases added
+@pytest.mark.parametrize("make", MODELS_OF_ALL_KINDS)
+def test_every_option_survives(make: Any, tmp_path: Any) -> None:
+    model = make()
+    model.save(tmp_path / "model")
+    twins = [model.copy(), copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    loaded = fastbptt.load(tmp_path / "model")
+    assert type(loaded) is MODELS[model.cell]
+    for twin in (*twins, loaded):
+        assert twin._config() == model._config()
+        assert twin.parameters.flat.tobytes() == model.parameters.flat.tobytes()
+        assert list(twin.parameters) == list(model.parameters)
+    assert all(type(twin) is type(model) and repr(twin) == repr(model) for twin in twins)
 
 
-def test_init_keras() -> None:
-    parameters = fastbptt.RNN(50, 100, 40, init="keras", seed=0).parameters
-    for name, limit in (("W_xh", (6 / 150) ** 0.5), ("W_hy", (6 / 140) ** 0.5)):
-        assert 0.98 * limit < np.abs(parameters[name]).max() <= limit
-    square = parameters["W_hh"] @ parameters["W_hh"].T
-    np.testing.assert_allclose(square, np.eye(100), atol=1e-5)
-    assert not parameters["b_h"].any()
-    assert not parameters["b_y"].any()
+class Named(fastbptt.LSTM):
+    """A model of a user's own, with a constructor of its own."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(2, 5, 1, seed=1)
+        self.name = name
 
 
-@pytest.mark.parametrize("gain", [None, 0.5, 2.0])
-def test_init_orthogonal(gain: float | None) -> None:
-    init: Any = "orthogonal" if gain is None else ("orthogonal", gain)
-    parameters = fastbptt.RNN(3, 64, 1, init=init, seed=0).parameters
-    square = parameters["W_hh"].T @ parameters["W_hh"]
-    np.testing.assert_allclose(square, (gain or 1.0) ** 2 * np.eye(64), atol=1e-5)
-
-
-@pytest.mark.parametrize("std", [None, 0.05, 0])
-def test_init_normal(std: float | None) -> None:
-    init: Any = "normal" if std is None else ("normal", std)
-    parameters = fastbptt.RNN(50, 100, 40, init=init, seed=0).parameters
-    for name in ("W_xh", "W_hh", "W_hy"):
-        expected = 0.01 if std is None else std
-        assert parameters[name].std() == pytest.approx(expected, rel=0.03)
-    assert not parameters["b_h"].any()
-    assert not parameters["b_y"].any()
+def test_a_class_of_ones_own() -> None:
+    model = Named("mine")
+    for twin in (model.copy(), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert type(twin) is Named
+        assert twin.name == "mine"
+        assert twin.parameters.flat.tobytes() == model.parameters.flat.tobytes()
 
 
 # ---------------------------------------------------------------- the package
@@ -506,6 +501,7 @@ def test_public_names() -> None:
     with pytest.raises(AttributeError, match="module 'fastbptt' has no attribute 'nothing'"):
         fastbptt.nothing  # noqa: B018
     assert fastbptt.losses() == ["bce", "cross_entropy", "mse"]
+    assert {"rnn", "relu", "leaky", "gru", "gru_before", "lstm"} <= set(fastbptt.cells())
     assert fastbptt.backends()[-1].usable
 
 

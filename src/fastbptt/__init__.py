@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _check, _core
 from ._views import Gradients
-from .model import RNN, ForwardResult, load
+from .model import GRU, LSTM, RNN, LeakyRNN, Recurrent, load
 from .optim import Adam
+from .result import ForwardResult, StepReport
 
 if TYPE_CHECKING:
     from . import datasets, reference
@@ -24,13 +25,19 @@ if TYPE_CHECKING:
 __version__: str = _core.version
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "RNN",
     "Adam",
     "Backend",
     "ForwardResult",
     "Gradients",
+    "LeakyRNN",
+    "Recurrent",
+    "StepReport",
     "__version__",
     "backends",
+    "cells",
     "datasets",
     "get_num_threads",
     "load",
@@ -74,6 +81,18 @@ def losses() -> list[str]:
     True
     """
     return list(_check.LOSSES)
+
+
+def cells() -> list[str]:
+    """List the names of cells that `Recurrent` knows.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> "lstm" in fastbptt.cells()
+    True
+    """
+    return _core.cells()
 
 
 def set_num_threads(n: int) -> None:

@@ -10,6 +10,7 @@ import functools
 import math
 import operator
 import os
+import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, Final, SupportsFloat, TypeAlias
@@ -81,13 +82,39 @@ def clip(value: Any) -> float:
     return result
 
 
+_SIZE: Final = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([kmgt]?)(i?)b\s*", re.IGNORECASE | re.ASCII)
+
+
+def memory(name: str, value: Any) -> int:
+    """Return a number of bytes: a whole number, or text with a unit."""
+    expected = 'a whole number of bytes of at least 1, or text such as "200MB" or "1.5 GiB"'
+    if isinstance(value, str):
+        found = _SIZE.fullmatch(value)
+        count = 0
+        if found:
+            base = 1024 if found[3] else 1000
+            count = int(float(found[1]) * base ** " kmgt".index(found[2].lower() or " "))
+        if count < 1 or (found and found[3] and not found[2]):
+            raise ValueError(f"{name} is {value!r}; expected {expected}")
+        return min(count, _UNLIMITED)
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; expected {expected}") from None
+    if count < 1:
+        raise ValueError(f"{name} is {count}; expected {expected}")
+    return min(count, _UNLIMITED)
+
+
 def option(name: str, value: Any, allowed: Collection[str]) -> str:
     """Return one of a few names."""
     if isinstance(value, str) and value in allowed:
         return value
     names = ", ".join(f'"{one}"' for one in allowed)
     kind = ValueError if isinstance(value, str) else TypeError
-    raise kind(f"{name} is {_quoted(value)}; expected one of {names}")
+    raise kind(f"{name} is {quoted(value)}; expected one of {names}")
 
 
 def float_dtype(value: Any) -> np.dtype[Any]:
@@ -97,11 +124,12 @@ def float_dtype(value: Any) -> np.dtype[Any]:
     except (TypeError, ValueError):
         dtype = None
     if value is None or dtype is None or dtype not in (F32, F64):
-        raise ValueError(f'dtype is {_quoted(value)}; expected "float32" or "float64"')
+        raise ValueError(f'dtype is {quoted(value)}; expected "float32" or "float64"')
     return F32 if dtype == F32 else F64
 
 
-def _quoted(value: Any) -> str:
+def quoted(value: Any) -> str:
+    """Write a value as in Python, with double quotes around text."""
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
@@ -206,237 +234,16 @@ def exact(
     return floats(array, dtype)
 
 
-def state(
-    name: str, value: Any, layers: int, batch: int, hidden: int, dtype: np.dtype[Any]
-) -> Floats | None:
-    """Read a state, or the gradient of one, or None."""
-    if value is None:
-        return None
-    means = "(layers * directions, batch, hidden_size)"
-    return exact(name, value, (layers, batch, hidden), means, dtype)
-
-
-def weights(value: Any, batch: int) -> NDArray[np.float64] | None:
-    """Read one weight per sequence, or None."""
-    if value is None:
-        return None
-    array = exact("sample_weight", value, (batch,), "one weight per sequence", F64)
-    return array.astype(F64, copy=False)
-
-
-def lengths(value: Any, batch: int, time: int) -> NDArray[np.int64] | None:
-    """Take a private copy of the lengths, then check it."""
-    if value is None:
-        return None
-    whole = f"whole numbers from 1 to {time}, the time axis of x"
-    if isinstance(value, list | tuple):
-        for i, one in enumerate(value):
-            if isinstance(one, bool | np.bool_):
-                raise TypeError(f"lengths[{i}] is {one}; expected {whole}")
-    copy = np.array(read("lengths", value, whole))
-    if copy.dtype.kind == "b":
-        raise TypeError(f"lengths has dtype bool; expected {whole}")
-    if copy.shape != (batch,):
+def fitted(name: str, values: NDArray[Any], dtype: np.dtype[Any]) -> Floats:
+    """Convert to the model's dtype; refuse what overflows there."""
+    with np.errstate(over="ignore"):
+        result: Floats = values.astype(dtype)
+    if np.isinf(result).sum() > np.isinf(values).sum():
         raise ValueError(
-            f"lengths has shape {copy.shape}; expected ({batch},): one per sequence of x"
+            f"{name} holds values too large for {dtype}; "
+            "expected values that the model's dtype can hold"
         )
-    wrong = ~((copy >= 1) & (copy <= time))
-    if copy.dtype.kind == "f":
-        wrong |= copy != np.floor(copy)
-    if wrong.any():
-        i = int(wrong.argmax())
-        raise ValueError(f"lengths[{i}] is {copy[i].item()}; expected {whole}")
-    return copy.astype(I64)
-
-
-def inputs(
-    x: Any, given_lengths: Any, input_size: int, most_steps: int, dtype: np.dtype[Any]
-) -> tuple[Floats, NDArray[np.int64] | None]:
-    """Read x (batch, time, input_size) and its lengths; pad a list of sequences."""
-    if isinstance(x, list | tuple):
-        return _padded(x, given_lengths, input_size, most_steps, dtype)
-    array = read("x", x)
-    shape = array.shape
-    if len(shape) != 3 or shape[2] != input_size:
-        hint = "; for one sequence give x[None]" if len(shape) == 2 else ""
-        raise ValueError(
-            f"x has shape {shape}; expected (batch, time, {input_size}) "
-            f"because input_size={input_size}{hint}"
-        )
-    if 0 in shape:
-        axis = "sequence" if shape[0] == 0 else "time step"
-        raise ValueError(f"x has shape {shape}; expected at least one {axis}")
-    checked = lengths(given_lengths, shape[0], shape[1])
-    _enough_memory(shape[0], shape[1], checked, most_steps)
-    return floats(array, dtype), checked
-
-
-def _padded(
-    x: list[Any] | tuple[Any, ...],
-    given_lengths: Any,
-    input_size: int,
-    most_steps: int,
-    dtype: np.dtype[Any],
-) -> tuple[Floats, NDArray[np.int64] | None]:
-    if not x:
-        raise ValueError("x is an empty list; expected at least one sequence")
-    items = []
-    for i, one in enumerate(x):
-        item = read(f"x[{i}]", one)
-        if item.ndim != 2 or item.shape[1] != input_size:
-            raise ValueError(
-                f"x[{i}] has shape {item.shape}; expected (time, {input_size}) "
-                f"because input_size={input_size}"
-            )
-        if item.shape[0] == 0:
-            raise ValueError(f"x[{i}] has shape {item.shape}; expected at least one time step")
-        items.append(item)
-    own = np.array([len(item) for item in items], I64)
-    time = int(own.max())
-    _enough_memory(len(items), time, own, most_steps)
-    given = lengths(given_lengths, len(items), time)
-    if given is not None and (given != own).any():
-        i = int((given != own).argmax())
-        raise ValueError(
-            f"lengths[{i}] is {given[i]}; expected {own[i]}, the steps of x[{i}] "
-            "(a list of sequences needs no lengths)"
-        )
-    return _stack(items, time, dtype), own if int(own.min()) < time else None
-
-
-def _stack(items: list[NDArray[Any]], time: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    batch = np.zeros((len(items), time, *items[0].shape[1:]), dtype)
-    with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
-        for row, item in zip(batch, items, strict=True):
-            row[: len(item)] = item
-    return batch
-
-
-def _enough_memory(
-    batch: int, time: int, lengths: NDArray[np.int64] | None, most_steps: int
-) -> None:
-    steps = batch * time if lengths is None else int(lengths.sum())
-    if steps > most_steps:
-        raise MemoryError(
-            f"x has {steps} steps in all; expected at most {most_steps}, "
-            f"whose states fill {bytes_text(memory_limit())}"
-        )
-
-
-def targets(
-    y: Any,
-    own_lengths: NDArray[np.int64] | None,
-    batch: int,
-    time: int,
-    outputs: int,
-    loss: str,
-    steps: str,
-    dtype: np.dtype[Any],
-    ragged: bool,
-) -> Targets:
-    """Read y for its loss: (batch[, time], outputs) numbers, or (batch[, time]) classes."""
-    classes = loss in CLASS_LOSSES
-    context = f'loss="{loss}", steps="{steps}"'
-    if ragged and steps == "all" and isinstance(y, list | tuple):
-        return _padded_targets(y, own_lengths, batch, time, outputs, classes, context, dtype)
-    lead = (batch, time) if steps == "all" else (batch,)
-    means = "(batch, time" if steps == "all" else "(batch"
-    array = read("y", y)
-    _target_kind("y", array, classes, context)
-    return _target_array("y", array, lead, means, outputs, classes, context, dtype)
-
-
-def _target_kind(name: str, array: NDArray[Any], classes: bool, context: str) -> None:
-    if classes and array.dtype.kind not in "iu":
-        raise TypeError(
-            f"{name} has dtype {array.dtype}; expected classes of an integer dtype for {context}"
-        )
-
-
-def _target_array(
-    name: str,
-    array: NDArray[Any],
-    lead: tuple[int, ...],
-    means: str,
-    outputs: int,
-    classes: bool,
-    context: str,
-    dtype: np.dtype[Any],
-) -> Targets:
-    shape = array.shape
-    if classes:
-        if shape != lead:
-            raise ValueError(
-                f"{name} has shape {shape}; expected {lead}: {means}) of classes for {context}"
-            )
-        if array.dtype.kind == "u" and array.dtype.itemsize == 8:
-            array = np.minimum(array, np.uint64(np.iinfo(np.int64).max))
-        return np.array(array, I64, order="C")  # private: nobody changes it during the call
-    full = (*lead, outputs)
-    if shape == lead and outputs == 1:
-        array = array.reshape(full)
-    elif shape != full:
-        expected = f"{full} or {lead}" if outputs == 1 else f"{full}"
-        raise ValueError(
-            f"{name} has shape {shape}; expected {expected}: {means}, outputs) for {context}"
-        )
-    return floats(array, dtype)
-
-
-def _padded_targets(
-    y: list[Any] | tuple[Any, ...],
-    own_lengths: NDArray[np.int64] | None,
-    batch: int,
-    time: int,
-    outputs: int,
-    classes: bool,
-    context: str,
-    dtype: np.dtype[Any],
-) -> Targets:
-    if len(y) != batch:
-        raise ValueError(f"y has {len(y)} sequences; expected {batch}, as x has")
-    items: list[NDArray[Any]] = []
-    for i, one in enumerate(y):
-        name, own = f"y[{i}]", time if own_lengths is None else int(own_lengths[i])
-        item = read(name, one)
-        _target_kind(name, item, classes, context)
-        items.append(_target_array(name, item, (own,), "(time", outputs, classes, context, dtype))
-    return _stack(items, time, I64 if classes else dtype)
-
-
-def plain(
-    x: Any, y: Any, input_size: int, most_steps: int, outputs: int, loss: Any, steps: Any
-) -> Floats | None:
-    """Return y for the core if x and y can be passed on untouched, else None.
-
-    The way of every ordinary training step, so nothing here costs more than an attribute.
-    None means "look closer", not "wrong".
-    """
-    if type(x) is not np.ndarray or type(y) is not np.ndarray or type(loss) is not str:
-        return None
-    kind = x.dtype
-    if (kind is not F32 and kind is not F64) or loss not in VALUE_LOSSES:
-        return None
-    kind = y.dtype
-    if kind is not F32 and kind is not F64:
-        return None
-    shape = x.shape
-    if len(shape) != 3 or shape[2] != input_size or not 0 < shape[0] * shape[1] <= most_steps:
-        return None
-    if not (x.flags.aligned and y.flags.aligned):
-        return None
-    if steps == "last":
-        lead: tuple[int, ...] = shape[:1]
-    elif steps == "all":
-        lead = shape[:2]
-    else:
-        return None
-    came = y.shape
-    if came == (*lead, outputs):
-        return y
-    if came == lead and outputs == 1:
-        return y.reshape(*lead, 1)
-    return None
+    return result
 
 
 def file_path(path: Any) -> str:

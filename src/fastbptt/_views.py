@@ -13,6 +13,9 @@ from ._check import Floats
 # name -> (start, stop, shape) in the flat buffer, in its order
 Layout: TypeAlias = dict[str, tuple[int, int, tuple[int, ...]]]
 
+# one array, or the tuple (h, c) where a cell has two states
+State: TypeAlias = Floats | tuple[Floats, ...]
+
 
 class NamedViews(Mapping[str, Floats]):
     """Arrays by name, all of them views of one flat buffer.
@@ -71,14 +74,15 @@ class Gradients(NamedViews):
         All of them, in the order of the model's parameters.
     x : ndarray of shape (batch, time, input_size), or None
         Gradient with respect to the input, if it was asked for; zero after a sequence's end.
-    h0 : ndarray of shape (1, batch, hidden_size), or None
-        Gradient with respect to the initial state.
+    h0 : ndarray of shape (layers * directions, batch, hidden_size), or None
+        Gradient with respect to the initial state of each sequence; of an LSTM a tuple, for h
+        and c. That of a learned initial state is ``["h0"]``: the sum over the batch.
     """
 
     __slots__ = ("h0", "x")
 
     def __init__(
-        self, flat: Floats, layout: Layout, x: Floats | None = None, h0: Floats | None = None
+        self, flat: Floats, layout: Layout, x: Floats | None = None, h0: State | None = None
     ) -> None:
         super().__init__(flat, layout)
         self.x = x

@@ -3,21 +3,52 @@
 `init="name"` or `init=("name", number)` of a model picks one; the number is the recipe's
 single setting (a standard deviation, a gain). All are drawn in float64, parameter after
 parameter in the order of the flat buffer, so a seed means the same weights in both dtypes
-up to rounding.
+up to rounding. With H hidden units, G gates and D directions:
+
+================  ==============================  ==========================  =================
+recipe            input weights                   recurrent weights (H, G H)  biases
+================  ==============================  ==========================  =================
+``"torch"``       U(-a, a), a = 1/sqrt(H)         the same                    the same (a sum)
+``"keras"``       U(-a, a), a = sqrt(6/(m + n))   orthonormal rows            0; forget gate 1
+``"orthogonal"``  as Keras                        gain * orthogonal per gate  as Keras
+``"identity"``    N(0, 0.001^2)                   gain * identity per gate    0
+``"normal"``      N(0, std^2)                     the same                    0
+================  ==============================  ==========================  =================
+
+Here m and n are the rows and columns of the whole matrix, all gates together. The readout's weights
+are drawn like input weights; PyTorch bounds them by 1/sqrt(D H), the numbers that it reads. Rows of
+an embedding: N(0, 1) with ``"torch"`` and ``"identity"``, U(-0.05, 0.05) with ``"keras"`` and
+``"orthogonal"``, N(0, std^2) with ``"normal"``; the padding token's row is 0. A learned initial
+state begins at 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _check
+from . import _check, _core
+from ._views import Layout
 
-Role: TypeAlias = Literal["input", "recurrent", "bias", "readout", "readout_bias"]
+Role: TypeAlias = Literal[
+    "input", "recurrent", "bias", "recurrent_bias", "readout", "readout_bias", "embedding", "state"
+]
 Init: TypeAlias = str | tuple[str, float]
+
+_ROLES: Final[dict[str, Role]] = {
+    "W_xh": "input",
+    "W_hh": "recurrent",
+    "b_h": "bias",
+    "W_hy": "readout",
+    "b_y": "readout_bias",
+    "E": "embedding",
+}
+
+#: The gate that Keras opens at first and that `forget_bias` sets, by cell.
+FORGET_GATE: Final[dict[str, int]] = {"lstm": 1}
 
 
 class ParameterInfo(NamedTuple):
@@ -26,19 +57,29 @@ class ParameterInfo(NamedTuple):
     Attributes
     ----------
     name : str
-        For example ``"W_xh"``.
+        For example ``"W_xh_l1_reverse"``.
     role : str
-        ``"input"``, ``"recurrent"``, ``"bias"``, ``"readout"`` or ``"readout_bias"``.
+        ``"input"``, ``"recurrent"``, ``"bias"``, ``"recurrent_bias"`` (of a gate that has its
+        own), ``"readout"``, ``"readout_bias"``, ``"embedding"`` or ``"state"``.
     shape : tuple of int
         The parameter's shape; rows are what it reads, columns what it makes.
+    cell : str
+        The cell's name, for example ``"gru"``.
     hidden_size : int
         Hidden units; a recurrent matrix is (hidden_size, gates * hidden_size).
+    features : int
+        hidden_size; for the readout and its bias directions * hidden_size.
+    single : int
+        How many of the last gates have a recurrent bias of their own, apart from ``b_h``.
     """
 
     name: str
     role: Role
     shape: tuple[int, ...]
+    cell: str
     hidden_size: int
+    features: int
+    single: int
 
 
 if TYPE_CHECKING:  # numpy.random is not loaded before a model needs it
@@ -46,11 +87,29 @@ if TYPE_CHECKING:  # numpy.random is not loaded before a model needs it
 
 
 class Initializer(NamedTuple):
-    """A recipe with its setting: what it is called, its default, and the least it may be."""
+    """A recipe, what its setting is called (None: it has none), and the setting's default."""
 
     recipe: Recipe
     setting: str | None
     default: float
+
+
+def draw(
+    spec: _core.Spec, layout: Layout, init: tuple[Recipe, float], rng: np.random.Generator
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Draw the parameters one after the other, with their names."""
+    recipe, setting = init
+    hidden = spec.hidden_size
+    extra = _core.cell_info(spec.cell)["extra_bias"]
+    for name, (_, _, shape) in layout.items():
+        base = "_".join(name.split("_")[:2])  # without layer and direction
+        role = _ROLES.get(base, "recurrent_bias" if base in extra else "state")
+        features = hidden * (2 if spec.bidirectional and role.startswith("readout") else 1)
+        info = ParameterInfo(name, role, shape, spec.cell, hidden, features, len(extra))
+        values = np.zeros(shape) if role == "state" else recipe(rng, info, setting)
+        if role == "embedding" and spec.padding_index >= 0:
+            values[spec.padding_index] = 0.0
+        yield name, values
 
 
 def _uniform(rng: np.random.Generator, limit: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -72,27 +131,48 @@ def _orthonormal(rng: np.random.Generator, rows: int, columns: int) -> NDArray[n
 def torch(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
     """PyTorch's default: every weight and bias uniform in +-1/sqrt(hidden_size).
 
-    PyTorch adds two biases per hidden unit, so `b_h` is the sum of two such draws.
+    PyTorch adds two biases per hidden unit, so `b_h` is the sum of two such draws, but for
+    gates whose second bias is a parameter of its own (the GRU's n, `b_hn`).
 
-    Source: ``torch.nn.RNN`` and ``torch.nn.Linear``, `reset_parameters`.
+    Source: ``torch.nn.RNN``, ``GRU``, ``LSTM``, ``Linear``, ``Embedding``: `reset_parameters`.
     """
-    limit = 1.0 / float(np.sqrt(info.hidden_size))
+    if info.role == "embedding":
+        return rng.standard_normal(info.shape)
+    limit = 1.0 / float(np.sqrt(info.features))
     values = _uniform(rng, limit, info.shape)
-    return values + _uniform(rng, limit, info.shape) if info.role == "bias" else values
+    if info.role == "bias":
+        second = _uniform(rng, limit, info.shape)
+        second[info.shape[0] - info.single * info.hidden_size :] = 0.0
+        values += second
+    return values
 
 
 def keras(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
     """Keras' default: Glorot uniform, recurrent weights orthogonal as one matrix, zero biases.
 
-    Glorot uniform is U(-a, a) with a = sqrt(6 / (rows + columns)).
+    Glorot uniform is U(-a, a) with a = sqrt(6 / (rows + columns)), over all gates together. The
+    LSTM's forget gate has bias 1.
 
-    Source: ``keras.layers.SimpleRNN``; Glorot and Bengio, AISTATS 2010, equation 16.
+    Source: ``keras.layers.SimpleRNN``, ``GRU``, ``LSTM``, ``Dense``, ``Embedding``; Glorot and
+    Bengio, AISTATS 2010, equation 16; for the forget gate Jozefowicz, Zaremba and Sutskever,
+    ICML 2015.
     """
     if info.role == "recurrent":
         return _orthonormal(rng, info.shape[0], info.shape[1])
-    if info.role in ("bias", "readout_bias"):
-        return np.zeros(info.shape)
-    return _glorot(rng, info.shape)
+    if info.role == "embedding":
+        return _uniform(rng, 0.05, info.shape)
+    if info.role in ("input", "readout"):
+        return _glorot(rng, info.shape)
+    values = np.zeros(info.shape)
+    if info.role == "bias" and info.cell in FORGET_GATE:
+        forget_block(values, info.cell, info.hidden_size)[:] = 1.0
+    return values
+
+
+def forget_block(bias: NDArray[Any], cell: str, hidden_size: int) -> NDArray[Any]:
+    """View the forget gate's part of `b_h`."""
+    first = FORGET_GATE[cell] * hidden_size
+    return bias[first : first + hidden_size]
 
 
 def orthogonal(
@@ -112,9 +192,26 @@ def orthogonal(
     return np.hstack([setting * _orthonormal(rng, hidden, hidden) for _ in range(gates)])
 
 
+def identity(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
+    """Each gate's recurrent matrix is `gain` times the identity; other weights near 0, biases 0.
+
+    Meant for ``RNN(nonlinearity="relu")``, which then begins as a sum over time. Other weights are
+    normal with standard deviation 0.001; the rows of an embedding, as they stand for the
+    input itself, are standard normal.
+
+    Source: Le, Jaitly and Hinton, 2015, arXiv:1504.00941.
+    """
+    if info.role == "recurrent":
+        hidden = info.hidden_size
+        return np.tile(setting * np.eye(hidden), info.shape[1] // hidden)
+    if info.role == "embedding":
+        return rng.standard_normal(info.shape)
+    return normal(rng, info, 0.001)
+
+
 def normal(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
     """Weights normal with mean 0 and standard deviation `std`, biases zero."""
-    if info.role in ("bias", "readout_bias"):
+    if info.role in ("bias", "recurrent_bias", "readout_bias"):
         return np.zeros(info.shape)
     return setting * rng.standard_normal(info.shape)
 
@@ -123,6 +220,7 @@ INITIALIZERS: Final[dict[str, Initializer]] = {
     "torch": Initializer(torch, None, 0.0),
     "keras": Initializer(keras, None, 0.0),
     "orthogonal": Initializer(orthogonal, "gain", 1.0),
+    "identity": Initializer(identity, "gain", 1.0),
     "normal": Initializer(normal, "std", 0.01),
 }
 

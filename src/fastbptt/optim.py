@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import numpy as np
@@ -13,19 +13,30 @@ from numpy.typing import ArrayLike, NDArray
 from . import _check, _core
 from ._check import Floats
 from ._views import Gradients, Layout, NamedViews
-from .model import Recurrent
+from .recurrent import Recurrent
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class _Binding(NamedTuple):
+class Binding(NamedTuple):
     """An optimiser's state for one model; owner None: for the next model of this layout."""
 
     owner: object | None
     layout: Layout
     moments: dict[str, Floats]
     state: _core.AdamState
+
+    def keep(self) -> Callable[[], None]:
+        """Copy moments and step count; the result puts them back."""
+        step, copies = self.state.step, {name: a.copy() for name, a in self.moments.items()}
+
+        def put_back() -> None:
+            for name, values in copies.items():
+                self.moments[name][:] = values
+            self.state.step = step
+
+        return put_back
 
 
 class Optimizer(ABC):
@@ -41,13 +52,13 @@ class Optimizer(ABC):
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._binding: _Binding | None = None
+        self._binding: Binding | None = None
 
     @abstractmethod
     def _core_state(self, moments: dict[str, Floats]) -> _core.AdamState:
         """Make the core's view of settings and moments."""
 
-    def _binding_for(self, model: Recurrent) -> _Binding:
+    def _binding_for(self, model: Recurrent) -> Binding:
         """Return the state for this model; the caller keeps it once its update has succeeded."""
         binding = self._binding
         if binding is None:
@@ -55,7 +66,7 @@ class Optimizer(ABC):
             for name in self._moments:
                 moments[name] = _check.aligned_empty(model._flat.size, model._dtype)
                 moments[name][:] = 0.0
-            return _Binding(model._token, model._layout, moments, self._core_state(moments))
+            return Binding(model._token, model._layout, moments, self._core_state(moments))
         if binding.owner is model._token:
             return binding
         if binding.owner is not None:
@@ -165,7 +176,7 @@ class Optimizer(ABC):
                 moments[name][:] = values
             core = self._core_state(moments)
             core.step = bound["step"]
-            self._binding = _Binding(None, bound["layout"], moments, core)
+            self._binding = Binding(None, bound["layout"], moments, core)
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._settings)
@@ -311,7 +322,7 @@ def _shapes(layout: Layout) -> str:
     return ", ".join(f"{name} {shape}" for name, (_, _, shape) in layout.items())
 
 
-def _gathered(grads: Any, model: Recurrent, binding: _Binding) -> Floats:
+def _gathered(grads: Any, model: Recurrent, binding: Binding) -> Floats:
     """All gradients as one array of the model's dtype that shares no memory with its state."""
     count, dtype = model._flat.size, model._dtype
     taken = [model._flat, *binding.moments.values()]

@@ -20,9 +20,13 @@ strings:
 key                 value
 ==================  ==============================================================================
 ``format``          ``fastbptt``
-``format_version``  ``1``
-``cell``            the cell's name, for example ``rnn``
-``arguments``       the constructor's arguments as a JSON object
+``format_version``  ``2``
+``cell``            the cell's name, for example ``lstm``
+``dtype``           ``float32`` or ``float64``
+``arguments``       a JSON object: those of ``fastbptt.Recurrent`` that fix the network, with the
+                    vocabulary's size, or null, as ``embedding``
+``dropout_keys``    a JSON array of two integers: the seed of the model's dropout masks, and how
+                    many it has used
 ``written_by``      the version of fastbptt that wrote the file, for information
 ``sha256``          SHA-256 of the whole file, in lower-case hexadecimal digits, computed with 64
                     characters ``0`` in the place of these digits
@@ -37,24 +41,27 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import os
 import re
 import secrets
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
-from fastbptt import _check, _core
+from fastbptt import _check, _core, _spec
+from fastbptt._views import Layout
 
 if TYPE_CHECKING:
-    from fastbptt.model import Recurrent
+    from fastbptt.network import Network
+    from fastbptt.recurrent import Recurrent
+
+Parsed = TypeVar("Parsed", dict[str, Any], list[Any])
 
 __all__ = ["load_model", "save_model"]
 
 _FORMAT = "fastbptt"
-_FORMAT_VERSION = "1"
+_FORMAT_VERSION = "2"
 _DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {
     "float32": ("F32", np.dtype("<f4")),
     "float64": ("F64", np.dtype("<f8")),
@@ -63,15 +70,15 @@ _NO_DIGEST = "0" * 64
 _MAX_HEADER = 1 << 20
 
 
-def save_model(model: Recurrent, path: str | os.PathLike[str]) -> None:
-    """Write a model to one file: its parameters and its constructor's arguments.
+def save_model(model: Network, path: str | os.PathLike[str]) -> None:
+    """Write a model to one file: its parameters, its options, and where its dropout stands.
 
     The file is first written under another name in the same directory, flushed to the disk and
     then renamed, so that ``path`` holds either what it held before or the whole new file.
 
     Parameters
     ----------
-    model : Recurrent
+    model : Network
         The model. An optimiser's state is not part of it.
     path : str or os.PathLike
         Where to write. An existing file is replaced; the usual suffix is ``.safetensors``.
@@ -93,19 +100,21 @@ def save_model(model: Recurrent, path: str | os.PathLike[str]) -> None:
     >>> bool((same.parameters["W_hh"] == model.parameters["W_hh"]).all())
     True
     """
-    code, dtype = _DTYPES[model.dtype.name]
-    arguments = model._config()
+    config = model._config()
+    code, dtype = _DTYPES[config["dtype"]]
     data = model._get_flat().astype(dtype).tobytes()
     header: dict[str, Any] = {
         "__metadata__": {
             "format": _FORMAT,
             "format_version": _FORMAT_VERSION,
-            "cell": model._cell,
-            "arguments": json.dumps(arguments),
+            "cell": config["cell"],
+            "dtype": config["dtype"],
+            "arguments": json.dumps(config["arguments"]),
+            "dropout_keys": json.dumps(config["dropout_keys"]),
             "written_by": _core.version,
             "sha256": _NO_DIGEST,
         },
-        **_entries(_layout(model._cell, arguments), code, dtype.itemsize),
+        **_entries(model._layout, code, dtype.itemsize),
     }
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)
@@ -163,26 +172,21 @@ class _Header(NamedTuple):
 
 
 def _load(file: BinaryIO) -> Recurrent:
-    from fastbptt.model import MODELS  # model.py imports this module
+    from fastbptt.model import MODELS, Recurrent  # they import this module
 
     size = os.fstat(file.fileno()).st_size
     header = _read_header(file, size)
-    cell = header.metadata["cell"]
-    if cell not in MODELS:
-        raise _UnreadableError(f"the cell is {_short(cell)}", f"one of {', '.join(sorted(MODELS))}")
-    arguments = _parse_object(header.metadata["arguments"], "the model's arguments")
-    dtype_name = arguments.get("dtype")
-    if not isinstance(dtype_name, str) or dtype_name not in _DTYPES:
-        raise _UnreadableError(f"dtype is {_short(dtype_name)}", " or ".join(map(repr, _DTYPES)))
-    code, dtype = _DTYPES[dtype_name]
+    config = _config(header.metadata)
+    code, dtype = _DTYPES[config["dtype"]]
     try:
-        _check_sizes(arguments, size // dtype.itemsize)
-        layout = _layout(cell, arguments)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _unusable(error) from None
-    expected = _entries(layout, code, dtype.itemsize)
-    _compare_entries(header.entries, expected)
-    data_size = sum(math.prod(shape) for _, shape, _ in layout) * dtype.itemsize
+        _check_sizes(config["arguments"], size // dtype.itemsize)
+        layout = _spec.layout(_spec.from_arguments(config["cell"], config["arguments"]), dtype)
+    except (TypeError, ValueError, MemoryError) as error:
+        raise _UnreadableError(
+            f"unusable arguments ({_short(str(error))})", "those of a model"
+        ) from None
+    _compare_entries(header.entries, _entries(layout, code, dtype.itemsize))
+    data_size = max(stop for _, stop, _ in layout.values()) * dtype.itemsize
     if size != len(header.raw) + data_size:
         raise _UnreadableError(f"{size} bytes", f"{len(header.raw) + data_size} by its header")
 
@@ -192,12 +196,23 @@ def _load(file: BinaryIO) -> Recurrent:
     found = hashlib.sha256(blank + data).hexdigest()
     if found != stated:
         raise _UnreadableError(f"the file is damaged: SHA-256 {found[:16]}...", f"{stated[:16]}...")
-    try:
-        model = MODELS[cell]._from_config(arguments)
-    except (TypeError, ValueError) as error:
-        raise _unusable(error) from None
+    model = MODELS.get(config["cell"], Recurrent)._from_config(config)
     model._set_flat(np.frombuffer(data, dtype).astype(model.dtype, copy=False))
     return model
+
+
+def _config(metadata: dict[str, str]) -> dict[str, Any]:
+    """Return what fixes a model besides its weights; its options are yet to be checked."""
+    cell, dtype = metadata["cell"], metadata["dtype"]
+    if cell not in _core.cells():
+        raise _UnreadableError(f"the cell is {_short(cell)}", f"one of {', '.join(_core.cells())}")
+    if dtype not in _DTYPES:
+        raise _UnreadableError(f"dtype is {_short(dtype)}", " or ".join(map(repr, _DTYPES)))
+    arguments = _parse(metadata["arguments"], dict, "the model's arguments", "a JSON object")
+    keys = _parse(metadata["dropout_keys"], list, "dropout_keys", "a JSON array")
+    if len(keys) != 2 or any(type(key) is not int or not 0 <= key < 1 << 64 for key in keys):
+        raise _UnreadableError(f"dropout_keys is {_short(keys)}", "two whole numbers of 64 bits")
+    return {"cell": cell, "dtype": dtype, "arguments": arguments, "dropout_keys": keys}
 
 
 def _read_header(file: BinaryIO, size: int) -> _Header:
@@ -209,14 +224,14 @@ def _read_header(file: BinaryIO, size: int) -> _Header:
             f"{size} bytes beginning with {start!r}", "a fastbptt model (safetensors container)"
         )
     text = file.read(length)
-    entries = _parse_object(text, "the header")
+    entries = _parse(text, dict, "the header", "a JSON object")
     metadata = entries.pop("__metadata__", None)
     if not isinstance(metadata, dict) or metadata.get("format") != _FORMAT:
         raise _UnreadableError("a safetensors file without fastbptt's metadata", "a fastbptt model")
     version = metadata.get("format_version")
     if version != _FORMAT_VERSION:
         raise _UnreadableError(f"format version {_short(version)}", repr(_FORMAT_VERSION))
-    for key in ("cell", "arguments", "sha256"):
+    for key in ("cell", "dtype", "arguments", "dropout_keys", "sha256"):
         if not isinstance(metadata.get(key), str):
             raise _UnreadableError(f"{key} is {_short(metadata.get(key))}", "a string")
     digest = metadata["sha256"]
@@ -225,53 +240,40 @@ def _read_header(file: BinaryIO, size: int) -> _Header:
     return _Header(start + text, entries, metadata)
 
 
-def _parse_object(text: str | bytes, what: str) -> dict[str, Any]:
+def _parse(text: str | bytes, kind: type[Parsed], what: str, expected: str) -> Parsed:
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
         parsed = None
-    if not isinstance(parsed, dict):
-        raise _UnreadableError(f"{what} is {_short(text)}", "a JSON object")
+    if not isinstance(parsed, kind):
+        raise _UnreadableError(f"{what} is {_short(text)}", expected)
     return parsed
-
-
-def _unusable(error: Exception) -> _UnreadableError:
-    return _UnreadableError(f"unusable arguments ({_short(str(error))})", "those of a model")
 
 
 def _check_sizes(arguments: dict[str, Any], most: int) -> None:
     """Refuse sizes that need more than ``most`` numbers, before anything multiplies them."""
-    inputs, hidden = arguments["input_size"], arguments["hidden_size"]
-    outputs = arguments["output_size"]
-    readout = [] if outputs is None else [outputs]
-    for value in (inputs, hidden, *readout):
-        if type(value) is not int or value < 1:
+    sizes = [
+        arguments.get(name)
+        for name in ("input_size", "hidden_size", "output_size", "num_layers", "embedding")
+    ]
+    for value in sizes:
+        if value is not None and (type(value) is not int or value < 1):
             raise ValueError(f"a size is {value!r}")
-    if hidden * sum((inputs, hidden, *readout)) > most:
-        raise ValueError(f"a model of {inputs}, {hidden}, {outputs} is larger than the file")
+    inputs, hidden, outputs, layers, vocabulary = (value or 0 for value in sizes)
+    if hidden * (inputs + layers * hidden + outputs) + inputs * vocabulary > most:
+        raise ValueError(f"a model of sizes {sizes} is larger than the file")
 
 
-def _layout(cell: str, arguments: dict[str, Any]) -> list[tuple[str, tuple[int, ...], int]]:
-    output_size = arguments["output_size"]
-    return _core.layout(
-        cell,
-        arguments["input_size"],
-        arguments["hidden_size"],
-        0 if output_size is None else output_size,
-        arguments["bias"],
-    )
-
-
-def _entries(
-    layout: list[tuple[str, tuple[int, ...], int]], code: str, itemsize: int
-) -> dict[str, Any]:
+def _entries(layout: Layout, code: str, itemsize: int) -> dict[str, Any]:
     """Describe each parameter as the header of a safetensors file does."""
-    entries = {}
-    for name, shape, offset in layout:
-        first = offset * itemsize
-        end = first + math.prod(shape) * itemsize
-        entries[name] = {"dtype": code, "shape": list(shape), "data_offsets": [first, end]}
-    return entries
+    return {
+        name: {
+            "dtype": code,
+            "shape": list(shape),
+            "data_offsets": [start * itemsize, stop * itemsize],
+        }
+        for name, (start, stop, shape) in layout.items()
+    }
 
 
 def _compare_entries(found: dict[str, Any], expected: dict[str, Any]) -> None:

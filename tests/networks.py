@@ -1,0 +1,93 @@
+"""Models of the shared test problems, and what the reference says about them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from cases import Array, Case, Problem, build
+
+import fastbptt
+from fastbptt import reference
+
+
+def model_of(case: Case, dtype: str = "float64", seed: int = 0) -> fastbptt.Recurrent:
+    """A model of any registered cell, as the generic class makes it."""
+    has_setting = bool(reference.CELLS[case.cell].SETTING)
+    return fastbptt.Recurrent(
+        case.cell,
+        case.I,
+        case.H,
+        case.O,
+        setting=case.spec_args["setting"] if has_setting else None,
+        num_layers=case.num_layers,
+        bidirectional=case.bidirectional,
+        bias=case.bias,
+        dropout=case.dropout,
+        learn_initial_state=case.learn_initial_state,
+        embedding=case.embedding,
+        padding_index=case.padding_index,
+        freeze_embedding=case.freeze_embedding,
+        dtype=dtype,
+        seed=seed,
+    )
+
+
+def both(case: Case, dtype: str = "float64") -> tuple[fastbptt.Recurrent, Problem]:
+    """Model and problem with the same parameters; the masks are those of the next pass."""
+    model, problem = model_of(case, dtype), build(case, dtype)
+    model.load_state_dict(problem.params)
+    if case.dropout:
+        problem.network["masks"] = next_masks(model, case.B, case.T)
+    return model, problem
+
+
+def next_masks(model: fastbptt.Recurrent, batch: int, time: int) -> list[Array]:
+    """The masks of the model's next training pass, by the formulas in words of the docs."""
+    seed, count = model._keys.state
+    z = seed + (count + 1) * 0x9E3779B97F4A7C15
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z %= 2**64
+        z = (z ^ z >> shift) * factor
+    z %= 2**64
+    key = z ^ z >> 31
+    width = model.hidden_size * (2 if model.bidirectional else 1)
+    return reference.dropout_masks(key, model.dropout, batch, time, width, model.num_layers)
+
+
+def clean(case: Case, problem: Problem) -> Array:
+    """The input with nothing of note after a sequence's end."""
+    if problem.lengths is None:
+        return problem.x
+    after = np.arange(case.T) >= problem.lengths[:, np.newaxis]
+    x = problem.x.copy()
+    x[after] = 0
+    return x
+
+
+def parts(state: Any) -> tuple[Array, ...]:
+    """A state as a tuple, however many arrays it is."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def initial_gradients(
+    case: Case, problem: Problem, call: Any, names: tuple[str, ...]
+) -> tuple[Array, ...]:
+    """Gradients of each sequence's own initial state, where the parameters would hide them.
+
+    call(params, h0) returns the reference's gradients.
+    """
+    params, h0 = dict(problem.params), problem.h0
+    if case.learn_initial_state:
+        learned = tuple(np.repeat(params.pop(n)[:, np.newaxis], case.B, axis=1) for n in names)
+        if h0 is None:
+            h0 = learned if len(learned) > 1 else learned[0]
+    grads = call(params, h0)
+    return tuple(grads[name] for name in names)
+
+
+def close(got: Any, expected: Any, rel: float = 1e-10) -> None:
+    """Equal up to rounding, by the largest entry."""
+    assert got.shape == expected.shape
+    scale = max(float(np.abs(expected).max(initial=0)), 1e-3)
+    assert float(np.abs(got - expected).max(initial=0)) <= rel * scale
