@@ -425,9 +425,9 @@ class Recurrent(Network):
         ...     )
         """
         budget = 0 if memory_budget is None else self._budget(memory_budget)
-        size = None if bptt_steps is None else self._chunk(bptt_steps)
+        chunk = 0 if bptt_steps is None else self._chunk(bptt_steps)
         array, target, checked, initial, weight = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight, budget > 0 or size is not None
+            x, y, loss, steps, reduction, lengths, h0, sample_weight, budget > 0 or chunk > 0
         )
         final = None
         if state is not None:
@@ -441,26 +441,27 @@ class Recurrent(Network):
             lock = optimizer._lock
         except AttributeError:
             raise _not_an_optimizer(optimizer) from None
-        chunked = size is not None and size < array.shape[1]
-        key = self._keys.take() if self._drops and not chunked else None
+        call = None
+        if 0 < chunk < array.shape[1]:
+            call = truncated.Call(
+                array,
+                target,
+                loss,
+                steps,
+                reduction,
+                checked,
+                initial,
+                weight,
+                finite,
+                clip,
+                budget,
+            )
+        key = self._keys.take() if self._drops and call is None else None
         try:
             with lock:
                 binding = optimizer._binding_for(self)
-                if chunked:
-                    call = truncated.Call(
-                        array,
-                        target,
-                        loss,
-                        steps,
-                        reduction,
-                        checked,
-                        initial,
-                        weight,
-                        finite,
-                        clip,
-                        budget,
-                    )
-                    value = truncated.train(self, binding, call, size or 0, final)
+                if call is not None:
+                    value = truncated.train(self, binding, call, chunk, final)
                 else:
                     value = self._engine.train_step(
                         array,
@@ -484,7 +485,7 @@ class Recurrent(Network):
             if final is not None and isinstance(error, ValueError):
                 raise ValueError(_batch.about_state(self._form, str(error))) from None
             raise
-        if budget and not chunked:
+        if budget and call is None:
             self._report = StepReport(*self._engine.report())
         return value
 
