@@ -1,4 +1,4 @@
-"""The reference reproduces the layers of PyTorch, Keras and ONNX Runtime.
+"""The core and the reference reproduce the layers of PyTorch, Keras and ONNX Runtime.
 
 The numbers lie in tests/vectors/, each file beside the script that made it.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vectors.common import LENGTHS, read
 from vectors.convert import FRAMEWORKS, Vector, cases, vector
 
+import fastbptt
 from fastbptt import reference
 
 Array = NDArray[Any]
@@ -26,6 +27,15 @@ Result = tuple[Array, tuple[Array, ...], dict[str, Array]]
 # what two correct programs differ by grows by as much.
 STATE_TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 GRADIENT_TOLERANCE = {"float32": 5e-6, "float64": 1e-13}
+
+# cell -> model, and its option
+MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "rnn": (fastbptt.RNN, {"nonlinearity": "tanh"}),
+    "relu": (fastbptt.RNN, {"nonlinearity": "relu"}),
+    "gru": (fastbptt.GRU, {"reset_after": True}),
+    "gru_before": (fastbptt.GRU, {"reset_after": False}),
+    "lstm": (fastbptt.LSTM, {}),
+}
 
 DTYPES = {
     "pytorch": ["float32", "float64"],
@@ -49,8 +59,33 @@ def as_tuple(state: Any) -> tuple[Array, ...]:
     return state if isinstance(state, tuple) else (state,)
 
 
+def run_core(v: Vector) -> Result:
+    make, option = MODELS[v.cell]
+    model = make(
+        v.x.shape[2],
+        v.initial[0].shape[2],
+        num_layers=v.num_layers,
+        bidirectional=v.bidirectional,
+        bias="b_h" in v.params,
+        dtype=v.x.dtype.name,
+        **option,
+    )
+    assert list(model.parameters) == list(v.params)
+    for name, value in v.params.items():
+        model.parameters[name][...] = value
+    out = model.forward(v.x, v.lengths, as_state(v.initial))
+    grads = {}
+    if v.d_outputs is not None:
+        found = model.backward(
+            out, v.d_outputs, d_final_state=as_state(v.d_final), need_input_grad=True
+        )
+        grads = {name: found[name] for name in v.params} | {"x": found.x}
+        grads |= dict(zip(("h0", "c0"), as_tuple(found.h0), strict=False))
+    return out.outputs, as_tuple(out.final_state), grads
+
+
 def run_reference(v: Vector) -> Result:
-    options = {
+    options: dict[str, Any] = {
         "cell": v.cell,
         "num_layers": v.num_layers,
         "bidirectional": v.bidirectional,
@@ -64,7 +99,7 @@ def run_reference(v: Vector) -> Result:
     return out.outputs, as_tuple(out.final_state), grads
 
 
-@pytest.mark.parametrize("run", [run_reference], ids=["reference"])
+@pytest.mark.parametrize("run", [run_core, run_reference], ids=["core", "reference"])
 @pytest.mark.parametrize(("framework", "name", "dtype"), RUNS)
 def test_outputs_states_and_gradients(
     framework: str, name: str, dtype: str, run: Callable[[Vector], Result]
