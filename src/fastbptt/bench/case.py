@@ -9,8 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _core
-from fastbptt.model import Recurrent
+from fastbptt import Recurrent, _core, reference
 
 __all__ = ["CHECK_LR", "CHOICES", "PRESETS", "TIMED_LR", "Case", "Problem"]
 
@@ -51,6 +50,10 @@ class Case:
         "float32" or "float64".
     seed : int
         Of the data and the weights.
+    layers : int
+        Stacked on each other.
+    bidirectional : bool
+        Whether every layer also reads from the end.
 
     Examples
     --------
@@ -71,12 +74,14 @@ class Case:
     lengths: str = "fixed"
     dtype: str = "float32"
     seed: int = 0
+    layers: int = 1
+    bidirectional: bool = False
 
     def with_(self, **changes: Any) -> Case:
-        """Change what is not None; other sizes or another cell make the case "custom"."""
+        """Change what is not None; another cell, dtype or seed leaves the case its name."""
         given = {name: value for name, value in changes.items() if value is not None}
         changed = {name for name, value in given.items() if value != getattr(self, name)}
-        name = "custom" if changed - {"seed", "dtype"} else self.name
+        name = "custom" if changed - {"cell", "dtype", "seed"} else self.name
         return replace(self, **given, name=name)
 
     def as_dict(self) -> dict[str, Any]:
@@ -86,9 +91,22 @@ class Case:
     @property
     def shape(self) -> str:
         """The sizes in one short text."""
-        ragged = ", uniform lengths" if self.lengths == "uniform" else ""
-        sizes = f"{self.batch}, {self.time}, {self.input}, {self.hidden}, {self.output}"
-        return f"{sizes}, {self.steps}{ragged}"
+        sizes = (self.batch, self.time, self.input, self.hidden, self.output, self.steps)
+        words = [str(size) for size in sizes]
+        if self.layers > 1:
+            words.append(f"{self.layers} layers")
+        if self.bidirectional:
+            words.append("both directions")
+        if self.lengths == "uniform":
+            words.append("uniform lengths")
+        return ", ".join(words)
+
+    @property
+    def suffixes(self) -> list[list[str]]:
+        """How the names of parameters end: for each layer, for each direction."""
+        ends = ["", "_reverse"] if self.bidirectional else [""]
+        layers = ["", *(f"_l{layer}" for layer in range(1, self.layers))]
+        return [[layer + end for end in ends] for layer in layers]
 
 
 PRESETS: Final[dict[str, Case]] = {
@@ -122,6 +140,8 @@ class Problem:
         None if all sequences have all steps.
     model : fastbptt model
         With PyTorch's initialisation.
+    settings : dict
+        The cell's number by name, if it has one: what the reference takes by default.
 
     Examples
     --------
@@ -133,8 +153,17 @@ class Problem:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.model = _model_class(case.cell)(
-            case.input, case.hidden, case.output, dtype=case.dtype, seed=case.seed
+        self.settings: dict[str, float] = dict(reference.CELLS[case.cell].SETTING)
+        self.model = Recurrent(
+            case.cell,
+            case.input,
+            case.hidden,
+            case.output,
+            setting=next(iter(self.settings.values()), None),
+            num_layers=case.layers,
+            bidirectional=case.bidirectional,
+            dtype=case.dtype,
+            seed=case.seed,
         )
         rng = np.random.default_rng(case.seed)
         self.x: Array = rng.standard_normal((case.batch, case.time, case.input)).astype(case.dtype)
@@ -180,15 +209,20 @@ class Problem:
     def needed_flops(self) -> int:
         """Floating-point operations that a step cannot do without.
 
-        Two for each multiply-add of the products with the input weights (forward and their
-        gradient) and with the recurrent weights (forward, backward, gradient), for real steps only:
-        2 * steps * (2 * I * G * H + 3 * G * H * H) with G gates, 1 in the tanh RNN.
+        Two for each multiply-add of the products with the recurrent weights (forward, backward,
+        gradient) and with the input weights (forward, gradient, and above the first layer
+        backward), for real steps only. With G gates, 1 in plain cells, 3 in a GRU, 4 in an LSTM:
+        2 * steps * G * (2 * I * H + 3 * H * H) for one layer in one direction. A layer above it
+        needs 2 * steps * G * (3 * I * H + 3 * H * H), where I is the width of the one below, H or
+        2 * H; a second direction as much again. Readout, loss, element-wise arithmetic and Adam do
+        not count.
         """
         case = self.case
-        steps = int(np.sum(self.last + 1))
-        units: int = self.model.parameters["W_hh"].shape[1]
-        return 2 * steps * units * (2 * case.input + 3 * case.hidden)
-
-
-def _model_class(cell: str) -> type[Recurrent]:
-    return {model._cell: model for model in Recurrent.__subclasses__()}[cell]
+        gates: int = reference.CELLS[case.cell].GATES
+        directions = 1 + case.bidirectional
+        multiply_adds, inputs = 0, case.input
+        for layer in range(case.layers):
+            products = (3 if layer else 2) * inputs + 3 * case.hidden
+            multiply_adds += directions * gates * case.hidden * products
+            inputs = directions * case.hidden
+        return 2 * int(np.sum(self.last + 1)) * multiply_adds

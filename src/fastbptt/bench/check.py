@@ -55,6 +55,9 @@ class Expected:
                 case.steps,
                 lengths=problem.lengths,
                 cell=case.cell,
+                num_layers=case.layers,
+                bidirectional=case.bidirectional,
+                settings=problem.settings,
             )
             grads = {name: grads[name] for name in params}
             first = first or (float(loss.real), grads)
