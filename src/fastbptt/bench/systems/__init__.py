@@ -68,6 +68,8 @@ class Entry:
         Python packages, each of which must be installed.
     cells, dtypes : tuple of str
         What it can run; empty: everything.
+    ragged_both_ways : bool
+        Whether it can run both directions on sequences of unequal length.
     options : dict
         More arguments for ``variants``.
     """
@@ -75,8 +77,9 @@ class Entry:
     module: str
     title: str
     requires: tuple[str, ...] = ()
-    cells: tuple[str, ...] = ("rnn",)
+    cells: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
+    ragged_both_ways: bool = False
     options: tuple[tuple[str, Any], ...] = ()
 
     def load(self) -> ModuleType:
@@ -84,16 +87,21 @@ class Entry:
         return importlib.import_module(f"{__name__}.{self.module}")
 
 
+# What people have written by hand or found in a library. A cell that is none of these is named as
+# missing, until a system's module has it.
+_CELLS: Final = ("rnn", "relu", "leaky", "gru", "gru_before", "lstm")
+_PRIMITIVES: Final = ("rnn", "relu", "gru", "gru_before", "lstm")
+
 SYSTEMS: Final[dict[str, Entry]] = {
-    "fastbptt": Entry("fastbptt_step", "fastbptt", cells=()),
-    "numpy": Entry("numpy_step", "NumPy"),
-    "torch": Entry("torch_step", "PyTorch", ("torch",), options=(("flush", False),)),
+    "fastbptt": Entry("fastbptt_step", "fastbptt", ragged_both_ways=True),
+    "numpy": Entry("numpy_step", "NumPy", cells=_CELLS, ragged_both_ways=True),
+    "torch": Entry("torch_step", "PyTorch", ("torch",), _CELLS, options=(("flush", False),)),
     "torch-ftz": Entry(
-        "torch_step", "PyTorch, denormals flushed", ("torch",), options=(("flush", True),)
+        "torch_step", "PyTorch, denormals flushed", ("torch",), _CELLS, options=(("flush", True),)
     ),
-    "jax": Entry("jax_step", "JAX", ("jax",)),
-    "keras": Entry("keras_step", "Keras (TensorFlow)", ("keras", "tensorflow")),
-    "onednn": Entry("onednn_step", "oneDNN", dtypes=("float32",)),
+    "jax": Entry("jax_step", "JAX", ("jax",), _CELLS, ragged_both_ways=True),
+    "keras": Entry("keras_step", "Keras (TensorFlow)", ("keras", "tensorflow"), _CELLS),
+    "onednn": Entry("onednn_step", "oneDNN", cells=_PRIMITIVES, dtypes=("float32",)),
 }
 COMPETITORS: Final = tuple(name for name in SYSTEMS if name != "fastbptt")
 
@@ -124,9 +132,11 @@ def obstacle(name: str, case: Case) -> str | None:
     """
     entry = SYSTEMS[name]
     if entry.cells and case.cell not in entry.cells:
-        return f"has no {case.cell} here"
+        return f"has no {case.cell} cell"
     if entry.dtypes and case.dtype not in entry.dtypes:
         return f"has no {case.dtype}"
+    if case.bidirectional and case.lengths != "fixed" and not entry.ragged_both_ways:
+        return "has no sequences of unequal length in both directions here"
     missing = [each for each in entry.requires if importlib.util.find_spec(each) is None]
     if missing:
         return f"is not installed ({', '.join(missing)})"
@@ -139,3 +149,9 @@ def obstacle(name: str, case: Case) -> str | None:
 def as_arrays(gradients: Mapping[str, Any]) -> dict[str, Array]:
     """Copy any library's arrays into NumPy's."""
     return {name: np.array(value) for name, value in gradients.items()}
+
+
+def swap_gates(array: Array) -> Array:
+    """Swap the first two of three gates, side by side in the last axis: r, z, n and z, r, n."""
+    r, z, n = np.split(array, 3, axis=-1)
+    return np.concatenate([z, r, n], axis=-1)
