@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,58 @@ from numpy.typing import NDArray
 
 from fastbptt.bench.case import TIMED_LR, Problem
 from fastbptt.bench.systems import System, Variants, as_arrays
+
+# Of W_hh, further biases and settings by name; the input's part of the gates (B, G * H); the states
+# before the step. Returns the states after it, the hidden one first.
+Step: TypeAlias = Callable[[Any, Any, Any], Any]
+
+
+def _rnn(p: Any, z: Any, states: Any) -> Any:
+    return (jnp.tanh(z + states[0] @ p["W_hh"]),)
+
+
+def _relu(p: Any, z: Any, states: Any) -> Any:
+    return (jax.nn.relu(z + states[0] @ p["W_hh"]),)
+
+
+def _leaky(p: Any, z: Any, states: Any) -> Any:
+    (h,) = states
+    return ((1 - p["alpha"]) * h + p["alpha"] * jnp.tanh(z + h @ p["W_hh"]),)
+
+
+def _gru(p: Any, z: Any, states: Any) -> Any:
+    (h,) = states
+    x_r, x_z, x_n = jnp.split(z, 3, axis=-1)
+    h_r, h_z, h_n = jnp.split(h @ p["W_hh"], 3, axis=-1)
+    n = jnp.tanh(x_n + jax.nn.sigmoid(x_r + h_r) * (h_n + p["b_hn"]))
+    return (n + jax.nn.sigmoid(x_z + h_z) * (h - n),)
+
+
+def _gru_before(p: Any, z: Any, states: Any) -> Any:
+    (h,) = states
+    gates = 2 * h.shape[-1]
+    x_s, x_n = jnp.split(z, [gates], axis=-1)
+    W_s, W_n = jnp.split(p["W_hh"], [gates], axis=-1)
+    r, u = jnp.split(jax.nn.sigmoid(x_s + h @ W_s), 2, axis=-1)
+    n = jnp.tanh(x_n + (r * h) @ W_n)
+    return (n + u * (h - n),)
+
+
+def _lstm(p: Any, z: Any, states: Any) -> Any:
+    h, c = states
+    i, f, g, o = jnp.split(z + h @ p["W_hh"], 4, axis=-1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+
+_CELLS: Final[dict[str, tuple[int, Step]]] = {
+    "rnn": (1, _rnn),
+    "relu": (1, _relu),
+    "leaky": (1, _leaky),
+    "gru": (1, _gru),
+    "gru_before": (1, _gru_before),
+    "lstm": (2, _lstm),
+}
 
 
 class Jax(System):
@@ -25,17 +78,39 @@ class Jax(System):
         weights = jnp.asarray(problem.step_weights.T)
         last, sequences = jnp.asarray(problem.last), jnp.arange(case.batch)
         ragged = problem.lengths is not None
+        state_count, cell = _CELLS[case.cell]
+        count = np.arange(case.time)[:, np.newaxis]
+        turned = jnp.asarray(np.where(count <= problem.last, problem.last - count, count))
+
+        def flip(steps: Any) -> Any:
+            """Turn each sequence's real steps around."""
+            return steps[turned, sequences] if ragged else steps[::-1]
+
+        def run(params: Any, end: str, x: Any, keep: bool) -> tuple[Any, Any]:
+            """Run a layer in a direction: states at each step if they are kept, final state."""
+            inner = {name: params[name + end] for name in ("W_hh", "b_hn") if name + end in params}
+            inner |= problem.settings
+
+            def step(states: Any, z: Any) -> Any:
+                states = cell(inner, z, states)
+                return states, states[0] if keep or ragged else None
+
+            zero = jnp.zeros((case.batch, case.hidden), case.dtype)
+            inputs = x @ params["W_xh" + end] + params["b_h" + end]
+            final, hidden = jax.lax.scan(step, (zero,) * state_count, inputs, unroll=unroll)
+            return hidden, hidden[last, sequences] if ragged else final[0]
 
         def loss_of(params: Any, x: Any, y: Any) -> Any:
-            def step(h: Any, z: Any) -> Any:
-                h = jnp.tanh(z + h @ params["W_hh"])
-                return h, h if all_steps or ragged else None
-
-            first = jnp.zeros((case.batch, case.hidden), case.dtype)
-            inputs = x @ params["W_xh"] + params["b_h"]
-            final, hidden = jax.lax.scan(step, first, inputs, unroll=unroll)
-            final = hidden[last, sequences] if ragged and not all_steps else final
-            seen = hidden if all_steps else final
+            for depth, ends in enumerate(case.suffixes, start=1):
+                keep = all_steps or depth < case.layers
+                found = [
+                    run(params, end, flip(x) if end.endswith("_reverse") else x, keep)
+                    for end in ends
+                ]
+                if keep:
+                    steps = [hidden for hidden, _ in found]
+                    x = jnp.concatenate([steps[0], *map(flip, steps[1:])], axis=-1)
+            seen = x if all_steps else jnp.concatenate([final for _, final in found], axis=-1)
             outputs = seen @ params["W_hy"] + params["b_y"]
             if case.loss == "mse":
                 losses = jnp.mean((outputs - y) ** 2, axis=-1)
