@@ -1,9 +1,14 @@
-"""PyTorch: nn.RNN, nn.Linear and optim.Adam, eager, with and without flushing denormals."""
+"""PyTorch: nn.RNN, nn.GRU or nn.LSTM, nn.Linear and optim.Adam, eager.
+
+With and without flushing denormals. For the cells that torch.nn lacks, a module with the same
+interface loops over time, as people write it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -11,31 +16,156 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastbptt.bench.case import TIMED_LR, Problem
+from fastbptt.bench.case import TIMED_LR, Case, Problem
 from fastbptt.bench.systems import System, Variants, as_arrays
+
+Array = NDArray[Any]
+
+
+class Loop(nn.Module):  # type: ignore[misc]
+    """A network like nn.RNN out of a cell of one's own; parameters are named as there."""
+
+    def __init__(self, inputs: int, hidden: int, layers: int, both: bool, dtype: Any) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.ends = [[f"l{i}", f"l{i}_reverse"][: 1 + both] for i in range(layers)]
+        rows = self.GATES * hidden
+        for ends in self.ends:
+            for end in ends:
+                for name, shape in (
+                    ("weight_ih", (rows, inputs)),
+                    ("weight_hh", (rows, hidden)),
+                    ("bias_ih", (rows,)),
+                ):
+                    parameter = nn.Parameter(torch.empty(shape, dtype=dtype))
+                    self.register_parameter(f"{name}_{end}", parameter)
+            inputs = len(ends) * hidden
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return states (T, B, D * H) and final states (L * D, B, H)."""
+        finals = []
+        for ends in self.ends:
+            directions = []
+            for end in ends:
+                backwards = end.endswith("reverse")
+                z = functional.linear(
+                    x.flip(0) if backwards else x,
+                    getattr(self, f"weight_ih_{end}"),
+                    getattr(self, f"bias_ih_{end}"),
+                )
+                W = getattr(self, f"weight_hh_{end}").t()
+                hidden = self.over_time(z, x.new_zeros(x.shape[1], self.hidden), W)
+                finals.append(hidden[-1])
+                states = torch.stack(hidden)
+                directions.append(states.flip(0) if backwards else states)
+            x = torch.cat(directions, -1) if len(directions) > 1 else directions[0]
+        return x, torch.stack(finals)
+
+
+class Leaky(Loop):
+    """h = (1 - alpha) h_prev + alpha tanh(a)."""
+
+    GATES = 1
+    alpha: float
+
+    def over_time(self, z: Tensor, h: Tensor, W: Tensor) -> list[Tensor]:
+        """Return the state after each step."""
+        hidden = []
+        for z_t in z.unbind(0):
+            h = torch.lerp(h, torch.tanh(torch.addmm(z_t, h, W)), self.alpha)
+            hidden.append(h)
+        return hidden
+
+
+class GruBefore(Loop):
+    """The GRU with the reset before the product."""
+
+    GATES = 3
+
+    def over_time(self, z: Tensor, h: Tensor, W: Tensor) -> list[Tensor]:
+        """Return the state after each step."""
+        gates = 2 * self.hidden
+        W_s, W_n = W[:, :gates], W[:, gates:]
+        hidden = []
+        for z_s, z_n in zip(z[..., :gates].unbind(0), z[..., gates:].unbind(0), strict=True):
+            r, u = torch.sigmoid(torch.addmm(z_s, h, W_s)).chunk(2, -1)
+            h = torch.lerp(torch.tanh(torch.addmm(z_n, r * h, W_n)), h, u)
+            hidden.append(h)
+        return hidden
+
+
+_CELLS: Final[dict[str, Any]] = {
+    "rnn": nn.RNN,
+    "relu": partial(nn.RNN, nonlinearity="relu"),
+    "leaky": Leaky,
+    "gru": nn.GRU,
+    "gru_before": GruBefore,
+    "lstm": nn.LSTM,
+}
+
+
+def _network(problem: Problem, dtype: Any) -> Any:
+    case = problem.case
+    cell = _CELLS[case.cell]
+    if isinstance(cell, type) and issubclass(cell, Loop):
+        network = cell(case.input, case.hidden, case.layers, case.bidirectional, dtype)
+        for name, value in problem.settings.items():
+            setattr(network, name, value)
+        return network
+    return cell(case.input, case.hidden, case.layers, bidirectional=case.bidirectional, dtype=dtype)
+
+
+def _to_torch(case: Case, params: Mapping[str, Array]) -> dict[str, Array]:
+    """Lay parameters out as in a state_dict: transposed, a second bias, which only b_hn uses."""
+    given = {}
+    for ours, theirs in _names(case):
+        given[f"weight_ih{theirs}"] = params[f"W_xh{ours}"].T
+        given[f"weight_hh{theirs}"] = params[f"W_hh{ours}"].T
+        given[f"bias_ih{theirs}"] = params[f"b_h{ours}"]
+        given[f"bias_hh{theirs}"] = np.zeros_like(params[f"b_h{ours}"])
+        if f"b_hn{ours}" in params:
+            given[f"bias_hh{theirs}"][-case.hidden :] = params[f"b_hn{ours}"]
+    return given
+
+
+def _to_ours(case: Case, theirs_named: Mapping[str, Array], like: Any) -> dict[str, Array]:
+    """Do the reverse with gradients."""
+    gradients = {}
+    for ours, theirs in _names(case):
+        gradients[f"W_xh{ours}"] = theirs_named[f"weight_ih{theirs}"].T
+        gradients[f"W_hh{ours}"] = theirs_named[f"weight_hh{theirs}"].T
+        gradients[f"b_h{ours}"] = theirs_named[f"bias_ih{theirs}"]
+        if f"b_hn{ours}" in like:
+            gradients[f"b_hn{ours}"] = theirs_named[f"bias_hh{theirs}"][-case.hidden :]
+    return gradients
+
+
+def _names(case: Case) -> list[tuple[str, str]]:
+    """Pair our suffixes with PyTorch's."""
+    return [
+        (end, end if layer else f"_l0{end}")
+        for layer, ends in enumerate(case.suffixes)
+        for end in ends
+    ]
 
 
 class Torch(System):
     """Time is the first axis, which is nn.RNN's own order."""
 
     def __init__(self, problem: Problem, adam: dict[str, Any]) -> None:
-        case = problem.case
+        self.case = case = problem.case
         dtype = torch.float32 if case.dtype == "float32" else torch.float64
         self.loss_name, self.all_steps = case.loss, case.steps == "all"
-        self.rnn = nn.RNN(case.input, case.hidden, dtype=dtype)
-        self.head = nn.Linear(case.hidden, case.output, dtype=dtype)
-        given = {name: torch.from_numpy(value) for name, value in problem.params.items()}
-        self.named = {
-            "W_xh": self.rnn.weight_ih_l0,
-            "W_hh": self.rnn.weight_hh_l0,
-            "b_h": self.rnn.bias_ih_l0,
-            "W_hy": self.head.weight,
-            "b_y": self.head.bias,
-        }
+        self.directions = 1 + case.bidirectional
+        self.rnn = _network(problem, dtype)
+        self.head = nn.Linear(self.directions * case.hidden, case.output, dtype=dtype)
+        self.params = problem.params
+        given = _to_torch(case, self.params)
         with torch.no_grad():
-            self.rnn.bias_hh_l0.zero_()
-            for name, parameter in self.named.items():
-                parameter.copy_(given[name].T if given[name].ndim == 2 else given[name])
+            for name, parameter in self.rnn.named_parameters():
+                parameter.copy_(torch.from_numpy(given[name]))
+            self.head.weight.copy_(torch.from_numpy(self.params["W_hy"].T))
+            self.head.bias.copy_(torch.from_numpy(self.params["b_y"]))
         self.adam = torch.optim.Adam(
             [*self.rnn.parameters(), *self.head.parameters()], lr=TIMED_LR, **adam
         )
@@ -54,8 +184,11 @@ class Torch(System):
         hidden, final = self.rnn(self.x)
         if self.all_steps:
             seen = hidden
+        elif self.ragged:
+            seen = hidden[self.last, self.sequences]
         else:
-            seen = hidden[self.last, self.sequences] if self.ragged else final[0]
+            final = final[0] if isinstance(final, tuple) else final
+            seen = torch.cat([*final[-2:]], -1) if self.directions == 2 else final[-1]
         outputs = self.head(seen)
         how = "none" if self.ragged and self.all_steps else "mean"
         if self.loss_name == "cross_entropy":
@@ -69,14 +202,13 @@ class Torch(System):
             losses = losses.mean(-1) if how == "none" else losses
         return (losses * self.weights).sum() if how == "none" else losses
 
-    def loss_and_gradients(self) -> tuple[float, dict[str, NDArray[Any]]]:
+    def loss_and_gradients(self) -> tuple[float, dict[str, Array]]:
         self.adam.zero_grad()
         loss = self.loss()
         loss.backward()
-        gradients = {
-            name: parameter.grad.T if parameter.ndim == 2 else parameter.grad
-            for name, parameter in self.named.items()
-        }
+        found = {name: parameter.grad for name, parameter in self.rnn.named_parameters()}
+        gradients = _to_ours(self.case, found, self.params)
+        gradients |= {"W_hy": self.head.weight.grad.T, "b_y": self.head.bias.grad}
         return loss.item(), as_arrays(gradients)
 
     def run(self, steps: int) -> None:
@@ -86,7 +218,7 @@ class Torch(System):
             self.adam.step()
 
 
-def _time_first(array: NDArray[Any]) -> Tensor:
+def _time_first(array: Array) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array.swapaxes(0, 1)))
 
 
