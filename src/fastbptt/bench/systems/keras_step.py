@@ -1,39 +1,116 @@
-"""Keras with TensorFlow: SimpleRNN, Dense and Adam, the whole step as one compiled function."""
+"""Keras with TensorFlow: recurrent layers, Dense and Adam, the whole step a compiled function."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 
 import keras
+import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from fastbptt.bench.case import TIMED_LR, Problem
-from fastbptt.bench.systems import System, Variants, as_arrays
+from fastbptt.bench.systems import System, Variants, as_arrays, swap_gates
+
+Array = NDArray[Any]
 
 _UNROLLED = 50  # more steps than that take minutes to compile
+
+
+@keras.saving.register_keras_serializable("fastbptt")
+class LeakyCell(keras.layers.Layer):  # type: ignore[misc]
+    """h = (1 - alpha) h_prev + alpha tanh(a), as a cell for keras.layers.RNN."""
+
+    def __init__(self, units: int, alpha: float, **more: Any) -> None:
+        super().__init__(**more)
+        self.state_size, self.alpha = units, alpha
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what Bidirectional makes its second copy from."""
+        config: dict[str, Any] = super().get_config()
+        return config | {"units": self.state_size, "alpha": self.alpha}
+
+    def build(self, shape: Any) -> None:
+        """Make the weights, named as SimpleRNN's."""
+        units = self.state_size
+        self.kernel = self.add_weight(shape=(shape[-1], units), name="kernel")
+        self.recurrent = self.add_weight(shape=(units, units), name="recurrent_kernel")
+        self.bias = self.add_weight(shape=(units,), name="bias")
+
+    def call(self, x: Any, states: Any) -> Any:
+        """Make a step."""
+        h = states[0]
+        a = keras.ops.matmul(x, self.kernel) + self.bias + keras.ops.matmul(h, self.recurrent)
+        h = (1 - self.alpha) * h + self.alpha * keras.ops.tanh(a)
+        return h, [h]
+
+
+def _leaky(units: int, alpha: float, **more: Any) -> Any:
+    return keras.layers.RNN(LeakyCell(units, alpha), **more)
+
+
+_CELLS: Final[dict[str, Any]] = {
+    "rnn": keras.layers.SimpleRNN,
+    "relu": partial(keras.layers.SimpleRNN, activation="relu"),
+    "leaky": _leaky,
+    "gru": keras.layers.GRU,
+    "gru_before": partial(keras.layers.GRU, reset_after=False),
+    "lstm": keras.layers.LSTM,
+}
+
+
+def _to_keras(cell: str, params: Mapping[str, Array], end: str) -> list[Array]:
+    """Lay a layer's parameters out as set_weights takes them: a GRU's gates in order z, r, h."""
+    weights = [params[name + end] for name in ("W_xh", "W_hh", "b_h")]
+    if cell in ("gru", "gru_before"):
+        weights = [swap_gates(weight) for weight in weights]
+    if cell == "gru":  # a second bias, which only b_hn uses
+        second = np.zeros_like(weights[2])
+        second[-len(params["b_hn" + end]) :] = params["b_hn" + end]
+        weights[2] = np.stack([weights[2], second])
+    return weights
+
+
+def _to_ours(cell: str, weights: list[Array], end: str) -> dict[str, Array]:
+    """Do the reverse with gradients."""
+    W_xh, W_hh, b_h = weights
+    found = {}
+    if cell == "gru":
+        b_h, second = b_h
+        found["b_hn" + end] = second[-W_hh.shape[0] :]
+    found |= {"W_xh" + end: W_xh, "W_hh" + end: W_hh, "b_h" + end: b_h}
+    if cell in ("gru", "gru_before"):
+        found |= {name: swap_gates(value) for name, value in found.items() if "b_hn" not in name}
+    return found
 
 
 class Keras(System):
     """A Sequential model trained by a function of our own, which is faster than ``fit``."""
 
     def __init__(self, problem: Problem, unroll: bool, xla: bool) -> None:
-        case = problem.case
+        self.case = case = problem.case
         all_steps, ragged = case.steps == "all", problem.lengths is not None
         keras.backend.set_floatx(case.dtype)
-        rnn = keras.layers.SimpleRNN(
-            case.hidden, return_sequences=all_steps or ragged, unroll=unroll
+        layers = []
+        for depth in range(1, case.layers + 1):
+            every = all_steps or ragged or depth < case.layers
+            layer = _CELLS[case.cell](
+                case.hidden, **problem.settings, return_sequences=every, unroll=unroll
+            )
+            layers.append(keras.layers.Bidirectional(layer) if case.bidirectional else layer)
+        self.model = keras.Sequential(
+            [keras.Input((case.time, case.input), batch_size=case.batch), *layers]
         )
         head = keras.layers.Dense(case.output)
-        self.model = keras.Sequential(
-            [keras.Input((case.time, case.input), batch_size=case.batch), rnn]
-        )
-        head.build((None, case.hidden))
+        head.build((None, (1 + case.bidirectional) * case.hidden))
         given = problem.params
-        rnn.set_weights([given[name] for name in ("W_xh", "W_hh", "b_h")])
+        for layer, ends in zip(layers, case.suffixes, strict=True):
+            layer.set_weights([w for end in ends for w in _to_keras(case.cell, given, end)])
         head.set_weights([given[name] for name in ("W_hy", "b_y")])
-        variables = [*rnn.trainable_variables, *head.trainable_variables]
+        variables = [*self.model.trainable_variables, *head.trainable_variables]
         adam = keras.optimizers.Adam(TIMED_LR, epsilon=1e-8)
         adam.build(variables)
         x, y = tf.constant(problem.x), tf.constant(problem.y)
@@ -67,8 +144,11 @@ class Keras(System):
 
     def loss_and_gradients(self) -> tuple[float, dict[str, NDArray[Any]]]:
         loss, found = self.gradients()
-        names = ("W_xh", "W_hh", "b_h", "W_hy", "b_y")
-        return float(loss), as_arrays(dict(zip(names, found, strict=True)))
+        *weights, W_hy, b_y = (np.array(each) for each in found)
+        gradients = {"W_hy": W_hy, "b_y": b_y}
+        for i, end in enumerate(chain.from_iterable(self.case.suffixes)):
+            gradients |= _to_ours(self.case.cell, weights[3 * i : 3 * i + 3], end)
+        return float(loss), as_arrays(gradients)
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
