@@ -1,10 +1,13 @@
-// A training step with oneDNN's RNN primitive; oneDNN has neither losses for it nor Adam, so those are plain loops.
-// Sizes: B batch, T time, I input, H hidden, O output. Arrays have time first. float32 only.
+// A training step with oneDNN's RNN primitives; oneDNN has neither losses for them nor Adam, so those are plain loops.
+// Sizes: B batch, T time, I input, H hidden, O output, L layers, D directions. Arrays have time first. float32 only.
+// Parameters are in oneDNN's own order: for each layer weights (D, I, G, H), (D, H, G, H), bias (D, biases, H) in its
+// order of the gates; then W_hy (D * H, O), b_y (O).
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <deque>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 #include <vector>
@@ -16,66 +19,142 @@ namespace {
 
 using dnnl::memory;
 using dim = memory::dim;
+using tag = memory::format_tag;
 using Arguments = std::unordered_map<int, memory>;
+using Direction = dnnl::rnn_direction;
+const auto training = dnnl::prop_kind::forward_training, backwards = dnnl::prop_kind::backward;
 enum Loss { BCE, CROSS_ENTROPY, MSE };
 
-struct Step {
-  const dim B, T, I, H, O;
-  const Loss kind;
-  const bool all;
-  const float rate;
-  const dim rows;  // of the readout
-  std::vector<float> x, y, weights;
-  std::vector<std::int64_t> classes, last;
-  std::vector<float> theta, grad, m, v, seen, outputs, d_outputs, d_seen;
-  long count = 0;
+struct Cell {
+  dim gates, biases;
+};
+enum CellKind { RNN, RELU, GRU, GRU_BEFORE, LSTM };
+const Cell cells[] = {{1, 1}, {1, 1}, {3, 4}, {3, 3}, {4, 4}};
 
-  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-  dnnl::stream stream{engine};
-  dnnl::vanilla_rnn_forward forward;
-  dnnl::vanilla_rnn_backward backward;
-  struct Move {
-    dnnl::reorder reorder;
-    memory from, to;
-  };
+struct Move {
+  dnnl::reorder reorder;
+  memory from, to;
+};
+
+void execute(dnnl::stream& stream, std::vector<Move>& moves) {
+  for (Move& move : moves) move.reorder.execute(stream, move.from, move.to);
+}
+
+struct Layer {
+  const dnnl::engine& engine;
+  const dim T, B, I, H, D;
+  const Cell cell;
+  float *weights, *gradients;
+  memory x, dx, h, dh;  // input and output over time, and their gradients
+  dnnl::primitive forward, backward;
+  Arguments forth, back;
   std::vector<Move> before, between, after;  // reorders of weights, of weights for the way back, of gradients
   std::vector<memory> sums;                  // the primitive adds to these: zero before
-  Arguments forth, back;
-  float *hidden = nullptr, *d_hidden = nullptr;
 
-  Step(const dim* size, Loss loss, bool all_steps, float lr, const float* params, const float* inputs,
-       const float* targets, const std::int64_t* labels, const float* step_weights, const std::int64_t* lasts)
-      : B(size[0]),
-        T(size[1]),
-        I(size[2]),
-        H(size[3]),
-        O(size[4]),
-        kind(loss),
-        all(all_steps),
-        rate(lr),
-        rows(all_steps ? T * B : B),
-        x(inputs, inputs + T * B * I),
-        weights(step_weights, step_weights + rows),
-        last(lasts, lasts + B),
-        theta(params, params + I * H + H * H + H + H * O + O),
-        grad(theta.size()),
-        m(theta.size()),
-        v(theta.size()),
-        seen(all_steps ? 0 : B * H),
-        outputs(rows * O),
-        d_outputs(rows * O),
-        d_seen(all_steps ? 0 : B * H) {
-    if (targets) y.assign(targets, targets + rows * O);
-    if (labels) classes.assign(labels, labels + rows);
-    build();
+  static dim count(Cell cell, dim I, dim H, dim D) { return D * H * (cell.gates * (I + H) + cell.biases); }
+
+  Layer(const dnnl::engine& on, CellKind kind, dim time, dim batch, dim inputs, dim hidden, dim directions, memory in,
+        memory d_in, float* theta, float* grad)
+      : engine(on),
+        T(time),
+        B(batch),
+        I(inputs),
+        H(hidden),
+        D(directions),
+        cell(cells[kind]),
+        weights(theta),
+        gradients(grad),
+        x(in),
+        dx(d_in) {
+    const auto f32 = memory::data_type::f32;
+    const auto any = [&](dim rows) { return memory::desc({1, D, rows, cell.gates, H}, f32, tag::any); };
+    const memory::desc in_desc = x.get_desc(), out({T, B, D * H}, f32, tag::tnc), none;
+    const memory::desc w_x = any(I), w_h = any(H), b({1, D, cell.biases, H}, f32, tag::ldgo);
+    // The initial state is handed over though it is zero: without it version 3.2 computes a wrong gradient of W_hh.
+    const memory::desc state({1, D, B, H}, f32, tag::ldnc);
+    const auto way = D == 2 ? Direction::bidirectional_concat : Direction::unidirectional_left2right;
+    h = memory(out, engine);
+    dh = memory(out, engine);
+    if (kind == RNN || kind == RELU) {
+      using Forward = dnnl::vanilla_rnn_forward;
+      using Backward = dnnl::vanilla_rnn_backward;
+      const auto function = kind == RNN ? dnnl::algorithm::eltwise_tanh : dnnl::algorithm::eltwise_relu;
+      const Forward::primitive_desc fwd(engine, training, function, way, in_desc, state, w_x, w_h, b, out, none);
+      const Backward::primitive_desc bwd(engine, backwards, function, way, in_desc, state, w_x, w_h, b, out, none,
+                                         in_desc, state, w_x, w_h, b, out, none, fwd);
+      connect<Forward, Backward>(fwd, bwd, state);
+    } else if (kind == LSTM) {
+      using Forward = dnnl::lstm_forward;
+      using Backward = dnnl::lstm_backward;
+      const Forward::primitive_desc fwd(engine, training, way, in_desc, state, state, w_x, w_h, b, out, none, none);
+      const Backward::primitive_desc bwd(engine, backwards, way, in_desc, state, state, w_x, w_h, b, out, none, none,
+                                         in_desc, state, state, w_x, w_h, b, out, none, none, fwd);
+      connect<Forward, Backward>(fwd, bwd, state);
+      const memory c = zeros(state);
+      forth.insert({DNNL_ARG_SRC_ITER_C, c});
+      back.insert({{DNNL_ARG_SRC_ITER_C, c}, {DNNL_ARG_DIFF_SRC_ITER_C, zeros(state)}});
+    } else if (kind == GRU) {
+      gated<dnnl::lbr_gru_forward, dnnl::lbr_gru_backward>(way, in_desc, state, w_x, w_h, b, out);
+    } else {
+      gated<dnnl::gru_forward, dnnl::gru_backward>(way, in_desc, state, w_x, w_h, b, out);
+    }
   }
 
-  float* W_hh() { return theta.data() + I * H; }
-  float* W_hy() { return W_hh() + H * H + H; }
-  float* gradient(const float* parameter) { return grad.data() + (parameter - theta.data()); }
+  template <class Forward, class Backward>
+  void gated(Direction way, const memory::desc& in, const memory::desc& state, const memory::desc& w_x,
+             const memory::desc& w_h, const memory::desc& b, const memory::desc& out) {
+    const memory::desc none;
+    const typename Forward::primitive_desc fwd(engine, training, way, in, state, w_x, w_h, b, out, none);
+    const typename Backward::primitive_desc bwd(engine, backwards, way, in, state, w_x, w_h, b, out, none, in, state,
+                                                w_x, w_h, b, out, none, fwd);
+    connect<Forward, Backward>(fwd, bwd, state);
+  }
 
-  memory plain(const memory::dims& dims, memory::format_tag tag, float* data) {
-    return {{dims, memory::data_type::f32, tag}, engine, data};
+  template <class Forward, class Backward>
+  void connect(const typename Forward::primitive_desc& fwd, const typename Backward::primitive_desc& bwd,
+               const memory::desc& state) {
+    forward = Forward(fwd);
+    backward = Backward(bwd);
+    const dim w_h = D * cell.gates * H * I, b = w_h + D * cell.gates * H * H;
+    const auto matrix = [&](float* data, dim rows) {
+      return plain({1, D, rows, cell.gates, H}, tag::ldigo, data);
+    };
+    const memory W_x = matrix(weights, I), W_h = matrix(weights + w_h, H);
+    const memory bias = plain({1, D, cell.biases, H}, tag::ldgo, weights + b);
+    const memory workspace(fwd.workspace_desc(), engine), first = zeros(state);
+    forth = {{DNNL_ARG_SRC_LAYER, x},
+             {DNNL_ARG_SRC_ITER, first},
+             {DNNL_ARG_WEIGHTS_LAYER, in_layout(fwd.weights_layer_desc(), W_x, before, true)},
+             {DNNL_ARG_WEIGHTS_ITER, in_layout(fwd.weights_iter_desc(), W_h, before, true)},
+             {DNNL_ARG_BIAS, bias},
+             {DNNL_ARG_DST_LAYER, h},
+             {DNNL_ARG_WORKSPACE, workspace}};
+    const memory d_bias = plain({1, D, cell.biases, H}, tag::ldgo, gradients + b);
+    sums = {in_layout(bwd.diff_weights_layer_desc(), matrix(gradients, I), after, false),
+            in_layout(bwd.diff_weights_iter_desc(), matrix(gradients + w_h, H), after, false), d_bias};
+    back = {{DNNL_ARG_SRC_LAYER, x},
+            {DNNL_ARG_SRC_ITER, first},
+            {DNNL_ARG_WEIGHTS_LAYER, in_layout(bwd.weights_layer_desc(), W_x, between, true)},
+            {DNNL_ARG_WEIGHTS_ITER, in_layout(bwd.weights_iter_desc(), W_h, between, true)},
+            {DNNL_ARG_BIAS, bias},
+            {DNNL_ARG_DST_LAYER, h},
+            {DNNL_ARG_WORKSPACE, workspace},
+            {DNNL_ARG_DIFF_DST_LAYER, dh},
+            {DNNL_ARG_DIFF_SRC_LAYER, dx},
+            {DNNL_ARG_DIFF_SRC_ITER, zeros(state)},
+            {DNNL_ARG_DIFF_WEIGHTS_LAYER, sums[0]},
+            {DNNL_ARG_DIFF_WEIGHTS_ITER, sums[1]},
+            {DNNL_ARG_DIFF_BIAS, d_bias}};
+  }
+
+  memory plain(const memory::dims& dims, tag order, float* data) {
+    return {{dims, memory::data_type::f32, order}, engine, data};
+  }
+
+  memory zeros(const memory::desc& desc) {
+    memory made(desc, engine);
+    std::fill_n(static_cast<char*>(made.get_data_handle()), desc.get_size(), 0);
+    return made;
   }
 
   memory in_layout(const memory::desc& desc, memory plain, std::vector<Move>& moves, bool inwards) {
@@ -86,63 +165,85 @@ struct Step {
     return other;
   }
 
-  void build() {
-    using tag = memory::format_tag;
-    const auto f32 = memory::data_type::f32;
-    const memory::dims w_in{1, 1, I, 1, H}, w_rec{1, 1, H, 1, H}, bias{1, 1, 1, H}, in{T, B, I}, out{T, B, H};
-    const memory::dims state{1, 1, B, H};
-    const auto any = [&](const memory::dims& dims) { return memory::desc(dims, f32, tag::any); };
-    const memory::desc x_desc(in, f32, tag::tnc), h_desc(out, f32, tag::tnc), b_desc(bias, f32, tag::ldgo), none;
-    // The initial state is handed over though it is zero: without it version 3.2 computes a wrong gradient of W_hh.
-    const memory::desc s_desc(state, f32, tag::ldnc);
-    const auto tanh = dnnl::algorithm::eltwise_tanh;
-    const auto way = dnnl::rnn_direction::unidirectional_left2right;
-    const dnnl::vanilla_rnn_forward::primitive_desc fwd(engine, dnnl::prop_kind::forward_training, tanh, way, x_desc,
-                                                        s_desc, any(w_in), any(w_rec), b_desc, h_desc, none);
-    const dnnl::vanilla_rnn_backward::primitive_desc bwd(engine, dnnl::prop_kind::backward, tanh, way, x_desc, s_desc,
-                                                         any(w_in), any(w_rec), b_desc, h_desc, none, x_desc, s_desc,
-                                                         any(w_in), any(w_rec), b_desc, h_desc, none, fwd);
-    forward = dnnl::vanilla_rnn_forward(fwd);
-    backward = dnnl::vanilla_rnn_backward(bwd);
-
-    const memory W_in = plain(w_in, tag::ldigo, theta.data()), W_rec = plain(w_rec, tag::ldigo, W_hh());
-    const memory b = plain(bias, tag::ldgo, W_hh() + H * H), dst(h_desc, engine), d_dst(h_desc, engine);
-    const memory workspace(fwd.workspace_desc(), engine), input(x_desc, engine, x.data());
-    const memory first(s_desc, engine);
-    std::fill_n(static_cast<float*>(first.get_data_handle()), B * H, 0.0f);
-    forth = {{DNNL_ARG_SRC_LAYER, input},
-             {DNNL_ARG_SRC_ITER, first},
-             {DNNL_ARG_WEIGHTS_LAYER, in_layout(fwd.weights_layer_desc(), W_in, before, true)},
-             {DNNL_ARG_WEIGHTS_ITER, in_layout(fwd.weights_iter_desc(), W_rec, before, true)},
-             {DNNL_ARG_BIAS, b},
-             {DNNL_ARG_DST_LAYER, dst},
-             {DNNL_ARG_WORKSPACE, workspace}};
-
-    const memory dW_in = plain(w_in, tag::ldigo, grad.data()), dW_rec = plain(w_rec, tag::ldigo, gradient(W_hh()));
-    const memory db = plain(bias, tag::ldgo, gradient(W_hh() + H * H));
-    sums = {in_layout(bwd.diff_weights_layer_desc(), dW_in, after, false),
-            in_layout(bwd.diff_weights_iter_desc(), dW_rec, after, false), db};
-    back = {{DNNL_ARG_SRC_LAYER, input},
-            {DNNL_ARG_SRC_ITER, first},
-            {DNNL_ARG_WEIGHTS_LAYER, in_layout(bwd.weights_layer_desc(), W_in, between, true)},
-            {DNNL_ARG_WEIGHTS_ITER, in_layout(bwd.weights_iter_desc(), W_rec, between, true)},
-            {DNNL_ARG_BIAS, b},
-            {DNNL_ARG_DST_LAYER, dst},
-            {DNNL_ARG_WORKSPACE, workspace},
-            {DNNL_ARG_DIFF_DST_LAYER, d_dst},
-            {DNNL_ARG_DIFF_SRC_LAYER, memory(x_desc, engine)},
-            {DNNL_ARG_DIFF_SRC_ITER, memory(s_desc, engine)},
-            {DNNL_ARG_DIFF_WEIGHTS_LAYER, sums[0]},
-            {DNNL_ARG_DIFF_WEIGHTS_ITER, sums[1]},
-            {DNNL_ARG_DIFF_BIAS, db}};
-    hidden = static_cast<float*>(dst.get_data_handle());
-    d_hidden = static_cast<float*>(d_dst.get_data_handle());
-    std::fill(d_hidden, d_hidden + T * B * H, 0.0f);  // with the loss at the last steps, the others stay zero
+  void go(dnnl::stream& stream) {
+    execute(stream, before);
+    forward.execute(stream, forth);
+    execute(stream, between);
   }
 
-  void execute(std::vector<Move>& moves) {
-    for (Move& move : moves) move.reorder.execute(stream, move.from, move.to);
+  void go_back(dnnl::stream& stream) {
+    for (memory& sum : sums) {
+      float* data = static_cast<float*>(sum.get_data_handle());
+      std::fill(data, data + sum.get_desc().get_size() / sizeof(float), 0.0f);
+    }
+    backward.execute(stream, back);
+    execute(stream, after);
   }
+};
+
+struct Step {
+  const dim B, T, I, H, O, L, D;
+  const Loss kind;
+  const bool all;
+  const float rate;
+  const dim rows, width;  // of the readout
+  std::vector<float> x, y, weights;
+  std::vector<std::int64_t> classes, last;
+  std::vector<float> theta, grad, m, v, seen, outputs, d_outputs, d_seen;
+  long count = 0;
+
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream{engine};
+  std::deque<Layer> layers;
+  float *hidden = nullptr, *d_hidden = nullptr;
+
+  Step(const dim* size, CellKind cell, Loss loss, bool all_steps, float lr, const float* params, const float* inputs,
+       const float* targets, const std::int64_t* labels, const float* step_weights, const std::int64_t* lasts)
+      : B(size[0]),
+        T(size[1]),
+        I(size[2]),
+        H(size[3]),
+        O(size[4]),
+        L(size[5]),
+        D(size[6]),
+        kind(loss),
+        all(all_steps),
+        rate(lr),
+        rows(all_steps ? T * B : B),
+        width(D * H),
+        x(inputs, inputs + T * B * I),
+        weights(step_weights, step_weights + rows),
+        last(lasts, lasts + B),
+        theta(params, params + size[7]),
+        grad(theta.size()),
+        m(theta.size()),
+        v(theta.size()),
+        seen(all_steps ? 0 : B * width),
+        outputs(rows * O),
+        d_outputs(rows * O),
+        d_seen(all_steps ? 0 : B * width) {
+    if (targets) y.assign(targets, targets + rows * O);
+    if (labels) classes.assign(labels, labels + rows);
+    const memory::desc in({T, B, I}, memory::data_type::f32, tag::tnc);
+    memory below(in, engine, x.data()), d_below(in, engine);
+    dim at = 0, inputs_here = I;
+    for (dim l = 0; l < L; ++l) {
+      layers.emplace_back(engine, cell, T, B, inputs_here, H, D, below, d_below, theta.data() + at, grad.data() + at);
+      below = layers.back().h;
+      d_below = layers.back().dh;
+      at += Layer::count(cells[cell], inputs_here, H, D);
+      inputs_here = width;
+    }
+    hidden = static_cast<float*>(below.get_data_handle());
+    d_hidden = static_cast<float*>(d_below.get_data_handle());
+    std::fill(d_hidden, d_hidden + T * B * width, 0.0f);  // with the loss at the last steps, the others stay zero
+  }
+
+  float* W_hy() { return theta.data() + theta.size() - O - width * O; }
+  float* gradient(const float* parameter) { return grad.data() + (parameter - theta.data()); }
+
+  // Where a sequence's final states stand: the reverse direction ends at the first step.
+  dim row(dim b, dim direction) { return ((direction ? 0 : last[b]) * B + b) * width + direction * H; }
 
   // The mean loss; d_outputs becomes its gradient.
   double loss() {
@@ -177,35 +278,30 @@ struct Step {
   }
 
   double gradients() {
-    execute(before);
-    forward.execute(stream, forth);
-    execute(between);
+    for (Layer& layer : layers) layer.go(stream);
     stream.wait();
     float* states = hidden;
     float* d_states = d_hidden;
     if (!all) {
-      for (dim b = 0; b < B; ++b) std::copy_n(hidden + (last[b] * B + b) * H, H, &seen[b * H]);
+      for (dim b = 0; b < B; ++b)
+        for (dim d = 0; d < D; ++d) std::copy_n(hidden + row(b, d), H, &seen[b * width + d * H]);
       states = seen.data();
       d_states = d_seen.data();
     }
-    const float* b_y = W_hy() + H * O;
+    const float* b_y = W_hy() + width * O;
     for (dim r = 0; r < rows; ++r) std::copy_n(b_y, O, &outputs[r * O]);
-    dnnl_sgemm('N', 'N', rows, O, H, 1, states, H, W_hy(), O, 1, outputs.data(), O);
+    dnnl_sgemm('N', 'N', rows, O, width, 1, states, width, W_hy(), O, 1, outputs.data(), O);
     const double value = loss();
     float* db_y = gradient(b_y);
     std::fill(db_y, db_y + O, 0.0f);
     for (dim r = 0; r < rows; ++r)
       for (dim o = 0; o < O; ++o) db_y[o] += d_outputs[r * O + o];
-    dnnl_sgemm('T', 'N', H, O, rows, 1, states, H, d_outputs.data(), O, 0, gradient(W_hy()), O);
-    dnnl_sgemm('N', 'T', rows, H, O, 1, d_outputs.data(), O, W_hy(), O, 0, d_states, H);
+    dnnl_sgemm('T', 'N', width, O, rows, 1, states, width, d_outputs.data(), O, 0, gradient(W_hy()), O);
+    dnnl_sgemm('N', 'T', rows, width, O, 1, d_outputs.data(), O, W_hy(), O, 0, d_states, width);
     if (!all)
-      for (dim b = 0; b < B; ++b) std::copy_n(&d_seen[b * H], H, d_hidden + (last[b] * B + b) * H);
-    for (memory& sum : sums) {
-      float* data = static_cast<float*>(sum.get_data_handle());
-      std::fill(data, data + sum.get_desc().get_size() / sizeof(float), 0.0f);
-    }
-    backward.execute(stream, back);
-    execute(after);
+      for (dim b = 0; b < B; ++b)
+        for (dim d = 0; d < D; ++d) std::copy_n(&d_seen[b * width + d * H], H, d_hidden + row(b, d));
+    for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) layer->go_back(stream);
     stream.wait();
     return value;
   }
@@ -229,12 +325,13 @@ struct Step {
 extern "C" {
 
 // Never freed: the process ends with it. Null, and a message on standard error, if oneDNN refuses.
-void* step_create(const std::int64_t* size, int loss, int all, float rate, const float* params, const float* x,
-                  const float* y, const std::int64_t* classes, const float* weights, const std::int64_t* last) try {
+void* step_create(const std::int64_t* size, int cell, int loss, int all, float rate, const float* params,
+                  const float* x, const float* y, const std::int64_t* classes, const float* weights,
+                  const std::int64_t* last) try {
 #ifdef __SSE__
   _mm_setcsr(_mm_getcsr() | 0x8040);  // denormals flushed, in favour of oneDNN
 #endif
-  return new Step(size, Loss(loss), all != 0, rate, params, x, y, classes, weights, last);
+  return new Step(size, CellKind(cell), Loss(loss), all != 0, rate, params, x, y, classes, weights, last);
 } catch (const dnnl::error& error) {
   std::fprintf(stderr, "oneDNN: %s\n", error.what());
   return nullptr;

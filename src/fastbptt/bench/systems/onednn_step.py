@@ -1,4 +1,4 @@
-"""oneDNN: its RNN primitive, from a small C++ library that is compiled when it is needed.
+"""oneDNN: its RNN primitives, from a small C++ library that is compiled when it is needed.
 
 The headers and the library, version 3, are looked for in this Python's prefix, where PyPI's
 ``onednn-devel-cpu-gomp`` puts them, and then where the system has its own.
@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,12 +22,22 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt.bench.case import TIMED_LR, Problem
-from fastbptt.bench.systems import System, Variants
+from fastbptt.bench.case import TIMED_LR, Case, Problem
+from fastbptt.bench.systems import System, Variants, swap_gates
+
+Array = NDArray[Any]
 
 _PREFIXES: Final = (Path(sys.prefix), Path("/usr/local"), Path("/usr"))
 _FLAGS: Final = "-std=c++17 -O3 -march=native -ffast-math -fopenmp -shared -fPIC"
 _LOSSES: Final = ("bce", "cross_entropy", "mse")
+# What oneDNN calls each cell, in the order of the C++ library.
+_CELLS: Final = {
+    "rnn": "vanilla_rnn",
+    "relu": "vanilla_rnn",
+    "gru": "lbr_gru",
+    "gru_before": "gru",
+    "lstm": "lstm",
+}
 
 
 class OneDnn(System):
@@ -35,16 +46,18 @@ class OneDnn(System):
     def __init__(self, problem: Problem) -> None:
         case = problem.case
         self.library = _library()
-        self.shapes = {name: value.shape for name, value in problem.params.items()}
-        size = np.array([case.batch, case.time, case.input, case.hidden, case.output], np.int64)
-        theta = np.concatenate([value.ravel() for value in problem.params.values()])
+        self.case, self.params = case, problem.params
+        theta = np.concatenate([array.ravel() for array in _to_onednn(case, self.params)])
+        size = [case.batch, case.time, case.input, case.hidden, case.output, case.layers]
+        sizes = np.array([*size, 1 + case.bidirectional, theta.size], np.int64)
         self.count = theta.size
         x = np.ascontiguousarray(problem.x.swapaxes(0, 1))
         all_steps = case.steps == "all"
         y = np.ascontiguousarray(problem.y.swapaxes(0, 1) if all_steps else problem.y)
         classes = case.loss == "cross_entropy"
         self.step = self.library.step_create(
-            size.ctypes,
+            sizes.ctypes,
+            list(_CELLS).index(case.cell),
             _LOSSES.index(case.loss),
             int(all_steps),
             ctypes.c_float(TIMED_LR),
@@ -61,15 +74,48 @@ class OneDnn(System):
     def loss_and_gradients(self) -> tuple[float, dict[str, NDArray[Any]]]:
         flat = np.empty(self.count, np.float32)
         loss: float = self.library.step_gradients(self.step, flat.ctypes)
-        gradients, start = {}, 0
-        for name, shape in self.shapes.items():
-            stop = start + int(np.prod(shape))
-            gradients[name] = flat[start:stop].reshape(shape)
-            start = stop
-        return loss, gradients
+        return loss, _to_ours(self.case, flat, self.params)
 
     def run(self, steps: int) -> None:
         self.library.step_run(self.step, steps)
+
+
+def _to_onednn(case: Case, params: Mapping[str, Array]) -> list[Array]:
+    """Lay parameters out in order: each layer's three arrays, directions stacked; the readout.
+
+    A GRU's gates are u (our z), r, o (our n); lbr_gru has b_hn as a fourth block of its bias.
+    """
+    arrays = []
+    for ends in case.suffixes:
+        for name in ("W_xh", "W_hh", "b_h"):
+            stack = []
+            for end in ends:
+                array = params[name + end]
+                if case.cell.startswith("gru"):
+                    array = swap_gates(array)
+                if case.cell == "gru" and name == "b_h":
+                    array = np.concatenate([array, params["b_hn" + end]])
+                stack.append(array)
+            arrays.append(np.stack(stack))
+    return [*arrays, params["W_hy"], params["b_y"]]
+
+
+def _to_ours(case: Case, flat: Array, like: Mapping[str, Array]) -> dict[str, Array]:
+    """Do the reverse with gradients."""
+    shapes = [array.shape for array in _to_onednn(case, like)]
+    stops = np.cumsum([np.prod(shape) for shape in shapes])
+    *arrays, W_hy, b_y = (
+        part.reshape(shape) for part, shape in zip(np.split(flat, stops[:-1]), shapes, strict=True)
+    )
+    gradients = {"W_hy": W_hy, "b_y": b_y}
+    for layer, ends in enumerate(case.suffixes):
+        for name, stack in zip(("W_xh", "W_hh", "b_h"), arrays[3 * layer :], strict=False):
+            for end, array in zip(ends, stack, strict=True):
+                if case.cell == "gru" and name == "b_h":
+                    gradients["b_hn" + end] = array[3 * case.hidden :]
+                    array = array[: 3 * case.hidden]
+                gradients[name + end] = swap_gates(array) if case.cell.startswith("gru") else array
+    return gradients
 
 
 def obstacle() -> str | None:
@@ -83,7 +129,7 @@ def obstacle() -> str | None:
 
 def variants(problem: Problem, threads: int) -> Variants:
     """Name the one way there is."""
-    return {"vanilla_rnn": partial(OneDnn, problem)}
+    return {_CELLS[problem.case.cell]: partial(OneDnn, problem)}
 
 
 def version() -> str:
@@ -122,7 +168,12 @@ def _library() -> ctypes.CDLL:
         library = ctypes.CDLL(str(target))
     library.step_create.restype = ctypes.c_void_p
     pointer, number = ctypes.c_void_p, ctypes.c_int
-    library.step_create.argtypes = [pointer, number, number, ctypes.c_float, *[pointer] * 6]
+    library.step_create.argtypes = [
+        pointer,
+        *[number] * 3,
+        ctypes.c_float,
+        *[pointer] * 6,
+    ]
     library.step_gradients.restype = ctypes.c_double
     library.step_gradients.argtypes = [pointer, pointer]
     library.step_run.argtypes = [pointer, ctypes.c_int64]
