@@ -72,6 +72,7 @@ def _table(result: dict[str, Any]) -> str:
         for first, *rest in rows:
             cells = [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
             lines.append("  ".join([first.ljust(widths[0]), *cells]))
+        lines += [f"{title} {reason}" for title, reason in _left_out(found)]
     lines += ["", *_versions(result)]
     return "\n".join(lines)
 
@@ -83,8 +84,10 @@ def _markdown(result: dict[str, Any]) -> str:
     for found in result["cases"]:
         name, shape = found["case"]["name"], Case(**found["case"]).shape
         for i, each in enumerate(found["systems"]):
-            case = f"**{name}** ({shape})" if i == 0 else ""
+            case = f"**{name}** ({shape}; {found['case']['cell']})" if i == 0 else ""
             lines.append(f"| {case} | " + " | ".join(_row(each)) + " |")
+        for title, reason in _left_out(found):
+            lines.append(f"|  | {title} | {reason}" + " |" * (len(_HEAD) - 1))
     lines += ["", *(f"- {line}" for line in _versions(result))]
     return "\n".join(lines)
 
@@ -98,9 +101,9 @@ def _csv(result: dict[str, Any]) -> str:
         | each
         | {key: machine[key] for key in ("processor", "instruction_set", "threads")}
         for found in result["cases"]
-        for each in found["systems"]
+        for each in [*found["systems"], *found.get("left_out", [])]
     ]
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, [*rows[0], "reason"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().rstrip("\n")
@@ -148,7 +151,10 @@ def plot(result: dict[str, Any], file: str | Path) -> None:
     for panel in panels[len(cases) :]:
         panel.set_visible(False)
     machine = result["machine"]
-    figure.suptitle("Time per training step, in times of fastbptt's (log scale)", fontsize=26)
+    cells = ", ".join(dict.fromkeys(found["case"]["cell"] for found in cases))
+    figure.suptitle(
+        f"Time per training step ({cells}), in times of fastbptt's (log scale)", fontsize=26
+    )
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     figure.supxlabel(
         f"batch, time, input, hidden on {machine['processor']}, {machine['instruction_set']},"
@@ -226,6 +232,11 @@ def _row(each: dict[str, Any]) -> tuple[str, ...]:
         f"{each['peak_memory_bytes'] / 2**20:.0f} MiB",
         f"{each['times_fastbptt']:.2f}",
     )
+
+
+def _left_out(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name the systems that could not run a case, and why."""
+    return [(each["title"], each["reason"]) for each in found.get("left_out", [])]
 
 
 def _versions(result: dict[str, Any]) -> list[str]:

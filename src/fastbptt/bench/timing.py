@@ -50,7 +50,7 @@ def measure(
     cases : sequence of Case
         What to measure.
     against : iterable of str, optional
-        Names of competitors; those that cannot run here are named on standard error.
+        Names of competitors; those that cannot run a case here are named with the reason.
     threads : int, default 1
         For each system, pinned to that many processors.
     rounds : int, default 15
@@ -68,7 +68,8 @@ def measure(
         ``variant``, ``median_seconds``, ``best_seconds`` (per step), ``median_over_best``,
         ``flops`` (per second), ``share_of_peak``, ``sequences_per_second`` (these three by the
         best round), ``peak_memory_bytes`` (of the process), ``times_fastbptt`` (ratio of the best
-        times), ``rounds``, ``steps_per_round``.
+        times), ``rounds``, ``steps_per_round``. ``left_out``: list of dict with ``system``,
+        ``title`` and ``reason`` of those that cannot run the case here.
 
     Raises
     ------
@@ -105,10 +106,12 @@ def _measure_case(
     expected = Expected(problem)
     check_training(problem, expected)
     with ExitStack() as stack:
-        workers = []
+        workers, left_out = [], []
         for name in names:
             if reason := obstacle(name, case):
                 _say(f"{case.name}: {name} {reason}")
+                title = SYSTEMS[name].title
+                left_out.append({"system": name, "title": title, "reason": reason})
                 continue
             worker = stack.enter_context(_Worker(name, case, threads))
             check_gradients(name, case, expected, worker.about["loss"], worker.gradients)
@@ -122,7 +125,7 @@ def _measure_case(
                     worker.round()
                 done += 1
                 bar.update()
-    return _summary(problem, workers, threads)
+    return _summary(problem, workers, threads) | {"left_out": left_out}
 
 
 def _goes_on(done: int, end: float) -> bool:
