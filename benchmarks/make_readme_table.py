@@ -1,8 +1,10 @@
 """Measure all presets against all competitors; write docs/benchmark.md and docs/benchmark.png.
 
     python benchmarks/make_readme_table.py --threads 1
+    python benchmarks/make_readme_table.py --threads 1 --cell gru,lstm
 
-docs/benchmark.json keeps what was measured; `--from docs/benchmark.json` draws it again.
+The pages of other cells than the tanh RNN are docs/benchmark_gru.md and so on. Beside each page a
+.json file keeps what was measured; `--from docs/benchmark.json` makes its page and picture again.
 """
 
 from __future__ import annotations
@@ -15,15 +17,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fastbptt.bench import plot, write
+from fastbptt.bench import CHOICES, plot, write
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+# For the heading and the first sentence; a cell that is not here goes by its name.
+TITLES = {
+    "rnn": "tanh RNN",
+    "relu": "ReLU RNN",
+    "leaky": "leaky tanh RNN",
+    "gru": "GRU",
+    "gru_before": "GRU with the reset before the product",
+    "lstm": "LSTM",
+}
 
 
-def measure(threads: int, rounds: int) -> dict[str, Any]:
+def measure(cell: str, threads: int, rounds: int) -> dict[str, Any]:
     """Run the command that a reader would run."""
     command = [sys.executable, "-m", "fastbptt", "bench", "--preset", "all", "--against", "all"]
-    command += ["--threads", str(threads), "--rounds", str(rounds), "--output", "json"]
+    command += ["--cell", cell, "--threads", str(threads), "--rounds", str(rounds)]
+    command += ["--output", "json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found | {"date": datetime.date.today().isoformat()}
@@ -33,7 +45,8 @@ def summary(result: dict[str, Any]) -> list[str]:
     """Write the short table: a row per preset, a column per system, best times."""
     names: dict[str, str] = {}
     for found in result["cases"]:
-        names |= {each["system"]: each["title"] for each in found["systems"]}
+        both = [*found["systems"], *found.get("left_out", [])]
+        names |= {each["system"]: each["title"] for each in both}
     lines = [
         "| B, T, I, H, O, loss at | " + " | ".join(names.values()) + " | ahead | of peak |",
         "|:--|" + "--:|" * (len(names) + 2),
@@ -42,7 +55,7 @@ def summary(result: dict[str, Any]) -> list[str]:
         case = found["case"]
         systems = {each["system"]: each for each in found["systems"]}
         cells = [
-            text_of(systems[name]["best_seconds"]) if name in systems else "" for name in names
+            text_of(systems[name]["best_seconds"]) if name in systems else "none" for name in names
         ]
         ours = systems["fastbptt"]
         rivals = [each["times_fastbptt"] for each in systems.values() if each is not ours]
@@ -59,25 +72,39 @@ def text_of(seconds: float) -> str:
     return f"{seconds * 1e3:.3g} ms"
 
 
+def cell_of(result: dict[str, Any]) -> str:
+    """Name the one cell that was measured."""
+    cell: str = result["cases"][0]["case"]["cell"]
+    return cell
+
+
+def stem_of(result: dict[str, Any]) -> str:
+    """Name the files without their endings."""
+    return "benchmark" if cell_of(result) == "rnn" else f"benchmark_{cell_of(result)}"
+
+
 def page(result: dict[str, Any]) -> str:
     """Write the page."""
     machine = result["machine"]
+    cell = TITLES.get(cell_of(result), cell_of(result))
+    article = "an" if cell.startswith("LSTM") else "a"
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     return "\n".join(
         [
-            "# Benchmark",
+            f"# Benchmark: {cell}",
             "",
-            "One training step (forward, loss, backpropagation through time, Adam) of a tanh RNN,",
+            "One training step (forward, loss, backpropagation through time, Adam) of"
+            f" {article} {cell},",
             "the best of alternating rounds. *Ahead*: the fastest competitor's time in times of",
             "fastbptt's. *Of peak*: the floating-point operations that are needed per second, over",
             "the rate of multiply-adds between registers measured in the same rounds.",
             "",
             f"Measured {result['date']} on {machine['processor']}, {machine['instruction_set']},",
-            f"{threads}, by `benchmarks/make_readme_table.py`.",
+            f"{threads}, by `benchmarks/make_readme_table.py --cell {cell_of(result)}`.",
             "",
             *summary(result),
             "",
-            "![Time per training step, relative to fastbptt](benchmark.png)",
+            f"![Time per training step, relative to fastbptt]({stem_of(result)}.png)",
             "",
             "## All figures",
             "",
@@ -87,23 +114,40 @@ def page(result: dict[str, Any]) -> str:
     )
 
 
+def cells(text: str) -> list[str]:
+    """Read names with commas between them."""
+    names = text.split(",")
+    for name in names:
+        if name not in CHOICES["cell"]:
+            known = ", ".join(CHOICES["cell"])
+            raise argparse.ArgumentTypeError(f"{name!r} is unknown; expected names from {known}")
+    return names
+
+
 def main() -> None:
     """Measure or read, then write."""
     parser = argparse.ArgumentParser(description="Make docs/benchmark.md and docs/benchmark.png.")
+    parser.add_argument("--cell", type=cells, default=["rnn"], metavar="NAME[,NAME...]")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--from", dest="source", type=Path, help="an earlier benchmark.json")
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder to write to")
     arguments = parser.parse_args()
-    if arguments.source:
-        result = json.loads(arguments.source.read_text(encoding="utf-8"))
-    else:
-        result = measure(arguments.threads, arguments.rounds)
     arguments.docs.mkdir(exist_ok=True)
+    if arguments.source:
+        save(json.loads(arguments.source.read_text(encoding="utf-8")), arguments.docs)
+        return
+    for cell in arguments.cell:
+        save(measure(cell, arguments.threads, arguments.rounds), arguments.docs)
+
+
+def save(result: dict[str, Any], docs: Path) -> None:
+    """Write what was measured, the page and the picture."""
+    file = docs / stem_of(result)
     text = json.dumps(result, indent=1) + "\n"
-    (arguments.docs / "benchmark.json").write_text(text, encoding="utf-8")
-    (arguments.docs / "benchmark.md").write_text(page(result), encoding="utf-8")
-    plot(result, arguments.docs / "benchmark.png")
+    file.with_suffix(".json").write_text(text, encoding="utf-8")
+    file.with_suffix(".md").write_text(page(result), encoding="utf-8")
+    plot(result, file.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -158,6 +158,10 @@ def _add_bench(subparsers: Subparsers) -> None:
         parser.add_argument(
             f"--{size}", type=_positive, metavar="N", help="instead of the preset's"
         )
+    parser.add_argument("--layers", type=_positive, metavar="N", help="on top of each other")
+    parser.add_argument(
+        "--bidirectional", action="store_true", default=None, help="read from the end, too"
+    )
     for option, choices in bench.CHOICES.items():
         parser.add_argument(f"--{option}", choices=choices, help="instead of the preset's")
     parser.add_argument("--seed", type=_seed, metavar="N", help="of the data and the weights")
@@ -189,8 +193,8 @@ def _add_bench(subparsers: Subparsers) -> None:
 def _run_bench(arguments: argparse.Namespace) -> None:
     from fastbptt import bench
 
-    changed = ("batch", "time", "input", "hidden", "seed", *bench.CHOICES)
-    changes = {name: getattr(arguments, name) for name in changed}
+    changed = ("batch", "time", "input", "hidden", "layers", "bidirectional", "seed")
+    changes = {name: getattr(arguments, name) for name in (*changed, *bench.CHOICES)}
     changes["output"] = arguments.output_size
     result = bench.measure(
         [bench.PRESETS[name].with_(**changes) for name in arguments.preset],
