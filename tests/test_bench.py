@@ -7,8 +7,10 @@ import importlib.util
 import io
 import itertools
 import json
+import runpy
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from fastbptt.bench.case import CHOICES, PRESETS, Case, Problem
 from fastbptt.bench.check import Expected, check_gradients, check_training
 from fastbptt.bench.systems import numpy_step
 
+MAKE_TABLE = Path(__file__).parent.parent / "benchmarks" / "make_readme_table.py"
 TINY = PRESETS["tutorial"].with_(time=4, hidden=8)
 TINY_OPTIONS = ["--time", "4", "--hidden", "8", "--threads", "1", "--rounds", "2"]
 INSTALLED = [name for name in bench.COMPETITORS if systems.obstacle(name, TINY) is None]
@@ -36,25 +39,52 @@ def _same_threads_afterwards() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
-    ragged = TINY.with_(lengths="uniform")
-    return bench.measure([PRESETS["tutorial"], ragged], ["numpy"], rounds=2)
+    ragged = TINY.with_(lengths="uniform", cell="gru")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(systems.SYSTEMS, "jax", replace(systems.SYSTEMS["jax"], cells=("abacus",)))
+        return bench.measure([PRESETS["tutorial"], ragged], ["numpy", "jax"], rounds=2)
 
 
+MINI = PRESETS["medium"].with_(batch=7, time=6, input=3, hidden=5)
 # Every loss, place of the loss, kind of lengths and dtype.
 KINDS = [
-    PRESETS["medium"].with_(
-        batch=7, time=6, input=3, hidden=5, loss=loss, steps=steps, lengths=lengths, dtype=dtype
-    )
+    MINI.with_(loss=loss, steps=steps, lengths=lengths, dtype=dtype)
     for loss, steps, lengths, dtype in itertools.product(
         *(CHOICES[name] for name in ("loss", "steps", "lengths", "dtype"))
     )
 ]
-# Enough for systems that compile for seconds.
-FEW_KINDS = [
-    case
-    for case in KINDS
-    if case.dtype == "float32" and (case.loss == "mse") is (case.steps == "all")
+# Every cell, plain and stacked, in one direction and both.
+NETWORKS = [
+    MINI.with_(
+        cell=cell,
+        loss="mse" if steps == "all" else "bce",
+        steps=steps,
+        lengths=lengths,
+        layers=layers,
+        bidirectional=both,
+    )
+    for cell in CHOICES["cell"]
+    for layers, both in ((1, False), (3, False), (1, True), (2, True))
+    for steps, lengths in (("last", "fixed"), ("last", "uniform"), ("all", "uniform"))
 ]
+# Enough for systems that compile for seconds.
+FEW = [
+    *(
+        case
+        for case in KINDS
+        if case.dtype == "float32" and (case.loss == "mse") is (case.steps == "all")
+    ),
+    *(
+        MINI.with_(cell=cell, layers=layers, bidirectional=both)
+        for cell in CHOICES["cell"]
+        for layers, both in ((1, False), (2, True))
+        if cell != "rnn" or layers > 1
+    ),
+]
+
+
+def _id(case: Case) -> str:
+    return f"{case.cell}-{case.loss}-{case.shape}-{case.dtype}"
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -68,30 +98,58 @@ def test_presets_are_right_on_a_few_steps(name: str) -> None:
             check_gradients(name, problem.case, expected, *build().loss_and_gradients())
 
 
-@pytest.mark.parametrize("case", KINDS, ids=lambda case: f"{case.loss}-{case.shape}-{case.dtype}")
+@pytest.mark.parametrize("case", KINDS + NETWORKS, ids=_id)
 def test_every_kind_of_case_is_right(case: Case) -> None:
     problem = Problem(case)
     expected = Expected(problem)
     check_training(problem, expected)
-    system = numpy_step.NumPy(problem)
-    check_gradients("numpy", case, expected, *system.loss_and_gradients())
-    check_gradients("numpy", case, expected, *system.loss_and_gradients())
+    if systems.obstacle("numpy", case) is None:
+        system = numpy_step.NumPy(problem)
+        check_gradients("numpy", case, expected, *system.loss_and_gradients())
+        check_gradients("numpy", case, expected, *system.loss_and_gradients())
 
 
 @pytest.mark.parametrize("name", INSTALLED)
-@pytest.mark.parametrize(
-    "case",
-    FEW_KINDS,
-    ids=lambda case: f"{case.loss}-{case.shape}",
-)
+@pytest.mark.parametrize("case", FEW, ids=_id)
 def test_competitors_compute_the_same(name: str, case: Case) -> None:
-    found = bench.measure([case], [name], rounds=1)["cases"][0]["systems"]
-    assert [each["system"] for each in found] == ["fastbptt", name]
+    found = bench.measure([case], [name], rounds=1)["cases"][0]
+    reason = systems.obstacle(name, case)
+    assert [each["system"] for each in found["systems"]] == ["fastbptt", name][: 1 + (not reason)]
+    assert [(each["system"], each["reason"]) for each in found["left_out"]] == (
+        [(name, reason)] if reason else []
+    )
 
 
-def test_numpy_trains_as_the_reference_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_that_a_system_lacks_are_named() -> None:
+    lacking = {
+        (name, cell): reason
+        for name, entry in systems.SYSTEMS.items()
+        for cell in CHOICES["cell"]
+        if entry.cells
+        and (reason := systems.obstacle(name, TINY.with_(cell=cell)))
+        and "installed" not in reason
+    }
+    assert lacking[("onednn", "leaky")] == "has no leaky cell"
+    for (name, cell), reason in lacking.items():
+        assert cell not in systems.SYSTEMS[name].cells
+        assert reason == f"has no {cell} cell"
+
+
+def test_two_directions_with_lengths_are_not_for_everybody() -> None:
+    case = TINY.with_(lengths="uniform", bidirectional=True)
+    assert systems.obstacle("numpy", case) is None
+    assert systems.obstacle("fastbptt", case) is None
+    reason = systems.obstacle("torch", case)
+    assert reason is not None
+    assert "unequal length" in reason
+
+
+@pytest.mark.parametrize("cell", CHOICES["cell"])
+def test_numpy_trains_as_the_reference_does(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numpy_step, "TIMED_LR", check.CHECK_LR)
-    problem = Problem(TINY.with_(dtype="float64"))
+    problem = Problem(TINY.with_(dtype="float64", cell=cell))
+    if systems.obstacle("numpy", problem.case) is not None:
+        pytest.skip("NumPy does not have the cell")
     expected = Expected(problem)
     system = numpy_step.NumPy(problem)
     system.run(3)
@@ -106,6 +164,25 @@ def test_needed_work() -> None:
     assert problem.lengths.max() == 4
     assert problem.needed_flops == 2 * problem.lengths.sum() * (2 * 32 * 8 + 3 * 8 * 8)
     assert problem.step_weights.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("cell", CHOICES["cell"])
+def test_needed_work_of_cells_and_stacks(cell: str) -> None:
+    case = TINY.with_(cell=cell)
+    gates = Problem(case).model.parameters["W_hh"].shape[1] // 8
+    assert Problem(case).needed_flops == 2 * 20 * gates * (2 * 32 * 8 + 3 * 8 * 8)
+    upper = 2 * 20 * gates * (3 * 8 * 8 + 3 * 8 * 8)
+    for layers in (1, 2, 3):
+        work = Problem(case.with_(layers=layers)).needed_flops
+        assert work == Problem(case).needed_flops + (layers - 1) * upper
+    both = 2 * 2 * 20 * gates * ((2 * 32 * 8 + 3 * 8 * 8) + (3 * 16 * 8 + 3 * 8 * 8))
+    assert Problem(case.with_(layers=2, bidirectional=True)).needed_flops == both
+
+
+def test_gated_cells_count_their_gates() -> None:
+    plain = Problem(TINY).needed_flops
+    for cell, gates in (("relu", 1), ("leaky", 1), ("gru", 3), ("gru_before", 3), ("lstm", 4)):
+        assert Problem(TINY.with_(cell=cell)).needed_flops == gates * plain
 
 
 def test_presets() -> None:
@@ -127,8 +204,14 @@ def test_changed_cases_lose_their_name() -> None:
     small = PRESETS["small"]
     assert small.with_(hidden=None) == small
     assert small.with_(hidden=64, seed=3, dtype="float64").name == "small"
+    assert small.with_(cell="lstm").name == "small"
     assert small.with_(hidden=65).name == "custom"
+    assert small.with_(layers=2).name == "custom"
+    assert small.with_(bidirectional=True).name == "custom"
     assert small.with_(lengths="uniform").name == "custom"
+    stack = small.with_(layers=2, bidirectional=True, lengths="uniform")
+    assert stack.shape == "32, 50, 32, 64, 1, last, 2 layers, both directions, uniform lengths"
+    assert stack.suffixes == [["", "_reverse"], ["_l1", "_l1_reverse"]]
 
 
 def test_the_same_data_in_every_process() -> None:
@@ -153,6 +236,10 @@ def test_what_is_measured(result: dict[str, Any]) -> None:
             assert each["steps_per_round"] >= 1
         assert numpy["times_fastbptt"] == numpy["best_seconds"] / ours["best_seconds"]
         assert np.__version__ in numpy["version"]
+        cell = found["case"]["cell"]
+        assert found["left_out"] == [
+            {"system": "jax", "title": "JAX", "reason": f"has no {cell} cell"}
+        ]
     assert result["machine"]["instruction_set"] == _core.active_backend()
     assert result["machine"]["threads"] == 1
 
@@ -166,7 +253,9 @@ def test_table(result: dict[str, Any]) -> None:
     text = bench.write(result, "table")
     assert result["machine"]["processor"] in text
     assert "tutorial (5, 10, 32, 64, 1, last; rnn, bce, float32): 1.64 MFLOP a step" in text
-    assert "custom (5, 4, 32, 8, 1, last, uniform lengths; rnn, bce, float32)" in text
+    assert "custom (5, 4, 32, 8, 1, last, uniform lengths; gru, bce, float32)" in text
+    assert "\nJAX has no rnn cell\n" in text
+    assert "\nJAX has no gru cell\n" in text
     rows = [
         line for line in text.splitlines() if line.startswith(("system", "fastbptt ", "NumPy "))
     ]
@@ -176,9 +265,10 @@ def test_table(result: dict[str, Any]) -> None:
 
 def test_markdown(result: dict[str, Any]) -> None:
     rows = [line for line in bench.write(result, "md").splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 4
+    assert len(rows) == 2 + 6
     assert len({row.count("|") for row in rows}) == 1
-    assert rows[2].startswith("| **tutorial** (5, 10, 32, 64, 1, last) | fastbptt |")
+    assert rows[2].startswith("| **tutorial** (5, 10, 32, 64, 1, last; rnn) | fastbptt |")
+    assert rows[4].startswith("|  | JAX | has no rnn cell |")
 
 
 def test_csv(result: dict[str, Any]) -> None:
@@ -186,10 +276,14 @@ def test_csv(result: dict[str, Any]) -> None:
     assert [(row["name"], row["system"]) for row in rows] == [
         ("tutorial", "fastbptt"),
         ("tutorial", "numpy"),
+        ("tutorial", "jax"),
         ("custom", "fastbptt"),
         ("custom", "numpy"),
+        ("custom", "jax"),
     ]
     assert float(rows[1]["best_seconds"]) == result["cases"][0]["systems"][1]["best_seconds"]
+    assert (rows[0]["reason"], rows[2]["reason"]) == ("", "has no rnn cell")
+    assert rows[2]["best_seconds"] == ""
 
 
 def test_plot(result: dict[str, Any], tmp_path: Path) -> None:
@@ -197,6 +291,40 @@ def test_plot(result: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "bench.png"
     bench.plot(result, file)
     assert file.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("case", "stem"), [(0, "benchmark"), (1, "benchmark_gru")])
+def test_page_of_a_cell(
+    case: int, stem: str, result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    if not MAKE_TABLE.exists():
+        pytest.skip("without the scripts of the source tree")
+    source = tmp_path / "measured.json"
+    source.write_text(
+        json.dumps(result | {"cases": [result["cases"][case]], "date": "2026-01-31"}),
+        encoding="utf-8",
+    )
+    script = [str(MAKE_TABLE), "--from", str(source), "--docs", str(tmp_path / "docs")]
+    monkeypatch.setattr(sys, "argv", script)
+    runpy.run_path(str(MAKE_TABLE), run_name="__main__")
+    made = sorted(file.name for file in (tmp_path / "docs").iterdir())
+    assert made == [f"{stem}.json", f"{stem}.md", f"{stem}.png"]
+    page = (tmp_path / "docs" / f"{stem}.md").read_text(encoding="utf-8")
+    assert page.startswith("# Benchmark: " + ("GRU" if case else "tanh RNN"))
+    assert f"({stem}.png)" in page
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert len({row.count("|") for row in rows[:3]}) == 1
+    assert "| none |" in rows[2]  # JAX
+    # pages that were measured before there were other cells
+    assert bench.write({**result, "cases": [_before_cells(result)]}, "md")
+
+
+def _before_cells(result: dict[str, Any]) -> dict[str, Any]:
+    old = dict(result["cases"][0])
+    del old["left_out"]
+    old["case"] = {k: v for k, v in old["case"].items() if k not in ("layers", "bidirectional")}
+    return old
 
 
 def test_plot_without_matplotlib(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,6 +348,15 @@ def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "preparing numpy" in err
 
 
+@pytest.mark.parametrize("cell", CHOICES["cell"])
+def test_command_knows_every_cell(cell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["bench", "--preset", "tutorial", "--cell", cell, "--layers", "2", "--bidirectional"]
+    assert cli.main([*command, "--json", *TINY_OPTIONS]) == 0
+    found = json.loads(capsys.readouterr().out)["cases"][0]
+    assert Case(**found["case"]) == TINY.with_(cell=cell, layers=2, bidirectional=True)
+    assert found["systems"][0]["flops"] > 0
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -228,6 +365,7 @@ def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         (["--batch", "0"], "'0' is not a positive whole number"),
         (["--output", "10"], "invalid choice: '10'"),
         (["--cell", "perceptron"], "invalid choice: 'perceptron'"),
+        (["--layers", "0"], "'0' is not a positive whole number"),
         (["--lengths", "odd"], "invalid choice: 'odd'"),
         (["--seconds", "0"], "'0' is not a positive number"),
         (["--rounds", "2", "--seconds", "1"], "not allowed with argument"),
