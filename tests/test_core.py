@@ -9,27 +9,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from accuracy import ISAS, TINIEST, Accuracy, core
 from cases import (
     BATCHES,
+    CELLS,
     LOSSES,
     OUTPUTS,
     REDUCTIONS,
     STEPS,
     TIMES,
     WIDTHS,
-    Array,
     Case,
-    Problem,
     build,
+    every_network,
     every_option,
+    networks_over_shapes,
 )
 from numpy.testing import assert_array_equal
 
 import fastbptt
 from fastbptt import _core, reference
-
-ISAS = tuple(name for name, _, usable in fastbptt.backends() if usable)
-TINIEST = {"float32": np.finfo(np.float32).tiny, "float64": np.finfo(np.float64).tiny}
 
 
 @pytest.fixture(autouse=True)
@@ -39,81 +38,6 @@ def as_before() -> Iterator[None]:
     yield
     _core.use_backend(name)
     fastbptt.set_num_threads(threads)
-
-
-def core(case: Case, problem: Problem, dtype: str) -> tuple[float, dict[str, Array]]:
-    """Loss and all gradients of the core on a problem."""
-    model = fastbptt.RNN(case.I, case.H, case.O, bias=case.bias, dtype=dtype)
-    model.load_state_dict(problem.params)
-    loss, grads = model.loss_and_grad(
-        problem.x, problem.y, **problem.loss_args, need_input_grad=True
-    )
-    assert grads.x is not None
-    assert grads.h0 is not None
-    return loss, {**{name: grads[name] for name in grads}, "x": grads.x, "h0": grads.h0}
-
-
-def specified(problem: Problem) -> tuple[float, dict[str, Array]]:
-    """What the reference says, in the dtype of the problem's arrays; padding may hold anything."""
-    x = problem.x
-    if problem.lengths is not None:
-        ends = problem.lengths[:, np.newaxis, np.newaxis]
-        x = np.where(np.arange(x.shape[1])[:, np.newaxis] < ends, x, 0).astype(x.dtype)
-    loss, grads = reference.loss_and_grad(problem.params, x, problem.y, **problem.loss_args)
-    return float(loss), grads
-
-
-def errors(got: tuple[float, Any], expected: tuple[float, Any], dtype: str) -> list[float]:
-    """Errors of the loss and of each gradient, relative to its largest entry.
-
-    Numbers below the smallest normal one are zero by design, so entries are seen relative to at
-    least 1 / epsilon of it.
-    """
-    floor = float(TINIEST[dtype] / np.finfo(dtype).eps)
-    all_errors = [abs(got[0] - expected[0]) / max(abs(expected[0]), floor)]
-    for name, e in expected[1].items():
-        scale = max(float(np.abs(e).max(initial=0)), floor)
-        all_errors.append(float(np.abs(got[1][name] - e).max(initial=0)) / scale)
-    assert np.isfinite(all_errors).all()
-    return all_errors
-
-
-class Accuracy:
-    """Errors of the core, in both dtypes and on each instruction set, beside plain float32 NumPy's.
-
-    In float64 each is held to 1e-12. In float32 a single number says little: where a sum cancels,
-    one of the two is lucky. So each is held to 1e-4, and their distribution over many cases to
-    four times that of NumPy: the median, and the quantiles at 0.9 and 0.99.
-    """
-
-    def __init__(self) -> None:
-        fastbptt.set_num_threads(1)  # more change no bit, as a test below shows
-        self.plain: list[float] = []
-        self.single: dict[str, list[float]] = {isa: [] for isa in ISAS}
-
-    def add(self, case: Case) -> None:
-        if case.loss == "cross_entropy" and case.width == 1:
-            case = replace(case, loss="bce")  # of one class it is constant
-        single, double = build(case, "float32"), build(case, "float64")
-        for name, given in vars(single).items():  # the same numbers for all
-            if isinstance(given, np.ndarray) and given.dtype == np.float32:
-                setattr(double, name, given.astype(np.float64))
-        double.params = {name: p.astype(np.float64) for name, p in single.params.items()}
-        expected = specified(double)
-        self.plain += errors(specified(single), expected, "float32")
-        for isa in ISAS:
-            _core.use_backend(isa)
-            got = errors(core(case, double, "float64"), expected, "float64")
-            assert max(got) < 1e-12, (isa, str(case), got)
-            assert _core.proof_of_backend() == isa
-            got = errors(core(case, single, "float32"), expected, "float32")
-            assert max(got) < 1e-4, (isa, str(case), got)
-            self.single[isa] += got
-
-    def check(self) -> None:
-        for isa, got in self.single.items():
-            for q in (0.5, 0.9, 0.99):
-                assert np.quantile(got, q) <= 4 * np.quantile(self.plain, q), (isa, q)
 
 
 @pytest.mark.parametrize(("B", "T"), [*itertools.product(BATCHES, TIMES)])
@@ -143,6 +67,43 @@ def test_equals_the_reference_with_every_option(loss: str, steps: str) -> None:
     for case in every_option(B=7, T=10, I=17, H=33, loss=loss, steps=steps):
         accuracy.add(case)
     accuracy.check()
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_equals_the_reference_for_every_network(cell: str, num_layers: int) -> None:
+    accuracy = Accuracy()
+    for sizes in ({"B": 5, "T": 6, "I": 3, "H": 7}, {"B": 6, "T": 9, "I": 17, "H": 65}):
+        for case in every_network(cell=cell, num_layers=num_layers, **sizes):
+            accuracy.add(case)
+    accuracy.check()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_equals_the_reference_for_every_cell_at_every_width(cell: str) -> None:
+    accuracy = Accuracy()
+    for case in networks_over_shapes(cell=cell):
+        if case.B * case.T > 100:  # stacks of long sequences would take minutes
+            case = replace(case, num_layers=1, bidirectional=False, dropout=0.0)
+        accuracy.add(case)
+    accuracy.check()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("isa", ISAS)
+def test_threads_change_no_bit_of_any_network(isa: str, cell: str) -> None:
+    _core.use_backend(isa)
+    for k, case in enumerate(every_network(B=17, T=60, I=16, H=65, cell=cell)[::3]):
+        dtype = ("float32", "float64")[k % 2]
+        problem = build(case, dtype)
+        fastbptt.set_num_threads(1)
+        loss, grads = core(case, problem, dtype)
+        for threads in (2, 3):
+            fastbptt.set_num_threads(threads)
+            again, more = core(case, problem, dtype)
+            assert again == loss
+            for name, expected in grads.items():
+                assert_array_equal(more[name], expected, strict=True)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -261,9 +222,12 @@ def test_what_an_earlier_call_left_behind_does_not_matter(
                     x, y, "mse", steps, lengths=lengths, h0=h0, need_input_grad=True
                 )
                 fresh = m.backward(
-                    m.forward(x, lengths, h0), forward.outputs, forward.final_state, True
+                    m.forward(x, lengths, h0),
+                    forward.outputs,
+                    forward.final_state,
+                    need_input_grad=True,
                 )
-                older = m.backward(forward, forward.outputs, None, True)
+                older = m.backward(forward, forward.outputs, need_input_grad=True)
                 results.append((loss, grads, fresh, older))
             assert results[0][0] == results[1][0]
             for clean, used in zip(results[0][1:], results[1][1:], strict=True):

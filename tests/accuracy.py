@@ -1,0 +1,92 @@
+"""The core beside the reference, on every instruction set that this machine can run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from cases import Array, Case, Problem, build
+from networks import clean, model_of, next_masks, parts
+
+import fastbptt
+from fastbptt import _core, reference
+
+ISAS = tuple(name for name, _, usable in fastbptt.backends() if usable)
+TINIEST = {"float32": np.finfo(np.float32).tiny, "float64": np.finfo(np.float64).tiny}
+
+
+def core(case: Case, problem: Problem, dtype: str) -> tuple[float, dict[str, Array]]:
+    """Loss and all gradients of the core on a problem."""
+    model = model_of(case, dtype)
+    model.load_state_dict(problem.params)
+    loss, grads = model.loss_and_grad(
+        problem.x, problem.y, **problem.loss_args, need_input_grad=case.embedding is None
+    )
+    found = {name: grads[name] for name in grads}
+    if grads.x is not None:
+        found["x"] = grads.x
+    for name, gradient in zip(case.state_names, parts(grads.h0), strict=True):
+        found.setdefault(name, gradient)
+    return loss, found
+
+
+def specified(case: Case, problem: Problem) -> tuple[float, dict[str, Array]]:
+    """What the reference says, in the dtype of the problem's arrays; padding may hold anything."""
+    network = dict(problem.network)
+    if case.dropout:
+        network["masks"] = next_masks(model_of(case), case.B, case.T)
+    loss, grads = reference.loss_and_grad(
+        problem.params, clean(case, problem), problem.y, **problem.loss_args, **network
+    )
+    return float(loss), grads
+
+
+def errors(got: tuple[float, Any], expected: tuple[float, Any], dtype: str) -> list[float]:
+    """Errors of the loss and of each gradient, relative to its largest entry.
+
+    Numbers below the smallest normal one are zero by design, so entries are seen relative to at
+    least 1 / epsilon of it.
+    """
+    floor = float(TINIEST[dtype] / np.finfo(dtype).eps)
+    all_errors = [abs(got[0] - expected[0]) / max(abs(expected[0]), floor)]
+    for name, e in expected[1].items():
+        scale = max(float(np.abs(e).max(initial=0)), floor)
+        all_errors.append(float(np.abs(got[1][name] - e).max(initial=0)) / scale)
+    assert np.isfinite(all_errors).all()
+    return all_errors
+
+
+class Accuracy:
+    """Errors of the core, in both dtypes and on each instruction set, beside plain float32 NumPy's.
+
+    In float64 each is held to 1e-12. In float32 a single number says little: where a sum cancels,
+    one of the two is lucky. So each is held to 1e-4, and their distribution over many cases to
+    four times that of NumPy: the median, and the quantiles at 0.9 and 0.99.
+    """
+
+    def __init__(self) -> None:
+        fastbptt.set_num_threads(1)  # more change no bit, as a test below shows
+        self.plain: list[float] = []
+        self.single: dict[str, list[float]] = {isa: [] for isa in ISAS}
+
+    def add(self, case: Case) -> None:
+        if case.loss == "cross_entropy" and case.width == 1:
+            case = replace(case, loss="bce")  # of one class it is constant
+        single = build(case, "float32")
+        double = single.astype("float64")  # the same numbers
+        expected = specified(case, double)
+        self.plain += errors(specified(case, single), expected, "float32")
+        for isa in ISAS:
+            _core.use_backend(isa)
+            got = errors(core(case, double, "float64"), expected, "float64")
+            assert max(got) < 1e-12, (isa, str(case), got)
+            assert _core.proof_of_backend() == isa
+            got = errors(core(case, single, "float32"), expected, "float32")
+            assert max(got) < 1e-4, (isa, str(case), got)
+            self.single[isa] += got
+
+    def check(self) -> None:
+        for isa, got in self.single.items():
+            for q in (0.5, 0.9, 0.99):
+                assert np.quantile(got, q) <= 4 * np.quantile(self.plain, q), (isa, q)
