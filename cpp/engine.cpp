@@ -208,7 +208,7 @@ class Network final : public Engine {
   void begin(Workspace<T>& w, const Batch& batch, const Needs& needs, i64 memory_budget) {
     prepare(net_, w, batch.x.shape[0], batch.x.shape[1], batch.lengths);
     const i64 bytes = fit_windows(net_, w, needs, memory_budget);
-    w.kept.lay_out(kept_parts(net_, w, needs));
+    begin_forward(net_, w, needs);
     w.drop = needs.drop;
     w.dropout_key = batch.dropout_key;
     if (memory_budget > 0) {

@@ -47,6 +47,26 @@ struct PassBuffers {
   i64 task_columns = 0;
 };
 
+// What a pass over a batch will need room for
+struct Needs {
+  bool all_steps = false;       // outputs of all steps, not only the last one's
+  bool loss = false;            // y and its loss
+  bool backward = false;        // gradients
+  bool gradient = false;        // .. into the workspace's own buffer
+  bool input_gradient = false;  // .. of the input too
+  bool d_final = false;         // .. from the final states
+  bool drop = false;
+  bool operator==(const Needs&) const = default;
+};
+
+// For what an arena was laid out; while it stays the same the pieces stay where they are
+struct Laid {
+  const InstructionSet* set = nullptr;
+  std::uint64_t plan = 0;
+  Needs needs;
+  bool operator==(const Laid&) const = default;
+};
+
 template <class T>
 struct Workspace {
   const InstructionSet* set = nullptr;
@@ -60,10 +80,12 @@ struct Workspace {
   bool input_weights = false;  // the first layer's transposed input weights are there
 
   Arena kept;  // what forward leaves
+  Laid kept_laid;
   T *y = nullptr, *y_last = nullptr, *y_reverse = nullptr, *b_y = nullptr;
   i64 x_stride = 0;
 
   Arena scratch;
+  Laid scratch_laid;
   T *dy = nullptr, *dy_reverse = nullptr, *dgates = nullptr, *targets = nullptr, *factor = nullptr, *gradient = nullptr,
     *d_initial[CellInfo::most_states] = {};
   std::int32_t* classes = nullptr;

@@ -8,17 +8,6 @@
 
 namespace fastbptt {
 
-// What a pass over a batch will need room for
-struct Needs {
-  bool all_steps = false;       // outputs of all steps, not only the last one's
-  bool loss = false;            // y and its loss
-  bool backward = false;        // gradients
-  bool gradient = false;        // .. into the workspace's own buffer
-  bool input_gradient = false;  // .. of the input too
-  bool d_final = false;         // .. from the final states
-  bool drop = false;
-};
-
 constexpr std::size_t page = 4096;
 constexpr i64 chunk = 4096;  // elements of the flat buffer whose squares are summed together
 
@@ -40,6 +29,7 @@ Needs training_needs(const Net<T>& net) {
 
 template <class T>
 i64 bytes_of(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+  w.kept_laid = w.scratch_laid = {};  // measuring loses the pieces
   return static_cast<i64>(w.kept.measure(kept_parts(net, w, needs)) + w.scratch.measure(scratch_parts(net, w, needs)) +
                           w.plan.bytes());
 }
@@ -47,7 +37,7 @@ i64 bytes_of(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
 // Cuts time into the fewest windows that the budget allows (0: no limit, one); returns the bytes that they take
 template <class T>
 i64 fit_windows(const Net<T>& net, Workspace<T>& w, const Needs& needs, i64 budget) {
-  w.plan.cut_windows(1);
+  if (w.plan.windows.size() != 1) w.plan.cut_windows(1);
   if (budget <= 0) return 0;
   if (net.spec.bidirectional)
     throw std::invalid_argument("memory_budget is given; expected none for a bidirectional network");
@@ -152,14 +142,26 @@ void link(const Net<T>& net, Workspace<T>& w, bool drop) {
     }
 }
 
+// What forward leaves
+template <class T>
+void begin_forward(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+  const Laid wanted{w.set, w.plan.number, needs};
+  if (w.kept_laid == wanted) return;
+  w.kept_laid = {};
+  w.kept.lay_out(kept_parts(net, w, needs));
+  w.kept_laid = wanted;
+}
+
 template <class T>
 void begin_backward(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
-  w.scratch.lay_out(scratch_parts(net, w, needs));
-  for (std::size_t i = 0; i < net.passes.size(); ++i) {
-    PassBuffers<T>& b = w.passes[i];
-    make_tasks(net, w, net.passes[i], b);
-    if (needs.backward) std::fill_n(b.carry, net.info.carries * b.row_plane, T(0));
+  if (const Laid wanted{w.set, w.plan.number, needs}; w.scratch_laid != wanted) {
+    w.scratch_laid = {};
+    w.scratch.lay_out(scratch_parts(net, w, needs));
+    for (std::size_t i = 0; i < net.passes.size(); ++i) make_tasks(net, w, net.passes[i], w.passes[i]);
+    w.scratch_laid = wanted;
   }
+  for (const PassBuffers<T>& b : w.passes)
+    if (needs.backward) std::fill_n(b.carry, net.info.carries * b.row_plane, T(0));
   std::fill_n(w.db_y, net.O(), 0.0);
 }
 

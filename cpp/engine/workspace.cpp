@@ -109,6 +109,7 @@ void Plan::cut_blocks(i64 rows_per_block) {
 }
 
 void Plan::cut_windows(i64 count) {
+  ++number;
   windows.clear();
   runs.clear();
   window_rows = 0;

@@ -3,6 +3,7 @@
 #define FASTBPTT_ENGINE_WORKSPACE_H
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -81,6 +82,7 @@ class Plan {
   i64 running(i64 t) const { return active[static_cast<std::size_t>(t)]; }
   const Window& window(i64 i) const { return windows[static_cast<std::size_t>(i)]; }
 
+  std::uint64_t number = 0;  // another one whenever the plan changes
   i64 batch = -1, time = -1;
   i64 steps = 0;             // the longest length
   i64 rows = 0;              // sum of lengths
