@@ -119,7 +119,7 @@ class Network final : public Engine {
     const std::lock_guard<std::mutex> one(kept->mutex_);
     Workspace<T>& w = *kept->w;
     const Source source{d_outputs || d_last, bool(d_outputs)};
-    begin_backward(net_, w, {.all_steps = source.all_steps, .backward = true, .d_final = d_final && d_final[0]});
+    begin_backward(net_, w, {.all_steps = source.all_steps, .backward = true, .d_final = d_final && d_final[0]}, false);
     inject(net_, w, d_outputs, d_last, d_final, check_finite);
     T* gradient = static_cast<T*>(out.parameters);
     run(w, [&](int number, int team, Barrier& barrier) {
@@ -208,7 +208,7 @@ class Network final : public Engine {
   void begin(Workspace<T>& w, const Batch& batch, const Needs& needs, i64 memory_budget) {
     prepare(net_, w, batch.x.shape[0], batch.x.shape[1], batch.lengths);
     const i64 bytes = fit_windows(net_, w, needs, memory_budget);
-    begin_forward(net_, w, needs);
+    begin_forward(net_, w, needs, memory_budget > 0);
     w.drop = needs.drop;
     w.dropout_key = batch.dropout_key;
     if (memory_budget > 0) {
@@ -250,7 +250,7 @@ class Network final : public Engine {
                       .input_gradient = out && out->x,
                       .drop = net_.dropping(batch)};
     begin(w, batch, needs, memory_budget);
-    begin_backward(net_, w, needs);
+    begin_backward(net_, w, needs, memory_budget > 0);
     load_factors(net_, w, objective);
     const Source source{true, all};
     const auto windows = static_cast<i64>(w.plan.windows.size());

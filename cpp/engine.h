@@ -78,7 +78,7 @@ struct Objective {
   Array sample_weight;  // (B), f64; absent: ones
 };
 
-// Where gradients go; null: not wanted. In the engine's element type, contiguous.
+// Where gradients go, in the engine's element type, contiguous. x and initial null: not wanted.
 struct Gradients {
   void* parameters = nullptr;                 // flat
   void* x = nullptr;                          // (B, T, I)

@@ -24,7 +24,12 @@ void prepare(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time, const i64*
 
 template <class T>
 Needs training_needs(const Net<T>& net) {
-  return {.all_steps = true, .loss = true, .backward = true, .gradient = true, .drop = net.spec.dropout > 0};
+  return {.all_steps = true,
+          .loss = true,
+          .backward = true,
+          .gradient = true,
+          .input_gradient = !net.spec.vocabulary,
+          .drop = net.spec.dropout > 0};
 }
 
 template <class T>
@@ -142,21 +147,21 @@ void link(const Net<T>& net, Workspace<T>& w, bool drop) {
     }
 }
 
-// What forward leaves
+// What forward leaves; tight: memory that a larger call has left is given back
 template <class T>
-void begin_forward(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+void begin_forward(const Net<T>& net, Workspace<T>& w, const Needs& needs, bool tight) {
   const Laid wanted{w.set, w.plan.number, needs};
   if (w.kept_laid == wanted) return;
   w.kept_laid = {};
-  w.kept.lay_out(kept_parts(net, w, needs));
+  w.kept.lay_out(kept_parts(net, w, needs), tight);
   w.kept_laid = wanted;
 }
 
 template <class T>
-void begin_backward(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+void begin_backward(const Net<T>& net, Workspace<T>& w, const Needs& needs, bool tight) {
   if (const Laid wanted{w.set, w.plan.number, needs}; w.scratch_laid != wanted) {
     w.scratch_laid = {};
-    w.scratch.lay_out(scratch_parts(net, w, needs));
+    w.scratch.lay_out(scratch_parts(net, w, needs), tight);
     for (std::size_t i = 0; i < net.passes.size(); ++i) make_tasks(net, w, net.passes[i], w.passes[i]);
     w.scratch_laid = wanted;
   }

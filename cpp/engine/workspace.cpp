@@ -38,9 +38,9 @@ void* Arena::take_bytes(i64 a, i64 b, i64 c, std::size_t size) {
 }
 
 // More than the machine's memory is refused here: the system would grant it and kill the process later.
-void Arena::reserve() {
+void Arena::reserve(bool tight) {
   if (used_ > physical_memory()) throw std::bad_alloc();
-  if (used_ > capacity_ || !block_) {
+  if (used_ > capacity_ || !block_ || (tight && used_ < capacity_)) {
     std::free(block_);
     capacity_ = 0;
     block_ = static_cast<std::byte*>(std::aligned_alloc(cache_line, std::max(used_, cache_line)));
@@ -92,7 +92,7 @@ std::pair<i64, i64> Plan::share(int member, int team) const {
 }
 
 std::size_t Plan::bytes() const {
-  const auto of = [](const auto& v) { return v.capacity() * sizeof(v[0]); };
+  const auto of = [](const auto& v) { return v.size() * sizeof(v[0]); };
   return of(order) + of(lengths) + of(first) + of(active) + of(blocks) + of(windows) + first.size() * sizeof(Run);
 }
 

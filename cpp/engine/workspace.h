@@ -29,11 +29,11 @@ class Arena {
     return used_;
   }
 
-  // measures, makes the room, and calls cut again; throws std::bad_alloc
+  // measures, makes the room, and calls cut again; throws std::bad_alloc. tight: keeps no more than that
   template <class Cut>
-  void lay_out(const Cut& cut) {
+  void lay_out(const Cut& cut, bool tight = false) {
     measure(cut);
-    reserve();
+    reserve(tight);
     used_ = 0;
     cut(*this);
   }
@@ -46,7 +46,7 @@ class Arena {
 
  private:
   void* take_bytes(i64 a, i64 b, i64 c, std::size_t size);
-  void reserve();
+  void reserve(bool tight);
   std::byte* block_ = nullptr;
   std::byte* base_ = nullptr;
   std::size_t used_ = 0, capacity_ = 0;
