@@ -101,7 +101,7 @@ def test_too_small() -> None:
     least = bench.model.minimum_memory(3, 4)
     bench.model.train_step(bench.x, bench.y, bench.adam, memory_budget=least)
     for call in (
-        lambda: bench.model.train_step(bench.x, bench.y, bench.adam, memory_budget=least - 1),
+        lambda: bench.model.train_step(bench.x, bench.y, bench.adam, memory_budget=least // 2),
         lambda: bench.model.loss_and_grad(bench.x, bench.y, memory_budget=least // 2),
         lambda: bench.model.train_step(bench.x, bench.y, bench.adam, memory_budget=1, bptt_steps=2),
     ):
@@ -123,7 +123,6 @@ def test_same_bits(cell: str, dtype: str) -> None:
         y = rng.normal(size=(B, 2) if steps == "last" else (B, T, 2)).astype(dtype)
         how: dict[str, Any] = {"loss": "mse", "steps": steps, "lengths": lengths}
         least, most = model.minimum_memory(B, T), model.memory_needed(B, T)
-        least += 0 if lengths is None else 1000  # an unlucky order of lengths takes a bit more
         assert least < most
         expected, wanted = model.copy().loss_and_grad(x, y, **how, need_input_grad=True)
         for budget in (least, (least + most) // 2, most, 10 * most, "1GB"):
