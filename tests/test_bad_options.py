@@ -479,8 +479,9 @@ def test_wrong_one_of_two_states(lstm: Bench, name: str) -> None:
 
 
 def test_states_that_share_memory(lstm: Bench) -> None:
-    room = zeros(3, 3, 5)
+    room, own = zeros(3, 3, 5), zeros(2, 3, 5)
     for state, message in [
+        ((own, own), "state[1] shares memory with state[0]"),
         ((room[:2], room[:2]), "state[1] shares memory with state[0]"),
         ((room[:2], room[1:]), "state[1] shares memory with state[0]"),
     ]:

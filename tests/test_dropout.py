@@ -13,6 +13,7 @@ from networks import close, next_masks, parts
 
 import fastbptt
 from fastbptt import reference
+from fastbptt._dropout import Keys
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 6, 2))
@@ -122,6 +123,18 @@ def test_a_refused_pass_uses_no_mask() -> None:
         assert model._keys.state[1] == count
         call(X)
         assert model._keys.state[1] == (count + 1 if count < 4 else 7)
+
+
+def test_only_the_latest_key_can_be_given_back() -> None:
+    keys = Keys(7)
+    first, second = keys.take(), keys.take()
+    keys.give_back(first)  # the second is in use: no other pass may get it
+    assert keys.state == (7, 2)
+    keys.give_back(second)
+    keys.give_back(first)
+    keys.give_back(first)
+    assert keys.state == (7, 0)
+    assert keys.take() == first
 
 
 def test_threads_never_share_a_mask() -> None:

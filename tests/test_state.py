@@ -396,12 +396,21 @@ def test_a_chunk_that_fails_undoes_the_call(where: str, ragged: bool, bound: boo
     assert everything()[0] != before[0]
 
 
+@pytest.mark.parametrize("lengths", [None, [1, T, 2, 9]])
+def test_where_a_loss_at_the_end_went_wrong(lengths: Any) -> None:
+    x, y = batch("last")
+    y[3, 1] = np.nan
+    model, adam = make("gru"), fastbptt.Adam()
+    with pytest.raises(ValueError, match=r"^y holds .* at index \(3, 1\)$"):
+        model.train_step(x, y, adam, "mse", lengths=lengths, bptt_steps=4)
+
+
 def test_h0_beyond_the_model_s_dtype() -> None:
     x, y = batch("all")
     model, adam = make("gru", "float32"), fastbptt.Adam()
     h0 = np.full((2, B, H), 1e300)
     for size in (None, 3):
-        with pytest.raises(ValueError, match=r"^h0 holds .* at index \(0, 0, 0\)"):
+        with pytest.raises(ValueError, match=r"^h0 holds .* at index \(0, 0, 0\)$"):
             model.train_step(x, y, adam, "mse", "all", h0=h0, bptt_steps=size)
 
 

@@ -92,7 +92,7 @@ class Optimizer(ABC):
 
         Parameters
         ----------
-        model : RNN
+        model : fastbptt model
             The model that this optimiser belongs to; the first one makes it so.
         grads : Gradients, mapping of name -> array, or 1-D array
             From `backward` or `loss_and_grad`; or exactly the names and shapes of the

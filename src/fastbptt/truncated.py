@@ -116,7 +116,7 @@ def train(
     current = None
     if call.initial is not None:
         with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
-            current = tuple(np.array(one, model._dtype, order="C") for one in call.initial)
+            current = tuple(np.array(one, model._dtype) for one in call.initial)
     chunk = None
     try:
         for chunk in chunks(call, size):
