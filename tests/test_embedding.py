@@ -35,7 +35,11 @@ def test_tokens_in_any_layout() -> None:
     expected = model.forward(TOKENS).outputs.tobytes()
     wide = np.full((6, 8), -5)
     wide[::2, ::2] = TOKENS
-    for given in (np.asfortranarray(TOKENS), wide[::2, ::2], TOKENS[::-1, ::-1][::-1, ::-1]):
+    raw = np.zeros(TOKENS.nbytes + 1, np.uint8)
+    odd = raw[1:].view(np.int64).reshape(TOKENS.shape)
+    odd[...] = TOKENS
+    assert not odd.flags.aligned
+    for given in (np.asfortranarray(TOKENS), wide[::2, ::2], TOKENS[::-1, ::-1][::-1, ::-1], odd):
         assert model.forward(given).outputs.tobytes() == expected
 
 
