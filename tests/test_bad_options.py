@@ -10,6 +10,7 @@ import pytest
 from conftest import Bench
 
 import fastbptt
+from fastbptt import _check
 from fastbptt._spec import MOST_LAYERS
 from fastbptt.model import MODELS
 
@@ -255,6 +256,14 @@ def test_beyond_memory(options: dict[str, Any]) -> None:
     for model in {*MODELS.values()}:
         with pytest.raises(MemoryError, match=r"^a model of .* needs .*; there is "):
             model(**{"input_size": 2, "hidden_size": 3, **options})
+
+
+def test_beyond_memory_by_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_check, "memory_limit", lambda: 4000)
+    with pytest.raises(MemoryError) as caught:
+        fastbptt.GRU(2, 20)
+    assert str(caught.value) == "a model of 1400 parameters needs 5.6 kB; there is 4.0 kB"
+    fastbptt.RNN(2, 20)
 
 
 # ---------------------------------------------------------------- initial states
@@ -606,6 +615,12 @@ def test_wrong_step(lstm: Bench, value: Any, error: type[Exception], message: st
     with lstm.refuses(TypeError, "check_finite is 0; expected True or False"):
         lstm.model.step(lstm.x[:, 0], state, check_finite=0)  # type: ignore[arg-type]
     assert not any(part.any() for part in state)
+
+
+def test_step_of_nobody(lstm: Bench) -> None:
+    state = (zeros(2, 0, 5), zeros(2, 0, 5))
+    with lstm.refuses(ValueError, "x_t has shape (0, 2); expected at least one sequence"):
+        lstm.model.step(zeros(0, 2), state)
 
 
 @pytest.mark.parametrize(

@@ -105,12 +105,16 @@ def test_steps_equal_one_pass(cell: str, dtype: str, options: dict[str, Any]) ->
 def test_input_of_a_step_may_be_anything_like_an_array() -> None:
     model = make("gru", "float32")
     x = np.arange(B * I).reshape(B, I) % 3 - 1
+    raw = np.zeros(x.size * 4 + 1, np.uint8)
+    odd = raw[1:].view(np.float32).reshape(x.shape)
+    odd[...] = x
     expected = None
     for given in (
         x.astype(np.float32),
         x.astype(np.float64),
         x,
         x.tolist(),
+        odd,
         np.asfortranarray(x.astype(np.float32)),
         x.astype(">f4"),
         np.broadcast_to(x.astype(np.float32), (1, B, I))[0],
@@ -319,6 +323,23 @@ def test_chunks_of_tokens_classes_and_lists() -> None:
     loss = model.train_step(x, y, adam, "cross_entropy", "all", bptt_steps=3)
     assert loss == pytest.approx(expected, rel=1e-12)
     assert adam.step_count == 4
+
+
+def test_states_of_all_steps_need_not_fit() -> None:
+    """With chunks or a memory budget they are never all in memory."""
+    x, y = batch("all")
+    model, adam = make(), fastbptt.Adam()
+    model._form.most_steps = 30  # of 48
+    for call in (
+        lambda: model.train_step(x, y, adam, "mse", "all"),
+        lambda: model.loss_and_grad(x, y, "mse", "all"),
+        lambda: model.forward(x),
+    ):
+        with pytest.raises(MemoryError, match=r"^x has 48 steps in all; expected at most 30"):
+            call()
+    model.train_step(x, y, adam, "mse", "all", bptt_steps=3)
+    model.train_step(x, y, adam, "mse", "all", memory_budget="1GB")
+    model.loss_and_grad(x, y, "mse", "all", memory_budget="1GB")
 
 
 def test_one_chunk_is_an_ordinary_step() -> None:
