@@ -166,6 +166,7 @@ def test_report_of_a_walk_in_chunks() -> None:
     assert report is not None
     assert report.segments > 1
     assert report.bytes <= least
+    assert report.seconds > model._engine.report()[2]  # of all chunks, not of the last one
     assert twin.last_report is None
 
 
