@@ -133,13 +133,14 @@ WRONG = {
     "flag": ("@missing perhaps\n", ':1: "@missing perhaps"; expected true or false'),
     "flag empty": ("@univariate\n", ':1: "@univariate"; expected true or false'),
     "size": ("@dimensions two\n", ':1: "@dimensions two"; expected a whole number'),
+    "two sizes": ("@dimensions 2 3\n", ':1: "@dimensions 2 3"; expected a whole number'),
     "size zero": ("@seriesLength 0\n", ':1: "@seriesLength 0"; expected a whole number'),
     "no names": (
         "@classLabel true\n",
         ':1: "@classLabel true"; expected "@classLabel true NAME NAME ..." or "false"',
     ),
     "name twice": (
-        "@classLabel true a b a\n",
+        "@classLabel true b a c a\n",
         ':1: @classLabel: classes holds "a" twice; expected each name once',
     ),
     "no @": ("problem Steps\n", ':1: "problem Steps"; expected a header line @KEY VALUE, or @data'),
@@ -155,6 +156,16 @@ WRONG = {
     "other label": (
         START + "1,2:a\n1,2:c\n",
         ':4: the class is "c"; expected one of @classLabel: a, b',
+    ),
+    "long label": (
+        f"@classLabel true {' '.join(map(str, range(13)))}\n@data\n1:{'c' * 41}\n",
+        f':3: the class is "{"c" * 40}..."; expected one of @classLabel: 0, 1, 2, 3, 4, 5, 6, 7, '
+        "8, 9, 10, 11, ... (13 in all)",
+    ),
+    "label of forty signs": (
+        f"@classLabel true {' '.join(map(str, range(12)))}\n@data\n1:{'c' * 40}\n",
+        f':3: the class is "{"c" * 40}"; expected one of @classLabel: 0, 1, 2, 3, 4, 5, 6, 7, '
+        "8, 9, 10, 11",
     ),
     "no target": (
         "@targetLabel true\n@data\n1,2\n",
@@ -385,6 +396,16 @@ def test_folders(tmp_path: Path, where: str) -> None:
     assert (train.name, test.name) == ("Steps_TRAIN.ts", "Steps_TEST.ts")
     if where != "sktime":
         assert train == tmp_path / "Steps" / "Steps_TRAIN.ts"
+
+
+def test_folder_with_an_unpacked_package(tmp_path: Path) -> None:
+    put(tmp_path / "aeon" / INSIDE / "Steps")
+    train, _ = find_ts("Steps", tmp_path)
+    assert train == tmp_path / "aeon" / INSIDE / "Steps" / "Steps_TRAIN.ts"
+    (tmp_path / "aeon" / INSIDE / "Half").mkdir()
+    write(tmp_path / "aeon" / INSIDE / "Half", TRAIN, "Half_TRAIN.ts")
+    with pytest.raises(FileNotFoundError, match=r"Half_TEST.ts are not in .* \(there are Steps\)$"):
+        find_ts("Half", tmp_path)
 
 
 @pytest.mark.parametrize("how", ["where file", "where folder", "environment", "current folder"])

@@ -148,7 +148,7 @@ def _part(root: Path, part: str, limit: int | None) -> Texts:
 def load_snippets(name: str = "movies", path: str | os.PathLike[str] | None = None) -> Texts:
     r"""Load sentences with a sentiment each, from the source package of vaderSentiment.
 
-    For each, twenty people said how positive or negative it is, from -4 to 4.
+    At least twenty people said of each how positive or negative it is, from -4 to 4.
 
     ========  =======  =========================================================================
     name      texts    what they are
