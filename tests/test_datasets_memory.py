@@ -118,10 +118,19 @@ def test_temporal_order(length: int) -> None:
         assert 5 * tenth <= second <= 6 * tenth
         assert y == 2 * (row[first] - 4) + row[second] - 4
     assert set(task.y.tolist()) == {0, 1, 2, 3}
+    matters = (task.x == 4) | (task.x == 5)
+    places = {*range(tenth, 2 * tenth + 1), *range(5 * tenth, 6 * tenth + 1)}
+    assert set(np.flatnonzero(matters.any(axis=0)).tolist()) == places
     vectors = make_temporal_order(500, length, seed=0)
     ended = np.arange(vectors.x.shape[1]) >= task.lengths[:, None]
     assert np.array_equal(vectors.x.sum(axis=2) == 0, ended)
     assert np.array_equal(vectors.x.argmax(axis=2), task.x)
+
+
+def test_lengths_by_default() -> None:
+    lengths = [make(1, seed=0).x.shape[1] for make in MAKERS.values()]
+    assert lengths[:3] == [200, 220, 200]
+    assert 100 <= lengths[3] <= 110
 
 
 def test_baselines_are_what_the_best_ignorant_answer_costs() -> None:

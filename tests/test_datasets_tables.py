@@ -307,6 +307,8 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "steps": (HEAD, {"steps": "first"}, 'steps is "first"; expected one of "last", "all"'),
     "no delimiter": (HEAD, {"delimiter": ""}, "delimiter is ''; expected one character"),
+    "two delimiters": (HEAD, {"delimiter": ",;"}, "delimiter is ',;'; expected one character"),
+    "quote as delimiter": (HEAD, {"delimiter": '"'}, "delimiter is '\"'; expected one character"),
 }
 
 

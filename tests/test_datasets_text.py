@@ -168,6 +168,7 @@ TOKENS = (
         ({"tokens": ["<pad>", "<unknown>", 3]}, TOKENS),
         ({"tokens": ["a", "b"]}, TOKENS),
         ({"min_count": 0}, "min_count is 0; expected at least 1"),
+        ({"min_count": None}, "min_count is None; expected a whole number of at least 1"),
         ({"lower": 1}, "lower is 1; expected True or False"),
     ],
 )

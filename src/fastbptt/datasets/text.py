@@ -317,12 +317,11 @@ class Tokenizer:
                 f'"tokens" is not right; expected a list of different texts that begins with '
                 f'"{cls.padding}", "{cls.unknown}"',
             )
+        arguments: dict[str, Any] = {
+            name: content.get(name) for name in ("max_size", "min_count", "lower")
+        }
         try:
-            tokenizer = cls(
-                max_size=content.get("max_size"),
-                min_count=content.get("min_count", 1),
-                lower=content.get("lower", True),
-            )
+            tokenizer = cls(**arguments)
         except (TypeError, ValueError) as error:
             raise _files.wrong(source, None, str(error)) from None
         tokenizer._set_tokens(tokens)
