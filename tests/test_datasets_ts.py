@@ -89,6 +89,11 @@ def test_what_shows_of_it(tmp_path: Path) -> None:
     assert np.asarray(data.y).dtype == np.float32
 
 
+def test_sizes_of_one(tmp_path: Path) -> None:
+    head = "@dimensions 1\n@equalLength true\n@seriesLength 1\n@classLabel false\n"
+    assert listed(read_ts(write(tmp_path, f"{head}@data\n7\n8\n"))) == [[[7]], [[8]]]
+
+
 def test_without_labels(tmp_path: Path) -> None:
     data = read_ts(write(tmp_path, "@classLabel false\n@data\n1,2:3,4\n"))
     assert data.y is None
