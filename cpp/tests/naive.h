@@ -1,12 +1,17 @@
-// The network in plain loops, for any number type: what the engine is compared with where there is no Python.
+// Recurrent networks written out: sequence by sequence, step by step, and the chain rule operation by operation. What
+// the engine is compared with where there is no Python; it shares nothing with the engine but the words of its
+// interface.
 #ifndef FASTBPTT_TESTS_NAIVE_H
 #define FASTBPTT_TESTS_NAIVE_H
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
-#include <random>
+#include <deque>
+#include <functional>
+#include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "engine.h"
@@ -16,204 +21,218 @@ namespace naive {
 using fastbptt::i64;
 using fastbptt::Loss;
 using fastbptt::Reduction;
+using fastbptt::Spec;
 using fastbptt::Steps;
 
+inline std::size_t at(i64 i) { return static_cast<std::size_t>(i); }
+
+// ------------------------------------------------------------------------------------------------- the chain rule
+
+// Numbers, and the derivatives of the loss with respect to them
+template <class R>
+struct Vector {
+  std::vector<R> a, d;
+  i64 size() const { return static_cast<i64>(a.size()); }
+};
+
+// Vectors that are computed from one another. Those that come from outside outlive the graph.
+template <class R>
+class Graph {
+ public:
+  using V = Vector<R>*;
+
+  V leaf(std::vector<R> a) {
+    std::vector<R> d(a.size(), R(0));
+    made_.push_back({std::move(a), std::move(d)});
+    return &made_.back();
+  }
+  V zeros(i64 n) { return leaf(std::vector<R>(at(n), R(0))); }
+
+  // n elements from one on
+  V part(V x, i64 from, i64 n) {
+    const V y = leaf({x->a.begin() + from, x->a.begin() + from + n});
+    back_.push_back([=] {
+      for (i64 j = 0; j < n; ++j) x->d[at(from + j)] += y->d[at(j)];
+    });
+    return y;
+  }
+
+  V joined(V x, V y) {
+    const V z = zeros(0);
+    for (const V v : {x, y}) {
+      z->a.insert(z->a.end(), v->a.begin(), v->a.end());
+      z->d.resize(z->a.size(), R(0));
+    }
+    back_.push_back([=] {
+      for (i64 j = 0; j < z->size(); ++j) (j < x->size() ? x->d[at(j)] : y->d[at(j - x->size())]) += z->d[at(j)];
+    });
+    return z;
+  }
+
+  // x times n columns of a matrix in w: row i starts at from + i * ld
+  V product(V x, V w, i64 from, i64 ld, i64 n) {
+    const V y = zeros(n);
+    for (i64 i = 0; i < x->size(); ++i) {
+      const R* row = &w->a[at(from + i * ld)];
+      for (i64 j = 0; j < n; ++j) y->a[at(j)] += x->a[at(i)] * row[j];
+    }
+    back_.push_back([=] {
+      for (i64 i = 0; i < x->size(); ++i) {
+        const R* row = &w->a[at(from + i * ld)];
+        R* d_row = &w->d[at(from + i * ld)];
+        R sum = 0;
+        for (i64 j = 0; j < n; ++j) sum += y->d[at(j)] * row[j];
+        for (i64 j = 0; j < n; ++j) d_row[j] += y->d[at(j)] * x->a[at(i)];
+        x->d[at(i)] += sum;
+      }
+    });
+    return y;
+  }
+
+  V sum(V x, V y) {
+    const V z = zeros(x->size());
+    for (i64 j = 0; j < z->size(); ++j) z->a[at(j)] = x->a[at(j)] + y->a[at(j)];
+    back_.push_back([=] {
+      for (i64 j = 0; j < z->size(); ++j) {
+        x->d[at(j)] += z->d[at(j)];
+        y->d[at(j)] += z->d[at(j)];
+      }
+    });
+    return z;
+  }
+
+  // element by element
+  V times(V x, V y) {
+    const V z = zeros(x->size());
+    for (i64 j = 0; j < z->size(); ++j) z->a[at(j)] = x->a[at(j)] * y->a[at(j)];
+    back_.push_back([=] {
+      for (i64 j = 0; j < z->size(); ++j) {
+        x->d[at(j)] += z->d[at(j)] * y->a[at(j)];
+        y->d[at(j)] += z->d[at(j)] * x->a[at(j)];
+      }
+    });
+    return z;
+  }
+
+  // f of each element; slope: its derivative as a function of f
+  template <class F, class S>
+  V map(V x, const F& f, const S& slope) {
+    const V y = zeros(x->size());
+    for (i64 j = 0; j < y->size(); ++j) y->a[at(j)] = f(x->a[at(j)]);
+    back_.push_back([=] {
+      for (i64 j = 0; j < y->size(); ++j) x->d[at(j)] += y->d[at(j)] * slope(y->a[at(j)]);
+    });
+    return y;
+  }
+  V tanh(V x) {
+    return map(
+        x, [](R a) { return std::tanh(a); }, [](R y) { return 1 - y * y; });
+  }
+  V sigmoid(V x) {
+    return map(
+        x, [](R a) { return R(1) / (R(1) + std::exp(-a)); }, [](R y) { return y * (1 - y); });
+  }
+  V relu(V x) {
+    for (const R a : x->a)
+      if (a != 0) kink = std::min(kink, std::fabs(double(a)));
+    return map(
+        x, [](R a) { return a > 0 ? a : R(0); }, [](R y) { return R(y > 0); });
+  }
+  V one_minus(V x) {
+    return map(
+        x, [](R a) { return 1 - a; }, [](R) { return R(-1); });
+  }
+  V scaled(V x, R s) {
+    return map(
+        x, [s](R a) { return s * a; }, [s](R) { return s; });
+  }
+
+  void backward() {
+    for (auto f = back_.rbegin(); f != back_.rend(); ++f) (*f)();
+  }
+
+  double kink = HUGE_VAL;  // the closest that relu came to where it has no derivative
+
+ private:
+  std::deque<Vector<R>> made_;
+  std::vector<std::function<void()>> back_;
+};
+
+struct Kind {
+  std::string name;
+  i64 gates, states;
+  bool extra_bias;
+};
+
+const std::vector<Kind>& kinds();
+const Kind& kind(const std::string& cell);  // throws std::invalid_argument if it is not known here
+
+template <class R>
+using Recur = std::type_identity_t<std::function<Vector<R>*(Vector<R>*, i64)>>;
+
+// One step, from the states before to those after. a[k]: block k of x W_xh + b_h; recur(h, k): h times block k of W_hh,
+// with b_hn if the cell has that.
+template <class R>
+std::vector<Vector<R>*> step(Graph<R>& g, const std::string& cell, double setting, const std::vector<Vector<R>*>& a,
+                             const std::vector<Vector<R>*>& before, const Recur<R>& recur);
+
+// ----------------------------------------------------------------------------------------------------- the network
+
 struct Case {
-  i64 B = 1, T = 1, I = 1, H = 1, O = 1;  // O 0: no readout
-  bool bias = true, lengths = false, h0 = false;
+  Spec net;
+  i64 B = 1, T = 1;
+  bool lengths = false, initial = false, weighted = false;
+  bool drop = false;  // a training pass, with the net's dropout
   Loss loss = Loss::mse;
   Steps steps = Steps::last;
   Reduction reduction = Reduction::mean;
   unsigned seed = 1;
 };
 
-template <class R>
 struct Data {
-  std::vector<R> params, x, h0, y;
-  std::vector<i64> classes, lengths;
+  std::vector<double> params, x, initial[2], y, sample_weight;
+  std::vector<i64> tokens, classes, lengths;
+  std::uint64_t dropout_key = 0;
+  std::vector<double> d_outputs, d_last, d_final[2];  // if one is there: gradients instead of a loss's
 };
 
-inline i64 parameters(const Case& c) { return c.I * c.H + c.H * c.H + c.H * c.O + (c.bias ? c.H + c.O : 0); }
-
-// Values that are exact in float, so that every number type starts from the same; NaN in x beyond each length
-inline Data<double> make_data(const Case& c) {
-  std::mt19937 random(c.seed);
-  const auto uniform = [&](double top) {
-    return double(float(std::uniform_real_distribution<double>(-top, top)(random)));
+// Places in the flat buffer; -1: not there
+struct Places {
+  struct Pass {
+    i64 inputs, W_xh, W_hh, b_h, b_hn;
   };
-  Data<double> d;
-  // units that saturate lose digits in 1 - h^2, whoever computes it: keep clear of that
-  const double scale = 1 / std::sqrt(double(std::max(c.I, c.H)));
-  for (i64 i = 0; i < parameters(c); ++i) d.params.push_back(uniform(scale));
-  for (i64 b = 0; b < c.B; ++b) d.lengths.push_back(c.lengths ? 1 + i64(random() % std::uint64_t(c.T)) : c.T);
-  for (i64 b = 0; b < c.B; ++b)
-    for (i64 t = 0; t < c.T; ++t)
-      for (i64 i = 0; i < c.I; ++i) d.x.push_back(t < d.lengths[std::size_t(b)] ? uniform(1.7) : NAN);
-  if (c.h0)
-    for (i64 i = 0; i < c.B * c.H; ++i) d.h0.push_back(uniform(0.9));
-  const i64 outputs = c.O ? c.O : c.H, steps = c.steps == Steps::all ? c.T : 1;
-  for (i64 i = 0; i < c.B * steps; ++i) d.classes.push_back(i64(random() % std::uint64_t(outputs)));
-  for (i64 i = 0; i < c.B * steps * outputs; ++i) d.y.push_back(std::fabs(uniform(1)));
-  return d;
-}
+  std::vector<Pass> passes;
+  i64 initial[2] = {-1, -1}, W_hy = -1, b_y = -1, E = -1, count = 0;
+
+  explicit Places(const Spec& s);
+};
+
+template <class R>
+struct Result {
+  double loss = 0;
+  std::vector<R> outputs, hidden, last, final[2];
+  std::vector<R> d_outputs, d_last;      // what entered
+  std::vector<R> params, x, initial[2];  // gradients; those of the initial states for each sequence
+  double kink = HUGE_VAL;
+};
 
 template <class R>
 std::vector<R> cast(const std::vector<double>& a) {
   return std::vector<R>(a.begin(), a.end());
 }
 
+// The loss of one step with outputs z, and its derivative
 template <class R>
-struct Result {
-  double loss = 0;
-  std::vector<R> params, x, h0;
-};
+double step_loss(Loss loss, const std::vector<R>& z, const R* y, i64 target, double factor, R* dz);
 
-// Loss and gradients by the definition: h_t = tanh(x_t W_xh + h_{t-1} W_hh + b_h), y_t = h_t W_hy + b_y
+// Outputs, loss and gradients
 template <class R>
-Result<R> loss_and_grad(const Case& c, const Data<double>& given) {
-  const auto n = [](i64 i) { return std::size_t(i); };
-  const std::vector<R> p = cast<R>(given.params), x = cast<R>(given.x), h0 = cast<R>(given.h0), y = cast<R>(given.y);
-  const i64 B = c.B, T = c.T, I = c.I, H = c.H, outputs = c.O ? c.O : H;
-  const i64 W_hh = I * H, b_h = W_hh + H * H, W_hy = b_h + (c.bias ? H : 0), b_y = W_hy + H * c.O;
-  Result<R> out;
-  out.params.assign(p.size(), 0);
-  out.x.assign(x.size(), 0);
-  out.h0.assign(n(B * H), 0);
-  double total_steps = 0;
-  for (const i64 length : given.lengths) total_steps += c.steps == Steps::all ? double(length) : 1;
+Result<R> network(const Case& c, const Data& given);
 
-  for (i64 b = 0; b < B; ++b) {
-    const i64 length = given.lengths[n(b)];
-    std::vector<R> h(n((length + 1) * H), 0), dh(n((length + 1) * H), 0), z(n(outputs)), dz(n(outputs));
-    for (i64 j = 0; j < H && c.h0; ++j) h[n(j)] = h0[n(b * H + j)];
-    for (i64 t = 0; t < length; ++t) {
-      R* now = &h[n((t + 1) * H)];
-      const R* before = &h[n(t * H)];
-      for (i64 j = 0; j < H; ++j) now[j] = c.bias ? p[n(b_h + j)] : R(0);
-      for (i64 i = 0; i < I; ++i)
-        for (i64 j = 0; j < H; ++j) now[j] += x[n((b * T + t) * I + i)] * p[n(i * H + j)];
-      for (i64 i = 0; i < H; ++i)
-        for (i64 j = 0; j < H; ++j) now[j] += before[i] * p[n(W_hh + i * H + j)];
-      for (i64 j = 0; j < H; ++j) now[j] = std::tanh(now[j]);
-    }
-    double factor = 1;
-    if (c.reduction == Reduction::mean) factor = 1 / total_steps;
-    if (c.reduction == Reduction::sequence_mean) factor = 1 / double(B) / (c.steps == Steps::all ? double(length) : 1);
-    if (c.reduction != Reduction::sum && c.loss != Loss::cross_entropy) factor /= double(outputs);
-
-    for (i64 t = c.steps == Steps::all ? 0 : length - 1; t < length; ++t) {
-      const R* state = &h[n((t + 1) * H)];
-      const i64 at = c.steps == Steps::all ? b * T + t : b;
-      for (i64 o = 0; o < outputs; ++o) {
-        z[n(o)] = c.O == 0 ? state[o] : c.bias ? p[n(b_y + o)] : R(0);
-        for (i64 j = 0; j < H && c.O; ++j) z[n(o)] += state[j] * p[n(W_hy + j * c.O + o)];
-      }
-      if (c.loss == Loss::cross_entropy) {
-        const i64 target = given.classes[n(at)];
-        R top = z[0], sum = 0;
-        for (const R v : z) top = std::max(top, v);
-        for (const R v : z) sum += std::exp(v - top);
-        for (i64 o = 0; o < outputs; ++o)
-          dz[n(o)] = R(factor) * (std::exp(z[n(o)] - top) / sum - (o == target ? 1 : 0));
-        out.loss += factor * double(std::log(sum) + top - z[n(target)]);
-      } else {
-        for (i64 o = 0; o < outputs; ++o) {
-          const R v = z[n(o)], target = y[n(at * outputs + o)];
-          if (c.loss == Loss::bce) {
-            out.loss += factor * double(std::max(v, R(0)) - v * target + std::log1p(std::exp(-std::fabs(v))));
-            dz[n(o)] = R(factor) * (R(1) / (R(1) + std::exp(-v)) - target);
-          } else {
-            out.loss += factor * double((v - target) * (v - target));
-            dz[n(o)] = R(factor) * 2 * (v - target);
-          }
-        }
-      }
-      R* d = &dh[n((t + 1) * H)];
-      for (i64 o = 0; o < outputs; ++o) {
-        if (c.O == 0) {
-          d[o] += dz[n(o)];
-          continue;
-        }
-        for (i64 j = 0; j < H; ++j) {
-          d[j] += dz[n(o)] * p[n(W_hy + j * c.O + o)];
-          out.params[n(W_hy + j * c.O + o)] += state[j] * dz[n(o)];
-        }
-        if (c.bias) out.params[n(b_y + o)] += dz[n(o)];
-      }
-    }
-    std::vector<R> da(n(H));
-    for (i64 t = length - 1; t >= 0; --t) {
-      const R *now = &h[n((t + 1) * H)], *before = &h[n(t * H)];
-      for (i64 j = 0; j < H; ++j) da[n(j)] = dh[n((t + 1) * H + j)] * (1 - now[j] * now[j]);
-      for (i64 i = 0; i < I; ++i)
-        for (i64 j = 0; j < H; ++j) {
-          out.params[n(i * H + j)] += x[n((b * T + t) * I + i)] * da[n(j)];
-          out.x[n((b * T + t) * I + i)] += da[n(j)] * p[n(i * H + j)];
-        }
-      for (i64 i = 0; i < H; ++i)
-        for (i64 j = 0; j < H; ++j) {
-          out.params[n(W_hh + i * H + j)] += before[i] * da[n(j)];
-          dh[n(t * H + i)] += da[n(j)] * p[n(W_hh + i * H + j)];
-        }
-      for (i64 j = 0; j < H && c.bias; ++j) out.params[n(b_h + j)] += da[n(j)];
-    }
-    for (i64 j = 0; j < H; ++j) out.h0[n(b * H + j)] = dh[n(j)];
-  }
-  return out;
-}
-
-// The engine on the same case
-template <class R>
-Result<R> engine_loss_and_grad(const Case& c, const Data<double>& given) {
-  using namespace fastbptt;
-  std::vector<R> p = cast<R>(given.params);
-  const std::vector<R> x = cast<R>(given.x), h0 = cast<R>(given.h0), y = cast<R>(given.y);
-  constexpr Dtype dtype = sizeof(R) == 4 ? Dtype::f32 : Dtype::f64;
-  constexpr i64 size = sizeof(R);
-  const i64 outputs = c.O ? c.O : c.H;
-  Batch batch;
-  batch.x = {x.data(), dtype, {c.B, c.T, c.I}, {c.T * c.I * size, c.I * size, size}};
-  if (c.lengths) batch.lengths = given.lengths.data();
-  if (c.h0) batch.h0 = {h0.data(), dtype, {c.B, c.H, 0}, {c.H * size, size, 0}};
-  Objective o;
-  o.loss = c.loss;
-  o.steps = c.steps;
-  o.reduction = c.reduction;
-  const i64 t = c.steps == Steps::all ? c.T : 1;
-  if (c.loss == Loss::cross_entropy)
-    o.y = {given.classes.data(), Dtype::i64, {c.B, t, 0}, {t * 8, 8, 0}};
-  else if (c.steps == Steps::all)
-    o.y = {y.data(), dtype, {c.B, c.T, outputs}, {c.T * outputs * size, outputs * size, size}};
-  else
-    o.y = {y.data(), dtype, {c.B, outputs, 0}, {outputs * size, size, 0}};
-  Result<R> out;
-  out.params.resize(p.size());
-  out.x.resize(x.size());
-  out.h0.resize(std::size_t(c.B * c.H));
-  const auto engine = make_engine({"rnn", c.I, c.H, c.O, c.bias}, dtype, p.data());
-  out.loss = engine->loss_and_grad(batch, o, {out.params.data(), out.x.data(), out.h0.data()});
-  return out;
-}
-
-// Largest difference, relative to the largest entry of what is expected; infinite where a value is not finite.
-// Numbers below the smallest normal one are zero by design, so entries are seen relative to at least 1 / epsilon of it.
-template <class A>
-double difference(const std::vector<A>& got, const std::vector<double>& expected) {
-  using Limits = std::numeric_limits<A>;
-  double worst = 0, largest = double(Limits::min()) / double(Limits::epsilon());
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    largest = std::max(largest, std::fabs(expected[i]));
-    const double d = std::fabs(double(got[i]) - expected[i]);
-    worst = std::max(worst, std::isnan(d) ? HUGE_VAL : d);
-  }
-  return worst / largest;
-}
-
-template <class A>
-double difference(const Result<A>& got, const Result<double>& expected) {
-  return std::max({difference(got.params, expected.params), difference(got.x, expected.x),
-                   difference(got.h0, expected.h0), std::fabs(got.loss - expected.loss) / std::fabs(expected.loss)});
-}
+// Values that are exact in float, so that every number type starts from the same; what must not be read is NaN, or a
+// token or class that does not exist
+Data make_data(const Case& c, i64 parameters, i64 states);
+Data make_data(const Case& c);
 
 }  // namespace naive
 

@@ -12,48 +12,15 @@
 #include <vector>
 
 #include "dispatch.h"
+#include "kernel_arrays.h"
+#include "naive.h"
 
 using namespace fastbptt;
-
-namespace {
-
-// n values inside a larger block of a mark, off elements from an aligned address
-template <class T>
-class Fenced {
- public:
-  Fenced(i64 n, i64 off, T mark) : n_(n), off_(off), mark_(mark), block_(std::size_t(n + 2 * fence), mark) {}
-  T* data() { return block_.data() + fence + off_ - 16; }
-  T& operator[](i64 i) { return data()[i]; }
-  bool fences_stand() {
-    for (T* p = block_.data(); p != block_.data() + block_.size(); ++p)
-      if ((p < data() || p >= data() + n_) && std::memcmp(p, &mark_, sizeof(T)) != 0) return false;
-    return true;
-  }
-
- private:
-  static constexpr i64 fence = 64;
-  i64 n_, off_;
-  T mark_;
-  std::vector<T> block_;
-};
-
-template <class T, class F>
-void for_lengths(const F& f) {
-  for (const Backend& b : backends()) {
-    if (!b.usable) continue;
-    const Kernels<T>& k = kernels_for<T>(*b.set, 0);
-    const i64 vector = 64 / i64(sizeof(T));  // the widest
-    for (i64 n = 0; n <= 2 * vector + 1; ++n)
-      for (const i64 off : {0, 1, 2, 3}) f(k, n, off, std::string(b.name) + " n " + std::to_string(n));
-  }
-}
-
-template <class T>
-T value(i64 i) {
-  return T(std::sin(double(3 * i + 1)));
-}
-
-}  // namespace
+using kernel_arrays::close_to;
+using kernel_arrays::Fenced;
+using kernel_arrays::for_lengths;
+using kernel_arrays::Panels;
+using kernel_arrays::value;
 
 TEST_CASE_TEMPLATE("tanh", T, float, double) {
   for_lengths<T>([](const Kernels<T>& k, i64 n, i64 off, const std::string& name) {
@@ -85,7 +52,7 @@ TEST_CASE("tanh in float is within 2 units in the last place, everywhere") {
     }
     for (const Backend& b : backends()) {
       if (!b.usable) continue;
-      const auto tanh = kernels_for<float>(*b.set, 0).tanh;
+      const auto tanh = kernels_of<float>(*b.set).tanh;
       tanh(in.data(), out.data(), block);
       tanh(negative.data(), mirrored.data(), block);
       double& most = worst[b.name];
@@ -134,7 +101,7 @@ TEST_CASE_TEMPLATE("copy with conversion, and the search for what is not finite"
   });
 }
 
-TEST_CASE_TEMPLATE("finite and the sum of squares", T, float, double) {
+TEST_CASE_TEMPLATE("finite, zero and the sum of squares", T, float, double) {
   for_lengths<T>([](const Kernels<T>& k, i64 n, i64 off, const std::string& name) {
     Fenced<T> in(n, off, NAN);
     double squares = 0;
@@ -143,6 +110,7 @@ TEST_CASE_TEMPLATE("finite and the sum of squares", T, float, double) {
       squares += double(in[i]) * double(in[i]);
     }
     CHECK_MESSAGE(k.finite(in.data(), n), name);
+    CHECK_MESSAGE(k.zero(in.data(), n) == (n == 0), name);
     CHECK_MESSAGE(k.square_sum(in.data(), n) == doctest::Approx(squares).epsilon(1e-14), name);
     for (i64 bad = 0; bad < n; ++bad) {
       const T kept = in[bad];
@@ -152,6 +120,14 @@ TEST_CASE_TEMPLATE("finite and the sum of squares", T, float, double) {
       }
       in[bad] = kept;
     }
+    std::fill_n(in.data(), n, T(0));
+    CHECK_MESSAGE(k.zero(in.data(), n), name);
+    for (i64 other = 0; other < n; ++other)
+      for (const T v : {T(1), T(-0.5), T(NAN)}) {
+        in[other] = v;
+        CHECK_MESSAGE(!k.zero(in.data(), n), name);
+        in[other] = T(-0.0);
+      }
   });
 }
 
@@ -186,7 +162,7 @@ TEST_CASE_TEMPLATE("Adam", T, float, double) {
 TEST_CASE_TEMPLATE("packing", T, float, double) {
   for (const Backend& b : backends()) {
     if (!b.usable) continue;
-    const Kernels<T>& k = kernels_for<T>(*b.set, 0);
+    const Kernels<T>& k = kernels_of<T>(*b.set);
     const i64 n = k.panel;
     for (const i64 rows : {1, 3, 16, 17, 33})
       for (i64 real = 1; real <= n; ++real)
@@ -209,7 +185,7 @@ TEST_CASE_TEMPLATE("packing", T, float, double) {
 TEST_CASE_TEMPLATE("weight gradients over runs of rows", T, float, double) {
   for (const Backend& b : backends()) {
     if (!b.usable) continue;
-    const Kernels<T>& k = kernels_for<T>(*b.set, 0);
+    const Kernels<T>& k = kernels_of<T>(*b.set);
     const i64 n = k.panel, rows = 12;
     const std::vector<Run> runs{{0, 4, 3}, {5, 0, 1}, {7, 7, 5}};
     for (i64 columns = 1; columns <= 2 * k.tile_rows + 1; ++columns)
@@ -238,4 +214,98 @@ TEST_CASE_TEMPLATE("weight gradients over runs of rows", T, float, double) {
           CHECK(c.fences_stand());
         }
   }
+}
+
+TEST_CASE_TEMPLATE("a row times a matrix", T, float, double) {
+  for_lengths<T>([](const Kernels<T>& k, i64 n, i64 off, const std::string& name) {
+    for (const i64 columns : {n, 8 * i64(k.vector) + n, i64(3)}) {
+      const i64 depth = columns == 3 ? n : 5, ld = columns + off;
+      Fenced<T> a(depth, off, NAN), w(depth * ld, 3 - off, NAN), out(columns, off, T(7));
+      for (i64 i = 0; i < depth; ++i) {
+        a[i] = value<T>(i);
+        for (i64 j = 0; j < columns; ++j) w[i * ld + j] = value<T>(i * 41 + j);
+      }
+      for (i64 j = 0; j < columns; ++j) out[j] = value<T>(j + 9);
+      k.row_product(a.data(), depth, w.data(), ld, columns, out.data());
+      for (i64 j = 0; j < columns; ++j) {
+        double expected = double(value<T>(j + 9));
+        for (i64 i = 0; i < depth; ++i) expected += double(a[i]) * double(w[i * ld + j]);
+        CHECK_MESSAGE(close_to(out[j], expected, 32), name, " columns ", columns);
+      }
+      CHECK_MESSAGE(out.fences_stand(), name);
+    }
+  });
+}
+
+// y = h W^T + bias + addend, or y = h, and its loss
+TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
+  for_lengths<T>([](const Kernels<T>& k, i64 hidden, i64 off, const std::string& name) {
+    if (hidden == 0 || off > 1) return;
+    const i64 n = k.panel, rows = 1 + hidden % 6, first = 2, panel = (rows + first) * n + 1;
+    for (const i64 columns : {0, 1, 4, 5, 17})
+      for (const Loss loss : {Loss::bce, Loss::cross_entropy, Loss::mse}) {
+        const i64 O = columns ? columns : hidden;
+        if (loss == Loss::cross_entropy && O == 1) continue;
+        Panels<T> h(k, rows + first, hidden, panel, off), w(k, O, hidden, O * n + 3, 1 - off);
+        for (i64 j = 0; j < hidden; ++j) {
+          for (i64 r = first; r < rows + first; ++r) h(r, j) = value<T>(r * 7 + j);
+          for (i64 o = 0; o < O; ++o) w(o, j) = value<T>(o * 13 + j);
+        }
+        Fenced<T> y(rows * O, off, T(7)), dy(rows * O, 1 - off, T(7)), bias(O, 1, NAN), addend(rows * O, 1, NAN);
+        Fenced<T> targets(rows * O, 1, NAN), factor(rows * O, 2, NAN);
+        Fenced<double> sum(rows * O, 3, 7);
+        std::vector<std::int32_t> classes;
+        for (i64 i = 0; i < rows * O; ++i) {
+          if (i < O) bias[i] = value<T>(i + 70);
+          addend[i] = value<T>(i + 80);
+          targets[i] = std::fabs(value<T>(i + 90));
+          const i64 row = i / O;
+          factor[i] = T(0.5) + T(row);
+          sum[i] = 1;
+          if (i % O == 0) classes.push_back(std::int32_t(i * 5 / 3 % O));
+        }
+        Panels<T> dh(k, rows, hidden, rows * n, off);
+        OutputArgs<T> o{};
+        o.outputs = O;
+        o.hidden = hidden;
+        o.weights = columns ? w.data() : nullptr;
+        o.weights_panel = O * n + 3;
+        o.bias = bias.data();
+        o.addend = columns ? addend.data() : nullptr;
+        o.y = y.data();
+        o.with_loss = true;
+        o.loss = loss;
+        o.targets = targets.data();
+        o.classes = classes.data();
+        o.factor = factor.data();
+        o.loss_sum = sum.data();
+        o.dy = dy.data();
+        o.dh = columns ? nullptr : dh.data();
+        o.dh_panel = rows * n;
+        k.outputs(o, h.data() + first * n, panel, 0, 0, rows);
+        for (i64 r = 0; r < rows; ++r) {
+          std::vector<double> z(std::size_t(O), 0.0), dz = z, t = z;
+          double got = 0;
+          for (i64 i = 0; i < O; ++i) {
+            double& expected = z[std::size_t(i)];
+            for (i64 j = 0; j < hidden && columns; ++j) expected += double(h(r + first, j)) * double(w(i, j));
+            expected += columns ? double(bias[i]) + double(addend[r * O + i]) : double(h(r + first, i));
+            CHECK_MESSAGE(close_to(y[r * O + i], expected, 32), name, " outputs ", columns);
+            t[std::size_t(i)] = double(targets[r * O + i]);
+            if (loss != Loss::cross_entropy || i == 0) got += double(factor[r * O]) * (sum[r * O + i] - 1);
+          }
+          const double expected =
+              naive::step_loss(loss, z, t.data(), classes[std::size_t(r)], double(factor[r * O]), dz.data());
+          CHECK_MESSAGE(close_to(T(got), expected, 256), name, " loss ", int(loss), " outputs ", columns);
+          for (i64 i = 0; i < O; ++i) {
+            CHECK_MESSAGE(close_to(dy[r * O + i], dz[std::size_t(i)], 64), name, " loss ", int(loss));
+            if (!columns) CHECK_MESSAGE(dh(r, i) == dy[r * O + i], name);
+          }
+        }
+        CHECK(y.fences_stand());
+        CHECK(dy.fences_stand());
+        CHECK(sum.fences_stand());
+        CHECK(dh.fences_stand());
+      }
+  });
 }

@@ -1,0 +1,309 @@
+#include "naive.h"
+
+#include <algorithm>
+#include <limits>
+#include <random>
+#include <stdexcept>
+
+namespace naive {
+
+const std::vector<Kind>& kinds() {
+  static const std::vector<Kind> all{{"rnn", 1, 1, false}, {"relu", 1, 1, false},       {"leaky", 1, 1, false},
+                                     {"gru", 3, 1, true},  {"gru_before", 3, 1, false}, {"lstm", 4, 2, false}};
+  return all;
+}
+
+const Kind& kind(const std::string& cell) {
+  for (const Kind& k : kinds())
+    if (k.name == cell) return k;
+  throw std::invalid_argument("these tests do not know the cell " + cell);
+}
+
+template <class R>
+std::vector<Vector<R>*> step(Graph<R>& g, const std::string& cell, double setting, const std::vector<Vector<R>*>& a,
+                             const std::vector<Vector<R>*>& before, const Recur<R>& recur) {
+  using V = Vector<R>*;
+  const V h = before[0];
+  const auto gate = [&](i64 k) { return g.sum(a[at(k)], recur(h, k)); };
+  const auto between = [&](V z, V n) { return g.sum(g.times(g.one_minus(z), n), g.times(z, h)); };
+  if (cell == "rnn") return {g.tanh(gate(0))};
+  if (cell == "relu") return {g.relu(gate(0))};
+  if (cell == "leaky") return {g.sum(g.scaled(h, R(1 - setting)), g.scaled(g.tanh(gate(0)), R(setting)))};
+  if (cell == "gru") {
+    const V r = g.sigmoid(gate(0)), z = g.sigmoid(gate(1));
+    return {between(z, g.tanh(g.sum(a[2], g.times(r, recur(h, 2)))))};
+  }
+  if (cell == "gru_before") {
+    const V r = g.sigmoid(gate(0)), z = g.sigmoid(gate(1));
+    return {between(z, g.tanh(g.sum(a[2], recur(g.times(r, h), 2))))};
+  }
+  if (cell == "lstm") {
+    const V i = g.sigmoid(gate(0)), f = g.sigmoid(gate(1)), n = g.tanh(gate(2)), o = g.sigmoid(gate(3));
+    const V c = g.sum(g.times(f, before[1]), g.times(i, n));
+    return {g.times(o, g.tanh(c)), c};
+  }
+  throw std::invalid_argument("these tests do not know the cell " + cell);
+}
+
+Places::Places(const Spec& s) {
+  const Kind& cell = kind(s.cell);
+  const auto take = [this](bool there, i64 n) {
+    const i64 place = there ? count : -1;
+    count += there ? n : 0;
+    return place;
+  };
+  for (i64 layer = 0; layer < s.layers; ++layer)
+    for (i64 d = 0; d < s.directions(); ++d) {
+      Pass p{};
+      p.inputs = layer ? s.width() : s.inputs;
+      p.W_xh = take(true, p.inputs * cell.gates * s.hidden);
+      p.W_hh = take(true, s.hidden * cell.gates * s.hidden);
+      p.b_h = take(s.bias, cell.gates * s.hidden);
+      p.b_hn = take(s.bias && cell.extra_bias, s.hidden);
+      passes.push_back(p);
+    }
+  for (i64 k = 0; k < cell.states; ++k) initial[k] = take(s.learn_state, s.state_rows() * s.hidden);
+  W_hy = take(s.outputs > 0, s.width() * s.outputs);
+  b_y = take(s.outputs > 0 && s.bias, s.outputs);
+  E = take(s.vocabulary > 0, s.vocabulary * s.inputs);
+}
+
+namespace {
+
+std::uint64_t mix(std::uint64_t z) {
+  z ^= z >> 30;
+  z *= 0xBF58476D1CE4E5B9;
+  z ^= z >> 27;
+  z *= 0x94D049BB133111EB;
+  return z ^ (z >> 31);
+}
+
+// What the outputs of a layer below the top one are multiplied with, for one step of one sequence
+template <class R>
+std::vector<R> dropout_factors(const Case& c, std::uint64_t key, i64 layer, i64 b, i64 t) {
+  const std::uint64_t golden = 0x9E3779B97F4A7C15, of_step = std::uint64_t(t) << 16,
+                      of_sequence = std::uint64_t(b) << 40;
+  const std::uint64_t row = mix(key + golden * (1 + std::uint64_t(layer) + of_step + of_sequence));
+  std::vector<R> factors;
+  for (i64 j = 0; j < c.net.width(); ++j) {
+    const std::uint64_t u = mix(row + golden * std::uint64_t(1 + j)) >> 32;
+    factors.push_back(double(u) >= std::floor(c.net.dropout * 4294967296.0) ? R(1 / (1 - c.net.dropout)) : R(0));
+  }
+  return factors;
+}
+
+}  // namespace
+
+template <class R>
+double step_loss(Loss loss, const std::vector<R>& z, const R* y, i64 target, double factor, R* dz) {
+  double value = 0;
+  const R top = *std::max_element(z.begin(), z.end());
+  R sum = 0;
+  for (const R v : z) sum += std::exp(v - top);
+  for (std::size_t o = 0; o < z.size(); ++o) {
+    const R v = z[o];
+    if (loss == Loss::cross_entropy) {
+      dz[o] = R(factor) * (std::exp(v - top) / sum - R(i64(o) == target));
+    } else if (loss == Loss::bce) {
+      value += double(std::max(v, R(0)) - v * y[o] + std::log1p(std::exp(-std::fabs(v))));
+      dz[o] = R(factor) * (R(1) / (R(1) + std::exp(-v)) - y[o]);
+    } else {
+      value += double((v - y[o]) * (v - y[o]));
+      dz[o] = R(factor) * 2 * (v - y[o]);
+    }
+  }
+  if (loss == Loss::cross_entropy) value = double(std::log(sum) + top - z[at(target)]);
+  return factor * value;
+}
+
+namespace {
+
+// The weight of each sequence's steps in the loss
+std::vector<double> loss_factors(const Case& c, const Data& given) {
+  std::vector<double> factors;
+  double total = 0;
+  for (i64 b = 0; b < c.B; ++b) {
+    const double weight = c.weighted ? given.sample_weight[at(b)] : 1;
+    const double steps = c.steps == Steps::all ? double(given.lengths[at(b)]) : 1;
+    total += c.reduction == Reduction::mean ? weight * steps : weight;
+    factors.push_back(c.reduction == Reduction::sequence_mean ? weight / steps : weight);
+  }
+  if (c.loss != Loss::cross_entropy) total *= double(c.net.output_width());
+  if (c.reduction != Reduction::sum)
+    for (double& f : factors) f /= total;
+  return factors;
+}
+
+// One sequence: its outputs into out, and its share of the gradients
+template <class R>
+void sequence(const Case& c, const Data& given, i64 b, const Places& places, Vector<R>& params, Result<R>& out) {
+  using V = Vector<R>*;
+  const Spec& s = c.net;
+  const i64 H = s.hidden, I = s.inputs, D = s.directions(), L = s.layers, width = s.output_width();
+  const i64 length = given.lengths[at(b)], GH = kind(s.cell).gates * H, states = kind(s.cell).states;
+  Graph<R> g;
+  // Writes to the places of sequence b (and step t) in an array
+  const auto show = [](std::vector<R>& array, i64 place, const std::vector<R>& values) {
+    std::copy(values.begin(), values.end(), array.begin() + place * i64(values.size()));
+  };
+  const auto add = [](V v, const std::vector<double>& array, i64 place) {
+    for (i64 j = 0; j < v->size() && !array.empty(); ++j) v->d[at(j)] += R(array[at(place * v->size() + j)]);
+  };
+
+  std::vector<V> below;
+  for (i64 t = 0; t < length; ++t) {
+    if (!s.vocabulary) {
+      const auto from = given.x.begin() + (b * c.T + t) * I;
+      below.push_back(g.leaf(cast<R>({from, from + I})));
+      continue;
+    }
+    const i64 token = given.tokens[at(b * c.T + t)], from = places.E + token * I;
+    const bool fixed = s.freeze_embedding || token == s.padding_index;
+    below.push_back(fixed ? g.leaf({params.a.begin() + from, params.a.begin() + from + I}) : g.part(&params, from, I));
+  }
+  const std::vector<V> inputs = below;
+
+  std::vector<std::vector<V>> first, final;  // states by pass
+  std::vector<V> hidden;
+  for (i64 layer = 0; layer < L; ++layer) {
+    std::vector<V> shown[2];
+    for (i64 d = 0; d < D; ++d) {
+      const i64 pass = layer * D + d;
+      const Places::Pass& p = places.passes[at(pass)];
+      std::vector<V> now;
+      for (i64 k = 0; k < states; ++k) {
+        const auto from = given.initial[k].begin() + (pass * c.B + b) * H;
+        if (c.initial)
+          now.push_back(g.leaf(cast<R>({from, from + H})));
+        else
+          now.push_back(s.learn_state ? g.part(&params, places.initial[k] + pass * H, H) : g.zeros(H));
+      }
+      first.push_back(now);
+      shown[d].resize(at(length));
+      for (i64 k = 0; k < length; ++k) {
+        const i64 t = d ? length - 1 - k : k;
+        std::vector<V> a;
+        for (i64 gate = 0; gate < kind(s.cell).gates; ++gate) {
+          a.push_back(g.product(below[at(t)], &params, p.W_xh + gate * H, GH, H));
+          if (s.bias) a.back() = g.sum(a.back(), g.part(&params, p.b_h + gate * H, H));
+        }
+        now = step(g, s.cell, s.setting, a, now, [&](V h, i64 gate) {
+          const V y = g.product(h, &params, p.W_hh + gate * H, GH, H);
+          return p.b_hn >= 0 && gate == 2 ? g.sum(y, g.part(&params, p.b_hn, H)) : y;
+        });
+        shown[d][at(t)] = now[0];
+      }
+      final.push_back(now);
+      for (i64 k = 0; k < states; ++k) show(out.final[k], pass * c.B + b, now[at(k)]->a);
+    }
+    hidden.clear();
+    for (i64 t = 0; t < length; ++t)
+      hidden.push_back(D == 2 ? g.joined(shown[0][at(t)], shown[1][at(t)]) : shown[0][at(t)]);
+    below = hidden;
+    for (i64 t = 0; t < length && c.drop && layer < L - 1; ++t)
+      below[at(t)] = g.times(below[at(t)], g.leaf(dropout_factors<R>(c, given.dropout_key, layer, b, t)));
+  }
+
+  const auto readout = [&](V h) {
+    if (!s.outputs) return g.scaled(h, 1);
+    const V y = g.product(h, &params, places.W_hy, s.outputs, s.outputs);
+    return s.bias ? g.sum(y, g.part(&params, places.b_y, s.outputs)) : y;
+  };
+  std::vector<V> outputs;
+  for (i64 t = 0; t < length; ++t) {
+    outputs.push_back(readout(hidden[at(t)]));
+    show(out.hidden, b * c.T + t, hidden[at(t)]->a);
+    show(out.outputs, b * c.T + t, outputs.back()->a);
+  }
+  const V top = final[at((L - 1) * D)][0];
+  const V last = readout(D == 2 ? g.joined(top, final.back()[0]) : top);
+  show(out.last, b, last->a);
+
+  if (!given.d_outputs.empty() || !given.d_last.empty() || !given.d_final[0].empty() || !given.d_final[1].empty()) {
+    for (i64 t = 0; t < length; ++t) add(outputs[at(t)], given.d_outputs, b * c.T + t);
+    add(last, given.d_last, b);
+    for (i64 pass = 0; pass < L * D; ++pass)
+      for (i64 k = 0; k < states; ++k) add(final[at(pass)][at(k)], given.d_final[k], pass * c.B + b);
+  } else {
+    const double factor = loss_factors(c, given)[at(b)];
+    const bool all = c.steps == Steps::all;
+    for (i64 t = 0; t < (all ? length : 1); ++t) {
+      const i64 place = all ? b * c.T + t : b;
+      const V z = all ? outputs[at(t)] : last;
+      const std::vector<R> y = cast<R>({given.y.begin() + place * width, given.y.begin() + (place + 1) * width});
+      out.loss += step_loss(c.loss, z->a, y.data(), given.classes[at(place)], factor, z->d.data());
+      show(all ? out.d_outputs : out.d_last, place, z->d);
+    }
+  }
+  g.backward();
+  for (i64 t = 0; t < length && !s.vocabulary; ++t) show(out.x, b * c.T + t, inputs[at(t)]->d);
+  for (i64 pass = 0; pass < L * D; ++pass)
+    for (i64 k = 0; k < states; ++k) show(out.initial[k], pass * c.B + b, first[at(pass)][at(k)]->d);
+  out.kink = std::min(out.kink, g.kink);
+}
+
+}  // namespace
+
+template <class R>
+Result<R> network(const Case& c, const Data& given) {
+  const Spec& s = c.net;
+  const Places places(s);
+  const auto room = [&](i64 rows, i64 columns) { return std::vector<R>(at(rows * columns), R(0)); };
+  Result<R> out;
+  out.outputs = out.d_outputs = room(c.B * c.T, s.output_width());
+  out.hidden = room(c.B * c.T, s.width());
+  out.last = out.d_last = room(c.B, s.output_width());
+  if (!s.vocabulary) out.x = room(c.B * c.T, s.inputs);
+  for (i64 k = 0; k < kind(s.cell).states; ++k) out.final[k] = out.initial[k] = room(s.state_rows() * c.B, s.hidden);
+  Vector<R> params{cast<R>(given.params), room(1, places.count)};
+  for (i64 b = 0; b < c.B; ++b) sequence(c, given, b, places, params, out);
+  out.params = params.d;
+  return out;
+}
+
+Data make_data(const Case& c, i64 parameters, i64 states) {
+  std::mt19937 random(c.seed);
+  const auto uniform = [&](double top) {
+    return double(float(std::uniform_real_distribution<double>(-top, top)(random)));
+  };
+  const auto below = [&](i64 n) { return i64(random() % std::uint64_t(n)); };
+  const auto numbers = [&](i64 n, double top) {
+    std::vector<double> a;
+    for (i64 i = 0; i < n; ++i) a.push_back(uniform(top));
+    return a;
+  };
+  const Spec& s = c.net;
+  Data d;
+  // units that saturate lose digits in 1 - h^2, whoever computes it: keep clear of that
+  d.params = numbers(parameters, 1 / std::sqrt(double(std::max(s.inputs, s.hidden))));
+  for (i64 i = s.vocabulary * s.inputs; i > 0; --i) d.params[at(parameters - i)] = uniform(1.7);
+  for (i64 b = 0; b < c.B; ++b) d.lengths.push_back(c.lengths ? 1 + below(c.T) : c.T);
+  for (i64 b = 0; b < c.B; ++b)
+    for (i64 t = 0; t < c.T; ++t) {
+      const bool real = t < d.lengths[at(b)];
+      for (i64 i = 0; i < s.inputs && !s.vocabulary; ++i) d.x.push_back(real ? uniform(1.7) : NAN);
+      if (s.vocabulary) d.tokens.push_back(real ? below(s.vocabulary) : s.vocabulary);
+    }
+  for (i64 k = 0; k < states && c.initial; ++k) d.initial[k] = numbers(s.state_rows() * c.B * s.hidden, 0.9);
+  const i64 outputs = s.output_width(), steps = c.steps == Steps::all ? c.T : 1;
+  for (i64 b = 0; b < c.B; ++b)
+    for (i64 t = 0; t < steps; ++t) {
+      const bool real = t < d.lengths[at(b)];
+      d.classes.push_back(real ? below(outputs) : -1);
+      for (i64 o = 0; o < outputs; ++o) d.y.push_back(real ? std::fabs(uniform(1)) : NAN);
+    }
+  for (i64 b = 0; b < c.B; ++b) d.sample_weight.push_back(b % 3 == 1 ? 0 : std::fabs(uniform(2)));
+  d.dropout_key = (std::uint64_t(random()) << 32) + random();
+  return d;
+}
+
+Data make_data(const Case& c) { return make_data(c, Places(c.net).count, kind(c.net.cell).states); }
+
+template std::vector<Vector<double>*> step(Graph<double>&, const std::string&, double,
+                                           const std::vector<Vector<double>*>&, const std::vector<Vector<double>*>&,
+                                           const Recur<double>&);
+template double step_loss(Loss, const std::vector<double>&, const double*, i64, double, double*);
+template Result<float> network(const Case&, const Data&);
+template Result<double> network(const Case&, const Data&);
+
+}  // namespace naive

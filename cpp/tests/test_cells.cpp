@@ -1,0 +1,467 @@
+// Each cell of each instruction set by itself: its element-wise parts, its steps forwards and backwards through the
+// kernels, and how exact its sigmoid is.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "dispatch.h"
+#include "kernel_arrays.h"
+#include "naive.h"
+
+using namespace fastbptt;
+using kernel_arrays::close_to;
+using kernel_arrays::Fenced;
+using kernel_arrays::for_sets;
+using kernel_arrays::Panels;
+using kernel_arrays::value;
+using naive::at;
+
+namespace {
+
+// f(kernels, cell, name) for each cell that naive.h knows
+template <class T, class F>
+void for_cells(const F& f) {
+  for_sets([&](const InstructionSet& set, const std::string& name) {
+    for (const naive::Kind& kind : naive::kinds()) {
+      const CellKernels<T>& cell = cell_of<T>(set, find_cell(kind.name));
+      f(kernels_of<T>(set), cell, name + " " + kind.name);
+    }
+  });
+}
+
+// Planes of rows of one panel: NaN but in the first `columns` columns
+template <class T>
+class Planes {
+ public:
+  Planes(const Kernels<T>& k, int planes, i64 rows, i64 columns, i64 off)
+      : n_(k.panel), planes_(planes), rows_(rows), columns_(columns), values_(planes * plane(), off, T(NAN)) {}
+  i64 plane() const { return rows_ * n_ + 5; }
+  T* data() { return values_.data(); }
+  // element i, row by row, of the columns in use
+  T& operator()(int plane_, i64 i) { return values_[plane_ * plane() + i / columns_ * n_ + i % columns_]; }
+  bool fences_stand() {
+    i64 inside = 0, nan = 0;
+    for (i64 i = 0; i < planes_ * plane(); ++i) nan += std::isnan(values_[i]);
+    inside = planes_ * rows_ * columns_;
+    return nan == planes_ * plane() - inside && values_.fences_stand();
+  }
+
+ private:
+  i64 n_;
+  int planes_;
+  i64 rows_, columns_;
+  Fenced<T> values_;
+};
+
+}  // namespace
+
+TEST_CASE("every cell of this library is known to these tests") {
+  for (const naive::Kind& kind : naive::kinds()) {
+    const CellInfo& info = cell_info(kind.name);
+    CHECK(info.gates == kind.gates);
+    CHECK(info.states == kind.states);
+    CHECK((info.extra_bias != nullptr) == kind.extra_bias);
+  }
+  for (const std::string& name : cell_names())
+    if (std::none_of(naive::kinds().begin(), naive::kinds().end(), [&](const auto& k) { return k.name == name; }))
+      MESSAGE("naive.h does not know the cell ", name, ": its numbers are not tested here");
+}
+
+// The matrix of a hidden product is the identity here if it reads a plane, and absent if it reads the step before.
+TEST_CASE_TEMPLATE("element-wise parts", T, float, double) {
+  for_cells<T>([](const Kernels<T>& k, const CellKernels<T>& cell, const std::string& name) {
+    const CellInfo& info = *cell.info;
+    const T setting = T(0.3);
+    for (i64 rows = 0; rows <= 3; ++rows)
+      for (int vectors = 1; vectors <= k.panel / k.vector; ++vectors)
+        for (const i64 off : {0, 1, 2, 3}) {
+          const i64 columns = vectors * k.vector, n = rows * columns;
+          const auto numbers = [n](i64 phase, double scale) {
+            std::vector<double> a;
+            for (i64 i = 0; i < n; ++i) a.push_back(double(T(scale * double(value<T>(i * 7 + phase)))));
+            return a;
+          };
+          naive::Graph<double> g;
+          std::vector<naive::Vector<double>*> a, shares, before;
+          for (int gate = 0; gate < info.gates; ++gate) {
+            a.push_back(g.leaf(numbers(gate, 3)));
+            shares.push_back(g.leaf(numbers(gate + 5, 1)));
+            if (n) a.back()->a[0] = shares.back()->a[0] = 0;
+          }
+          for (int s = 0; s < info.states; ++s) before.push_back(g.leaf(numbers(s + 10, 1)));
+          const auto after = naive::step(g, cell.name, double(setting), a, before,
+                                         [&](auto* h, i64 gate) { return h == before[0] ? shares[at(gate)] : h; });
+
+          Planes<T> now(k, info.planes, rows, columns, off), then(k, info.planes, rows, columns, off),
+              dgates(k, info.products, rows, columns, 3 - off), carry(k, info.carries, rows, columns, off);
+          for (i64 i = 0; i < n; ++i) {
+            for (int s = 0; s < info.planes; ++s) then(s, i) = s < info.states ? T(before[at(s)]->a[at(i)]) : T(NAN);
+            dgates(0, i) = value<T>(i + 20);
+            after[0]->d[at(i)] = double(dgates(0, i));
+            for (int c = 0; c < info.carries; ++c) {
+              carry(c, i) = value<T>(i + c + 30);
+              after[at(info.carry_state[c])]->d[at(i)] += double(carry(c, i));
+            }
+          }
+          g.backward();
+          ElementArgs<T> e{now.data(),   then.data(),   now.plane(), dgates.data(), dgates.plane(),
+                           carry.data(), carry.plane(), rows,        vectors,       setting};
+          for (int stage = 0; stage < info.stages; ++stage) {
+            for (int j = 0; j < info.products; ++j) {
+              const Product& p = info.product[j];
+              for (i64 i = 0; p.stage == stage && i < n; ++i) {
+                T& sum = now(p.plane, i) = p.input ? T(a[at(p.gate)]->a[at(i)]) : T(0);
+                if (p.hidden == Product::before) sum += T(shares[at(p.gate)]->a[at(i)]);
+                if (p.hidden >= 0) sum += now(p.hidden, i);
+              }
+            }
+            cell.forward[stage](e);
+          }
+          for (int s = 0; s < info.states; ++s)
+            for (i64 i = 0; i < n; ++i) CHECK_MESSAGE(close_to(now(s, i), after[at(s)]->a[at(i)], 16), name);
+          for (int stage = info.stages - 1; stage >= 0; --stage) {
+            for (i64 i = 0; stage < info.stages - 1 && i < n; ++i) {
+              T sum = 0;
+              for (int j = 0; j < info.products; ++j)
+                if (info.product[j].hidden >= 0) sum += dgates(j, i);
+              dgates(0, i) = sum;
+            }
+            cell.backward[stage](e);
+          }
+          for (int j = 0; j < info.products; ++j) {
+            const Product& p = info.product[j];
+            const std::vector<double>& expected = (p.input ? a : shares)[at(p.gate)]->d;
+            for (i64 i = 0; i < n; ++i) CHECK_MESSAGE(close_to(dgates(j, i), expected[at(i)], 32), name, " gate ", j);
+          }
+          for (int s = 0; s < info.states; ++s)
+            for (i64 i = 0; i < n; ++i) {
+              T sum = 0;
+              for (int c = 0; c < info.carries; ++c) sum += info.carry_state[c] == s ? carry(c, i) : T(0);
+              CHECK_MESSAGE(close_to(sum, before[at(s)]->d[at(i)], 32), name, " state ", s);
+            }
+          for (Planes<T>* planes : {&now, &dgates, &carry}) CHECK_MESSAGE(planes->fences_stand(), name);
+        }
+  });
+}
+
+namespace {
+
+// Two steps of three sequences, of which one ends after the first, by the kernels alone: panels off elements from an
+// aligned address, NaN wherever nothing may be read
+template <class T>
+class TwoSteps {
+ public:
+  TwoSteps(const Kernels<T>& k, const CellKernels<T>& cell, i64 inputs, i64 hidden, i64 outputs, i64 off)
+      : k_(k), cell_(cell), info_(*cell.info), I_(inputs), H_(hidden), O_(outputs), off_(off), places_(spec()) {
+    naive::Case c;
+    c.net = spec();
+    c.B = 3;
+    c.T = 2;
+    c.initial = true;
+    c.seed = static_cast<unsigned>(H_);
+    data_ = naive::make_data(c);
+    c.lengths = true;
+    data_.lengths = {2, 2, 1};
+    for (i64 i = 0; i < 6 * c.net.output_width(); ++i) data_.d_outputs.push_back(double(value<T>(i)));
+    for (int s = 0; s < info_.states; ++s)
+      for (i64 i = 0; i < 3 * H_; ++i) data_.d_final[s].push_back(double(value<T>(i + s + 1)));
+    expected_ = naive::network<double>(c, data_);
+  }
+
+  void check(const std::string& name) {
+    forward(name);
+    backward(name);
+  }
+
+ private:
+  static constexpr i64 first_[3] = {0, 3, 5}, active_[3] = {3, 2, 0};
+  static constexpr Schedule schedule_{3, 2, first_, active_};
+  static i64 sequence(i64 row) { return row % 3; }
+  static i64 step(i64 row) { return row / 3; }
+
+  Spec spec() const {
+    Spec s;
+    s.cell = cell_.name;
+    s.setting = 0.25;
+    s.inputs = I_;
+    s.hidden = H_;
+    s.outputs = O_;
+    return s;
+  }
+  T param(i64 i) const { return T(data_.params[at(i)]); }
+  i64 GH() const { return info_.gates * H_; }
+  i64 panels() const { return (H_ + k_.panel - 1) / k_.panel; }
+
+  // Element (row, column) by f in panels of `columns` columns
+  template <class F>
+  Panels<T> matrix(i64 rows, i64 columns, const F& f) const {
+    Panels<T> out(k_, rows, columns, rows * k_.panel, off_);
+    for (i64 r = 0; r < rows; ++r)
+      for (i64 j = 0; j < columns; ++j) out(r, j) = f(r, j);
+    return out;
+  }
+
+  void forward(const std::string& name) {
+    // products one after the other, each in panels [inputs + hidden][N]
+    std::vector<T> weights(at(off_), T(NAN)), bias = weights;
+    for (int j = 0; j < info_.products; ++j) {
+      const Product& p = info_.product[j];
+      const i64 in = p.input ? I_ : 0, hidden = p.hidden == Product::none ? 0 : H_;
+      Panels<T> w = matrix(in + hidden, H_, [&](i64 r, i64 col) {
+        return r < in ? param(places_.passes[0].W_xh + r * GH() + p.gate * H_ + col)
+                      : param(places_.passes[0].W_hh + (r - in) * GH() + p.gate * H_ + col);
+      });
+      weights.insert(weights.end(), w.data(), w.data() + panels() * w.panel());
+      Panels<T> b = matrix(1, H_, [&](i64, i64 col) {
+        return param(j < info_.gates ? places_.passes[0].b_h + j * H_ + col : places_.passes[0].b_hn + col);
+      });
+      bias.insert(bias.end(), b.data(), b.data() + panels() * k_.panel);
+    }
+    const i64 stride = I_ + 3;
+    Fenced<T> x(5 * stride, off_, T(NAN));
+    for (i64 r = 0; r < 5; ++r)
+      for (i64 i = 0; i < I_; ++i) x[r * stride + i] = T(data_.x[at((sequence(r) * 2 + step(r)) * I_ + i)]);
+    const i64 panel = 8 * k_.panel + 3, last_panel = 3 * k_.panel + 1;
+    planes_.assign(at(info_.planes * panels() * panel + 16), T(NAN));
+    for (int s = 0; s < info_.states; ++s) {
+      for (i64 b = 0; b < 3; ++b)
+        for (i64 j = 0; j < (H_ + k_.vector - 1) / k_.vector * k_.vector; ++j)
+          plane(s, b, j) = j < H_ ? T(data_.initial[s][at(b * H_ + j)]) : T(0);
+    }
+    std::vector<T> finals(at(info_.states * panels() * last_panel + 16), T(NAN));
+    ForwardArgs<T> a{};
+    a.schedule = &schedule_;
+    a.t1 = 2;
+    a.inputs = I_;
+    a.hidden = H_;
+    a.x = x.data();
+    a.x_stride = stride;
+    a.weights = weights.data() + off_;
+    a.bias = bias.data() + off_;
+    a.planes = planes_.data() + off_;
+    a.plane = panels() * panel;
+    a.panel = panel;
+    a.setting = T(0.25);
+    a.last = finals.data() + off_;
+    a.last_plane = panels() * last_panel;
+    a.last_panel = last_panel;
+    k_.forward(cell_, a, 0, 1);  // any split of the rows is the same
+    k_.forward(cell_, a, 1, 3);
+    for (i64 r = 0; r < 5; ++r)
+      for (i64 j = 0; j < H_; ++j)
+        CHECK_MESSAGE(close_to(plane(0, 3 + r, j), expected_.hidden[at((sequence(r) * 2 + step(r)) * H_ + j)], 64),
+                      name);
+    for (int s = 0; s < info_.states; ++s)
+      for (i64 b = 0; b < 3; ++b)
+        for (i64 j = 0; j < H_; ++j) {
+          const T got = a.last[s * a.last_plane + j / k_.panel * last_panel + b * k_.panel + j % k_.panel];
+          CHECK_MESSAGE(close_to(got, expected_.final[s][at(b * H_ + j)], 64), name);
+        }
+  }
+
+  void backward(const std::string& name) {
+    std::vector<int> hidden, input;  // products, in the order of the transposed weights
+    for (const bool before : {true, false})
+      for (int j = 0; j < info_.products; ++j)
+        if (info_.product[j].hidden != Product::none && (info_.product[j].hidden == Product::before) == before)
+          hidden.push_back(j);
+    for (int j = 0; j < info_.products; ++j)
+      if (info_.product[j].input) input.push_back(j);
+    Panels<T> w_back = matrix(O_ + i64(hidden.size()) * H_, H_, [&](i64 r, i64 col) {
+      if (r < O_) return param(places_.W_hy + col * O_ + r);
+      const Product& p = info_.product[hidden[at((r - O_) / H_)]];
+      return param(places_.passes[0].W_hh + col * GH() + p.gate * H_ + (r - O_) % H_);
+    });
+    Panels<T> w_in = matrix(i64(input.size()) * H_, I_, [&](i64 r, i64 col) {
+      return param(places_.passes[0].W_xh + col * GH() + info_.product[input[at(r / H_)]].gate * H_ + r % H_);
+    });
+    // gradients of the outputs at each step: dense with a readout, else in dh; of the final state on top of them
+    Fenced<T> dy(5 * std::max<i64>(O_, 1), off_, T(NAN));
+    for (i64 r = 0; r < 5; ++r)
+      for (i64 o = 0; o < O_; ++o) dy[r * O_ + o] = T(data_.d_outputs[at((sequence(r) * 2 + step(r)) * O_ + o)]);
+    Panels<T> dh = matrix(O_ ? 3 : 5, H_, [&](i64 r, i64 col) {
+      const bool ends = O_ || r >= 2;  // rows of dh: sequences, or all rows of which 2, 3 and 4 are last ones
+      const i64 b = sequence(r);
+      const double d_final = ends ? data_.d_final[0][at(b * H_ + col)] : 0;
+      return T(d_final + (O_ ? 0 : data_.d_outputs[at((b * 2 + step(r)) * H_ + col)]));
+    });
+    const i64 panel = 5 * k_.panel + 2, row_panel = 3 * k_.panel;
+    std::vector<T> dgates(at(info_.products * panels() * panel + 16), T(NAN));
+    std::vector<T> carry(at(off_), T(NAN));
+    for (int c = 0; c < info_.carries; ++c) {
+      const int s = info_.carry_state[c];
+      Panels<T> p = matrix(3, H_, [&](i64 b, i64 col) { return s ? T(data_.d_final[s][at(b * H_ + col)]) : T(0); });
+      carry.insert(carry.end(), p.data(), p.data() + panels() * row_panel);
+    }
+    BackwardArgs<T> a{};
+    a.schedule = &schedule_;
+    a.t1 = 2;
+    a.hidden = H_;
+    a.outputs = O_;
+    a.weights = w_back.data();
+    a.planes = planes_.data() + off_;
+    a.panel = 8 * k_.panel + 3;
+    a.plane = panels() * a.panel;
+    a.dy = O_ ? dy.data() : nullptr;
+    a.dy_each_step = true;
+    a.dh = dh.data();
+    a.dh_panel = dh.panel();
+    a.dh_each_step = O_ == 0;
+    a.dgates = dgates.data() + off_;
+    a.dgates_panel = panel;
+    a.dgates_plane = panels() * panel;
+    a.carry = carry.data() + off_;
+    a.carry_panel = row_panel;
+    a.carry_plane = panels() * row_panel;
+    a.setting = T(0.25);
+    k_.backward(cell_, a, 1, 3);
+    k_.backward(cell_, a, 0, 1);
+
+    const std::vector<i64> order{0, 1, 2};
+    InputGradArgs<T> g{};
+    g.schedule = &schedule_;
+    g.t1 = 2;
+    g.hidden = H_;
+    g.columns = I_;
+    g.weights = w_in.data();
+    g.weights_panel = w_in.panel();
+    g.dgates = a.dgates;
+    g.dgates_plane = a.dgates_plane;
+    g.dgates_panel = a.dgates_panel;
+    g.order = order.data();
+    g.out_sequence = 2 * I_;
+    g.out_row = I_;
+    g.out_panel = k_.panel;
+    Fenced<T> dx(6 * I_, off_, T(7));
+    g.out = dx.data();
+    k_.input_grad(cell_, g, 0, 3);
+    for (i64 i = 0; i < 5 * I_; ++i) CHECK_MESSAGE(close_to(dx[i], expected_.x[at(i)], 64), name, " x ", i);
+    for (i64 i = 5 * I_; i < 6 * I_; ++i) CHECK(dx[i] == 7);
+    CHECK(dx.fences_stand());
+    g.add = true;
+    k_.input_grad(cell_, g, 0, 3);
+    for (i64 i = 0; i < 5 * I_; ++i) CHECK_MESSAGE(close_to(dx[i], 2 * expected_.x[at(i)], 64), name, " x ", i);
+
+    Fenced<T> d_initial(3 * H_, off_, T(7));
+    g.add = false;
+    g.t1 = 1;
+    g.initial = true;
+    g.columns = H_;
+    g.weights = w_back.data() + O_ * k_.panel;
+    g.weights_panel = w_back.panel();
+    g.out_sequence = H_;
+    g.out = d_initial.data();
+    k_.input_grad(cell_, g, 0, 3);
+    for (int s = 0; s < info_.states; ++s)
+      for (i64 b = 0; b < 3; ++b)
+        for (i64 j = 0; j < H_; ++j) {
+          T got = s ? T(0) : d_initial[b * H_ + j];
+          for (int c = 0; c < info_.carries; ++c)
+            if (info_.carry_state[c] == s)
+              got += a.carry[c * a.carry_plane + j / k_.panel * row_panel + b * k_.panel + j % k_.panel];
+          CHECK_MESSAGE(close_to(got, expected_.initial[s][at(b * H_ + j)], 64), name, " state ", s);
+        }
+    CHECK(d_initial.fences_stand());
+  }
+
+  T& plane(int which, i64 row, i64 column) {
+    const i64 panel = 8 * k_.panel + 3;
+    return planes_[at(off_ + (which * panels() + column / k_.panel) * panel + row * k_.panel + column % k_.panel)];
+  }
+
+  const Kernels<T>& k_;
+  const CellKernels<T>& cell_;
+  const CellInfo& info_;
+  i64 I_, H_, O_, off_;
+  naive::Places places_;
+  naive::Data data_;
+  naive::Result<double> expected_;
+  std::vector<T> planes_;
+};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("two steps forwards and backwards", T, float, double) {
+  for_cells<T>([](const Kernels<T>& k, const CellKernels<T>& cell, const std::string& name) {
+    const i64 most = 2 * 64 / i64(sizeof(T)) + 1;
+    for (i64 H = 1; H <= most; ++H) {
+      const i64 I = 1 + (H * 11) % most, O = H % 2 ? 0 : 1 + H % 5, off = H % 4;
+      TwoSteps<T>(k, cell, I, H, O, off).check(name + " H " + std::to_string(H) + " I " + std::to_string(I));
+    }
+  });
+}
+
+namespace {
+
+// The logistic function as an LSTM's input gate has it: plane i, if all of the others are 0
+template <class T>
+void sigmoids(const Kernels<T>& k, const CellKernels<T>& lstm, std::vector<T>& a) {
+  const i64 n = i64(a.size());
+  std::vector<T> now(at(lstm.info->planes * n), T(0)), before(at(lstm.info->states * n), T(0));
+  const int plane = lstm.info->product[0].plane;
+  std::copy(a.begin(), a.end(), now.begin() + plane * n);
+  ElementArgs<T> e{};
+  e.now = now.data();
+  e.before = before.data();
+  e.plane = n;
+  e.rows = n / k.panel;
+  e.vectors = k.panel / k.vector;
+  lstm.forward[0](e);
+  std::copy_n(now.begin() + plane * n, n, a.begin());
+}
+
+// Exact: a number type that is exact in comparison
+template <class Exact, class T>
+void check_sigmoid(const std::vector<T>& points, std::map<std::string, double>& worst) {
+  std::vector<Exact> exact;
+  for (const T point : points) {
+    const Exact a = point;
+    exact.push_back(a < 0 ? std::exp(a) / (1 + std::exp(a)) : 1 / (1 + std::exp(-a)));
+  }
+  for_sets([&](const InstructionSet& set, const std::string& name) {
+    std::vector<T> got = points;
+    sigmoids(kernels_of<T>(set), cell_of<T>(set, find_cell("lstm")), got);
+    for (std::size_t i = 0; i < points.size(); ++i) {
+      const auto error = double(std::fabs(Exact(got[i]) - exact[i]));
+      worst[name] = std::max(worst[name], std::isnan(error) || got[i] < 0 || got[i] > 1 ? HUGE_VAL : error);
+    }
+  });
+}
+
+}  // namespace
+
+// FASTBPTT_TEST_FLOATS=all: every 256th float, else every 8192nd.
+// 0.5 + 0.5 tanh(a / 2) is exact to a share of 1, not of itself: gates are factors of what they let through.
+TEST_CASE("sigmoid is within 1.5 units in the last place of 1/2, everywhere") {
+  const char* floats = std::getenv("FASTBPTT_TEST_FLOATS");
+  const std::uint32_t block = 1U << 14, step = floats && std::string(floats) == "all" ? 1U << 8 : 1U << 13,
+                      infinity = 0x7f800000;
+  std::map<std::string, double> worst32, worst64;
+  std::vector<float> points(block);
+  for (std::uint32_t first = 0; first <= infinity; first += block * step)
+    for (const std::uint32_t sign : {0U, 0x80000000U}) {
+      for (std::uint32_t i = 0; i < block; ++i) {
+        const std::uint32_t code = sign | std::min(first + i * step, infinity);
+        std::memcpy(&points[i], &code, sizeof code);
+      }
+      check_sigmoid<double>(points, worst32);
+    }
+  std::vector<double> doubles(1 << 14);
+  for (std::size_t i = 0; i < doubles.size(); ++i)
+    doubles[i] = (i % 2 ? -1 : 1) * 45.0 * std::pow(double(i) / double(doubles.size()), 3);
+  doubles[0] = INFINITY;
+  doubles[1] = -INFINITY;
+  check_sigmoid<long double>(doubles, worst64);
+  for (const auto& [name, error] : worst32) {
+    MESSAGE(name, ": ", error / 0x1p-24, " units in float, ", worst64[name] / 0x1p-53, " in double");
+    CHECK(error <= 1.5 * 0x1p-24);
+    CHECK(worst64[name] <= 1.5 * 0x1p-53);
+  }
+}

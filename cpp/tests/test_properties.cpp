@@ -1,0 +1,541 @@
+// What must hold for every cell, whatever it computes: the same bits from any number of threads, from a second call and
+// with any memory budget; one step at a time, the end of vanishing gradients, several backward passes from one tape.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <string>
+
+#include "calls.h"
+#include "dispatch.h"
+#include "naive.h"
+#include "pool.h"
+
+using namespace fastbptt;
+using calls::Call;
+using calls::for_backends;
+using calls::same_bits;
+using calls::text;
+using naive::at;
+using naive::Case;
+using naive::Data;
+using naive::Result;
+
+#ifndef __SANITIZE_ADDRESS__
+extern std::size_t aligned_bytes;  // main.cpp: how much the workspaces have asked for so far
+#endif
+
+namespace {
+
+Case make(const std::string& cell, i64 B, i64 T, i64 I, i64 H, i64 O) {
+  Case c;
+  c.net.cell = cell;
+  c.net.inputs = I;
+  c.net.hidden = H;
+  c.net.outputs = O;
+  c.net.setting = 0.3;
+  c.B = B;
+  c.T = T;
+  return c;
+}
+
+// Of any cell, those that naive.h does not know too
+Data data_of(const Case& c) { return naive::make_data(c, parameter_count(c.net), cell_info(c.net.cell).states); }
+
+// Everything that calls on these arguments give
+template <class R>
+Result<R> all_calls(Call<R>& call) {
+  Result<R> out = call.loss_and_grad();
+  const auto tape = call.forward();
+  call.read(*tape, out);
+  return out;
+}
+
+// Two layers or two directions, dropout, tokens, a learned state, sequences of very different lengths
+std::vector<Case> varied(const std::string& cell, i64 B, i64 T, i64 H) {
+  Case plain = make(cell, B, T, 17, H, 1);
+  plain.loss = Loss::bce;
+  plain.initial = true;
+  Case stacked = make(cell, B, T, 9, H, 3);
+  stacked.net.layers = 2;
+  stacked.net.dropout = 0.3;
+  stacked.drop = stacked.lengths = stacked.weighted = true;
+  stacked.net.learn_state = true;
+  stacked.steps = Steps::all;
+  stacked.loss = Loss::cross_entropy;
+  Case tokens = make(cell, B, T, 9, H, 0);
+  tokens.net.bidirectional = true;
+  tokens.net.layers = 2;
+  tokens.net.vocabulary = 11;
+  tokens.net.padding_index = 0;
+  tokens.lengths = true;
+  tokens.steps = Steps::all;
+  tokens.reduction = Reduction::sequence_mean;
+  std::vector<Case> cases{plain, stacked, tokens};
+  for (std::size_t i = 0; i < cases.size(); ++i) cases[i].seed = static_cast<unsigned>(T + i);
+  return cases;
+}
+
+}  // namespace
+
+// A member of a team has at least 4 million operations to do: else the team is smaller.
+TEST_CASE("neither the number of threads nor a second call changes a bit") {
+  const auto check = [](const Case& c, const Data& data, const std::string& backend) {
+    Case small = c;
+    small.B = 2;
+    small.T = 3;
+    set_num_threads(1);
+    Call<float> call(c, data), other(small, data_of(small));
+    const Result<float> one = all_calls(call);
+    for (const int threads : {2, 3}) {
+      set_num_threads(threads);
+      CHECK_MESSAGE(same_bits(all_calls(call), one), backend, " ", text(c), ": ", threads);
+    }
+    // in the buffers of another batch
+    call.engine().loss_and_grad(other.batch, other.objective, other.room(*std::make_unique<Result<float>>()), 0);
+    CHECK_MESSAGE(same_bits(all_calls(call), one), backend, " ", text(c), " again");
+  };
+  int n = 0;
+  for (const std::string& cell : cell_names()) {
+    const bool gates = cell_info(cell).gates > 1;
+    std::vector<Case> cases = varied(cell, 33, 40, gates ? 33 : 65);
+    std::vector<Data> data;
+    for (const Case& c : cases) data.push_back(data_of(c));
+    Case uneven = make(cell, 5, 700, 20, gates ? 33 : 65, 2);
+    uneven.steps = Steps::all;
+    data.push_back(data_of(uneven));
+    uneven.lengths = true;
+    data.back().lengths = {2, 700, 1, 690, 1};
+    cases.push_back(uneven);
+    for (std::size_t i = 0; i < cases.size(); ++i, ++n) {
+      int set = 0;  // each case with each set in turns, or in full with all
+      for_backends([&](const std::string& backend) {
+        if (calls::full_grid() || (set++ + n) % 3 == 0) check(cases[i], data[i], backend);
+      });
+    }
+  }
+  set_num_threads(default_threads());
+}
+
+// ------------------------------------------------------------------------------------------------- memory budget
+
+namespace {
+
+struct Trained {
+  double loss = 0;
+  i64 bytes = 0;  // that the workspace took
+  Report report;
+  std::vector<float> params;
+  Result<float> seen;  // its final states
+};
+
+// One step of a new engine
+Trained train(const Case& c, const Data& data, i64 memory_budget) {
+  Call<float> call(c, data);
+  Trained out;
+  std::vector<float> m(call.params().size(), 0.0F), v = m;
+  AdamState adam;
+  adam.m = m.data();
+  adam.v = v.data();
+  void* final[CellInfo::most_states] = {};
+  for (int k = 0; k < cell_info(c.net.cell).states; ++k) {
+    out.seen.final[k].assign(at(c.net.state_rows() * c.B * c.net.hidden), NAN);
+    final[k] = out.seen.final[k].data();
+  }
+#ifndef __SANITIZE_ADDRESS__
+  const std::size_t before = aligned_bytes;
+#endif
+  out.loss = call.engine().train_step(call.batch, call.objective, adam, 1, memory_budget, final);
+#ifndef __SANITIZE_ADDRESS__
+  out.bytes = i64(aligned_bytes - before);
+#endif
+  out.report = call.engine().report();
+  out.params = call.params();
+  return out;
+}
+
+// What f(budget) needs, as its message for a budget of one byte says
+template <class F>
+i64 least_budget(const F& f) {
+  try {
+    f(1);
+  } catch (const std::invalid_argument& error) {
+    const std::string message = error.what(), before = "memory_budget is 1 bytes; expected at least ";
+    CHECK(message.rfind(before, 0) == 0);
+    const i64 least = std::atoll(message.c_str() + before.size());
+    CHECK_THROWS_AS(f(least - 1), std::invalid_argument);
+    return least;
+  }
+  return 0;
+}
+
+}  // namespace
+
+TEST_CASE("a memory budget changes no bit, and is kept") {
+  for_backends([&](const std::string& backend) {
+    for (const std::string& cell : cell_names())
+      for (const Case& c : varied(cell, 5, 900, 7)) {
+        if (c.net.bidirectional) continue;
+        const std::string name = backend + " " + text(c);
+        const Data data = data_of(c);
+        Call<float> call(c, data);
+        const i64 needed = call.engine().memory_needed(c.B, c.T, 0),
+                  least = least_budget([&](i64 b) { train(c, data, b); });
+        const Trained whole = train(c, data, 0);
+        const Result<float> expected = call.loss_and_grad();
+        // what is asked for holds for any lengths and any loss
+        CHECK_MESSAGE(least <= call.engine().minimum_memory(c.B, c.T), name);
+        CHECK_MESSAGE(whole.bytes <= needed, name);
+        std::set<i64> segments;
+        for (const double share : {0.0, 0.02, 0.06, 0.2, 0.5, 1.0}) {
+          const i64 budget = least + i64(share * double(needed - least));
+          const Trained kept = train(c, data, budget);
+          CHECK_MESSAGE(kept.loss == whole.loss, name, " ", budget);
+          CHECK_MESSAGE(same_bits(kept.params, whole.params), name, " ", budget);
+          CHECK_MESSAGE(same_bits(kept.seen, whole.seen), name, " ", budget);
+          CHECK_MESSAGE(kept.report.bytes <= budget, name);
+          CHECK_MESSAGE(kept.bytes <= kept.report.bytes, name);
+          CHECK(kept.report.recompute_seconds <= kept.report.seconds);
+          CHECK((kept.report.recompute_seconds > 0) == (kept.report.segments > 1));
+          segments.insert(kept.report.segments);
+          // gradients of the input need some room more
+          CHECK_MESSAGE(same_bits(call.loss_and_grad(budget + (1 << 18)), expected), name, " ", budget);
+        }
+        CHECK_MESSAGE(segments.size() >= 3, name);
+        CHECK(segments.count(1) == 1);
+      }
+  });
+}
+
+TEST_CASE("the smallest budget is enough, whatever the engine has done before") {
+  Case c = make("gru", 5, 900, 9, 7, 3), longer = make("gru", 5, 1500, 9, 7, 3);
+  c.steps = longer.steps = Steps::all;
+  Call<float> call(c, data_of(c)), other(longer, data_of(longer));
+  const i64 least = call.engine().minimum_memory(5, 900);
+  Result<float> out;
+  const Gradients room = call.room(out);
+  for (const i64 budget : {i64(0), least, i64(0)}) {
+    CHECK_NOTHROW(call.engine().loss_and_grad(call.batch, call.objective, {room.parameters}, least));
+    CHECK(call.engine().report().segments > 1);
+    CHECK_THROWS_AS(call.engine().loss_and_grad(call.batch, call.objective, {room.parameters}, least / 2),
+                    std::invalid_argument);
+    call.engine().loss_and_grad(other.batch, other.objective, {room.parameters}, 2 * budget);
+  }
+}
+
+TEST_CASE("the memory for a long sequence: linear, or as the budget says") {
+  for (const std::string& cell : cell_names()) {
+    Case c = make(cell, 8, 20000, 30, 100, 5);
+    c.net.layers = 2;
+    std::vector<float> params(at(parameter_count(c.net)));
+    const auto engine = make_engine(c.net, Dtype::f32, params.data());
+    const i64 half = engine->memory_needed(8, 10000, 0), whole = engine->memory_needed(8, 20000, 0);
+    CHECK(double(whole) == doctest::Approx(2.0 * double(half)).epsilon(0.1));
+    const i64 least = engine->minimum_memory(8, 20000);
+    CHECK(least < whole / 10);
+    for (const i64 budget : {least, 2 * least, whole / 2, whole})
+      CHECK(engine->memory_needed(8, 20000, budget) <= budget);
+  }
+  Case c = make("rnn", 1, 10, 2, 3, 1);
+  c.net.bidirectional = true;
+  CHECK_THROWS_WITH_AS(train(c, data_of(c), 1 << 30),
+                       "memory_budget is given; expected none for a bidirectional network", std::invalid_argument);
+}
+
+// --------------------------------------------------------------------------------------------------- train_step
+
+TEST_CASE_TEMPLATE("a training step is the gradient and its update, and leaves the final states", R, float, double) {
+  for_backends([&](const std::string& backend) {
+    for (const std::string& cell : cell_names())
+      for (const Case& c : varied(cell, 4, 9, 7)) {
+        Call<R> step(c, data_of(c)), parts(c, data_of(c));
+        std::vector<R> m(step.params().size(), R(0)), v = m, m2 = m, v2 = m;
+        AdamState one, two;
+        one.m = m.data();
+        one.v = v.data();
+        two.m = m2.data();
+        two.v = v2.data();
+        Result<R> got, expected, gradient;
+        parts.read(*parts.forward(), expected);
+        got = expected;
+        void* final[CellInfo::most_states] = {};
+        for (int k = 0; k < cell_info(cell).states; ++k) {
+          std::fill(got.final[k].begin(), got.final[k].end(), R(NAN));
+          final[k] = got.final[k].data();
+        }
+        const double loss = step.engine().train_step(step.batch, step.objective, one, -1, 0, final);
+        CHECK_MESSAGE(same_bits(got, expected), backend, " ", text(c));
+        gradient = parts.loss_and_grad();
+        parts.engine().adam_step(two, gradient.params.data(), true);
+        CHECK(loss == gradient.loss);
+        CHECK_MESSAGE(same_bits(step.params(), parts.params()), backend, " ", text(c));
+        CHECK_MESSAGE(same_bits(m, m2), backend, " ", text(c));
+        CHECK(one.step == 1);
+      }
+  });
+}
+
+TEST_CASE("a frozen embedding stays, and of another only rows that occur change") {
+  for (const bool frozen : {true, false}) {
+    Case c = make("gru", 2, 3, 4, 5, 1);
+    c.net.vocabulary = 6;
+    c.net.padding_index = 1;
+    c.net.freeze_embedding = frozen;
+    Data data = data_of(c);
+    data.tokens = {0, 1, 4, 4, 1, 0};
+    Call<double> call(c, data);
+    std::vector<double> m(call.params().size(), 0.0), v = m;
+    AdamState adam;
+    adam.m = m.data();
+    adam.v = v.data();
+    call.engine().train_step(call.batch, call.objective, adam, 1, 0, nullptr);
+    const Result<double> gradient = call.loss_and_grad();
+    const i64 E = layout(c.net).back().offset;
+    for (i64 token = 0; token < 6; ++token)
+      for (i64 j = 0; j < 4; ++j) {
+        const std::size_t i = at(E + token * 4 + j);
+        const bool moves = !frozen && (token == 0 || token == 4);
+        CHECK((call.params()[i] != data.params[i]) == moves);
+        CHECK((gradient.params[i] != 0) == moves);
+      }
+    CHECK(call.params()[0] != data.params[0]);
+  }
+}
+
+// --------------------------------------------------------------------------------------------------------- step
+
+TEST_CASE_TEMPLATE("step by step as in one pass", R, float, double) {
+  const double tolerance = sizeof(R) == 4 ? 1e-5 : 1e-13;
+  for_backends([&](const std::string& backend) {
+    unsigned n = 0;
+    for (const std::string& cell : cell_names())
+      for (const i64 H : {1, 7, 16, 17, 65})
+        for (const i64 layers : {1, 2, 3})
+          for (const i64 B : {1, 3}) {
+            ++n;
+            Case c = make(cell, B, 5, 3, H, std::vector<i64>{0, 1, 20}[n % 3]);
+            c.net.layers = layers;
+            c.net.bias = n % 4 != 0;
+            c.net.vocabulary = n % 5 < 2 ? 9 : 0;
+            c.net.dropout = 0.5;  // not in prediction
+            c.initial = true;
+            c.seed = n;
+            const Data data = data_of(c);
+            Call<R> call(c, data);
+            Result<R> whole, steps;
+            call.read(*call.forward(), whole);
+            steps.outputs = whole.outputs;
+            const int states = cell_info(cell).states;
+            void* state[CellInfo::most_states] = {};
+            for (int k = 0; k < states; ++k) {
+              steps.final[k] = naive::cast<R>(data.initial[k]);
+              state[k] = steps.final[k].data();
+            }
+            const i64 width = c.net.output_width();
+            std::vector<R> y(at(B * width));
+            for (i64 t = 0; t < c.T; ++t) {
+              Array x = call.batch.x;
+              x.data = static_cast<const std::byte*>(x.data) + t * x.strides[1];
+              x.shape[1] = x.shape[2];
+              x.strides[1] = x.strides[2];
+              std::fill(y.begin(), y.end(), R(NAN));
+              call.engine().step(x, state, y.data(), true);
+              for (i64 b = 0; b < B; ++b)
+                std::copy_n(&y[at(b * width)], width, &steps.outputs[at((b * 5 + t) * width)]);
+            }
+            const auto same = [&](const std::vector<R>& a, const std::vector<R>& b) {
+              return calls::difference(a, std::vector<double>(b.begin(), b.end())) < tolerance;
+            };
+            CHECK(std::string(proof_of_backend()) == backend);
+            CHECK_MESSAGE(same(steps.outputs, whole.outputs), backend, " ", text(c));
+            for (int k = 0; k < states; ++k) CHECK_MESSAGE(same(steps.final[k], whole.final[k]), backend, " ", text(c));
+          }
+  });
+}
+
+TEST_CASE("a step that fails changes no state") {
+  Case c = make("lstm", 3, 1, 2, 5, 1);
+  Call<float> call(c, data_of(c));
+  std::vector<float> h(15, 0.5F), c0(15, 0.25F), x{1, 2, 3, 4, 5, NAN}, y(3);
+  const std::vector<float> before = h;
+  void* state[] = {h.data(), c0.data()};
+  CHECK_THROWS_WITH_AS(call.engine().step(calls::array(x.data(), Dtype::f32, 3, 2), state, y.data(), true),
+                       "x_t holds a value that is not finite (nan) at index (2, 1)", std::invalid_argument);
+  CHECK(h == before);
+  CHECK(c0 == std::vector<float>(15, 0.25F));
+  x[5] = 6;
+  call.engine().step(calls::array(x.data(), Dtype::f32, 3, 2), state, y.data(), true);
+  CHECK(h != before);
+  c.net.vocabulary = 4;
+  Call<float> tokens(c, data_of(c));
+  const std::vector<i64> bad{0, 3, 4};
+  CHECK_THROWS_WITH_AS(tokens.engine().step(calls::array(bad.data(), Dtype::i64, 3), state, y.data(), true),
+                       "x_t holds token 4 at index (2,); expected tokens 0 to 3", std::invalid_argument);
+  c.net.bidirectional = true;
+  Call<float> both(c, data_of(c));
+  CHECK_THROWS_AS(both.engine().step(calls::array(x.data(), Dtype::f32, 3, 2), state, y.data(), true),
+                  std::invalid_argument);
+}
+
+// -------------------------------------------------------------------------------------------- vanishing gradients
+
+namespace {
+
+// Gradients shrink by about a hundred with each step; the gates that carry a state are shut
+Data vanishing_data(const Case& c) {
+  Data data = naive::make_data(c);
+  for (const Parameter& p : layout(c.net)) {
+    if (p.name.rfind("W_hh", 0) == 0)
+      for (i64 i = 0; i < p.shape[0] * p.shape[1]; ++i) data.params[at(p.offset + i)] *= 0.01;
+    if (p.name.rfind("b_h", 0) == 0 && p.shape[0] > c.net.hidden)  // z of a GRU, f of an LSTM
+      for (i64 j = c.net.hidden; j < 2 * c.net.hidden; ++j) data.params[at(p.offset + j)] = -6;
+  }
+  return data;
+}
+
+constexpr i64 vanishing_steps = 1000;
+
+Case vanishing_case(const std::string& cell, i64 layers, bool bidirectional, i64 O) {
+  Case c = make(cell, 2, vanishing_steps, 3, 9, O);
+  c.net.setting = 0.95;
+  c.net.layers = layers;
+  c.net.bidirectional = bidirectional;
+  c.net.dropout = 0.1;
+  c.initial = c.drop = true;
+  c.seed = static_cast<unsigned>(layers);
+  return c;
+}
+
+template <class R>
+bool all_zero(const std::vector<R>& a, i64 from, i64 to) {
+  return std::all_of(a.begin() + from, a.begin() + to, [](R v) { return v == 0; });
+}
+
+}  // namespace
+
+TEST_CASE("gradients that have vanished are zero, exactly") {
+  const auto check = [](auto zero, const Case& c, const Data& data, const Result<double>& expected,
+                        const std::string& name) {
+    using R = decltype(zero);
+    Call<R> call(c, data);
+    const Result<R> got = call.loss_and_grad();
+    const double d = calls::gradient_difference(c.net, got, expected);
+    CHECK_MESSAGE(d < (sizeof(R) == 4 ? 1e-4 : 1e-12), name, ": ", d);
+    if (c.net.bidirectional) {
+      CHECK_MESSAGE(all_zero(got.x, 450 * 3, 550 * 3), name);
+      return;
+    }
+    for (int k = 0; k < CellInfo::most_states; ++k)
+      CHECK_MESSAGE(all_zero(got.initial[k], 0, i64(got.initial[k].size())), name);
+    for (i64 b = 0; b < 2; ++b) {
+      const i64 from = b * vanishing_steps * 3;
+      CHECK_MESSAGE(all_zero(got.x, from, from + (data.lengths[at(b)] - 300) * 3), name);
+    }
+    const Result<R> kept = call.loss_and_grad(least_budget([&](i64 b) { call.loss_and_grad(b); }));
+    CHECK_MESSAGE(call.engine().report().segments > 1, name);
+    CHECK_MESSAGE(same_bits(kept, got), name);
+  };
+  for (const naive::Kind& kind : naive::kinds())
+    for (const i64 layers : {1, 2, 3})
+      for (const bool bidirectional : {false, true})
+        for (const bool ragged : {false, true}) {
+          if ((layers == 2 || (ragged && bidirectional)) && !calls::full_grid()) continue;
+          Case c = vanishing_case(kind.name, layers, bidirectional, layers == 1 ? 0 : 2);
+          Data data = vanishing_data(c);
+          c.lengths = ragged;
+          if (ragged) data.lengths = {vanishing_steps, 700};
+          const Result<double> expected = naive::network<double>(c, data);
+          for_backends([&](const std::string& backend) {
+            check(float(0), c, data, expected, backend + " " + text(c));
+            check(double(0), c, data, expected, backend + " double " + text(c));
+          });
+        }
+}
+
+// An input that is infinite saturates the units, and as a factor of a zero makes NaN: where backward has stopped
+// before, nothing of it is seen.
+TEST_CASE_TEMPLATE("backward stops where gradients have vanished", R, float, double) {
+  for_backends([&](const std::string& backend) {
+    for (const naive::Kind& kind : naive::kinds())
+      for (const i64 layers : {1, 3}) {
+        if (kind.name == "relu") continue;  // nothing in it saturates
+        Case c = vanishing_case(kind.name, layers, false, 2);
+        c.net.inputs = 1;
+        Data data = vanishing_data(c);
+        data.x[0] = data.x[vanishing_steps] = 1e6;
+        Call<R> large(c, data);
+        data.x[0] = data.x[vanishing_steps] = INFINITY;
+        Call<R> call(c, data);
+        call.batch.check_finite = false;
+        const Result<R> got = call.loss_and_grad();
+        CHECK_MESSAGE(same_bits(got, large.loss_and_grad()), backend, " ", text(c));
+        // but not if a gradient enters at each step
+        call.objective.steps = Steps::all;
+        const std::vector<R> y(at(c.B * c.T * 2), R(0));
+        call.objective.y = calls::array(y.data(), calls::dtype_of<R>, c.B, c.T, 2);
+        CHECK(std::isnan(call.loss_and_grad().params[0]));
+      }
+  });
+}
+
+// -------------------------------------------------------------------------------------------------------- tapes
+
+TEST_CASE_TEMPLATE("backward from a tape, from each of its ends and again", R, float, double) {
+  for_backends([&](const std::string& backend) {
+    unsigned n = 0;
+    for (const naive::Kind& kind : naive::kinds())
+      for (const i64 layers : {1, 2, 3})
+        for (const bool bidirectional : {false, true}) {
+          ++n;
+          Case c = make(kind.name, 3, 7, 4, n % 2 ? 17 : 6, n % 3 ? 3 : 0);
+          c.net.layers = layers;
+          c.net.bidirectional = bidirectional;
+          c.net.dropout = 0.4;
+          c.net.learn_state = n % 5 == 0;
+          c.drop = true;
+          c.lengths = n % 4 != 0;
+          c.initial = n % 2;
+          c.seed = n;
+          Data data = naive::make_data(c);
+          Call<R> forward(c, data);
+          const auto tape = forward.forward();
+          const auto waves = [](i64 size, double phase) {
+            std::vector<double> a;
+            for (i64 i = 0; i < size; ++i) a.push_back(double(float(std::sin(phase + double(3 * i)))));
+            return a;
+          };
+          const i64 width = c.net.output_width(), state = c.net.state_rows() * c.B * c.net.hidden;
+          for (int ends = 1; ends < 12; ++ends) {  // outputs: none, all steps, last; final h; final c
+            const int outputs = ends % 3;
+            if (ends >= 6 && kind.states == 1) break;
+            data.d_outputs = waves(outputs == 1 ? c.B * c.T * width : 0, 1);
+            data.d_last = waves(outputs == 2 ? c.B * width : 0, 2);
+            data.d_final[0] = waves(ends / 3 % 2 ? state : 0, 3);
+            data.d_final[1] = waves(ends / 6 ? state : 0, 4);
+            const Result<double> expected = naive::network<double>(c, data);
+            Call<R> call(c, data);
+            forward.d_outputs = call.d_outputs;
+            forward.d_last = call.d_last;
+            std::copy_n(call.d_final, CellInfo::most_states, forward.d_final);
+            const Result<R> got = forward.backward(*tape);
+            const double d = calls::gradient_difference(c.net, got, expected);
+            CHECK_MESSAGE(d < (sizeof(R) == 4 ? 1e-4 : 1e-12), backend, " ", text(c), " ends ", ends, ": ", d);
+            CHECK_MESSAGE(same_bits(forward.backward(*tape), got), backend, " ", text(c), " ends ", ends);
+          }
+        }
+  });
+}
+
+TEST_CASE("what backward does not take") {
+  const Case c = make("rnn", 2, 3, 2, 4, 1);
+  Data data = naive::make_data(c);
+  data.d_outputs.assign(6, 0.5);
+  data.d_last.assign(2, 0.5);
+  Call<float> call(c, data), other(c, data);
+  const auto tape = call.forward();
+  CHECK_THROWS_AS(call.backward(*tape), std::invalid_argument);
+  call.d_outputs = {};
+  CHECK_NOTHROW(call.backward(*tape));
+  CHECK_THROWS_AS(other.backward(*tape), std::invalid_argument);
+}
