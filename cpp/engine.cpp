@@ -396,6 +396,7 @@ class Network final : public Engine {
 
 std::unique_ptr<Engine> make_engine(const Spec& spec, Dtype dtype, void* params) {
   if (dtype == Dtype::f32) return std::make_unique<Network<float>>(spec, static_cast<float*>(params));
+  if (spec.bfloat16 && dtype != Dtype::f32) throw std::invalid_argument("bfloat16 goes with float32 only");
   if (dtype == Dtype::f64) return std::make_unique<Network<double>>(spec, static_cast<double*>(params));
   throw std::invalid_argument("dtype must be float32 or float64");
 }
