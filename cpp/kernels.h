@@ -15,8 +15,8 @@ namespace fastbptt {
 
 using i64 = std::int64_t;
 
-// Two bfloat16 numbers of consecutive rows of weights, the first in the low half: what the processor multiplies and adds
-// in one go. Operands of products may be pairs, sums never are.
+// Two bfloat16 numbers of consecutive rows of weights, the first in the low half: what the processor multiplies and
+// adds in one go. Operands of products may be pairs, sums never are.
 using Pair = std::uint32_t;
 
 enum class Loss : int { bce, cross_entropy, mse };
@@ -87,10 +87,10 @@ struct ForwardArgs {
   T* planes;         // B + rows each: the state before the window, then row r at B + r
   i64 plane, panel;  // elements from plane to plane and from panel to panel
   T setting;
-  PairRoom pairs;
   const OutputArgs<T>* each_step;  // null: no output during the recursion
   T* last;                         // planes of B rows, the states only, out: where a sequence ends in the window
   i64 last_plane, last_panel;
+  PairRoom pairs;
 };
 
 // Steps t1-1 down to t0. dh of a row = dense row (dy) times W_hy^T + addend + recurrent part + what the cell carried
@@ -143,8 +143,8 @@ struct InputGradArgs {
   PairRoom pairs;
 };
 
-// C += A^T G over runs of rows; a: rows of a dense matrix or of one panel, g: rows of one panel. Their elements are T, or
-// pairs, each of two consecutive rows.
+// C += A^T G over runs of rows; a: rows of a dense matrix or of one panel, g: rows of one panel. Their elements are T,
+// or pairs, each of two consecutive rows.
 template <class T, class E = T>
 struct WeightGradArgs {
   const E* a;
@@ -190,12 +190,12 @@ struct ElementArgs {
 // order.
 struct Product {
   static constexpr int none = -1, before = -2;
-  int gate = 0;         // block of columns in W_xh and W_hh
-  bool input = true;    // x W_xh takes part
+  int gate = 0;       // block of columns in W_xh and W_hh
+  bool input = true;  // x W_xh takes part
   // what is multiplied by W_hh: nothing, the h of the step before, or a plane of an earlier stage; of those one for all
   // products of a stage
   int hidden = before;
-  int plane = 0;        // where the sum is left
+  int plane = 0;  // where the sum is left
   int stage = 0;
 };
 

@@ -30,11 +30,11 @@ ForwardArgs<T> forward_args(const Net<T>& net, const Workspace<T>& w, std::size_
   a.plane = b.plane;
   a.panel = b.panel;
   a.setting = static_cast<T>(net.spec.setting);
-  a.pairs = w.pairs;
   a.each_step = each_step;
   a.last = b.last;
   a.last_plane = b.last_plane;
   a.last_panel = b.last_panel;
+  a.pairs = w.pairs;
   return a;
 }
 

@@ -93,8 +93,8 @@ struct Workspace {
   double *loss_sum = nullptr, *idle_sum = nullptr, *chunks = nullptr, *db_y = nullptr;
   i64 dgates_plane = 0, dgates_panel = 0;
   PairRoom block_inputs, block_gates;  // a block's operands of the weight gradients: pairs of consecutive rows
-  std::vector<double> exact_factor;  // [B] sorted
-  std::vector<char> vanished;        // by member: nothing flows back before the current block
+  std::vector<double> exact_factor;    // [B] sorted
+  std::vector<char> vanished;          // by member: nothing flows back before the current block
 };
 
 template <class T>

@@ -521,8 +521,7 @@ class Recurrent(Network):
     def step(self, x_t: ArrayLike, state: State, check_finite: bool = True) -> Floats:
         """Read one step of sequences that come in piece by piece, without training.
 
-        With precision "bfloat16" too all of it is float32, so that it agrees with `forward` as far as
-        that rounds.
+        It computes in the model's dtype, with precision "bfloat16" too.
 
         Parameters
         ----------
