@@ -260,7 +260,7 @@ class Network final : public Engine {
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     run(w, [&](int number, int team, Barrier& barrier) {
       Member m = member_of(w, number, team, barrier);
-      const auto [row0, row1] = std::pair{m.row0, m.row1};
+      const i64 row0 = m.row0, row1 = m.row1;
       OutputArgs<T> output = output_args(net_, w, out != nullptr);
       output.with_loss = true;
       output.loss = objective.loss;

@@ -363,11 +363,11 @@ void pair_block(const Net<T>& net, const Workspace<T>& w, const Member& m, std::
   const Pass& pass = net.passes[i];
   const PassBuffers<T>& b = w.passes[i];
   const i64 n = w.panel, first = w.plan.row(block.t0, 0) - w.plan.row(w.plan.window(window).t0, 0);
-  const auto [pair0, pair1] = share((block.rows + 1) / 2, m.number, m.team);
+  const auto mine = share((block.rows + 1) / 2, m.number, m.team);
   // row(r): where row r of the block stands in panel 0; the columns of panel p follow at p * panel
   const auto add = [&](const PairRoom& room, int slot, i64 columns, i64 panel, const auto& row) {
     for (i64 p = 0; p * n < columns; ++p)
-      for (i64 at = pair0; at < pair1; ++at)
+      for (i64 at = mine.first; at < mine.second; ++at)
         k.pair_rows(row(2 * at) + p * panel, 2 * at + 1 < block.rows ? row(2 * at + 1) + p * panel : nullptr,
                     std::min(n, columns - p * n), room.rows + slot * room.slot + p * room.panel + at * n);
   };
