@@ -449,7 +449,7 @@ void bind_spec(py::module_& m) {
   py::class_<Spec>(m, "Spec")
       .def(py::init([](std::string cell, i64 inputs, i64 hidden, i64 outputs, bool bias, i64 layers, bool bidirectional,
                        double dropout, double setting, bool learn_state, i64 vocabulary, i64 padding_index,
-                       bool freeze_embedding) {
+                       bool freeze_embedding, bool bfloat16) {
              Spec spec;
              spec.cell = std::move(cell);
              spec.inputs = inputs;
@@ -464,13 +464,14 @@ void bind_spec(py::module_& m) {
              spec.vocabulary = vocabulary;
              spec.padding_index = padding_index;
              spec.freeze_embedding = freeze_embedding;
+             spec.bfloat16 = bfloat16;
              layout(spec);  // throws if it is not a network
              return spec;
            }),
            arg("cell"), arg("input_size"), arg("hidden_size"), arg("output_size") = 0, py::kw_only(),
            arg("bias") = true, arg("num_layers") = 1, arg("bidirectional") = false, arg("dropout") = 0.0,
            arg("setting") = 0.0, arg("learn_state") = false, arg("vocabulary") = 0, arg("padding_index") = -1,
-           arg("freeze_embedding") = false)
+           arg("freeze_embedding") = false, arg("bfloat16") = false)
       .def_readonly("cell", &Spec::cell)
       .def_readonly("input_size", &Spec::inputs)
       .def_readonly("hidden_size", &Spec::hidden)
@@ -483,7 +484,8 @@ void bind_spec(py::module_& m) {
       .def_readonly("learn_state", &Spec::learn_state)
       .def_readonly("vocabulary", &Spec::vocabulary)
       .def_readonly("padding_index", &Spec::padding_index)
-      .def_readonly("freeze_embedding", &Spec::freeze_embedding);
+      .def_readonly("freeze_embedding", &Spec::freeze_embedding)
+      .def_readonly("bfloat16", &Spec::bfloat16);
   m.def(
       "layout",
       [](const Spec& spec) {
@@ -555,6 +557,7 @@ void bind_machine(py::module_& m) {
     for (const Backend& b : backends()) all.append(py::make_tuple(b.name, b.description, b.usable));
     return all;
   });
+  m.def("bfloat16_backends", &bfloat16_names);
   m.def("active_backend", [] { return active().name; });
   m.def("use_backend", &use, py::arg("name"));
   m.def("proof_of_backend", &proof_of_backend);

@@ -62,6 +62,13 @@ const InstructionSet& active() { return *current().load(std::memory_order_acquir
 
 void use(const std::string& name) { current().store(&find(name, "backend"), std::memory_order_release); }
 
+std::vector<std::string> bfloat16_names() {
+  std::vector<std::string> names;
+  for (const Backend& b : backends())
+    if (b.set && b.set->f32->pair_rows) names.emplace_back(b.name);
+  return names;
+}
+
 std::vector<std::string> cell_names() {
   const InstructionSet& set = active();
   std::vector<std::string> names;

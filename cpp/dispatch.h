@@ -26,6 +26,9 @@ const InstructionSet& active();
 // Replaces the one in use. Throws as active() does; then the choice stays as it was.
 void use(const std::string& name);
 
+// Names of those built in that have products of bfloat16 pairs
+std::vector<std::string> bfloat16_names();
+
 std::vector<std::string> cell_names();
 
 // The index of a cell in each set's tables. Throws std::invalid_argument if it is unknown.

@@ -260,7 +260,7 @@ class Network final : public Engine {
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     run(w, [&](int number, int team, Barrier& barrier) {
       Member m = member_of(w, number, team, barrier);
-      const auto [row0, row1] = std::pair{m.row0, m.row1};
+      const i64 row0 = m.row0, row1 = m.row1;
       OutputArgs<T> output = output_args(net_, w, out != nullptr);
       output.with_loss = true;
       output.loss = objective.loss;
@@ -396,6 +396,7 @@ class Network final : public Engine {
 
 std::unique_ptr<Engine> make_engine(const Spec& spec, Dtype dtype, void* params) {
   if (dtype == Dtype::f32) return std::make_unique<Network<float>>(spec, static_cast<float*>(params));
+  if (spec.bfloat16 && dtype != Dtype::f32) throw std::invalid_argument("bfloat16 goes with float32 only");
   if (dtype == Dtype::f64) return std::make_unique<Network<double>>(spec, static_cast<double*>(params));
   throw std::invalid_argument("dtype must be float32 or float64");
 }

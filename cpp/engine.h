@@ -42,6 +42,7 @@ struct Spec {
   i64 vocabulary = 0;        // tokens that the input may be; 0: the input is numbers
   i64 padding_index = -1;    // the token whose row of the embedding has no gradient
   bool freeze_embedding = false;
+  bool bfloat16 = false;  // operands of the recurrent layers' products are rounded to it; only with float32
 
   i64 directions() const { return bidirectional ? 2 : 1; }
   i64 width() const { return directions() * hidden; }  // of the top layer

@@ -15,6 +15,10 @@ namespace fastbptt {
 
 using i64 = std::int64_t;
 
+// Two bfloat16 numbers of consecutive rows of weights, the first in the low half: what the processor multiplies and
+// adds in one go. Operands of products may be pairs, sums never are.
+using Pair = std::uint32_t;
+
 enum class Loss : int { bce, cross_entropy, mse };
 
 struct Schedule {
@@ -60,6 +64,14 @@ struct Operand {
   i64 columns;
 };
 
+// Where a kernel leaves the operands of a step as pairs: a slot for each, panels [B rows][N pairs]. Then the weights'
+// panels, in the rows below W_hy^T, hold pairs too: of ceil(columns / 2) rows for each operand, one after the other.
+struct PairRoom {
+  static constexpr int hidden = 2;  // forward: two inputs, then the hidden operand of each stage; else the products
+  Pair* rows = nullptr;             // null: everything is T
+  i64 slot = 0, panel = 0;          // elements from slot to slot, from panel to panel
+};
+
 // Steps t0 .. t1 of one layer in one direction. Rows count from the window's first one, first[t0].
 template <class T>
 struct ForwardArgs {
@@ -78,6 +90,7 @@ struct ForwardArgs {
   const OutputArgs<T>* each_step;  // null: no output during the recursion
   T* last;                         // planes of B rows, the states only, out: where a sequence ends in the window
   i64 last_plane, last_panel;
+  PairRoom pairs;
 };
 
 // Steps t1-1 down to t0. dh of a row = dense row (dy) times W_hy^T + addend + recurrent part + what the cell carried
@@ -104,6 +117,7 @@ struct BackwardArgs {
   T* carry;  // planes of B rows, in and out
   i64 carry_plane, carry_panel;
   T setting;
+  PairRoom pairs;
 };
 
 // Gradient of what a step reads: dgates times a transposed matrix, for the rows of steps t0 .. t1
@@ -126,15 +140,17 @@ struct InputGradArgs {
   i64 out_panel;       // elements from panel to panel
   bool add;
   T* out;
+  PairRoom pairs;
 };
 
-// C += A^T G over runs of rows; a: rows of a dense matrix or of one panel, g: rows of one panel
-template <class T>
+// C += A^T G over runs of rows; a: rows of a dense matrix or of one panel, g: rows of one panel. Their elements are T,
+// or pairs, each of two consecutive rows.
+template <class T, class E = T>
 struct WeightGradArgs {
-  const T* a;
+  const E* a;
   i64 a_stride;  // elements from row to row; 0 repeats one row
   i64 a_columns;
-  const T* g;
+  const E* g;
   i64 g_columns;  // real columns of this panel
   const Run* runs;
   i64 run_count;
@@ -174,10 +190,12 @@ struct ElementArgs {
 // order.
 struct Product {
   static constexpr int none = -1, before = -2;
-  int gate = 0;         // block of columns in W_xh and W_hh
-  bool input = true;    // x W_xh takes part
-  int hidden = before;  // what is multiplied by W_hh: nothing, the h of the step before, or a plane of an earlier stage
-  int plane = 0;        // where the sum is left
+  int gate = 0;       // block of columns in W_xh and W_hh
+  bool input = true;  // x W_xh takes part
+  // what is multiplied by W_hh: nothing, the h of the step before, or a plane of an earlier stage; of those one for all
+  // products of a stage
+  int hidden = before;
+  int plane = 0;  // where the sum is left
   int stage = 0;
 };
 
@@ -218,6 +236,10 @@ struct Kernels {
   void (*outputs)(const OutputArgs<T>&, const T* h, i64 h_panel, i64 row, i64 sequence, i64 count);
   void (*losses)(const OutputArgs<T>&, i64 row, i64 sequence, i64 count);
   void (*weight_grad)(const WeightGradArgs<T>&);
+  // null: this instruction set has no products of pairs
+  void (*weight_grad_pairs)(const WeightGradArgs<T, Pair>&);
+  // out[j] = the pair of first[j] and second[j], n rounded up to a whole vector; second null: zeros. out may be first.
+  void (*pair_rows)(const T* first, const T* second, i64 n, Pair* out);
   // out[0..columns) += a[0..n) w, w: n rows of a row-major matrix, ld elements apart
   void (*row_product)(const T* a, i64 n, const T* w, i64 ld, i64 columns, T* out);
   // panel[k][0..N) = w[k][column0 ..), or w[column0 ..][k] if transposed; n columns are real

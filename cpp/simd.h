@@ -36,6 +36,12 @@ struct Lane<double> {
   static constexpr double magic = 0x1.8p52;
 };
 
+// Two bfloat16 numbers, the first in the low half
+template <>
+struct Lane<std::uint32_t> {
+  using Int = std::int32_t;
+};
+
 template <class T>
 struct Vector {
   typedef T V __attribute__((vector_size(FASTBPTT_VECTOR_BYTES)));
@@ -77,6 +83,31 @@ template <class V>
 FASTBPTT_INLINE V fma(V a, V b, V c) {
   return a * b + c;
 }
+
+// acc and the products of what stands in a lane of a and b
+template <class V>
+FASTBPTT_INLINE V dot(V acc, V a, V b) {
+  return fma(a, b, acc);
+}
+
+#ifdef __AVX512BF16__
+FASTBPTT_INLINE Vec<float> dot(Vec<float> acc, Vec<std::uint32_t> a, Vec<std::uint32_t> b) {
+  return (Vec<float>)_mm512_dpbf16_ps((__m512)acc, (__m512bh)a, (__m512bh)b);
+}
+
+// low and high one after the other, rounded to bfloat16
+FASTBPTT_INLINE Vec<std::uint32_t> narrow(Vec<float> low, Vec<float> high) {
+  return (Vec<std::uint32_t>)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+}
+
+// lane by lane the pair of first and second
+FASTBPTT_INLINE Vec<std::uint32_t> paired(Vec<float> first, Vec<float> second) {
+  typedef std::uint16_t Half __attribute__((vector_size(64)));
+  const Half places = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return (Vec<std::uint32_t>)_mm512_permutexvar_epi16((__m512i)places, (__m512i)narrow(first, second));
+}
+#endif
 
 template <class T>
 FASTBPTT_INLINE IntVec<T> bits(Vec<T> a) {

@@ -146,6 +146,7 @@ def test_file_is_as_documented(path: Path, model: fastbptt.RNN) -> None:
         "embedding": None,
         "padding_index": None,
         "freeze_embedding": False,
+        "precision": "float32",
     }
     assert json.loads(metadata["dropout_keys"]) == list(model._keys.state)
     assert metadata["written_by"] == fastbptt.__version__

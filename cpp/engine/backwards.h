@@ -56,6 +56,7 @@ BackwardArgs<T> backward_args(const Net<T>& net, const Workspace<T>& w, std::siz
   a.next_plane = a.carry_plane = b.row_plane;
   a.next_panel = a.carry_panel = b.row_panel;
   a.carry = b.carry;
+  a.pairs = w.pairs;
   a.setting = static_cast<T>(net.spec.setting);
   return a;
 }
@@ -137,6 +138,10 @@ void backward_pass(const Net<T>& net, Workspace<T>& w, Member& m, std::size_t i,
     input_gradient(net, w, m, i, window, block, out);
     if (block.t0 == 0) state_gradient(net, w, m, i, s, out);
     m.barrier.meet();
+    if (net.spec.bfloat16) {
+      pair_block(net, w, m, i, window, block);
+      m.barrier.meet();
+    }
     weight_gradient(net, w, m, i, window, block, source, at > 0);
     embedding_gradient(net, w, m, i, block, gradient);
     const bool all_zero = std::all_of(w.vanished.begin(), w.vanished.begin() + m.team, [](char v) { return v != 0; });
@@ -247,6 +252,7 @@ InputGradArgs<T> input_grad_args(const Net<T>& net, const Workspace<T>& w, const
   a.dgates_plane = w.dgates_plane;
   a.dgates_panel = w.dgates_panel;
   a.base = w.plan.row(t0, 0);
+  a.pairs = w.pairs;
   return a;
 }
 
@@ -349,6 +355,63 @@ i64 gradient_rows(const Net<T>& net, const Pass& pass, int j) {
   return net.inputs_of(net.info.product[j], pass) + net.hidden_of(net.info.product[j]) + 1;
 }
 
+// What the weight gradients of a block multiply, as pairs of its rows 2p and 2p + 1: a member's share of them
+template <class T>
+void pair_block(const Net<T>& net, const Workspace<T>& w, const Member& m, std::size_t i, i64 window,
+                const Plan::Block& block) {
+  const Kernels<T>& k = kernels_for(w);
+  const Pass& pass = net.passes[i];
+  const PassBuffers<T>& b = w.passes[i];
+  const i64 n = w.panel, first = w.plan.row(block.t0, 0) - w.plan.row(w.plan.window(window).t0, 0);
+  const auto mine = share((block.rows + 1) / 2, m.number, m.team);
+  // row(r): where row r of the block stands in panel 0; the columns of panel p follow at p * panel
+  const auto add = [&](const PairRoom& room, int slot, i64 columns, i64 panel, const auto& row) {
+    for (i64 p = 0; p * n < columns; ++p)
+      for (i64 at = mine.first; at < mine.second; ++at)
+        k.pair_rows(row(2 * at) + p * panel, 2 * at + 1 < block.rows ? row(2 * at + 1) + p * panel : nullptr,
+                    std::min(n, columns - p * n), room.rows + slot * room.slot + p * room.panel + at * n);
+  };
+  const auto straight = [n](const T* rows, i64 from) { return [=](i64 r) { return rows + (from + r) * n; }; };
+  if (pass.layer == 0) add(w.block_inputs, 0, net.I(), n, [&](i64 r) { return b.x + (first + r) * w.x_stride; });
+  for (int s = 0; pass.layer > 0 && s < net.D(); ++s)
+    add(w.block_inputs, s, net.H(), b.below[s].panel, straight(b.below[s].rows, first));
+  const Run* run = w.plan.runs.data() + block.run0;
+  const auto before = [&](i64 r) {
+    while (r >= run->g + run->count) ++run;
+    while (r < run->g) --run;
+    return b.planes + (run->a + r - run->g) * n;
+  };
+  int done = -1;  // the last stage whose hidden operand is there
+  for (int j = 0; j < net.info.products; ++j) {
+    const Product& product = net.info.product[j];
+    add(w.block_gates, j, net.H(), w.dgates_panel, straight(w.dgates + j * w.dgates_plane, 0));
+    if (product.hidden == Product::none || product.stage == done) continue;
+    done = product.stage;
+    if (product.hidden == Product::before)
+      add(w.block_inputs, PairRoom::hidden + done, net.H(), b.panel, before);
+    else
+      add(w.block_inputs, PairRoom::hidden + done, net.H(), b.panel,
+          straight(b.planes + product.hidden * b.plane, w.plan.batch + first));
+  }
+}
+
+// The same product, of what pair_block left
+template <class T>
+WeightGradArgs<T, Pair> of_pairs(const Workspace<T>& w, const WeightGradArgs<T>& a, const Product& product,
+                                 const GradientTask& t, const Run& run) {
+  const PairRoom &left = w.block_inputs, &right = w.block_gates;
+  const i64 slot = t.kind == GradientTask::hidden ? PairRoom::hidden + product.stage : t.source;
+  return {.a = left.rows + slot * left.slot + t.operand * left.panel + t.column,
+          .a_stride = w.panel,
+          .a_columns = a.a_columns,
+          .g = right.rows + t.product * right.slot + t.panel * right.panel,
+          .g_columns = a.g_columns,
+          .runs = &run,
+          .run_count = 1,
+          .c = a.c,
+          .add = a.add};
+}
+
 template <class T>
 void weight_gradient(const Net<T>& net, const Workspace<T>& w, const Member& m, std::size_t i, i64 window,
                      const Plan::Block& block, const Source& source, bool add) {
@@ -357,7 +420,8 @@ void weight_gradient(const Net<T>& net, const Workspace<T>& w, const Member& m, 
   const Pass& pass = net.passes[i];
   const PassBuffers<T>& b = w.passes[i];
   const i64 n = w.panel, first = w.plan.row(block.t0, 0) - w.plan.row(w.plan.window(window).t0, 0);
-  const Run straight{first, 0, block.rows}, of_planes{w.plan.batch + first, 0, block.rows};
+  const Run straight{first, 0, block.rows}, of_planes{w.plan.batch + first, 0, block.rows},
+      pairs{0, 0, (block.rows + 1) / 2};
   const auto wanted = [](const GradientTask& t) { return t.kind != GradientTask::output; };
   for_tasks(b, m, wanted, [&](const GradientTask& t) {
     const Product& product = net.info.product[t.product];
@@ -372,9 +436,9 @@ void weight_gradient(const Net<T>& net, const Workspace<T>& w, const Member& m, 
     const i64 inputs = net.inputs_of(product, pass), column = t.operand * n + t.column;
     switch (t.kind) {
       case GradientTask::input:
-        a.a = b.x + t.column;
+        a.a = b.x + column;
         a.a_stride = w.x_stride;
-        a.c += t.column * n;
+        a.c += column * n;
         break;
       case GradientTask::below:
         a.a = b.below[t.source].rows + t.operand * b.below[t.source].panel + t.column;
@@ -396,7 +460,10 @@ void weight_gradient(const Net<T>& net, const Workspace<T>& w, const Member& m, 
         a.a = one;
         a.c += (inputs + net.hidden_of(product)) * n;
     }
-    k.weight_grad(a);
+    if (net.spec.bfloat16 && t.kind != GradientTask::bias)
+      k.weight_grad_pairs(of_pairs(w, a, product, t, pairs));
+    else
+      k.weight_grad(a);
   });
   if (!net.is_top(pass) || !net.O() || !source.outputs || !source.all_steps) return;
   const T* dy = pass.reverse() ? w.dy_reverse : w.dy;

@@ -34,6 +34,7 @@ ForwardArgs<T> forward_args(const Net<T>& net, const Workspace<T>& w, std::size_
   a.last = b.last;
   a.last_plane = b.last_plane;
   a.last_panel = b.last_panel;
+  a.pairs = w.pairs;
   return a;
 }
 

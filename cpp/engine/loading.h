@@ -34,9 +34,24 @@ void load_weights(const Net<T>& net, Workspace<T>& w, int member, int team) {
   if (!k.finite(net.params, net.checked)) w.found.weights = true;
 }
 
+// Rows of a panel from a matrix, as pairs if the products read pairs; returns their end
+template <class T>
+T* pack_rows(const Net<T>& net, const Workspace<T>& w, const T* from, bool transposed, i64 ld, i64 rows, i64 real,
+             T* to) {
+  const Kernels<T>& k = kernels_for(w);
+  const i64 n = w.panel;
+  k.pack(from, ld, transposed, rows, real, to);
+  if (!net.spec.bfloat16) return to + rows * n;
+  const i64 pairs = (rows + 1) / 2;
+  for (i64 p = 0; p < pairs; ++p) {  // in place: a pair's row never stands after those that it is made of
+    const T* row = to + 2 * p * n;
+    k.pair_rows(row, 2 * p + 1 < rows ? row + n : nullptr, n, reinterpret_cast<Pair*>(to + p * n));
+  }
+  return to + pairs * n;
+}
+
 template <class T>
 void pack_forward(const Net<T>& net, const Workspace<T>& w, const Pass& pass, const PassBuffers<T>& b, i64 p) {
-  const Kernels<T>& k = kernels_for(w);
   const i64 n = w.panel, panels = panels_of(net, w), real = std::min(n, net.H() - p * n);
   T* product_weights = b.w_forward;
   for (int j = 0; j < net.info.products; ++j) {
@@ -44,8 +59,10 @@ void pack_forward(const Net<T>& net, const Workspace<T>& w, const Pass& pass, co
     const i64 inputs = net.inputs_of(product, pass), hidden = net.hidden_of(product),
               column = product.gate * net.H() + p * n;
     T* to = product_weights + p * (inputs + hidden) * n;
-    k.pack(net.params + pass.W_xh + column, net.GH(), false, inputs, real, to);
-    k.pack(net.params + pass.W_hh + column, net.GH(), false, hidden, real, to + inputs * n);
+    const i64 operand = pass.layer ? net.H() : net.I();  // rows of each direction below
+    for (i64 row = 0; row < inputs; row += operand)
+      to = pack_rows(net, w, net.params + pass.W_xh + row * net.GH() + column, false, net.GH(), operand, real, to);
+    pack_rows(net, w, net.params + pass.W_hh + column, false, net.GH(), hidden, real, to);
     product_weights += panels * (inputs + hidden) * n;
     const T* bias = net.params + net.bias_of(pass, j) + p * n;
     for (i64 c = 0; c < n; ++c) b.bias[(j * panels + p) * n + c] = net.spec.bias && c < real ? bias[c] : T(0);
@@ -64,22 +81,20 @@ void pack_backward(const Net<T>& net, const Workspace<T>& w, const Pass& pass, c
     for (int j = 0; j < net.info.products; ++j) {
       const Product& product = net.info.product[j];
       if (product.hidden == Product::none || (product.hidden == Product::before) != before) continue;
-      k.pack(net.params + pass.W_hh + p * n * net.GH() + product.gate * net.H(), net.GH(), true, net.H(), real, to);
-      to += net.H() * n;
+      to = pack_rows(net, w, net.params + pass.W_hh + p * n * net.GH() + product.gate * net.H(), true, net.GH(),
+                     net.H(), real, to);
     }
 }
 
 template <class T>
 void pack_input(const Net<T>& net, const Workspace<T>& w, const Pass& pass, const PassBuffers<T>& b, i64 source, i64 p,
                 i64 columns) {
-  const Kernels<T>& k = kernels_for(w);
   const i64 n = w.panel, real = std::min(n, columns - p * n), first = source * net.H() + p * n;
   T* to = b.w_input[source] + p * net.with_input * net.H() * n;
   for (int j = 0; j < net.info.products; ++j) {
     if (!net.info.product[j].input) continue;
-    k.pack(net.params + pass.W_xh + first * net.GH() + net.info.product[j].gate * net.H(), net.GH(), true, net.H(),
-           real, to);
-    to += net.H() * n;
+    to = pack_rows(net, w, net.params + pass.W_xh + first * net.GH() + net.info.product[j].gate * net.H(), true,
+                   net.GH(), net.H(), real, to);
   }
 }
 

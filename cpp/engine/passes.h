@@ -22,7 +22,7 @@ struct GradientTask {
   int product;          // whose dgates are the right operand
   i64 panel;            // of the right operand
   i64 source;           // below: the direction that the left operand comes from
-  i64 operand;          // panel of the left operand, where it has panels
+  i64 operand;          // panel of the left operand, or as many columns of x
   i64 column, columns;  // of the left operand (within its panel)
 };
 
@@ -83,6 +83,7 @@ struct Workspace {
   Laid kept_laid;
   T *y = nullptr, *y_last = nullptr, *y_reverse = nullptr, *b_y = nullptr;
   i64 x_stride = 0;
+  PairRoom pairs;  // a step's operands, of all members
 
   Arena scratch;
   Laid scratch_laid;
@@ -91,8 +92,9 @@ struct Workspace {
   std::int32_t* classes = nullptr;
   double *loss_sum = nullptr, *idle_sum = nullptr, *chunks = nullptr, *db_y = nullptr;
   i64 dgates_plane = 0, dgates_panel = 0;
-  std::vector<double> exact_factor;  // [B] sorted
-  std::vector<char> vanished;        // by member: nothing flows back before the current block
+  PairRoom block_inputs, block_gates;  // a block's operands of the weight gradients: pairs of consecutive rows
+  std::vector<double> exact_factor;    // [B] sorted
+  std::vector<char> vanished;          // by member: nothing flows back before the current block
 };
 
 template <class T>

@@ -14,6 +14,9 @@ constexpr i64 chunk = 4096;  // elements of the flat buffer whose squares are su
 template <class T>
 void prepare(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time, const i64* lengths) {
   w.set = &active();
+  if (net.spec.bfloat16 && !kernels_for(w).pair_rows)
+    throw std::invalid_argument("precision is 'bfloat16'; expected 'float32' because the instruction set " +
+                                std::string(w.set->name) + " has no products in bfloat16");
   w.panel = kernels_for(w).panel;
   w.found.clear();
   w.d_final = false;
@@ -86,6 +89,16 @@ i64 spread_plane(i64 elements) {
   return elements + static_cast<i64>((offset + page - rest) % page / sizeof(T));
 }
 
+// Slots of panels of so many rows and columns in pairs
+template <class T>
+PairRoom pair_room(const Workspace<T>& w, Arena& a, i64 slots, i64 rows, i64 columns) {
+  PairRoom room;
+  room.panel = spread_rows(rows, size_of(w.panel) * sizeof(Pair)) * w.panel;
+  room.slot = (columns + w.panel - 1) / w.panel * room.panel;
+  room.rows = a.take<Pair>(slots, room.slot);
+  return room;
+}
+
 // What forward leaves, as a function that cuts it out of an arena
 template <class T>
 auto kept_parts(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
@@ -128,6 +141,10 @@ auto kept_parts(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
     w.y = a.take<T>(!outputs ? 0 : needs.all_steps ? rows : b, net.spec.output_width());
     w.y_last = a.take<T>(b, net.spec.output_width());
     w.y_reverse = a.take<T>(net.D() == 2 && net.O() ? std::max(needs.all_steps ? rows : b, b) : 0, net.O());
+    w.pairs = {};
+    if (net.spec.bfloat16)
+      w.pairs = pair_room(w, a, std::max(net.info.products, PairRoom::hidden + net.info.stages), b,
+                          (std::max(net.I(), net.H()) + 1) / 2);
   };
 }
 
@@ -199,6 +216,12 @@ auto scratch_parts(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
       buffers.dw_y = a.take<T>(wanted * panels, net.readout_of(p), n);
       buffers.dx = a.take<T>(p.layer == 0 && net.trains_embedding() ? wanted * w.plan.block_rows : 0, net.I());
     }
+    w.block_inputs = w.block_gates = {};
+    if (net.spec.bfloat16 && needs.backward) {
+      const i64 pairs = (w.plan.block_rows + 1) / 2;
+      w.block_inputs = pair_room(w, a, PairRoom::hidden + net.info.stages, pairs, std::max(net.I(), net.H()));
+      w.block_gates = pair_room(w, a, net.info.products, pairs, net.H());
+    }
     w.dy = a.take<T>(rows, width);
     w.dy_reverse = a.take<T>(net.D() == 2 && net.O() && needs.all_steps ? rows : 0, net.O());
     w.targets = a.take<T>(needs.loss ? rows : 0, width);
@@ -228,7 +251,8 @@ void make_tasks(const Net<T>& net, const Workspace<T>& w, const Pass& pass, Pass
       }
     };
     for (i64 p = 0; p < panels; ++p) {
-      if (product.input && pass.layer == 0) add(GradientTask::input, p, 0, 0, net.I());
+      for (i64 q = 0; product.input && pass.layer == 0 && q * n < net.I(); ++q)
+        add(GradientTask::input, p, 0, q, std::min(n, net.I() - q * n));
       for (i64 s = 0; product.input && pass.layer > 0 && s < net.D(); ++s)
         for (i64 q = 0; q < panels; ++q) add(GradientTask::below, p, s, q, std::min(n, net.H() - q * n));
       for (i64 q = 0; product.hidden != Product::none && q < panels; ++q)

@@ -22,7 +22,11 @@ DEFAULTS: Final[dict[str, Any]] = {
     "embedding": None,
     "padding_index": None,
     "freeze_embedding": False,
+    "precision": "float32",
 }
+
+#: In what the operands of the recurrent layers' products are.
+PRECISIONS: Final = ("float32", "bfloat16")
 
 #: What files and copies keep of a model's arguments, besides its cell and dtype.
 ARGUMENTS: Final = ("input_size", "hidden_size", "output_size", "setting", *DEFAULTS)
@@ -49,6 +53,7 @@ def check(
     embedding: Any = None,
     padding_index: Any = None,
     freeze_embedding: Any = False,
+    precision: Any = "float32",
 ) -> _core.Spec:
     """Check every option; `embedding` is the vocabulary's size or None."""
     cell = _check.option("cell", cell, _core.cells())
@@ -89,6 +94,7 @@ def check(
         setting=number,
         vocabulary=vocabulary,
         padding_index=padding,
+        bfloat16=_check.option("precision", precision, PRECISIONS) == "bfloat16",
         **flags,
     )
 
@@ -150,6 +156,7 @@ def arguments(spec: _core.Spec) -> dict[str, Any]:
         spec.vocabulary or None,
         None if spec.padding_index < 0 else spec.padding_index,
         spec.freeze_embedding,
+        "bfloat16" if spec.bfloat16 else "float32",
     )
     return dict(zip(ARGUMENTS, values, strict=True))
 
@@ -158,6 +165,17 @@ def from_arguments(cell: str, given: Mapping[str, Any]) -> _core.Spec:
     """Make the spec of exactly these arguments."""
     _check.same_names("arguments", given, ARGUMENTS)
     return check(cell, **given)
+
+
+def can_run(spec: _core.Spec) -> None:
+    """Refuse a precision that the instruction set in use does not have."""
+    able = _core.bfloat16_backends()
+    if spec.bfloat16 and _core.active_backend() not in able:
+        sets = f"only {' or '.join(able)} has" if able else "none of this build has"
+        raise ValueError(
+            'precision is "bfloat16"; expected "float32" because the instruction set '
+            f"{_core.active_backend()} has no products in bfloat16 ({sets})"
+        )
 
 
 def layout(spec: _core.Spec, dtype: np.dtype[Any]) -> Layout:

@@ -63,6 +63,7 @@ class Network:
         freeze_embedding: bool = False,
         init: _init.Init = "torch",
         dtype: DTypeLike = "float32",
+        precision: str = "float32",
         seed: Seed = None,
     ) -> None:
         recipe = _init.resolve(init)
@@ -82,7 +83,9 @@ class Network:
             vocabulary,
             padding_index,
             freeze_embedding,
+            precision,
         )
+        _spec.can_run(spec)
         if spec.dropout > 0.0 and spec.num_layers == 1:
             warnings.warn(
                 f"dropout={spec.dropout} has no effect with num_layers=1: it lies between layers",
@@ -99,6 +102,8 @@ class Network:
 
     def _build(self, spec: _core.Spec, dtype: np.dtype[Any]) -> None:
         """Lay out zero parameters; make the engine."""
+        if spec.bfloat16 and dtype != np.float32:
+            raise ValueError(f'precision is "bfloat16"; expected "float32" because dtype={dtype}')
         self._spec = spec
         self._dtype = dtype
         self._layout: Layout = _spec.layout(spec, dtype)
@@ -206,6 +211,11 @@ class Network:
     def dtype(self) -> np.dtype[Any]:
         """float32 or float64: of parameters, gradients, outputs and arithmetic."""
         return self._dtype
+
+    @property
+    def precision(self) -> str:
+        """float32 or bfloat16: of what the layers' products multiply; with float64 the former."""
+        return "bfloat16" if self._spec.bfloat16 else "float32"
 
     @property
     def last_report(self) -> StepReport | None:

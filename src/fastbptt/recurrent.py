@@ -32,7 +32,7 @@ class Recurrent(Network):
         The cell's number, if it has one (``alpha`` of ``"leaky"``).
     input_size, hidden_size, output_size, num_layers, bidirectional, bias, dropout
         As for `RNN`, like all further arguments.
-    learn_initial_state, embedding, padding_index, freeze_embedding, init, dtype, seed
+    learn_initial_state, embedding, padding_index, freeze_embedding, init, dtype, precision, seed
         As for `RNN`.
 
     Raises
@@ -520,6 +520,8 @@ class Recurrent(Network):
 
     def step(self, x_t: ArrayLike, state: State, check_finite: bool = True) -> Floats:
         """Read one step of sequences that come in piece by piece, without training.
+
+        It computes in the model's dtype, with precision "bfloat16" too.
 
         Parameters
         ----------

@@ -22,6 +22,7 @@ CHOICES: Final[dict[str, list[str]]] = {
     "steps": ["last", "all"],
     "lengths": ["fixed", "uniform"],
     "dtype": ["float32", "float64"],
+    "precision": ["float32", "bfloat16"],
 }
 CHECK_LR: Final = 1e-3
 # Small, so that the weights, and with them the work, stay what they are over 100 000 steps.
@@ -54,6 +55,9 @@ class Case:
         Stacked on each other.
     bidirectional : bool
         Whether every layer also reads from the end.
+    precision : str
+        "float32", or "bfloat16": of fastbptt's products, with dtype float32; other systems stay
+        with their dtype.
 
     Examples
     --------
@@ -76,12 +80,13 @@ class Case:
     seed: int = 0
     layers: int = 1
     bidirectional: bool = False
+    precision: str = "float32"
 
     def with_(self, **changes: Any) -> Case:
-        """Change what is not None; another cell, dtype or seed leaves the case its name."""
+        """Change what is not None; another cell, dtype, precision or seed leaves the name."""
         given = {name: value for name, value in changes.items() if value is not None}
         changed = {name for name, value in given.items() if value != getattr(self, name)}
-        name = "custom" if changed - {"cell", "dtype", "seed"} else self.name
+        name = "custom" if changed - {"cell", "dtype", "precision", "seed"} else self.name
         return replace(self, **given, name=name)
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,6 +105,11 @@ class Case:
         if self.lengths == "uniform":
             words.append("uniform lengths")
         return ", ".join(words)
+
+    @property
+    def arithmetic(self) -> str:
+        """What fastbptt multiplies: the dtype, or bfloat16."""
+        return self.precision if self.precision == "bfloat16" else self.dtype
 
     @property
     def suffixes(self) -> list[list[str]]:
@@ -163,6 +173,7 @@ class Problem:
             num_layers=case.layers,
             bidirectional=case.bidirectional,
             dtype=case.dtype,
+            precision=case.precision,
             seed=case.seed,
         )
         rng = np.random.default_rng(case.seed)

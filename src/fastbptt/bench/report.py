@@ -64,7 +64,7 @@ def write(result: dict[str, Any], output: str) -> str:
 
 
 def _table(result: dict[str, Any]) -> str:
-    lines = [_machine(result["machine"]), _legend()]
+    lines = [_machine(result["machine"]), _legend(result)]
     for found in result["cases"]:
         rows = [_HEAD, *(_row(each) for each in found["systems"])]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -78,7 +78,7 @@ def _table(result: dict[str, Any]) -> str:
 
 
 def _markdown(result: dict[str, Any]) -> str:
-    lines = [f"{_machine(result['machine'])}.", "", _legend(), ""]
+    lines = [f"{_machine(result['machine'])}.", "", _legend(result), ""]
     lines.append("| case | " + " | ".join(_HEAD) + " |")
     lines.append("|:--|:--|" + "--:|" * (len(_HEAD) - 1))
     for found in result["cases"]:
@@ -204,17 +204,23 @@ def _machine(machine: dict[str, Any]) -> str:
     )
 
 
-def _legend() -> str:
-    return (
+def _legend(result: dict[str, Any]) -> str:
+    text = (
         "A step is forward, loss, backpropagation through time and Adam. GFLOP/s, share of the"
         " peak, sequences/s and time (fastbptt = 1) by the best round; memory of the whole process."
     )
+    if any(Case(**found["case"]).precision == "bfloat16" for found in result["cases"]):
+        text += (
+            " Where fastbptt multiplies in bfloat16 the peak is still that of float32, and the"
+            " other systems compute in float32."
+        )
+    return text
 
 
 def _heading(found: dict[str, Any]) -> str:
     case = Case(**found["case"])
     return (
-        f"{case.name} ({case.shape}; {case.cell}, {case.loss}, {case.dtype}):"
+        f"{case.name} ({case.shape}; {case.cell}, {case.loss}, {case.arithmetic}):"
         f" {found['needed_flops'] / 1e6:,.3g} MFLOP a step,"
         f" peak {found['peak_flops'] / 1e9:.1f} GFLOP/s"
     )
