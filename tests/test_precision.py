@@ -295,7 +295,10 @@ def test_a_model_from_elsewhere_can_be_read_but_not_run(isa: str, tmp_path: Path
 
 
 @needs_bfloat16
-def test_the_benchmark_checks_it_and_says_what_the_share_is_of() -> None:
+def test_the_benchmark_checks_it_and_says_what_the_share_is_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FASTBPTT_ISA", ABLE[0])  # for the processes that it starts
     case = PRESETS["tutorial"].with_(time=4, precision="bfloat16")
     result = bench.measure([case, case.with_(cell="relu")], ["numpy"], rounds=1)
     text = bench.write(result, "table")
