@@ -19,12 +19,18 @@ using naive::Case;
 using naive::Data;
 using naive::Result;
 
-// FASTBPTT_TEST_GRID=full: everything that the documentation promises; else what takes seconds
-inline bool full_grid() {
-  const char* text = std::getenv("FASTBPTT_TEST_GRID");
-  return text && std::string(text) == "full";
+inline bool environment_says(const char* name, const std::string& value) {
+  const char* text = std::getenv(name);
+  return text && value == text;
 }
 
+// Every shape that the documentation promises; else those up to 65 wide and 10 long
+inline bool full_grid() { return environment_says("FASTBPTT_TEST_GRID", "full"); }
+
+// Where time does not matter: every float, and every instruction set where else they take turns
+inline bool thorough() { return environment_says("FASTBPTT_TEST_FLOATS", "all"); }
+
+// f(name) with each instruction set in use
 template <class F>
 void for_backends(const F& f) {
   const std::string before = active().name;
@@ -34,6 +40,16 @@ void for_backends(const F& f) {
     f(std::string(b.name));
   }
   use(before);
+}
+
+// With one of them, another one for each turn
+template <class F>
+void for_backends_in_turns(std::size_t turn, const F& f) {
+  std::vector<std::string> usable;
+  for_backends([&](const std::string& name) { usable.push_back(name); });
+  for_backends([&](const std::string& name) {
+    if (thorough() || name == usable[turn % usable.size()]) f(name);
+  });
 }
 
 inline std::string text(const Case& c) {
@@ -121,9 +137,10 @@ class Call {
     return to;
   }
 
-  Result<R> loss_and_grad(i64 memory_budget = 0) {
+  Result<R> loss_and_grad(i64 memory_budget = 0) { return loss_and_grad_on(*engine_, memory_budget); }
+  Result<R> loss_and_grad_on(Engine& engine, i64 memory_budget = 0) const {
     Result<R> out;
-    out.loss = engine_->loss_and_grad(batch, objective, room(out), memory_budget);
+    out.loss = engine.loss_and_grad(batch, objective, room(out), memory_budget);
     return out;
   }
 
