@@ -48,6 +48,8 @@ def test_files_of_the_package() -> None:
 def test_examples_in_docstrings_run(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if name.startswith("fastbptt.plot"):
+        pytest.importorskip("matplotlib").use("agg")
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     result = doctest.testmod(importlib.import_module(name), optionflags=flags)
     assert result.failed == 0, capsys.readouterr().out

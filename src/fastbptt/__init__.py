@@ -19,7 +19,7 @@ from .optim import Adam
 from .result import ForwardResult, StepReport
 
 if TYPE_CHECKING:
-    from . import datasets, reference
+    from . import datasets, plot, reference
     from .config import show_config
 
 __version__: str = _core.version
@@ -42,6 +42,7 @@ __all__ = [
     "get_num_threads",
     "load",
     "losses",
+    "plot",
     "reference",
     "set_num_threads",
     "show_config",
@@ -129,7 +130,7 @@ def get_num_threads() -> int:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("datasets", "reference"):
+    if name in ("datasets", "plot", "reference"):
         return importlib.import_module(f".{name}", __name__)
     if name == "show_config":
         from .config import show_config

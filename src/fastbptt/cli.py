@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader went away (as in `fastbptt info | head -1`): let the last flush go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, ImportError, OSError, MemoryError) as error:
         print(f"fastbptt: error: {str(error) or type(error).__name__}", file=sys.stderr)
         return 1
     return 0

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastbptt.bench.case import Case
+from fastbptt.plot._style import PALETTE, new_figure
 
 __all__ = ["FORMATS", "plot", "write"]
 
-# Okabe and Ito's palette without its yellow: told apart by colour-blind readers too.
 _COLOURS: Final = {
-    "fastbptt": "#000000",
-    "numpy": "#56B4E9",
-    "torch": "#D55E00",
-    "torch-ftz": "#E69F00",
-    "jax": "#009E73",
-    "keras": "#CC79A7",
-    "onednn": "#0072B2",
+    "fastbptt": PALETTE["black"],
+    "numpy": PALETTE["sky"],
+    "torch": PALETTE["vermillion"],
+    "torch-ftz": PALETTE["orange"],
+    "jax": PALETTE["green"],
+    "keras": PALETTE["purple"],
+    "onednn": PALETTE["blue"],
 }
 _SHORT: Final = {"torch-ftz": "PyTorch, FTZ", "keras": "Keras"}
 _HEAD: Final = (
@@ -129,21 +129,14 @@ def plot(result: dict[str, Any], file: str | Path) -> None:
 
     Raises
     ------
-    ValueError
+    ImportError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("a plot needs matplotlib: pip install 'fastbptt[bench]'") from None
-
     cases = result["cases"]
     columns = min(len(cases), 3)
     rows = math.ceil(len(cases) / columns)
     bars = max(len(found["systems"]) for found in cases)
-    figure = Figure(figsize=(6.0 * columns, rows * (1.9 + 0.52 * bars)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.0 * columns, rows * (1.9 + 0.52 * bars))
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     longest = max(each["times_fastbptt"] for found in cases for each in found["systems"])
     for panel, found in zip(panels, cases, strict=False):

@@ -1,0 +1,25 @@
+"""Pictures of recurrent networks and their training, drawn with matplotlib.
+
+Each function draws one picture and returns the matplotlib Axes: into a new figure, or into the
+Axes that it is given as `ax`. None calls ``show``, and none leaves matplotlib's settings changed.
+A new figure is half a page wide (3.5 inches, type of 8 points), in colours that colour-blind
+readers can tell apart; save it with ``ax.figure.savefig("name.pdf")``.
+
+They need the extra ``fastbptt[plot]``.
+"""
+
+from __future__ import annotations
+
+from fastbptt.plot._style import style
+from fastbptt.plot.answers import confusion, sequences
+from fastbptt.plot.states import eigenvalues, hidden_states
+from fastbptt.plot.training import losses
+
+__all__ = [
+    "confusion",
+    "eigenvalues",
+    "hidden_states",
+    "losses",
+    "sequences",
+    "style",
+]

@@ -1,0 +1,73 @@
+"""What pictures ask of models and their outputs: one sequence, names of weights, decisions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbptt import _check, _core
+
+if TYPE_CHECKING:
+    from fastbptt.model import Recurrent
+
+# The blocks of W_hh, side by side, by their number.
+_GATES: Final = {1: ("",), 3: ("r", "z", "n"), 4: ("i", "f", "g", "o")}
+
+
+def gate_letters(cell: str) -> tuple[str, ...]:
+    """Name the blocks of a cell's weights in their order; a plain cell's only one is ""."""
+    return _GATES[_core.cell_info(cell)["gates"]]
+
+
+def suffix(model: Recurrent, layer: int, reverse: bool) -> str:
+    """Return how the names of one layer's parameters end."""
+    number = index("layer", layer, model.num_layers)
+    if _check.flag("reverse", reverse) and not model.bidirectional:
+        raise ValueError("reverse is True; expected False because the model reads in one direction")
+    return (f"_l{number}" if number else "") + ("_reverse" if reverse else "")
+
+
+def index(name: str, value: Any, count: int) -> int:
+    """Return a whole number from 0 to count - 1."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} is {value!r}; expected a whole number")
+    if not 0 <= value < count:
+        raise ValueError(f"{name} is {value}; expected 0 to {count - 1}")
+    return int(value)
+
+
+def steps_of(x: Any, lengths: ArrayLike | None) -> list[int]:
+    """Return the real steps of each sequence."""
+    if lengths is None:
+        return [len(one) for one in x]
+    found = np.asarray(lengths)
+    if found.shape != (len(x),) or found.dtype.kind not in "iu":
+        raise ValueError(
+            f"lengths has shape {found.shape} and dtype {found.dtype}; expected whole numbers of "
+            f"shape ({len(x)},) because x holds {len(x)} sequences"
+        )
+    return [int(length) for length in found]
+
+
+def chosen(x: Any, lengths: ArrayLike | None, example: int) -> NDArray[Any]:
+    """Return one sequence as a batch of its own, without what stands after its end."""
+    steps = steps_of(x, lengths)
+    number = index("example", example, len(x))
+    return np.asarray(x[number])[np.newaxis, : steps[number]]
+
+
+def decide(outputs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Turn logits (..., classes), or (..., 1) of a yes or no, into classes and probabilities."""
+    logits = np.asarray(outputs, np.float64)
+    if logits.shape[-1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=-1)
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares = weights / weights.sum(axis=-1, keepdims=True)
+    return shares.argmax(axis=-1).astype(np.int64), shares.max(axis=-1)
+
+
+def class_label(names: Any, number: int) -> str:
+    """Return the name of a class, or its number where there are no names."""
+    return str(number) if names is None else str(names[number])

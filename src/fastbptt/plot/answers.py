@@ -1,0 +1,325 @@
+"""Pictures of what a model says: the confusion matrix, sequences with predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbptt import _check
+from fastbptt.plot import _style
+from fastbptt.plot._model import class_label, decide, index, steps_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["confusion", "sequences"]
+
+_MOST_NUMBERS = 16  # classes up to which the cells of a confusion matrix hold their counts
+_MOST_FEATURES = 16
+_MOST_NAMES = 40  # classes up to which they are named at the axes
+
+
+def confusion(
+    y: ArrayLike,
+    predictions: ArrayLike,
+    class_names: Sequence[str] | None = None,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how often each class was taken for each other one.
+
+    Colours are shares of a row, so that rare classes can be read, too; the numbers are counts.
+
+    Parameters
+    ----------
+    y : array of int, shape (sequences,) or (sequences, steps)
+        The true classes, from 0.
+    predictions : array of int of the shape of `y`, or of float with an axis of classes more
+        The classes that the model chose; or its outputs, one for each class, or a single
+        one for a yes or no.
+    class_names : sequence of str, optional
+        The names of class 0, 1, ...
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+        Its first image holds the shares, of shape (classes, classes): row the truth, column the
+        answer.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> ax = fastbptt.plot.confusion([0, 0, 1, 1], [0, 1, 1, 1], ["no", "yes"])
+    >>> ax.images[0].get_array().tolist()
+    [[0.5, 0.5], [0.0, 1.0]]
+    """
+    true, said = _classes(y, predictions)
+    known = max(int(true.max(initial=0)), int(said.max(initial=0))) + 1
+    count = known if class_names is None else len(class_names)
+    if count < known:
+        raise ValueError(f"class_names has {count} names; expected at least {known}")
+    counts = np.zeros((count, count), np.int64)
+    np.add.at(counts, (true, said), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.3 + 0.14 * min(count, 16)
+    with _style.drawing(ax, (min(side + 0.35, 4.8), min(side, 4.5))) as axes:
+        image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+        if count <= _MOST_NUMBERS:
+            size = _style.points("small") * min(1.0, 11 / max(count, 1) + 0.15)
+            for i, j in zip(*np.nonzero(counts), strict=True):
+                axes.text(
+                    j,
+                    i,
+                    f"{counts[i, j]}",
+                    ha="center",
+                    va="center",
+                    fontsize=size,
+                    color=_style.PAPER if shares[i, j] > 0.55 else _style.INK,
+                )
+        _style.dress(axes, "answer of the model", "truth", frame="")
+        axes.tick_params(length=0)
+        if count <= _MOST_NAMES:
+            texts = [_style.plain(_style.cut(class_label(class_names, i))) for i in range(count)]
+            turned = max(map(len, texts)) > 3
+            axes.set_xticks(
+                range(count),
+                texts,
+                rotation=45 if turned else 0,
+                ha="right" if turned else "center",
+                rotation_mode="anchor",
+            )
+            axes.set_yticks(range(count), texts)
+        _style.colour_bar(axes, image, "share of the true class")
+        right = float(np.trace(counts) / max(counts.sum(), 1))
+        axes.set_title(
+            f"{np.trace(counts)} of {counts.sum()} right ({right:.1%})",
+            fontsize="medium",
+            fontweight="normal",
+            color=_style.INK,
+        )
+        return axes
+
+
+def _classes(y: ArrayLike, predictions: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return true and answered classes, one after the other."""
+    true, said = np.asarray(y), np.asarray(predictions)
+    if true.dtype.kind == "f" and (true == true.astype(np.int64)).all():
+        true = true.astype(np.int64)  # 0.0 and 1.0, as "bce" has them
+    if true.dtype.kind not in "iub":
+        raise TypeError(f"y has dtype {true.dtype}; expected classes, whole numbers from 0")
+    if said.dtype.kind == "f" and said.shape[:-1] == true.shape:
+        said, _ = decide(said)
+    if said.dtype.kind not in "iub" or said.shape != true.shape:
+        raise ValueError(
+            f"predictions has shape {said.shape} and dtype {said.dtype}; expected classes of the "
+            f"shape of y, {true.shape}, or outputs with one axis more"
+        )
+    for name, values in (("y", true), ("predictions", said)):
+        if values.size and values.min() < 0:
+            raise ValueError(f"{name} has the class {values.min()}; expected classes from 0")
+    return true.astype(np.int64).ravel(), said.astype(np.int64).ravel()
+
+
+def sequences(
+    x: Any,
+    y: Any = None,
+    predictions: Any = None,
+    *,
+    steps: str = "last",
+    lengths: ArrayLike | None = None,
+    examples: int | Sequence[int] = 4,
+    class_names: Sequence[str] | None = None,
+    ids: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw sequences below each other, with what is true of them and what the model says.
+
+    With classes or numbers for whole sequences both stand beside each sequence; a wrong class is
+    marked by a cross and another colour. With a number or class for each step both are drawn over
+    the sequence's features: the truth as a broad band, the prediction as a dashed line.
+
+    Parameters
+    ----------
+    x : array of shape (batch, time, features), or list of arrays (time_i, features)
+        Or tokens, of shape (batch, time) or a list of (time_i,).
+    y : array or list of arrays, optional
+        Classes (int) or numbers (float) as for :meth:`~fastbptt.Recurrent.train_step`: for each
+        sequence, or for each step.
+    predictions : array or list of arrays, optional
+        Outputs of the model: at the end, of shape (batch, outputs); or at all steps, (batch, time,
+        outputs) or a list of (time_i, outputs).
+    steps : {"last", "all"}
+        Whether `y` and `predictions` are there for each sequence, or for each of its steps.
+    lengths : array of shape (batch,), optional
+        Real steps of each sequence.
+    examples : int or sequence of int, default 4
+        How many sequences, from the first; or which.
+    class_names : sequence of str, optional
+        The names of class 0, 1, ...
+    ids : sequence of str, optional
+        The names of the sequences; their numbers by default.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+        One row of unit height for each sequence, from above. The features of a sequence are
+        scaled together to fill its row; of more than 16 the ones that vary most are drawn.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> model = fastbptt.RNN(3, 8, 2, seed=0)
+    >>> x = np.random.default_rng(0).normal(size=(5, 20, 3))
+    >>> out = model.forward(x)
+    >>> ax = fastbptt.plot.sequences(x, [0, 1, 1, 0, 1], out.last, examples=[0, 3])
+    >>> [text.get_text() for text in ax.get_yticklabels()]
+    ['0', '3']
+    """
+    _check.option("steps", steps, _check.STEPS)
+    ends = steps_of(x, lengths)
+    if isinstance(examples, int):
+        shown = list(range(min(examples, len(ends))))
+    else:
+        shown = [index(f"examples[{i}]", one, len(ends)) for i, one in enumerate(examples)]
+    if not shown:
+        raise ValueError(f"examples is {examples!r}; expected at least one sequence")
+    classes = y is None or _are_classes(y, steps)
+    with _style.drawing(ax, (3.5, 0.55 + 0.6 * len(shown))) as axes:
+        for row, number in enumerate(shown):
+            end = ends[number]
+            values = np.asarray(x[number], np.float64)[:end].reshape(end, -1)
+            target = None if y is None else np.asarray(y[number])
+            output = None if predictions is None else np.asarray(predictions[number], np.float64)
+            _features(axes, values, row, quiet=steps == "all")
+            if steps == "all":
+                _each_step(axes, target, output, row, end, classes)
+            else:
+                text, colour = _verdict(target, output, classes, class_names)
+                axes.text(
+                    1.02,
+                    row,
+                    _style.plain(text),
+                    transform=axes.get_yaxis_transform(),
+                    va="center",
+                    fontsize="small",
+                    color=colour,
+                )
+        names = [ids[i] if ids is not None else str(i) for i in shown]
+        _style.dress(axes, "time step t", "sequence", frame="b")
+        axes.set_yticks(range(len(shown)), [_style.plain(_style.cut(str(name))) for name in names])
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.set_xlim(-0.5, max(ends[i] for i in shown) - 0.5)
+        _style.whole_ticks(axes.xaxis)
+        for row in range(1, len(shown)):
+            _style.guide(axes, y=row - 0.5)
+        if steps == "all":
+            _style.legend(axes, loc="lower right", ncols=2, bbox_to_anchor=(1.0, 1.0))
+        return axes
+
+
+def _into_row(values: NDArray[np.float64], row: int, low: float, high: float) -> NDArray[Any]:
+    """Scale numbers from low..high into a row, upwards; rows are counted downwards."""
+    scaled: NDArray[Any] = row + 0.4 - 0.8 * (values - low) / ((high - low) or 1.0)
+    return scaled
+
+
+def _features(ax: Axes, values: NDArray[np.float64], row: int, *, quiet: bool) -> None:
+    """Draw the features of a sequence, (steps, features), those that vary most."""
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    varied = np.argsort(-np.nanstd(values, axis=0), kind="stable")[:_MOST_FEATURES]
+    colours = _style.require().colormaps["viridis"](np.linspace(0.05, 0.85, len(varied)))
+    for colour, feature in zip(colours, np.sort(varied), strict=True):
+        ax.plot(
+            np.arange(len(values)),
+            _into_row(values[:, feature], row, low, high),
+            color=_style.FAINT if quiet else colour,
+            linewidth=0.8,
+            alpha=0.9,
+            marker="o" if len(values) == 1 else "",
+            markersize=2,
+            label="_feature",
+        )
+
+
+def _are_classes(y: Any, steps: str) -> bool:
+    """Tell classes from numbers: they are whole, or floats that are only 0 and 1."""
+    parts = y if steps == "all" and isinstance(y, list | tuple) else [y]
+    arrays = [np.asarray(part) for part in parts]
+    return all(one.dtype.kind in "iub" for one in arrays) or all(
+        bool(np.isin(one, (0.0, 1.0)).all()) for one in arrays
+    )
+
+
+def _each_step(ax: Axes, target: Any, output: Any, row: int, end: int, classes: bool) -> None:
+    """Draw truth and prediction over a sequence; classes as steps."""
+    lines = []
+    if target is not None:
+        lines.append(("truth", np.asarray(target[:end], np.float64).reshape(end, -1)))
+    if output is not None:
+        said = output[:end].reshape(end, -1)
+        if classes:
+            said = decide(said)[0][:, np.newaxis].astype(np.float64)
+        lines.append(("prediction", said))
+    every = np.concatenate([values for _, values in lines]) if lines else np.zeros((1, 1))
+    for name, values in lines:
+        truth = name == "truth"
+        for i, column in enumerate(values.T):
+            ax.plot(
+                np.arange(end),
+                _into_row(column, row, every.min(), every.max()),
+                color=_style.PALETTE["orange" if truth else "blue"],
+                linewidth=3.0 if truth else 1.2,
+                alpha=0.55 if truth else 1.0,
+                linestyle="-" if truth else (0, (3, 1)),
+                drawstyle="steps-mid" if classes else "default",
+                solid_capstyle="butt",
+                label=name if row == 0 and i == 0 else f"_{name}",
+            )
+
+
+def _verdict(target: Any, output: Any, classes: bool, class_names: Any) -> tuple[str, str]:
+    """Put into words what is true of a sequence and what the model says; and in which colour."""
+    if not classes or (target is None and output is not None):
+        parts = [
+            (word, one) for word, one in (("true", target), ("said", output)) if one is not None
+        ]
+        return "\n".join(f"{word} {_numbers(one)}" for word, one in parts), _style.INK
+    if target is None:
+        return "", _style.INK
+    number = int(target.ravel()[0])
+    true = _style.cut(class_label(class_names, number))
+    if output is None:
+        return true, _style.INK
+    answer, share = decide(output)
+    said = _style.cut(class_label(class_names, int(answer)))
+    if int(answer) == number:
+        return f"✓ {said}\n   {share:.0%} sure", _style.PALETTE["blue"]
+    return f"✗ {said}, {share:.0%} sure\n   truth: {true}", _style.PALETTE["vermillion"]
+
+
+def _numbers(values: Any) -> str:
+    shown = [f"{value:.3g}" for value in np.ravel(values)[:3]]
+    return ", ".join([*shown, *(["…"] if np.size(values) > 3 else [])])

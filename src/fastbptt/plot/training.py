@@ -1,0 +1,128 @@
+"""Pictures of a training: losses and other curves, the gradient's course over time and epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt.plot import _style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["losses"]
+
+
+def losses(
+    history: Any,
+    names: Sequence[str] | None = None,
+    *,
+    log: bool | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the loss over the epochs of a training, or other curves of its history.
+
+    Parameters
+    ----------
+    history : History or mapping of str to sequence of float
+        What `fastbptt.fit` returned, or curves by name with a number for each epoch.
+    names : sequence of str, optional
+        Which curves; ``"loss"`` and, if it is there, ``"validation_loss"`` by default.
+    log : bool, optional
+        Draw on a logarithmic scale; by default if all values are positive and the largest
+        is more than 100 times the smallest.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+        With one line for each name, in their order.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> ax = fastbptt.plot.losses({"loss": [0.7, 0.4, 0.3], "validation_loss": [0.7, 0.5, 0.6]})
+    >>> [line.get_label() for line in ax.lines]
+    ['training', 'validation']
+    """
+    curves, epochs, best = _curves(history)
+    if names is None:
+        names = [name for name in ("loss", "validation_loss") if name in curves]
+        if not names:
+            raise ValueError(f"history has no loss; it has {', '.join(curves) or 'no curve'}")
+    for name in names:
+        if name not in curves:
+            raise ValueError(f"names has {name!r}; expected names from {', '.join(curves)}")
+    drawn = {name: np.asarray(curves[name], np.float64) for name in names}
+    every = np.concatenate([values[np.isfinite(values)] for values in drawn.values()])
+    if log is None:
+        log = every.size > 0 and every.min() > 0 and every.max() > 100 * every.min()
+    with _style.drawing(ax) as axes:
+        lines = []
+        for i, (name, values) in enumerate(drawn.items()):
+            x = np.arange(1, len(values) + 1) if epochs is None else epochs[: len(values)]
+            lines.append(_style.curve(axes, i, x, values, _title(name, names)))
+        if log:
+            _style.log_scale(axes, lines)
+        if best is not None:
+            _style.guide(axes, x=best, colour=_style.MUTED)
+            axes.annotate(
+                f"best: epoch {best}",
+                (best, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(-3, -2),
+                textcoords="offset points",
+                rotation=90,
+                ha="right",
+                va="top",
+                fontsize="small",
+                color=_style.MUTED,
+            )
+        scale = " (log scale)" if log else ""
+        _style.dress(axes, "epoch", f"{_kind(names)}{scale}", grid="y")
+        _style.whole_ticks(axes.xaxis)
+        _style.legend(axes)
+        return axes
+
+
+def _curves(history: Any) -> tuple[dict[str, Any], NDArray[np.int64] | None, int | None]:
+    """Return the curves of a history by name, its epochs and the best one, as far as known."""
+    if isinstance(history, Mapping):
+        return dict(history), None, None
+    try:
+        curves = dict(history.curves)
+        epochs = np.asarray(history.epoch, np.int64)
+    except (AttributeError, TypeError):
+        raise TypeError(
+            f"history is {type(history).__name__}; expected what fastbptt.fit returned, or a "
+            "mapping from names to numbers"
+        ) from None
+    return curves, epochs, getattr(history, "best_epoch", None)
+
+
+def _title(name: str, names: Sequence[str]) -> str:
+    """Say which data a curve is about; which number, only if there are several."""
+    data = "validation" if name.startswith("validation_") else "training"
+    number = name.removeprefix("validation_").replace("_", " ")
+    same = len({each.removeprefix("validation_") for each in names}) == 1
+    return data if same else f"{number}, {data}"
+
+
+def _kind(names: Sequence[str]) -> str:
+    kinds = dict.fromkeys(name.removeprefix("validation_").replace("_", " ") for name in names)
+    return ", ".join(kinds)
+
+
+def _gradient_heatmap(monitor: Any, *, ax: Axes | None = None) -> Axes:
+    raise NotImplementedError

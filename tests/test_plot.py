@@ -1,0 +1,344 @@
+"""Pictures: what is drawn are the numbers; nothing else of matplotlib is touched."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbptt
+from fastbptt import plot
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("agg")
+from matplotlib import pyplot  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(6, 15, 3)).astype(np.float32)
+LENGTHS = np.array([15, 4, 9, 15, 1, 7])
+CLASSES = np.array([0, 1, 2, 1, 0, 2])
+
+
+def model(cell: str = "rnn", **options: Any) -> fastbptt.Recurrent:
+    options = {"output_size": 3, "seed": 1, "dtype": "float64"} | options
+    if cell == "leaky":
+        options["setting"] = 0.5
+    return fastbptt.Recurrent(cell, 3, 8, **options)
+
+
+HISTORY = {"loss": [0.9, 0.5, 0.25], "validation_loss": [1.0, 0.75, 0.5]}
+
+# One way to draw each picture, into the Axes given.
+PICTURES: dict[str, Callable[[Any], Any]] = {
+    "losses": lambda ax: plot.losses(HISTORY, ax=ax),
+    "hidden_states": lambda ax: plot.hidden_states(model(), X, lengths=LENGTHS, example=2, ax=ax),
+    "eigenvalues": lambda ax: plot.eigenvalues(model("lstm"), ax=ax),
+    "confusion": lambda ax: plot.confusion(CLASSES, CLASSES[::-1], ax=ax),
+    "sequences": lambda ax: plot.sequences(X, CLASSES, model().forward(X).last, ax=ax),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_left() -> Iterator[None]:
+    yield
+    pyplot.close("all")
+
+
+def labels(ax: Any) -> list[str]:
+    """Return the names of the curves."""
+    return [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
+
+
+def test_every_picture_is_here() -> None:
+    assert set(PICTURES) == set(plot.__all__) - {"style"}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_makes_a_figure_of_half_a_page(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("show was called")
+
+    monkeypatch.setattr(pyplot, "show", refuse)
+    monkeypatch.setattr(Figure, "show", refuse)
+    before = dict(matplotlib.rcParams)
+    ax = PICTURES[name](None)
+    assert dict(matplotlib.rcParams) == before
+    assert ax.figure.get_figwidth() <= 4.9
+    assert ax.get_xlabel()
+    assert ax.get_ylabel()
+    assert ax.xaxis.label.get_fontsize() == 8.0
+    ax.figure.canvas.draw()
+    assert dict(matplotlib.rcParams) == before
+    texts = [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels()]
+    assert min(text.get_fontsize() for text in texts) >= 6.0
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_draws_where_it_is_told(name: str) -> None:
+    with matplotlib.rc_context({"font.size": 20.0}):
+        ax = Figure().subplots()
+        assert PICTURES[name](ax) is ax
+    assert ax.xaxis.label.get_fontsize() == 20.0, "the caller's type"
+    assert pyplot.get_fignums() == [], "no figure of its own"
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("kind", ["svg", "pdf"])
+def test_is_small_as_a_vector_picture(name: str, kind: str) -> None:
+    import io
+
+    file = io.BytesIO()
+    ax = PICTURES[name](None)
+    ax.figure.savefig(file, format=kind)
+    assert 1000 < len(file.getvalue()) < 200_000
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_ax_is_checked(name: str) -> None:
+    with pytest.raises(TypeError, match="ax is Figure; expected a matplotlib Axes, or None"):
+        PICTURES[name](Figure())
+
+
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for picture in PICTURES.values():
+        with pytest.raises(ImportError, match=r"pip install 'fastbptt\[plot\]'"):
+            picture(None)
+
+
+def test_matplotlib_is_loaded_when_a_picture_is_drawn() -> None:
+    code = "import sys, fastbptt; fastbptt.plot.losses; print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+# ---------------------------------------------------------------- losses
+
+
+def test_losses_are_the_numbers() -> None:
+    ax = plot.losses(HISTORY)
+    assert labels(ax) == ["training", "validation"]
+    for line, values in zip(ax.lines, HISTORY.values(), strict=True):
+        assert line.get_xdata().tolist() == [1, 2, 3]
+        assert line.get_ydata().tolist() == values
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("epoch", "loss", "linear")
+
+
+def test_other_curves() -> None:
+    history = {"loss": [1.0], "accuracy": [0.5], "validation_accuracy": [0.4], "lr": [0.1]}
+    ax = plot.losses(history, ["accuracy", "validation_accuracy"])
+    assert labels(ax) == ["training", "validation"]
+    assert ax.get_ylabel() == "accuracy"
+    ax = plot.losses(history, ["loss", "lr"])
+    assert labels(ax) == ["loss, training", "lr, training"]
+    with pytest.raises(ValueError, match="names has 'mae'; expected names from loss, accuracy"):
+        plot.losses(history, ["mae"])
+    with pytest.raises(ValueError, match="history has no loss; it has lr"):
+        plot.losses({"lr": [0.1]})
+    with pytest.raises(TypeError, match="history is int; expected what fastbptt"):
+        plot.losses(3)
+
+
+def test_a_logarithmic_scale_shows_zero_and_infinity() -> None:
+    values = [1.0, 1e-20, 0.0, np.inf, 0.0]
+    ax = plot.losses({"loss": values}, log=True)
+    line, zeros, infinite = ax.lines
+    assert line.get_ydata().tolist() == values
+    assert ax.get_yscale() == "log"
+    assert zeros.get_xdata().tolist() == [3, 5]
+    assert infinite.get_xdata().tolist() == [4]
+    low, high = ax.get_ylim()
+    assert low < zeros.get_ydata()[0] < 1e-20
+    assert 1.0 < infinite.get_ydata()[0] < high
+    assert {text.get_text() for text in ax.texts} == {"exactly 0", "infinite"}
+
+
+@pytest.mark.parametrize("values", [[1e-310, 5e-324], [1e308, 1e-308], [0.0, 0.0], [1.0, 1.0]])
+def test_a_logarithmic_scale_of_what_floats_can_be(values: list[float]) -> None:
+    ax = plot.losses({"loss": values}, log=True)
+    ax.figure.canvas.draw()
+    low, high = ax.get_ylim()
+    assert 0 < low < high < np.inf
+
+
+def test_the_scale_is_chosen() -> None:
+    assert plot.losses({"loss": [100.1, 1.0]}).get_yscale() == "log"
+    assert plot.losses({"loss": [100.0, 1.0]}).get_yscale() == "linear"
+    assert plot.losses({"loss": [1000.0, 0.0]}).get_yscale() == "linear"
+
+
+# ---------------------------------------------------------------- states
+
+
+@pytest.mark.parametrize("cell", fastbptt.cells())
+def test_hidden_states_are_the_numbers(cell: str) -> None:
+    one = model(cell, bidirectional=True)
+    ax = plot.hidden_states(one, X, lengths=LENGTHS, example=2, sort=False)
+    expected = one.forward(X, lengths=LENGTHS).hidden[2, :9].T
+    drawn = ax.images[0].get_array()
+    assert np.allclose(drawn, expected, rtol=0, atol=1e-14)
+    rows = plot.hidden_states(one, X, lengths=LENGTHS, example=2).images[0].get_array()
+    assert not np.array_equal(rows, drawn)
+    order = np.lexsort(drawn.T), np.lexsort(rows.T)
+    assert np.array_equal(drawn[order[0]], rows[order[1]]), "the same rows in another order"
+
+
+def test_units_that_do_the_same_are_neighbours() -> None:
+    one = fastbptt.RNN(1, 6, seed=0, dtype="float64")
+    for name, values in one.parameters.items():
+        values[...] = 0.0
+        if name == "W_xh":
+            values[...] = [[1, -1, 1, -1, 1, -1]]
+    rows = plot.hidden_states(one, X[:, :, :1]).images[0].get_array()
+    signs = np.sign(rows[:, 0]).tolist()
+    assert sorted(signs) in (signs, signs[::-1])
+
+
+def test_one_step_of_tokens() -> None:
+    one = fastbptt.RNN(3, 8, 1, embedding=5, seed=0)
+    assert plot.hidden_states(one, [[1], [2, 3]]).images[0].get_array().shape == (8, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"example": 6}, ValueError, "example is 6; expected 0 to 5"),
+        ({"example": 1.0}, TypeError, r"example is 1\.0; expected a whole number"),
+        ({"lengths": [1, 2]}, ValueError, "lengths has shape \\(2,\\)"),
+    ],
+)
+def test_bad_choice(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        plot.hidden_states(model(), X, **options)
+
+
+@pytest.mark.parametrize("cell", fastbptt.cells())
+def test_eigenvalues_are_the_numbers(cell: str) -> None:
+    one = model(cell, num_layers=2, bidirectional=True)
+    ax = plot.eigenvalues(one, layer=1, reverse=True)
+    weights = one.parameters["W_hh_l1_reverse"]
+    assert len(ax.lines) == weights.shape[1] // 8
+    for i, line in enumerate(ax.lines):
+        expected = np.linalg.eigvals(weights[:, 8 * i : 8 * i + 8])
+        assert np.array_equal(line.get_xdata() + 1j * line.get_ydata(), expected)
+        assert f"{np.abs(expected).max():.3g}" in line.get_label()
+        for (low, high), part in ((ax.get_xlim(), expected.real), (ax.get_ylim(), expected.imag)):
+            assert low < part.min() and part.max() < high
+    assert ax.get_aspect() == 1.0
+    assert "W_hh_l1_reverse" in ax.get_xlabel()
+
+
+def test_one_gate() -> None:
+    ax = plot.eigenvalues(model("lstm"), gate="f")
+    expected = np.linalg.eigvals(model("lstm").parameters["W_hh"][:, 8:16])
+    assert ax.lines[0].get_xdata().tolist() == expected.real.tolist()
+    with pytest.raises(ValueError, match='gate is "z"'):
+        plot.eigenvalues(model("lstm"), gate="z")
+    with pytest.raises(ValueError, match="reverse is True; expected False"):
+        plot.eigenvalues(model(), reverse=True)
+    with pytest.raises(ValueError, match="layer is 1; expected 0 to 0"):
+        plot.eigenvalues(model(), layer=1)
+
+
+# ---------------------------------------------------------------- answers
+
+
+def test_confusion_is_the_numbers() -> None:
+    y, said = np.array([0, 0, 0, 2]), np.array([0, 2, 2, 2])
+    ax = plot.confusion(y, said, ["a", "b", "$c$"])
+    assert np.allclose(ax.images[0].get_array(), [[1 / 3, 0, 2 / 3], [0, 0, 0], [0, 0, 1]])
+    cells = {text.get_position(): text.get_text() for text in ax.texts}
+    assert cells == {(0, 0): "1", (2, 0): "2", (2, 2): "1"}
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["a", "b", r"\$c\$"]
+    assert ax.get_title() == "2 of 4 right (50.0%)"
+    ax.figure.canvas.draw()
+
+
+def test_confusion_of_outputs() -> None:
+    outputs = np.array([[3.0, 1.0], [0.0, 2.0]])
+    assert plot.confusion([0, 0], outputs).get_title() == "1 of 2 right (50.0%)"
+    logits = np.array([[-1.0], [4.0]])
+    assert plot.confusion([0.0, 1.0], logits).get_title() == "2 of 2 right (100.0%)"
+    steps = plot.confusion([[0, 1], [1, 1]], [[0, 1], [0, 1]])
+    assert steps.get_title() == "3 of 4 right (75.0%)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([0, 1], [0]), ValueError, r"predictions has shape \(1,\) and dtype int64; expected"),
+        (([0.5], [0]), TypeError, "y has dtype float64; expected classes"),
+        (([0, -1], [0, 0]), ValueError, "y has the class -1; expected classes from 0"),
+        (([0, 2], [0, 1], ["a", "b"]), ValueError, "class_names has 2 names; expected at least 3"),
+    ],
+)
+def test_confusion_of_what_is_none(
+    arguments: tuple[Any, ...], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        plot.confusion(*arguments)
+
+
+def test_many_classes() -> None:
+    y = np.arange(100)
+    ax = plot.confusion(y, y)
+    assert not ax.texts
+    ax.figure.canvas.draw()
+
+
+def test_sequences_with_classes() -> None:
+    outputs = np.log([[0.7, 0.3], [0.9, 0.1], [0.5, 0.5]])
+    ax = plot.sequences(X[:3], [0, 1, 0], outputs, examples=[0, 1], class_names=["no", "yes"])
+    verdicts = [text.get_text() for text in ax.texts]
+    assert verdicts[0].split() == ["\N{CHECK MARK}", "no", "70%", "sure"]
+    assert verdicts[1].split() == ["\N{BALLOT X}", "no,", "90%", "sure", "truth:", "yes"]
+    assert ax.texts[0].get_color() != ax.texts[1].get_color()
+    assert len(ax.lines) == 6, "three features each"
+    for i, line in enumerate(ax.lines[:3]):
+        heights = -line.get_ydata()
+        assert np.corrcoef(heights, X[0, :, i])[0, 1] > 0.999
+        assert heights.min() > -0.41 and heights.max() < 0.41
+
+
+def test_sequences_with_numbers() -> None:
+    ax = plot.sequences(X[:2], [0.25, 1.5], [[0.5], [1.0]], ids=["a", "b"])
+    assert [text.get_text() for text in ax.texts] == ["true 0.25\nsaid 0.5", "true 1.5\nsaid 1"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
+    ax = plot.sequences(X[:1], predictions=[[1.0, 2.0, 3.0, 4.0]])
+    assert ax.texts[0].get_text() == "said 1, 2, 3, …"
+
+
+def test_sequences_with_numbers_for_each_step() -> None:
+    y = X[:, :, :1] * 2
+    ax = plot.sequences(X, y, y + 1, steps="all", lengths=LENGTHS, examples=[2])
+    truth = next(line for line in ax.lines if line.get_label() == "truth")
+    said = next(line for line in ax.lines if line.get_label() == "prediction")
+    assert len(truth.get_xdata()) == len(said.get_xdata()) == 9
+    scale = (y[2, :9].max() + 1 - y[2, :9].min()) / 0.8
+    assert np.allclose((truth.get_ydata() - said.get_ydata()) * scale, 1.0, atol=1e-5)
+
+
+def test_sequences_with_classes_for_each_step() -> None:
+    y = (X[..., 0] > 0).astype(int)
+    logits = np.stack([np.zeros(y.shape), 3.0 * y - 1], axis=-1)
+    ax = plot.sequences(list(X), list(y), list(logits), steps="all")
+    truth, said = (
+        next(line for line in ax.lines if line.get_label() == name)
+        for name in ("truth", "prediction")
+    )
+    assert truth.get_ydata().tolist() == said.get_ydata().tolist()
+
+
+def test_many_features() -> None:
+    x = RNG.normal(size=(1, 5, 40)) * np.arange(1, 41)
+    ax = plot.sequences(x)
+    assert len(ax.lines) == 16
+    with pytest.raises(ValueError, match=r"examples is \[\]; expected at least one"):
+        plot.sequences(x, examples=[])
+    with pytest.raises(ValueError, match=r"examples\[1\] is 1; expected 0 to 0"):
+        plot.sequences(x, examples=[0, 1])
