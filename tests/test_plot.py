@@ -145,12 +145,13 @@ def test_other_curves() -> None:
 
 
 def test_a_logarithmic_scale_shows_zero_and_infinity() -> None:
-    values = [1.0, 1e-20, 0.0, np.inf, 0.0]
+    values = [1.0, 1e-20, 0.0, np.inf, 0.5, 0.0]
     ax = plot.losses({"loss": values}, log=True)
-    line, zeros, infinite = ax.lines
+    line, alone, zeros, infinite = ax.lines
+    assert alone.get_xdata().tolist() == [5]
     assert line.get_ydata().tolist() == values
     assert ax.get_yscale() == "log"
-    assert zeros.get_xdata().tolist() == [3, 5]
+    assert zeros.get_xdata().tolist() == [3, 6]
     assert infinite.get_xdata().tolist() == [4]
     low, high = ax.get_ylim()
     assert low < zeros.get_ydata()[0] < 1e-20

@@ -163,7 +163,7 @@ def curve(
     name, stroke = CURVES[i % len(CURVES)]
     options = {"color": PALETTE[name], "linestyle": stroke, "linewidth": 1.4} | options
     if len(y) == 1:
-        options["marker"] = "o"
+        options |= {"marker": "o", "markersize": 3}
     (line,) = ax.plot(x, y, label=label, **options)
     return line
 
@@ -210,10 +210,25 @@ def whole_ticks(axis: Any) -> None:
 def log_scale(ax: Axes, lines: Sequence[Any]) -> None:
     """Make the vertical scale logarithmic, and show what such a scale cannot: 0 and infinity.
 
-    Zeros of a line get a mark at a floor below all values, infinities one at a ceiling.
+    Zeros of a line get a mark at a floor below all values, infinities one at a ceiling, and a value
+    between such neighbours a dot, since no line leads to it.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 
+    for line in lines:
+        x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata(), np.float64)
+        shown = np.pad((y > 0) & np.isfinite(y), 1)
+        alone = shown[1:-1] & ~shown[:-2] & ~shown[2:]
+        if alone.any():
+            ax.plot(
+                x[alone],
+                y[alone],
+                linestyle="none",
+                marker="o",
+                markersize=2,
+                color=line.get_color(),
+                label="_alone",
+            )
     values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in lines])
     # Within what matplotlib's scales can do: a tick beyond the last curve still needs a number.
     living = np.clip(values[(values > 0) & np.isfinite(values)], 1e-303, 1e303)
@@ -259,15 +274,19 @@ def log_scale(ax: Axes, lines: Sequence[Any]) -> None:
             bottom = min(bottom, np.log10(place) - 0.03 * decades)
         else:
             top = max(top, np.log10(place) + 0.03 * decades)
-    ax.set_ylim(10.0 ** max(bottom, -306.0), 10.0 ** min(top, 306.0))
-    ax.set_yscale("log", nonpositive="mask")  # after the limits: it would look for its own
-    first, last = int(np.ceil(max(bottom, -306.0))), int(np.floor(min(top, 306.0)))
-    if last > first:  # else matplotlib's own ticks, which are between powers of ten, too
-        stride = next(n for n in (1, 2, 5, 10, 20, 50, 100) if (last - first) // n < 7)
-        powers = [power for power in range(first, last + 1) if power % stride == 0]
-        ax.yaxis.set_major_locator(FixedLocator([10.0**power for power in powers]))
-        if stride > 1:
-            ax.yaxis.set_minor_locator(NullLocator())
+    bottom, top = max(bottom, -306.0), min(top, 306.0)
+    if np.floor(top) <= np.ceil(bottom):  # at least two powers of ten
+        bottom, top = np.floor(bottom), np.ceil(top)
+    ax.set_autoscaley_on(False)  # the scale would look for limits, and there may be none
+    ax.set_yscale("log", nonpositive="mask")
+    ax.set_ylim(10.0**bottom, 10.0**top)
+    # matplotlib's own ticks overflow near the largest numbers.
+    first, last = int(np.ceil(bottom)), int(np.floor(top))
+    stride = next(n for n in (1, 2, 5, 10, 20, 50, 100) if (last - first) // n < 7)
+    powers = [power for power in range(first, last + 1) if power % stride == 0]
+    ax.yaxis.set_major_locator(FixedLocator([10.0**power for power in powers]))
+    if stride > 1:
+        ax.yaxis.set_minor_locator(NullLocator())
 
 
 def colour_bar(ax: Axes, image: Any, label: str, **options: Any) -> Any:

@@ -175,7 +175,7 @@ def eigenvalues(
                 markerfacecolor=_style.PALETTE[_style.CURVES[i][0]],
                 markeredgecolor=_style.PAPER,
                 markeredgewidth=0.4,
-                label=f"{f'gate {letter}, ' if letter else ''}radius {radii[letter]:.3g}",
+                label=f"{f'gate {letter}: ' if letter else 'spectral '}radius {radii[letter]:.3g}",
                 zorder=3,
             )
         every = np.concatenate([*found.values(), [-1.0 - 1.0j, 1.0 + 1.0j]])
