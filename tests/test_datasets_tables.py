@@ -137,6 +137,35 @@ def test_a_column_label_is_never_a_feature_by_accident(tmp_path: Path) -> None:
     assert read_csv(path, label="t", features=["label", "v"]).feature_names == ("label", "v")
 
 
+def test_without_labels(tmp_path: Path) -> None:
+    table = write(tmp_path, "id,step,speed,label,price\na,1,3,x,?\na,2,4,y,none of your business\n")
+    for options in ({}, {"label": "label"}, {"target": "label"}, {"steps": "all"}):
+        given = {"features": ["speed"], **options}
+        data = read_csv(table, labels=False, **given)  # type: ignore[arg-type]
+        assert data.y is None
+        assert data.classes is None
+        assert listed(data.x) == [[[3.0], [4.0]]]
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.ones((2, 3, 1)), y=np.ones(7))
+    assert read_npz(path, labels=False).y is None
+    ts = write(tmp_path, "@classLabel true a b\n@data\n1,2:a\n3,4:?\n", "a.ts")
+    data = read(ts, labels=False)
+    assert data.y is None
+    assert data.classes is None
+    assert listed(data.x) == [[[1.0], [2.0]], [[3.0], [4.0]]]
+    with pytest.raises(TypeError, match="labels is 1; expected True or False"):
+        read_csv(table, labels=1)  # type: ignore[arg-type]
+
+
+def test_an_empty_column_of_labels_says_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path, "id,step,speed,label\na,1,3,\na,2,4, \n")
+    data = read_csv(path)
+    assert data.y is None
+    assert data.feature_names == ("speed",)
+    with refuses(f"{path}:2: column 'label' has no class in any row; expected at least one"):
+        read_csv(path, label="label")
+
+
 def test_one_sequence_without_steps(tmp_path: Path) -> None:
     data = read_csv(write(tmp_path, "a,b\n1,2\n3,4\n"), id=None, step=None)
     assert listed(data.x) == [[[1, 2], [3, 4]]]
@@ -255,7 +284,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "no label at all": (
         HEAD + "b,1,0,\n",
-        {},
+        {"label": "label"},
         "{}:2: column 'label' has no class in any row; expected at least one",
     ),
     "label of a step missing": (
@@ -283,7 +312,11 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         {},
         "{}:2: ',' expected after '\"'; expected a CSV file",
     ),
-    "quotes open": (HEAD + 'a,1,"0,x\n', {}, "{}:2: unexpected end of data; expected a CSV file"),
+    "quotes open": (
+        HEAD + 'a,1,"0,x\nb,1,0,x\n',
+        {},
+        '{}:2: the row has a " without an end; expected a second one',
+    ),
     "zero byte": (HEAD + "a,1,\0,x\n", {}, "{}:2: is no text file"),
     "label and target": (
         HEAD,

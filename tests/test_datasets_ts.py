@@ -281,7 +281,7 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 def test_targets_take_no_classes(tmp_path: Path) -> None:
     path = write(tmp_path, "@targetLabel true\n@data\n1,2:1\n")
-    with pytest.raises(ValueError, match="has targets, which are numbers; expected no classes="):
+    with pytest.raises(ValueError, match="has targets, which are numbers; expected classes"):
         read_ts(path, classes=["1"])
 
 

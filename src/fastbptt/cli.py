@@ -57,9 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, ImportError, OSError, MemoryError) as error:
-        print(f"fastbptt: error: {str(error) or type(error).__name__}", file=sys.stderr)
+        print(f"fastbptt: error: {_described(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _described(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _parser() -> argparse.ArgumentParser:

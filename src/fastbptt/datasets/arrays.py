@@ -25,6 +25,7 @@ def read_npz(
     classes: Sequence[str] | None = None,
     missing: str = "nan",
     dtype: Any = "float32",
+    labels: bool = True,
 ) -> Sequences:
     """Read sequences from the arrays of an ``.npz`` file. Nothing in it is unpickled.
 
@@ -59,6 +60,8 @@ def read_npz(
         What becomes of NaN in ``x``, as in :func:`read_csv`.
     dtype : {"float32", "float64"}, default "float32"
         Of features and targets.
+    labels : bool, default True
+        False: leave ``y`` in the file.
 
     Returns
     -------
@@ -89,6 +92,7 @@ def read_npz(
     _check.option("steps", steps, _files.STEPS)
     _check.option("missing", missing, _files.MISSING)
     _check.flag("tokens", tokens)
+    _check.flag("labels", labels)
     kind = _check.float_dtype(dtype)
     given = None if classes is None else _files.class_names(classes)
     arrays = _arrays(source)
@@ -117,7 +121,7 @@ def read_npz(
 
     y: NDArray[Any] | list[NDArray[Any]] | None = None
     names: tuple[str, ...] | None = None
-    if "y" in arrays:
+    if labels and "y" in arrays:
         flat = arrays["y"]
         lead = x.shape[: 2 - cut.flat] if steps == "all" else (len(cut.lengths),)
         if flat.shape[: len(lead)] != lead or flat.ndim > len(lead) + 1:
@@ -254,7 +258,9 @@ def _arrays(path: str) -> dict[str, NDArray[Any]]:
         text = str(error)
         if text.startswith(path):
             raise
-        if "allow_pickle" in text and name != "?":
+        if "allow_pickle" in text and name == "?":
+            raise _files.wrong(path, None, "is no .npz file") from None
+        if "allow_pickle" in text:
             raise _files.wrong(
                 path,
                 None,

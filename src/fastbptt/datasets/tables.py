@@ -43,6 +43,7 @@ def read_csv(
     delimiter: str = ",",
     missing: str = "nan",
     dtype: Any = "float32",
+    labels: bool = True,
 ) -> Sequences:
     """Read a table with a header and one row for each step of each sequence.
 
@@ -59,7 +60,8 @@ def read_csv(
         The column of numbers by which the rows of a sequence are put in order; only their order
         counts, not how far apart they are. None: they stand in order.
     label : str, optional
-        The column with the names of classes. By default the column "label", if there is one.
+        The column with the names of classes. By default the column "label", if there is one that
+        is not empty throughout.
     target : str or sequence of str, optional
         The column or columns with numbers to be learnt, in place of classes.
     features : sequence of str, optional
@@ -79,6 +81,8 @@ def read_csv(
         nearest); or an error.
     dtype : {"float32", "float64"}, default "float32"
         Of features and targets.
+    labels : bool, default True
+        False: read the features alone; ``y`` is None, whatever the columns of labels hold.
 
     Returns
     -------
@@ -118,6 +122,7 @@ def read_csv(
     _check.option("steps", steps, _files.STEPS)
     _check.option("missing", missing, _files.MISSING)
     kind = _check.float_dtype(dtype)
+    _check.flag("labels", labels)
     given = None if classes is None else _files.class_names(classes)
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"delimiter is {delimiter!r}; expected one character")
@@ -127,7 +132,8 @@ def read_csv(
 
     table = _Table.read(source, delimiter)
     if label is None and target is None and _LABEL in table.header and id != _LABEL != step:
-        label = _LABEL
+        empty = not any(map(str.strip, table.column("label", _LABEL)))
+        label = None if empty else _LABEL
     targets = (target,) if isinstance(target, str) else tuple(target or ())
     names = _feature_columns(table, features, id, step, label, targets)
 
@@ -139,7 +145,9 @@ def read_csv(
 
     y: NDArray[Any] | list[NDArray[Any]] | None = None
     class_names: tuple[str, ...] | None = None
-    if label is not None:
+    if not labels:
+        pass
+    elif label is not None:
         codes, class_names = _codes(table, label, given)
         flat = _per_sequence(table, [label], codes[rows, None], rows, starts, ids, steps)
         y = flat[:, 0].astype(np.int64)
@@ -170,12 +178,18 @@ class _Table(NamedTuple):
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         rows: list[list[str]] = []
         lines: list[int] = []
+        begin = 1
         try:
             for row in reader:
+                begin = reader.line_num + 1
                 if row:
                     rows.append(row)
                     lines.append(reader.line_num)
         except csv.Error as error:
+            if "unexpected end" in str(error):
+                raise _files.wrong(
+                    path, begin, 'the row has a " without an end; expected a second one'
+                ) from None
             raise _files.wrong(path, reader.line_num, f"{error}; expected a CSV file") from None
         if not rows:
             raise _files.wrong(path, None, "is empty; expected a header and one row per step")

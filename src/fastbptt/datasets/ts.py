@@ -51,6 +51,7 @@ def read_ts(
     classes: Sequence[str] | None = None,
     missing: str = "nan",
     dtype: Any = "float32",
+    labels: bool = True,
 ) -> Sequences:
     """Read a ``.ts`` file: time series with a class or a target each.
 
@@ -66,6 +67,8 @@ def read_ts(
         in its channel (at the ends, the nearest); or an error.
     dtype : {"float32", "float64"}, default "float32"
         Of the values and of targets.
+    labels : bool, default True
+        False: pass over the classes or targets of the cases.
 
     Returns
     -------
@@ -112,10 +115,11 @@ def read_ts(
     source = _files.path_of(path)
     _check.option("missing", missing, _files.MISSING)
     kind = _check.float_dtype(dtype)
+    _check.flag("labels", labels)
     given = None if classes is None else _files.class_names(classes)
     lines = enumerate(_files.read_text(source).split("\n"), 1)
     header = _Header.read(source, lines)
-    return _read_cases(source, lines, header, given, missing, kind)
+    return _read_cases(source, lines, header, given, missing, kind, labels)
 
 
 def load_ts(
@@ -394,6 +398,7 @@ def _read_cases(
     given: tuple[str, ...] | None,
     missing: str,
     dtype: np.dtype[Any],
+    wanted: bool,
 ) -> Sequences:
     cases: list[NDArray[Any]] = []
     labels: list[str] = []
@@ -420,9 +425,11 @@ def _read_cases(
 
     y: NDArray[Any] | None = None
     classes: tuple[str, ...] | None = None
-    if header.target:
+    if not wanted:
+        pass
+    elif header.target:
         if given is not None:
-            raise _files.wrong(path, None, "has targets, which are numbers; expected no classes=")
+            raise _files.wrong(path, None, "has targets, which are numbers; expected classes")
         y = _targets(path, places, labels, dtype)
     elif header.classes is not None:
         classes = header.classes if given is None else given
