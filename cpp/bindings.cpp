@@ -12,6 +12,7 @@
 
 #include "dispatch.h"
 #include "engine.h"
+#include "gather.h"
 #include "pool.h"
 
 namespace py = pybind11;
@@ -399,6 +400,92 @@ class PyEngine {
   std::unique_ptr<Engine> engine_;
 };
 
+// ----------------------------------------------------------------------------------------------------- sequences
+
+// Arrays of one dtype and one number of columns, each a sequence; or one array of sequences. They are kept alive.
+class PySequences {
+ public:
+  PySequences(const py::array& all, const Optional& lengths)
+      : kept_(py::make_tuple(all)),
+        dtype_(real(all.dtype())),
+        axes_(all.ndim()),
+        sequences_(itemsize(), columns(all, 2)) {
+    if (axes_ < 1 || axes_ > 3) throw py::value_error("sequences must have one to three dimensions");
+    const i64 n = all.shape(0), time = axes_ > 1 ? all.shape(1) : 1;
+    const i64* own = nullptr;
+    if (lengths) {
+      const Array v = view(*lengths, "lengths", {n});
+      only(v, "lengths", {Dtype::i64});
+      if (n > 1 && v.strides[0] != i64(sizeof(i64))) throw py::value_error("lengths must be contiguous");
+      own = static_cast<const i64*>(v.data);
+    }
+    for (i64 i = 0; i < n; ++i) {
+      const i64 steps = own ? own[i] : time;
+      if (steps < 0 || steps > time) throw py::value_error("lengths must be from 0 to the time axis");
+      add(all, static_cast<const std::byte*>(all.data()) + i * all.strides(0), steps, 1);
+    }
+  }
+
+  explicit PySequences(const py::list& all)
+      : kept_(all),
+        dtype_(real(item(0).dtype())),
+        axes_(item(0).ndim() + 1),
+        sequences_(itemsize(), columns(item(0), 1)) {
+    if (axes_ < 2 || axes_ > 3) throw py::value_error("each sequence must have one or two dimensions");
+    for (std::size_t i = 0; i < kept_.size(); ++i) {
+      const py::array one = item(i);
+      if (!same(one.dtype()) || one.ndim() + 1 != axes_ || columns(one, 1) != sequences_.columns())
+        throw py::value_error("sequences must have one dtype and one number of columns");
+      add(one, one.data(), one.shape(0), 0);
+    }
+  }
+
+  void gather(const py::array& rows, py::array out, std::optional<py::array> lengths) const {
+    if (rows.ndim() != 1) throw py::value_error("rows must have one dimension");
+    const i64 n = rows.shape(0);
+    const Array which = view(rows, "rows", {n});
+    only(which, "rows", {Dtype::i64});
+    if (n > 1 && which.strides[0] != i64(sizeof(i64))) throw py::value_error("rows must be contiguous");
+    if (!same(out.dtype())) throw py::type_error("out has another dtype than the sequences");
+    if (out.ndim() != axes_ || out.shape(0) != n || (axes_ > 2 && out.shape(2) != sequences_.columns()))
+      throw py::value_error("out has the wrong shape");
+    if (!out.writeable() || !(out.flags() & py::array::c_style))
+      throw py::value_error("out must be writable and contiguous");
+    auto* steps = lengths ? static_cast<i64*>(target(*lengths, "lengths", Dtype::i64, {n})) : nullptr;
+    const i64 time = axes_ > 1 ? out.shape(1) : 1;
+    void* to = out.mutable_data();
+    without_gil([&] { sequences_.gather(static_cast<const i64*>(which.data), n, time, to, steps); });
+  }
+
+  i64 count() const { return sequences_.count(); }
+
+ private:
+  static py::dtype real(py::dtype d) {
+    if (std::string("fiub").find(d.kind()) == std::string::npos)
+      throw py::type_error("sequences must hold real numbers");
+    return d;
+  }
+  bool same(const py::dtype& d) const { return d.is(dtype_) || d.equal(dtype_); }
+  i64 itemsize() const { return static_cast<i64>(dtype_.itemsize()); }
+  py::array item(std::size_t i) const {
+    if (i >= kept_.size()) throw py::value_error("there are no sequences");
+    const py::object one = kept_[i];
+    if (!py::isinstance<py::array>(one)) throw py::type_error("sequences must be arrays");
+    return py::reinterpret_borrow<py::array>(one);
+  }
+  // Elements per step: the axis after that of steps, if there is one
+  static i64 columns(const py::array& a, int axis) { return a.ndim() > axis ? a.shape(axis) : 1; }
+  void add(const py::array& a, const void* data, i64 steps, int steps_axis) {
+    const auto stride = [&](int axis) { return a.ndim() > axis ? i64(a.strides(axis)) : itemsize(); };
+    sequences_.add(data, steps, stride(steps_axis), stride(steps_axis + 1));
+  }
+
+  py::tuple kept_;
+  py::dtype dtype_;
+  py::ssize_t axes_;
+  Sequences sequences_;
+};
+
 py::array tanh_of(const py::array& x) {
   const i64 n = x.size();
   const Array v = view(x, "x", {n});
@@ -533,6 +620,15 @@ void bind_engine(py::module_& m) {
   m.def("tanh", &tanh_of, arg("x"));
 }
 
+void bind_sequences(py::module_& m) {
+  using py::arg;
+  py::class_<PySequences>(m, "Sequences")
+      .def(py::init<const py::list&>(), arg("sequences"))
+      .def(py::init<const py::array&, const Optional&>(), arg("sequences"), arg("lengths") = py::none())
+      .def("gather", &PySequences::gather, arg("rows"), arg("out"), arg("lengths") = py::none())
+      .def("__len__", &PySequences::count);
+}
+
 void bind_optimizers(py::module_& m) {
   py::class_<PyAdam>(m, "AdamState")
       .def(py::init<py::array, py::array>(), py::arg("m"), py::arg("v"))
@@ -580,6 +676,7 @@ PYBIND11_MODULE(_core, m) {
   active();  // a wrong FASTBPTT_ISA is an error of the import
   bind_spec(m);
   bind_engine(m);
+  bind_sequences(m);
   bind_optimizers(m);
   bind_machine(m);
   py::module_::import("atexit").attr("register")(py::cpp_function(&close_gil));

@@ -19,19 +19,23 @@ from .optim import Adam
 from .result import ForwardResult, StepReport
 
 if TYPE_CHECKING:
-    from . import datasets, plot, reference
+    from . import datasets, plot, reference, training
     from .config import show_config
+    from .training import METRICS, Callback, History, evaluate, fit, predict
 
 __version__: str = _core.version
 
 __all__ = [
     "GRU",
     "LSTM",
+    "METRICS",
     "RNN",
     "Adam",
     "Backend",
+    "Callback",
     "ForwardResult",
     "Gradients",
+    "History",
     "LeakyRNN",
     "Recurrent",
     "StepReport",
@@ -39,13 +43,17 @@ __all__ = [
     "backends",
     "cells",
     "datasets",
+    "evaluate",
+    "fit",
     "get_num_threads",
     "load",
     "losses",
     "plot",
+    "predict",
     "reference",
     "set_num_threads",
     "show_config",
+    "training",
 ]
 
 
@@ -130,8 +138,10 @@ def get_num_threads() -> int:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("datasets", "plot", "reference"):
+    if name in ("datasets", "plot", "reference", "training"):
         return importlib.import_module(f".{name}", __name__)
+    if name in ("METRICS", "Callback", "History", "evaluate", "fit", "predict"):
+        return getattr(importlib.import_module(".training", __name__), name)
     if name == "show_config":
         from .config import show_config
 

@@ -59,6 +59,26 @@ def inputs(
     most = 1 << 62 if unlimited else form.most_steps
     if isinstance(x, list | tuple):
         return _padded(form, x, given_lengths, most)
+    array = _whole_input(form, x)
+    batch, time = array.shape[:2]
+    checked = lengths(given_lengths, batch, time)
+    _enough_memory(batch, time, checked, most)
+    return _clean_input(form, array), checked
+
+
+def as_they_lie(
+    form: Form, x: Any, given_lengths: Any
+) -> tuple[NDArray[Any] | list[NDArray[Any]], Lengths]:
+    """Read many sequences, of which calls will take some each: nothing is padded or converted."""
+    if isinstance(x, list | tuple):
+        items, own = _listed(form, x, given_lengths)
+        return items, own
+    array = _whole_input(form, x)
+    return array, lengths(given_lengths, *array.shape[:2])
+
+
+def _whole_input(form: Form, x: Any) -> NDArray[Any]:
+    """Read one array of sequences and check its shape."""
     array = _read_input(form, "x", x)
     shape = array.shape
     wanted = "(batch, time" if form.tokens else f"(batch, time, {form.input_size}"
@@ -69,9 +89,7 @@ def inputs(
     if 0 in shape:
         axis = "sequence" if shape[0] == 0 else "time step"
         raise ValueError(f"x has shape {shape}; expected at least one {axis}")
-    checked = lengths(given_lengths, shape[0], shape[1])
-    _enough_memory(shape[0], shape[1], checked, most)
-    return _clean_input(form, array), checked
+    return array
 
 
 def _why(form: Form) -> str:
@@ -111,6 +129,19 @@ def _whole(array: NDArray[Any]) -> NDArray[np.int64]:
 def _padded(
     form: Form, x: list[Any] | tuple[Any, ...], given_lengths: Any, most: int
 ) -> tuple[Inputs, Lengths]:
+    items, own = _listed(form, x, given_lengths)
+    time = int(own.max())
+    _enough_memory(len(items), time, own, most)
+    if form.tokens:
+        items = [_whole(item) for item in items]
+    stacked = _stack(items, time, I64 if form.tokens else form.dtype)
+    return stacked, own if int(own.min()) < time else None
+
+
+def _listed(
+    form: Form, x: list[Any] | tuple[Any, ...], given_lengths: Any
+) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
+    """Read each sequence of a list, as it lies; and how many steps each has."""
     if not x:
         raise ValueError("x is an empty list; expected at least one sequence")
     items = []
@@ -123,19 +154,16 @@ def _padded(
             )
         if item.shape[0] == 0:
             raise ValueError(f"x[{i}] has shape {item.shape}; expected at least one time step")
-        items.append(_whole(item) if form.tokens else item)
+        items.append(item)
     own = np.array([len(item) for item in items], I64)
-    time = int(own.max())
-    _enough_memory(len(items), time, own, most)
-    given = lengths(given_lengths, len(items), time)
+    given = lengths(given_lengths, len(items), int(own.max()))
     if given is not None and (given != own).any():
         i = int((given != own).argmax())
         raise ValueError(
             f"lengths[{i}] is {given[i]}; expected {own[i]}, the steps of x[{i}] "
             "(a list of sequences needs no lengths)"
         )
-    stacked = _stack(items, time, I64 if form.tokens else form.dtype)
-    return stacked, own if int(own.min()) < time else None
+    return items, own
 
 
 def _stack(items: list[NDArray[Any]], time: int, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -341,22 +369,42 @@ def targets(
     ragged: bool,
 ) -> Targets:
     """Read y for its loss: (batch[, time], outputs) numbers, or (batch[, time]) classes."""
+    found = targets_as_they_lie(form, y, own_lengths, batch, time, loss, steps, ragged)
+    classes = loss in CLASS_LOSSES
+    if isinstance(found, list):
+        if classes:
+            return _stack([_whole(item) for item in found], time, I64)
+        return _stack(found, time, form.dtype)
+    if classes:
+        return np.array(_whole(found), order="C")  # private: nobody changes it during the call
+    return _check.floats(found, form.dtype)
+
+
+def targets_as_they_lie(
+    form: Form,
+    y: Any,
+    own_lengths: Lengths,
+    batch: int,
+    time: int,
+    loss: str,
+    steps: str,
+    ragged: bool,
+) -> NDArray[Any] | list[NDArray[Any]]:
+    """Check the shapes of y, numbers with their last axis; nothing is padded or converted."""
     classes = loss in CLASS_LOSSES
     context = f'loss="{loss}", steps="{steps}"'
     if ragged and steps == "all" and isinstance(y, list | tuple):
-        return _padded_targets(form, y, own_lengths, batch, time, classes, context)
+        if len(y) != batch:
+            raise ValueError(f"y has {len(y)} sequences; expected {batch}, as x has")
+        items: list[NDArray[Any]] = []
+        for i, one in enumerate(y):
+            name, own = f"y[{i}]", time if own_lengths is None else int(own_lengths[i])
+            item = _check.read(name, one)
+            items.append(_target_array(form, name, item, (own,), "(time", classes, context))
+        return items
     lead = (batch, time) if steps == "all" else (batch,)
     means = "(batch, time" if steps == "all" else "(batch"
-    array = _check.read("y", y)
-    _target_kind("y", array, classes, context)
-    return _target_array(form, "y", array, lead, means, classes, context)
-
-
-def _target_kind(name: str, array: NDArray[Any], classes: bool, context: str) -> None:
-    if classes and array.dtype.kind not in "iu":
-        raise TypeError(
-            f"{name} has dtype {array.dtype}; expected classes of an integer dtype for {context}"
-        )
+    return _target_array(form, "y", _check.read("y", y), lead, means, classes, context)
 
 
 def _target_array(
@@ -367,43 +415,27 @@ def _target_array(
     means: str,
     classes: bool,
     context: str,
-) -> Targets:
+) -> NDArray[Any]:
+    if classes and array.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; expected classes of an integer dtype for {context}"
+        )
     shape = array.shape
     if classes:
         if shape != lead:
             raise ValueError(
                 f"{name} has shape {shape}; expected {lead}: {means}) of classes for {context}"
             )
-        return np.array(_whole(array), order="C")  # private: nobody changes it during the call
+        return array
     full = (*lead, form.width)
     if shape == lead and form.width == 1:
-        array = array.reshape(full)
-    elif shape != full:
+        return array[..., np.newaxis]
+    if shape != full:
         expected = f"{full} or {lead}" if form.width == 1 else f"{full}"
         raise ValueError(
             f"{name} has shape {shape}; expected {expected}: {means}, outputs) for {context}"
         )
-    return _check.floats(array, form.dtype)
-
-
-def _padded_targets(
-    form: Form,
-    y: list[Any] | tuple[Any, ...],
-    own_lengths: Lengths,
-    batch: int,
-    time: int,
-    classes: bool,
-    context: str,
-) -> Targets:
-    if len(y) != batch:
-        raise ValueError(f"y has {len(y)} sequences; expected {batch}, as x has")
-    items: list[NDArray[Any]] = []
-    for i, one in enumerate(y):
-        name, own = f"y[{i}]", time if own_lengths is None else int(own_lengths[i])
-        item = _check.read(name, one)
-        _target_kind(name, item, classes, context)
-        items.append(_target_array(form, name, item, (own,), "(time", classes, context))
-    return _stack(items, time, I64 if classes else form.dtype)
+    return array
 
 
 # ---------------------------------------------------------------- the usual case

@@ -1,4 +1,4 @@
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,14 @@ class Tape:
     def batch(self) -> int: ...
     @property
     def time(self) -> int: ...
+
+class Sequences:
+    @overload
+    def __init__(self, sequences: list[NDArray[Any]]) -> None: ...
+    @overload
+    def __init__(self, sequences: NDArray[Any], lengths: _Whole | None = None) -> None: ...
+    def gather(self, rows: _Whole, out: NDArray[Any], lengths: _Whole | None = None) -> None: ...
+    def __len__(self) -> int: ...
 
 class AdamState:
     step: int

@@ -120,7 +120,7 @@ def save_model(model: Network, path: str | os.PathLike[str]) -> None:
     text += b" " * (-len(text) % 8)
     start = len(text).to_bytes(8, "little")
     digest = hashlib.sha256(start + text + data).hexdigest()
-    _write_whole(path, start + text.replace(_NO_DIGEST.encode(), digest.encode(), 1) + data)
+    write_whole(path, start + text.replace(_NO_DIGEST.encode(), digest.encode(), 1) + data)
 
 
 def load_model(path: str | os.PathLike[str]) -> Recurrent:
@@ -290,7 +290,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that a crash at any moment leaves the old one or the new one, whole."""
     target = os.path.realpath(_check.file_path(path))  # a symbolic link stays one
     directory = os.path.dirname(target)

@@ -188,7 +188,7 @@ def write_npz(
     >>> data.x
     [array([5, 3, 2]), array([4])]
     """
-    from fastbptt.storage import _write_whole
+    from fastbptt.storage import write_whole
 
     arrays: dict[str, NDArray[Any]] = {}
     if isinstance(x, list | tuple):
@@ -222,7 +222,7 @@ def write_npz(
                 raise ValueError(f"{name} has {len(value)} entries; expected {count}")
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
-    _write_whole(path, content.getvalue())
+    write_whole(path, content.getvalue())
 
 
 # ---------------------------------------------------------------- arrays

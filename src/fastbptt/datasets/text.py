@@ -259,7 +259,7 @@ class Tokenizer:
         >>> same.tokens == tokenizer.tokens
         True
         """
-        from fastbptt.storage import _write_whole
+        from fastbptt.storage import write_whole
 
         content = {
             "format": _FORMAT,
@@ -270,7 +270,7 @@ class Tokenizer:
             "tokens": self.tokens,
         }
         text = json.dumps(content, ensure_ascii=False, indent=0)
-        _write_whole(path, text.encode() + b"\n")
+        write_whole(path, text.encode() + b"\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:

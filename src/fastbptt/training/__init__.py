@@ -1,0 +1,27 @@
+"""Training: `fit` and what belongs to it.
+
+>>> import numpy as np, fastbptt
+>>> x = np.random.default_rng(0).normal(size=(64, 5, 1))
+>>> model = fastbptt.RNN(1, 8, 1, seed=0)
+>>> history = fastbptt.fit(model, x, x[:, -1] > 0, epochs=2, verbose=0)
+>>> fastbptt.evaluate(model, x, x[:, -1] > 0)["loss"] < history["loss"][0]
+True
+"""
+
+from __future__ import annotations
+
+from .callbacks import Callback, TrainingRun
+from .evaluation import evaluate, predict
+from .history import History
+from .loop import fit
+from .metrics import METRICS
+
+__all__ = [
+    "METRICS",
+    "Callback",
+    "History",
+    "TrainingRun",
+    "evaluate",
+    "fit",
+    "predict",
+]

@@ -1,0 +1,210 @@
+"""The sequences of one call, checked as a whole before anything is trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt import _batch, _check
+from fastbptt._batch import Lengths
+from fastbptt._check import CLASS_LOSSES, F64, I64
+from fastbptt.recurrent import Recurrent
+
+from .batches import Gathered, Rows
+
+_CHUNK: Final = 1 << 18  # numbers of x that are looked at at a time
+
+
+class DataSet:
+    """Inputs and targets for one model and objective, as they lie in the caller's memory.
+
+    Parameters
+    ----------
+    model : Recurrent
+    x, y, lengths, sample_weight
+        As for `fastbptt.fit`.
+    loss : str or None
+        None: what suits `y`.
+    steps, reduction : str
+    name : str
+        What messages call the set, if it is not the one to train on: ``"validation"``.
+    """
+
+    def __init__(
+        self,
+        model: Recurrent,
+        x: Any,
+        y: Any,
+        loss: str | None,
+        steps: str,
+        reduction: str,
+        lengths: Any = None,
+        sample_weight: Any = None,
+        name: str = "",
+    ) -> None:
+        self.model, self.steps, self.reduction = model, steps, reduction
+        form = model._form
+        try:
+            items, own = _batch.as_they_lie(form, x, lengths)
+            self.count = len(items)
+            longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
+            self.loss = _default_loss(model, y) if loss is None else loss
+            listed = isinstance(items, list)
+            targets = _batch.targets_as_they_lie(
+                form, y, own, self.count, longest, self.loss, steps, listed
+            )
+            self.weights = _weights(sample_weight, self.count)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{name}: {error}" if name else str(error)) from None
+        self._name = name
+        self.arrays = items, targets  # as they came, for a checkpoint's fingerprint
+        self.time = longest
+        self.lengths: Lengths = own
+        self.x = Gathered(items, own)
+        if steps == "all" and not isinstance(targets, list):
+            self.y = Gathered(targets, own)
+        else:
+            self.y = Gathered(targets, own if steps == "all" else None)
+        self.targets = targets
+
+    @property
+    def classes(self) -> NDArray[Any] | None:
+        """One label per sequence if the targets are classes, else None."""
+        if self.steps != "last" or isinstance(self.targets, list):
+            return None
+        if self.loss in CLASS_LOSSES:
+            return self.targets
+        if self.loss == "bce" and self.targets.shape[1] == 1:
+            labels = self.targets[:, 0]
+            if bool(((labels == 0) | (labels == 1)).all()):
+                return labels.astype(I64)
+        return None
+
+    def shares(self, weights: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        """What each sequence counts in a mean over all of them; None: all alike."""
+        if self.steps == "all" and self.reduction == "mean" and self.x.ragged:
+            assert self.lengths is not None
+            lengths = self.lengths.astype(F64)
+            return lengths if weights is None else lengths * weights
+        return weights
+
+    def chunks(self, rows: Rows, size: int) -> Iterator[Rows]:
+        """Cut rows into batches of similar lengths: longest first, so that memory runs out soon."""
+        if self.x.ragged and self.lengths is not None:
+            rows = rows[np.argsort(-self.lengths[rows], kind="stable")]
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+
+    def check_contents(self) -> None:
+        """Refuse what the core would refuse in a batch, before any is trained on."""
+        form = self.model._form
+        steps = max(self.time * (1 if form.tokens else form.input_size), 1)
+        for rows in self.chunks(np.arange(self.count), max(_CHUNK // steps, 1)):
+            x, lengths = self.x.take(rows)
+            y, _ = self.y.take(rows)
+            if not (self._usual_input(x) and self._usual_target(y)):
+                try:  # the core says what is wrong, and where
+                    self.model.loss(x, y, self.loss, self.steps, self.reduction, lengths)
+                except ValueError as error:
+                    message = located(str(error), rows)
+                    name = self._name
+                    raise ValueError(f"{name}: {message}" if name else message) from None
+
+    def _usual_input(self, x: NDArray[Any]) -> bool:
+        if self.model._form.tokens:
+            return bool(x.min() >= 0 and x.max() < (self.model.vocabulary_size or 0))
+        return x.dtype.kind != "f" or bool(np.isfinite(x).all())
+
+    def _usual_target(self, y: NDArray[Any]) -> bool:
+        if self.loss in CLASS_LOSSES:
+            return bool(y.min() >= 0 and y.max() < self.model._form.width)
+        if self.loss == "bce":
+            return bool(y.min() >= 0 and y.max() <= 1)  # nan is neither
+        return y.dtype.kind != "f" or bool(np.isfinite(y).all())
+
+
+def _default_loss(model: Recurrent, y: Any) -> str:
+    """Choose by dtype and values of `y`."""
+    parts = y if isinstance(y, list | tuple) and len(y) and np.ndim(y[0]) else [y]
+    arrays = [_check.read("y", part) for part in parts]
+    width = model._form.width
+    if width > 1:
+        whole = all(array.dtype.kind in "iu" for array in arrays)
+        wide = arrays[0].ndim > 1 and arrays[0].shape[-1] == width
+        return "cross_entropy" if whole and not wide else "mse"
+    zero_or_one = all(bool(((array == 0) | (array == 1)).all()) for array in arrays)
+    return "bce" if zero_or_one else "mse"
+
+
+def _weights(value: Any, count: int) -> NDArray[np.float64] | None:
+    weights = _batch.weights(value, count)
+    if weights is None:
+        return None
+    wrong = ~(np.isfinite(weights) & (weights >= 0.0))
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise ValueError(
+            f"sample_weight[{i}] is {weights[i]}; expected a finite number of at least 0"
+        )
+    if not weights.any():
+        raise ValueError("sample_weight holds only zeros; expected at least one above 0")
+    return weights
+
+
+def class_weights(value: Any, classes: NDArray[Any] | None, rows: Rows) -> NDArray[np.float64]:
+    """Compute the weight of each sequence from that of its class.
+
+    Parameters
+    ----------
+    value : "balanced" or mapping of class -> number
+        Balanced: n / (number of classes * sequences of this class), over `rows`, so that each
+        class weighs the same (King and Zeng, Political Analysis 9 (2001), section 4.2).
+        Classes that a mapping does not name weigh 1.
+    classes : array (count,), or None if the targets are none
+    rows : int64 array
+        Those that are trained on.
+    """
+    if classes is None:
+        raise ValueError(
+            f"class_weight is {value!r}; expected None unless y holds one class per sequence "
+            '(steps="last")'
+        )
+    result = np.ones(len(classes), F64)
+    kinds, counts = np.unique(classes[rows], return_counts=True)
+    if isinstance(value, str) and value == "balanced":
+        for kind, count in zip(kinds, counts, strict=True):
+            result[classes == kind] = len(rows) / (len(kinds) * count)
+        return result
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f'class_weight is {_check.quoted(value)}; expected None, "balanced" or a mapping of '
+            "class -> weight"
+        )
+    every = np.unique(classes)
+    for kind, weight in value.items():
+        if kind not in every:
+            raise ValueError(
+                f"class_weight has {kind!r}; expected classes of y: {', '.join(map(str, every))}"
+            )
+        expected = "a finite number of at least 0"
+        number = _check.number(f"class_weight[{kind!r}]", weight, expected)
+        if not 0.0 <= number < np.inf:
+            raise ValueError(f"class_weight[{kind!r}] is {number}; expected {expected}")
+        result[classes == kind] = number
+    return result
+
+
+_INDEX: Final = re.compile(r"(?:x|y|sample_weight) .* at index \((\d+)")
+
+
+def located(message: str, rows: Rows) -> str:
+    """Say which sequence of all it was: the core counts within the batch."""
+    found = _INDEX.match(message)
+    if not found:
+        return message
+    start, end = found.span(1)
+    return f"{message[:start]}{rows[int(found.group(1))]}{message[end:]}"

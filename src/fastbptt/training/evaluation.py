@@ -1,0 +1,215 @@
+"""Outputs, losses and metrics of many sequences, in batches, without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbptt import _batch, _check
+from fastbptt._check import CLASS_LOSSES, F64, I64, Floats
+from fastbptt.recurrent import Recurrent
+
+from .batches import Gathered, Rows
+from .data import DataSet
+from .metrics import Function, Metric, resolve
+
+
+def predict(
+    model: Recurrent,
+    x: ArrayLike | Sequence[ArrayLike],
+    lengths: ArrayLike | None = None,
+    batch_size: int = 256,
+    *,
+    steps: str = "last",
+) -> Floats | list[Floats]:
+    """Compute a model's outputs for many sequences, a batch at a time.
+
+    Parameters
+    ----------
+    model : Recurrent
+    x : array of shape (n, time, input_size), or list of arrays (time_i, input_size)
+        As for `Recurrent.forward`; with an embedding tokens, (n, time) or a list of (time_i,).
+    lengths : array of shape (n,), optional
+        Whole numbers from 1 to time: how many steps of each sequence are real.
+    batch_size : int, default 256
+        Sequences at a time. Memory is that of one batch's states; no result depends on it.
+    steps : {"last", "all"}
+        Outputs at each sequence's end (`ForwardResult.last`), or at all of its steps.
+
+    Returns
+    -------
+    array of shape (n, output_size)
+        Of the model's dtype. For classes the logits; without readout the states. With
+        ``steps="all"`` an array (n, time, output_size), zero after a sequence's end; of a list
+        as `x` a list of arrays (time_i, output_size).
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> model = fastbptt.GRU(3, 4, 2, seed=0)
+    >>> x = [np.ones((time, 3)) for time in (5, 2, 4)]
+    >>> fastbptt.predict(model, x).shape
+    (3, 2)
+    >>> [z.shape for z in fastbptt.predict(model, x, steps="all")]
+    [(5, 2), (2, 2), (4, 2)]
+    """
+    check_model(model)
+    size = _check.size("batch_size", batch_size)
+    _check.option("steps", steps, _check.STEPS)
+    form = model._form
+    items, own = _batch.as_they_lie(form, x, lengths)
+    gathered, count = Gathered(items, own), len(items)
+    listed = isinstance(items, list)
+    if steps == "last":
+        last = np.empty((count, form.width), form.dtype)
+        for rows in _chunks(own if gathered.ragged else None, count, size):
+            last[rows] = outputs(model, gathered, rows, False)
+        return last
+    parts: list[Floats] = [np.empty(0)] * count if listed else []
+    shape = (0,) if listed else (count, items.shape[1], form.width)  # type: ignore[union-attr]
+    whole = np.zeros(shape, form.dtype)
+    for rows in _chunks(own if gathered.ragged else None, count, size):
+        found = outputs(model, gathered, rows, True)
+        if listed:
+            assert own is not None
+            for row, one in zip(rows, found, strict=True):
+                parts[row] = one[: own[row]].copy()
+        else:
+            whole[rows, : found.shape[1]] = found
+    return parts if listed else whole
+
+
+def _chunks(lengths: NDArray[np.int64] | None, count: int, size: int) -> Iterable[Rows]:
+    rows = np.arange(count, dtype=I64)
+    if lengths is not None:
+        rows = np.argsort(-lengths, kind="stable")  # batches of similar lengths
+    return (rows[start : start + size] for start in range(0, count, size))
+
+
+def outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
+    """Outputs of one batch: at the ends (rows, outputs), or at all steps (rows, time, outputs)."""
+    batch, lengths = x.take(rows)
+    result = model.forward(batch, lengths)
+    return result.outputs if every else result.last
+
+
+def evaluate(
+    model: Recurrent,
+    x: ArrayLike | Sequence[ArrayLike],
+    y: ArrayLike | Sequence[ArrayLike],
+    *,
+    loss: str | None = None,
+    steps: str = "last",
+    reduction: str = "mean",
+    metrics: str | Function | Iterable[str | Function] = (),
+    lengths: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    batch_size: int = 256,
+) -> dict[str, float]:
+    """Compute the loss and metrics of a model on data, without dropout.
+
+    Parameters
+    ----------
+    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight
+        As for `fit`. The weights count in the loss, not in the metrics.
+    batch_size : int, default 256
+        Sequences at a time.
+
+    Returns
+    -------
+    dict of str -> float
+        ``"loss"``, summed in float64, and each metric by its name.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> model = fastbptt.RNN(1, 4, 1, init=("normal", 0.0))
+    >>> found = fastbptt.evaluate(model, np.ones((4, 5, 1)), [0, 0, 0, 1], metrics="accuracy")
+    >>> round(found["loss"], 4), found["accuracy"]
+    (0.6931, 0.75)
+    """
+    check_model(model)
+    size = _check.size("batch_size", batch_size)
+    check_objective(loss, steps, reduction)
+    chosen = resolve(metrics)
+    data = DataSet(model, x, y, loss, steps, reduction, lengths, sample_weight)
+    data.check_contents()
+    return measure(data, np.arange(data.count), chosen, size)
+
+
+def check_model(model: Any) -> None:
+    """Refuse what is no model."""
+    if not isinstance(model, Recurrent):
+        raise TypeError(f"model is of type {type(model).__name__}; expected a fastbptt model")
+
+
+def check_objective(loss: Any, steps: Any, reduction: Any) -> None:
+    """Refuse names that no objective has."""
+    if loss is not None:
+        _check.option("loss", loss, _check.LOSSES)
+    _check.option("steps", steps, _check.STEPS)
+    _check.option("reduction", reduction, _check.REDUCTIONS)
+
+
+def measure(
+    data: DataSet,
+    rows: Rows,
+    metrics: Sequence[Metric],
+    batch_size: int,
+    after_batch: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Loss and metrics of some sequences of a data set."""
+    from fastbptt.reference.losses import LOSSES
+
+    every = data.steps == "all"
+    classes = data.loss in CLASS_LOSSES
+    total = shares = 0.0
+    kept_y: list[NDArray[Any]] = []
+    kept_z: list[NDArray[Any]] = []
+    for batch in data.chunks(rows, batch_size):
+        z = outputs(data.model, data.x, batch, every)
+        y, own = data.y.take(batch)
+        y = y.astype(I64) if classes else y.astype(F64)  # the batch's own from here
+        weight = np.ones(len(batch)) if data.weights is None else data.weights[batch]
+        if every:
+            time = z.shape[1]
+            ends = np.full(len(batch), time) if own is None else own
+            real = np.arange(time) < ends[:, np.newaxis]
+            if data.reduction == "sequence_mean":
+                weight = weight / ends
+            z, y, weight = z[real], y[real], np.repeat(weight, ends)
+        values = LOSSES[data.loss](z.astype(F64), y)[0]
+        summed = data.reduction == "sum"
+        per_step = values.sum(axis=1) if summed else values.mean(axis=1)
+        total += float(per_step @ weight)
+        shares += float(weight.sum())
+        if metrics:
+            kept_y.append(y)
+            kept_z.append(z)
+        after_batch()
+    found = {"loss": total if data.reduction == "sum" else total / shares}
+    if metrics:
+        all_y, all_z = np.concatenate(kept_y), np.concatenate(kept_z)
+        for metric in metrics:
+            found[metric.name] = _number(metric, metric.function(all_y, all_z))
+    return found
+
+
+def _number(metric: Metric, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f'metric "{metric.name}" returned {value!r}; expected a number') from None

@@ -1,0 +1,204 @@
+"""What happened during training: curves by name, and how it ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+from fastbptt import _check
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class History:
+    """Curves of a training run, one number per epoch.
+
+    Attributes
+    ----------
+    epoch : list of int
+        1, 2, ... as far as the run went.
+    curves : dict of str -> list of float
+        ``"loss"``: mean of the batches' losses, each before its update. ``"validation_loss"``,
+        the metrics by name, and those of the validation data as ``"validation_" + name``: after
+        the epoch. ``"lr"``: the optimiser's at the epoch's last step. ``"seconds"``: the time
+        it took.
+    best_epoch : int or None
+        The epoch whose monitored number is the best; None if none was monitored.
+    stopped : str or None
+        Why the run ended: ``"epochs"``, ``"early stopping"``, ``"interrupted"`` (Ctrl-C) or
+        ``"callback"``; None before its end.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> x = np.random.default_rng(0).normal(size=(64, 5, 1))
+    >>> model = fastbptt.RNN(1, 8, 1, seed=0)
+    >>> history = fastbptt.fit(model, x, x[:, -1] > 0, epochs=3, verbose=0)
+    >>> history.epoch, len(history["loss"]), history.stopped
+    ([1, 2, 3], 3, 'epochs')
+    >>> history["loss"][2] < history["loss"][0]
+    True
+    """
+
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.curves: dict[str, list[float]] = {}
+        self.best_epoch: int | None = None
+        self.stopped: str | None = None
+
+    def __getitem__(self, name: str) -> list[float]:
+        try:
+            return self.curves[name]
+        except KeyError:
+            known = ", ".join(self.curves) or "none yet"
+            raise KeyError(f"{name!r} is not a curve; there are {known}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.curves
+
+    def __len__(self) -> int:
+        return len(self.epoch)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, History):
+            return NotImplemented
+        return repr(self.to_dict()) == repr(other.to_dict())  # nan equals nan here
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def add(self, values: dict[str, float]) -> None:
+        """Append an epoch's numbers."""
+        self.epoch.append(len(self.epoch) + 1)
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append(float(value))
+
+    def last(self) -> dict[str, float]:
+        """Return the numbers of the last epoch by name."""
+        return {name: curve[-1] for name, curve in self.curves.items() if curve}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all as plain values.
+
+        Examples
+        --------
+        >>> import fastbptt
+        >>> fastbptt.History().to_dict()
+        {'epoch': [], 'curves': {}, 'best_epoch': None, 'stopped': None}
+        """
+        return {
+            "epoch": list(self.epoch),
+            "curves": {name: list(curve) for name, curve in self.curves.items()},
+            "best_epoch": self.best_epoch,
+            "stopped": self.stopped,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make a history of what `to_dict` returned."""
+        history = cls()
+        _check.same_names("values", values, ("epoch", "curves", "best_epoch", "stopped"))
+        history.epoch = [int(number) for number in values["epoch"]]
+        for name, curve in values["curves"].items():
+            history.curves[name] = [math.nan if one is None else float(one) for one in curve]
+            if len(curve) != len(history.epoch):
+                raise ValueError(
+                    f"values['curves'][{name!r}] has {len(curve)} numbers; expected "
+                    f"{len(history.epoch)}, one per epoch"
+                )
+        history.best_epoch = values["best_epoch"]
+        history.stopped = values["stopped"]
+        return history
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the history to a file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Ends in ``.json``: all of it. Or in ``.csv``: a line of names, then one per epoch;
+            `best_epoch` and `stopped` are not in there.
+
+        Raises
+        ------
+        ValueError
+            If the path ends otherwise.
+        OSError
+            If the file cannot be written.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbptt
+        >>> path = os.path.join(tempfile.mkdtemp(), "history.json")
+        >>> fastbptt.History().save(path)
+        >>> fastbptt.History.load(path) == fastbptt.History()
+        True
+        """
+        from fastbptt import storage
+
+        if _kind(path) == "json":
+            curves = {name: [_plain(one) for one in c] for name, c in self.curves.items()}
+            text = json.dumps({**self.to_dict(), "curves": curves}, indent=1) + "\n"
+        else:
+            file = io.StringIO()
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["epoch", *self.curves])
+            for i, epoch in enumerate(self.epoch):
+                writer.writerow([epoch, *(repr(curve[i]) for curve in self.curves.values())])
+            text = file.getvalue()
+        storage.write_whole(path, text.encode("utf-8"))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote, ``.json`` or ``.csv``.
+
+        Raises
+        ------
+        ValueError
+            If the file holds no history.
+        OSError
+            If it cannot be read.
+        """
+        kind, name = _kind(path), _check.file_path(path)
+        with open(name, encoding="utf-8", newline="") as file:
+            text = file.read()
+        try:
+            if kind == "json":
+                return cls.from_dict(json.loads(text))
+            head, *lines = csv.reader(io.StringIO(text))
+            if head[:1] != ["epoch"]:
+                raise ValueError(f"the first column is {head[:1]}; expected epoch")
+            columns = list(zip(*lines, strict=True)) if lines else [()] * len(head)
+            curves = dict(zip(head[1:], columns[1:], strict=True))
+            return cls.from_dict(
+                {"epoch": columns[0], "curves": curves, "best_epoch": None, "stopped": None}
+            )
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise ValueError(f"cannot read {name!r} as a history: {error}") from None
+
+    def __repr__(self) -> str:
+        if not self.epoch:
+            return "History(no epochs)"
+        numbers = ", ".join(f"{name} {value:.6g}" for name, value in self.last().items())
+        ended = "" if self.stopped is None else f"; stopped: {self.stopped}"
+        best = "" if self.best_epoch is None else f", best epoch {self.best_epoch}"
+        return f"History(epoch {self.epoch[-1]}: {numbers}{best}{ended})"
+
+
+def _plain(value: float) -> float | str | None:
+    """Return a number as strict JSON can hold it: None for nan, text for the infinities."""
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else repr(value)
+
+
+def _kind(path: Any) -> str:
+    name = _check.file_path(path)
+    for kind in ("json", "csv"):
+        if name.lower().endswith(f".{kind}"):
+            return kind
+    raise ValueError(f"path is {name!r}; expected a name that ends in .json or .csv")

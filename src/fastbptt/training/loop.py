@@ -1,0 +1,460 @@
+"""Training from the first epoch to the last: batches, updates, numbers, and when to stop."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbptt import _check
+from fastbptt.optim import Adam, Optimizer
+from fastbptt.recurrent import Recurrent
+
+from . import metrics as _metrics
+from . import progress, stopping
+from .batches import Order, Rows, split
+from .callbacks import Callback, TrainingRun
+from .data import DataSet, class_weights, located
+from .evaluation import check_model, check_objective, measure
+from .history import History
+
+if TYPE_CHECKING:
+    from .metrics import Function
+
+
+def fit(
+    model: Recurrent,
+    x: ArrayLike | Sequence[ArrayLike],
+    y: ArrayLike | Sequence[ArrayLike],
+    *,
+    loss: str | None = None,
+    steps: str = "last",
+    reduction: str = "mean",
+    lengths: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    class_weight: Any = None,
+    epochs: int = 100,
+    batch_size: int = 32,
+    optimizer: Optimizer | None = None,
+    schedule: Any = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    bptt_steps: int | None = None,
+    memory_budget: int | str | None = None,
+    validation: Any = None,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    monitor: str | None = None,
+    restore_best: bool = True,
+    metrics: str | Function | Iterable[str | Function] = (),
+    callbacks: Iterable[Callback] = (),
+    shuffle: bool = True,
+    seed: int = 0,
+    bucket: bool = False,
+    verbose: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float | str | None = None,
+    resume: bool | str | os.PathLike[str] = False,
+) -> History:
+    """Train a model on data, in mini-batches, for some epochs.
+
+    Parameters
+    ----------
+    model : Recurrent
+        Trained in place.
+    x : array of shape (n, time, input_size), or list of n arrays (time_i, input_size)
+        The sequences; with an embedding tokens, (n, time) or a list of (time_i,). Batches are
+        copied out of it as they are needed, whatever its strides and dtype: memory-mapped and
+        read-only arrays are fine. It must not change meanwhile.
+    y : array, or list of n arrays
+        As for `Recurrent.loss_and_grad`, of all n sequences.
+    loss : {"bce", "cross_entropy", "mse"}, optional
+        If it is not given: ``"cross_entropy"`` for classes of an integer dtype and a model of
+        several outputs, ``"bce"`` for zeros and ones and one output, else ``"mse"``.
+    steps : {"last", "all"}
+        Loss at each sequence's end, or at all steps.
+    reduction : {"mean", "sum", "sequence_mean"}
+        Of the losses of a batch.
+    lengths : array of shape (n,), optional
+        Whole numbers from 1 to time. Batches are cut to their longest sequence.
+    sample_weight : array of shape (n,), optional
+        Weights of at least 0 in the loss. Sequences of weight 0 are left out.
+    class_weight : "balanced" or mapping of class -> weight, optional
+        Further factors, by the class of each sequence: n / (number of classes * sequences of
+        the class), or those given. Only for classes at the last step; only in training.
+    epochs : int, default 100
+    batch_size : int, default 32
+        Sequences per update. The last batch of an epoch holds what is left.
+    optimizer : Optimizer, default Adam()
+        Keeps its moments for further calls.
+    schedule : str or Schedule, optional
+        How the learning rate changes: a name in ``fastbptt.schedules.SCHEDULES`` or an instance.
+    clip_norm, clip_value, bptt_steps, memory_budget
+        As for `Recurrent.train_step`.
+    validation : float, or (x, y), or (x, y, lengths), optional
+        Sequences that are not trained on: a share of those given, above 0 and below 1, drawn by
+        `seed`, of each class alike if there are classes; or others.
+    patience : int, optional
+        Stop after so many epochs in a row without a better number (early stopping).
+    min_delta : float, default 0.0
+        By how much a number must be better to count.
+    monitor : str, optional
+        Which curve is watched: ``"validation_loss"`` (default with validation data), ``"loss"``,
+        or a metric's name, which stands for that of the validation data if there are any.
+    restore_best : bool, default True
+        At the end, put back the weights of the best epoch, if `patience` or `monitor` is given.
+    metrics : str, function or several of them, optional
+        Names in ``fastbptt.METRICS``, or functions of targets and outputs, as `evaluate` has
+        them. A function's name names its curve; its attribute ``larger_is_better`` (default
+        True) says which way is better. Metrics of the training data cost one more forward pass
+        per epoch.
+    callbacks : list of Callback, optional
+        Called in this order.
+    shuffle : bool, default True
+        In an order that depends on `seed` and the epoch's number alone.
+    seed : int, default 0
+        At least 0.
+    bucket : bool, default False
+        Batches of similar lengths, in a random order: less padding, less waiting.
+    verbose : {None, 0, 1, 2}
+        0: silent. 1: a bar. 2: a line per epoch. None: a bar if standard error is a terminal,
+        else lines. All on standard error.
+    checkpoint : str or path-like, optional
+        File for all that is needed to go on after an interruption. It is replaced in one move,
+        so that it is whole at any time.
+    checkpoint_every : float or "epoch", default "epoch"
+        Seconds between checkpoints, or one after each epoch.
+    resume : bool or path, default False
+        Go on from a checkpoint of a call with the same arguments: True: from `checkpoint` if
+        that file exists, else from the start. The result is the same, bit for bit, as if
+        nothing had come in between, but for the seconds in the history.
+
+    Returns
+    -------
+    History
+        Curves, and why training stopped.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected; then nothing has changed. Or if an
+        update met numbers that are not finite; then the updates before it stand.
+    MemoryError
+        If the states of a batch do not fit.
+
+    Notes
+    -----
+    Ctrl-C in the main thread stops after the update that is going on (a second one at once).
+    So does a KeyboardInterrupt from a callback. `fit` then returns as usual, with
+    ``history.stopped == "interrupted"``; the model is as after the last update, or as after the
+    best epoch if that was to be restored.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> x = np.random.default_rng(0).normal(size=(200, 10, 1))
+    >>> y = (x[:, :, 0].sum(axis=1) > 0).astype(int)
+    >>> model = fastbptt.LSTM(1, 8, 1, seed=0)
+    >>> history = fastbptt.fit(
+    ...     model, x, y, epochs=20, optimizer=fastbptt.Adam(0.02), validation=0.25,
+    ...     patience=5, metrics="accuracy", verbose=0,
+    ... )
+    >>> max(history["validation_accuracy"]) > 0.9
+    True
+    """
+    check_model(model)
+    check_objective(loss, steps, reduction)
+    options: dict[str, Any] = {"clip_norm": None if clip_norm is None else _check.clip(clip_norm)}
+    if clip_value is not None:
+        options["clip_value"] = clip_value
+    if bptt_steps is not None:
+        options["bptt_steps"] = model._chunk(bptt_steps)
+    if memory_budget is not None:
+        options["memory_budget"] = model._budget(memory_budget)
+    epochs = _check.size("epochs", epochs)
+    batch_size = _check.size("batch_size", batch_size)
+    shuffle, bucket = _check.flag("shuffle", shuffle), _check.flag("bucket", bucket)
+    seed = _seed(seed)
+    kind = progress.check(verbose)
+    chosen = _metrics.resolve(metrics)
+    optimizer = Adam() if optimizer is None else optimizer
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"optimizer is of type {type(optimizer).__name__}; "
+            "expected an optimiser such as fastbptt.Adam()"
+        )
+    with optimizer._lock:
+        optimizer._binding_for(model)  # refuses one that belongs to another model
+    listeners = _listeners(callbacks)
+    watch = stopping.watch(
+        monitor, patience, min_delta, restore_best, chosen, validation is not None
+    )
+    if schedule is not None or checkpoint is not None or resume is not False:
+        raise NotImplementedError("schedule, checkpoint and resume come with the next landing")
+
+    data = DataSet(model, x, y, loss, steps, reduction, lengths, sample_weight)
+    train, held, held_rows = _divided(data, validation, seed)
+    weights = data.weights
+    if class_weight is not None:
+        factors = class_weights(class_weight, data.classes, train)
+        weights = factors if weights is None else factors * weights
+    if weights is not None:
+        train = train[weights[train] > 0.0]
+        if not len(train):
+            raise ValueError("all sequences to train on have weight 0; expected one above 0")
+    data.check_contents()
+    if held is not None and held is not data:
+        held.check_contents()
+
+    order = Order(train, batch_size, shuffle, seed, data.lengths if bucket else None)
+    run = TrainingRun(model, optimizer, History(), epochs, len(order), data.loss, steps)
+    loop = _Loop(run, data, order, weights, options, listeners, watch)
+    loop.chosen, loop.batch_size = chosen, batch_size
+    loop.train_rows, loop.held, loop.held_rows = train, held, held_rows
+    loop.progress = progress.show(kind, run)
+    try:
+        loop.train()
+    finally:
+        loop.progress.close()
+    return run.history
+
+
+class _Loop:
+    """One run of `fit`, its arguments checked."""
+
+    def __init__(
+        self,
+        run: TrainingRun,
+        data: DataSet,
+        order: Order,
+        weights: NDArray[np.float64] | None,
+        options: dict[str, Any],
+        callbacks: list[Callback],
+        watch: stopping.Watch | None,
+    ) -> None:
+        self.run = run
+        self.data = data
+        self.order = order
+        self.weights = weights
+        self.callbacks = callbacks
+        self.watch = watch
+        if any(callback.record is not None for callback in callbacks):
+            options["record"] = next(c.record for c in callbacks if c.record is not None)
+        self.step: Callable[..., float] = functools.partial(
+            run.model.train_step,
+            optimizer=run.optimizer,
+            loss=data.loss,
+            steps=data.steps,
+            reduction=data.reduction,
+            **options,
+        )
+        self.on_batch = [c.on_batch_end for c in callbacks if _overrides(c, "on_batch_end")]
+        self.shares = data.shares(weights)
+        self.total = self.counted = 0.0  # of the losses of this epoch so far
+        self.batch = 0  # batches of this epoch that are done
+        self.chosen: tuple[_metrics.Metric, ...] = ()
+        self.batch_size = 1
+        self.train_rows: Rows = order.batches(1).__next__()[:0]
+        self.held: DataSet | None = None
+        self.held_rows: Rows = self.train_rows
+        self.progress = progress.Progress()
+        self.interrupt = _Interrupt()
+
+    def train(self) -> None:
+        """Run all epochs, then put the best weights back."""
+        run, watch = self.run, self.watch
+        with self.interrupt:
+            try:
+                for callback in self.callbacks:
+                    callback.on_train_begin(run)
+                while run.history.stopped is None:
+                    self._epoch()
+            except KeyboardInterrupt:
+                run.history.stopped = "interrupted"
+        if watch is not None:
+            run.history.best_epoch = watch.best_epoch
+            if watch.weights is not None:
+                run.model._set_flat(watch.weights)
+        for callback in self.callbacks:
+            callback.on_train_end(run)
+
+    def _epoch(self) -> None:
+        run = self.run
+        start = time.perf_counter()
+        run.epoch = len(run.history) + 1
+        self.batch, self.total, self.counted = 0, 0.0, 0.0
+        for callback in self.callbacks:
+            callback.on_epoch_begin(run)
+        stop = self._batches()
+        if stop:
+            run.history.stopped = "callback"
+            if self.batch < run.steps_per_epoch:
+                return
+        numbers = self._numbers()
+        numbers["seconds"] = time.perf_counter() - start
+        run.history.add(numbers)
+        self.progress.epoch(run)
+        self._judge()
+        for callback in self.callbacks:
+            if callback.on_epoch_end(run):
+                run.history.stopped = run.history.stopped or "callback"
+        self.interrupt.check()
+
+    def _batches(self) -> bool:
+        """Train on the batches of an epoch that are left; true: a callback wants to stop."""
+        run, data, weights, shares = self.run, self.data, self.weights, self.shares
+        summed = data.reduction == "sum"
+        for rows in self.order.batches(run.epoch, self.batch):
+            x, lengths = data.x.take(rows)
+            y, _ = data.y.take(rows)
+            weight = None if weights is None else weights[rows]
+            try:
+                loss = self.step(x, y, lengths=lengths, sample_weight=weight)
+            except ValueError as error:
+                raise ValueError(
+                    f"{located(str(error), rows)} (epoch {run.epoch}, batch {self.batch})"
+                ) from None
+            run.batch_loss = loss
+            run.step += 1
+            self.batch += 1
+            share = float(len(rows)) if shares is None else float(shares[rows].sum())
+            self.total += loss if summed else loss * share
+            self.counted += share
+            self.progress.batch(run)
+            if self.on_batch and _any(self.on_batch, run):
+                return True
+            self.interrupt.check()
+        return False
+
+    def _numbers(self) -> dict[str, float]:
+        """Compute what goes into the history after an epoch."""
+        run, data = self.run, self.data
+        total = self.total if data.reduction == "sum" else self.total / self.counted
+        numbers = {"loss": total}
+        check = self.interrupt.check
+        if self.chosen:
+            found = measure(data, self.train_rows, self.chosen, self.batch_size, check)
+            numbers.update({name: value for name, value in found.items() if name != "loss"})
+        if self.held is not None:
+            found = measure(self.held, self.held_rows, self.chosen, self.batch_size, check)
+            numbers.update({f"validation_{name}": value for name, value in found.items()})
+        numbers["lr"] = float(getattr(run.optimizer, "lr", float("nan")))
+        return numbers
+
+    def _judge(self) -> None:
+        """See whether this was the best epoch, and the last."""
+        run, watch = self.run, self.watch
+        if watch is not None:
+            if watch.see(run.epoch, run.history[watch.curve][-1]):
+                run.history.best_epoch = watch.best_epoch
+                if watch.keep:
+                    watch.weights = run.model._get_flat()
+            if watch.enough(run.epoch):
+                run.history.stopped = "early stopping"
+                return
+        if run.epoch >= run.epochs:
+            run.history.stopped = "epochs"
+
+
+class _Interrupt:
+    """Ctrl-C during training: noted, and raised where everything is complete.
+
+    A second one comes through at once. Elsewhere than in the main thread, or with a handler of
+    the program's own, signals stay as they are.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        if (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        ):
+            self._before = signal.signal(signal.SIGINT, self._note)
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+    def check(self) -> None:
+        """Raise what has been noted."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+
+def _any(calls: Sequence[Callable[[TrainingRun], bool | None]], run: TrainingRun) -> bool:
+    """Make every call; tell whether one returned something true."""
+    return sum(bool(call(run)) for call in calls) > 0
+
+
+def _overrides(callback: Callback, name: str) -> bool:
+    return getattr(type(callback), name) is not getattr(Callback, name)
+
+
+def _listeners(given: Any) -> list[Callback]:
+    if isinstance(given, Callback):
+        return [given]
+    try:
+        every = list(given)
+    except TypeError:
+        raise TypeError(f"callbacks is {given!r}; expected a list of Callback") from None
+    for i, one in enumerate(every):
+        if not isinstance(one, Callback):
+            raise TypeError(
+                f"callbacks[{i}] is of type {type(one).__name__}; expected a fastbptt.Callback"
+            )
+    return every
+
+
+def _seed(value: Any) -> int:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < 0:
+        kind = ValueError if isinstance(value, int | np.integer) else TypeError
+        raise kind(f"seed is {value!r}; expected a whole number of at least 0")
+    return int(value)
+
+
+def _divided(data: DataSet, validation: Any, seed: int) -> tuple[Rows, DataSet | None, Rows]:
+    """Return the rows to train on, and the data set and rows to validate on."""
+    every = np.arange(data.count)
+    expected = "a share above 0 and below 1, or (x, y), or (x, y, lengths)"
+    if validation is None:
+        return every, None, every[:0]
+    if isinstance(validation, tuple | list):
+        if len(validation) not in (2, 3):
+            raise ValueError(f"validation has {len(validation)} parts; expected {expected}")
+        x, y = validation[:2]
+        lengths = validation[2] if len(validation) == 3 else None
+        held = DataSet(
+            data.model,
+            x,
+            y,
+            data.loss,
+            data.steps,
+            data.reduction,
+            lengths,
+            name="validation",
+        )
+        return every, held, np.arange(held.count)
+    share = _check.number("validation", validation, expected)
+    if not 0.0 < share < 1.0:
+        raise ValueError(f"validation is {share}; expected {expected}")
+    if data.count < 2:
+        raise ValueError("validation is a share, but x has 1 sequence; expected at least 2")
+    train, rows = split(data.count, share, seed, data.classes)
+    return train, data, rows

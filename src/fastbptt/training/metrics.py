@@ -1,0 +1,155 @@
+"""How good outputs are: numbers by name, or any function of targets and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Function: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], float]
+
+
+class Metric(NamedTuple):
+    """A function of targets and outputs, and which way is better."""
+
+    name: str
+    function: Function
+    larger_is_better: bool
+
+
+def accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
+    """Share of the steps whose class is right.
+
+    Parameters
+    ----------
+    y : array (n,) of classes, or (n, outputs) or (n,) of numbers in [0, 1]
+    outputs : array (n, outputs)
+        Of classes the largest output counts; else an output above 0 (a probability above one
+        half) stands for 1, and each output counts by itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.training.metrics import accuracy
+    >>> accuracy(np.array([0, 1]), np.array([[2.0, 1.0], [0.5, 0.1]]))
+    0.5
+    """
+    y, guessed = _decided(y, outputs)
+    return float((y == guessed).mean())
+
+
+def balanced_accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
+    """Mean over the classes in `y` of the share of each that is right; as for `accuracy`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.training.metrics import balanced_accuracy
+    >>> balanced_accuracy(np.array([0, 0, 0, 1]), np.array([[-1.0], [-1.0], [-1.0], [-1.0]]))
+    0.5
+    """
+    y, guessed = _decided(y, outputs)
+    return float(np.mean([(guessed[y == one] == one).mean() for one in np.unique(y)]))
+
+
+def mae(y: NDArray[Any], outputs: NDArray[Any]) -> float:
+    """Mean absolute error over all steps and outputs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.training.metrics import mae
+    >>> mae(np.array([1.0, 2.0]), np.array([[1.0], [4.0]]))
+    1.0
+    """
+    return float(np.abs(_errors(y, outputs)).mean())
+
+
+def rmse(y: NDArray[Any], outputs: NDArray[Any]) -> float:
+    """Root of the mean squared error over all steps and outputs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.training.metrics import rmse
+    >>> rmse(np.array([1.0, 2.0]), np.array([[4.0], [6.0]])) == 12.5 ** 0.5
+    True
+    """
+    return float(np.sqrt(np.square(_errors(y, outputs)).mean()))
+
+
+def r2(y: NDArray[Any], outputs: NDArray[Any]) -> float:
+    """Share of the variance that is explained, 1 - sum((y - z)^2) / sum((y - mean(y))^2).
+
+    The mean over the outputs; an output whose targets are all alike counts 1 if it is exactly
+    right, else 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.training.metrics import r2
+    >>> r2(np.array([1.0, 3.0]), np.array([[2.0], [2.0]]))
+    0.0
+    """
+    left = np.square(_errors(y, outputs)).sum(axis=0)
+    y = np.asarray(y, np.float64).reshape(outputs.shape)
+    whole = np.square(y - y.mean(axis=0)).sum(axis=0)
+    flat = whole == 0.0
+    shares = np.where(flat, left == 0.0, 1.0 - left / np.where(flat, 1.0, whole))
+    return float(shares.mean())
+
+
+def _decided(y: NDArray[Any], outputs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    if y.ndim < outputs.ndim and outputs.shape[-1] > 1:
+        return y, outputs.argmax(axis=-1)
+    return y.reshape(outputs.shape) > 0.5, outputs > 0.0
+
+
+def _errors(y: NDArray[Any], outputs: NDArray[Any]) -> NDArray[np.float64]:
+    errors: NDArray[np.float64] = outputs.astype(np.float64) - y.reshape(outputs.shape)
+    return errors
+
+
+#: Metrics by the name that `fit`, `evaluate` and command lines know them by.
+METRICS: Final[dict[str, Metric]] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", accuracy, True),
+        Metric("balanced_accuracy", balanced_accuracy, True),
+        Metric("mae", mae, False),
+        Metric("rmse", rmse, False),
+        Metric("r2", r2, True),
+    )
+}
+
+
+def resolve(given: Any) -> tuple[Metric, ...]:
+    """Look metrics up by name; take functions as they are, under their own names."""
+    if isinstance(given, str) or callable(given):
+        given = [given]
+    try:
+        every = list(given)
+    except TypeError:
+        raise TypeError(f"metrics is {given!r}; expected names and functions") from None
+    found: list[Metric] = []
+    for i, one in enumerate(every):
+        if isinstance(one, str):
+            if one not in METRICS:
+                names = ", ".join(f'"{name}"' for name in METRICS)
+                raise ValueError(f'metrics[{i}] is "{one}"; expected one of {names}, or a function')
+            metric = METRICS[one]
+        elif isinstance(one, Metric):
+            metric = one
+        elif callable(one):
+            name = getattr(one, "__name__", type(one).__name__)
+            metric = Metric(name, one, bool(getattr(one, "larger_is_better", True)))
+        else:
+            raise TypeError(f"metrics[{i}] is {one!r}; expected a name or a function")
+        if metric.name in ("loss", "lr", "seconds") or metric.name.startswith("validation_"):
+            raise ValueError(f'metrics[{i}] is called "{metric.name}"; expected another name')
+        if any(metric.name == other.name for other in found):
+            raise ValueError(f'metrics has "{metric.name}" twice; expected each name once')
+        found.append(metric)
+    return tuple(found)

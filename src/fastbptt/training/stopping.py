@@ -1,0 +1,104 @@
+"""Which epoch was the best, and when to stop waiting for a better one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fastbptt import _check
+from fastbptt._check import Floats
+
+from .metrics import Metric
+
+
+class Watch:
+    """Follows one curve, and keeps the weights of its best epoch.
+
+    Parameters
+    ----------
+    curve : str
+        Its name in the history.
+    larger_is_better : bool
+    min_delta : float
+        By how much a number must be better than the best so far to count.
+    patience : int or None
+        Epochs without a better number after which training stops.
+    keep : bool
+        Whether the best epoch's weights are wanted.
+    """
+
+    def __init__(
+        self,
+        curve: str,
+        larger_is_better: bool,
+        min_delta: float,
+        patience: int | None,
+        keep: bool,
+    ) -> None:
+        self.curve = curve
+        self.larger_is_better = larger_is_better
+        self._sign = -1.0 if larger_is_better else 1.0
+        self._min_delta = min_delta
+        self._patience = patience
+        self.keep = keep
+        self._best = math.inf
+        self.best_epoch: int | None = None
+        self.weights: Floats | None = None
+
+    def see(self, epoch: int, value: float) -> bool:
+        """Take note of an epoch's number; tell whether it is the best so far."""
+        value *= self._sign
+        if self.best_epoch is not None and not value < self._best - self._min_delta:
+            return False
+        if math.isnan(value):
+            return False
+        self._best, self.best_epoch = value, epoch
+        return True
+
+    def enough(self, epoch: int) -> bool:
+        """Tell whether patience is at an end after this epoch."""
+        return self._patience is not None and epoch - (self.best_epoch or 0) >= self._patience
+
+    def state(self) -> dict[str, Any]:
+        """Return what an interrupted run needs, but for the weights."""
+        return {"best": self._best if self.best_epoch else None, "epoch": self.best_epoch}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up where `state` was called."""
+        self.best_epoch = state["epoch"]
+        self._best = math.inf if state["best"] is None else state["best"]
+
+
+def watch(
+    monitor: Any,
+    patience: Any,
+    min_delta: Any,
+    restore_best: Any,
+    metrics: tuple[Metric, ...],
+    validated: bool,
+) -> Watch | None:
+    """Make the watch that `fastbptt.fit`'s arguments ask for; None: nothing to follow."""
+    waits = None if patience is None else _check.size("patience", patience)
+    expected = "a finite number of at least 0"
+    delta = _check.number("min_delta", min_delta, expected)
+    if not 0.0 <= delta < math.inf:
+        raise ValueError(f"min_delta is {delta}; expected {expected}")
+    keep = _check.flag("restore_best", restore_best) and (
+        patience is not None or monitor is not None
+    )
+    curves = {"loss": False, **{metric.name: metric.larger_is_better for metric in metrics}}
+    if monitor is None:
+        if not validated:
+            if waits is not None:
+                raise ValueError(
+                    f"patience is {waits}, but there is no validation data to watch; expected "
+                    "validation=, or monitor= with the name of a curve"
+                )
+            return None
+        return Watch("validation_loss", False, delta, waits, keep)
+    names = list(curves) + ([f"validation_{name}" for name in curves] if validated else [])
+    name = _check.option("monitor", monitor, names)
+    bare = name.removeprefix("validation_")
+    if validated and name in curves and name != "loss":
+        name = f"validation_{name}"  # of a metric's two curves the one that tells more
+    return Watch(name, curves[bare], delta, waits, keep)
