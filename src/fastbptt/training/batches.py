@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from fastbptt._batch import Lengths
 from fastbptt._check import I64
 
 Rows = NDArray[np.int64]
+Augmentation: TypeAlias = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
 
 
 class Gathered:
@@ -120,6 +121,18 @@ class Order:
 # What random numbers are for: streams of one seed that have nothing in common.
 _ORDER: Final = 1
 _SPLIT: Final = 2
+_AUGMENT: Final = 3
+
+
+def augmented(function: Augmentation, x: NDArray[Any], place: tuple[int, int, int]) -> NDArray[Any]:
+    """Let a function change the inputs of a batch; `place` is seed, epoch, batch."""
+    result = np.asarray(function(x, np.random.default_rng((_AUGMENT, *place))))
+    if result.shape != x.shape:
+        raise ValueError(
+            f"augment returned an array of shape {result.shape}; expected {x.shape}, that of the "
+            "batch"
+        )
+    return result
 
 
 def split(

@@ -20,7 +20,7 @@ from fastbptt.recurrent import Recurrent
 
 from . import metrics as _metrics
 from . import progress, stopping
-from .batches import Order, Rows, split
+from .batches import Augmentation, Order, Rows, augmented, split
 from .callbacks import Callback, TrainingRun
 from .data import DataSet, class_weights, located
 from .evaluation import check_model, check_objective, measure
@@ -59,6 +59,7 @@ def fit(
     shuffle: bool = True,
     seed: int = 0,
     bucket: bool = False,
+    augment: Augmentation | None = None,
     verbose: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float | str | None = None,
@@ -124,6 +125,12 @@ def fit(
         At least 0.
     bucket : bool, default False
         Batches of similar lengths, in a random order: less padding, less waiting.
+    augment : function, optional
+        Called as ``augment(x, rng)`` with the inputs of each batch that is trained on, (batch,
+        time, input_size) or tokens (batch, time), which it may overwrite, and a generator of
+        random numbers that depends on `seed`, the epoch and the batch alone. It returns an array
+        of the same shape: noise added, words left out. Steps after a sequence's end do not count,
+        and validation data and metrics see the data as they are.
     verbose : {None, 0, 1, 2}
         0: silent. 1: a bar. 2: a line per epoch. None: a bar if standard error is a terminal,
         else lines. All on standard error.
@@ -184,6 +191,10 @@ def fit(
     shuffle, bucket = _check.flag("shuffle", shuffle), _check.flag("bucket", bucket)
     seed = _seed(seed)
     kind = progress.check(verbose)
+    if augment is not None and not callable(augment):
+        raise TypeError(
+            f"augment is of type {type(augment).__name__}; expected a function of x and rng"
+        )
     chosen = _metrics.resolve(metrics)
     optimizer = Adam() if optimizer is None else optimizer
     if not isinstance(optimizer, Optimizer):
@@ -218,6 +229,7 @@ def fit(
     run = TrainingRun(model, optimizer, History(), epochs, len(order), data.loss, steps)
     loop = _Loop(run, data, order, weights, options, listeners, watch)
     loop.chosen, loop.batch_size = chosen, batch_size
+    loop.augment, loop.seed = augment, seed
     loop.train_rows, loop.held, loop.held_rows = train, held, held_rows
     loop.progress = progress.show(kind, run)
     try:
@@ -262,6 +274,8 @@ class _Loop:
         self.batch = 0  # batches of this epoch that are done
         self.chosen: tuple[_metrics.Metric, ...] = ()
         self.batch_size = 1
+        self.augment: Augmentation | None = None
+        self.seed = 0
         self.train_rows: Rows = order.batches(1).__next__()[:0]
         self.held: DataSet | None = None
         self.held_rows: Rows = self.train_rows
@@ -314,6 +328,8 @@ class _Loop:
         summed = data.reduction == "sum"
         for rows in self.order.batches(run.epoch, self.batch):
             x, lengths = data.x.take(rows)
+            if self.augment is not None:
+                x = augmented(self.augment, x, (self.seed, run.epoch, self.batch))
             y, _ = data.y.take(rows)
             weight = None if weights is None else weights[rows]
             try:
