@@ -1,20 +1,27 @@
 """Data: what ships with the package, readers of the formats of the field, generators of tasks.
 
-===================================  ==============================================================
-:func:`load_japanese_vowels`         nine speakers, in the package itself
-:func:`read`                         any of the next three, by the file's suffix
-:func:`read_ts`, :func:`load_ts`     ``.ts`` files of the UCR and UEA archives (sktime, aeon)
-:func:`read_csv`                     a table with one row per step, ``.csv``
-:func:`read_npz`, :func:`write_npz`  arrays, ``.npz``
-:func:`load_imdb`                    film reviews, the folder ``aclImdb``
-:func:`load_snippets`                one-sentence reviews, from vaderSentiment's source package
-:class:`Tokenizer`, :func:`pad`      text to whole numbers, sequences to one array
+:func:`load_japanese_vowels`
+    nine speakers, in the package itself
+:func:`read`
+    any of the next three, by the file's suffix
+:func:`read_ts`, :func:`load_ts`
+    ``.ts`` files of the UCR and UEA archives (sktime, aeon)
+:func:`read_csv`
+    a table with one row per step, ``.csv``
+:func:`read_npz`, :func:`write_npz`
+    arrays, ``.npz``
+:func:`load_imdb`
+    film reviews, the folder ``aclImdb``
+:func:`load_snippets`
+    one-sentence reviews, from vaderSentiment's source package
+:class:`Tokenizer`, :func:`pad`
+    text to whole numbers, sequences to one array
 :func:`read_yolo`, :func:`write_yolo`, :func:`from_results`, :func:`frame_features`
-                                     detections in the frames of a video, as sequences
-:func:`make_scenes`                  synthetic scenes of detections
+    detections in the frames of a video, as sequences
+:func:`make_scenes`
+    synthetic scenes of detections
 :func:`make_adding`, :func:`make_copy`, :func:`make_delayed_xor`, :func:`make_temporal_order`
-                                     tasks that ask for a long memory
-===================================  ==============================================================
+    tasks that ask for a long memory
 
 Nothing is downloaded. What does not ship is looked for where you say, in installed packages, in the
 folder that the environment variable ``FASTBPTT_DATA`` names, and in the current folder; an error

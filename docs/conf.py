@@ -1,0 +1,110 @@
+"""The site: `sphinx-build -W -c docs . build/site` in the repository's root.
+
+The sources are the Markdown pages as they lie in the repository, so that links between them work
+on GitHub too. Formulas become MathML: no page asks the network for anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from fontTools import subset
+from sphinx.application import Sphinx
+from sphinx.util.logging import getLogger
+
+import fastbptt
+
+project = "fastbptt"
+copyright = "fastbptt developers, MIT licence"
+release = version = fastbptt.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+root_doc = "README"
+include_patterns = ["*.md", "docs/*.md", "docs/api/*.md"]
+
+# Captions and pages of the side bar, in the order of reading.
+NAVIGATION = {
+    "Course": ["docs/bptt", "docs/gradients", "docs/training"],
+    "Reference": ["docs/api/index"],
+    "Measured": ["docs/benchmark", "docs/benchmark_lstm", "docs/experiments"],
+    "Inside": ["docs/architecture", "docs/performance", "CONTRIBUTING", "CHANGELOG"],
+}
+
+myst_enable_extensions = ["dollarmath"]
+myst_fence_as_directive = ["math"]  # what GitHub renders
+myst_heading_anchors = 3
+
+autodoc_typehints = "none"  # the docstrings say what a type cannot: shapes, units, ranges
+autodoc_member_order = "bysource"
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+default_role = "literal"  # single backticks are code
+
+html_theme = "furo"
+html_title = f"fastbptt {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_extra_path = ["_site"]
+html_copy_source = False
+html_math_renderer = "mathml"
+
+
+def navigation(app: Sphinx, page: str, source: list[str]) -> None:
+    """Append the table of contents to the first page; GitHub need not see it."""
+    if page == root_doc:
+        for caption, pages in NAVIGATION.items():
+            found = "\n".join(name for name in pages if name in app.env.found_docs)
+            source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{found}\n```\n"
+
+
+def mathml(node: nodes.Node, as_block: bool) -> str:
+    """A formula's MathML; one that cannot be read is a warning, and so ends the build."""
+    try:
+        markup: str = tex2mathml(node.astext(), as_block=as_block)
+    except MathError as error:
+        getLogger(__name__).warning("%s in %s", error, node.astext(), location=node)
+        raise nodes.SkipNode from None
+    return markup
+
+
+def visit_math(writer: Any, node: nodes.Node) -> None:
+    writer.body.append(mathml(node, as_block=False))
+    raise nodes.SkipNode
+
+
+def visit_displayed_math(writer: Any, node: nodes.Node) -> None:
+    writer.body.append(f'<div class="math">{mathml(node, as_block=True)}</div>\n')
+    raise nodes.SkipNode
+
+
+def write_font(app: Sphinx, error: Exception | None) -> None:
+    """Put a part of STIX Two Math (SIL Open Font License) into the site.
+
+    Browsers set MathML badly without a font that was made for it, and many machines have none. It
+    comes with the package ziamath, and the file keeps its notices.
+    """
+    if error or app.builder.format != "html":
+        return
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
+    symbols = (*range(0x2200, 0x2300), 0x2016, 0x2026, 0x2032)
+    letters = (*range(0x20, 0x7F), 0xB1, 0xB7, 0xD7, *range(0x3B1, 0x3CA))
+    italics = (0x210E, *range(0x1D434, 0x1D468), *range(0x1D6FC, 0x1D71C))
+    options = subset.Options(layout_features=[], name_IDs=["*"])
+    font = subset.load_font(str(files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf"), options)
+    chosen = subset.Subsetter(options)
+    chosen.populate(unicodes=[*symbols, *letters, *italics])
+    chosen.subset(font)
+    font.save(str(Path(app.outdir) / "_static" / "formulas.ttf"))
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", navigation)
+    app.connect("build-finished", write_font)
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_displayed_math, None))
