@@ -24,7 +24,7 @@ project = "fastbptt"
 copyright = "fastbptt developers, MIT licence"
 release = version = fastbptt.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "sphinx.ext.viewcode"]
 root_doc = "README"
 include_patterns = ["*.md", "docs/*.md", "docs/api/*.md"]
 
@@ -42,9 +42,7 @@ myst_heading_anchors = 3
 
 autodoc_typehints = "none"  # the docstrings say what a type cannot: shapes, units, ranges
 autodoc_member_order = "bysource"
-napoleon_google_docstring = False
-napoleon_use_ivar = True
-napoleon_use_rtype = False
+numpydoc_show_class_members = False  # autodoc shows them
 default_role = "literal"  # single backticks are code
 
 html_theme = "furo"
