@@ -21,6 +21,7 @@ from .result import ForwardResult, StepReport
 if TYPE_CHECKING:
     from . import datasets, plot, reference, training
     from .config import show_config
+    from .storage import load_optimizer
     from .training import METRICS, Callback, History, evaluate, fit, predict
 
 __version__: str = _core.version
@@ -47,6 +48,7 @@ __all__ = [
     "fit",
     "get_num_threads",
     "load",
+    "load_optimizer",
     "losses",
     "plot",
     "predict",
@@ -142,6 +144,10 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f".{name}", __name__)
     if name in ("METRICS", "Callback", "History", "evaluate", "fit", "predict"):
         return getattr(importlib.import_module(".training", __name__), name)
+    if name == "load_optimizer":
+        from .storage import load_optimizer
+
+        return load_optimizer
     if name == "show_config":
         from .config import show_config
 

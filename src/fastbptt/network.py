@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from .result import StepReport
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from .optim import Optimizer
 
     Seed: TypeAlias = int | Sequence[int] | np.random.SeedSequence | np.random.Generator | None
 
@@ -42,6 +45,7 @@ class Network:
             "_keys",
             "_drops",
             "_report",
+            "_metadata",
         }
     )
 
@@ -117,6 +121,7 @@ class Network:
         self._drops = spec.dropout > 0.0 and spec.num_layers > 1
         self._keys = Keys(0)
         self._report: StepReport | None = None
+        self._metadata: dict[str, Any] = {}
 
     @classmethod
     def _from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -223,6 +228,29 @@ class Network:
         return self._report
 
     @property
+    def metadata(self) -> dict[str, Any]:
+        """Notes that travel with the model: copied, pickled and saved with it; empty at first.
+
+        Text by name, with values that JSON can hold. `fastbptt train` notes here what data the
+        model is for.
+
+        Examples
+        --------
+        >>> import fastbptt
+        >>> model = fastbptt.RNN(3, 4, 2, seed=0)
+        >>> model.metadata["classes"] = ["no", "yes"]
+        >>> model.copy().metadata
+        {'classes': ['no', 'yes']}
+        """
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, value: Mapping[str, Any]) -> None:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"metadata is of type {type(value).__name__}; expected a mapping")
+        self._metadata = dict(value)
+
+    @property
     def parameters(self) -> Parameters:
         """The weights: mapping name -> writable view of one flat buffer, itself `.flat`.
 
@@ -327,25 +355,47 @@ class Network:
         twin.__setstate__(self.__getstate__())
         return twin
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        optimizer: Optimizer | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write the model to a file that `fastbptt.load` reads.
 
         Parameters
         ----------
         path : str or path-like
             Replaced in one move if it exists, so that a crash never leaves half a file.
+        optimizer : Optimizer, optional
+            One of this model, for `fastbptt.load_optimizer` to read from the same file.
+        metadata : mapping, optional
+            Written instead of `metadata`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the optimiser belongs to another model, or JSON cannot hold the metadata.
+        OSError
+            If the file cannot be written. Then nothing is left behind.
         """
         from . import storage
 
-        storage.save_model(self, path)
+        storage.save_model(self, path, optimizer, metadata)
 
     def __getstate__(self) -> dict[str, Any]:
         extra = {k: v for k, v in self.__dict__.items() if k not in self._INTERNAL}
-        return {"config": self._config(), "values": self._get_flat(), "extra": extra}
+        return {
+            "config": self._config(),
+            "values": self._get_flat(),
+            "metadata": copy.deepcopy(self._metadata),
+            "extra": extra,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         twin = type(self)._from_config(state["config"])
         twin._set_flat(state["values"])
+        twin.metadata = state["metadata"]
         self.__dict__.update(twin.__dict__)
         self.__dict__.update(state["extra"])
 

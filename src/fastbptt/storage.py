@@ -1,4 +1,4 @@
-"""Models in files: one safetensors file each, without pickle, in which any damage is noticed.
+"""Models, and optimisers, in files: safetensors, without pickle, in which any damage is noticed.
 
 The file is a safetensors container (https://github.com/huggingface/safetensors), so any program
 that reads those can read the parameters:
@@ -8,19 +8,23 @@ bytes                   content
 ======================  ==========================================================================
 0 to 8                  ``n``, the length of the header: unsigned, 64 bits, little-endian
 8 to 8 + n              the header: a JSON object in ASCII, padded with spaces to a multiple of 8
-from 8 + n              the parameters one after the other, without gaps, in the order of the
-                        header: little-endian, C order
+from 8 + n              the arrays one after the other, without gaps, in the order of the header:
+                        little-endian, C order; first the parameters
 ======================  ==========================================================================
 
 The header gives ``{"dtype": "F32" or "F64", "shape": [...], "data_offsets": [first, last + 1]}``
-for each parameter under its name (``W_xh``, ``W_hh``, ...), and under ``"__metadata__"`` these
-strings:
+for each parameter under its name (``W_xh``, ``W_hh``, ...); for each of the optimiser's moments
+under ``optimizer.`` and its name, as one array for all parameters; in a checkpoint of
+`fastbptt.fit` for the best weights so far, likewise, as ``training.best``; and under
+``"__metadata__"`` these strings:
 
 ==================  ==============================================================================
 key                 value
 ==================  ==============================================================================
 ``format``          ``fastbptt``
-``format_version``  ``2``
+``format_version``  ``3``
+``sha256``          SHA-256 of the whole file, in lower-case hexadecimal digits, computed with 64
+                    characters ``0`` in the place of these digits
 ``cell``            the cell's name, for example ``lstm``
 ``dtype``           ``float32`` or ``float64``
 ``arguments``       a JSON object: those of ``fastbptt.Recurrent`` that fix the network, with the
@@ -28,9 +32,14 @@ key                 value
 ``dropout_keys``    a JSON array of two integers: the seed of the model's dropout masks, and how
                     many it has used
 ``written_by``      the version of fastbptt that wrote the file, for information
-``sha256``          SHA-256 of the whole file, in lower-case hexadecimal digits, computed with 64
-                    characters ``0`` in the place of these digits
+``metadata``        a JSON object: ``model.metadata``
+``optimizer``       if there is one, a JSON object: its ``name`` in ``fastbptt.optim.OPTIMIZERS``,
+                    its ``settings``, and ``step``, how many updates it has made; null: none, and
+                    then there are no moments
+``training``        in a checkpoint, a JSON object: where the run of `fastbptt.fit` stands
 ==================  ==============================================================================
+
+JSON is Python's: numbers may be ``NaN`` and ``Infinity``.
 
 The digest finds accidents, not forgeries: whoever can write the file can also write its digest.
 Loading runs nothing from the file, and allocates no more than the file's own size.
@@ -38,39 +47,60 @@ Loading runs nothing from the file, and allocates no more than the file's own si
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import re
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
 from fastbptt import _check, _core, _spec
+from fastbptt._check import Floats
 from fastbptt._views import Layout
 
 if TYPE_CHECKING:
     from fastbptt.network import Network
+    from fastbptt.optim import Optimizer
     from fastbptt.recurrent import Recurrent
 
 Parsed = TypeVar("Parsed", dict[str, Any], list[Any])
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["load_model", "load_optimizer", "save_model"]
 
 _FORMAT = "fastbptt"
-_FORMAT_VERSION = "2"
+_FORMAT_VERSION = "3"
 _DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {
     "float32": ("F32", np.dtype("<f4")),
     "float64": ("F64", np.dtype("<f8")),
 }
 _NO_DIGEST = "0" * 64
-_MAX_HEADER = 1 << 20
+_MAX_HEADER = 1 << 26
+_BEST = "training.best"
 
 
-def save_model(model: Network, path: str | os.PathLike[str]) -> None:
+class Content(NamedTuple):
+    """What a file holds besides the model."""
+
+    metadata: dict[str, Any]
+    optimizer: Optimizer | None  # for the next model of this layout
+    training: dict[str, Any] | None
+    best: Floats | None  # all parameters in one array
+
+
+def save_model(
+    model: Network,
+    path: str | os.PathLike[str],
+    optimizer: Optimizer | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    best: Floats | None = None,
+) -> None:
     """Write a model to one file: its parameters, its options, and where its dropout stands.
 
     The file is first written under another name in the same directory, flushed to the disk and
@@ -79,12 +109,20 @@ def save_model(model: Network, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     model : Network
-        The model. An optimiser's state is not part of it.
+        The model.
     path : str or os.PathLike
         Where to write. An existing file is replaced; the usual suffix is ``.safetensors``.
+    optimizer : Optimizer, optional
+        An optimiser of this model, whose settings and moments go into the file too.
+    metadata : mapping, optional
+        Instead of ``model.metadata``: anything that JSON can hold.
+    training, best
+        What a checkpoint of `fastbptt.fit` holds beside these.
 
     Raises
     ------
+    ValueError, TypeError
+        If the optimiser belongs to another model, or JSON cannot hold the metadata.
     OSError
         If the file cannot be written. Then nothing is left behind.
 
@@ -102,25 +140,79 @@ def save_model(model: Network, path: str | os.PathLike[str]) -> None:
     """
     config = model._config()
     code, dtype = _DTYPES[config["dtype"]]
-    data = model._get_flat().astype(dtype).tobytes()
-    header: dict[str, Any] = {
-        "__metadata__": {
-            "format": _FORMAT,
-            "format_version": _FORMAT_VERSION,
-            "cell": config["cell"],
-            "dtype": config["dtype"],
-            "arguments": json.dumps(config["arguments"]),
-            "dropout_keys": json.dumps(config["dropout_keys"]),
-            "written_by": _core.version,
-            "sha256": _NO_DIGEST,
-        },
-        **_entries(model._layout, code, dtype.itemsize),
+    texts = {
+        "format": _FORMAT,
+        "format_version": _FORMAT_VERSION,
+        "sha256": _NO_DIGEST,  # before whatever a caller may have written
+        "cell": config["cell"],
+        "dtype": config["dtype"],
+        "arguments": json.dumps(config["arguments"]),
+        "dropout_keys": json.dumps(config["dropout_keys"]),
+        "written_by": _core.version,
+        "metadata": json_text(model.metadata if metadata is None else metadata),
     }
+    with contextlib.nullcontext() if optimizer is None else _lock_of(optimizer):
+        flats = {"": model._get_flat()}
+        if optimizer is not None:
+            description, moments = _described(optimizer, model)
+            texts["optimizer"] = json.dumps(description)
+            flats |= {f"optimizer.{name}": values for name, values in moments.items()}
+    if training is not None:
+        texts["training"] = json.dumps(training)
+    if best is not None:
+        flats[_BEST] = best
+    entries = _entries(model._layout, code, dtype.itemsize, list(flats)[1:])
+    header = {"__metadata__": texts, **entries}
+    data = b"".join(values.astype(dtype, copy=False).tobytes() for values in flats.values())
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)
     start = len(text).to_bytes(8, "little")
     digest = hashlib.sha256(start + text + data).hexdigest()
     write_whole(path, start + text.replace(_NO_DIGEST.encode(), digest.encode(), 1) + data)
+
+
+def json_text(metadata: Mapping[str, Any]) -> str:
+    """Write metadata as JSON, or say why that cannot be."""
+    expected = "a mapping of what JSON can hold: text, numbers, True, False, None, lists, dicts"
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata is of type {type(metadata).__name__}; expected {expected}")
+    try:
+        return json.dumps(dict(metadata))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"metadata cannot be written ({error}); expected {expected}") from None
+
+
+def _lock_of(optimizer: Any) -> Any:
+    from fastbptt.optim import Optimizer
+
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"optimizer is of type {type(optimizer).__name__}; "
+            "expected an optimiser such as fastbptt.Adam()"
+        )
+    return optimizer._lock
+
+
+def _described(optimizer: Optimizer, model: Network) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """Return what fixes an optimiser, fit for JSON, and copies of its moments."""
+    from fastbptt.optim import OPTIMIZERS
+
+    names = [name for name, kind in OPTIMIZERS.items() if kind is type(optimizer)]
+    if not names:
+        raise TypeError(
+            f"optimizer is of type {type(optimizer).__name__}; expected one of "
+            f"{', '.join(kind.__name__ for kind in OPTIMIZERS.values())}"
+        )
+    bound = None
+    if optimizer._binding is not None:
+        optimizer._binding_for(model)  # type: ignore[arg-type]  # refuses another model's
+        bound = optimizer.__getstate__()["bound"]
+    description = {
+        "name": names[0],
+        "settings": {name: getattr(optimizer, name) for name in optimizer._settings},
+        "step": None if bound is None else bound["step"],
+    }
+    return description, {} if bound is None else bound["moments"]
 
 
 def load_model(path: str | os.PathLike[str]) -> Recurrent:
@@ -148,6 +240,50 @@ def load_model(path: str | os.PathLike[str]) -> Recurrent:
     --------
     See :func:`save_model`.
     """
+    return load_content(path)[0]
+
+
+def load_optimizer(path: str | os.PathLike[str]) -> Optimizer:
+    """Read the optimiser that ``model.save(path, optimizer)`` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    Optimizer
+        With the same settings and moments; it belongs to the next model of this layout that it
+        meets, such as the one that `fastbptt.load` reads from the same file.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no optimiser, is broken, cut short, or no model's.
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, fastbptt
+    >>> model, adam = fastbptt.RNN(3, 4, 1, seed=0), fastbptt.Adam(lr=0.01)
+    >>> loss = model.train_step(np.ones((2, 5, 3)), [0, 1], adam)
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> model.save(path, adam)
+    >>> fastbptt.load_optimizer(path).step_count
+    1
+    """
+    optimizer = load_content(path)[1].optimizer
+    if optimizer is None:
+        raise ValueError(
+            f"{_check.file_path(path)!r} holds no optimiser; "
+            "expected a file that model.save(path, optimizer) wrote"
+        )
+    return optimizer
+
+
+def load_content(path: str | os.PathLike[str]) -> tuple[Recurrent, Content]:
+    """Read all that a file holds."""
     path = _check.file_path(path)
     with open(path, "rb") as file:
         try:
@@ -171,7 +307,7 @@ class _Header(NamedTuple):
     metadata: dict[str, str]
 
 
-def _load(file: BinaryIO) -> Recurrent:
+def _load(file: BinaryIO) -> tuple[Recurrent, Content]:
     from fastbptt.model import MODELS, Recurrent  # they import this module
 
     size = os.fstat(file.fileno()).st_size
@@ -185,8 +321,14 @@ def _load(file: BinaryIO) -> Recurrent:
         raise _UnreadableError(
             f"unusable arguments ({_short(str(error))})", "those of a model"
         ) from None
-    _compare_entries(header.entries, _entries(layout, code, dtype.itemsize))
-    data_size = max(stop for _, stop, _ in layout.values()) * dtype.itemsize
+    further = _further(header.metadata)
+    optimizer, moments = _optimizer(further["optimizer"])
+    flats = [f"optimizer.{name}" for name in moments]
+    if _BEST in header.entries and further["training"] is not None:
+        flats.append(_BEST)
+    _compare_entries(header.entries, _entries(layout, code, dtype.itemsize, flats))
+    count = max(stop for _, stop, _ in layout.values())
+    data_size = (1 + len(flats)) * count * dtype.itemsize
     if size != len(header.raw) + data_size:
         raise _UnreadableError(f"{size} bytes", f"{len(header.raw) + data_size} by its header")
 
@@ -197,8 +339,61 @@ def _load(file: BinaryIO) -> Recurrent:
     if found != stated:
         raise _UnreadableError(f"the file is damaged: SHA-256 {found[:16]}...", f"{stated[:16]}...")
     model = MODELS.get(config["cell"], Recurrent)._from_config(config)
-    model._set_flat(np.frombuffer(data, dtype).astype(model.dtype, copy=False))
-    return model
+    values = np.frombuffer(data, dtype).astype(model.dtype, copy=False).reshape(-1, count)
+    model._set_flat(values[0])
+    model.metadata = further["metadata"]
+    if optimizer is not None and moments:
+        state = optimizer.__getstate__()
+        state["bound"] = {
+            "layout": layout,
+            "moments": dict(zip(moments, values[1:], strict=False)),
+            "step": further["optimizer"]["step"],
+        }
+        try:
+            optimizer.__setstate__(state)
+        except ValueError as error:  # settings that do not fit into this dtype
+            raise _UnreadableError(_short(str(error)), "an optimiser for this model") from None
+    best = values[-1].copy() if _BEST in flats else None
+    return model, Content(model.metadata, optimizer, further["training"], best)
+
+
+def _further(metadata: dict[str, str]) -> dict[str, Any]:
+    """Parse what is no part of the model; what is not there is None."""
+    found: dict[str, Any] = {}
+    for key in ("metadata", "optimizer", "training"):
+        text = metadata.get(key)
+        if text is None and key != "metadata":
+            found[key] = None
+        elif not isinstance(text, str):
+            raise _UnreadableError(f"{key} is {_short(text)}", "a string")
+        else:
+            found[key] = _parse(text, dict, key, "a JSON object")
+    return found
+
+
+def _optimizer(given: dict[str, Any] | None) -> tuple[Optimizer | None, tuple[str, ...]]:
+    """Make the optimiser that a file describes, and name the moments that it has there."""
+    from fastbptt.optim import OPTIMIZERS
+
+    if given is None:
+        return None, ()
+    if given.keys() != {"name", "settings", "step"}:
+        raise _UnreadableError(f"optimizer has {_short(list(given))}", "name, settings, step")
+    name, settings, step = given["name"], given["settings"], given["step"]
+    if not isinstance(name, str) or name not in OPTIMIZERS:
+        raise _UnreadableError(
+            f"the optimiser is {_short(name)}", f"one of {', '.join(OPTIMIZERS)}"
+        )
+    if step is not None and (type(step) is not int or not 0 <= step < 1 << 62):
+        raise _UnreadableError(f"step is {_short(step)}", "a whole number of at least 0, or null")
+    try:
+        _check.same_names("settings", settings, OPTIMIZERS[name]._settings)
+        optimizer = OPTIMIZERS[name](**settings)
+    except (TypeError, ValueError) as error:
+        raise _UnreadableError(
+            f"unusable settings ({_short(str(error))})", "those of an optimiser"
+        ) from None
+    return optimizer, () if step is None else tuple(optimizer._moments)
 
 
 def _config(metadata: dict[str, str]) -> dict[str, Any]:
@@ -264,21 +459,25 @@ def _check_sizes(arguments: dict[str, Any], most: int) -> None:
         raise ValueError(f"a model of sizes {sizes} is larger than the file")
 
 
-def _entries(layout: Layout, code: str, itemsize: int) -> dict[str, Any]:
-    """Describe each parameter as the header of a safetensors file does."""
+def _entries(layout: Layout, code: str, itemsize: int, flats: list[str]) -> dict[str, Any]:
+    """Describe each parameter, and arrays of all of them, as a safetensors file's header does."""
+    count = max(stop for _, stop, _ in layout.values())
+    places: Layout = dict(layout)
+    for i, name in enumerate(flats, 1):
+        places[name] = (i * count, (i + 1) * count, (count,))
     return {
         name: {
             "dtype": code,
             "shape": list(shape),
             "data_offsets": [start * itemsize, stop * itemsize],
         }
-        for name, (start, stop, shape) in layout.items()
+        for name, (start, stop, shape) in places.items()
     }
 
 
 def _compare_entries(found: dict[str, Any], expected: dict[str, Any]) -> None:
     if found.keys() != expected.keys():
-        raise _UnreadableError(f"parameters {_short(', '.join(found))}", ", ".join(expected))
+        raise _UnreadableError(f"arrays {_short(', '.join(found))}", ", ".join(expected))
     for name, entry in expected.items():
         if found[name] != entry:
             raise _UnreadableError(f"{name} is {_short(found[name])}", str(entry))
