@@ -118,23 +118,34 @@ void* target(py::array& a, const char* name, Dtype dtype, const std::vector<i64>
 
 // ------------------------------------------------------------------------------------------------------ engine
 
-class PyAdam {
+class PyOptimizer {
  public:
-  PyAdam(py::array m, py::array v) : m_(std::move(m)), v_(std::move(v)), dtype_(dtype_of(m_, "m")) {
-    size_ = static_cast<i64>(m_.size());
-    state.m = target(m_, "m", dtype_, {size_});
-    state.v = target(v_, "v", dtype_, {size_});
+  PyOptimizer(const std::string& rule, const py::dict& slots, const py::dict& settings) : state(rule) {
+    for (const auto& [name, values] : slots) {
+      const auto label = py::cast<std::string>(name);
+      auto a = py::cast<py::array>(values);
+      const Dtype dtype = dtype_of(a, label.c_str());
+      const auto size = static_cast<i64>(a.size());
+      if (!arrays_.empty() && (dtype != dtype_ || size != size_))
+        throw py::value_error("slots must have one size and dtype");
+      dtype_ = dtype;
+      size_ = size;
+      state.attach(label, target(a, label.c_str(), dtype, {size}));
+      arrays_.push_back(std::move(a));
+    }
+    for (const auto& [name, value] : settings) state.set(py::cast<std::string>(name), py::cast<double>(value));
+    state.check();
   }
-  AdamState& checked(Dtype dtype, i64 size) {
-    if (dtype != dtype_ || size != size_)
+  OptimizerState& checked(Dtype dtype, i64 size) {
+    if (!arrays_.empty() && (dtype != dtype_ || size != size_))
       throw py::value_error("optimizer belongs to a model of another size or dtype");
     return state;
   }
-  AdamState state;
+  OptimizerState state;
 
  private:
-  py::array m_, v_;
-  Dtype dtype_;
+  std::vector<py::array> arrays_;  // kept alive for the state
+  Dtype dtype_ = Dtype::f32;
   i64 size_ = 0;
 };
 
@@ -235,14 +246,15 @@ class PyEngine {
 
   double train_step(const py::array& x, const py::array& y, const std::string& loss, const std::string& steps,
                     const std::string& reduction, const Optional& lengths, const Tuple& initial,
-                    const Optional& sample_weight, const Key& dropout_key, bool check_finite, PyAdam& optimizer,
-                    double clip_norm, i64 memory_budget, const Tuple& final) {
+                    const Optional& sample_weight, const Key& dropout_key, bool check_finite, PyOptimizer& optimizer,
+                    double clip_norm, double clip_value, i64 memory_budget, const Tuple& final) {
     const Batch b = batch(x, lengths, initial, dropout_key, check_finite);
     const Objective o = objective(b, y, loss, steps, reduction, sample_weight);
-    AdamState& a = optimizer.checked(dtype_, count_);
+    OptimizerState& a = optimizer.checked(dtype_, count_);
+    const Clip clip{clip_value, clip_norm};
     void* out[CellInfo::most_states] = {};
     targets(final, "final", {spec().state_rows(), b.x.shape[0], spec().hidden}, out);
-    return without_gil([&] { return engine_->train_step(b, o, a, clip_norm, memory_budget, final ? out : nullptr); });
+    return without_gil([&] { return engine_->train_step(b, o, a, clip, memory_budget, final ? out : nullptr); });
   }
 
   void step(const py::array& x, const py::tuple& state, py::array y, bool check_finite) {
@@ -259,10 +271,14 @@ class PyEngine {
     without_gil([&] { engine_->step(in, out, to, check_finite); });
   }
 
-  void adam_step(PyAdam& optimizer, const py::array& grad, bool check_finite) {
+  void update(PyOptimizer& optimizer, const py::array& grad, bool check_finite) {
     const void* g = flat(grad, "grad");
-    AdamState& a = optimizer.checked(dtype_, count_);
-    without_gil([&] { engine_->adam_step(a, g, check_finite); });
+    OptimizerState& a = optimizer.checked(dtype_, count_);
+    without_gil([&] { engine_->update(a, g, check_finite); });
+  }
+
+  void freeze(const std::vector<std::string>& names) {
+    without_gil([&] { engine_->freeze(names); });
   }
 
   i64 memory_needed(i64 batch, i64 time, i64 memory_budget) {
@@ -608,9 +624,10 @@ void bind_engine(py::module_& m) {
            arg("dx"), arg("d_initial"), arg("memory_budget"))
       .def("train_step", &PyEngine::train_step, arg("x"), arg("y"), arg("loss"), arg("steps"), arg("reduction"),
            arg("lengths"), arg("initial"), arg("sample_weight"), arg("dropout_key"), arg("check_finite"),
-           arg("optimizer"), arg("clip_norm"), arg("memory_budget"), arg("final"))
+           arg("optimizer"), arg("clip_norm"), arg("clip_value"), arg("memory_budget"), arg("final"))
       .def("step", &PyEngine::step, arg("x"), arg("state"), arg("y"), arg("check_finite"))
-      .def("adam_step", &PyEngine::adam_step, arg("optimizer"), arg("grad"), arg("check_finite"))
+      .def("update", &PyEngine::update, arg("optimizer"), arg("grad"), arg("check_finite"))
+      .def("freeze", &PyEngine::freeze, arg("names"))
       .def("memory_needed", &PyEngine::memory_needed, arg("batch"), arg("time"), arg("memory_budget") = 0)
       .def("minimum_memory", &PyEngine::minimum_memory, arg("batch"), arg("time"))
       .def("report", &PyEngine::report)
@@ -629,22 +646,31 @@ void bind_sequences(py::module_& m) {
       .def("__len__", &PySequences::count);
 }
 
+py::dict describe_optimizer(const std::string& rule) {
+  const OptimizerInfo& info = optimizer_info(rule);
+  py::list slots, settings;
+  for (const char* name : info.slots)
+    if (name) slots.append(name);
+  for (const char* name : info.settings)
+    if (name) settings.append(name);
+  py::dict out;
+  out["slots"] = slots;
+  out["required"] = info.required;
+  out["settings"] = settings;
+  return out;
+}
+
 void bind_optimizers(py::module_& m) {
-  py::class_<PyAdam>(m, "AdamState")
-      .def(py::init<py::array, py::array>(), py::arg("m"), py::arg("v"))
+  py::class_<PyOptimizer>(m, "OptimizerState")
+      .def(py::init<const std::string&, const py::dict&, const py::dict&>(), py::arg("rule"), py::arg("slots"),
+           py::arg("settings"))
       .def_property(
-          "step", [](const PyAdam& a) { return a.state.step; }, [](PyAdam& a, i64 n) { a.state.step = n; })
-      .def_property(
-          "lr", [](const PyAdam& a) { return a.state.lr; }, [](PyAdam& a, double x) { a.state.lr = x; })
-      .def_property(
-          "beta1", [](const PyAdam& a) { return a.state.beta1; }, [](PyAdam& a, double x) { a.state.beta1 = x; })
-      .def_property(
-          "beta2", [](const PyAdam& a) { return a.state.beta2; }, [](PyAdam& a, double x) { a.state.beta2 = x; })
-      .def_property(
-          "eps", [](const PyAdam& a) { return a.state.eps; }, [](PyAdam& a, double x) { a.state.eps = x; })
-      .def_property(
-          "epsilon_hat", [](const PyAdam& a) { return a.state.epsilon_hat; },
-          [](PyAdam& a, bool x) { a.state.epsilon_hat = x; });
+          "step", [](const PyOptimizer& o) { return o.state.step; }, [](PyOptimizer& o, i64 n) { o.state.step = n; })
+      .def(
+          "set", [](PyOptimizer& o, const std::string& setting, double value) { o.state.set(setting, value); },
+          py::arg("setting"), py::arg("value"));
+  m.def("optimizers", &optimizer_names);
+  m.def("optimizer_info", &describe_optimizer, py::arg("rule"));
 }
 
 void bind_machine(py::module_& m) {

@@ -46,6 +46,15 @@ const InstructionSet* choose() {
   throw std::logic_error("no instruction set is usable");  // portable always is
 }
 
+int place(const std::vector<std::string>& names, const std::string& name, const std::string& what) {
+  std::string known;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == name) return static_cast<int>(i);
+    known += (i ? ", " : "") + names[i];
+  }
+  throw std::invalid_argument(what + " is '" + name + "'; expected one of " + known);
+}
+
 std::atomic<const InstructionSet*>& current() {
   static std::atomic<const InstructionSet*> set{choose()};
   return set;
@@ -76,16 +85,21 @@ std::vector<std::string> cell_names() {
   return names;
 }
 
-int find_cell(const std::string& name) {
-  const std::vector<std::string> names = cell_names();
-  std::string known;
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    if (names[i] == name) return static_cast<int>(i);
-    known += (i ? ", " : "") + names[i];
-  }
-  throw std::invalid_argument("cell is '" + name + "'; expected one of " + known);
-}
+int find_cell(const std::string& name) { return place(cell_names(), name, "cell"); }
 
 const CellInfo& cell_info(const std::string& name) { return *active().cells_f32[find_cell(name)].info; }
+
+std::vector<std::string> optimizer_names() {
+  const InstructionSet& set = active();
+  std::vector<std::string> names;
+  for (int i = 0; i < set.optimizers; ++i) names.emplace_back(set.optimizers_f32[i].name);
+  return names;
+}
+
+int find_optimizer(const std::string& name) { return place(optimizer_names(), name, "optimizer"); }
+
+const OptimizerInfo& optimizer_info(const std::string& name) {
+  return *active().optimizers_f32[find_optimizer(name)].info;
+}
 
 }  // namespace fastbptt

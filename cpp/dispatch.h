@@ -36,6 +36,11 @@ int find_cell(const std::string& name);
 
 const CellInfo& cell_info(const std::string& name);
 
+// The same for optimisers' rules
+std::vector<std::string> optimizer_names();
+int find_optimizer(const std::string& name);
+const OptimizerInfo& optimizer_info(const std::string& name);
+
 template <class T>
 const Kernels<T>& kernels_of(const InstructionSet& set);
 template <>
@@ -56,6 +61,17 @@ inline const CellKernels<float>& cell_of<float>(const InstructionSet& set, int c
 template <>
 inline const CellKernels<double>& cell_of<double>(const InstructionSet& set, int cell) {
   return set.cells_f64[cell];
+}
+
+template <class T>
+const OptimizerKernels<T>& optimizer_of(const InstructionSet& set, int rule);
+template <>
+inline const OptimizerKernels<float>& optimizer_of<float>(const InstructionSet& set, int rule) {
+  return set.optimizers_f32[rule];
+}
+template <>
+inline const OptimizerKernels<double>& optimizer_of<double>(const InstructionSet& set, int rule) {
+  return set.optimizers_f64[rule];
 }
 
 }  // namespace fastbptt

@@ -17,6 +17,7 @@
 #include "engine/passes.h"
 #include "engine/rooms.h"
 #include "engine/streaming.h"
+#include "engine/updating.h"
 #include "pool.h"
 
 namespace fastbptt {
@@ -85,7 +86,8 @@ class KeptPass final : public Tape {
 template <class T>
 class Network final : public Engine {
  public:
-  Network(const Spec& spec, T* params) : net_(spec, params), pool_(std::make_shared<Pool<T>>()) {}
+  Network(const Spec& spec, T* params)
+      : net_(spec, params), pool_(std::make_shared<Pool<T>>()), updates_(trained_ranges(spec, {})) {}
 
   const Spec& spec() const override { return net_.spec; }
 
@@ -149,23 +151,35 @@ class Network final : public Engine {
     return value;
   }
 
-  double train_step(const Batch& batch, const Objective& objective, AdamState& optimizer, double clip_norm,
+  double train_step(const Batch& batch, const Objective& objective, OptimizerState& optimizer, const Clip& clip,
                     i64 memory_budget, void* const* final) override {
+    optimizer.check();
+    if (clip.value >= 0 && clip.norm >= 0)
+      throw std::invalid_argument("clip.value and clip.norm are both given; expected one of them");
     const std::lock_guard<std::mutex> one(train_mutex_);
     const Borrowed<T> borrowed(pool_);
     Workspace<T>& w = *borrowed;
     const Gradients out;  // the workspace's own
     const double value = forward_and_loss(w, batch, objective, &out, memory_budget);
     if (batch.check_finite) report_loss(value);
-    update(w.gradient, w.chunks, optimizer, clip_norm, batch.check_finite);
+    const double scale = clipped(w.gradient, clip, batch.check_finite);
+    if (clip.value >= 0) updates_.limit(kernels_of<T>(active()), w.gradient, clip.value);
+    apply(optimizer, w.gradient, scale);
     for (int s = 0; final && s < net_.info.states; ++s) read_final(w, net_.H(), s, static_cast<T*>(final[s]));
     return value;
   }
 
-  void adam_step(AdamState& optimizer, const void* gradient, bool check_finite) override {
+  void update(OptimizerState& optimizer, const void* gradient, bool check_finite) override {
+    optimizer.check();
     const std::lock_guard<std::mutex> one(train_mutex_);
-    std::vector<double> chunks(size_of((net_.count + chunk - 1) / chunk));
-    update(static_cast<const T*>(gradient), chunks.data(), optimizer, -1, check_finite);
+    const T* g = static_cast<const T*>(gradient);
+    apply(optimizer, g, clipped(g, {}, check_finite));
+  }
+
+  void freeze(const std::vector<std::string>& names) override {
+    std::vector<Range> trained = trained_ranges(net_.spec, names);
+    const std::lock_guard<std::mutex> one(train_mutex_);
+    updates_.set(std::move(trained));
   }
 
   void step(const Array& x, void* const* state, void* y, bool check_finite) override {
@@ -315,46 +329,22 @@ class Network final : public Engine {
     return value;
   }
 
-  void update(const T* gradient, double* chunks, AdamState& a, double clip_norm, bool check) {
-    const Kernels<T>& k = kernels_of<T>(active());
-    const i64 pieces = (net_.trained + chunk - 1) / chunk;
-    const int threads = net_.trained > 32 * chunk ? get_num_threads() : 1;
-    double scale = 1;
-    if (check || clip_norm >= 0) {
-      run_team(threads, [&](int member, int team, Barrier&) {
-        const auto [from, to] = share(pieces, member, team);
-        for (i64 i = from; i < to; ++i)
-          chunks[i] = k.square_sum(gradient + i * chunk, std::min(chunk, net_.trained - i * chunk));
-      });
-      double total = 0;
-      for (i64 i = 0; i < pieces; ++i) total += chunks[i];
-      if (check && !std::isfinite(total)) {
-        report_gradient(gradient);
-        throw std::invalid_argument("the norm of the gradient overflows");
-      }
-      const double norm = std::sqrt(total);
-      if (clip_norm >= 0 && norm > clip_norm) scale = clip_norm / norm;
+  // Throws for a gradient that is not finite; returns the factor that brings its norm down to clip.norm
+  double clipped(const T* gradient, const Clip& clip, bool check) {
+    if (!check && clip.norm < 0) return 1;
+    const double total = updates_.squares(kernels_of<T>(active()), gradient);
+    if (check && !std::isfinite(total)) {
+      report_flat(gradient, "the gradient of ", updates_.trained());
+      throw std::invalid_argument("the norm of the gradient overflows");
     }
+    const double norm = std::sqrt(total);
+    return clip.norm >= 0 && norm > clip.norm ? clip.norm / norm : 1;
+  }
+
+  void apply(OptimizerState& optimizer, const T* gradient, double scale) {
+    const OptimizerKernels<T>& rule = optimizer_of<T>(active(), optimizer.rule);
     const std::unique_lock<std::shared_mutex> lock(params_mutex_);
-    const auto t = static_cast<double>(a.step + 1);
-    const double c1 = 1 - std::pow(a.beta1, t), root = std::sqrt(1 - std::pow(a.beta2, t));
-    AdamArgs<T> args{};
-    args.scale = T(scale);
-    args.rest1 = T(1 - a.beta1);
-    args.rest2 = T(1 - a.beta2);
-    args.rate = T(a.epsilon_hat ? a.lr * root / c1 : a.lr / c1);
-    args.root_scale = T(a.epsilon_hat ? 1 : 1 / root);
-    args.eps = T(a.eps);
-    run_team(threads, [&](int member, int team, Barrier&) {
-      const auto [from, to] = share(net_.trained, member, team);
-      AdamArgs<T> mine = args;
-      mine.p = net_.params + from;
-      mine.m = static_cast<T*>(a.m) + from;
-      mine.v = static_cast<T*>(a.v) + from;
-      mine.g = gradient + from;
-      k.adam(mine, to - from);
-    });
-    ++a.step;
+    updates_.apply(rule, optimizer, net_.params, gradient, scale);
   }
 
   // Throws for what loading found
@@ -362,22 +352,25 @@ class Network final : public Engine {
     report_inputs(net_, w, batch);
     if (!batch.check_finite || !w.found.weights) return;
     const std::shared_lock<std::shared_mutex> lock(params_mutex_);
-    report_flat(net_.params, "parameter ");
+    report_flat(net_.params, "parameter ", whole());
     throw std::invalid_argument("a parameter held a value that is not finite, and changed during the call");
   }
 
-  void report_gradient(const T* gradient) const { report_flat(gradient, "the gradient of "); }
+  void report_gradient(const T* gradient) const { report_flat(gradient, "the gradient of ", whole()); }
 
-  void report_flat(const T* values, const std::string& what) const {
-    for (const Parameter& p : layout(net_.spec)) {
-      const i64 columns = p.shape.back(), size = p.shape.size() == 2 ? p.shape[0] * columns : columns;
-      for (i64 i = 0; i < size; ++i) {
-        const T value = values[p.offset + i];
-        if (std::isfinite(value)) continue;
-        p.shape.size() == 2 ? throw_not_finite(what + p.name, double(value), {i / columns, i % columns})
-                            : throw_not_finite(what + p.name, double(value), {i});
+  std::vector<Range> whole() const { return {{0, net_.count}}; }
+
+  // Throws for the first value in these ranges that is not finite
+  void report_flat(const T* values, const std::string& what, const std::vector<Range>& ranges) const {
+    for (const Range& range : ranges)
+      for (i64 i = range.from; i < range.to; ++i) {
+        if (std::isfinite(values[i])) continue;
+        const std::vector<Parameter> all = layout(net_.spec);
+        const Parameter& p = *std::find_if(all.rbegin(), all.rend(), [i](const Parameter& q) { return q.offset <= i; });
+        const i64 place = i - p.offset, columns = p.shape.back();
+        p.shape.size() == 2 ? throw_not_finite(what + p.name, double(values[i]), {place / columns, place % columns})
+                            : throw_not_finite(what + p.name, double(values[i]), {place});
       }
-    }
   }
 
   static void report_loss(double value) {
@@ -387,6 +380,7 @@ class Network final : public Engine {
   Net<T> net_;
   std::shared_ptr<Pool<T>> pool_;
   std::mutex train_mutex_;  // updates come one after another
+  Updates<T> updates_;
   mutable std::mutex report_mutex_;
   Report report_;
   mutable std::shared_mutex params_mutex_;  // held shared while the weights are packed, alone while they change

@@ -86,13 +86,25 @@ struct Gradients {
   void* initial[CellInfo::most_states] = {};  // (layers * directions, B, H) each
 };
 
-// Adam's settings and state; m and v are flat buffers like the parameters.
-struct AdamState {
-  void* m = nullptr;
-  void* v = nullptr;
-  i64 step = 0;
-  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
-  bool epsilon_hat = false;
+// A rule of optimizers/list.inc with its settings (those that are not set are 0) and its slots, by their places in the
+// rule's info. A slot is the caller's flat buffer like the parameters, in the engine's element type.
+struct OptimizerState {
+  explicit OptimizerState(const std::string& rule);
+  void set(const std::string& setting, double value);
+  void attach(const std::string& slot, void* values);
+  void check() const;  // throws if a slot that the rule needs is not there
+
+  int rule;
+  const OptimizerInfo* info;
+  double settings[OptimizerInfo::most_settings] = {};
+  void* slots[OptimizerInfo::most_slots] = {};
+  i64 step = 0;  // updates made
+};
+
+// What is done to the gradient before the update: nothing (below 0), or one of the two
+struct Clip {
+  double value = -1;  // largest magnitude of each element
+  double norm = -1;   // largest norm of all of it
 };
 
 // What forward keeps for backward: a copy of the weights, the packed inputs, all states.
@@ -127,11 +139,14 @@ class Engine {
   // memory_budget: bytes that the pass may take beside the arguments; what does not fit is computed again. 0: no limit
   virtual double loss_and_grad(const Batch& batch, const Objective& objective, const Gradients& out,
                                i64 memory_budget) = 0;
-  // forward, loss, backward, clip by global norm (clip_norm < 0: not), update; returns the loss before the update.
+  // forward, loss, backward, clip, update; returns the loss before the update.
   // final: where the final states go, (layers * directions, B, H) each; null: not wanted
-  virtual double train_step(const Batch& batch, const Objective& objective, AdamState& optimizer, double clip_norm,
+  virtual double train_step(const Batch& batch, const Objective& objective, OptimizerState& optimizer, const Clip& clip,
                             i64 memory_budget, void* const* final) = 0;
-  virtual void adam_step(AdamState& optimizer, const void* gradient, bool check_finite) = 0;
+  virtual void update(OptimizerState& optimizer, const void* gradient, bool check_finite) = 0;
+  // From now on updates leave exactly these parameters as they are, beside a frozen embedding and the padding row;
+  // their gradients take no part in check and norm. Throws for a name that is none.
+  virtual void freeze(const std::vector<std::string>& names) = 0;
   // One step of sequences that come in piece by piece; x (B, I), or (B) tokens; state: (layers, B, H) each, in and out;
   // y: (B, output width)
   virtual void step(const Array& x, void* const* state, void* y, bool check_finite) = 0;

@@ -158,17 +158,31 @@ struct WeightGradArgs {
   bool add;  // false: overwrite
 };
 
+// What an optimiser's rule keeps and is told, beside its arithmetic
+struct OptimizerInfo {
+  static constexpr int most_slots = 3, most_settings = 7, most_numbers = 7;
+  const char* slots[most_slots] = {};        // flat buffers like the parameters, zero before the first step
+  int required = 0;                          // the first of them; a further one that is there turns a variant on
+  const char* settings[most_settings] = {};  // flags are 0 or 1
+};
+
+// Some elements of the flat buffers
 template <class T>
-struct AdamArgs {
+struct UpdateArgs {
   T* p;
-  T* m;
-  T* v;
+  T* slot[OptimizerInfo::most_slots];  // null: not there
   const T* g;
-  T scale;         // of the gradient (clipping)
-  T rest1, rest2;  // 1 - beta1, 1 - beta2, each rounded once
-  T rate;          // lr / (1 - beta1^t), or Keras' alpha_t
-  T root_scale;    // 1 / sqrt(1 - beta2^t), or 1
-  T eps;
+  T scale;                                // of the gradient (clipping)
+  T number[OptimizerInfo::most_numbers];  // what the rule made of its settings for this step
+};
+
+template <class T>
+struct OptimizerKernels {
+  const char* name;
+  const OptimizerInfo* info;
+  // numbers, all 0 before, from settings; step counts from 1. The caller rounds them to T.
+  void (*resolve)(const double* settings, double step, double* numbers);
+  void (*update)(const UpdateArgs<T>&, i64 n);
 };
 
 // Rows of a cell's planes, for its element-wise part
@@ -250,7 +264,7 @@ struct Kernels {
   bool (*finite)(const T* p, i64 n);
   bool (*zero)(const T* p, i64 n);
   double (*square_sum)(const T* p, i64 n);
-  void (*adam)(const AdamArgs<T>&, i64 n);
+  void (*limit)(T* p, i64 n, T most);  // magnitudes to at most that; NaN stays
   void (*tanh)(const T* a, T* out, i64 n);
   // n rounds of independent multiply-adds out of registers, as fast as the processor can: the yardstick of the
   // benchmark. Returns how many operations that were.
@@ -264,6 +278,9 @@ struct InstructionSet {
   const CellKernels<float>* cells_f32;
   const CellKernels<double>* cells_f64;
   int cells;
+  const OptimizerKernels<float>* optimizers_f32;
+  const OptimizerKernels<double>* optimizers_f64;
+  int optimizers;
 };
 
 }  // namespace fastbptt

@@ -441,6 +441,14 @@ def test_result_of_another_model(bench: Bench) -> None:
 def test_wrong_clip_norm(bench: Bench, value: Any, error: type[Exception], message: str) -> None:
     with bench.refuses(error, message):
         bench.model.train_step(bench.x, bench.y, bench.adam, clip_norm=value)
+    with bench.refuses(error, message.replace("clip_norm", "clip_value")):
+        bench.model.train_step(bench.x, bench.y, bench.adam, clip_value=value)
+
+
+def test_clipping_in_two_ways(bench: Bench) -> None:
+    message = "clip_norm and clip_value are both given; expected at most one of them"
+    with bench.refuses(ValueError, message):
+        bench.model.train_step(bench.x, bench.y, bench.adam, clip_norm=1.0, clip_value=1.0)
 
 
 # ---------------------------------------------------------------- contents

@@ -1,20 +1,24 @@
-"""Adam: its numbers, what it accepts, and whose it is."""
+"""Optimisers: their numbers, what they accept, and whose they are."""
 
 from __future__ import annotations
 
 import copy
 import gc
+import inspect
 import math
 import pickle
 import weakref
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 from conftest import Bench
+from hypothesis import given
 
 import fastbptt
-from fastbptt import reference
+from fastbptt import _core, reference
 from fastbptt.optim import OPTIMIZERS, Optimizer
 
 
@@ -34,24 +38,229 @@ def test_published_values(dtype: str, epsilon_hat: bool, decreases: tuple[float,
         assert model.parameters.flat == pytest.approx([-decrease] * 3, rel=1e-4)
 
 
-@pytest.mark.parametrize("epsilon_hat", [False, True])
-def test_follows_the_reference(epsilon_hat: bool) -> None:
-    bench = Bench("float64")
-    adam = fastbptt.Adam(0.02, (0.8, 0.95), 1e-6, epsilon_hat)
-    params = bench.model.state_dict()
-    state = reference.adam_init(params)
-    for i in range(20):
-        adam.lr = 0.02 / (1 + i)
-        _, grads = bench.model.loss_and_grad(bench.x, bench.y)
-        adam.step(bench.model, grads)
-        reference.adam_step(
-            params, dict(grads), state, 0.02 / (1 + i), (0.8, 0.95), 1e-6, epsilon_hat
-        )
-    for name, expected in params.items():
-        np.testing.assert_allclose(bench.model.parameters[name], expected, rtol=1e-12)
-        np.testing.assert_allclose(adam.m[name], state["m"][name], rtol=1e-10, atol=1e-300)
-        np.testing.assert_allclose(adam.v[name], state["v"][name], rtol=1e-10, atol=1e-300)
-    assert adam.step_count == 20
+# every rule with each of its variants
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("adam", {}),
+    ("adam", {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6}),
+    ("adam", {"epsilon_hat": True, "amsgrad": True}),
+    ("adam", {"amsgrad": True, "weight_decay": 0.1, "betas": (0.5, 0.5)}),
+    ("adamw", {}),
+    ("adamw", {"weight_decay": 0.5, "lr": 0.1}),
+    ("adamw", {"amsgrad": True, "epsilon_hat": True, "weight_decay": 0.3}),
+    ("sgd", {}),
+    ("sgd", {"weight_decay": 0.2}),
+    ("sgd", {"momentum": 0.9}),
+    ("sgd", {"momentum": 0.8, "nesterov": True, "weight_decay": 0.1}),
+    ("rmsprop", {}),
+    ("rmsprop", {"momentum": 0.9, "weight_decay": 0.1}),
+    ("rmsprop", {"centered": True, "alpha": 0.9}),
+    ("rmsprop", {"centered": True, "momentum": 0.5, "eps": 1e-4}),
+]
+
+
+def made(name: str, arguments: dict[str, Any]) -> Optimizer:
+    return OPTIMIZERS[name](**arguments)
+
+
+def settings(optimizer: Optimizer) -> dict[str, Any]:
+    return {name: getattr(optimizer, name) for name in optimizer._settings}
+
+
+variants = pytest.mark.parametrize(("name", "arguments"), VARIANTS)
+
+
+def follow(optimizer: Optimizer, name: str, dtype: str, steps: int, frozen: str) -> None:
+    """Compare the core with the reference, the rate falling, both given the same gradients."""
+    rng = np.random.default_rng(3)
+    model = fastbptt.GRU(3, 7, 2, dtype=dtype, seed=1)
+    if frozen:
+        model.freeze(frozen)
+    exact = {key: array.astype(np.float64) for key, array in model.state_dict().items()}
+    state, before = reference.OptimizerState(), exact.get(frozen, np.zeros(0)).copy()
+    learned = {key: array for key, array in exact.items() if key != frozen}
+    for step in range(steps):
+        optimizer.lr *= 1 / (1 + step)
+        grads = {key: rng.normal(size=array.shape).astype(dtype) for key, array in exact.items()}
+        optimizer.step(model, grads)
+        wide = {key: grad.astype(np.float64) for key, grad in grads.items()}
+        reference.OPTIMIZERS[name](learned, wide, state, **settings(optimizer))
+    # In float32 each step rounds p, and each moment, by a few parts in 1e7.
+    tolerance = 1e-13 if dtype == "float64" else 2e-6
+    for key, expected in learned.items():
+        found = model.parameters[key]
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+        for moment, arrays in state.moments.items():
+            found = getattr(optimizer, moment)[key]
+            scale = float(np.abs(arrays[key]).max())
+            np.testing.assert_allclose(found, arrays[key], rtol=0, atol=5 * tolerance * scale)
+    if frozen:
+        assert model.parameters[frozen].astype(np.float64).tobytes() == before.tobytes()
+    assert set(state.moments) == set(optimizer._moments)
+    assert optimizer.step_count == state.step == steps
+
+
+@variants
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("backend", [one.name for one in fastbptt.backends() if one.usable])
+def test_follows_the_reference(
+    name: str, arguments: dict[str, Any], dtype: str, backend: str
+) -> None:
+    before = _core.active_backend()
+    try:
+        _core.use_backend(backend)
+        follow(made(name, arguments), name, dtype, 6, "W_hh" if dtype == "float64" else "")
+    finally:
+        _core.use_backend(before)
+
+
+decays = st.floats(0.0, 0.99)
+switches = st.booleans()
+small = st.floats(1e-8, 1e-2)
+rates = st.floats(0.0, 0.1)
+adams = {
+    "lr": rates,
+    "betas": st.tuples(decays, decays),
+    "eps": small,
+    "epsilon_hat": switches,
+    "amsgrad": switches,
+    "weight_decay": rates,
+}
+STRATEGIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "adam": st.fixed_dictionaries({}, optional=adams),
+    "adamw": st.fixed_dictionaries({}, optional=adams),
+    "sgd": st.fixed_dictionaries(
+        {"momentum": st.floats(0.01, 0.99)},
+        optional={"lr": rates, "nesterov": switches, "weight_decay": rates},
+    ),
+    "rmsprop": st.fixed_dictionaries(
+        {},
+        optional={
+            "lr": rates,
+            "alpha": decays,
+            "eps": st.floats(1e-3, 1e-2),
+            "momentum": decays,
+            "centered": switches,
+            "weight_decay": rates,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@given(data=st.data())
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_follows_the_reference_whatever_the_settings(name: str, data: st.DataObject) -> None:
+    arguments = data.draw(STRATEGIES[name])
+    # A centered variance that cancels is rounding, of whichever side: alpha 0 makes it all 0.
+    hypothesis.assume(not arguments.get("centered") or arguments.get("alpha", 1.0) > 0.1)
+    follow(made(name, arguments), name, "float64", 4, "")
+
+
+def test_registries_agree() -> None:
+    assert set(OPTIMIZERS) == set(reference.OPTIMIZERS) == set(STRATEGIES)
+    assert {name for name, _ in VARIANTS} == set(OPTIMIZERS)
+    assert {one._rule for one in OPTIMIZERS.values()} == set(_core.optimizers())
+    slots: dict[str, set[str]] = {rule: set() for rule in _core.optimizers()}
+    for name, arguments in VARIANTS:
+        slots[OPTIMIZERS[name]._rule] |= set(made(name, arguments)._moments)
+    for rule, found in slots.items():
+        assert found == set(_core.optimizer_info(rule)["slots"])
+    for name, one in OPTIMIZERS.items():
+        assert issubclass(one, Optimizer)
+        assert list(inspect.signature(one).parameters) == list(one._settings)
+        shared = inspect.signature(reference.OPTIMIZERS[name]).parameters.values()
+        defaults = {p.name: p.default for p in inspect.signature(one).parameters.values()}
+        assert {p.name: p.default for p in shared if p.default is not p.empty} == defaults
+        assert getattr(fastbptt, one.__name__) is one
+
+
+@variants
+def test_rebuilt_from_its_settings(name: str, arguments: dict[str, Any]) -> None:
+    optimizer = made(name, arguments)
+    twin = OPTIMIZERS[name](**settings(optimizer))
+    assert repr(twin) == repr(optimizer)
+    assert settings(optimizer) | arguments == settings(optimizer)
+
+
+@variants
+@pytest.mark.parametrize("how", ["copy", "pickle"])
+def test_state_goes_with_copies(
+    bench: Bench, name: str, arguments: dict[str, Any], how: str
+) -> None:
+    model, optimizer = bench.model.copy(), made(name, arguments)
+    for _ in range(3):
+        model.train_step(bench.x, bench.y, optimizer)
+    twin_model = model.copy()
+    twin = optimizer.copy() if how == "copy" else pickle.loads(pickle.dumps(optimizer))
+    assert repr(twin) == repr(optimizer)
+    assert twin.step_count == 3
+    optimizer.lr = twin.lr = 0.003
+    for _ in range(2):
+        model.train_step(bench.x, bench.y, optimizer)
+        twin_model.train_step(bench.x, bench.y, twin)
+    assert model.parameters.flat.tobytes() == twin_model.parameters.flat.tobytes()
+    for moment in optimizer._moments:
+        found = getattr(twin, moment)
+        assert found.flat.tobytes() == getattr(optimizer, moment).flat.tobytes()
+        assert not found.flat.flags.writeable
+        assert found.flat.any()
+
+
+@variants
+def test_threads_and_calls_change_no_bit(name: str, arguments: dict[str, Any]) -> None:
+    """An update of 300 thousand elements is shared, and one in two parts is the same."""
+    results = []
+    before = fastbptt.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            fastbptt.set_num_threads(threads)
+            model = fastbptt.RNN(40, 550, 3, seed=0)
+            optimizer, rng = made(name, arguments), np.random.default_rng(0)
+            for _ in range(2):
+                flat = rng.normal(size=model.num_parameters).astype(np.float32)
+                optimizer.step(model, flat)
+            results.append(model.parameters.flat.tobytes())
+    finally:
+        fastbptt.set_num_threads(before)
+    assert len(set(results)) == 1
+
+
+@variants
+def test_undone_chunks_leave_every_moment(
+    bench: Bench, name: str, arguments: dict[str, Any]
+) -> None:
+    optimizer = made(name, arguments)
+    bench.model.train_step(bench.x, bench.y, optimizer, bptt_steps=2)
+    before = bench.model.parameters.flat.tobytes()
+    moments = [getattr(optimizer, one).flat.tobytes() for one in optimizer._moments]
+    bad = np.repeat(bench.y[:, np.newaxis], 4, axis=1)
+    bad[1, 3] = np.nan
+    with pytest.raises(ValueError, match="y holds a value that is not finite"):
+        bench.model.train_step(bench.x, bad, optimizer, "mse", "all", bptt_steps=2)
+    assert bench.model.parameters.flat.tobytes() == before
+    assert [getattr(optimizer, one).flat.tobytes() for one in optimizer._moments] == moments
+
+
+def test_centered_variance_never_falls_below_zero() -> None:
+    """With equal gradients it is rounding about 0: PyTorch's root of it can be NaN."""
+    model = fastbptt.RNN(2, 5, 1, dtype="float32", seed=0)
+    rmsprop = fastbptt.RMSprop(lr=1e-6, alpha=0.5, centered=True)
+    grads = np.linspace(0.1, 3.3, model.num_parameters, dtype=np.float32)
+    for _ in range(100):
+        rmsprop.step(model, grads)
+    assert np.isfinite(model.parameters.flat).all()
+
+
+def test_plain_descent_has_no_memory_of_a_dtype() -> None:
+    sgd = fastbptt.SGD(0.5)
+    one = fastbptt.RNN(2, 3, 1, dtype="float32", seed=0)
+    sgd.step(one, np.ones(one.num_parameters))
+    assert (sgd._moments, len(sgd.velocity), sgd.step_count) == ((), 0, 1)
+    other = fastbptt.RNN(2, 3, 1, dtype="float64", seed=0)
+    before, twin = other.parameters.flat.copy(), sgd.copy()
+    twin.step(other, np.ones(one.num_parameters))
+    np.testing.assert_array_equal(other.parameters.flat, before - 0.5)
+    assert (twin.step_count, sgd.step_count) == (2, 1)
 
 
 def test_step_takes_gradients_in_three_forms(bench: Bench) -> None:
@@ -178,16 +387,100 @@ def test_not_finite_gradient(bench: Bench, value: float) -> None:
         ({"eps": 0.0}, ValueError, "eps is 0.0; expected a finite number above 0"),
         ({"eps": math.inf}, ValueError, "eps is inf; expected a finite number above 0"),
         ({"epsilon_hat": 1}, TypeError, "epsilon_hat is 1; expected True or False"),
+        ({"amsgrad": None}, TypeError, "amsgrad is None; expected True or False"),
     ],
 )
-def test_wrong_settings(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+@pytest.mark.parametrize("kind", [fastbptt.Adam, fastbptt.AdamW])
+def test_wrong_settings(
+    kind: type[Optimizer], arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
     with pytest.raises(error) as caught:
-        fastbptt.Adam(**arguments)
+        kind(**arguments)
     assert str(caught.value) == message
 
 
+DECAY = "expected a number of at least 0 and below 1"
+
+
+@pytest.mark.parametrize(
+    ("names", "arguments", "error", "message"),
+    [
+        (
+            "adam adamw sgd rmsprop",
+            {"lr": -1.0},
+            ValueError,
+            "lr is -1.0; expected a finite number of at least 0",
+        ),
+        (
+            "adam adamw sgd rmsprop",
+            {"weight_decay": -0.1},
+            ValueError,
+            "weight_decay is -0.1; expected a finite number of at least 0",
+        ),
+        (
+            "adam adamw sgd rmsprop",
+            {"weight_decay": math.inf},
+            ValueError,
+            "weight_decay is inf; expected a finite number of at least 0",
+        ),
+        (
+            "adam adamw sgd rmsprop",
+            {"weight_decay": None},
+            TypeError,
+            "weight_decay is None; expected a finite number of at least 0",
+        ),
+        ("sgd rmsprop", {"momentum": 1.0}, ValueError, f"momentum is 1.0; {DECAY}"),
+        ("sgd rmsprop", {"momentum": -0.5}, ValueError, f"momentum is -0.5; {DECAY}"),
+        ("sgd rmsprop", {"momentum": math.nan}, ValueError, f"momentum is nan; {DECAY}"),
+        ("sgd rmsprop", {"momentum": "0.9"}, TypeError, f"momentum is '0.9'; {DECAY}"),
+        ("sgd", {"nesterov": 1}, TypeError, "nesterov is 1; expected True or False"),
+        (
+            "sgd",
+            {"nesterov": True},
+            ValueError,
+            "nesterov is True; expected False because momentum=0.0",
+        ),
+        ("rmsprop", {"alpha": 1}, ValueError, f"alpha is 1.0; {DECAY}"),
+        ("rmsprop", {"alpha": True}, TypeError, f"alpha is True; {DECAY}"),
+        ("rmsprop", {"eps": 0.0}, ValueError, "eps is 0.0; expected a finite number above 0"),
+        ("rmsprop", {"centered": "no"}, TypeError, "centered is 'no'; expected True or False"),
+    ],
+)
+def test_wrong_settings_of_others(
+    names: str, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    for name in names.split():
+        with pytest.raises(error) as caught:
+            OPTIMIZERS[name](**arguments)
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_rate_is_set_between_steps(bench: Bench, name: str) -> None:
+    model, optimizer = bench.model.copy(), OPTIMIZERS[name](lr=0.5)
+    model.train_step(bench.x, bench.y, optimizer)
+    before = model.parameters.flat.tobytes()
+    with pytest.raises(ValueError, match="lr is nan; expected a finite number of at least 0"):
+        optimizer.lr = math.nan
+    assert optimizer.lr == 0.5
+    optimizer.lr = 0.0
+    model.train_step(bench.x, bench.y, optimizer)
+    assert model.parameters.flat.tobytes() == before
+    optimizer.lr = 0.25
+    model.train_step(bench.x, bench.y, optimizer)
+    assert model.parameters.flat.tobytes() != before
+
+
 def test_settings_too_fine_for_the_dtype(bench: Bench) -> None:
-    for adam, message in [
+    fine = "expected at most 1 - 5.96e-08 for a model of float32"
+    wrong: list[tuple[Optimizer, str]] = [
+        (fastbptt.SGD(momentum=0.9999999999), f"momentum is 0.9999999999; {fine}"),
+        (fastbptt.RMSprop(momentum=0.9999999999), f"momentum is 0.9999999999; {fine}"),
+        (fastbptt.RMSprop(alpha=0.9999999999), f"alpha is 0.9999999999; {fine}"),
+        (
+            fastbptt.RMSprop(eps=1e-39),
+            "eps is 1e-39; expected at least 1.18e-38 for a model of float32",
+        ),
         (
             fastbptt.Adam(eps=1e-39),
             "eps is 1e-39; expected at least 1.18e-38 for a model of float32",
@@ -196,7 +489,8 @@ def test_settings_too_fine_for_the_dtype(bench: Bench) -> None:
             fastbptt.Adam(betas=(0.9, 0.9999999999)),
             "betas[1] is 0.9999999999; expected at most 1 - 5.96e-08 for a model of float32",
         ),
-    ]:
+    ]
+    for adam, message in wrong:
         with bench.refuses(ValueError, message):
             bench.model.train_step(bench.x, bench.y, adam)
         double = Bench("float64")
@@ -273,7 +567,10 @@ def test_copy_refuses_another_layout(bench: Bench) -> None:
 
 def test_copy_before_any_step() -> None:
     twin = pickle.loads(pickle.dumps(fastbptt.Adam(lr=0.5, epsilon_hat=True)))
-    assert repr(twin) == ("Adam(lr=0.5, betas=(0.9, 0.999), eps=1e-08, epsilon_hat=True)  # step 0")
+    assert repr(twin) == (
+        "Adam(lr=0.5, betas=(0.9, 0.999), eps=1e-08, epsilon_hat=True, amsgrad=False, "
+        "weight_decay=0.0)  # step 0"
+    )
 
 
 def test_optimizer_does_not_keep_its_model(bench: Bench) -> None:
@@ -304,9 +601,33 @@ def test_clipping_scales_all_gradients(bench: Bench) -> None:
         np.testing.assert_allclose(adam.m.flat, grads.flat * scale, rtol=1e-5)
 
 
-def test_registry() -> None:
-    assert OPTIMIZERS["adam"] is fastbptt.Adam
-    assert all(issubclass(one, Optimizer) for one in OPTIMIZERS.values())
+@pytest.mark.parametrize("bptt_steps", [None, 2])
+def test_clipping_by_value(bench: Bench, bptt_steps: int | None) -> None:
+    model, sgd = bench.model.copy(), fastbptt.SGD(1.0)
+    _, grads = model.loss_and_grad(bench.x, bench.y)
+    limit = float(np.median(np.abs(grads.flat)))
+    before = model.parameters.flat.copy()
+    twin, other = model.copy(), sgd.copy()
+    x = bench.x if bptt_steps is None else bench.x[:, -2:]
+    h0 = None
+    if bptt_steps is not None:
+        h0 = model.forward(bench.x[:, :2]).final_state
+        _, grads = model.loss_and_grad(x, bench.y, h0=h0)
+    model.train_step(bench.x, bench.y, sgd, clip_value=limit, bptt_steps=bptt_steps)
+    clipped = reference.clip_by_value(grads, dict(grads), limit)
+    other.step(twin, clipped)
+    np.testing.assert_allclose(model.parameters.flat, twin.parameters.flat, rtol=1e-6, atol=1e-7)
+    change = np.abs(model.parameters.flat - before)
+    assert change.max() == pytest.approx(limit, rel=1e-5)
+    assert (change < 0.9 * limit).any()
+
+
+def test_infinite_gradients_are_refused_before_they_are_clipped(bench: Bench) -> None:
+    bench.model.parameters["W_hy"][...] = 3e38
+    sgd = fastbptt.SGD()
+    with pytest.raises(ValueError, match="not finite"):
+        bench.model.train_step(bench.x, bench.y * 0 + 1e38, sgd, "mse", clip_value=0.1)
+    assert sgd.step_count == 0
 
 
 def test_refused_step_leaves_the_optimizer_free() -> None:

@@ -129,6 +129,7 @@ def test_file_is_as_documented(path: Path, model: fastbptt.RNN) -> None:
         "dtype",
         "arguments",
         "dropout_keys",
+        "frozen",
         "written_by",
         "metadata",
     ]
@@ -150,6 +151,7 @@ def test_file_is_as_documented(path: Path, model: fastbptt.RNN) -> None:
         "precision": "float32",
     }
     assert json.loads(metadata["dropout_keys"]) == list(model._keys.state)
+    assert json.loads(metadata["frozen"]) == []
     assert metadata["written_by"] == fastbptt.__version__
     blank = content.replace(metadata["sha256"].encode(), b"0" * 64)
     assert metadata["sha256"] == hashlib.sha256(blank).hexdigest()
@@ -276,6 +278,10 @@ def with_another(header: Header) -> None:
         (metadata("dropout_keys", "[true, 1]"), "dropout_keys is [True, 1]"),
         (metadata("dropout_keys", f"[{2**64}, 1]"), "dropout_keys is"),
         (metadata("dropout_keys", None), "dropout_keys is None"),
+        (metadata("frozen", "7"), "frozen is '7'"),
+        (metadata("frozen", '["W_xx"]'), "frozen is ['W_xx']"),
+        (metadata("frozen", "[[]]"), "frozen is [[]]"),
+        (metadata("frozen", None), "frozen is None"),
         (argument("hidden_size", 4), "W_xh is"),
         (argument("hidden_size", 0), "unusable arguments"),
         (argument("hidden_size", -3), "unusable arguments"),

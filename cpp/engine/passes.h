@@ -90,7 +90,7 @@ struct Workspace {
   T *dy = nullptr, *dy_reverse = nullptr, *dgates = nullptr, *targets = nullptr, *factor = nullptr, *gradient = nullptr,
     *d_initial[CellInfo::most_states] = {};
   std::int32_t* classes = nullptr;
-  double *loss_sum = nullptr, *idle_sum = nullptr, *chunks = nullptr, *db_y = nullptr;
+  double *loss_sum = nullptr, *idle_sum = nullptr, *db_y = nullptr;
   i64 dgates_plane = 0, dgates_panel = 0;
   PairRoom block_inputs, block_gates;  // a block's operands of the weight gradients: pairs of consecutive rows
   std::vector<double> exact_factor;    // [B] sorted

@@ -9,7 +9,6 @@
 namespace fastbptt {
 
 constexpr std::size_t page = 4096;
-constexpr i64 chunk = 4096;  // elements of the flat buffer whose squares are summed together
 
 template <class T>
 void prepare(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time, const i64* lengths) {
@@ -229,7 +228,6 @@ auto scratch_parts(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
     w.factor = a.take<T>(b, width);
     w.loss_sum = a.take<double>(b, width);
     w.idle_sum = a.take<double>(recomputes ? b : 0, width);
-    w.chunks = a.take<double>((net.count + chunk - 1) / chunk);
     w.db_y = a.take<double>(net.O());
     for (int s = 0; s < net.info.states; ++s)
       w.d_initial[s] = a.take<T>(net.spec.learn_state ? net.spec.state_rows() : 0, b, net.H());

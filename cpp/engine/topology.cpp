@@ -1,5 +1,6 @@
 #include "engine/topology.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include "dispatch.h"
 
@@ -57,13 +58,35 @@ i64 parameter_count(const Spec& s) {
   return last.offset + size;
 }
 
+std::vector<Range> trained_ranges(const Spec& s, const std::vector<std::string>& frozen) {
+  const std::vector<Parameter> all = layout(s);
+  for (const std::string& name : frozen)
+    if (std::none_of(all.begin(), all.end(), [&](const Parameter& p) { return p.name == name; }))
+      throw std::invalid_argument("'" + name + "' is not a parameter");
+  std::vector<Range> ranges;
+  const auto add = [&](i64 from, i64 to) {
+    if (from == to) return;
+    if (!ranges.empty() && ranges.back().to == from)
+      ranges.back().to = to;
+    else
+      ranges.push_back({from, to});
+  };
+  const i64 count = parameter_count(s);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Parameter& p = all[i];
+    const i64 end = i + 1 < all.size() ? all[i + 1].offset : count;
+    const bool embedding = s.vocabulary && i + 1 == all.size();
+    if (embedding && s.freeze_embedding) continue;
+    if (std::find(frozen.begin(), frozen.end(), p.name) != frozen.end()) continue;
+    const i64 padding = embedding && s.padding_index >= 0 ? p.offset + s.padding_index * s.inputs : end;
+    add(p.offset, padding);
+    add(std::min(padding + s.inputs, end), end);
+  }
+  return ranges;
+}
+
 Topology::Topology(const Spec& s)
-    : spec(s),
-      cell(find_cell(s.cell)),
-      info(cell_info(s.cell)),
-      count(parameter_count(s)),
-      trained(count),
-      checked(count) {
+    : spec(s), cell(find_cell(s.cell)), info(cell_info(s.cell)), count(parameter_count(s)), checked(count) {
   for (i64 layer = 0; layer < s.layers; ++layer)
     for (i64 d = 0; d < D(); ++d) passes.push_back({layer, d, layer ? s.width() : s.inputs});
   auto pass = passes.begin();
@@ -82,7 +105,6 @@ Topology::Topology(const Spec& s)
     if (p.name == "E") embedding = p.offset;
   }
   if (s.vocabulary) checked = embedding;
-  if (s.vocabulary && s.freeze_embedding) trained = embedding;
   for (int j = 0; j < info.products; ++j) {
     with_input += info.product[j].input;
     with_hidden += info.product[j].hidden != Product::none;

@@ -16,6 +16,14 @@ struct Pass {
   bool reverse() const { return direction == 1; }
 };
 
+// Elements from .. to of the flat buffer
+struct Range {
+  i64 from, to;
+};
+
+// What updates change, in order: all but the frozen parameters, a frozen embedding and the padding row
+std::vector<Range> trained_ranges(const Spec& spec, const std::vector<std::string>& frozen);
+
 struct Topology {
   explicit Topology(const Spec& spec);
 
@@ -44,7 +52,6 @@ struct Topology {
   i64 initial[CellInfo::most_states] = {};  // places in the flat buffer
   i64 W_hy = 0, b_y = 0, embedding = 0;
   i64 count;    // elements of the flat buffer
-  i64 trained;  // .. that a step may change; a frozen embedding stands after them
   i64 checked;  // .. that are looked at for NaN at each call; rows of the embedding are as they are read
 };
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dispatch.h"
@@ -72,6 +73,19 @@ inline Array array(const void* data, Dtype dtype, i64 a, i64 b = 0, i64 c = 0) {
   const i64 size = dtype == Dtype::f32 ? 4 : 8;
   return {data, dtype, {a, b, c}, {std::max<i64>(b, 1) * std::max<i64>(c, 1) * size, std::max<i64>(c, 1) * size, size}};
 }
+
+// Adam as Python sets it by default, with moments of its own
+template <class R>
+struct AdamOf {
+  explicit AdamOf(std::size_t count) : m(count, R(0)), v(count, R(0)) {
+    for (const auto& [name, value] : {std::pair{"lr", 1e-3}, {"beta1", 0.9}, {"beta2", 0.999}, {"eps", 1e-8}})
+      state.set(name, value);
+    state.attach("m", m.data());
+    state.attach("v", v.data());
+  }
+  std::vector<R> m, v;
+  OptimizerState state{"adam"};
+};
 
 // An engine and the arguments of its calls
 template <class R>

@@ -356,12 +356,10 @@ TEST_CASE("one of two initial states given, the other zero or learned") {
 
 TEST_CASE("values that are not finite are named, and nothing is updated") {
   float params[2 + 4 + 2 + 2 + 1] = {0.1F, 0.2F, 0.3F, 0.4F, 0.5F, 0.6F, 0, 0, 0.7F, 0.8F, 0};
-  float m[11] = {}, v[11] = {}, h0[2] = {0, 0}, final[2] = {7, 7};
+  float h0[2] = {0, 0}, final[2] = {7, 7};
   float x[3] = {1, NAN, 3}, y[1] = {1};
   const auto engine = make_engine({.cell = "rnn", .inputs = 1, .hidden = 2, .outputs = 1}, Dtype::f32, params);
-  AdamState adam;
-  adam.m = m;
-  adam.v = v;
+  calls::AdamOf<float> adam(11);
   Batch batch;
   batch.x = calls::array(x, Dtype::f32, 1, 3, 1);
   batch.initial[0] = calls::array(h0, Dtype::f32, 1, 1, 2);
@@ -369,7 +367,7 @@ TEST_CASE("values that are not finite are named, and nothing is updated") {
   o.y = calls::array(y, Dtype::f32, 1, 1);
   void* finals[] = {final};
   std::vector<float> before(params, params + 11);
-  const auto step = [&] { return engine->train_step(batch, o, adam, -1, 0, finals); };
+  const auto step = [&] { return engine->train_step(batch, o, adam.state, {}, 0, finals); };
   CHECK_THROWS_WITH(step(), "x holds a value that is not finite (nan) at index (0, 1, 0)");
   x[1] = 2;
   params[3] = std::numeric_limits<float>::infinity();
@@ -385,11 +383,11 @@ TEST_CASE("values that are not finite are named, and nothing is updated") {
   o.loss = Loss::bce;
   CHECK_THROWS_WITH(step(), "y holds 2 at index (0, 0); expected values from 0 to 1 for loss 'bce'");
   CHECK(std::memcmp(before.data(), params, sizeof params) == 0);
-  CHECK(adam.step == 0);
+  CHECK(adam.state.step == 0);
   CHECK(final[0] == 7);
   y[0] = 1;
   CHECK(step() > 0);
-  CHECK(adam.step == 1);
+  CHECK(adam.state.step == 1);
   CHECK(final[0] != 7);
   CHECK(std::memcmp(before.data(), params, sizeof params) != 0);
 }

@@ -7,12 +7,16 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "calls.h"
 #include "dispatch.h"
+#include "engine.h"
 #include "kernel_arrays.h"
 #include "naive.h"
 
@@ -20,6 +24,7 @@ using namespace fastbptt;
 using kernel_arrays::close_to;
 using kernel_arrays::Fenced;
 using kernel_arrays::for_lengths;
+using kernel_arrays::for_sets;
 using kernel_arrays::Panels;
 using kernel_arrays::value;
 
@@ -131,31 +136,150 @@ TEST_CASE_TEMPLATE("finite, zero and the sum of squares", T, float, double) {
   });
 }
 
-TEST_CASE_TEMPLATE("Adam", T, float, double) {
+TEST_CASE_TEMPLATE("magnitudes limited", T, float, double) {
   for_lengths<T>([](const Kernels<T>& k, i64 n, i64 off, const std::string& name) {
-    Fenced<T> p(n, off, T(7)), m(n, 3 - off, T(7)), v(n, off, T(7)), g(n, 0, T(7));
+    Fenced<T> p(n, off, T(7));
+    for (i64 i = 0; i < n; ++i) p[i] = i % 5 == 3 ? T(NAN) : i % 7 == 4 ? -T(HUGE_VAL) : value<T>(i);
+    std::vector<T> before(p.data(), p.data() + n);
+    k.limit(p.data(), n, T(0.5));
     for (i64 i = 0; i < n; ++i) {
-      p[i] = value<T>(i);
-      m[i] = value<T>(i + 50);
-      v[i] = std::fabs(value<T>(i + 90));
-      g[i] = value<T>(i + 130);
-    }
-    std::vector<T> p0(p.data(), p.data() + n), m0(m.data(), m.data() + n), v0(v.data(), v.data() + n);
-    AdamArgs<T> a{p.data(), m.data(), v.data(), g.data(), T(0.5), T(0.1), T(0.01), T(0.01), T(1.25), T(1e-3)};
-    k.adam(a, n);
-    for (i64 i = 0; i < n; ++i) {
-      const auto at = std::size_t(i);
-      const double d = 0.5 * double(g[i]), m1 = 0.9 * double(m0[at]) + 0.1 * d,
-                   v1 = 0.99 * double(v0[at]) + 0.01 * d * d;
-      const double p1 = double(p0[at]) - 0.01 * m1 / (std::sqrt(v1) * 1.25 + 1e-3);
-      const double tolerance = 8 * double(std::numeric_limits<T>::epsilon());
-      CHECK_MESSAGE(std::fabs(double(m[i]) - m1) < tolerance, name);
-      CHECK_MESSAGE(std::fabs(double(v[i]) - v1) < tolerance, name);
-      CHECK_MESSAGE(std::fabs(double(p[i]) - p1) < tolerance, name);
+      const T old = before[std::size_t(i)];
+      CHECK_MESSAGE((std::isnan(old) ? std::isnan(p[i]) : p[i] == std::clamp(old, T(-0.5), T(0.5))), name);
     }
     CHECK_MESSAGE(p.fences_stand(), name);
-    CHECK_MESSAGE(m.fences_stand(), name);
-    CHECK_MESSAGE(v.fences_stand(), name);
+  });
+}
+
+namespace {
+
+// One rule with some settings; what it does to one parameter in double: p, slots, d the scaled gradient, t the step
+struct Rule {
+  const char* name;
+  std::vector<std::pair<const char*, double>> settings;
+  std::vector<const char*> slots;
+  std::function<void(double& p, double* slot, double d, double t)> step;
+};
+
+std::vector<Rule> rules() {
+  std::vector<Rule> all;
+  for (const bool hat : {false, true})
+    for (const bool amsgrad : {false, true})
+      for (const double l2 : {0.0, 0.125})
+        for (const bool decoupled : {false, true})
+          all.push_back({"adam",
+                         {{"lr", 0.01},
+                          {"beta1", 0.9},
+                          {"beta2", 0.99},
+                          {"eps", 1e-3},
+                          {"epsilon_hat", hat},
+                          {"weight_decay", l2},
+                          {"decoupled", decoupled}},
+                         amsgrad ? std::vector{"m", "v", "v_max"} : std::vector{"m", "v"},
+                         [=](double& p, double* s, double d, double t) {
+                           const double c1 = 1 - std::pow(0.9, t), c2 = 1 - std::pow(0.99, t);
+                           if (!decoupled) d += l2 * p;
+                           s[0] = 0.9 * s[0] + 0.1 * d;
+                           s[1] = 0.99 * s[1] + 0.01 * d * d;
+                           s[2] = std::max(s[2], s[1]);
+                           const double v = amsgrad ? s[2] : s[1];
+                           if (decoupled) p -= 0.01 * l2 * p;
+                           p -= hat ? 0.01 * std::sqrt(c2) / c1 * s[0] / (std::sqrt(v) + 1e-3)
+                                    : 0.01 * s[0] / c1 / (std::sqrt(v / c2) + 1e-3);
+                         }});
+  for (const double l2 : {0.0, 0.125})
+    for (const bool moves : {false, true})
+      for (const bool nesterov : {false, true})
+        all.push_back({"sgd",
+                       {{"lr", 0.25}, {"momentum", 0.75}, {"nesterov", nesterov}, {"weight_decay", l2}},
+                       moves ? std::vector{"velocity"} : std::vector<const char*>{},
+                       [=](double& p, double* s, double d, double) {
+                         d += l2 * p;
+                         s[0] = 0.75 * s[0] + d;
+                         p -= 0.25 * (!moves ? d : nesterov ? d + 0.75 * s[0] : s[0]);
+                       }});
+  for (const double l2 : {0.0, 0.125})
+    for (const bool moves : {false, true})
+      for (const bool centered : {false, true}) {
+        std::vector<const char*> slots{"v"};
+        if (centered) slots.push_back("m");
+        if (moves) slots.push_back("velocity");
+        all.push_back({"rmsprop",
+                       {{"lr", 0.01}, {"alpha", 0.9}, {"eps", 1e-2}, {"momentum", 0.75}, {"weight_decay", l2}},
+                       slots,
+                       [=](double& p, double* s, double d, double) {
+                         d += l2 * p;
+                         s[0] = 0.9 * s[0] + 0.1 * d * d;
+                         s[1] = 0.9 * s[1] + 0.1 * d;
+                         d /= std::sqrt(std::max(0.0, s[0] - (centered ? s[1] * s[1] : 0))) + 1e-2;
+                         s[2] = 0.75 * s[2] + d;
+                         p -= 0.01 * (moves ? s[2] : d);
+                       }});
+      }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("every rule of an optimiser is tested") {
+  std::set<std::string> tested;
+  for (const Rule& rule : rules()) tested.insert(rule.name);
+  const std::vector<std::string> names = optimizer_names();
+  CHECK(tested == std::set<std::string>(names.begin(), names.end()));
+}
+
+TEST_CASE_TEMPLATE("rules of optimisers", T, float, double) {
+  const std::vector<Rule> all = rules();
+  for_sets([&](const InstructionSet& set, const std::string& backend) {
+    for (const Rule& rule : all) {
+      const OptimizerKernels<T>& k = optimizer_of<T>(set, find_optimizer(rule.name));
+      OptimizerState state(rule.name);
+      for (const auto& [name, number] : rule.settings) state.set(name, number);
+      double numbers[OptimizerInfo::most_numbers] = {};
+      k.resolve(state.settings, 3, numbers);
+      const i64 vector = kernels_of<T>(set).vector;
+      for (i64 n = 0; n <= 2 * vector + 1; ++n)
+        for (const i64 off : {0, 1, 3}) {
+          const std::string name = backend + " " + rule.name + " n " + std::to_string(n);
+          Fenced<T> p(n, off, T(7)), g(n, 2, T(NAN));
+          std::vector<Fenced<T>> slots;
+          for (i64 s = 0; s < OptimizerInfo::most_slots; ++s) slots.emplace_back(n, (off + s) % 4, T(7));
+          for (i64 i = 0; i < n; ++i) {
+            p[i] = value<T>(i);
+            g[i] = value<T>(i + 130);
+            // mean, square and largest square, so that the variance is above 0
+            for (i64 s = 0; s < OptimizerInfo::most_slots; ++s) slots[std::size_t(s)][i] = T(0.4) + value<T>(i) / 8;
+          }
+          UpdateArgs<T> a{};
+          a.p = p.data();
+          a.g = g.data();
+          a.scale = T(0.5);
+          for (int i = 0; i < OptimizerInfo::most_numbers; ++i) a.number[i] = T(numbers[i]);
+          for (int s = 0; s < OptimizerInfo::most_slots; ++s) {
+            const char* slot = k.info->slots[s];
+            const auto there = [&](const char* one) { return slot && std::strcmp(one, slot) == 0; };
+            if (std::any_of(rule.slots.begin(), rule.slots.end(), there)) a.slot[s] = slots[std::size_t(s)].data();
+          }
+          std::vector<double> p1, s1;
+          for (i64 i = 0; i < n; ++i) {
+            double one = double(p[i]), moments[OptimizerInfo::most_slots];
+            for (int s = 0; s < OptimizerInfo::most_slots; ++s) moments[s] = double(slots[std::size_t(s)][i]);
+            rule.step(one, moments, 0.5 * double(g[i]), 3);
+            p1.push_back(one);
+            s1.insert(s1.end(), moments, moments + OptimizerInfo::most_slots);
+          }
+          k.update(a, n);
+          for (i64 i = 0; i < n; ++i) {
+            CHECK_MESSAGE(close_to(p[i], p1[std::size_t(i)], 16), name, " ", i);
+            for (int s = 0; s < OptimizerInfo::most_slots; ++s) {
+              const double expected =
+                  a.slot[s] ? s1[std::size_t(i * OptimizerInfo::most_slots + s)] : 0.4 + double(value<T>(i)) / 8;
+              CHECK_MESSAGE(close_to(slots[std::size_t(s)][i], expected, 16), name, " slot ", s);
+            }
+          }
+          CHECK_MESSAGE(p.fences_stand(), name);
+          for (Fenced<T>& slot : slots) CHECK_MESSAGE(slot.fences_stand(), name);
+        }
+    }
   });
 }
 

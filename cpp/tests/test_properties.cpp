@@ -132,10 +132,7 @@ struct Trained {
 Trained train(const Case& c, const Data& data, i64 memory_budget) {
   Call<float> call(c, data);
   Trained out;
-  std::vector<float> m(call.params().size(), 0.0F), v = m;
-  AdamState adam;
-  adam.m = m.data();
-  adam.v = v.data();
+  calls::AdamOf<float> adam(call.params().size());
   void* final[CellInfo::most_states] = {};
   for (int k = 0; k < cell_info(c.net.cell).states; ++k) {
     out.seen.final[k].assign(at(c.net.state_rows() * c.B * c.net.hidden), NAN);
@@ -144,7 +141,7 @@ Trained train(const Case& c, const Data& data, i64 memory_budget) {
 #ifndef __SANITIZE_ADDRESS__
   const std::size_t before = aligned_bytes;
 #endif
-  out.loss = call.engine().train_step(call.batch, call.objective, adam, 1, memory_budget, final);
+  out.loss = call.engine().train_step(call.batch, call.objective, adam.state, {.norm = 1}, memory_budget, final);
 #ifndef __SANITIZE_ADDRESS__
   out.bytes = i64(aligned_bytes - before);
 #endif
@@ -249,12 +246,7 @@ TEST_CASE_TEMPLATE("a training step is the gradient and its update, and leaves t
     for (const std::string& cell : cell_names())
       for (const Case& c : varied(cell, 4, 9, 7)) {
         Call<R> step(c, data_of(c)), parts(c, data_of(c));
-        std::vector<R> m(step.params().size(), R(0)), v = m, m2 = m, v2 = m;
-        AdamState one, two;
-        one.m = m.data();
-        one.v = v.data();
-        two.m = m2.data();
-        two.v = v2.data();
+        calls::AdamOf<R> one(step.params().size()), two(step.params().size());
         Result<R> got, expected, gradient;
         parts.read(*parts.forward(), expected);
         got = expected;
@@ -263,14 +255,14 @@ TEST_CASE_TEMPLATE("a training step is the gradient and its update, and leaves t
           std::fill(got.final[k].begin(), got.final[k].end(), R(NAN));
           final[k] = got.final[k].data();
         }
-        const double loss = step.engine().train_step(step.batch, step.objective, one, -1, 0, final);
+        const double loss = step.engine().train_step(step.batch, step.objective, one.state, {}, 0, final);
         CHECK_MESSAGE(same_bits(got, expected), backend, " ", text(c));
         gradient = parts.loss_and_grad();
-        parts.engine().adam_step(two, gradient.params.data(), true);
+        parts.engine().update(two.state, gradient.params.data(), true);
         CHECK(loss == gradient.loss);
         CHECK_MESSAGE(same_bits(step.params(), parts.params()), backend, " ", text(c));
-        CHECK_MESSAGE(same_bits(m, m2), backend, " ", text(c));
-        CHECK(one.step == 1);
+        CHECK_MESSAGE(same_bits(one.m, two.m), backend, " ", text(c));
+        CHECK(one.state.step == 1);
       }
   });
 }
@@ -284,11 +276,8 @@ TEST_CASE("a frozen embedding stays, and of another only rows that occur change"
     Data data = data_of(c);
     data.tokens = {0, 1, 4, 4, 1, 0};
     Call<double> call(c, data);
-    std::vector<double> m(call.params().size(), 0.0), v = m;
-    AdamState adam;
-    adam.m = m.data();
-    adam.v = v.data();
-    call.engine().train_step(call.batch, call.objective, adam, 1, 0, nullptr);
+    calls::AdamOf<double> adam(call.params().size());
+    call.engine().train_step(call.batch, call.objective, adam.state, {.norm = 1}, 0, nullptr);
     const Result<double> gradient = call.loss_and_grad();
     const i64 E = layout(c.net).back().offset;
     for (i64 token = 0; token < 6; ++token)
@@ -300,6 +289,97 @@ TEST_CASE("a frozen embedding stays, and of another only rows that occur change"
       }
     CHECK(call.params()[0] != data.params[0]);
   }
+}
+
+TEST_CASE_TEMPLATE("frozen parameters take no part in check, norm, decay and update", R, float, double) {
+  for_backends([&](const std::string& backend) {
+    Case c = make("gru", 3, 6, 5, 40, 2);
+    c.net.layers = 2;
+    c.net.vocabulary = 7;
+    c.net.padding_index = 3;
+    const std::vector<Parameter> all = layout(c.net);
+    const i64 count = parameter_count(c.net);
+    for (const std::vector<std::string>& names :
+         {std::vector<std::string>{}, {"W_xh"}, {"b_h", "W_hh_l1"}, {"E"}, {"W_hy", "b_y", "E"}}) {
+      // which elements an update may change
+      std::vector<char> moves(at(count), 1);
+      for (std::size_t i = 0; i < all.size(); ++i)
+        for (i64 j = all[i].offset; j < (i + 1 < all.size() ? all[i + 1].offset : count); ++j)
+          if (std::find(names.begin(), names.end(), all[i].name) != names.end()) moves[at(j)] = 0;
+      const i64 padding = all.back().offset + 3 * 5;
+      for (i64 j = padding; j < padding + 5; ++j) moves[at(j)] = 0;
+
+      Call<R> call(c, data_of(c));
+      call.engine().freeze(names);
+      calls::AdamOf<R> adam(at(count));
+      adam.state.set("weight_decay", 0.1);
+      std::vector<R> gradient(at(count), R(0.25));
+      for (i64 j = 0; j < count; ++j)
+        if (!moves[at(j)]) gradient[at(j)] = NAN;
+      const std::vector<R> before = call.params();
+      call.engine().update(adam.state, gradient.data(), true);
+      for (i64 j = 0; j < count; ++j) {
+        CHECK_MESSAGE((call.params()[at(j)] != before[at(j)]) == bool(moves[at(j)]), backend, " ", j);
+        CHECK_MESSAGE((adam.m[at(j)] != 0) == bool(moves[at(j)]), backend, " ", j);
+      }
+      CHECK(adam.state.step == 1);
+      for (const auto& [to, moved] : {std::pair<const char*, bool>{"W_xh_l1", true}, {"W_hy", names.size() != 3}}) {
+        const auto place =
+            at(std::find_if(all.begin(), all.end(), [&](const auto& p) { return p.name == to; })->offset);
+        gradient[place] = NAN;
+        if (moved)
+          CHECK_THROWS_WITH(
+              call.engine().update(adam.state, gradient.data(), true),
+              ("the gradient of " + std::string(to) + " holds a value that is not finite (nan) at index (0, 0)")
+                  .c_str());
+        gradient[place] = R(0.25);
+      }
+      CHECK(adam.state.step == 1);
+    }
+    Call<R> call(c, data_of(c));
+    CHECK_THROWS_WITH(call.engine().freeze({"b_y", "W_yh"}), "'W_yh' is not a parameter");
+  });
+}
+
+// With decays of 0, m is the gradient as clipped
+TEST_CASE_TEMPLATE("clipping, by norm over what is trained or by value", R, float, double) {
+  const Case c = make("lstm", 4, 7, 6, 90, 2);
+  Call<R> first(c, data_of(c));
+  const Result<R> gradient = first.loss_and_grad();
+  double squares = 0, largest = 0;
+  for (std::size_t i = 0; i < gradient.params.size(); ++i) {
+    largest = std::max(largest, std::fabs(double(gradient.params[i])));
+    if (i >= std::size_t(6 * 4 * 90)) squares += double(gradient.params[i]) * double(gradient.params[i]);
+  }
+  const double norm = std::sqrt(squares);
+  for (const Clip& clip : {Clip{}, Clip{.norm = norm / 4}, Clip{.norm = norm * 2}, Clip{.value = largest / 3}})
+    for (const bool check : {true, false}) {
+      Call<R> call(c, data_of(c));
+      call.engine().freeze({"W_xh"});
+      calls::AdamOf<R> adam(call.params().size());
+      adam.state.set("beta1", 0);
+      call.batch.check_finite = check;
+      call.engine().train_step(call.batch, call.objective, adam.state, clip, 0, nullptr);
+      const double scale = clip.norm >= 0 ? std::min(1.0, clip.norm / norm) : 1;
+      for (std::size_t i = 0; i < adam.m.size(); ++i) {
+        double expected = i < std::size_t(6 * 4 * 90) ? 0 : scale * double(gradient.params[i]);
+        if (clip.value >= 0) expected = std::clamp(expected, -double(R(clip.value)), double(R(clip.value)));
+        CHECK(std::fabs(double(adam.m[i]) - expected) <=
+              4 * double(std::numeric_limits<R>::epsilon()) * std::fabs(expected));
+      }
+    }
+  calls::AdamOf<R> adam(first.params().size());
+  CHECK_THROWS_WITH(
+      first.engine().train_step(first.batch, first.objective, adam.state, {.value = 1, .norm = 1}, 0, nullptr),
+      "clip.value and clip.norm are both given; expected one of them");
+  OptimizerState bare("adam");
+  CHECK_THROWS_WITH(first.engine().train_step(first.batch, first.objective, bare, {}, 0, nullptr),
+                    "the optimizer lacks its slot 'm'");
+  CHECK_THROWS_WITH(bare.set("rate", 1),
+                    "the optimizer has no setting 'rate'; expected one of lr, beta1, beta2, eps, "
+                    "epsilon_hat, weight_decay, decoupled");
+  CHECK_THROWS_WITH(bare.attach("w", nullptr), "the optimizer has no slot 'w'; expected one of m, v, v_max");
+  CHECK_THROWS_WITH(OptimizerState("adams"), "optimizer is 'adams'; expected one of adam, sgd, rmsprop");
 }
 
 // --------------------------------------------------------------------------------------------------------- step

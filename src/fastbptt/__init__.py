@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import _check, _core
 from ._views import Gradients
 from .model import GRU, LSTM, RNN, LeakyRNN, Recurrent, load
-from .optim import Adam
+from .optim import SGD, Adam, AdamW, RMSprop
 from .result import ForwardResult, StepReport
 
 if TYPE_CHECKING:
@@ -31,13 +31,16 @@ __all__ = [
     "LSTM",
     "METRICS",
     "RNN",
+    "SGD",
     "Adam",
+    "AdamW",
     "Backend",
     "Callback",
     "ForwardResult",
     "Gradients",
     "History",
     "LeakyRNN",
+    "RMSprop",
     "Recurrent",
     "StepReport",
     "__version__",

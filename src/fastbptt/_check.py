@@ -72,13 +72,19 @@ def number(name: str, value: Any, expected: str) -> float:
     return result
 
 
-def clip(value: Any) -> float:
-    """Return clip_norm as the core wants it: negative for none."""
+def clips(norm: Any, value: Any) -> tuple[float, float]:
+    """Return clip_norm and clip_value as the core wants them: negative for none."""
+    if norm is not None and value is not None:
+        raise ValueError("clip_norm and clip_value are both given; expected at most one of them")
+    return _clip("clip_norm", norm), _clip("clip_value", value)
+
+
+def _clip(name: str, value: Any) -> float:
     if value is None:
         return -1.0
-    result = number("clip_norm", value, "a number above 0, or None")
+    result = number(name, value, "a number above 0, or None")
     if result <= 0.0:
-        raise ValueError(f"clip_norm is {result}; expected a number above 0, or None")
+        raise ValueError(f"{name} is {result}; expected a number above 0, or None")
     return result
 
 

@@ -38,6 +38,7 @@ class Network:
             "_spec",
             "_dtype",
             "_form",
+            "_frozen",
             "_layout",
             "_flat",
             "_engine",
@@ -120,17 +121,21 @@ class Network:
         self._token = object()  # who this model is, for optimisers and results
         self._drops = spec.dropout > 0.0 and spec.num_layers > 1
         self._keys = Keys(0)
+        self._frozen: frozenset[str] = frozenset()
         self._report: StepReport | None = None
         self._metadata: dict[str, Any] = {}
 
     @classmethod
     def _from_config(cls, config: Mapping[str, Any]) -> Self:
         """Make a model with zero weights from what `_config` returned."""
-        _check.same_names("config", config, ("cell", "arguments", "dtype", "dropout_keys"))
+        _check.same_names(
+            "config", config, ("cell", "arguments", "dtype", "dropout_keys", "frozen")
+        )
         model = cls.__new__(cls)
         spec = _spec.from_arguments(config["cell"], config["arguments"])
         model._build(spec, _check.float_dtype(config["dtype"]))
         model._keys = Keys(*config["dropout_keys"])
+        model._set_frozen(frozenset(config["frozen"]))
         return model
 
     def _config(self) -> dict[str, Any]:
@@ -140,6 +145,7 @@ class Network:
             "arguments": _spec.arguments(self._spec),
             "dtype": self._dtype.name,
             "dropout_keys": list(self._keys.state),
+            "frozen": [name for name in self._layout if name in self._frozen],
         }
 
     def _get_flat(self) -> Floats:
@@ -278,6 +284,81 @@ class Network:
     def num_parameters(self) -> int:
         """How many numbers the parameters are."""
         return self._flat.size
+
+    # ------------------------------------------------------------ what is learned
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Names of the parameters that training leaves as they are."""
+        embedding = {"E"} if self._spec.freeze_embedding else set()
+        return tuple(name for name in self._layout if name in self._frozen | embedding)
+
+    def freeze(self, *names: str) -> None:
+        """Leave parameters as they are in training, whatever the optimiser.
+
+        They are not updated and do not decay; their gradients, which `loss_and_grad` still gives,
+        count neither in the global norm nor in the check for NaN. The choice goes with copies,
+        pickles and files. The row of an embedding's `padding_index` always stays as it is.
+
+        Parameters
+        ----------
+        *names : str
+            Of `parameters`; at least one.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a name is no parameter's. Nothing has changed then.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbptt
+        >>> model = fastbptt.RNN(3, 4, 1, seed=0)
+        >>> model.freeze("W_xh", "b_h")
+        >>> before = model.state_dict()
+        >>> loss = model.train_step(np.ones((2, 5, 3)), [0, 1], fastbptt.SGD())
+        >>> [name for name, array in model.parameters.items() if (array != before[name]).any()]
+        ['W_hh', 'W_hy', 'b_y']
+        >>> model.unfreeze("b_h")
+        >>> model.frozen
+        ('W_xh',)
+        """
+        if not names:
+            raise TypeError("freeze() without names; expected at least one of " + self._names())
+        self._set_frozen(self._frozen | self._known(names))
+
+    def unfreeze(self, *names: str) -> None:
+        """Let training change parameters again.
+
+        Parameters
+        ----------
+        *names : str
+            Of `parameters`; none for all. An embedding frozen by `freeze_embedding` stays so.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a name is no parameter's, or that of such an embedding. Nothing has changed then.
+        """
+        chosen = self._known(names) if names else self._frozen
+        if "E" in chosen and self._spec.freeze_embedding:
+            raise ValueError("E cannot be unfrozen: the model has freeze_embedding=True")
+        self._set_frozen(self._frozen - chosen)
+
+    def _known(self, names: tuple[str, ...]) -> frozenset[str]:
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"a name is of type {type(name).__name__}; expected str")
+            if name not in self._layout:
+                raise ValueError(f'"{name}" is not a parameter; expected {self._names()}')
+        return frozenset(names)
+
+    def _names(self) -> str:
+        return ", ".join(self._layout)
+
+    def _set_frozen(self, names: frozenset[str]) -> None:
+        self._engine.freeze(sorted(names))
+        self._frozen = names
 
     def __repr__(self) -> str:
         return (

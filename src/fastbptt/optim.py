@@ -25,7 +25,7 @@ class Binding(NamedTuple):
     owner: object | None
     layout: Layout
     moments: dict[str, Floats]
-    state: _core.AdamState
+    state: _core.OptimizerState
 
     def keep(self) -> Callable[[], None]:
         """Copy moments and step count; the result puts them back."""
@@ -47,21 +47,36 @@ class Optimizer(ABC):
     belongs to the next model of the same layout.
     """
 
-    _settings: ClassVar[tuple[str, ...]]
-    _moments: ClassVar[tuple[str, ...]]
+    _rule: ClassVar[str]  # the core's name of its arithmetic
+    _settings: ClassVar[tuple[str, ...]]  # what the constructor takes, in its order
 
-    def __init__(self) -> None:
+    def __init__(self, lr: float, weight_decay: float) -> None:
         self._lock = threading.RLock()
         self._binding: Binding | None = None
+        self._lr = _at_least_0("lr", lr)
+        self._weight_decay = _at_least_0("weight_decay", weight_decay)
+
+    @property
+    @abstractmethod
+    def _moments(self) -> tuple[str, ...]:
+        """The flat buffers that the core's rule keeps with these settings."""
+
+    def _core_settings(self) -> dict[str, float]:
+        """Give the settings by the names that the core's rule has for them."""
+        return {name: float(getattr(self, name)) for name in self._settings}
 
     @abstractmethod
-    def _core_state(self, moments: dict[str, Floats]) -> _core.AdamState:
-        """Make the core's view of settings and moments."""
+    def _fit_into(self, dtype: np.dtype[Any]) -> None:
+        """Refuse settings that the model's arithmetic would round to 0 or 1."""
+
+    def _core_state(self, moments: dict[str, Floats]) -> _core.OptimizerState:
+        return _core.OptimizerState(self._rule, dict(moments), self._core_settings())
 
     def _binding_for(self, model: Recurrent) -> Binding:
         """Return the state for this model; the caller keeps it once its update has succeeded."""
         binding = self._binding
         if binding is None:
+            self._fit_into(model._dtype)
             moments = {}
             for name in self._moments:
                 moments[name] = _check.aligned_empty(model._flat.size, model._dtype)
@@ -74,12 +89,13 @@ class Optimizer(ABC):
                 "optimizer belongs to another model; expected one of this model's own "
                 "(optimizer.copy() carries its state over to a model of the same layout)"
             )
-        dtype = next(iter(binding.moments.values())).dtype
+        dtype = next((moment.dtype for moment in binding.moments.values()), model._dtype)
         if binding.layout != model._layout or dtype != model._dtype:
             raise ValueError(
                 f"optimizer holds moments of {dtype} for {_shapes(binding.layout)}; "
                 f"expected {model._dtype} for {_shapes(model._layout)}"
             )
+        self._fit_into(model._dtype)  # without moments it may have had another dtype before
         return binding._replace(owner=model._token)
 
     def step(
@@ -121,8 +137,26 @@ class Optimizer(ABC):
         with self._lock:
             binding = self._binding_for(model)
             flat = _gathered(grads, model, binding)
-            model._engine.adam_step(binding.state, flat, finite)
+            model._engine.update(binding.state, flat, finite)
             self._binding = binding
+
+    @property
+    def lr(self) -> float:
+        """Step size; may be set between steps."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        rate = _at_least_0("lr", value)
+        with self._lock:
+            self._lr = rate
+            if self._binding is not None:
+                self._binding.state.set("lr", rate)
+
+    @property
+    def weight_decay(self) -> float:
+        """How strongly each step pulls the parameters towards 0."""
+        return self._weight_decay
 
     @property
     def step_count(self) -> int:
@@ -132,7 +166,7 @@ class Optimizer(ABC):
 
     def _moment(self, name: str) -> NamedViews:
         binding = self._binding
-        if binding is None:
+        if binding is None or name not in binding.moments:
             return NamedViews(np.empty(0, np.float32), {})
         view = binding.moments[name][:]
         view.flags.writeable = False
@@ -202,6 +236,12 @@ class Adam(Optimizer):
         Above 0.
     epsilon_hat : bool, default False
         Use the second form.
+    amsgrad : bool, default False
+        Divide by the root of the largest v so far. Source: Reddi, Kale and Kumar, ICLR 2018,
+        arXiv:1904.09237; the bias correction, which they leave out, is kept, as in PyTorch.
+    weight_decay : float, default 0.0
+        L2: so many times the parameter is added to its gradient, after clipping. Biases and
+        initial states decay like all else that is not frozen.
 
     Raises
     ------
@@ -211,12 +251,13 @@ class Adam(Optimizer):
     Examples
     --------
     >>> import fastbptt
-    >>> fastbptt.Adam(lr=0.01)
-    Adam(lr=0.01, betas=(0.9, 0.999), eps=1e-08, epsilon_hat=False)  # step 0
+    >>> adam = fastbptt.Adam(lr=0.01, amsgrad=True)
+    >>> adam.lr, adam.betas, adam.eps
+    (0.01, (0.9, 0.999), 1e-08)
     """
 
-    _settings = ("lr", "betas", "eps", "epsilon_hat")
-    _moments = ("m", "v")
+    _rule = "adam"
+    _settings = ("lr", "betas", "eps", "epsilon_hat", "amsgrad", "weight_decay")
 
     def __init__(
         self,
@@ -224,50 +265,33 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         epsilon_hat: bool = False,
+        amsgrad: bool = False,
+        weight_decay: float = 0.0,
     ) -> None:
-        super().__init__()
-        self._lr = _learning_rate(lr)
+        super().__init__(lr, weight_decay)
         self._betas = _decays(betas)
-        self._eps = _check.number("eps", eps, "a finite number above 0")
-        if not 0.0 < self._eps < np.inf:
-            raise ValueError(f"eps is {self._eps}; expected a finite number above 0")
+        self._eps = _above_0("eps", eps)
         self._epsilon_hat = _check.flag("epsilon_hat", epsilon_hat)
-
-    def _core_state(self, moments: dict[str, Floats]) -> _core.AdamState:
-        self._fit_into(moments["m"].dtype)
-        state = _core.AdamState(moments["m"], moments["v"])
-        state.lr = self._lr
-        state.beta1, state.beta2 = self._betas
-        state.eps = self._eps
-        state.epsilon_hat = self._epsilon_hat
-        return state
-
-    def _fit_into(self, dtype: np.dtype[Any]) -> None:
-        """Refuse settings that the model's arithmetic would round to 0 or 1."""
-        limits = np.finfo(dtype)
-        if self._eps < limits.tiny:
-            raise ValueError(
-                f"eps is {self._eps}; expected at least {limits.tiny:.3g} for a model of {dtype}"
-            )
-        for i, beta in enumerate(self._betas):
-            if beta > 1.0 - limits.epsneg:
-                raise ValueError(
-                    f"betas[{i}] is {beta!r}; expected at most 1 - {limits.epsneg:.3g} "
-                    f"for a model of {dtype}"
-                )
+        self._amsgrad = _check.flag("amsgrad", amsgrad)
 
     @property
-    def lr(self) -> float:
-        """Step size; may be set between steps."""
-        return self._lr
+    def _moments(self) -> tuple[str, ...]:
+        return ("m", "v", "v_max") if self._amsgrad else ("m", "v")
 
-    @lr.setter
-    def lr(self, value: float) -> None:
-        rate = _learning_rate(value)
-        with self._lock:
-            self._lr = rate
-            if self._binding is not None:
-                self._binding.state.lr = rate
+    def _core_settings(self) -> dict[str, float]:
+        return {
+            "lr": self._lr,
+            "beta1": self._betas[0],
+            "beta2": self._betas[1],
+            "eps": self._eps,
+            "epsilon_hat": self._epsilon_hat,
+            "weight_decay": self._weight_decay,
+        }
+
+    def _fit_into(self, dtype: np.dtype[Any]) -> None:
+        _eps_fits(self._eps, dtype)
+        for i, beta in enumerate(self._betas):
+            _decay_fits(f"betas[{i}]", beta, dtype)
 
     @property
     def betas(self) -> tuple[float, float]:
@@ -285,6 +309,11 @@ class Adam(Optimizer):
         return self._epsilon_hat
 
     @property
+    def amsgrad(self) -> bool:
+        """Whether the largest running mean of the squares counts."""
+        return self._amsgrad
+
+    @property
     def m(self) -> NamedViews:
         """Running mean of the gradients by parameter name, read-only; empty before step 1."""
         return self._moment("m")
@@ -294,28 +323,278 @@ class Adam(Optimizer):
         """Running mean of their squares by parameter name, read-only; empty before step 1."""
         return self._moment("v")
 
+    @property
+    def v_max(self) -> NamedViews:
+        """The largest `v` so far by parameter name, read-only; empty without `amsgrad`."""
+        return self._moment("v_max")
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: each step also takes ``lr * weight_decay * p`` from p.
+
+    So the decay is not divided by the root of the running mean as `Adam`'s is. Source: Loshchilov
+    and Hutter, ICLR 2019, arXiv:1711.05101, algorithm 2, with the step size `lr` in both terms, as
+    in PyTorch.
+
+    Parameters
+    ----------
+    lr, betas, eps, epsilon_hat, amsgrad
+        As for `Adam`.
+    weight_decay : float, default 0.01
+        At least 0. Biases and initial states decay like all else that is not frozen.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> fastbptt.AdamW().weight_decay
+    0.01
+    """
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        epsilon_hat: bool = False,
+        amsgrad: bool = False,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(lr, betas, eps, epsilon_hat, amsgrad, weight_decay)
+
+    def _core_settings(self) -> dict[str, float]:
+        return super()._core_settings() | {"decoupled": True}
+
+
+class SGD(Optimizer):
+    """Gradient descent, plain or with momentum.
+
+    With momentum ``u = momentum * u + g``, then ``p -= lr * u``, or with `nesterov`
+    ``p -= lr * (g + momentum * u)``; u starts at 0. Sources: Polyak, 1964; Sutskever, Martens,
+    Dahl and Hinton, ICML 2013, in the form of PyTorch, where `lr` is no part of u.
+
+    Parameters
+    ----------
+    lr : float, default 1e-2
+        Step size, at least 0. May be changed between steps.
+    momentum : float, default 0.0
+        In [0, 1). At 0 there is no velocity, and so no memory for it.
+    nesterov : bool, default False
+        Use Nesterov's form; only with momentum.
+    weight_decay : float, default 0.0
+        L2: so many times the parameter is added to its gradient, after clipping.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> fastbptt.SGD(lr=0.1, momentum=0.9, nesterov=True)
+    SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0)  # step 0
+    """
+
+    _rule = "sgd"
+    _settings = ("lr", "momentum", "nesterov", "weight_decay")
+
+    def __init__(
+        self,
+        lr: float = 1e-2,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        self._momentum = _decay("momentum", momentum)
+        self._nesterov = _check.flag("nesterov", nesterov)
+        if self._nesterov and not self._momentum:
+            raise ValueError("nesterov is True; expected False because momentum=0.0")
+
+    @property
+    def _moments(self) -> tuple[str, ...]:
+        return ("velocity",) if self._momentum else ()
+
+    def _fit_into(self, dtype: np.dtype[Any]) -> None:
+        _decay_fits("momentum", self._momentum, dtype)
+
+    @property
+    def momentum(self) -> float:
+        """Decay of the velocity."""
+        return self._momentum
+
+    @property
+    def nesterov(self) -> bool:
+        """Whether the velocity of the next step counts."""
+        return self._nesterov
+
+    @property
+    def velocity(self) -> NamedViews:
+        """Decaying sum of gradients by parameter name, read-only; empty without momentum."""
+        return self._moment("velocity")
+
+
+class RMSprop(Optimizer):
+    """RMSprop: the gradient over the root of the running mean of its square.
+
+    ``v = alpha * v + (1 - alpha) * g^2``, then ``p -= lr * g / (sqrt(v) + eps)``. With `centered`
+    the root is of ``v - m^2``, m being the running mean of the gradient. With momentum
+    ``u = momentum * u + g / (sqrt(v) + eps)``, then ``p -= lr * u``. Sources: Tieleman and Hinton,
+    2012 (lecture 6e of "Neural networks for machine learning"); Graves, 2013, arXiv:1308.0850,
+    equations 38 to 45, for the centered form, whose epsilon is PyTorch's, outside the root.
+
+    Parameters
+    ----------
+    lr : float, default 1e-2
+        Step size, at least 0. May be changed between steps.
+    alpha : float, default 0.99
+        Decay of the running means, in [0, 1).
+    eps : float, default 1e-8
+        Above 0.
+    momentum : float, default 0.0
+        In [0, 1). At 0 there is no velocity, and so no memory for it.
+    centered : bool, default False
+        Divide by the root of the variance instead of the mean square.
+    weight_decay : float, default 0.0
+        L2: so many times the parameter is added to its gradient, after clipping.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> fastbptt.RMSprop(lr=1e-3, momentum=0.9).alpha
+    0.99
+    """
+
+    _rule = "rmsprop"
+    _settings = ("lr", "alpha", "eps", "momentum", "centered", "weight_decay")
+
+    def __init__(
+        self,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        centered: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        self._alpha = _decay("alpha", alpha)
+        self._eps = _above_0("eps", eps)
+        self._momentum = _decay("momentum", momentum)
+        self._centered = _check.flag("centered", centered)
+
+    @property
+    def _moments(self) -> tuple[str, ...]:
+        wanted = {"v": True, "m": self._centered, "velocity": self._momentum > 0.0}
+        return tuple(name for name, there in wanted.items() if there)
+
+    def _core_settings(self) -> dict[str, float]:
+        settings = super()._core_settings()
+        del settings["centered"]  # to the core, whether there is an m
+        return settings
+
+    def _fit_into(self, dtype: np.dtype[Any]) -> None:
+        _eps_fits(self._eps, dtype)
+        _decay_fits("alpha", self._alpha, dtype)
+        _decay_fits("momentum", self._momentum, dtype)
+
+    @property
+    def alpha(self) -> float:
+        """Decay of the running means."""
+        return self._alpha
+
+    @property
+    def eps(self) -> float:
+        """What keeps the quotient finite."""
+        return self._eps
+
+    @property
+    def momentum(self) -> float:
+        """Decay of the velocity."""
+        return self._momentum
+
+    @property
+    def centered(self) -> bool:
+        """Whether the mean gradient is taken out of the mean square."""
+        return self._centered
+
+    @property
+    def v(self) -> NamedViews:
+        """Running mean of squared gradients by parameter name, read-only; empty before step 1."""
+        return self._moment("v")
+
+    @property
+    def m(self) -> NamedViews:
+        """Running mean of gradients by parameter name, read-only; empty without `centered`."""
+        return self._moment("m")
+
+    @property
+    def velocity(self) -> NamedViews:
+        """Decaying sum of quotients by parameter name, read-only; empty without momentum."""
+        return self._moment("velocity")
+
 
 #: Optimisers by the name that configurations and command lines know them by.
-OPTIMIZERS: Final[dict[str, type[Optimizer]]] = {"adam": Adam}
+OPTIMIZERS: Final[dict[str, type[Optimizer]]] = {
+    "adam": Adam,
+    "adamw": AdamW,
+    "sgd": SGD,
+    "rmsprop": RMSprop,
+}
 
 
-def _learning_rate(value: Any) -> float:
+def _at_least_0(name: str, value: Any) -> float:
     expected = "a finite number of at least 0"
-    rate = _check.number("lr", value, expected)
-    if not 0.0 <= rate < np.inf:
-        raise ValueError(f"lr is {rate}; expected {expected}")
-    return rate
+    result = _check.number(name, value, expected)
+    if not 0.0 <= result < np.inf:
+        raise ValueError(f"{name} is {result}; expected {expected}")
+    return result
+
+
+def _above_0(name: str, value: Any) -> float:
+    expected = "a finite number above 0"
+    result = _check.number(name, value, expected)
+    if not 0.0 < result < np.inf:
+        raise ValueError(f"{name} is {result}; expected {expected}")
+    return result
+
+
+def _decay(name: str, value: Any, expected: str = "a number of at least 0 and below 1") -> float:
+    result = _check.number(name, value, expected)
+    if not 0.0 <= result < 1.0:
+        raise ValueError(f"{name} is {result}; expected {expected}")
+    return result
 
 
 def _decays(value: Any) -> tuple[float, float]:
     expected = "two numbers of at least 0 and below 1"
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError(f"betas is {value!r}; expected {expected}")
-    first, second = (_check.number(f"betas[{i}]", one, expected) for i, one in enumerate(value))
-    for i, one in enumerate((first, second)):
-        if not 0.0 <= one < 1.0:
-            raise ValueError(f"betas[{i}] is {one}; expected {expected}")
-    return first, second
+    return _decay("betas[0]", value[0], expected), _decay("betas[1]", value[1], expected)
+
+
+def _eps_fits(eps: float, dtype: np.dtype[Any]) -> None:
+    least = np.finfo(dtype).tiny
+    if eps < least:
+        raise ValueError(f"eps is {eps}; expected at least {least:.3g} for a model of {dtype}")
+
+
+def _decay_fits(name: str, value: float, dtype: np.dtype[Any]) -> None:
+    least = np.finfo(dtype).epsneg
+    if value > 1.0 - least:
+        raise ValueError(
+            f"{name} is {value!r}; expected at most 1 - {least:.3g} for a model of {dtype}"
+        )
 
 
 def _shapes(layout: Layout) -> str:

@@ -364,6 +364,7 @@ class Recurrent(Network):
         clip_norm: float | None = None,
         check_finite: bool = True,
         *,
+        clip_value: float | None = None,
         memory_budget: int | str | None = None,
         bptt_steps: int | None = None,
         state: State | None = None,
@@ -374,11 +375,15 @@ class Recurrent(Network):
         ----------
         x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, memory_budget
             As for `loss_and_grad`. Dropout is on.
-        optimizer : Adam
+        optimizer : Adam, AdamW, SGD or RMSprop
             Belongs to the first model that it updates.
         clip_norm : float, optional
             If the global norm of all gradients together is larger, all are scaled by
-            clip_norm / norm (Pascanu, Mikolov and Bengio, ICML 2013, algorithm 1).
+            clip_norm / norm (Pascanu, Mikolov and Bengio, ICML 2013, algorithm 1). Those of
+            frozen parameters do not count.
+        clip_value : float, optional
+            Each element of the gradients is brought into -clip_value to clip_value. Not
+            together with `clip_norm`.
         bptt_steps : int, optional
             Truncated BPTT: walk the batch in chunks of so many steps, each with a forward
             pass, loss, backward pass and update of its own; the state is carried from chunk to
@@ -435,7 +440,7 @@ class Recurrent(Network):
                 raise ValueError("h0 and state are both given; expected one of them")
             self._one_direction("state", "given")
             initial = final = _batch.carried(self._form, state, len(array), self._flat)
-        clip = -1.0 if clip_norm is None else _check.clip(clip_norm)
+        limit_norm, limit_value = _check.clips(clip_norm, clip_value)
         finite = check_finite is True or _check.flag("check_finite", check_finite)
         try:
             lock = optimizer._lock
@@ -453,7 +458,8 @@ class Recurrent(Network):
                 initial,
                 weight,
                 finite,
-                clip,
+                limit_norm,
+                limit_value,
                 budget,
             )
         key = self._keys.take() if self._drops and call is None else None
@@ -475,7 +481,8 @@ class Recurrent(Network):
                         key,
                         finite,
                         binding.state,
-                        clip,
+                        limit_norm,
+                        limit_value,
                         budget,
                         final,
                     )

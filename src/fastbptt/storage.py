@@ -31,6 +31,7 @@ key                 value
                     vocabulary's size, or null, as ``embedding``
 ``dropout_keys``    a JSON array of two integers: the seed of the model's dropout masks, and how
                     many it has used
+``frozen``          a JSON array: the names of the parameters that training leaves as they are
 ``written_by``      the version of fastbptt that wrote the file, for information
 ``metadata``        a JSON object: ``model.metadata``
 ``optimizer``       if there is one, a JSON object: its ``name`` in ``fastbptt.optim.OPTIMIZERS``,
@@ -148,6 +149,7 @@ def save_model(
         "dtype": config["dtype"],
         "arguments": json.dumps(config["arguments"]),
         "dropout_keys": json.dumps(config["dropout_keys"]),
+        "frozen": json.dumps(config["frozen"]),
         "written_by": _core.version,
         "metadata": json_text(model.metadata if metadata is None else metadata),
     }
@@ -321,6 +323,10 @@ def _load(file: BinaryIO) -> tuple[Recurrent, Content]:
         raise _UnreadableError(
             f"unusable arguments ({_short(str(error))})", "those of a model"
         ) from None
+    if any(not isinstance(name, str) or name not in layout for name in config["frozen"]):
+        raise _UnreadableError(
+            f"frozen is {_short(config['frozen'])}", f"names among {', '.join(layout)}"
+        )
     further = _further(header.metadata)
     optimizer, moments = _optimizer(further["optimizer"])
     flats = [f"optimizer.{name}" for name in moments]
@@ -407,7 +413,14 @@ def _config(metadata: dict[str, str]) -> dict[str, Any]:
     keys = _parse(metadata["dropout_keys"], list, "dropout_keys", "a JSON array")
     if len(keys) != 2 or any(type(key) is not int or not 0 <= key < 1 << 64 for key in keys):
         raise _UnreadableError(f"dropout_keys is {_short(keys)}", "two whole numbers of 64 bits")
-    return {"cell": cell, "dtype": dtype, "arguments": arguments, "dropout_keys": keys}
+    frozen = _parse(metadata["frozen"], list, "frozen", "a JSON array")
+    return {
+        "cell": cell,
+        "dtype": dtype,
+        "arguments": arguments,
+        "dropout_keys": keys,
+        "frozen": frozen,
+    }
 
 
 def _read_header(file: BinaryIO, size: int) -> _Header:
@@ -426,7 +439,7 @@ def _read_header(file: BinaryIO, size: int) -> _Header:
     version = metadata.get("format_version")
     if version != _FORMAT_VERSION:
         raise _UnreadableError(f"format version {_short(version)}", repr(_FORMAT_VERSION))
-    for key in ("cell", "dtype", "arguments", "dropout_keys", "sha256"):
+    for key in ("cell", "dtype", "arguments", "dropout_keys", "frozen", "sha256"):
         if not isinstance(metadata.get(key), str):
             raise _UnreadableError(f"{key} is {_short(metadata.get(key))}", "a string")
     digest = metadata["sha256"]

@@ -46,7 +46,8 @@ class Call(NamedTuple):
     initial: tuple[Floats, ...] | None
     weight: NDArray[np.float64] | None
     finite: bool
-    clip: float
+    clip_norm: float
+    clip_value: float
     budget: int
 
 
@@ -184,7 +185,8 @@ def _step(
         key,
         call.finite,
         binding.state,
-        call.clip,
+        call.clip_norm,
+        call.clip_value,
         call.budget,
         final,
     )

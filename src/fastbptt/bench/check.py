@@ -49,7 +49,7 @@ class Expected:
         case = problem.case
         y = problem.y if case.loss == "cross_entropy" else problem.y.astype(np.float64)
         params = {name: value.astype(np.float64) for name, value in problem.params.items()}
-        state = reference.adam_init(params)
+        state = reference.OptimizerState()
         first: tuple[float, dict[str, Array]] | None = None
         for _ in range(_TRAINING_STEPS):
             loss, grads = reference.loss_and_grad(

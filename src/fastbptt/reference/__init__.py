@@ -20,7 +20,7 @@ Examples
 >>> shapes = {"W_xh": (32, 64), "W_hh": (64, 64), "b_h": (64,), "W_hy": (64, 1), "b_y": (1,)}
 >>> params = {name: rng.normal(0, 0.01, shape) for name, shape in shapes.items()}
 >>> x, y = rng.normal(size=(5, 10, 32)), np.array([1.0, 0, 1, 0, 1])
->>> state = reference.adam_init(params)
+>>> state = reference.OptimizerState()
 >>> for _ in range(5):
 ...     loss, grads = reference.loss_and_grad(params, x, y)
 ...     reference.adam_step(params, grads, state, lr=0.01)
@@ -42,29 +42,37 @@ from fastbptt.reference.model import (
     loss_only,
 )
 from fastbptt.reference.optim import (
-    AdamState,
-    adam_init,
+    OPTIMIZERS,
+    OptimizerState,
     adam_step,
+    adamw_step,
     clip_by_global_norm,
+    clip_by_value,
     global_norm,
+    rmsprop_step,
+    sgd_step,
 )
 
 __all__ = [
     "CELLS",
     "LOSSES",
+    "OPTIMIZERS",
     "REDUCTIONS",
     "STEPS",
-    "AdamState",
     "Forward",
     "Network",
-    "adam_init",
+    "OptimizerState",
     "adam_step",
+    "adamw_step",
     "apply_loss",
     "backward",
     "clip_by_global_norm",
+    "clip_by_value",
     "dropout_masks",
     "forward",
     "global_norm",
     "loss_and_grad",
     "loss_only",
+    "rmsprop_step",
+    "sgd_step",
 ]

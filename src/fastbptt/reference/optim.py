@@ -1,9 +1,13 @@
-"""Adam and clipping by the global norm, on dicts of arrays."""
+"""Optimisers and clipping, on dicts of arrays.
+
+A rule is a function of parameters, gradients, state and settings; `OPTIMIZERS` names them. What is
+frozen is left out of the parameters that it is given. A new rule is a function and its line there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,49 +15,38 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-class AdamState(TypedDict):
-    """Number of steps taken, and the two moments under the names of the parameters.
+class OptimizerState:
+    """Number of steps taken, and moments: by their name, then by that of the parameter.
 
     Examples
     --------
-    >>> AdamState(step=0, m={}, v={})
-    {'step': 0, 'm': {}, 'v': {}}
+    >>> state = OptimizerState()
+    >>> state.step, state.moments
+    (0, {})
     """
 
-    step: int
-    m: dict[str, Array]
-    v: dict[str, Array]
+    def __init__(self) -> None:
+        self.step = 0
+        self.moments: dict[str, dict[str, Array]] = {}
 
-
-def adam_init(params: Mapping[str, Array]) -> AdamState:
-    """State of Adam before its first step: zero moments shaped and typed like the parameters.
-
-    Parameters
-    ----------
-    params : mapping of str to array
-
-    Returns
-    -------
-    AdamState
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> adam_init({"b_h": np.ones(2)})
-    {'step': 0, 'm': {'b_h': array([0., 0.])}, 'v': {'b_h': array([0., 0.])}}
-    """
-    m, v = ({name: np.zeros_like(p) for name, p in params.items()} for _ in range(2))
-    return {"step": 0, "m": m, "v": v}
+    def moment(self, name: str, params: Mapping[str, Array]) -> dict[str, Array]:
+        """Return arrays shaped and typed like the parameters, zero at first."""
+        arrays = self.moments.setdefault(name, {})
+        for key, p in params.items():
+            arrays.setdefault(key, np.zeros_like(p))
+        return arrays
 
 
 def adam_step(
     params: Mapping[str, Array],
     grads: Mapping[str, Array],
-    state: AdamState,
+    state: OptimizerState,
     lr: float = 1e-3,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     epsilon_hat: bool = False,
+    amsgrad: bool = False,
+    weight_decay: float = 0.0,
 ) -> None:
     """One step of Adam; ``params`` and ``state`` change in place.
 
@@ -63,8 +56,8 @@ def adam_step(
         Parameters, writable.
     grads : mapping of str to array
         Their gradients; other keys are ignored.
-    state : AdamState
-        From `adam_init`.
+    state : OptimizerState
+        New before the first step.
     lr : float
         Step size.
     betas : tuple of two floats
@@ -75,31 +68,191 @@ def adam_step(
         False: ``eps`` is added after the bias correction, as in PyTorch and optax,
         ``p -= lr * mhat / (sqrt(vhat) + eps)``. True: before it, as in Keras and scikit-learn,
         ``p -= lr * sqrt(1 - b2**t) / (1 - b1**t) * m / (sqrt(v) + eps)``.
+    amsgrad : bool
+        The largest second moment so far takes the place of the second moment.
+    weight_decay : float
+        So many times the parameter is added to its gradient.
 
     Notes
     -----
     D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015: algorithm 1,
-    and the form with epsilon hat at the end of its section 2.
+    and the form with epsilon hat at the end of its section 2. S. J. Reddi, S. Kale and S. Kumar,
+    "On the convergence of Adam and beyond", ICLR 2018, with Adam's bias corrections.
 
     Examples
     --------
     >>> import numpy as np
     >>> params = {"b_h": np.ones(1)}
-    >>> adam_step(params, {"b_h": np.array([5.0])}, adam_init(params), lr=0.01)
+    >>> adam_step(params, {"b_h": np.array([5.0])}, OptimizerState(), lr=0.01)
     >>> params["b_h"].round(6).tolist()
     [0.99]
     """
     beta1, beta2 = betas
-    state["step"] += 1
-    correction1, correction2 = 1 - beta1 ** state["step"], 1 - beta2 ** state["step"]
+    state.step += 1
+    correction1, correction2 = 1 - beta1**state.step, 1 - beta2**state.step
+    first, second = state.moment("m", params), state.moment("v", params)
     for name, p in params.items():
-        g, m, v = grads[name], state["m"][name], state["v"][name]
+        g, m, v = grads[name] + weight_decay * p, first[name], second[name]
         m[...] = beta1 * m + (1 - beta1) * g
         v[...] = beta2 * v + (1 - beta2) * g**2
+        if amsgrad:
+            largest = state.moment("v_max", params)[name]
+            largest[...] = np.maximum(largest, v)
+            v = largest
         if epsilon_hat:
             p -= lr * correction2**0.5 / correction1 * m / (np.sqrt(v) + eps)
         else:
             p -= lr * (m / correction1) / (np.sqrt(v / correction2) + eps)
+
+
+def adamw_step(
+    params: Mapping[str, Array],
+    grads: Mapping[str, Array],
+    state: OptimizerState,
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    epsilon_hat: bool = False,
+    amsgrad: bool = False,
+    weight_decay: float = 0.01,
+) -> None:
+    """One step of Adam with decoupled weight decay: ``p -= lr * weight_decay * p`` besides.
+
+    Parameters
+    ----------
+    params, grads, state, lr, betas, eps, epsilon_hat, amsgrad : as in `adam_step`
+    weight_decay : float
+
+    Notes
+    -----
+    I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2,
+    with ``lr`` in both terms.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"b_h": np.ones(1)}
+    >>> adamw_step(params, {"b_h": np.zeros(1)}, OptimizerState(), lr=0.1, weight_decay=0.1)
+    >>> params["b_h"].round(6).tolist()
+    [0.99]
+    """
+    for p in params.values():
+        p -= lr * weight_decay * p
+    adam_step(params, grads, state, lr, betas, eps, epsilon_hat, amsgrad)
+
+
+def sgd_step(
+    params: Mapping[str, Array],
+    grads: Mapping[str, Array],
+    state: OptimizerState,
+    lr: float = 1e-2,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> None:
+    """One step of gradient descent: ``u = momentum * u + g``, then ``p -= lr * u``.
+
+    Parameters
+    ----------
+    params, grads, state : as in `adam_step`
+    lr : float
+        Step size.
+    momentum : float
+        Decay of the velocity u.
+    nesterov : bool
+        ``p -= lr * (g + momentum * u)`` instead.
+    weight_decay : float
+        So many times the parameter is added to its gradient.
+
+    Notes
+    -----
+    I. Sutskever, J. Martens, G. Dahl and G. Hinton, "On the importance of initialization and
+    momentum in deep learning", ICML 2013, with ``lr`` taken out of the velocity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"b_h": np.ones(1)}
+    >>> sgd_step(params, {"b_h": np.array([5.0])}, OptimizerState(), lr=0.01)
+    >>> params["b_h"].round(6).tolist()
+    [0.95]
+    """
+    state.step += 1
+    for name, p in params.items():
+        g = grads[name] + weight_decay * p
+        if momentum:
+            u = state.moment("velocity", params)[name]
+            u[...] = momentum * u + g
+            g = g + momentum * u if nesterov else u
+        p -= lr * g
+
+
+def rmsprop_step(
+    params: Mapping[str, Array],
+    grads: Mapping[str, Array],
+    state: OptimizerState,
+    lr: float = 1e-2,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    centered: bool = False,
+    weight_decay: float = 0.0,
+) -> None:
+    """One step of RMSprop: ``p -= lr * g / (sqrt(v) + eps)``, v the running mean of ``g**2``.
+
+    Parameters
+    ----------
+    params, grads, state : as in `adam_step`
+    lr : float
+        Step size.
+    alpha : float
+        Decay of the running means.
+    eps : float
+        Added to the root.
+    momentum : float
+        Decay of the velocity, the sum of quotients that is subtracted from p.
+    centered : bool
+        The variance ``v - m**2``, m the running mean of g, takes the place of v.
+    weight_decay : float
+        So many times the parameter is added to its gradient.
+
+    Notes
+    -----
+    T. Tieleman and G. Hinton, "Neural networks for machine learning", lecture 6e, 2012. A. Graves,
+    "Generating sequences with recurrent neural networks", 2013, equations 38 to 45.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"b_h": np.ones(1)}
+    >>> rmsprop_step(params, {"b_h": np.array([5.0])}, OptimizerState(), lr=0.01)
+    >>> params["b_h"].round(6).tolist()
+    [0.9]
+    """
+    state.step += 1
+    for name, p in params.items():
+        g, v = grads[name] + weight_decay * p, state.moment("v", params)[name]
+        v[...] = alpha * v + (1 - alpha) * g**2
+        variance = v
+        if centered:
+            m = state.moment("m", params)[name]
+            m[...] = alpha * m + (1 - alpha) * g
+            variance = np.maximum(v - m**2, 0)  # of equal gradients rounding can leave less than 0
+        g = g / (np.sqrt(variance) + eps)
+        if momentum:
+            u = state.moment("velocity", params)[name]
+            u[...] = momentum * u + g
+            g = u
+        p -= lr * g
+
+
+#: By the names of `fastbptt.optim.OPTIMIZERS`; settings have the names that they have there.
+OPTIMIZERS: Final[dict[str, Callable[..., None]]] = {
+    "adam": adam_step,
+    "adamw": adamw_step,
+    "sgd": sgd_step,
+    "rmsprop": rmsprop_step,
+}
 
 
 def global_norm(params: Iterable[str], grads: Mapping[str, Array]) -> float:
@@ -159,3 +312,32 @@ def clip_by_global_norm(
     norm = global_norm(names, grads)
     scale = clip_norm / norm if norm > clip_norm else 1.0
     return {name: g * scale if name in names else g for name, g in grads.items()}
+
+
+def clip_by_value(
+    params: Iterable[str], grads: Mapping[str, Array], clip_value: float
+) -> dict[str, Array]:
+    """Bring each element of the gradients of all parameters into -clip_value to clip_value.
+
+    Parameters
+    ----------
+    params, grads : as in `global_norm`
+        Gradients of what is no parameter are passed on as they are.
+    clip_value : float
+        Largest magnitude.
+
+    Returns
+    -------
+    dict of str to array
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clip_by_value(["b_h"], {"b_h": np.array([3.0, -0.4])}, 0.5)["b_h"].tolist()
+    [0.5, -0.4]
+    """
+    names = tuple(params)
+    return {
+        name: np.clip(g, -clip_value, clip_value) if name in names else g
+        for name, g in grads.items()
+    }

@@ -179,9 +179,8 @@ def fit(
     """
     check_model(model)
     check_objective(loss, steps, reduction)
-    options: dict[str, Any] = {"clip_norm": None if clip_norm is None else _check.clip(clip_norm)}
-    if clip_value is not None:
-        options["clip_value"] = clip_value
+    _check.clips(clip_norm, clip_value)
+    options: dict[str, Any] = {"clip_norm": clip_norm, "clip_value": clip_value}
     if bptt_steps is not None:
         options["bptt_steps"] = model._chunk(bptt_steps)
     if memory_budget is not None:

@@ -1,0 +1,89 @@
+// The optimiser's part of a training step: check, clip and update of what is trained.
+#ifndef FASTBPTT_ENGINE_UPDATING_H
+#define FASTBPTT_ENGINE_UPDATING_H
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "dispatch.h"
+#include "engine.h"
+#include "engine/topology.h"
+#include "pool.h"
+
+namespace fastbptt {
+
+// What an update may change, in pieces of one length, so that sums of squares have one order whatever the threads
+template <class T>
+class Updates {
+ public:
+  explicit Updates(std::vector<Range> trained) { set(std::move(trained)); }
+
+  void set(std::vector<Range> trained) {
+    constexpr i64 most = 4096;
+    std::vector<Range> pieces;
+    for (const Range& r : trained)
+      for (i64 i = r.from; i < r.to; i += most) pieces.push_back({i, std::min(i + most, r.to)});
+    sums_.resize(pieces.size());
+    pieces_ = std::move(pieces);
+    trained_ = std::move(trained);
+  }
+
+  const std::vector<Range>& trained() const { return trained_; }
+
+  // The sum of all squares
+  double squares(const Kernels<T>& k, const T* gradient) {
+    each([&](std::size_t i) { sums_[i] = k.square_sum(gradient + pieces_[i].from, size(pieces_[i])); });
+    double total = 0;
+    for (const double sum : sums_) total += sum;
+    return total;
+  }
+
+  void limit(const Kernels<T>& k, T* gradient, double most) const {
+    each([&](std::size_t i) { k.limit(gradient + pieces_[i].from, size(pieces_[i]), T(most)); });
+  }
+
+  // One step; the gradient is multiplied by scale
+  void apply(const OptimizerKernels<T>& rule, OptimizerState& state, T* params, const T* gradient, double scale) const {
+    double numbers[OptimizerInfo::most_numbers] = {};
+    rule.resolve(state.settings, static_cast<double>(state.step + 1), numbers);
+    UpdateArgs<T> args{};
+    args.scale = T(scale);
+    for (int i = 0; i < OptimizerInfo::most_numbers; ++i) args.number[i] = T(numbers[i]);
+    run_team(threads(), [&](int member, int team, Barrier&) {
+      auto [piece, end] = share(static_cast<i64>(pieces_.size()), member, team);
+      while (piece < end) {  // pieces in a row at once
+        Range r = pieces_[size_of(piece)];
+        while (++piece < end && pieces_[size_of(piece)].from == r.to) r.to = pieces_[size_of(piece)].to;
+        UpdateArgs<T> mine = args;
+        mine.p = params + r.from;
+        mine.g = gradient + r.from;
+        for (int s = 0; s < OptimizerInfo::most_slots; ++s)
+          mine.slot[s] = state.slots[s] ? static_cast<T*>(state.slots[s]) + r.from : nullptr;
+        rule.update(mine, size(r));
+      }
+    });
+    ++state.step;
+  }
+
+ private:
+  static i64 size(const Range& r) { return r.to - r.from; }
+  int threads() const { return pieces_.size() > 32 ? get_num_threads() : 1; }
+
+  template <class F>
+  void each(const F& f) const {
+    run_team(threads(), [&](int member, int team, Barrier&) {
+      const auto [from, to] = share(static_cast<i64>(pieces_.size()), member, team);
+      for (i64 i = from; i < to; ++i) f(size_of(i));
+    });
+  }
+
+  std::vector<Range> trained_, pieces_;
+  std::vector<double> sums_;  // of each piece
+};
+
+}  // namespace fastbptt
+
+#endif
