@@ -69,7 +69,9 @@ def settings(optimizer: Optimizer) -> dict[str, Any]:
 variants = pytest.mark.parametrize(("name", "arguments"), VARIANTS)
 
 
-def follow(optimizer: Optimizer, name: str, dtype: str, steps: int, frozen: str) -> None:
+def follow(
+    optimizer: Optimizer, name: str, dtype: str, steps: int, frozen: str, tolerance: float
+) -> None:
     """Compare the core with the reference, the rate falling, both given the same gradients."""
     rng = np.random.default_rng(3)
     model = fastbptt.GRU(3, 7, 2, dtype=dtype, seed=1)
@@ -84,8 +86,6 @@ def follow(optimizer: Optimizer, name: str, dtype: str, steps: int, frozen: str)
         optimizer.step(model, grads)
         wide = {key: grad.astype(np.float64) for key, grad in grads.items()}
         reference.OPTIMIZERS[name](learned, wide, state, **settings(optimizer))
-    # In float32 each step rounds p, and each moment, by a few parts in 1e7.
-    tolerance = 1e-13 if dtype == "float64" else 2e-6
     for key, expected in learned.items():
         found = model.parameters[key]
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
@@ -108,7 +108,9 @@ def test_follows_the_reference(
     before = _core.active_backend()
     try:
         _core.use_backend(backend)
-        follow(made(name, arguments), name, dtype, 6, "W_hh" if dtype == "float64" else "")
+        # In float32 each step rounds p, and each moment, by a few parts in 1e7.
+        frozen, tolerance = ("W_hh", 1e-13) if dtype == "float64" else ("", 2e-6)
+        follow(made(name, arguments), name, dtype, 6, frozen, tolerance)
     finally:
         _core.use_backend(before)
 
@@ -153,7 +155,8 @@ def test_follows_the_reference_whatever_the_settings(name: str, data: st.DataObj
     arguments = data.draw(STRATEGIES[name])
     # A centered variance that cancels is rounding, of whichever side: alpha 0 makes it all 0.
     hypothesis.assume(not arguments.get("centered") or arguments.get("alpha", 1.0) > 0.1)
-    follow(made(name, arguments), name, "float64", 4, "")
+    # m / sqrt(v) enlarges the rounding of m where v forgets faster: beyond 1e3 times as drawn here.
+    follow(made(name, arguments), name, "float64", 4, "", 1e-11)
 
 
 def test_registries_agree() -> None:
