@@ -143,7 +143,7 @@ def get_num_threads() -> int:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("datasets", "plot", "reference", "training"):
+    if name in ("datasets", "plot", "reference", "sklearn", "training"):
         return importlib.import_module(f".{name}", __name__)
     if name in ("METRICS", "Callback", "History", "evaluate", "fit", "predict"):
         return getattr(importlib.import_module(".training", __name__), name)

@@ -1,0 +1,268 @@
+"""What the estimators share: arguments, scaling, the network and its training."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+import fastbptt
+from fastbptt import _check
+from fastbptt.optim import OPTIMIZERS
+
+from ._compat import CallbackSupportMixin
+from ._sequences import Array, Steps
+
+_SEEDS: Final = 2**31 - 1
+
+
+class Scaler:
+    """Mean and standard deviation of columns, both zero and one if it is not wanted."""
+
+    def __init__(self, rows: Array, weight: Array | None, wanted: bool) -> None:
+        values = rows.astype(np.float64, copy=False)
+        self.mean = np.zeros(values.shape[1])
+        self.scale = np.ones(values.shape[1])
+        if wanted:
+            self.mean = np.average(values, axis=0, weights=weight)
+            spread = np.sqrt(np.average((values - self.mean) ** 2, axis=0, weights=weight))
+            constant = spread <= 10 * np.finfo(np.float64).eps * np.abs(self.mean)
+            self.scale = np.where(constant, 1.0, spread)
+
+    def apply(self, rows: Array, dtype: np.dtype[Any]) -> Array:
+        """Standardise."""
+        return ((rows - self.mean) / self.scale).astype(dtype, copy=False)
+
+    def undo(self, rows: Array) -> Array:
+        """Go back, in the dtype of `rows`."""
+        return (rows * self.scale + self.mean).astype(rows.dtype, copy=False)
+
+
+class Reporter(fastbptt.Callback):
+    """Tells scikit-learn's callbacks of every epoch, and hears from them when to stop."""
+
+    def __init__(self, estimator: Any, context: Any, told: dict[str, Any]) -> None:
+        self._estimator = estimator
+        self._context = context
+        self._told = told
+        self._epoch: Any = None
+
+    def on_epoch_begin(self, run: Any) -> None:
+        """Open the epoch's task."""
+        self._epoch = self._context.subcontext(task_name="epoch")
+        self._epoch.call_on_fit_task_begin(estimator=self._estimator, **self._told)
+
+    def on_epoch_end(self, run: Any) -> bool:
+        """Close it."""
+        return bool(
+            self._epoch.call_on_fit_task_end(
+                estimator=self._estimator,
+                reconstruction_attributes=lambda: {"model_": run.model.copy()},
+                **self._told,
+            )
+        )
+
+
+class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
+    """A recurrent network with scikit-learn's manners."""
+
+    # ------------------------------------------------------------ what subclasses say
+
+    #: what early stopping watches, a name in fastbptt's METRICS
+    _metric: str
+
+    # ------------------------------------------------------------ arguments
+
+    def _keep(self, given: dict[str, Any]) -> None:
+        """Store the constructor's arguments as they are: scikit-learn wants nothing else of it."""
+        for name in self._get_param_names():
+            setattr(self, name, given[name])
+
+    def _sizes(self) -> tuple[int, int]:
+        """(units of each layer, layers)."""
+        given = self.hidden_layer_sizes
+        name = "hidden_layer_sizes"
+        if np.ndim(given) == 0:
+            return _check.size(name, given), 1
+        sizes = [_check.size(f"{name}[{i}]", one) for i, one in enumerate(given)]
+        if not sizes or len(set(sizes)) > 1:
+            raise ValueError(
+                f"{name} is {given!r}; expected one number, or equal ones, such as (64, 64): "
+                "all layers have as many units"
+            )
+        return sizes[0], len(sizes)
+
+    def _check_arguments(self) -> None:
+        """Look at what neither the network nor the training looks at under the same name."""
+        if hasattr(self, "steps"):
+            _check.option("steps", self.steps, _check.STEPS)
+        _check.option("solver", self.solver, OPTIMIZERS)
+        for name in ("max_iter", "n_iter_no_change"):
+            if getattr(self, name) != np.inf or name == "max_iter":
+                _check.size(name, getattr(self, name))
+        if self.batch_size != "auto":
+            _check.size("batch_size", self.batch_size)
+        for name in ("shuffle", "warm_start", "early_stopping", "standardize"):
+            _check.flag(name, getattr(self, name, False))
+        for name in ("alpha", "tol", "learning_rate_init"):
+            value = _check.number(name, getattr(self, name), "a number of at least 0")
+            if not 0.0 <= value < math.inf:
+                raise ValueError(f"{name} is {value}; expected a number of at least 0")
+        share = _check.number("validation_fraction", self.validation_fraction, "between 0 and 1")
+        if not 0.0 < share < 1.0:
+            raise ValueError(f"validation_fraction is {share}; expected a number between 0 and 1")
+
+    def _dtype(self, rows: Array) -> np.dtype[Any]:
+        return rows.dtype if self.dtype == "auto" else _check.float_dtype(self.dtype)
+
+    def _optimizer_for(self, first: bool) -> Any:
+        """The optimiser of earlier calls if its settings are still the same, or a new one."""
+        kind = OPTIMIZERS[self.solver]
+        known = {
+            "lr": self.learning_rate_init,
+            "weight_decay": self.alpha,
+            "betas": (self.beta_1, self.beta_2),
+            "eps": self.epsilon,
+        }
+        if self.solver == "sgd":
+            known["momentum"] = self.momentum
+            known["nesterov"] = bool(self.nesterovs_momentum and self.momentum > 0)
+        made: Any = kind(**{name: known[name] for name in kind._settings if name in known})
+        kept: Any = None if first else self._optimizer
+        names = [name for name in kind._settings if name != "lr"]
+        same = type(kept) is kind and all(getattr(kept, n) == getattr(made, n) for n in names)
+        if not same:
+            return made
+        kept.lr = made.lr
+        return kept
+
+    # ------------------------------------------------------------ training
+
+    def _network(self, inputs: int, outputs: int, dtype: np.dtype[Any]) -> None:
+        """Make `model_` and forget what an earlier one has learned."""
+        units, layers = self._sizes()
+        self._random_state = check_random_state(self.random_state)
+        self.model_ = fastbptt.Recurrent(
+            self.cell,
+            inputs,
+            units,
+            outputs,
+            setting=self.setting,
+            num_layers=layers,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout,
+            init=self.init,
+            dtype=dtype,
+            seed=self._random_state.randint(_SEEDS),
+        )
+        self.loss_curve_: list[float] = []
+        self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+        self.t_ = 0
+
+    def _train(
+        self,
+        x: Array | list[Array],
+        y: Array | list[Array],
+        weight: Array | None,
+        *,
+        loss: str,
+        steps: str,
+        first: bool,
+        partial: bool = False,
+        validation: Any = None,
+        callbacks: tuple[Any, ...] = (),
+    ) -> None:
+        """Train `model_` by fastbptt.fit; set all attributes that tell of training."""
+        self._optimizer = self._optimizer_for(first)
+        stopping = self.early_stopping
+        curve = f"validation_{self._metric}" if stopping else "loss"
+        count, epochs = len(x), 1 if partial else self.max_iter
+        patience = None if partial or self.n_iter_no_change == np.inf else self.n_iter_no_change
+        history = fastbptt.fit(
+            self.model_,
+            x,
+            y,
+            loss=loss,
+            steps=steps,
+            sample_weight=weight,
+            epochs=epochs,
+            batch_size=min(200, count) if self.batch_size == "auto" else self.batch_size,
+            optimizer=self._optimizer,
+            schedule=None if self.learning_rate == "constant" else self.learning_rate,
+            clip_norm=self.clip_norm,
+            validation=validation,
+            patience=patience,
+            min_delta=self.tol,
+            monitor=curve,
+            restore_best=stopping,
+            metrics=(self._metric,) if stopping else (),
+            callbacks=callbacks,
+            shuffle=self.shuffle,
+            seed=self._random_state.randint(_SEEDS),
+            verbose=2 if self.verbose is True else int(self.verbose),
+        )
+        losses = history["loss"]
+        self.history_ = history
+        self.n_iter_ = len(losses)
+        self.t_ += count * self.n_iter_
+        self.loss_curve_ += losses
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else math.nan
+        self.best_loss_ = self.best_validation_score_ = None
+        if stopping:
+            scores, best = history[curve], history.best_epoch  # whose weights are back
+            self.validation_scores_ = [*(self.validation_scores_ or ()), *scores]
+            self.best_validation_score_ = scores[best - 1] if best else math.nan
+        else:
+            self.best_loss_ = min(self.loss_curve_, default=math.nan)
+        if history.stopped == "interrupted":
+            warnings.warn("training was interrupted by the user", stacklevel=4)
+        elif history.stopped == "epochs" and not partial:
+            warnings.warn(
+                f"max_iter={epochs} epochs are over and the optimisation has not converged yet",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    @contextmanager
+    def _told(self, X: Any, y: Any = None, sample_weight: Any = None) -> Iterator[tuple[Any, ...]]:
+        """Tell scikit-learn's callbacks of the whole `fit`; yields those of fastbptt that do so.
+
+        `fit` itself has to be decorated by `with_callbacks`.
+        """
+        if not hasattr(self, "_init_callback_context"):
+            yield ()
+            return
+        context = self._init_callback_context(max_subtasks=self.max_iter)
+        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
+        told = {"X": X, "y": y, "metadata": metadata}
+        context.call_on_fit_task_begin(estimator=self, **told)
+        yield (Reporter(self, context, told),)
+        context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **told)
+
+    # ------------------------------------------------------------ predicting
+
+    def _outputs(self, x: Steps, steps: str) -> Array:
+        """Outputs of the network: (sequences, outputs), or (all steps, outputs)."""
+        check_is_fitted(self)
+        out = fastbptt.predict(self.model_, x.sequences(), steps=steps)
+        if steps == "last":
+            return np.asarray(out)
+        return np.concatenate(out) if isinstance(out, list) else out.reshape(len(x.rows), -1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True  # as well as two_d_array: univariate series
+        return tags
+
+
+def scaled(scaler: Scaler, x: Steps, dtype: np.dtype[Any]) -> Steps:
+    """Standardise inputs."""
+    return x.with_rows(scaler.apply(x.rows, dtype))

@@ -1,0 +1,594 @@
+"""Classifier and regressor of whole sequences, or of all their steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from fastbptt import _check
+
+from ._base import RecurrentEstimator, Scaler, scaled
+from ._compat import with_callbacks
+from ._sequences import Array, Steps, read_inputs, read_step_targets
+
+
+class _Supervised(RecurrentEstimator):
+    """What learns y from X."""
+
+    @property
+    def _loss(self) -> str:
+        raise NotImplementedError
+
+    def _read_y(self, y: Any, x: Steps) -> Steps:
+        raise NotImplementedError
+
+    def _begin(self, y: Steps, weight: Array | None, classes: Any) -> int:
+        """Take in what y can be; the number of the network's outputs."""
+        raise NotImplementedError
+
+    def _encode(self, y: Steps) -> Array:
+        """What the network is to put out."""
+        raise NotImplementedError
+
+    def _weigh(self, y: Steps, weight: Array | None) -> Array | None:
+        return weight
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Train on sequences.
+
+        Parameters
+        ----------
+        X : array (n, time, features), list of arrays (time_i, features), or array (n, time)
+            The sequences; a two-dimensional array is one univariate series per row.
+        y : array-like
+            As the class says.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the sequences, at least 0. A weight of 0 is the same as leaving the
+            sequence out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what came and what was expected.
+        """
+        self._check_arguments()
+        with self._told(X, y, sample_weight) as callbacks:
+            self._learn(X, y, sample_weight, callbacks=callbacks)
+        return self
+
+    def _learn(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        partial: bool = False,
+        classes: Any = None,
+        callbacks: tuple[Any, ...] = (),
+    ) -> None:
+        first = not hasattr(self, "model_") or not (partial or self.warm_start)
+        x = read_inputs(self, X, first)
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, "
+                "but the target y is None"
+            )
+        target = self._read_y(y, x)
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(
+                sample_weight, x.lengths, dtype=np.float64, ensure_non_negative=True
+            )
+            present = weight > 0.0
+            if not present.any():
+                raise ValueError("sample_weight is zero everywhere; expected a weight above 0")
+            if not present.all():
+                x, target, weight = x.take(present), target.take(present), weight[present]
+        if first:
+            dtype = self._dtype(x.rows)
+            spread = None if weight is None else x.spread(weight)
+            self.scaler_ = Scaler(x.rows, spread, self.standardize)
+            self._steps = self.steps
+            outputs = self._begin(target, weight, classes)
+            self._network(self._inputs, outputs, dtype)
+        self._train(
+            scaled(self.scaler_, x, self.model_.dtype).sequences(),
+            target.with_rows(self._encode(target)).sequences()
+            if self._steps == "all"
+            else self._encode(target),
+            self._weigh(target, weight),
+            loss=self._loss,
+            steps=self._steps,
+            first=first,
+            partial=partial,
+            validation=self.validation_fraction if self.early_stopping else None,
+            callbacks=callbacks,
+        )
+
+    def _refuse_early_stopping(self) -> None:
+        self._check_arguments()
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+
+    def _predicted(self, X: Any) -> tuple[Steps, Array]:
+        """The sequences, and the network's outputs."""
+        check_is_fitted(self)
+        x = read_inputs(self, X, False)
+        return x, self._outputs(scaled(self.scaler_, x, self.model_.dtype), self._steps)
+
+    def _like(self, x: Steps, rows: Array) -> Any:
+        """Bring results into the form that X came in."""
+        return rows if self._steps == "last" else x.with_rows(rows).sequences()
+
+    def _score_parts(self, X: Any, y: Any, sample_weight: Any) -> tuple[Array, Array, Any]:
+        """y, predictions and weights of single steps."""
+        x = read_inputs(self, X, False)
+        y_rows = read_step_targets(y, x).rows
+        predicted = self.predict(X)
+        rows = np.concatenate(list(predicted))
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, x.lengths, dtype=np.float64)
+            sample_weight = x.spread(weight)
+        return y_rows, rows, sample_weight
+
+
+class RecurrentClassifier(ClassifierMixin, _Supervised):
+    """Classifier of sequences, or of every step of them, by a recurrent network.
+
+    Parameters
+    ----------
+    cell : str, default "gru"
+        What the hidden layers consist of, a name of ``fastbptt.cells()``.
+    hidden_layer_sizes : int or tuple of int, default (64,)
+        Hidden units of the layers. All layers have as many: ``(64, 64)`` is two of 64.
+    bidirectional : bool, default False
+        Read sequences from their end too.
+    dropout : float, default 0
+        Share of the values between layers that training drops; of no effect with one layer.
+    steps : {"last", "all"}, default "last"
+        One label per sequence, or one per step (many to many).
+    solver : {"adam", "adamw", "sgd", "rmsprop"}, default "adam"
+        A name in ``fastbptt.optim.OPTIMIZERS``.
+    alpha : float, default 1e-4
+        Weight decay: the penalty alpha / 2 times the sum of squares of all parameters, added to the
+        mean loss (not divided by the batch's size, as in ``MLPClassifier``); with ``"adamw"``
+        decoupled from it.
+    batch_size : int or "auto", default "auto"
+        Sequences per update; ``"auto"`` is min(200, n).
+    learning_rate : str or schedule, default "constant"
+        How the rate changes: a name in ``fastbptt.schedules.SCHEDULES``, or one of them.
+    learning_rate_init : float, default 0.005
+        Step size of the solver.
+    max_iter : int, default 200
+        Epochs at most.
+    shuffle : bool, default True
+        Draw a new order of the sequences in every epoch.
+    random_state : int, RandomState or None
+        Of the initial weights, dropout, order of sequences and validation split.
+    tol, n_iter_no_change : float, default 1e-4; int or inf, default 10
+        Training ends when the loss, or with `early_stopping` the validation score, has not
+        become better by at least `tol` for so many epochs.
+    verbose : bool or int, default False
+        As for `fastbptt.fit`; True is a line per epoch.
+    warm_start : bool, default False
+        Let `fit` go on from the weights, scaling and optimiser of the last call. Sizes and cell
+        stay as they were.
+    momentum, nesterovs_momentum : float, default 0.9; bool, default True
+        Of ``"sgd"``.
+    early_stopping : bool, default False
+        Hold out sequences, of each class as many as its share, and stop by the accuracy on
+        them; the best weights are restored.
+    validation_fraction : float, default 0.1
+        The share held out.
+    beta_1, beta_2, epsilon : float, default 0.9, 0.999, 1e-8
+        Of ``"adam"`` and ``"adamw"``; `epsilon` also of ``"rmsprop"``.
+    clip_norm : float or None, default 1.0
+        Largest global norm of the gradient.
+    class_weight : dict, "balanced" or None, default None
+        Weights of the classes. ``"balanced"``: inversely proportional to their shares. Only with
+        ``steps="last"``.
+    setting : float, optional
+        The cell's number, if it has one.
+    init : str or (str, float), default "torch"
+        How weights begin: `fastbptt.init`.
+    standardize : bool, default True
+        Subtract each feature's mean over all steps of the training sequences and divide by its
+        standard deviation. Networks learn badly from values far from 0 and 1, and a
+        ``StandardScaler`` before this estimator cannot read sequences. Means and deviations are
+        those of the first call, with `partial_fit` and `warm_start` too.
+    dtype : {"auto", "float32", "float64"}, default "auto"
+        Of the arithmetic. ``"auto"`` is that of X, as in ``MLPClassifier``: float64 unless X is
+        float32. ``"float32"`` takes half the time.
+
+    Attributes
+    ----------
+    classes_ : array of the labels
+    model_ : fastbptt.Recurrent
+    scaler_ : its `mean` and `scale` are those of the features
+    n_features_in_ : int
+        Features per step; if X was two-dimensional its width, which is then fixed.
+    n_iter_ : int
+        Epochs of the last call.
+    loss_, best_loss_, loss_curve_ : float, float or None, list of float
+        Mean training loss per epoch: the last one, the least, all since the weights were drawn.
+    validation_scores_, best_validation_score_ : list of float or None, float or None
+        With `early_stopping`.
+    history_ : fastbptt.History
+        Of the last call.
+    t_ : int
+        Sequences seen in training.
+    n_outputs_, out_activation_ : int, str
+
+    Notes
+    -----
+    X is an array (n, time, features), a list of arrays (time_i, features), or an array (n, time),
+    each row a univariate series. y has one label per sequence, (n,), or with ``steps="all"`` one
+    per step: (n, time), or a list of (time_i,). `GridSearchCV` and `cross_val_score` take
+    lists as they are.
+
+    Two classes: one output, logistic loss; more: softmax and cross-entropy.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> from fastbptt.sklearn import RecurrentClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X = [rng.normal(size=(length, 1)) for length in rng.integers(5, 15, size=60)]
+    >>> y = ["up" if len(one) > 9 else "down" for one in X]
+    >>> model = RecurrentClassifier(hidden_layer_sizes=8, max_iter=500, random_state=0)
+    >>> model.fit(X, y).score(X, y) > 0.9
+    True
+    """
+
+    _metric = "accuracy"
+
+    def __init__(
+        self,
+        cell: str = "gru",
+        hidden_layer_sizes: Any = (64,),
+        *,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        steps: str = "last",
+        solver: str = "adam",
+        alpha: float = 1e-4,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.005,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        clip_norm: float | None = 1.0,
+        class_weight: Any = None,
+        setting: float | None = None,
+        init: Any = "torch",
+        standardize: bool = True,
+        dtype: str = "auto",
+    ) -> None:
+        self._keep(locals())
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
+        """Go once over some sequences, and go on from there in the next call.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`. Scaling is fixed by the first call.
+        classes : array-like, optional
+            All labels there will be; needed in the first call.
+
+        Returns
+        -------
+        self
+        """
+        self._refuse_early_stopping()
+        if self.class_weight == "balanced":
+            raise ValueError(
+                'class_weight is "balanced"; expected a dict or None: partial_fit cannot know '
+                "the classes' shares"
+            )
+        known = getattr(self, "classes_", None)
+        if classes is None and known is None:
+            raise ValueError("classes must be passed on the first call to partial_fit")
+        if classes is not None:
+            classes = np.unique(np.asarray(classes))
+            if known is not None and not np.array_equal(known, classes):
+                raise ValueError(f"classes is {classes}; expected {known}, as in the first call")
+        self._learn(X, y, sample_weight, partial=True, classes=classes)
+        return self
+
+    # ------------------------------------------------------------ targets
+
+    def _read_y(self, y: Any, x: Steps) -> Steps:
+        if self.steps == "last":
+            target = Steps.single(column_or_1d(y, warn=True))
+            check_consistent_length(x.lengths, target.rows)
+        else:
+            target = read_step_targets(y, x)
+            if target.rows.ndim != 1:
+                raise ValueError("y has several outputs per step; expected one label per step")
+        labels = check_array(target.rows, ensure_2d=False, dtype=None, input_name="y")
+        check_classification_targets(labels)
+        return target.with_rows(labels)
+
+    def _begin(self, y: Steps, weight: Array | None, classes: Any) -> int:
+        self.classes_ = np.unique(y.rows) if classes is None else classes
+        count = len(self.classes_)
+        if count < 2:
+            raise ValueError(
+                f"y has 1 class ({self.classes_[0]!r}); expected at least 2 to tell apart"
+            )
+        self.n_outputs_ = 1 if count == 2 else count
+        self.out_activation_ = "logistic" if count == 2 else "softmax"
+        return self.n_outputs_
+
+    @property
+    def _loss(self) -> str:
+        return "bce" if self.n_outputs_ == 1 else "cross_entropy"
+
+    def _codes(self, y: Steps) -> NDArray[np.int64]:
+        """Number the labels."""
+        codes = np.minimum(np.searchsorted(self.classes_, y.rows), len(self.classes_) - 1)
+        strange = self.classes_[codes] != y.rows
+        if strange.any():
+            raise ValueError(
+                f"y has the class {y.rows[strange][0]!r}; expected one of {list(self.classes_)}, "
+                "the classes of the first call"
+            )
+        return codes.astype(np.int64)
+
+    def _encode(self, y: Steps) -> Array:
+        codes = self._codes(y)
+        return codes.astype(self.model_.dtype) if self.n_outputs_ == 1 else codes
+
+    def _weigh(self, y: Steps, weight: Array | None) -> Array | None:
+        """Multiply by the weights of classes."""
+        given = self.class_weight
+        if given is None:
+            return weight
+        if self._steps == "all":
+            raise ValueError('class_weight is given; expected None with steps="all"')
+        codes, count = self._codes(y), len(self.classes_)
+        own = np.ones(len(codes)) if weight is None else weight
+        if isinstance(given, str):
+            _check.option("class_weight", given, ("balanced",))
+            shares = np.bincount(codes, own, count)
+            factors = own.sum() / (count * np.where(shares > 0, shares, 1.0))
+        else:
+            factors = compute_class_weight(given, classes=self.classes_, y=y.rows)
+        weighted: Array = own * factors[codes]
+        return weighted
+
+    # ------------------------------------------------------------ predictions
+
+    def decision_function(self, X: Any) -> Any:
+        """Outputs of the network before the last function.
+
+        Returns
+        -------
+        array (n,) for two classes, positive for the second; else (n, classes)
+            With ``steps="all"`` (n, time[, classes]), or a list of (time_i[, classes]).
+        """
+        x, z = self._predicted(X)
+        return self._like(x, z[:, 0] if self.n_outputs_ == 1 else z)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Probabilities of the classes, in the order of `classes_`.
+
+        Returns
+        -------
+        array (n, classes)
+            With ``steps="all"`` (n, time, classes), or a list of (time_i, classes).
+        """
+        x, z = self._predicted(X)
+        return self._like(x, self._probabilities(z))
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Logarithms of `predict_proba`."""
+        x, z = self._predicted(X)
+        with np.errstate(divide="ignore"):
+            return self._like(x, np.log(self._probabilities(z)))
+
+    def _probabilities(self, z: Array) -> Array:
+        if self.n_outputs_ == 1:
+            z = np.concatenate([-0.5 * z, 0.5 * z], axis=1)
+        e: Array = np.exp(z - z.max(axis=1, keepdims=True))
+        shares: Array = e / e.sum(axis=1, keepdims=True)
+        return shares
+
+    def predict(self, X: Any) -> Any:
+        """Return the most probable labels.
+
+        Returns
+        -------
+        array (n,)
+            With ``steps="all"`` (n, time), or a list of (time_i,).
+        """
+        x, z = self._predicted(X)
+        codes = (z[:, 0] > 0).astype(np.intp) if self.n_outputs_ == 1 else z.argmax(axis=1)
+        return self._like(x, self.classes_[codes])
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of right labels, with ``steps="all"`` of all steps."""
+        check_is_fitted(self)
+        if self._steps == "last":
+            return float(super().score(X, y, sample_weight))
+        truth, predicted, weight = self._score_parts(X, y, sample_weight)
+        return float(accuracy_score(truth, predicted, sample_weight=weight))
+
+
+class RecurrentRegressor(RegressorMixin, _Supervised):
+    """Regressor of sequences, or of every step of them, by a recurrent network.
+
+    Parameters
+    ----------
+    cell, hidden_layer_sizes, bidirectional, dropout, solver, alpha, batch_size, learning_rate
+        As for `RecurrentClassifier`.
+    steps : {"last", "all"}, default "last"
+        Targets per sequence, or per step (many to many).
+    learning_rate_init, max_iter, shuffle, random_state, tol, n_iter_no_change, verbose
+        As for `RecurrentClassifier`.
+    warm_start, momentum, nesterovs_momentum, beta_1, beta_2, epsilon, clip_norm, setting, init
+        As for `RecurrentClassifier`.
+    early_stopping, validation_fraction
+        As for `RecurrentClassifier`, by R^2 on sequences held out.
+    standardize : bool, default True
+        Standardise features, as `RecurrentClassifier` does, and targets too; predictions come
+        back in the targets' units, losses in those of standardised targets.
+    dtype : {"auto", "float32", "float64"}, default "auto"
+        As for `RecurrentClassifier`.
+
+    Attributes
+    ----------
+    target_scaler_ : its `mean` and `scale` are those of the targets
+    model_, scaler_, n_features_in_, n_iter_, loss_, best_loss_, loss_curve_, validation_scores_
+        As for `RecurrentClassifier`, like the others.
+
+    Notes
+    -----
+    X is as for `RecurrentClassifier`. y has the shape (n,) or (n, outputs), with ``steps="all"``
+    (n, time) or (n, time, outputs), or is a list of (time_i,) or (time_i, outputs). The loss is the
+    mean squared error; `score` is R^2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.sklearn import RecurrentRegressor
+    >>> X = np.random.default_rng(0).normal(size=(60, 10, 2))
+    >>> y = 100.0 + X[:, -3:, 0].sum(axis=1)
+    >>> model = RecurrentRegressor(hidden_layer_sizes=16, learning_rate_init=0.02, random_state=0)
+    >>> model.fit(X, y).score(X, y) > 0.9
+    True
+    """
+
+    _metric = "r2"
+
+    @property
+    def _loss(self) -> str:
+        return "mse"
+
+    def __init__(
+        self,
+        cell: str = "gru",
+        hidden_layer_sizes: Any = (64,),
+        *,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        steps: str = "last",
+        solver: str = "adam",
+        alpha: float = 1e-4,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.005,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        clip_norm: float | None = 1.0,
+        setting: float | None = None,
+        init: Any = "torch",
+        standardize: bool = True,
+        dtype: str = "auto",
+    ) -> None:
+        self._keep(locals())
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Go once over some sequences, and go on from there in the next call.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`. Scaling is fixed by the first call.
+
+        Returns
+        -------
+        self
+        """
+        self._refuse_early_stopping()
+        self._learn(X, y, sample_weight, partial=True)
+        return self
+
+    def _read_y(self, y: Any, x: Steps) -> Steps:
+        if self.steps == "last":
+            rows = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+            check_consistent_length(x.lengths, rows)
+            target = Steps.single(rows)
+        else:
+            target = read_step_targets(y, x)
+            rows = check_array(target.rows, ensure_2d=False, dtype=np.float64, input_name="y")
+        return target.with_rows(rows)
+
+    def _begin(self, y: Steps, weight: Array | None, classes: Any) -> int:
+        table = y.rows.reshape(len(y.rows), -1)
+        spread = None if weight is None else y.spread(weight)
+        self.target_scaler_ = Scaler(table, spread, self.standardize)
+        self._one_column = y.rows.ndim == 1
+        self.n_outputs_ = table.shape[1]
+        self.out_activation_ = "identity"
+        return self.n_outputs_
+
+    def _encode(self, y: Steps) -> Array:
+        table = y.rows.reshape(len(y.rows), -1)
+        if table.shape[1] != self.n_outputs_:
+            raise ValueError(
+                f"y has {table.shape[1]} outputs; expected {self.n_outputs_}, as in the first call"
+            )
+        return self.target_scaler_.apply(table, self.model_.dtype)
+
+    def predict(self, X: Any) -> Any:
+        """Predict targets.
+
+        Returns
+        -------
+        array (n,) or (n, outputs), as y was in `fit`
+            With ``steps="all"`` (n, time[, outputs]), or a list of (time_i[, outputs]).
+        """
+        x, out = self._predicted(X)
+        values = self.target_scaler_.undo(out)
+        return self._like(x, values[:, 0] if self._one_column else values)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R^2, with ``steps="all"`` over all steps."""
+        check_is_fitted(self)
+        if self._steps == "last":
+            return float(super().score(X, y, sample_weight))
+        truth, predicted, weight = self._score_parts(X, y, sample_weight)
+        return float(r2_score(truth, predicted, sample_weight=weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
