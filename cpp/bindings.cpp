@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <map>
 #include <optional>
 #include <thread>
 
@@ -23,6 +24,7 @@ using namespace fastbptt;
 using Optional = std::optional<py::array>;
 using Tuple = std::optional<py::tuple>;
 using Key = std::optional<std::uint64_t>;
+using Arrays = std::optional<std::map<std::string, py::array>>;
 
 // --------------------------------------------------------------------------------------------------- the GIL
 
@@ -237,24 +239,26 @@ class PyEngine {
   double loss_and_grad(const py::array& x, const py::array& y, const std::string& loss, const std::string& steps,
                        const std::string& reduction, const Optional& lengths, const Tuple& initial,
                        const Optional& sample_weight, const Key& dropout_key, bool check_finite, py::array grad,
-                       std::optional<py::array> dx, const Tuple& d_initial, i64 memory_budget) {
+                       std::optional<py::array> dx, const Tuple& d_initial, i64 memory_budget, const Arrays& record) {
     const Batch b = batch(x, lengths, initial, dropout_key, check_finite);
     const Objective o = objective(b, y, loss, steps, reduction, sample_weight);
-    const Gradients out = gradients(grad, dx, d_initial, b.x.shape[0], b.x.shape[1]);
+    Gradients out = gradients(grad, dx, d_initial, b.x.shape[0], b.x.shape[1]);
+    out.record = recorded(record, o, b.x.shape[0], b.x.shape[1]);
     return without_gil([&] { return engine_->loss_and_grad(b, o, out, memory_budget); });
   }
 
   double train_step(const py::array& x, const py::array& y, const std::string& loss, const std::string& steps,
                     const std::string& reduction, const Optional& lengths, const Tuple& initial,
                     const Optional& sample_weight, const Key& dropout_key, bool check_finite, PyOptimizer& optimizer,
-                    double clip_norm, double clip_value, i64 memory_budget, const Tuple& final) {
+                    double clip_norm, double clip_value, i64 memory_budget, const Tuple& final, const Arrays& record) {
     const Batch b = batch(x, lengths, initial, dropout_key, check_finite);
     const Objective o = objective(b, y, loss, steps, reduction, sample_weight);
     OptimizerState& a = optimizer.checked(dtype_, count_);
     const Clip clip{clip_value, clip_norm};
     void* out[CellInfo::most_states] = {};
     targets(final, "final", {spec().state_rows(), b.x.shape[0], spec().hidden}, out);
-    return without_gil([&] { return engine_->train_step(b, o, a, clip, memory_budget, final ? out : nullptr); });
+    const Record r = recorded(record, o, b.x.shape[0], b.x.shape[1]);
+    return without_gil([&] { return engine_->train_step(b, o, a, clip, memory_budget, final ? out : nullptr, r); });
   }
 
   void step(const py::array& x, const py::tuple& state, py::array y, bool check_finite) {
@@ -409,6 +413,40 @@ class PyEngine {
     return g;
   }
 
+  // Arrays of zeros by the names of Record's members; others are not wanted
+  Record recorded(const Arrays& arrays, const Objective& o, i64 b, i64 t) const {
+    Record out;
+    if (!arrays) return out;
+    const i64 passes = spec().state_rows(), h = spec().hidden, width = spec().output_width();
+    const CellInfo& info = cell_info(spec().cell);
+    std::size_t found = 0;
+    const auto to = [&](const char* name, Dtype dtype, const std::vector<i64>& shape) -> void* {
+      const auto at = arrays->find(name);
+      if (at == arrays->end()) return nullptr;
+      ++found;
+      py::array a = at->second;
+      return flat_target(a, name, dtype, shape);
+    };
+    out.hidden = static_cast<double*>(to("hidden", Dtype::f64, {passes, t}));
+    out.gates = static_cast<double*>(to("gates", Dtype::f64, {passes, t}));
+    out.d_hidden = to("d_hidden", dtype_, {passes, b, t, h});
+    out.d_gates = to("d_gates", dtype_, {passes, info.products, b, t, h});
+    out.planes = to("planes", dtype_, {passes, info.planes, b, t, h});
+    out.outputs = to("outputs", dtype_, {b, o.steps == Steps::all ? t : 1, width});
+    out.norm = static_cast<double*>(to("norm", Dtype::f64, {1}));
+    if (found != arrays->size()) throw py::value_error("record names an array that there is not");
+    return out;
+  }
+
+  // Of any number of dimensions
+  static void* flat_target(py::array& a, const char* name, Dtype dtype, const std::vector<i64>& shape) {
+    if (std::vector<i64>(a.shape(), a.shape() + a.ndim()) != shape) wrong_shape(name, a, shape);
+    if (dtype_of(a, name) != dtype) throw py::type_error(std::string(name) + " has the wrong dtype");
+    if (!a.writeable() || !(a.flags() & py::array::c_style))
+      throw py::value_error(std::string(name) + " must be writable and contiguous");
+    return a.mutable_data();
+  }
+
   py::array params_;  // kept alive for the engine
   Dtype dtype_;
   i64 count_;
@@ -539,8 +577,26 @@ py::dict describe(const std::string& cell) {
   py::list states, extra_bias;
   for (int s = 0; s < info.states; ++s) states.append(info.state_names[s]);
   if (info.extra_bias) extra_bias.append(info.extra_bias);
+  py::list gate_names, products;
+  for (int g = 0; g < info.gates; ++g) gate_names.append(info.gate_names[g]);
+  for (int j = 0; j < info.products; ++j) {
+    const Product& p = info.product[j];
+    py::dict one;
+    one["gate"] = p.gate;
+    one["input"] = p.input;
+    one["hidden"] = p.hidden == Product::none     ? py::object(py::none())
+                    : p.hidden == Product::before ? py::object(py::str("before"))
+                                                  : py::object(py::int_(p.hidden));
+    one["plane"] = p.plane;
+    one["opens"] = p.opens;
+    products.append(one);
+  }
   py::dict out;
   out["gates"] = info.gates;
+  out["gate_names"] = gate_names;
+  out["products"] = products;
+  out["planes"] = info.planes;
+  out["bounded"] = info.bounded;
   out["states"] = states;
   out["setting"] = info.setting ? py::object(py::str(info.setting)) : py::object(py::none());
   out["extra_bias"] = extra_bias;
@@ -621,10 +677,11 @@ void bind_engine(py::module_& m) {
            arg("initial"), arg("sample_weight"), arg("dropout_key"), arg("check_finite"))
       .def("loss_and_grad", &PyEngine::loss_and_grad, arg("x"), arg("y"), arg("loss"), arg("steps"), arg("reduction"),
            arg("lengths"), arg("initial"), arg("sample_weight"), arg("dropout_key"), arg("check_finite"), arg("grad"),
-           arg("dx"), arg("d_initial"), arg("memory_budget"))
+           arg("dx"), arg("d_initial"), arg("memory_budget"), arg("record") = py::none())
       .def("train_step", &PyEngine::train_step, arg("x"), arg("y"), arg("loss"), arg("steps"), arg("reduction"),
            arg("lengths"), arg("initial"), arg("sample_weight"), arg("dropout_key"), arg("check_finite"),
-           arg("optimizer"), arg("clip_norm"), arg("clip_value"), arg("memory_budget"), arg("final"))
+           arg("optimizer"), arg("clip_norm"), arg("clip_value"), arg("memory_budget"), arg("final"),
+           arg("record") = py::none())
       .def("step", &PyEngine::step, arg("x"), arg("state"), arg("y"), arg("check_finite"))
       .def("update", &PyEngine::update, arg("optimizer"), arg("grad"), arg("check_finite"))
       .def("freeze", &PyEngine::freeze, arg("names"))

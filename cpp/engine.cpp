@@ -152,17 +152,18 @@ class Network final : public Engine {
   }
 
   double train_step(const Batch& batch, const Objective& objective, OptimizerState& optimizer, const Clip& clip,
-                    i64 memory_budget, void* const* final) override {
+                    i64 memory_budget, void* const* final, const Record& record) override {
     optimizer.check();
     if (clip.value >= 0 && clip.norm >= 0)
       throw std::invalid_argument("clip.value and clip.norm are both given; expected one of them");
     const std::lock_guard<std::mutex> one(train_mutex_);
     const Borrowed<T> borrowed(pool_);
     Workspace<T>& w = *borrowed;
-    const Gradients out;  // the workspace's own
+    Gradients out;  // the workspace's own
+    out.record = record;
     const double value = forward_and_loss(w, batch, objective, &out, memory_budget);
     if (batch.check_finite) report_loss(value);
-    const double scale = clipped(w.gradient, clip, batch.check_finite);
+    const double scale = clipped(w.gradient, clip, batch.check_finite, record.norm);
     if (clip.value >= 0) updates_.limit(kernels_of<T>(active()), w.gradient, clip.value);
     apply(optimizer, w.gradient, scale);
     for (int s = 0; final && s < net_.info.states; ++s) read_final(w, net_.H(), s, static_cast<T*>(final[s]));
@@ -173,7 +174,7 @@ class Network final : public Engine {
     optimizer.check();
     const std::lock_guard<std::mutex> one(train_mutex_);
     const T* g = static_cast<const T*>(gradient);
-    apply(optimizer, g, clipped(g, {}, check_finite));
+    apply(optimizer, g, clipped(g, {}, check_finite, nullptr));
   }
 
   void freeze(const std::vector<std::string>& names) override {
@@ -262,7 +263,8 @@ class Network final : public Engine {
                       .backward = out != nullptr,
                       .gradient = out && !out->parameters,
                       .input_gradient = out && out->x,
-                      .drop = net_.dropping(batch)};
+                      .drop = net_.dropping(batch),
+                      .record = out && out->record};
     begin(w, batch, needs, memory_budget);
     begin_backward(net_, w, needs, memory_budget > 0);
     load_factors(net_, w, objective);
@@ -329,15 +331,17 @@ class Network final : public Engine {
     return value;
   }
 
-  // Throws for a gradient that is not finite; returns the factor that brings its norm down to clip.norm
-  double clipped(const T* gradient, const Clip& clip, bool check) {
-    if (!check && clip.norm < 0) return 1;
+  // Throws for a gradient that is not finite; returns the factor that brings its norm down to clip.norm. norm_out:
+  // where the norm goes; null: not wanted
+  double clipped(const T* gradient, const Clip& clip, bool check, double* norm_out) {
+    if (!check && clip.norm < 0 && !norm_out) return 1;
     const double total = updates_.squares(kernels_of<T>(active()), gradient);
     if (check && !std::isfinite(total)) {
       report_flat(gradient, "the gradient of ", updates_.trained());
       throw std::invalid_argument("the norm of the gradient overflows");
     }
     const double norm = std::sqrt(total);
+    if (norm_out) *norm_out = norm;
     return clip.norm >= 0 && norm > clip.norm ? clip.norm / norm : 1;
   }
 

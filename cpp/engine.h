@@ -79,11 +79,28 @@ struct Objective {
   Array sample_weight;  // (B), f64; absent: ones
 };
 
+// What a backward pass lets one look at. Passes are layers * directions, forward and reverse of the first layer first;
+// steps are the caller's. Contiguous and zero on entry: places that no gradient reaches are left as they are. Null: not
+// wanted.
+struct Record {
+  // (passes, T): over the batch, the Euclidean norm of dL/dh_t, with all that enters at a step, and of the gradients of
+  // the gates' sums x W_xh + h W_hh + b; in double, without underflow
+  double *hidden = nullptr, *gates = nullptr;
+  // the same, number by number, in the engine's element type: (passes, B, T, H), and (passes, products, B, T, H)
+  void *d_hidden = nullptr, *d_gates = nullptr;
+  void* planes = nullptr;   // (passes, planes, B, T, H): the states, and what backward needs besides
+  void* outputs = nullptr;  // (B, T, output width): dL/d(outputs) of a loss at all steps; of a loss on the last ones at
+                            // T = 1
+  double* norm = nullptr;   // of all gradients together, before clipping; only train_step
+  explicit operator bool() const { return hidden || gates || d_hidden || d_gates || planes || outputs; }
+};
+
 // Where gradients go, in the engine's element type, contiguous. x and initial null: not wanted.
 struct Gradients {
   void* parameters = nullptr;                 // flat
   void* x = nullptr;                          // (B, T, I)
   void* initial[CellInfo::most_states] = {};  // (layers * directions, B, H) each
+  Record record;
 };
 
 // A rule of optimizers/list.inc with its settings (those that are not set are 0) and its slots, by their places in the
@@ -142,7 +159,7 @@ class Engine {
   // forward, loss, backward, clip, update; returns the loss before the update.
   // final: where the final states go, (layers * directions, B, H) each; null: not wanted
   virtual double train_step(const Batch& batch, const Objective& objective, OptimizerState& optimizer, const Clip& clip,
-                            i64 memory_budget, void* const* final) = 0;
+                            i64 memory_budget, void* const* final, const Record& record = {}) = 0;
   virtual void update(OptimizerState& optimizer, const void* gradient, bool check_finite) = 0;
   // From now on updates leave exactly these parameters as they are, beside a frozen embedding and the padding row;
   // their gradients take no part in check and norm. Throws for a name that is none.

@@ -116,6 +116,7 @@ struct BackwardArgs {
   i64 next_plane, next_panel;
   T* carry;  // planes of B rows, in and out
   i64 carry_plane, carry_panel;
+  T* dh_kept;  // a plane like one of dgates: dL/dh of each row, with all that enters at its step; null: not wanted
   T setting;
   PairRoom pairs;
 };
@@ -209,14 +210,16 @@ struct Product {
   // what is multiplied by W_hh: nothing, the h of the step before, or a plane of an earlier stage; of those one for all
   // products of a stage
   int hidden = before;
-  int plane = 0;  // where the sum is left
+  int plane = 0;  // where the sum is left, and after it the gate
   int stage = 0;
+  bool opens = false;  // the gate is a share between 0 and 1
 };
 
 // What a cell is made of, beside its element-wise arithmetic
 struct CellInfo {
   static constexpr int most_products = 4, most_states = 2, most_stages = 2;
-  int gates = 1;   // blocks of H columns in W_xh, W_hh, b_h
+  int gates = 1;  // blocks of H columns in W_xh, W_hh, b_h
+  const char* gate_names[most_products] = {"a"};
   int states = 1;  // planes 0 .. states: what is carried from step to step, h first
   const char* state_names[most_states] = {"h"};
   int planes = 1;  // the states, and what backward needs besides
@@ -227,6 +230,7 @@ struct CellInfo {
   const char* extra_bias = nullptr;     // b_hn; null: none
   int carries = 0;                      // gradients carried to the step before beside the recurrent product ..
   int carry_state[most_states] = {};    // .. and the state that each belongs to
+  bool bounded = true;                  // h lies between -1 and 1
   const char* setting = nullptr;        // the name of the cell's number; null: none
 };
 

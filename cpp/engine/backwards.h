@@ -5,6 +5,7 @@
 #include "engine/dropout.h"
 #include "engine/loading.h"
 #include "engine/passes.h"
+#include "engine/recording.h"
 #include "pool.h"
 
 namespace fastbptt {
@@ -56,6 +57,7 @@ BackwardArgs<T> backward_args(const Net<T>& net, const Workspace<T>& w, std::siz
   a.next_plane = a.carry_plane = b.row_plane;
   a.next_panel = a.carry_panel = b.row_panel;
   a.carry = b.carry;
+  a.dh_kept = w.dh_kept;
   a.pairs = w.pairs;
   a.setting = static_cast<T>(net.spec.setting);
   return a;
@@ -109,6 +111,7 @@ void start_gradient(const Net<T>& net, T* gradient, int member, int team) {
 template <class T>
 void backward_window(const Net<T>& net, Workspace<T>& w, Member& m, i64 window, const Source& source,
                      const Gradients& out, T* gradient) {
+  if (out.record) record_window(net, w, m.row0, m.row1, window, source.all_steps, out.record);
   for (i64 layer = net.spec.layers - 1; layer >= 0; --layer)
     for (i64 d = 0; d < net.D(); ++d)
       backward_pass(net, w, m, size_of(layer * net.D() + d), window, source, out, gradient);
@@ -134,6 +137,7 @@ void backward_pass(const Net<T>& net, Workspace<T>& w, Member& m, std::size_t i,
     args.base = plan.row(block.t0, 0);
     k.backward(cell_for(net, w), args, m.row0, m.row1);
     keep_next(net, w, buffers, m, block.t0);
+    if (w.dh_kept) record_block(net, w, m.row0, m.row1, i, block, out.record);
     w.vanished[size_of(m.number)] = vanished(net, w, buffers, m, args, m.enters[i]);
     input_gradient(net, w, m, i, window, block, out);
     if (block.t0 == 0) state_gradient(net, w, m, i, s, out);
@@ -142,6 +146,7 @@ void backward_pass(const Net<T>& net, Workspace<T>& w, Member& m, std::size_t i,
       pair_block(net, w, m, i, window, block);
       m.barrier.meet();
     }
+    if (w.dh_kept) record_norms(net, w, m.number, m.team, i, block, out.record);
     weight_gradient(net, w, m, i, window, block, source, at > 0);
     embedding_gradient(net, w, m, i, block, gradient);
     const bool all_zero = std::all_of(w.vanished.begin(), w.vanished.begin() + m.team, [](char v) { return v != 0; });

@@ -56,6 +56,7 @@ struct Needs {
   bool input_gradient = false;  // .. of the input too
   bool d_final = false;         // .. from the final states
   bool drop = false;
+  bool record = false;  // dL/dh of each step
   bool operator==(const Needs&) const = default;
 };
 
@@ -87,8 +88,8 @@ struct Workspace {
 
   Arena scratch;
   Laid scratch_laid;
-  T *dy = nullptr, *dy_reverse = nullptr, *dgates = nullptr, *targets = nullptr, *factor = nullptr, *gradient = nullptr,
-    *d_initial[CellInfo::most_states] = {};
+  T *dy = nullptr, *dy_reverse = nullptr, *dgates = nullptr, *dh_kept = nullptr, *targets = nullptr, *factor = nullptr,
+    *gradient = nullptr, *d_initial[CellInfo::most_states] = {};
   std::int32_t* classes = nullptr;
   double *loss_sum = nullptr, *idle_sum = nullptr, *db_y = nullptr;
   i64 dgates_plane = 0, dgates_panel = 0;

@@ -16,11 +16,12 @@ from . import _check, _core
 from ._views import Gradients
 from .model import GRU, LSTM, RNN, LeakyRNN, Recurrent, load
 from .optim import SGD, Adam, AdamW, RMSprop
-from .result import ForwardResult, StepReport
+from .result import ForwardResult, GradientRecord, StepReport
 
 if TYPE_CHECKING:
     from . import datasets, plot, reference, training
     from .config import show_config
+    from .diagnostics import Diagnosis, diagnose
     from .storage import load_optimizer
     from .training import METRICS, Callback, History, evaluate, fit, predict
 
@@ -36,7 +37,9 @@ __all__ = [
     "AdamW",
     "Backend",
     "Callback",
+    "Diagnosis",
     "ForwardResult",
+    "GradientRecord",
     "Gradients",
     "History",
     "LeakyRNN",
@@ -47,6 +50,7 @@ __all__ = [
     "backends",
     "cells",
     "datasets",
+    "diagnose",
     "evaluate",
     "fit",
     "get_num_threads",
@@ -145,6 +149,8 @@ def get_num_threads() -> int:
 def __getattr__(name: str) -> Any:
     if name in ("datasets", "plot", "reference", "sklearn", "training"):
         return importlib.import_module(f".{name}", __name__)
+    if name in ("Diagnosis", "diagnose"):
+        return getattr(importlib.import_module(".diagnostics", __name__), name)
     if name in ("METRICS", "Callback", "History", "evaluate", "fit", "predict"):
         return getattr(importlib.import_module(".training", __name__), name)
     if name == "load_optimizer":

@@ -32,6 +32,7 @@ CLASS_LOSSES: Final = frozenset({"cross_entropy"})  # y holds classes, not numbe
 VALUE_LOSSES: Final = frozenset(LOSSES) - CLASS_LOSSES
 STEPS: Final = ("last", "all")
 REDUCTIONS: Final = ("mean", "sum", "sequence_mean")
+RECORDS: Final = ("gradients",)
 
 _UNLIMITED: Final = 1 << 60
 

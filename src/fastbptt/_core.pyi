@@ -135,6 +135,7 @@ class Engine:
         dx: _Array | None,
         d_initial: _States | None,
         memory_budget: int,
+        record: dict[str, _Array] | None = None,
     ) -> float: ...
     def train_step(
         self,
@@ -153,6 +154,7 @@ class Engine:
         clip_value: float,
         memory_budget: int,
         final: _States | None,
+        record: dict[str, _Array] | None = None,
     ) -> float: ...
     def step(self, x: _Array | _Whole, state: _States, y: _Array, check_finite: bool) -> None: ...
     def update(self, optimizer: OptimizerState, grad: _Array, check_finite: bool) -> None: ...

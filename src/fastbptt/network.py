@@ -16,7 +16,7 @@ from . import init as _init
 from ._check import Floats
 from ._dropout import Keys
 from ._views import Layout, NamedViews, Parameters
-from .result import StepReport
+from .result import GradientRecord, StepReport
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,6 +47,7 @@ class Network:
             "_drops",
             "_report",
             "_metadata",
+            "_gradients",
         }
     )
 
@@ -124,6 +125,7 @@ class Network:
         self._frozen: frozenset[str] = frozenset()
         self._report: StepReport | None = None
         self._metadata: dict[str, Any] = {}
+        self._gradients: GradientRecord | None = None
 
     @classmethod
     def _from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -255,6 +257,11 @@ class Network:
         if not isinstance(value, Mapping):
             raise TypeError(f"metadata is of type {type(value).__name__}; expected a mapping")
         self._metadata = dict(value)
+
+    @property
+    def last_gradients(self) -> GradientRecord | None:
+        """Norms of the last call with ``record="gradients"``; None before any."""
+        return self._gradients
 
     @property
     def parameters(self) -> Parameters:

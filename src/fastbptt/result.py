@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from . import _core
 from ._check import Floats
@@ -94,6 +98,89 @@ class StepReport(NamedTuple):
     bytes: int
     seconds: float
     recompute_seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class GradientRecord:
+    """How large the gradients were on their way back through time: norms of one training step.
+
+    `record="gradients"` of `train_step` and `loss_and_grad` asks for it, `last_gradients` of the
+    model keeps the last one. Norms are Euclidean, over the batch and the units, summed in float64
+    without underflow of the squares; so 0.0 means that all entries are 0. Steps are those of the
+    input, for the reverse direction too.
+
+    Attributes
+    ----------
+    hidden : ndarray of shape (passes, time), float64
+        Norm of dL/dh_t: all that enters the arithmetic of step t, from the outputs, the layer above
+        and the step after.
+    gates : ndarray of shape (passes, time), float64
+        Norm of dL/da_t, where a_t = x_t W_xh + h_{t-1} W_hh + b_h are the sums that the cell's
+        gates are computed from, all of them together.
+    pass_names : tuple of str
+        ``"l0"``, ``"l0_reverse"``, ``"l1"``, ...: one per layer and direction.
+    lengths : ndarray of shape (batch,), or None
+        Steps of each sequence; None if all have `time`.
+    norm : float
+        Of all parameters' gradients together, before clipping; with `bptt_steps` the largest of
+        the chunks'.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> model = fastbptt.RNN(3, 4, 1, seed=0)
+    >>> x = np.ones((2, 5, 3))
+    >>> loss = model.train_step(x, [0, 1], fastbptt.Adam(), record="gradients")
+    >>> model.last_gradients.hidden.shape
+    (1, 5)
+    """
+
+    hidden: NDArray[np.float64]
+    gates: NDArray[np.float64]
+    pass_names: tuple[str, ...]
+    lengths: NDArray[np.int64] | None
+    norm: float
+
+    def __repr__(self) -> str:
+        passes, time = self.hidden.shape
+        return f"GradientRecord({passes} passes, {time} steps, norm {self.norm:.3g})"
+
+
+class Recording:
+    """The arrays that a step leaves its norms in."""
+
+    def __init__(self, passes: int, time: int) -> None:
+        self.arrays: dict[str, NDArray[np.floating[Any]]] = {
+            "hidden": np.zeros((passes, time)),
+            "gates": np.zeros((passes, time)),
+            "norm": np.zeros(1),
+        }
+
+    def insert(self, first: int, part: Recording) -> None:
+        """Take over the norms of a chunk of steps."""
+        for name in ("hidden", "gates"):
+            values = part.arrays[name]
+            self.arrays[name][:, first : first + values.shape[1]] = values
+        np.maximum(self.arrays["norm"], part.arrays["norm"], out=self.arrays["norm"])
+
+    def done(self, names: tuple[str, ...], lengths: NDArray[np.int64] | None) -> GradientRecord:
+        """Return what was recorded."""
+        hidden, gates = (self.arrays[name].astype(np.float64) for name in ("hidden", "gates"))
+        return GradientRecord(hidden, gates, names, lengths, float(self.arrays["norm"][0]))
+
+
+def norm(values: Floats) -> float:
+    """Euclidean norm in float64, without over- or underflow of the squares."""
+    top = float(np.abs(values).max(initial=0.0))
+    if top == 0.0 or not np.isfinite(top):
+        return top
+    return top * float(np.linalg.norm(values.astype(np.float64) / top))
+
+
+def pass_names(layers: int, bidirectional: bool) -> tuple[str, ...]:
+    """Name each layer and direction, as parameters of further layers are named."""
+    ends = ("", "_reverse") if bidirectional else ("",)
+    return tuple(f"l{layer}{end}" for layer in range(layers) for end in ends)
 
 
 def unpacked(states: tuple[Floats, ...]) -> State:

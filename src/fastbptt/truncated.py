@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from ._batch import Inputs, Lengths
 from ._check import Floats, Targets
-from .result import StepReport
+from .result import Recording, StepReport
 
 if TYPE_CHECKING:
     from .optim import Binding
@@ -101,7 +101,12 @@ def _even(call: Call, size: int) -> Iterator[Chunk]:
 
 
 def train(
-    model: Recurrent, binding: Binding, call: Call, size: int, final: tuple[Floats, ...] | None
+    model: Recurrent,
+    binding: Binding,
+    call: Call,
+    size: int,
+    final: tuple[Floats, ...] | None,
+    recording: Recording | None,
 ) -> float:
     """Walk a batch in chunks; if anything fails, put everything back as it was.
 
@@ -109,7 +114,7 @@ def train(
     """
     if call.weight is not None and not call.weight.any():
         raise ValueError("sample_weight holds only zeros; expected at least one above 0")
-    engine, keys = model._engine, model._keys
+    engine, keys, form = model._engine, model._keys, model._form
     before, put_back = engine.get_params(), binding.keep()
     taken: list[int] = []
     reports: list[StepReport] = []
@@ -123,12 +128,16 @@ def train(
         for chunk in chunks(call, size):
             if model._drops:
                 taken.append(keys.take())
-            value, ends = _step(model, binding, call, chunk, current, taken[-1] if taken else None)
+            key = taken[-1] if taken else None
+            part = None if recording is None else Recording(form.rows, chunk.stop - chunk.first)
+            value, ends = _step(model, binding, call, chunk, current, key, part)
+            if recording is not None and part is not None:
+                recording.insert(chunk.first, part)
             if chunk.rows is None or current is None:
                 current = ends
             else:
-                for state, part in zip(current, ends, strict=True):
-                    state[:, chunk.rows] = part
+                for state, end in zip(current, ends, strict=True):
+                    state[:, chunk.rows] = end
             if chunk.share is not None:
                 share = 1.0 if call.reduction == "sum" else chunk.share
                 loss, shares = loss + share * value, shares + share
@@ -158,6 +167,7 @@ def _step(
     chunk: Chunk,
     current: tuple[Floats, ...] | None,
     key: int | None,
+    recording: Recording | None,
 ) -> tuple[float, tuple[Floats, ...]]:
     """One chunk: its loss, and the states of its sequences after it."""
     rows, time = chunk.rows, slice(chunk.first, chunk.stop)
@@ -189,6 +199,7 @@ def _step(
         call.clip_value,
         call.budget,
         final,
+        None if recording is None else recording.arrays,
     )
     return value, final
 

@@ -1,0 +1,152 @@
+"""The linearised dynamics: how a small change of a state grows or dies on its way to the end.
+
+The state s_t of a layer is all that the cell carries, side by side: h_t, for an LSTM (h_t, c_t),
+N numbers. J_t = ds_t/ds_{t-1} is N x N, and ds_T/ds_t = J_T J_{T-1} ... J_{t+1}. Rows of that
+product are pushed back through one step after the other by the `backward` of the cell's reference,
+so that every cell that has one has its Jacobians. Numbers are kept relative to the product's
+largest one; nothing underflows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt.reference.model import CELLS
+
+from ._record import Array, PassRecord
+
+#: Up to so many numbers a state's singular values are computed.
+SMALL = 64
+#: Most Lyapunov exponents of a layer.
+EXPONENTS = 8
+#: Operations that may be spent on one layer's Jacobians unless they were asked for by number.
+WORK = 3e10
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Of n sequences; steps are those of the input, NaN after a sequence's end.
+
+    Attributes
+    ----------
+    sequences : integer array (n,)
+        Which ones.
+    log_norms : array (n, T)
+        Natural logarithm of the spectral norm of ds_T/ds_t; 0 at a sequence's last step.
+    log_singular_values : array (n, T, k), or None
+        Of ds_T/ds_t, the largest first.
+    exponents : array (n, k)
+        Lyapunov exponents per step, the largest first.
+    """
+
+    sequences: NDArray[np.int64]
+    log_norms: Array
+    log_singular_values: Array | None
+    exponents: Array
+
+
+def choose(p: PassRecord, wanted: bool | int | None) -> NDArray[np.int64]:
+    """Which sequences: all, so many, or as many as cost little; spread over the batch."""
+    batch, time = p.x.shape[:2]
+    if wanted is None:
+        width = p.initial.shape[0] * p.initial.shape[2]
+        rows, columns = p.params["W_hh"].shape
+        cost = time * width * 6.0 * columns * (rows + p.x.shape[2])
+        count = min(batch, int(WORK / cost))
+    elif wanted is True or wanted is False:
+        count = batch if wanted else 0
+    else:
+        count = min(batch, wanted)
+    return (
+        np.unique(np.linspace(0, batch - 1, count).astype(np.int64)) if count else np.zeros(0, int)
+    )
+
+
+def pull(p: PassRecord, rows: NDArray[np.int64], steps: NDArray[np.int64], d: Array) -> Array:
+    """Row vectors v at the states after some steps -> v J, at the states before them.
+
+    rows, steps: (n,), sequences and their steps. d, and the result: (n, K, N), K vectors each.
+    """
+    states, hidden = p.initial.shape[0], p.initial.shape[2]
+    count, vectors, _ = d.shape
+
+    def repeated(values: Array) -> Array:  # (n, ...) -> (n K, ...)
+        return np.repeat(values, vectors, axis=0)
+
+    before = np.stack([repeated(p.before[s][rows, steps]) for s in range(states)])
+    after = np.stack([repeated(p.states[s][rows, steps]) for s in range(states)])
+    d_states = np.moveaxis(d.reshape(count * vectors, states, hidden), 1, 0)
+    x = repeated(p.x[rows, steps])
+    found = CELLS[p.cell["name"]].backward(
+        p.params,
+        x[:, np.newaxis],
+        before,
+        after[:, :, np.newaxis],
+        d_states[:, :, np.newaxis],
+        **p.setting,
+    )["initial"]
+    pulled: Array = np.moveaxis(found, 0, 1).reshape(d.shape)
+    return pulled
+
+
+def analyse(p: PassRecord, rows: NDArray[np.int64]) -> Dynamics:
+    """Walk back from each sequence's end with the Jacobians' product, and with a few directions.
+
+    Lyapunov exponents: G. Benettin, L. Galgani, A. Giorgilli and J.-M. Strelcyn, "Lyapunov
+    characteristic exponents for smooth dynamical systems", Meccanica 15 (1980): directions are made
+    orthogonal again after each step, and the logarithms of how much they grew are averaged. Here
+    they walk backwards, by the transposed Jacobians, whose product has the same singular values.
+    """
+    states, _, hidden = p.initial.shape
+    width, time, count = states * hidden, p.x.shape[1], len(rows)
+    lengths = p.lengths[rows]
+    small = width <= SMALL
+    norms = np.full((count, time), np.nan)
+    values = np.full((count, time, width), np.nan) if small else None
+    vectors = min(width, EXPONENTS)
+    start = np.linalg.qr(np.random.default_rng(0).normal(size=(width, vectors)))[0]
+    directions = np.repeat(start.T[np.newaxis], count, axis=0)  # (n, K, N)
+    product = np.repeat(np.eye(width)[np.newaxis], count, axis=0)  # (n, N, N), over exp(scale)
+    scale, growth = np.zeros(count), np.zeros((count, vectors))
+    for lag in range(int(lengths.max(initial=0))):
+        on = np.flatnonzero(lengths > lag)
+        steps = np.full(len(on), lag) if p.reverse else lengths[on] - 1 - lag
+        with np.errstate(divide="ignore"):
+            sigma = _singular(product[on], small)
+            norms[on, steps] = scale[on] + np.log(sigma[:, 0])
+            if values is not None:
+                values[on, steps] = scale[on, np.newaxis] + np.log(sigma)
+            both = np.concatenate([product[on], directions[on]], axis=1)
+            back = pull(p, rows[on], steps, both)
+            pulled = back[:, :width]
+            top = np.abs(pulled).max(axis=(1, 2))
+            product[on] = pulled / np.where(top > 0, top, 1.0)[:, np.newaxis, np.newaxis]
+            scale[on] += np.log(top)
+            q, r = np.linalg.qr(np.swapaxes(back[:, width:], 1, 2))
+            directions[on] = np.swapaxes(q, 1, 2)
+            growth[on] += np.log(np.abs(np.diagonal(r, axis1=1, axis2=2)))
+    exponents = -np.sort(-growth / lengths[:, np.newaxis], axis=1)
+    return Dynamics(rows, norms, values, exponents)
+
+
+def _singular(matrices: Array, all_of_them: bool) -> Array:
+    """Singular values, (n, N), or the largest one, (n, 1)."""
+    if all_of_them:
+        return np.linalg.svd(matrices, compute_uv=False).astype(np.float64, copy=False)
+    squares = np.linalg.eigvalsh(matrices @ np.swapaxes(matrices, 1, 2))
+    roots: Array = np.sqrt(np.maximum(squares[:, -1:], 0.0))
+    return roots
+
+
+def log_mean(logs: Array, axis: int) -> Array:
+    """Mean of numbers of which the logarithms are given; those that are NaN do not count."""
+    there = ~np.isnan(logs)
+    top = np.where(there, logs, -np.inf).max(axis=axis, keepdims=True, initial=-np.inf)
+    shift = np.where(np.isfinite(top), top, 0.0)
+    total = np.exp(np.where(there, logs, -np.inf) - shift).sum(axis=axis)
+    count = there.sum(axis=axis)
+    mean = total / np.maximum(count, 1) * np.exp(shift.squeeze(axis))
+    return np.where(count > 0, mean, np.nan)

@@ -1,0 +1,122 @@
+"""Norms of what flows back, and what each step adds to the gradients of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._record import Array, PassRecord, Record
+
+#: A unit is saturated where it is as close to -1 or 1 as this.
+SATURATED = 0.97
+
+
+def norms(values: Array, axes: tuple[int, ...]) -> Array:
+    """Euclidean norms over some axes; squares neither over- nor underflow."""
+    if values.size == 0:
+        return np.zeros([n for i, n in enumerate(values.shape) if i not in axes])
+    top = np.abs(values).max(axis=axes, keepdims=True)
+    scale = np.where((top > 0) & np.isfinite(top), top, 1.0)
+    root: Array = np.sqrt(np.square(values / scale).sum(axis=axes)) * scale.squeeze(axes)
+    return root
+
+
+def hidden_gradient(p: PassRecord, each: bool) -> Array:
+    """Norms of dL/dh_t: (T,) over the batch, or (B, T)."""
+    return norms(p.d_hidden, (2,) if each else (0, 2))
+
+
+def gate_gradient(p: PassRecord, each: bool) -> dict[str, Array]:
+    """Norms of the gates' gradients by gate."""
+    axes = (2,) if each else (0, 2)
+    return {name: norms(values, axes) for name, values in p.gates().items()}
+
+
+def order(time: int, reverse: bool) -> range:
+    """Steps in the order in which the gradient reaches them."""
+    return range(time) if reverse else range(time - 1, -1, -1)
+
+
+def product(left: Array, right: Array, each: bool) -> Array:
+    """Outer products of rows (B, M) and (B, N): their sum (M, N), or each, (B, M, N)."""
+    return left[:, :, np.newaxis] * right[:, np.newaxis] if each else left.T @ right
+
+
+def contributions(p: PassRecord, name: str, each: bool = False) -> Iterator[tuple[int, Array]]:
+    """Walk back through time: a step, and what it adds to dL/dW.
+
+    Arrays are shaped like W, with `each` (B, *shape of W): the sum over b of
+    (what W multiplies at step t)^T (gradient of the product at step t).
+    """
+    operands = p.weight_operands()[name]
+    gates, hidden = len(p.cell["gate_names"]), p.d_hidden.shape[-1]
+    batch, time, rows = operands[0][0].shape
+    for t in order(time, p.reverse):
+        step = np.zeros((batch, rows, gates, hidden) if each else (rows, gates, hidden))
+        for left, right, gate in operands:
+            part = step[..., gate, :]
+            part += product(left[:, t], right[:, t], each)
+        yield t, step.reshape(*step.shape[:-2], gates * hidden)
+
+
+def output_contributions(record: Record, each: bool = False) -> Iterator[tuple[int, Array]]:
+    """The same for W_hy, (D H, O)."""
+    directions = len(record.d_outputs)
+    halves = np.split(record.top, directions, axis=-1)
+    for t in order(record.top.shape[1], False):
+        parts = [
+            product(half[:, t], d_y[:, t], each)
+            for half, d_y in zip(halves, record.d_outputs, strict=True)
+        ]
+        yield t, np.concatenate(parts, axis=-2)
+
+
+def sizes(steps: Iterator[tuple[int, Array]], time: int, batch: int | None) -> tuple[Array, Array]:
+    """Norms of what each step adds, and of the sum of what the gradient has met until there.
+
+    batch: (B, T) instead of (T,).
+    """
+    shape = (time,) if batch is None else (batch, time)
+    one, total = np.zeros(shape), np.zeros(shape)
+    running: Array | None = None
+    for t, step in steps:
+        running = step if running is None else running + step
+        one[..., t] = norms(step, (-2, -1))
+        total[..., t] = norms(running, (-2, -1))
+    return one, total
+
+
+def mean(values: Array, exist: NDArray[np.bool_], each: bool) -> Array:
+    """Mean over the units, and unless `each` over the sequences that have a step; 0 after all."""
+    own = np.where(exist, values.mean(axis=-1), 0.0)
+    if each:
+        return own
+    result: Array = own.sum(axis=0) / np.maximum(exist.sum(axis=0), 1)
+    return result
+
+
+def saturation(values: Array, exist: NDArray[np.bool_], each: bool) -> Array:
+    """Share of the units beyond SATURATED."""
+    return mean((np.abs(values) > SATURATED).astype(np.float64), exist, each)
+
+
+def openness(p: PassRecord, each: bool) -> dict[str, Array]:
+    """Mean of those gates that are shares between 0 and 1, by gate."""
+    names = p.cell["gate_names"]
+    return {
+        names[product["gate"]]: mean(p.planes[product["plane"]], p.exist, each)
+        for product in p.cell["products"]
+        if product["opens"]
+    }
+
+
+def spectral_radii(p: PassRecord) -> dict[str, float]:
+    """Largest modulus of the eigenvalues of each gate's block of W_hh."""
+    names = p.cell["gate_names"]
+    blocks = np.split(p.params["W_hh"], len(names), axis=1)
+    return {
+        name: float(np.abs(np.linalg.eigvals(block)).max())
+        for name, block in zip(names, blocks, strict=True)
+    }

@@ -1,0 +1,201 @@
+"""What one backward pass of the core leaves: every gradient, gate and state, in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt import _core
+from fastbptt.reference.model import Network
+from fastbptt.result import pass_names
+
+if TYPE_CHECKING:
+    from fastbptt.recurrent import Recurrent
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """One layer in one direction. Steps are those of the input; zero after a sequence's end.
+
+    B sequences, T steps, H units, J products (gates' sums, and where a cell keeps parts of them
+    apart these), P planes (states, then what backward needs besides), S states.
+    """
+
+    name: str
+    layer: int
+    reverse: bool
+    cell: dict[str, Any]  # what the core says about the cell
+    setting: dict[str, float]
+    params: dict[str, Array]  # W_xh, W_hh, b_h, ... as the reference's cells call them
+    lengths: NDArray[np.int64]  # (B,)
+    x: Array  # (B, T, inputs)
+    initial: Array  # (S, B, H)
+    planes: Array  # (P, B, T, H)
+    d_hidden: Array  # (B, T, H)
+    d_products: Array  # (J, B, T, H)
+
+    @cached_property
+    def exist(self) -> NDArray[np.bool_]:
+        """(B, T): whether a sequence has such a step."""
+        real: NDArray[np.bool_] = np.arange(self.x.shape[1]) < self.lengths[:, np.newaxis]
+        return real
+
+    @property
+    def states(self) -> Array:
+        """(S, B, T, H)."""
+        return self.planes[: len(self.initial)]
+
+    @cached_property
+    def before(self) -> Array:
+        """(S, B, T, H): the states that each step starts from."""
+        before = np.zeros_like(self.states)
+        rows = np.arange(len(self.lengths))
+        if self.reverse:
+            before[:, :, :-1] = self.states[:, :, 1:]
+            before[:, rows, self.lengths - 1] = self.initial
+        else:
+            before[:, :, 1:] = self.states[:, :, :-1]
+            before[:, :, 0] = self.initial
+        return before
+
+    def gates(self) -> dict[str, Array]:
+        """Return gradients of the sums that the gates are computed from, (B, T, H) by gate."""
+        names = self.cell["gate_names"]
+        return {
+            names[product["gate"]]: self.d_products[j]
+            for j, product in enumerate(self.cell["products"])
+            if product["input"]
+        }
+
+    def weight_operands(self) -> dict[str, list[tuple[Array, Array, int]]]:
+        """Return what gradients of weights are sums of products of, by name: left, right, gate.
+
+        Left is (B, T, rows of the matrix), right (B, T, H), of the block of columns of a gate.
+        """
+        found: dict[str, list[tuple[Array, Array, int]]] = {"W_xh": [], "W_hh": []}
+        for j, product in enumerate(self.cell["products"]):
+            right, gate, hidden = self.d_products[j], product["gate"], product["hidden"]
+            if product["input"]:
+                found["W_xh"].append((self.x, right, gate))
+            if hidden is not None:
+                left = self.before[0] if hidden == "before" else self.planes[hidden]
+                found["W_hh"].append((left, right, gate))
+        return found
+
+
+@dataclass(frozen=True)
+class Record:
+    """The network: its passes from the input upwards, and what entered through the outputs."""
+
+    loss: float
+    passes: tuple[PassRecord, ...]
+    lengths: NDArray[np.int64]
+    top: Array  # (B, T, D H): what the readout has read at steps that have a loss
+    d_outputs: tuple[Array, ...]  # for each direction (B, T, O)
+    gradients: dict[str, Array]  # of the parameters
+
+
+def take(model: Recurrent, call: tuple[Any, ...], loss: str, steps: str, reduction: str) -> Record:
+    """Do one forward and one backward pass, without dropout.
+
+    call: x, y, lengths, initial states and weights as `Recurrent._checked` returns them.
+    """
+    x, y, lengths, initial, weight = call
+    spec, form, dtype = model._spec, model._form, model.dtype
+    cell = {"name": spec.cell, **_core.cell_info(spec.cell)}
+    batch, time = x.shape[:2]
+    shape = (batch, time, spec.hidden_size)
+    arrays = {
+        "d_hidden": np.zeros((form.rows, *shape), dtype),
+        "d_gates": np.zeros((form.rows, len(cell["products"]), *shape), dtype),
+        "planes": np.zeros((form.rows, cell["planes"], *shape), dtype),
+        "outputs": np.zeros((batch, time if steps == "all" else 1, form.width), dtype),
+    }
+    flat = np.empty(model.num_parameters, dtype)
+    value = model._engine.loss_and_grad(
+        x,
+        y,
+        loss,
+        steps,
+        reduction,
+        lengths,
+        initial,
+        weight,
+        None,
+        True,
+        flat,
+        None,
+        None,
+        0,
+        arrays,
+    )
+    whole = np.full(batch, time) if lengths is None else lengths
+    d_hidden, d_products, planes, d_y = (
+        arrays[name].astype(np.float64, copy=False) for name in arrays
+    )
+    values = {name: view.astype(np.float64) for name, view in model.parameters.items()}
+    first = _first_states(model, initial, batch)
+    exist = np.arange(time) < whole[:, np.newaxis]
+    below = _input(model, x, exist, values)
+    directions = 2 if spec.bidirectional else 1
+    names = pass_names(spec.num_layers, spec.bidirectional)
+    net = Network(spec.cell, spec.num_layers, spec.bidirectional)
+    setting = {} if cell["setting"] is None else {cell["setting"]: spec.setting}
+    passes: list[PassRecord] = []
+    for i, name in enumerate(names):
+        layer, direction = divmod(i, directions)
+        if layer and direction == 0:
+            below = np.concatenate([p.planes[0] for p in passes[-directions:]], axis=-1)
+        own = {k: values[n] for k, n in net.names(layer, direction).items() if n in values}
+        passes.append(
+            PassRecord(
+                name,
+                layer,
+                direction == 1,
+                cell,
+                setting,
+                own,
+                whole,
+                below,
+                first[:, i],
+                planes[i],
+                d_hidden[i],
+                d_products[i],
+            )
+        )
+    top = np.concatenate([p.planes[0] for p in passes[-directions:]], axis=-1)
+    entering = []
+    for direction in range(directions):
+        d_all = d_y
+        if steps == "last":
+            d_all = np.zeros((batch, time, form.width))
+            last = np.zeros_like(whole) if direction else whole - 1
+            d_all[np.arange(batch), last] = d_y[:, 0]
+        entering.append(d_all)
+    gradients = {
+        name: flat[start:stop].reshape(size).astype(np.float64)
+        for name, (start, stop, size) in model._layout.items()
+    }
+    return Record(value, tuple(passes), whole, top, tuple(entering), gradients)
+
+
+def _first_states(model: Recurrent, initial: Any, batch: int) -> Array:
+    """States before the first step, (S, passes, B, H)."""
+    given = initial
+    if given is None:
+        state = model.initial_state(batch)
+        given = state if isinstance(state, tuple) else (state,)
+    return np.stack([np.asarray(one, np.float64) for one in given])
+
+
+def _input(model: Recurrent, x: Any, exist: NDArray[np.bool_], values: dict[str, Array]) -> Array:
+    """What the first layer reads; zero after a sequence's end."""
+    if model.vocabulary_size is not None:
+        x = values["E"][np.where(exist, x, 0)]
+    return np.where(exist[:, :, np.newaxis], x, 0.0).astype(np.float64)

@@ -1,0 +1,384 @@
+"""`diagnose`: every number that says how gradients flow through a model, from one backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbptt import _check
+
+from . import _dynamics, _numbers, _record
+from ._record import Array, PassRecord, Record
+
+if TYPE_CHECKING:
+    from fastbptt.recurrent import Recurrent, StateLike
+
+
+@dataclass(frozen=True, eq=False)
+class LayerFlow:
+    """One layer in one direction; (T,) stands for (B, T) if `diagnose` was asked for each example.
+
+    Steps are those of the input, for the reverse direction too. Norms are Euclidean (of matrices:
+    Frobenius), of what the whole batch adds up to; 0 where no sequence has such a step.
+
+    Attributes
+    ----------
+    name : str
+        ``"l0"``, ``"l0_reverse"``, ``"l1"``, ...
+    layer : int
+    reverse : bool
+    hidden_gradient : ndarray (T,)
+        Norm of dL/dh_t, all that enters the arithmetic of step t, over units and sequences.
+    gate_gradient : dict of str to ndarray (T,)
+        The same of dL/da_t of each gate, where a_t = x_t W_xh + h_{t-1} W_hh + b_h is what it is
+        computed from. By letter: i, f, g, o of an LSTM; r, z, n of a GRU; a of the others.
+    contribution : dict of str to ndarray (T,)
+        Norm of what step t adds to dL/dW, for ``"W_xh"`` and ``"W_hh"``.
+    running_sum : dict of str to ndarray (T,)
+        Norm of the sum of these from the step that backpropagation starts at (the last one; in
+        reverse the first) to step t. Where it ends it is the norm of the whole gradient.
+    saturation : ndarray (T,)
+        Share of units with abs(h) > 0.97, where tanh has lost 94 % of its slope; 0 throughout
+        for a cell whose h has no bound.
+    cell_saturation : ndarray (T,), or None
+        Of an LSTM: share of units with abs(tanh(c)) > 0.97.
+    openness : dict of str to ndarray (T,)
+        Mean of the gates that are shares between 0 and 1.
+    dead : float
+        Share of units that are exactly 0 at all steps of all sequences.
+    jacobian : ndarray (T,), or None
+        Spectral norm of ds_T/ds_t, the product of the step's Jacobians, where s_t is all that the
+        layer carries: h_t, for an LSTM h_t and c_t side by side, and T a sequence's last
+        step (in reverse: its first). Mean over the sequences that it was computed for; NaN where
+        there is none.
+    log_jacobian : ndarray (T,), or None
+        Mean of the logarithm of that norm, which has no underflow.
+    singular_values : ndarray (T, k), or None
+        Of ds_T/ds_t, largest first, mean over the sequences; None if s_t has more than 64 numbers.
+        Those that are 1e-15 of the largest and less are rounding.
+    spectral_radius : float
+        Of W_hh; of several gates, of the block that makes new content (g of an LSTM, n of a GRU).
+    spectral_radii : dict of str to float
+        Of each gate's block of W_hh.
+    lyapunov : ndarray (k,), or None
+        Largest Lyapunov exponents along the sequences, per step, in natural logarithms: above 0
+        nearby states move apart.
+    decay : float or None
+        Factor by which a gradient changes from step to step, the geometric mean over all of time:
+        of the norms of ds_T/ds_t. None if there are no Jacobians, or only one step.
+    sequences : ndarray (n,)
+        Those that Jacobians were computed for.
+    """
+
+    name: str
+    layer: int
+    reverse: bool
+    hidden_gradient: Array
+    gate_gradient: dict[str, Array]
+    contribution: dict[str, Array]
+    running_sum: dict[str, Array]
+    saturation: Array
+    cell_saturation: Array | None
+    openness: dict[str, Array]
+    dead: float
+    jacobian: Array | None
+    log_jacobian: Array | None
+    singular_values: Array | None
+    spectral_radius: float
+    spectral_radii: dict[str, float]
+    lyapunov: Array | None
+    decay: float | None
+    sequences: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class OutputFlow:
+    """The readout.
+
+    Attributes
+    ----------
+    gradient : ndarray (T,)
+        Norm of dL/d(outputs) at step t, over outputs and sequences. Of a loss on the last outputs
+        it stands at each sequence's last step; the reverse direction enters at the first one.
+    contribution, running_sum : ndarray (T,), or None
+        Norm of what step t adds to dL/dW_hy, and of the sum from the last step to t; None without
+        readout.
+    """
+
+    gradient: Array
+    contribution: Array | None
+    running_sum: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What `diagnose` returns; ``print`` it.
+
+    Attributes
+    ----------
+    layers : tuple of LayerFlow
+        From the input upwards, forward before reverse.
+    output : OutputFlow
+    steps : ndarray (T,)
+        0, 1, ..., T - 1.
+    lengths : ndarray (B,)
+        Steps of each sequence.
+    loss : float
+    gradient_norm : float
+        Of all parameters' gradients together.
+    gradient_norms : dict of str to float
+        Of each parameter's gradient.
+    decay : float or None
+        `LayerFlow.decay` of the layer that keeps most; None without Jacobians.
+    objective : dict
+        `loss`, `steps` and `reduction` of the loss.
+    model : str
+        What the model is.
+    """
+
+    layers: tuple[LayerFlow, ...]
+    output: OutputFlow
+    steps: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    loss: float
+    gradient_norm: float
+    gradient_norms: dict[str, float]
+    decay: float | None
+    objective: dict[str, str]
+    model: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as numbers, text, lists and dicts, fit for JSON; NaN becomes None."""
+        result = _plain(self)
+        assert isinstance(result, dict)
+        return result
+
+    def __repr__(self) -> str:
+        return (
+            f"Diagnosis({len(self.layers)} layers, {len(self.steps)} steps, loss {self.loss:.4g})"
+        )
+
+
+def diagnose(
+    model: Recurrent,
+    x: ArrayLike | Sequence[ArrayLike],
+    y: ArrayLike | Sequence[ArrayLike],
+    loss: str | None = None,
+    steps: str = "last",
+    lengths: ArrayLike | None = None,
+    reduction: str = "mean",
+    *,
+    h0: StateLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    per_example: bool = False,
+    jacobians: bool | int | None = None,
+    dtype: str | None = "float64",
+) -> Diagnosis:
+    """Look into a model: how gradients flow back through time on a batch, without training it.
+
+    Parameters
+    ----------
+    model : Recurrent
+        Not changed. Dropout is off.
+    x, y, steps, lengths, reduction, h0, sample_weight
+        As for `Recurrent.loss_and_grad`.
+    loss : {"bce", "cross_entropy", "mse"}, optional
+        Default as in `fit`: ``"cross_entropy"`` for integers as `y` and more than one output,
+        ``"bce"`` for one output and only 0 and 1 in `y`, else ``"mse"``.
+    per_example : bool, default False
+        Numbers of each sequence instead of the batch: (B, T) instead of (T,).
+    jacobians : bool or int, optional
+        For how many sequences, spread over the batch, to multiply Jacobians. Default as many as
+        cost little, none for very large models; True for all, False for none.
+    dtype : {"float64", None}
+        Compute in float64 whatever the model's own, so that norms are seen down to 1e-300; None
+        for the model's own dtype and precision, in which gradients below 1e-38 may be 0.
+
+    Returns
+    -------
+    Diagnosis
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `Recurrent.loss_and_grad`.
+
+    Notes
+    -----
+    Backpropagation through time, with g_t = dL/da_t: dL/dW_hh is the sum over t of h_{t-1}^T g_t,
+    and dL/ds_t holds ds_T/ds_t, a product of T - t Jacobians, as a factor, which shrinks or grows
+    exponentially with T - t: Y. Bengio, P. Simard and P. Frasconi, "Learning long-term
+    dependencies with gradient descent is difficult", IEEE Transactions on Neural Networks 5
+    (1994); R. Pascanu, T. Mikolov and Y. Bengio, "On the difficulty of training recurrent neural
+    networks", ICML 2013, whose bound by the spectral radius of W_hh is `LayerFlow.spectral_radius`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> model = fastbptt.RNN(3, 8, 1, seed=0)
+    >>> x = np.random.default_rng(0).normal(size=(4, 50, 3))
+    >>> report = fastbptt.diagnose(model, x, [0, 1, 0, 1])
+    >>> flow = report.layers[0]
+    >>> flow.hidden_gradient.shape, bool(flow.hidden_gradient[0] < 1e-6 * flow.hidden_gradient[-1])
+    ((50,), True)
+    """
+    each = _check.flag("per_example", per_example)
+    wanted = _wanted(jacobians)
+    chosen = default_loss(model, y) if loss is None else loss
+    call = model._checked(x, y, chosen, steps, reduction, lengths, h0, sample_weight, True)
+    twin = model if dtype is None else _in_double(model, dtype)
+    record = _record.take(twin, _cast(call, twin.dtype), chosen, steps, reduction)
+    layers = tuple(_layer(p, each, _dynamics.choose(p, wanted)) for p in record.passes)
+    decays = [layer.decay for layer in layers if layer.decay is not None]
+    norms = {name: _norm(values) for name, values in record.gradients.items()}
+    return Diagnosis(
+        layers,
+        _output(record, each, twin.output_size is not None),
+        np.arange(record.top.shape[1]),
+        record.lengths,
+        record.loss,
+        _norm(np.array(list(norms.values()))),
+        norms,
+        max(decays) if decays else None,
+        {"loss": chosen, "steps": steps, "reduction": reduction},
+        repr(model).split("  #")[0],
+    )
+
+
+def default_loss(model: Recurrent, y: Any) -> str:
+    """Return the loss that suits targets."""
+    first = np.asarray(y[0] if isinstance(y, list | tuple) and len(y) else y)
+    whole = first.dtype.kind in "iub"
+    if (model.output_size or 0) > 1 and whole:
+        return "cross_entropy"
+    values = [np.asarray(one) for one in y] if isinstance(y, list | tuple) else [np.asarray(y)]
+    if model.output_size == 1 and all(np.isin(one, (0, 1)).all() for one in values):
+        return "bce"
+    return "mse"
+
+
+def _wanted(jacobians: Any) -> bool | int | None:
+    if jacobians is None or isinstance(jacobians, bool | np.bool_):
+        return None if jacobians is None else bool(jacobians)
+    return _check.size("jacobians", jacobians)
+
+
+def _in_double(model: Recurrent, dtype: str) -> Recurrent:
+    """The same network in float64."""
+    _check.option("dtype", dtype, ("float64",))
+    config = model._config()
+    config["dtype"] = dtype
+    config["arguments"] = {**config["arguments"], "precision": "float32"}
+    twin = type(model)._from_config(config)
+    twin._set_flat(model._get_flat())
+    return twin
+
+
+def _cast(call: tuple[Any, ...], dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """States in the element type of the network that is run."""
+    x, y, lengths, initial, weight = call
+    if initial is not None:
+        initial = tuple(np.asarray(one, dtype) for one in initial)
+    return x, y, lengths, initial, weight
+
+
+def _norm(values: Array) -> float:
+    return float(_numbers.norms(values.ravel(), (0,)))
+
+
+def _layer(p: PassRecord, each: bool, sequences: NDArray[np.int64]) -> LayerFlow:
+    batch, time = p.x.shape[:2]
+    contribution, running = {}, {}
+    for name in ("W_xh", "W_hh"):
+        walk = _numbers.contributions(p, name, each)
+        contribution[name], running[name] = _numbers.sizes(walk, time, batch if each else None)
+    hidden = p.states[0]
+    cell = p.states[1] if len(p.states) > 1 else None
+    radii = _numbers.spectral_radii(p)
+    content = [p.cell["gate_names"][q["gate"]] for q in p.cell["products"] if not q["opens"]]
+    jacobian = logs = singular = lyapunov = decay = None
+    if len(sequences):
+        found = _dynamics.analyse(p, sequences)
+        jacobian, logs, singular, lyapunov = _spread(found, batch, each)
+        decay = _decay(p, found)
+    return LayerFlow(
+        p.name,
+        p.layer,
+        p.reverse,
+        _numbers.hidden_gradient(p, each),
+        _numbers.gate_gradient(p, each),
+        contribution,
+        running,
+        _numbers.saturation(hidden if p.cell["bounded"] else 0.0 * hidden, p.exist, each),
+        None if cell is None else _numbers.saturation(np.tanh(cell), p.exist, each),
+        _numbers.openness(p, each),
+        float((hidden[p.exist] == 0).all(axis=0).mean()),
+        jacobian,
+        logs,
+        singular,
+        radii[content[0]],
+        radii,
+        lyapunov,
+        decay,
+        sequences,
+    )
+
+
+def _spread(
+    found: _dynamics.Dynamics, batch: int, each: bool
+) -> tuple[Array, Array, Array | None, Array]:
+    """Of each example, or the mean: norms, their logarithms, singular values, exponents."""
+    logs, values = found.log_norms, found.log_singular_values
+    if not each:
+        there = ~np.isnan(logs)
+        count = there.sum(axis=0)
+        total = np.where(there, logs, 0.0).sum(axis=0)
+        mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        singular = None if values is None else _dynamics.log_mean(values, 0)
+        return _dynamics.log_mean(logs, 0), mean, singular, found.exponents.mean(axis=0)
+
+    def placed(one: Array) -> Array:
+        whole = np.full((batch, *one.shape[1:]), np.nan)
+        whole[found.sequences] = one
+        return whole
+
+    singular = None if values is None else placed(np.exp(values))
+    return placed(np.exp(logs)), placed(logs), singular, placed(found.exponents)
+
+
+def _decay(p: PassRecord, found: _dynamics.Dynamics) -> float | None:
+    """Geometric mean of the factor per step, over the sequences of more than one."""
+    first = np.where(p.reverse, p.lengths - 1, 0)[found.sequences]
+    logs = found.log_norms[np.arange(len(first)), first]
+    gaps = p.lengths[found.sequences] - 1
+    if not (gaps > 0).any():
+        return None
+    return float(np.exp(logs[gaps > 0].sum() / gaps.sum()))
+
+
+def _output(record: Record, each: bool, readout: bool) -> OutputFlow:
+    batch, time = record.top.shape[:2]
+    entering = record.d_outputs[0]
+    gradient = _numbers.norms(entering, (2,) if each else (0, 2))
+    if not readout:
+        return OutputFlow(gradient, None, None)
+    walk = _numbers.output_contributions(record, each)
+    return OutputFlow(gradient, *_numbers.sizes(walk, time, batch if each else None))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value.item() if isinstance(value, np.generic) else value
