@@ -307,6 +307,9 @@ class Network:
         count neither in the global norm nor in the check for NaN. The choice goes with copies,
         pickles and files. The row of an embedding's `padding_index` always stays as it is.
 
+        Moments of a frozen parameter stay as they are, too. Adam's bias correction counts all
+        steps: after a long time frozen from the start, a new optimiser makes smaller first steps.
+
         Parameters
         ----------
         *names : str

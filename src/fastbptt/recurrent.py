@@ -454,7 +454,9 @@ class Recurrent(Network):
             self._one_direction("state", "given")
             initial = final = _batch.carried(self._form, state, len(array), self._flat)
         recording = None if record is None else self._recording(record, array)
-        limit_norm, limit_value = _check.clips(clip_norm, clip_value)
+        limit_norm = limit_value = -1.0
+        if clip_norm is not None or clip_value is not None:
+            limit_norm, limit_value = _check.clips(clip_norm, clip_value)
         finite = check_finite is True or _check.flag("check_finite", check_finite)
         try:
             lock = optimizer._lock

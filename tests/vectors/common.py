@@ -54,6 +54,25 @@ def given(hidden: int, directions: int, states: int, layers: int = 1) -> dict[st
     return arrays
 
 
+# What optimisers are run on: each parameter is drawn to a target that moves at every step, on a
+# slope of its own, from far below epsilon to far above it. The rate falls once.
+N, STEPS, SLOWER_AFTER = 26, 100, 60
+KEPT = np.array([1, 2, 3, 10, 60, 61, 100])  # updates after which the parameters are stored
+
+
+def descent() -> dict[str, Array]:
+    """Return start (N,), slope (N,) and target (STEPS, N), in float64."""
+    slope = 10.0 ** draw("slope", N, bound=1.0).astype(np.float64) * np.logspace(-9, 1, N)
+    start, target = draw("start", N), draw("target", STEPS, N)
+    return {"start": start.astype(np.float64), "slope": slope, "target": target.astype(np.float64)}
+
+
+def downhill(given: dict[str, Array], p: Array, step: int) -> Array:
+    """Return the gradient at p of step 0, 1, ..."""
+    gradient: Array = given["slope"] * (p - given["target"][step])
+    return gradient
+
+
 def write(script: str, versions: dict[str, str], cases: dict[str, Case]) -> None:
     """Write NAME.npz for the script make_NAME.py, beside it."""
     versions = versions | {"numpy": np.__version__, "python": platform.python_version()}
