@@ -19,7 +19,7 @@ from .optim import SGD, Adam, AdamW, RMSprop
 from .result import ForwardResult, GradientRecord, StepReport
 
 if TYPE_CHECKING:
-    from . import datasets, plot, reference, training
+    from . import datasets, plot, reference, schedules, training
     from .config import show_config
     from .diagnostics import Diagnosis, diagnose
     from .storage import load_optimizer
@@ -60,6 +60,7 @@ __all__ = [
     "plot",
     "predict",
     "reference",
+    "schedules",
     "set_num_threads",
     "show_config",
     "training",
@@ -147,7 +148,7 @@ def get_num_threads() -> int:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("datasets", "plot", "reference", "sklearn", "training"):
+    if name in ("datasets", "plot", "reference", "schedules", "sklearn", "training"):
         return importlib.import_module(f".{name}", __name__)
     if name in ("Diagnosis", "diagnose"):
         return getattr(importlib.import_module(".diagnostics", __name__), name)

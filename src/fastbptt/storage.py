@@ -156,7 +156,7 @@ def save_model(
     with contextlib.nullcontext() if optimizer is None else _lock_of(optimizer):
         flats = {"": model._get_flat()}
         if optimizer is not None:
-            description, moments = _described(optimizer, model)
+            description, moments = described(optimizer, model)
             texts["optimizer"] = json.dumps(description)
             flats |= {f"optimizer.{name}": values for name, values in moments.items()}
     if training is not None:
@@ -195,7 +195,7 @@ def _lock_of(optimizer: Any) -> Any:
     return optimizer._lock
 
 
-def _described(optimizer: Optimizer, model: Network) -> tuple[dict[str, Any], dict[str, Floats]]:
+def described(optimizer: Optimizer, model: Network) -> tuple[dict[str, Any], dict[str, Floats]]:
     """Return what fixes an optimiser, fit for JSON, and copies of its moments."""
     from fastbptt.optim import OPTIMIZERS
 
@@ -508,7 +508,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     directory = os.path.dirname(target)
     if not os.path.isdir(directory):
         raise FileNotFoundError(errno.ENOENT, "no such directory", directory)
-    temporary = os.path.join(directory, f".fastbptt-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(directory, f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
     try:
         # Not tempfile: its files are private, this one gets the permissions that umask gives.
         with open(temporary, "xb") as file:
@@ -526,3 +526,21 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def clear_away(path: str | os.PathLike[str]) -> None:
+    """Delete what writers of this file have left that were killed; nobody may be writing it now."""
+    target = os.path.realpath(_check.file_path(path))
+    directory, prefix = os.path.dirname(target), _prefix(target)
+    if not os.path.isdir(directory):
+        raise FileNotFoundError(errno.ENOENT, "no such directory", directory)
+    for name in os.listdir(directory):
+        if name.startswith(prefix) and name.endswith(".tmp"):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(directory, name))
+
+
+def _prefix(target: str) -> str:
+    """Begin the names of temporary files for this one."""
+    name = os.fsencode(os.path.basename(target))
+    return f".fastbptt-{hashlib.sha256(name).hexdigest()[:16]}-"

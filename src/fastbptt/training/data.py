@@ -61,7 +61,7 @@ class DataSet:
         except (ValueError, TypeError) as error:
             raise type(error)(f"{name}: {error}" if name else str(error)) from None
         self._name = name
-        self.arrays = items, targets  # as they came, for a checkpoint's fingerprint
+        self.items = items
         self.time = longest
         self.lengths: Lengths = own
         self.x = Gathered(items, own)

@@ -101,18 +101,23 @@ class History:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Make a history of what `to_dict` returned."""
         history = cls()
+        history.restore(values)
+        return history
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Become what `to_dict` returned."""
         _check.same_names("values", values, ("epoch", "curves", "best_epoch", "stopped"))
-        history.epoch = [int(number) for number in values["epoch"]]
+        epochs = [int(number) for number in values["epoch"]]
+        curves = {}
         for name, curve in values["curves"].items():
-            history.curves[name] = [math.nan if one is None else float(one) for one in curve]
-            if len(curve) != len(history.epoch):
+            curves[name] = [math.nan if one is None else float(one) for one in curve]
+            if len(curve) != len(epochs):
                 raise ValueError(
                     f"values['curves'][{name!r}] has {len(curve)} numbers; expected "
-                    f"{len(history.epoch)}, one per epoch"
+                    f"{len(epochs)}, one per epoch"
                 )
-        history.best_epoch = values["best_epoch"]
-        history.stopped = values["stopped"]
-        return history
+        self.epoch, self.curves = epochs, curves
+        self.best_epoch, self.stopped = values["best_epoch"], values["stopped"]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the history to a file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import signal
@@ -14,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbptt import _check
+from fastbptt import _check, schedules
 from fastbptt.optim import Adam, Optimizer
 from fastbptt.recurrent import Recurrent
 
+from . import checkpoints, progress, stopping
 from . import metrics as _metrics
-from . import progress, stopping
-from .batches import Augmentation, Order, Rows, augmented, split
+from .batches import Augmentation, Order, Rows, split
 from .callbacks import Callback, TrainingRun
 from .data import DataSet, class_weights, located
 from .evaluation import check_model, check_objective, measure
 from .history import History
 
 if TYPE_CHECKING:
-    from .metrics import Function
+    from .metrics import Function, Metric
 
 
 def fit(
@@ -207,8 +208,9 @@ def fit(
     watch = stopping.watch(
         monitor, patience, min_delta, restore_best, chosen, validation is not None
     )
-    if schedule is not None or checkpoint is not None or resume is not False:
-        raise NotImplementedError("schedule, checkpoint and resume come with the next landing")
+    plan = copy.copy(schedules.resolve(schedule))  # the caller's own stays as it is
+    keeper = checkpoints.keeper(checkpoint, checkpoint_every)
+    origin = checkpoints.source(resume, checkpoint)
 
     data = DataSet(model, x, y, loss, steps, reduction, lengths, sample_weight)
     train, held, held_rows = _divided(data, validation, seed)
@@ -226,15 +228,52 @@ def fit(
 
     order = Order(train, batch_size, shuffle, seed, data.lengths if bucket else None)
     run = TrainingRun(model, optimizer, History(), epochs, len(order), data.loss, steps)
-    loop = _Loop(run, data, order, weights, options, listeners, watch)
-    loop.chosen, loop.batch_size = chosen, batch_size
-    loop.augment, loop.seed = augment, seed
-    loop.train_rows, loop.held, loop.held_rows = train, held, held_rows
-    loop.progress = progress.show(kind, run)
-    try:
-        loop.train()
-    finally:
-        loop.progress.close()
+    loop = _Loop(
+        run=run,
+        data=data,
+        order=order,
+        train=train,
+        weights=weights,
+        held=held,
+        held_rows=held_rows,
+        metrics=chosen,
+        batch_size=batch_size,
+        options=options,
+        callbacks=listeners,
+        watch=watch,
+        schedule=plan,
+    )
+    if keeper is not None or origin is not None:
+        settings = {
+            "loss": data.loss,
+            "steps": steps,
+            "reduction": reduction,
+            "batch_size": batch_size,
+            "shuffle": shuffle,
+            "seed": seed,
+            "bucket": bucket,
+            "options": {k: v for k, v in options.items() if k not in ("record", "memory_budget")},
+            "schedule": repr(plan),
+            "epochs": epochs if plan is not None and plan.needs_end else None,
+            "watch": None if watch is None else [watch.curve, watch.keep],
+            "patience": patience,
+            "min_delta": min_delta,
+            "validation": float(validation) if held is data else None,
+            "metrics": [metric.name for metric in chosen],
+            "callbacks": [type(callback).__name__ for callback in listeners],
+        }
+        contents = {"x": data.items, "y": data.targets, "lengths": data.lengths, "weights": weights}
+        if held is not None and held is not data:
+            contents |= {
+                "validation x": held.items,
+                "validation y": held.targets,
+                "validation lengths": held.lengths,
+            }
+        loop.keeper = keeper
+        loop.fingerprint = checkpoints.fingerprint(model, optimizer, settings, contents)
+        if origin is not None:
+            loop.resumed = checkpoints.load(origin, loop.fingerprint)
+    loop.train(kind)
     return run.history
 
 
@@ -246,20 +285,38 @@ class _Loop:
         run: TrainingRun,
         data: DataSet,
         order: Order,
+        train: Rows,
         weights: NDArray[np.float64] | None,
+        held: DataSet | None,
+        held_rows: Rows,
+        metrics: tuple[Metric, ...],
+        batch_size: int,
         options: dict[str, Any],
         callbacks: list[Callback],
         watch: stopping.Watch | None,
+        schedule: schedules.Schedule | None,
     ) -> None:
         self.run = run
         self.data = data
         self.order = order
+        self.rows = train
         self.weights = weights
+        self.shares = data.shares(weights)
+        self.held = held
+        self.held_rows = held_rows
+        self.metrics = metrics
+        self.batch_size = batch_size
         self.callbacks = callbacks
+        self.on_batch = [c.on_batch_end for c in callbacks if _overrides(c, "on_batch_end")]
         self.watch = watch
-        if any(callback.record is not None for callback in callbacks):
-            options["record"] = next(c.record for c in callbacks if c.record is not None)
-        self.step: Callable[..., float] = functools.partial(
+        self.schedule = schedule
+        self.keeper: checkpoints.Keeper | None = None
+        self.fingerprint: dict[str, str] = {}
+        self.resumed: checkpoints.Checkpoint | None = None
+        for callback in callbacks:
+            if callback.record is not None:
+                options["record"] = callback.record
+        self.update: Callable[..., float] = functools.partial(
             run.model.train_step,
             optimizer=run.optimizer,
             loss=data.loss,
@@ -267,72 +324,79 @@ class _Loop:
             reduction=data.reduction,
             **options,
         )
-        self.on_batch = [c.on_batch_end for c in callbacks if _overrides(c, "on_batch_end")]
-        self.shares = data.shares(weights)
-        self.total = self.counted = 0.0  # of the losses of this epoch so far
-        self.batch = 0  # batches of this epoch that are done
-        self.chosen: tuple[_metrics.Metric, ...] = ()
-        self.batch_size = 1
-        self.augment: Augmentation | None = None
-        self.seed = 0
-        self.train_rows: Rows = order.batches(1).__next__()[:0]
-        self.held: DataSet | None = None
-        self.held_rows: Rows = self.train_rows
+        # of the epoch that is going on:
+        self.batch = 0  # batches that are done
+        self.total = self.counted = 0.0  # of their losses
+        self.seconds = 0.0  # before the last interruption
+        self.lr = float(run.optimizer.lr)  # before any schedule
         self.progress = progress.Progress()
         self.interrupt = _Interrupt()
 
-    def train(self) -> None:
-        """Run all epochs, then put the best weights back."""
-        run, watch = self.run, self.watch
+    # ------------------------------------------------------------ the course of a run
+
+    def train(self, verbose: int | None) -> None:
+        """Run all epochs that are left, then put the best weights back."""
+        run, history = self.run, self.run.history
         with self.interrupt:
             try:
                 for callback in self.callbacks:
                     callback.on_train_begin(run)
-                while run.history.stopped is None:
+                if self.resumed is not None:
+                    self._load_state(self.resumed)
+                self.progress = progress.show(verbose, run)
+                while history.stopped is None:
                     self._epoch()
-            except KeyboardInterrupt:
-                run.history.stopped = "interrupted"
-        if watch is not None:
-            run.history.best_epoch = watch.best_epoch
-            if watch.weights is not None:
-                run.model._set_flat(watch.weights)
-        for callback in self.callbacks:
-            callback.on_train_end(run)
+            except KeyboardInterrupt as error:
+                if isinstance(error, _Asked):
+                    self._save()  # all is complete where this one is raised
+                history.stopped = "interrupted"
+            finally:
+                self.progress.close()
+                if self.schedule is not None:
+                    run.optimizer.lr = self.lr
+            if self.watch is not None:
+                history.best_epoch = self.watch.best_epoch
+                if self.watch.weights is not None:
+                    run.model._set_flat(self.watch.weights)
+            for callback in self.callbacks:
+                callback.on_train_end(run)
 
     def _epoch(self) -> None:
-        run = self.run
-        start = time.perf_counter()
-        run.epoch = len(run.history) + 1
-        self.batch, self.total, self.counted = 0, 0.0, 0.0
-        for callback in self.callbacks:
-            callback.on_epoch_begin(run)
-        stop = self._batches()
-        if stop:
-            run.history.stopped = "callback"
-            if self.batch < run.steps_per_epoch:
-                return
+        run, history = self.run, self.run.history
+        start = time.perf_counter() - self.seconds
+        run.epoch = len(history) + 1
+        if self.batch == 0:
+            for callback in self.callbacks:
+                callback.on_epoch_begin(run)
+        if self._batches(start):
+            history.stopped = "callback"
+            self._save()
+            return
         numbers = self._numbers()
         numbers["seconds"] = time.perf_counter() - start
-        run.history.add(numbers)
-        self.progress.epoch(run)
+        history.add(numbers)
+        self.batch, self.total, self.counted, self.seconds = 0, 0.0, 0.0, 0.0
         self._judge()
+        self.progress.epoch(run)
         for callback in self.callbacks:
             if callback.on_epoch_end(run):
-                run.history.stopped = run.history.stopped or "callback"
+                history.stopped = history.stopped or "callback"
+        if self.keeper is not None and (history.stopped or self.keeper.due(epoch_is_over=True)):
+            self._save()
         self.interrupt.check()
 
-    def _batches(self) -> bool:
+    def _batches(self, start: float) -> bool:
         """Train on the batches of an epoch that are left; true: a callback wants to stop."""
         run, data, weights, shares = self.run, self.data, self.weights, self.shares
-        summed = data.reduction == "sum"
+        summed, keeper = data.reduction == "sum", self.keeper
         for rows in self.order.batches(run.epoch, self.batch):
+            if self.schedule is not None:
+                self._set_rate(self.schedule)
             x, lengths = data.x.take(rows)
-            if self.augment is not None:
-                x = augmented(self.augment, x, (self.seed, run.epoch, self.batch))
             y, _ = data.y.take(rows)
             weight = None if weights is None else weights[rows]
             try:
-                loss = self.step(x, y, lengths=lengths, sample_weight=weight)
+                loss = self.update(x, y, lengths=lengths, sample_weight=weight)
             except ValueError as error:
                 raise ValueError(
                     f"{located(str(error), rows)} (epoch {run.epoch}, batch {self.batch})"
@@ -346,37 +410,96 @@ class _Loop:
             self.progress.batch(run)
             if self.on_batch and _any(self.on_batch, run):
                 return True
+            if keeper is not None and keeper.due(epoch_is_over=False):
+                self.seconds = time.perf_counter() - start
+                self._save()
             self.interrupt.check()
         return False
 
+    def _set_rate(self, schedule: schedules.Schedule) -> None:
+        run = self.run
+        rate = self.lr * schedule.at(run.step, run.steps_per_epoch, run.epochs)
+        if rate != run.optimizer.lr:
+            run.optimizer.lr = rate
+
     def _numbers(self) -> dict[str, float]:
         """Compute what goes into the history after an epoch."""
-        run, data = self.run, self.data
+        run, data, check = self.run, self.data, self.interrupt.check
         total = self.total if data.reduction == "sum" else self.total / self.counted
         numbers = {"loss": total}
-        check = self.interrupt.check
-        if self.chosen:
-            found = measure(data, self.train_rows, self.chosen, self.batch_size, check)
+        if self.metrics:
+            found = measure(data, self.rows, self.metrics, self.batch_size, check)
             numbers.update({name: value for name, value in found.items() if name != "loss"})
         if self.held is not None:
-            found = measure(self.held, self.held_rows, self.chosen, self.batch_size, check)
+            found = measure(self.held, self.held_rows, self.metrics, self.batch_size, check)
             numbers.update({f"validation_{name}": value for name, value in found.items()})
-        numbers["lr"] = float(getattr(run.optimizer, "lr", float("nan")))
+        numbers["lr"] = run.optimizer.lr
         return numbers
 
     def _judge(self) -> None:
-        """See whether this was the best epoch, and the last."""
+        """See whether this was the best epoch, and the last; let the schedule know."""
         run, watch = self.run, self.watch
+        curves = run.history
+        if self.schedule is not None:
+            if watch is not None:
+                self.schedule.observe(watch.sign * curves[watch.curve][-1])
+            else:
+                self.schedule.observe(curves["loss"][-1])
         if watch is not None:
-            if watch.see(run.epoch, run.history[watch.curve][-1]):
-                run.history.best_epoch = watch.best_epoch
+            if watch.see(run.epoch, curves[watch.curve][-1]):
+                curves.best_epoch = watch.best_epoch
                 if watch.keep:
                     watch.weights = run.model._get_flat()
             if watch.enough(run.epoch):
-                run.history.stopped = "early stopping"
+                curves.stopped = "early stopping"
                 return
         if run.epoch >= run.epochs:
-            run.history.stopped = "epochs"
+            curves.stopped = "epochs"
+
+    # ------------------------------------------------------------ checkpoints
+
+    def _save(self) -> None:
+        if self.keeper is None:
+            return
+        run, watch, schedule = self.run, self.watch, self.schedule
+        state = {
+            "fingerprint": self.fingerprint,
+            "batch": self.batch,
+            "step": run.step,
+            "batch_loss": run.batch_loss,
+            "total": self.total,
+            "counted": self.counted,
+            "seconds": self.seconds,
+            "lr": self.lr,
+            "history": run.history.to_dict(),
+            "watch": None if watch is None else watch.state(),
+            "schedule": None if schedule is None else schedule.state(),
+            "callbacks": [callback.state() for callback in self.callbacks],
+        }
+        best = None if watch is None else watch.weights
+        self.keeper.save(run.model, run.optimizer, state, best)
+
+    def _load_state(self, kept: checkpoints.Checkpoint) -> None:
+        run, state = self.run, kept.training
+        kept.put_into(run.model, run.optimizer)
+        self.batch, self.total, self.counted = state["batch"], state["total"], state["counted"]
+        self.seconds, self.lr = state["seconds"], state["lr"]
+        run.step, run.batch_loss = state["step"], state["batch_loss"]
+        run.history.restore(state["history"])
+        run.epoch = len(run.history) + (self.batch > 0)
+        if run.history.stopped == "epochs" and len(run.history) < run.epochs:
+            run.history.stopped = None  # it may go on for longer now
+        if self.watch is not None:
+            self.watch.load_state(state["watch"])
+            self.watch.weights = kept.best
+        if self.schedule is not None:
+            self.schedule.load_state(state["schedule"])
+        for callback, own in zip(self.callbacks, state["callbacks"], strict=True):
+            callback.load_state(own)
+
+
+class _Asked(KeyboardInterrupt):
+    """Ctrl-C, where everything is complete."""
 
 
 class _Interrupt:
@@ -410,7 +533,7 @@ class _Interrupt:
     def check(self) -> None:
         """Raise what has been noted."""
         if self._asked:
-            raise KeyboardInterrupt
+            raise _Asked
 
 
 def _any(calls: Sequence[Callable[[TrainingRun], bool | None]], run: TrainingRun) -> bool:

@@ -37,7 +37,7 @@ class Watch:
     ) -> None:
         self.curve = curve
         self.larger_is_better = larger_is_better
-        self._sign = -1.0 if larger_is_better else 1.0
+        self.sign = -1.0 if larger_is_better else 1.0
         self._min_delta = min_delta
         self._patience = patience
         self.keep = keep
@@ -47,7 +47,7 @@ class Watch:
 
     def see(self, epoch: int, value: float) -> bool:
         """Take note of an epoch's number; tell whether it is the best so far."""
-        value *= self._sign
+        value *= self.sign
         if self.best_epoch is not None and not value < self._best - self._min_delta:
             return False
         if math.isnan(value):

@@ -1,0 +1,178 @@
+"""All that a run needs to go on, in one file that is whole at any moment.
+
+A checkpoint is a model file (`fastbptt.storage`) with the optimiser in it and, as ``training``,
+where the run stands; so `fastbptt.load` reads the model out of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt import _check, storage
+from fastbptt._check import Floats
+from fastbptt._dropout import Keys
+from fastbptt.optim import Optimizer
+from fastbptt.recurrent import Recurrent
+
+
+class Checkpoint(NamedTuple):
+    """What a file held, of which model and optimiser are not yet in place."""
+
+    model: Recurrent
+    optimizer: Optimizer
+    training: dict[str, Any]
+    best: Floats | None
+
+    def put_into(self, model: Recurrent, optimizer: Optimizer) -> None:
+        """Set weights, dropout and moments as they were."""
+        model._set_flat(self.model._get_flat())
+        model._keys = Keys(*self.model._keys.state)
+        optimizer.__setstate__(self.optimizer.__getstate__())
+
+
+class Keeper:
+    """Writes checkpoints, every so often.
+
+    Parameters
+    ----------
+    path : str
+    every : float or None
+        Seconds between them; None: after each epoch.
+    """
+
+    def __init__(self, path: str, every: float | None) -> None:
+        self._path = path
+        self._every = every
+        self._last = time.monotonic()
+
+    def due(self, epoch_is_over: bool) -> bool:
+        """Tell whether it is time."""
+        if self._every is None:
+            return epoch_is_over
+        return time.monotonic() - self._last >= self._every
+
+    def save(
+        self,
+        model: Recurrent,
+        optimizer: Optimizer,
+        training: Mapping[str, Any],
+        best: Floats | None,
+    ) -> None:
+        """Replace the file."""
+        storage.save_model(model, self._path, optimizer, None, training, best)
+        self._last = time.monotonic()
+
+
+def keeper(path: Any, every: Any) -> Keeper | None:
+    """Check `checkpoint` and `checkpoint_every`; clear away what killed writers have left."""
+    expected = '"epoch", or seconds of at least 0'
+    seconds = None
+    if every is not None and every != "epoch":
+        seconds = _check.number("checkpoint_every", every, expected)
+        if not 0.0 <= seconds < np.inf:
+            raise ValueError(f"checkpoint_every is {seconds}; expected {expected}")
+    if path is None:
+        if every is not None:
+            raise ValueError(
+                f"checkpoint_every is {_check.quoted(every)}, but checkpoint is None; "
+                "expected a path as checkpoint"
+            )
+        return None
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(f"checkpoint is of type {type(path).__name__}; expected str or os.PathLike")
+    name = os.fsdecode(path)
+    storage.clear_away(name)
+    return Keeper(name, seconds)
+
+
+def source(resume: Any, path: Any) -> str | None:
+    """Return the file to go on from; None: there is none."""
+    if resume is False:
+        return None
+    if resume is True:
+        if path is None:
+            raise ValueError(
+                "resume is True, but checkpoint is None; expected a path as checkpoint or as resume"
+            )
+        name = os.fsdecode(path)
+        return name if os.path.exists(name) else None
+    if not isinstance(resume, str | bytes | os.PathLike):
+        raise TypeError(f"resume is {resume!r}; expected True, False or a path")
+    return os.fsdecode(resume)
+
+
+def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
+    """Read a checkpoint of a run with these settings and data."""
+    model, content = storage.load_content(path)
+    if content.training is None or content.optimizer is None:
+        raise ValueError(
+            f"cannot resume from {path!r}: it is a model without a run of fit; "
+            "expected a checkpoint"
+        )
+    stored = content.training["fingerprint"]
+    differences = [
+        f"{name} was {stored.get(name, 'not there')}, is {fingerprint.get(name, 'not there')}"
+        for name in dict.fromkeys([*stored, *fingerprint])
+        if stored.get(name) != fingerprint.get(name)
+    ]
+    if differences:
+        raise ValueError(
+            f"cannot resume from {path!r}: {'; '.join(differences)}; "
+            "expected the same data and settings"
+        )
+    return Checkpoint(model, content.optimizer, content.training, content.best)
+
+
+def fingerprint(
+    model: Recurrent,
+    optimizer: Optimizer,
+    settings: Mapping[str, Any],
+    data: Mapping[str, Any],
+) -> dict[str, str]:
+    """Describe what must be alike for a run to go on.
+
+    Parameters
+    ----------
+    settings : mapping of name -> what JSON can hold
+    data : mapping of name -> array, list of arrays or None
+    """
+    config = {key: value for key, value in model._config().items() if key != "dropout_keys"}
+    own = storage.described(optimizer, model)[0]
+    found = {
+        "model": json.dumps(config),
+        "optimizer": json.dumps({"name": own["name"], **own["settings"]}),
+    }
+    found.update({name: json.dumps(value) for name, value in settings.items()})
+    found.update({name: _digest(value) for name, value in data.items() if value is not None})
+    return found
+
+
+def _digest(value: NDArray[Any] | list[NDArray[Any]]) -> str:
+    """Say what an array is, and a hash of its contents."""
+    if isinstance(value, list):
+        digest = hashlib.blake2b(digest_size=16)
+        for item in value:
+            digest.update(_digest(item).encode())
+        return f"a list of {len(value)}, {digest.hexdigest()}"
+    digest = hashlib.blake2b(digest_size=16)
+    for part in _parts(value):
+        digest.update(part)
+    return f"{value.dtype} {value.shape}, {digest.hexdigest()}"
+
+
+def _parts(array: NDArray[Any]) -> Iterator[bytes]:
+    """Contiguous copies of some MB each, in C order; the array itself may be larger than memory."""
+    if array.ndim == 0 or array.nbytes <= 1 << 22 or len(array) == 1:
+        yield array.tobytes()
+        return
+    rows = max((1 << 22) * len(array) // array.nbytes, 1)
+    for start in range(0, len(array), rows):
+        yield from _parts(array[start : start + rows])
