@@ -15,6 +15,7 @@ import pytest
 
 import fastbptt
 from fastbptt import _core, cli, config, demo
+from fastbptt.commands import SUBCOMMANDS
 
 QUICK = ["--hidden", "8", "--epochs", "2"]
 
@@ -41,8 +42,11 @@ def test_both_ways_to_call_it(command: list[str]) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["info"]])
-def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", [[], *([name] for name in SUBCOMMANDS)])
+def test_help(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as caught:
         cli.main([*command, "--help"])
     assert caught.value.code == 0
@@ -53,9 +57,10 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
             assert option in text
         assert "default: 0" in text
         assert "None" not in text
+    assert max(map(len, text.splitlines())) <= 80
     if not command:
-        assert "demo" in text
-        assert "info" in text
+        for name in SUBCOMMANDS:
+            assert f"    {name} " in text
 
 
 @pytest.mark.parametrize(

@@ -3,24 +3,55 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+import inspect
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 Number = TypeVar("Number", int, float)
 
+_COMMA: Final = re.compile(r",(?![^\[]*\])")  # not within [...]
+
 
 def add_subcommand(
-    subparsers: Subparsers, name: str, summary: str, epilog: str | None = None
+    subparsers: Subparsers,
+    name: str,
+    summary: str,
+    details: str = "",
+    epilog: str | None = None,
+    usage: str | None = None,
 ) -> argparse.ArgumentParser:
-    """Add a parser with the options that every subcommand has."""
+    """Add a parser with the options that every subcommand has.
+
+    Parameters
+    ----------
+    subparsers
+        Of the program's parser.
+    name : str
+        Of the subcommand.
+    summary : str
+        What it does, in one line.
+    details : str
+        Paragraphs of at most 80 columns, shown as they are.
+    epilog : str, optional
+        What comes last: an example.
+    usage : str, optional
+        What follows the name, where the list of all options would hide it.
+    """
     parser = subparsers.add_parser(
         name,
         help=f"{summary[0].lower()}{summary[1:]}",
-        description=f"{summary}.",
+        description=f"{summary}.\n\n{details}".rstrip(),
         epilog=epilog,
+        usage=usage and f"fastbptt {name} {usage}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--threads",
@@ -54,6 +85,14 @@ def rate(text: str) -> float:
     return _number(text, float, lambda value: 0 < value < float("inf"), "a positive number")
 
 
+def fraction(text: str) -> float:
+    return _number(text, float, lambda value: 0 <= value < 1, "a number from 0 up and below 1")
+
+
+def amount(text: str) -> float:
+    return _number(text, float, lambda value: 0 <= value < float("inf"), "a number from 0 up")
+
+
 def names(known: Sequence[str]) -> Callable[[str], list[str]]:
     """Make a parser of names with commas between them, or "all"."""
 
@@ -66,3 +105,96 @@ def names(known: Sequence[str]) -> Callable[[str], list[str]]:
         return names
 
     return parse
+
+
+class Choice(NamedTuple):
+    """A name and what follows it, in the option's words and as arguments."""
+
+    text: str
+    name: str
+    number: float | None = None
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+
+def name_and_number(known: Sequence[str]) -> Callable[[str], Choice]:
+    """Make a parser of a name that a number may follow, as in "leaky:0.1"."""
+
+    def parse(text: str) -> Choice:
+        name, colon, number = text.partition(":")
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is unknown; expected {', '.join(known)}")
+        if not colon:
+            return Choice(text, name)
+        return Choice(text, name, _number(number, float, math.isfinite, "a number"))
+
+    return parse
+
+
+def name_and_settings(known: Mapping[str, Callable[..., object]]) -> Callable[[str], Choice]:
+    """Make a parser of the name of a class with settings of it, as in "sgd:momentum=0.9"."""
+
+    def parse(text: str) -> Choice:
+        name, colon, rest = text.partition(":")
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is unknown; expected {', '.join(known)}")
+        settings: dict[str, Any] = {}
+        names = list(inspect.signature(known[name]).parameters)
+        for part in _COMMA.split(rest) if colon else ():
+            key, equals, value = part.partition("=")
+            if key not in names or not equals:
+                raise argparse.ArgumentTypeError(
+                    f"{part!r} is no setting of {name}; expected KEY=VALUE of {', '.join(names)}"
+                )
+            try:
+                settings[key] = json.loads(value)
+            except ValueError:
+                raise argparse.ArgumentTypeError(
+                    f"{part!r}: expected a number, true or false"
+                ) from None
+        try:
+            known[name](**settings)
+        except (TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(f"{name}: {error}") from None
+        return Choice(text, name, settings=settings)
+
+    return parse
+
+
+def as_json(value: Any) -> str:
+    """Write what every reader of JSON takes: what is not finite is null."""
+
+    def finite(one: Any) -> Any:
+        if isinstance(one, Mapping):
+            return {key: finite(each) for key, each in one.items()}
+        if isinstance(one, list | tuple):
+            return [finite(each) for each in one]
+        return None if isinstance(one, float) and not math.isfinite(one) else one
+
+    return json.dumps(finite(value), indent=2, allow_nan=False)
+
+
+def check_output(option: str, path: str | None, *suffixes: str) -> None:
+    """Refuse, before any work, a file that could not be written after it.
+
+    Parameters
+    ----------
+    option : str
+        Its name, for messages.
+    path : str or None
+        None: nothing is to be written.
+    *suffixes : str
+        Those that it may have; none: any.
+    """
+    if path is None:
+        return
+    if suffixes and os.path.splitext(path)[1].lower() not in suffixes:
+        raise ValueError(
+            f"{option} is {path}; expected a file that ends in {' or '.join(suffixes)}"
+        )
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        raise ValueError(f"{option} is {path}, which is a folder; expected a file")
+    if not os.path.isdir(folder):
+        raise ValueError(f"{option} is {path}; there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{option} is {path}; the folder {folder} cannot be written to")

@@ -18,7 +18,8 @@ def add(subparsers: _parser.Subparsers) -> None:
         subparsers,
         "bench",
         "Measure a training step, beside other systems if asked to",
-        epilog="Example: fastbptt bench --preset tutorial,small --against numpy,torch --threads 1",
+        epilog="Example:\n"
+        "  fastbptt bench --preset tutorial,small --against numpy,torch --threads 1",
     )
     parser.add_argument(
         "--preset",

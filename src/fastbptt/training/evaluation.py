@@ -191,7 +191,8 @@ def measure(
             if data.reduction == "sequence_mean":
                 weight = weight / ends
             z, y, weight = z[real], y[real], np.repeat(weight, ends)
-        values = LOSSES[data.loss](z.astype(F64), y)[0]
+        with np.errstate(all="ignore"):  # of a model that has diverged the loss is nan
+            values = LOSSES[data.loss](z.astype(F64), y)[0]
         summed = data.reduction == "sum"
         per_step = values.sum(axis=1) if summed else values.mean(axis=1)
         total += float(per_step @ weight)
