@@ -242,6 +242,8 @@ def fit(
         callbacks=listeners,
         watch=watch,
         schedule=plan,
+        augment=augment,
+        seed=seed,
     )
     if keeper is not None or origin is not None:
         settings = {
@@ -252,6 +254,7 @@ def fit(
             "shuffle": shuffle,
             "seed": seed,
             "bucket": bucket,
+            "augment": None if augment is None else getattr(augment, "__qualname__", "given"),
             "options": {k: v for k, v in options.items() if k not in ("record", "memory_budget")},
             "schedule": repr(plan),
             "epochs": epochs if plan is not None and plan.needs_end else None,
@@ -295,6 +298,8 @@ class _Loop:
         callbacks: list[Callback],
         watch: stopping.Watch | None,
         schedule: schedules.Schedule | None,
+        augment: Augmentation | None,
+        seed: int,
     ) -> None:
         self.run = run
         self.data = data
@@ -310,6 +315,8 @@ class _Loop:
         self.on_batch = [c.on_batch_end for c in callbacks if _overrides(c, "on_batch_end")]
         self.watch = watch
         self.schedule = schedule
+        self.augment = augment
+        self.seed = seed
         self.keeper: checkpoints.Keeper | None = None
         self.fingerprint: dict[str, str] = {}
         self.resumed: checkpoints.Checkpoint | None = None
@@ -393,6 +400,8 @@ class _Loop:
             if self.schedule is not None:
                 self._set_rate(self.schedule)
             x, lengths = data.x.take(rows)
+            if self.augment is not None:
+                x = augmented(self.augment, x, (self.seed, run.epoch, self.batch))
             y, _ = data.y.take(rows)
             weight = None if weights is None else weights[rows]
             try:
