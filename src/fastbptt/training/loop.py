@@ -21,7 +21,7 @@ from fastbptt.recurrent import Recurrent
 
 from . import checkpoints, progress, stopping
 from . import metrics as _metrics
-from .batches import Augmentation, Order, Rows, split
+from .batches import Augmentation, Order, Rows, augmented, split
 from .callbacks import Callback, TrainingRun
 from .data import DataSet, class_weights, located
 from .evaluation import check_model, check_objective, measure
