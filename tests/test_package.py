@@ -48,7 +48,7 @@ def test_files_of_the_package() -> None:
 def test_examples_in_docstrings_run(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if name.startswith("fastbptt.plot"):
+    if name.startswith(("fastbptt.plot", "fastbptt.reporting")):
         pytest.importorskip("matplotlib").use("agg")
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     result = doctest.testmod(importlib.import_module(name), optionflags=flags)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,12 @@ matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+
+from fastbptt.plot._style import PALETTE  # noqa: E402
+from fastbptt.plot.flow import QUANTITIES  # noqa: E402
+from fastbptt.plot.unrolled import _text, _width  # noqa: E402
+
+BACK = PALETTE["vermillion"]
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(6, 15, 3)).astype(np.float32)
@@ -31,6 +38,13 @@ def model(cell: str = "rnn", **options: Any) -> fastbptt.Recurrent:
     return fastbptt.Recurrent(cell, 3, 8, **options)
 
 
+@cache
+def diagnosis(cell: str = "rnn", steps: str = "last", **options: Any) -> Any:
+    y: Any = CLASSES if steps == "last" else np.tile(CLASSES[:, np.newaxis], 15)
+    return fastbptt.diagnose(model(cell, **options), X, y, steps=steps, lengths=LENGTHS)
+
+
+NORMS = np.array([[0.0, 1e-30, 1e-3], [1e-9, 1e-5, 1e-2]])
 HISTORY = {"loss": [0.9, 0.5, 0.25], "validation_loss": [1.0, 0.75, 0.5]}
 
 # One way to draw each picture, into the Axes given.
@@ -40,6 +54,11 @@ PICTURES: dict[str, Callable[[Any], Any]] = {
     "eigenvalues": lambda ax: plot.eigenvalues(model("lstm"), ax=ax),
     "confusion": lambda ax: plot.confusion(CLASSES, CLASSES[::-1], ax=ax),
     "sequences": lambda ax: plot.sequences(X, CLASSES, model().forward(X).last, ax=ax),
+    "gradient_flow": lambda ax: plot.gradient_flow(diagnosis(), ax=ax),
+    "gates": lambda ax: plot.gates(diagnosis("gru"), ax=ax),
+    "gradient_heatmap": lambda ax: plot.gradient_heatmap(NORMS, ax=ax),
+    "influence": lambda ax: plot.influence(model(), X, CLASSES, example=2, ax=ax),
+    "unrolled": lambda ax: plot.unrolled(model(), X, CLASSES, example=2, ax=ax),
 }
 
 
@@ -69,8 +88,9 @@ def test_makes_a_figure_of_half_a_page(name: str, monkeypatch: pytest.MonkeyPatc
     ax = PICTURES[name](None)
     assert dict(matplotlib.rcParams) == before
     assert ax.figure.get_figwidth() <= 4.9
-    assert ax.get_xlabel()
-    assert ax.get_ylabel()
+    if name != "unrolled":  # a diagram has no axes
+        assert ax.get_xlabel()
+        assert ax.get_ylabel()
     assert ax.xaxis.label.get_fontsize() == 8.0
     ax.figure.canvas.draw()
     assert dict(matplotlib.rcParams) == before
@@ -343,3 +363,208 @@ def test_many_features() -> None:
         plot.sequences(x, examples=[])
     with pytest.raises(ValueError, match=r"examples\[1\] is 1; expected 0 to 0"):
         plot.sequences(x, examples=[0, 1])
+
+
+# ---------------------------------------------------------------- gradients
+
+
+@pytest.mark.parametrize("cell", fastbptt.cells())
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_gradient_flow_is_the_diagnosis(cell: str, quantity: str) -> None:
+    found = diagnosis(cell, num_layers=2, bidirectional=True)
+    ax = plot.gradient_flow(found, quantity)
+    assert labels(ax) == ["layer 0", "layer 0, reverse", "layer 1", "layer 1, reverse"]
+    for line, flow in zip(ax.lines, found.layers, strict=False):
+        expected = {
+            "hidden": flow.hidden_gradient,
+            "gates": np.sqrt(sum(norm**2 for norm in flow.gate_gradient.values())),
+            "W_hh": flow.contribution["W_hh"],
+            "W_xh": flow.contribution["W_xh"],
+            "W_hh_sum": flow.running_sum["W_hh"],
+            "jacobian": flow.jacobian,
+        }[quantity]
+        assert np.array_equal(line.get_ydata(), expected, equal_nan=True)
+        assert line.get_xdata().tolist() == found.steps.tolist()
+    assert ax.get_yscale() == "log"
+    assert "log scale" in ax.get_ylabel()
+
+
+def test_gradient_flows_beside_each_other() -> None:
+    found = {"RNN": diagnosis("rnn", num_layers=2), "$LSTM": diagnosis("lstm"), "own": [1.0, 0.5]}
+    ax = plot.gradient_flow(found)
+    assert labels(ax) == ["RNN", r"\$LSTM", "own"]
+    assert ax.lines[0].get_ydata().tolist() == found["RNN"].layers[-1].hidden_gradient.tolist()
+    ax = plot.gradient_flow({"RNN": found["RNN"]}, layer=0)
+    assert ax.lines[0].get_ydata().tolist() == found["RNN"].layers[0].hidden_gradient.tolist()
+    assert ax.get_legend() is None
+    ax.figure.canvas.draw()
+
+
+def test_what_is_exactly_0_is_marked() -> None:
+    ax = plot.gradient_flow({"a": [0.0, 0.0, 1e-290, 1.0]})
+    marks = [line for line in ax.lines if line.get_label() == "_exactly 0"]
+    assert marks[0].get_xdata().tolist() == [0, 1]
+    assert 0 < marks[0].get_ydata()[0] < 1e-290
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: plot.gradient_flow(3), TypeError, "flows is int; expected what"),
+        (lambda: plot.gradient_flow({"a": [[1.0]]}), ValueError, r"shape \(1, 1\) for 'a'"),
+        (lambda: plot.gradient_flow(diagnosis(), "W"), ValueError, 'quantity is "W"; expected'),
+        (lambda: plot.gradient_flow(diagnosis(), layer=1), ValueError, "layer is 1; expected -1"),
+        (lambda: plot.gates(diagnosis()), ValueError, "expected a model with gates"),
+        (lambda: plot.gradient_heatmap([1.0]), ValueError, r"monitor has norms of shape \(1,\)"),
+        (
+            lambda: plot.gradient_heatmap(NORMS, epochs=[1]),
+            ValueError,
+            r"epochs has shape \(1,\); expected \(2,\)",
+        ),
+    ],
+)
+def test_bad_flows(call: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize("cell", ["gru", "gru_before", "lstm"])
+def test_gates_are_the_diagnosis(cell: str) -> None:
+    found = diagnosis(cell, num_layers=2)
+    ax = plot.gates(found, layer=0)
+    assert len(ax.lines) == {"lstm": 3}.get(cell, 2)
+    for line, (letter, values) in zip(ax.lines, found.layers[0].openness.items(), strict=True):
+        assert line.get_ydata().tolist() == values.tolist()
+        assert line.get_label().endswith(f"gate {letter}")
+
+
+def test_heat_map_is_the_numbers() -> None:
+    ax = plot.gradient_heatmap(NORMS, epochs=[1, 50])
+    drawn = ax.images[0].get_array()
+    assert drawn.mask.tolist() == [[True, False, False], [False] * 3]
+    assert drawn.filled(0.0).tolist() == NORMS.tolist()
+    assert ax.images[0].norm.vmin == 1e-30
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["1", "50"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["exactly 0"]
+    plot.gradient_heatmap(np.zeros((2, 3))).figure.canvas.draw()
+
+
+@pytest.mark.parametrize("cell", fastbptt.cells())
+def test_influence_is_the_gradient(cell: str) -> None:
+    one = model(cell, bidirectional=True)
+    _, grads = one.loss_and_grad(
+        X[2:3, :9], CLASSES[2:3], "cross_entropy", "last", need_input_grad=True
+    )
+    ax = plot.influence(one, X, CLASSES, lengths=LENGTHS, example=2, feature_names=["a", "b", "c"])
+    assert np.allclose(ax.images[0].get_array(), grads.x[0].T, rtol=1e-12, atol=0)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="feature_names has 1 names; expected 3"):
+        plot.influence(one, X, CLASSES, feature_names=["a"])
+    with pytest.raises(ValueError, match="model has an embedding"):
+        plot.influence(fastbptt.RNN(3, 8, 1, embedding=5), [[1]], [0])
+
+
+def test_influence_does_not_end_where_float32_does() -> None:
+    one = fastbptt.RNN(1, 4, 1, init=("normal", 0.001), seed=0)
+    x = np.ones((1, 30, 1))
+    _, grads = one.loss_and_grad(x, [1.0], need_input_grad=True)
+    assert (grads.x[0, :10] == 0).all()
+    assert (plot.influence(one, x, [1.0]).images[0].get_array()[0] != 0).all()
+
+
+# ---------------------------------------------------------------- the unrolled network
+
+
+def norms_of(ax: Any) -> list[str]:
+    return [text.get_text() for text in ax.texts if text.get_color() == BACK]
+
+
+@pytest.mark.parametrize("cell", fastbptt.cells())
+@pytest.mark.parametrize("steps", ["last", "all"])
+@pytest.mark.parametrize("both", [False, True])
+def test_the_diagram_holds_the_real_numbers(cell: str, steps: str, both: bool) -> None:
+    one = model(cell, bidirectional=both)
+    y: Any = CLASSES if steps == "last" else np.tile(CLASSES[:, np.newaxis], 15)
+    found = fastbptt.diagnose(
+        one, X[2:3, :4], y[2:3] if steps == "last" else y[2:3, :4], steps=steps
+    )
+    lengths = np.full(6, 4)
+    ax = plot.unrolled(one, X, y, steps=steps, lengths=lengths, example=2, columns=4)
+    written = norms_of(ax)
+    values = [*found.layers[0].hidden_gradient[:3], *found.output.gradient]
+    if both:
+        values += found.layers[1].hidden_gradient.tolist()
+    for value in values:
+        if value:
+            assert any(
+                float(text) == pytest.approx(value, rel=0.5)
+                for text in written
+                if text[0] in "0123456789"
+            )
+    assert f"loss {found.loss:.3g}" in [text.get_text() for text in ax.texts]
+    # boxes: inputs, states, outputs
+    boxes = [np.asarray(image.get_array(), float) for image in ax.images]
+    hidden = one.forward(X[2:3, :4]).hidden[0]
+    for expected in (X[2, 0], hidden[0, :8], hidden[3, :8]):
+        assert any(
+            box.size >= expected.size and np.allclose(box.ravel()[: expected.size], expected)
+            for box in boxes
+        )
+    ax.figure.canvas.draw()
+
+
+def test_the_diagram_of_a_long_sequence() -> None:
+    x = RNG.normal(size=(1, 200, 3))
+    one = model("rnn", output_size=1)
+    ax = plot.unrolled(one, x, [1.0], columns=6)
+    texts = [text.get_text() for text in ax.texts]
+    assert [text for text in texts if text.startswith("$x_")] == [
+        "$x_{0}$",
+        "$x_{1}$",
+        "$x_{197}$",
+        "$x_{198}$",
+        "$x_{199}$",
+    ]
+    assert "195 steps" in texts
+    found = fastbptt.diagnose(one, x, [1.0])
+    into = [found.layers[0].hidden_gradient[t] for t in (0, 1, 196, 197, 198)]
+    assert into[0] < 1e-20 < 1e-4 < into[-1]
+    for value in into:
+        assert any(
+            float(text) == pytest.approx(value, rel=0.5)
+            for text in norms_of(ax)[:-3]
+            if text[0] in "0123456789"
+        )
+
+
+def test_arrows_are_as_wide_as_the_logarithm() -> None:
+    widths = [_width(norm, 1.0) for norm in (1.0, 0.1, 0.01, 1e-4, 1e-9)]
+    assert np.allclose(np.diff(widths[:3]), widths[1] - widths[0])
+    assert widths[0] > widths[1] > widths[2] > widths[3] == widths[4] > 0
+    assert _width(np.inf, 1.0) == widths[0]
+    assert _width(0.0, 1.0) == _width(0.0, 0.0) == widths[4]
+
+
+@pytest.mark.parametrize(
+    ("norm", "text"),
+    [
+        (0.0, "0"),
+        (0.5, "0.5"),
+        (12.3, "12"),
+        (123.4, "123"),
+        (1e-7, "1e-7"),
+        (3.4e5, "3e5"),
+        (np.inf, "inf"),
+    ],
+)
+def test_norms_in_few_characters(norm: float, text: str) -> None:
+    assert _text(norm) == text
+
+
+def test_what_is_no_diagram() -> None:
+    with pytest.raises(ValueError, match="columns is 2; expected at least 3"):
+        plot.unrolled(model(), X, CLASSES, columns=2)
+    with pytest.raises(ValueError, match="model has no readout"):
+        plot.unrolled(fastbptt.RNN(3, 8), X, X)
+    tokens = fastbptt.RNN(3, 8, 1, embedding=5, seed=0)
+    plot.unrolled(tokens, [[1, 2, 3]], [1.0]).figure.canvas.draw()

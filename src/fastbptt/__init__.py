@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from . import datasets, plot, reference, schedules, training
     from .config import show_config
     from .diagnostics import Diagnosis, diagnose
+    from .reporting import report
     from .storage import load_optimizer
     from .training import METRICS, Callback, History, evaluate, fit, predict
 
@@ -60,6 +61,7 @@ __all__ = [
     "plot",
     "predict",
     "reference",
+    "report",
     "schedules",
     "set_num_threads",
     "show_config",
@@ -154,6 +156,10 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(".diagnostics", __name__), name)
     if name in ("METRICS", "Callback", "History", "evaluate", "fit", "predict"):
         return getattr(importlib.import_module(".training", __name__), name)
+    if name == "report":
+        from .reporting import report
+
+        return report
     if name == "load_optimizer":
         from .storage import load_optimizer
 

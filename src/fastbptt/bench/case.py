@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastbptt import Recurrent, _core, reference
 
-__all__ = ["CHECK_LR", "CHOICES", "PRESETS", "TIMED_LR", "Case", "Problem"]
+__all__ = ["CHECK_LR", "CHOICES", "PRESETS", "TIMED_LR", "Case", "Problem", "needed_flops"]
 
 Array = NDArray[Any]
 
@@ -218,22 +218,44 @@ class Problem:
 
     @property
     def needed_flops(self) -> int:
-        """Floating-point operations that a step cannot do without.
-
-        Two for each multiply-add of the products with the recurrent weights (forward, backward,
-        gradient) and with the input weights (forward, gradient, and above the first layer
-        backward), for real steps only. With G gates, 1 in plain cells, 3 in a GRU, 4 in an LSTM:
-        2 * steps * G * (2 * I * H + 3 * H * H) for one layer in one direction. A layer above it
-        needs 2 * steps * G * (3 * I * H + 3 * H * H), where I is the width of the one below, H or
-        2 * H; a second direction as much again. Readout, loss, element-wise arithmetic and Adam do
-        not count.
-        """
+        """Floating-point operations that a step cannot do without: `needed_flops` of the case."""
         case = self.case
         gates: int = reference.CELLS[case.cell].GATES
-        directions = 1 + case.bidirectional
-        multiply_adds, inputs = 0, case.input
-        for layer in range(case.layers):
-            products = (3 if layer else 2) * inputs + 3 * case.hidden
-            multiply_adds += directions * gates * case.hidden * products
-            inputs = directions * case.hidden
-        return 2 * int(np.sum(self.last + 1)) * multiply_adds
+        steps = int(np.sum(self.last + 1))
+        return needed_flops(
+            gates, case.input, case.hidden, case.layers, 1 + case.bidirectional, steps
+        )
+
+
+def needed_flops(
+    gates: int, inputs: int, hidden: int, layers: int, directions: int, steps: int
+) -> int:
+    """Count the floating-point operations that a training step cannot do without.
+
+    Two for each multiply-add of the products with the recurrent weights (forward, backward,
+    gradient) and with the input weights (forward, gradient, and above the first layer
+    backward), for real steps only. With G gates, 1 in plain cells, 3 in a GRU, 4 in an LSTM:
+    2 * steps * G * (2 * I * H + 3 * H * H) for one layer in one direction. A layer above it
+    needs 2 * steps * G * (3 * I * H + 3 * H * H), where I is the width of the one below, H or
+    2 * H; a second direction as much again. Readout, loss, element-wise arithmetic and Adam do
+    not count.
+
+    Parameters
+    ----------
+    gates, inputs, hidden, layers, directions : int
+        G, I, H; layers; 1 or 2.
+    steps : int
+        Real time steps of all sequences together.
+
+    Examples
+    --------
+    >>> from fastbptt.bench.case import needed_flops
+    >>> needed_flops(gates=1, inputs=32, hidden=64, layers=1, directions=1, steps=50)
+    1638400
+    """
+    multiply_adds = 0
+    for layer in range(layers):
+        products = (3 if layer else 2) * inputs + 3 * hidden
+        multiply_adds += directions * gates * hidden * products
+        inputs = directions * hidden
+    return 2 * steps * multiply_adds

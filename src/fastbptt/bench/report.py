@@ -13,7 +13,7 @@ from typing import Any, Final
 from fastbptt.bench.case import Case
 from fastbptt.plot._style import PALETTE, new_figure
 
-__all__ = ["FORMATS", "plot", "write"]
+__all__ = ["FORMATS", "plot", "time_text", "write"]
 
 _COLOURS: Final = {
     "fastbptt": PALETTE["black"],
@@ -172,7 +172,7 @@ def _draw_case(
     panel.set_xscale("log")
     panel.set_xlim(0.9 * min(times), 6 * longest)
     for i, each in enumerate(order):
-        label = _time(each["best_seconds"])
+        label = time_text(each["best_seconds"])
         if each["system"] != "fastbptt":
             label = f"{each['times_fastbptt']:.3g} x"
         panel.text(1.1 * max(1, times[i]), i, label, va="center", fontsize=20)
@@ -222,8 +222,8 @@ def _heading(found: dict[str, Any]) -> str:
 def _row(each: dict[str, Any]) -> tuple[str, ...]:
     return (
         each["title"],
-        _time(each["median_seconds"]),
-        _time(each["best_seconds"]),
+        time_text(each["median_seconds"]),
+        time_text(each["best_seconds"]),
         f"{each['median_over_best']:.2f}",
         f"{each['flops'] / 1e9:.1f}",
         f"{each['share_of_peak']:.1%}",
@@ -252,7 +252,15 @@ def _versions(result: dict[str, Any]) -> list[str]:
     return texts
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """Write a time with three digits and the unit that suits it.
+
+    Examples
+    --------
+    >>> from fastbptt.bench.report import time_text
+    >>> time_text(0.00425)
+    '4.25 ms'
+    """
     for unit, scale in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= scale:
             return f"{seconds / scale:.3g} {unit}"

@@ -230,7 +230,7 @@ def diagnose(
     wanted = _wanted(jacobians)
     chosen = default_loss(model, y) if loss is None else loss
     call = model._checked(x, y, chosen, steps, reduction, lengths, h0, sample_weight, True)
-    twin = model if dtype is None else _in_double(model, dtype)
+    twin = model if dtype is None else in_double(model, dtype)
     record = _record.take(twin, _cast(call, twin.dtype), chosen, steps, reduction)
     layers = tuple(_layer(p, each, _dynamics.choose(p, wanted)) for p in record.passes)
     decays = [layer.decay for layer in layers if layer.decay is not None]
@@ -267,7 +267,7 @@ def _wanted(jacobians: Any) -> bool | int | None:
     return _check.size("jacobians", jacobians)
 
 
-def _in_double(model: Recurrent, dtype: str) -> Recurrent:
+def in_double(model: Recurrent, dtype: str) -> Recurrent:
     """The same network in float64."""
     _check.option("dtype", dtype, ("float64",))
     config = model._config()

@@ -8,17 +8,34 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbptt import _check, _core
+from fastbptt.diagnostics.diagnosis import default_loss, in_double
 
 if TYPE_CHECKING:
     from fastbptt.model import Recurrent
 
-# The blocks of W_hh, side by side, by their number.
-_GATES: Final = {1: ("",), 3: ("r", "z", "n"), 4: ("i", "f", "g", "o")}
+_TITLES: Final = {
+    "rnn": "tanh RNN",
+    "relu": "ReLU RNN",
+    "leaky": "leaky tanh RNN",
+    "gru": "GRU",
+    "gru_before": "GRU, reset first",
+    "lstm": "LSTM",
+}
+
+
+def cell_title(cell: str) -> str:
+    """Return what a reader calls a cell."""
+    return _TITLES.get(cell, cell)
 
 
 def gate_letters(cell: str) -> tuple[str, ...]:
-    """Name the blocks of a cell's weights in their order; a plain cell's only one is ""."""
-    return _GATES[_core.cell_info(cell)["gates"]]
+    """Name the blocks of a cell's weights in their order; a plain cell has one."""
+    return tuple(_core.cell_info(cell)["gate_names"])
+
+
+def bounded(cell: str) -> bool:
+    """Tell whether a cell's states lie between -1 and 1."""
+    return bool(_core.cell_info(cell)["bounded"])
 
 
 def suffix(model: Recurrent, layer: int, reverse: bool) -> str:
@@ -71,3 +88,23 @@ def decide(outputs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64
 def class_label(names: Any, number: int) -> str:
     """Return the name of a class, or its number where there are no names."""
     return str(number) if names is None else str(names[number])
+
+
+def chosen_target(y: Any, example: int, steps: str, end: int) -> NDArray[Any]:
+    """Return the targets of one sequence as those of a batch of its own."""
+    one = np.asarray(y[example])[np.newaxis]
+    return one if steps == "last" else one[:, :end]
+
+
+def input_gradient(
+    model: Recurrent,
+    x: Any,
+    y: Any,
+    loss: str | None,
+    steps: str,
+) -> NDArray[np.float64]:
+    """Return dL/dx, computed in float64 whatever the model's dtype: float32 ends at 1e-38."""
+    loss = default_loss(model, y) if loss is None else loss
+    twin = in_double(model, "float64")
+    _, grads = twin.loss_and_grad(x, y, loss, steps, need_input_grad=True)
+    return np.asarray(grads.x, np.float64)

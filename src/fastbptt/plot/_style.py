@@ -29,6 +29,9 @@ INK: Final = "#20242C"  # text, and what must be read first
 MUTED: Final = "#6B7280"  # axes, notes
 FAINT: Final = "#D5D9E0"  # grids, what lies behind
 PAPER: Final = "#FFFFFF"
+# On colours of a map, which stay what they are where a page makes paper dark.
+ON_DARK: Final = "#FEFEFE"
+ON_LIGHT: Final = "#1E222A"
 
 #: Colours of curves in one picture, each with a stroke that tells it apart without colour.
 CURVES: Final = tuple(
@@ -255,6 +258,7 @@ def log_scale(ax: Axes, lines: Sequence[Any]) -> None:
                 markeredgecolor=line.get_color(),
                 markeredgewidth=0.9,
                 label=f"_{text}",
+                markevery=max(1, len(x) // 20),  # a row of marks, not a bar
                 clip_on=False,
                 zorder=3,
             )

@@ -86,7 +86,7 @@ def confusion(
                     ha="center",
                     va="center",
                     fontsize=size,
-                    color=_style.PAPER if shares[i, j] > 0.55 else _style.INK,
+                    color=_style.ON_DARK if shares[i, j] > 0.55 else _style.ON_LIGHT,
                 )
         _style.dress(axes, "answer of the model", "truth", frame="")
         axes.tick_params(length=0)
@@ -250,7 +250,7 @@ def _features(ax: Axes, values: NDArray[np.float64], row: int, *, quiet: bool) -
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     varied = np.argsort(-np.nanstd(values, axis=0), kind="stable")[:_MOST_FEATURES]
-    colours = _style.require().colormaps["viridis"](np.linspace(0.05, 0.85, len(varied)))
+    colours = _style.require().colormaps["viridis"](np.linspace(0.3, 0.85, len(varied)))
     for colour, feature in zip(colours, np.sort(varied), strict=True):
         ax.plot(
             np.arange(len(values)),

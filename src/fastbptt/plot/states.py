@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbptt import _check
 from fastbptt.plot import _style
-from fastbptt.plot._model import chosen, gate_letters, suffix
+from fastbptt.plot._model import bounded, chosen, gate_letters, suffix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,15 +72,15 @@ def hidden_states(
     states = np.asarray(model.forward(one).hidden[0], np.float64).T  # (units, steps)
     if sort:
         states = states[_order(states)]
-    bounded = model.cell != "relu"
-    reach = 1.0 if bounded else float(np.abs(states).max()) or 1.0
+    signed = bounded(model.cell)
+    reach = 1.0 if signed else float(np.abs(states).max()) or 1.0
     with _style.drawing(ax) as axes:
         image = axes.imshow(
             states,
             aspect="auto",
             interpolation="nearest",
-            cmap="RdBu_r" if bounded else "cividis",
-            vmin=-reach if bounded else 0.0,
+            cmap="RdBu_r" if signed else "cividis",
+            vmin=-reach if signed else 0.0,
             vmax=reach,
             extent=(-0.5, states.shape[1] - 0.5, len(states) - 0.5, -0.5),
         )
@@ -155,6 +155,7 @@ def eigenvalues(
     blocks = np.asarray(model.parameters[name], np.float64)
     letters = gate_letters(model.cell)
     parts = dict(zip(letters, np.split(blocks, len(letters), axis=1), strict=True))
+    several = len(letters) > 1
     if gate is not None:
         parts = {gate: parts[_check.option("gate", gate, letters)]}
     found = {letter: np.linalg.eigvals(block) for letter, block in parts.items()}
@@ -175,7 +176,7 @@ def eigenvalues(
                 markerfacecolor=_style.PALETTE[_style.CURVES[i][0]],
                 markeredgecolor=_style.PAPER,
                 markeredgewidth=0.4,
-                label=f"{f'gate {letter}: ' if letter else 'spectral '}radius {radii[letter]:.3g}",
+                label=f"{f'gate {letter}:' if several else 'spectral'} radius {radii[letter]:.3g}",
                 zorder=3,
             )
         every = np.concatenate([*found.values(), [-1.0 - 1.0j, 1.0 + 1.0j]])

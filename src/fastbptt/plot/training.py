@@ -1,4 +1,4 @@
-"""Pictures of a training: losses and other curves, the gradient's course over time and epochs."""
+"""Pictures of a training: losses and other curves over the epochs."""
 
 from __future__ import annotations
 
@@ -88,6 +88,7 @@ def losses(
                 va="top",
                 fontsize="small",
                 color=_style.MUTED,
+                bbox={"facecolor": _style.PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 1},
             )
         scale = " (log scale)" if log else ""
         _style.dress(axes, "epoch", f"{_kind(names)}{scale}", grid="y")
@@ -122,7 +123,3 @@ def _title(name: str, names: Sequence[str]) -> str:
 def _kind(names: Sequence[str]) -> str:
     kinds = dict.fromkeys(name.removeprefix("validation_").replace("_", " ") for name in names)
     return ", ".join(kinds)
-
-
-def _gradient_heatmap(monitor: Any, *, ax: Axes | None = None) -> Axes:
-    raise NotImplementedError

@@ -1,0 +1,368 @@
+"""Pictures of the gradient: its norm over time, in epochs; gates; which inputs it reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbptt import _check
+from fastbptt.plot import _style
+from fastbptt.plot._model import chosen, chosen_target, input_gradient
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from fastbptt.model import Recurrent
+
+__all__ = ["gates", "gradient_flow", "gradient_heatmap", "influence"]
+
+
+def _all_gates(flow: Any) -> NDArray[np.float64]:
+    return np.asarray(np.sqrt(sum(np.square(norm) for norm in flow.gate_gradient.values())))
+
+
+def _jacobian(flow: Any) -> NDArray[np.float64]:
+    if flow.jacobian is None:
+        raise ValueError("quantity is 'jacobian'; expected another one: diagnose made no Jacobians")
+    return np.asarray(flow.jacobian)
+
+
+# What `gradient_flow` draws, by name: the label of the axis, and the numbers (T,) of a layer.
+QUANTITIES: Final[dict[str, tuple[str, Callable[[Any], NDArray[np.float64]]]]] = {
+    "hidden": (r"$\|\partial L / \partial h_t\|$", lambda flow: flow.hidden_gradient),
+    "gates": (r"$\|\partial L / \partial a_t\|$", _all_gates),
+    "W_hh": (
+        r"step t's part of $\|\partial L / \partial W_{hh}\|$",
+        lambda flow: flow.contribution["W_hh"],
+    ),
+    "W_xh": (
+        r"step t's part of $\|\partial L / \partial W_{xh}\|$",
+        lambda flow: flow.contribution["W_xh"],
+    ),
+    "W_hh_sum": (
+        r"$\|\partial L / \partial W_{hh}\|$ from step t on",
+        lambda flow: flow.running_sum["W_hh"],
+    ),
+    "jacobian": (r"$\|\partial h_T / \partial h_t\|$", _jacobian),
+}
+
+
+def gradient_flow(
+    flows: Any,
+    quantity: str = "hidden",
+    *,
+    layer: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how large the gradient is at each time step, on a logarithmic scale.
+
+    Parameters
+    ----------
+    flows : Diagnosis, mapping of str to Diagnosis, or mapping of str to array of shape (T,)
+        What `fastbptt.diagnose` returned: one line for each layer and direction. Or several
+        of them by name, to compare cells, initial weights or epochs: one line each, of the
+        top layer. Or the numbers themselves.
+    quantity : str, default "hidden"
+        Which norm: of dL/dh_t, ``"hidden"``; of dL/da_t of all gates together, ``"gates"``; of
+        what step t adds to dL/dW_hh or dL/dW_xh, ``"W_hh"`` and ``"W_xh"``; of dL/dW_hh summed from
+        the end to step t, ``"W_hh_sum"``; of dh_T/dh_t, ``"jacobian"``.
+    layer : int, optional
+        Draw this layer only, counted as `Diagnosis.layers` counts them; -1 is the last one.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+        With one line for each layer or name. Zeros, which a logarithmic scale has not, are marks
+        at a line that says "exactly 0".
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> x = np.random.default_rng(0).normal(size=(4, 50, 3))
+    >>> models = {"RNN": fastbptt.RNN(3, 8, 1, seed=0), "LSTM": fastbptt.LSTM(3, 8, 1, seed=0)}
+    >>> found = {name: fastbptt.diagnose(model, x, [0, 1, 0, 1]) for name, model in models.items()}
+    >>> ax = fastbptt.plot.gradient_flow(found)
+    >>> bool((ax.lines[0].get_ydata() == found["RNN"].layers[0].hidden_gradient).all())
+    True
+    """
+    _check.option("quantity", quantity, QUANTITIES)
+    label, numbers = QUANTITIES[quantity]
+    courses: dict[str, NDArray[np.float64]] = {}
+    if isinstance(flows, Mapping):
+        for name, each in flows.items():
+            if hasattr(each, "layers"):
+                courses[str(name)] = numbers(_layer(each, -1 if layer is None else layer))
+            else:
+                courses[str(name)] = np.asarray(each, np.float64)
+    elif hasattr(flows, "layers"):
+        chosen_layers = flows.layers if layer is None else [_layer(flows, layer)]
+        courses = {_name(flow): numbers(flow) for flow in chosen_layers}
+    else:
+        raise TypeError(
+            f"flows is {type(flows).__name__}; expected what fastbptt.diagnose returned, or a "
+            "mapping from names to that"
+        )
+    for name, values in courses.items():
+        if np.ndim(values) != 1:
+            raise ValueError(
+                f"flows has numbers of shape {np.shape(values)} for {name!r}; expected (T,): "
+                "a diagnosis without per_example"
+            )
+    with _style.drawing(ax) as axes:
+        lines = [
+            _style.curve(axes, i, np.arange(len(values)), values, _style.plain(name))
+            for i, (name, values) in enumerate(courses.items())
+        ]
+        _style.log_scale(axes, lines)
+        _style.dress(axes, "time step t", f"{label} (log scale)", grid="y")
+        _style.whole_ticks(axes.xaxis)
+        _style.legend(axes)
+        return axes
+
+
+def _layer(diagnosis: Any, number: int) -> Any:
+    count = len(diagnosis.layers)
+    if not -count <= number < count:
+        raise ValueError(f"layer is {number}; expected {-count} to {count - 1}")
+    return diagnosis.layers[number]
+
+
+def _name(flow: Any) -> str:
+    return f"layer {flow.layer}{', reverse' if flow.reverse else ''}"
+
+
+def gates(diagnosis: Any, *, layer: int = -1, ax: Axes | None = None) -> Axes:
+    """Draw how far each gate is open at each time step, on average over units and sequences.
+
+    Parameters
+    ----------
+    diagnosis : Diagnosis
+        What `fastbptt.diagnose` returned, of a model with gates.
+    layer : int, default -1
+        Which layer, counted as `Diagnosis.layers` counts them; the last one by default.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+        With one line for each gate: 0 is closed, 1 is open.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If the layer has no gates.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> model = fastbptt.GRU(3, 8, 1, seed=0)
+    >>> x = np.random.default_rng(0).normal(size=(4, 50, 3))
+    >>> ax = fastbptt.plot.gates(fastbptt.diagnose(model, x, [0, 1, 0, 1]))
+    >>> [line.get_label() for line in ax.lines]
+    ['reset gate r', 'update gate z']
+    """
+    flow = _layer(diagnosis, layer)
+    if not flow.openness:
+        raise ValueError(f"diagnosis is of {diagnosis.model}; expected a model with gates")
+    with _style.drawing(ax) as axes:
+        for i, (letter, open_) in enumerate(flow.openness.items()):
+            name = f"{_GATES.get(letter, 'gate')} {letter}"
+            _style.curve(axes, i, diagnosis.steps, open_, name)
+        axes.set_ylim(-0.02, 1.02)
+        _style.dress(axes, "time step t", "mean openness (0 closed, 1 open)", grid="y")
+        _style.whole_ticks(axes.xaxis)
+        _style.legend(axes, always=True)
+        return axes
+
+
+_GATES: Final = {
+    "r": "reset gate",
+    "z": "update gate",
+    "i": "input gate",
+    "f": "forget gate",
+    "o": "output gate",
+}
+
+
+def gradient_heatmap(
+    monitor: Any, *, epochs: Sequence[int] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw how large the gradient was at each time step, epoch by epoch of a training.
+
+    Parameters
+    ----------
+    monitor : GradientMonitor or array of shape (epochs, time)
+        The callback after `fastbptt.fit`; or norms, a row for each epoch.
+    epochs : sequence of int, optional
+        With an array: the epoch of each row; 1, 2, ... by default.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+        Its first image holds the norms, of shape (epochs, time); what is exactly 0 is grey.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> ax = fastbptt.plot.gradient_heatmap([[1e-9, 1e-6, 1e-3], [1e-5, 1e-4, 1e-3]])
+    >>> ax.images[0].get_array().shape
+    (2, 3)
+    """
+    if hasattr(monitor, "hidden"):
+        norms, epochs = np.asarray(monitor.hidden, np.float64), monitor.epochs
+    else:
+        norms = np.asarray(monitor, np.float64)
+    if norms.ndim != 2 or 0 in norms.shape:
+        raise ValueError(f"monitor has norms of shape {norms.shape}; expected (epochs, time)")
+    numbers = np.arange(1, len(norms) + 1) if epochs is None else np.asarray(epochs)
+    if numbers.shape != (len(norms),):
+        raise ValueError(f"epochs has shape {numbers.shape}; expected ({len(norms)},)")
+    matplotlib = _style.require()
+    from matplotlib.colors import LogNorm
+    from matplotlib.patches import Patch
+
+    living = norms[(norms > 0) & np.isfinite(norms)]
+    low, high = (float(living.min()), float(living.max())) if living.size else (0.1, 1.0)
+    colours = matplotlib.colormaps["viridis"].with_extremes(bad=_style.FAINT)
+    with _style.drawing(ax) as axes:
+        image = axes.imshow(
+            np.ma.masked_less_equal(norms, 0.0),
+            norm=LogNorm(low, high if high > low else 10 * low),
+            cmap=colours,
+            aspect="auto",
+            interpolation="nearest",
+            extent=(-0.5, norms.shape[1] - 0.5, len(norms) - 0.5, -0.5),
+        )
+        _style.dress(axes, "time step t", "epoch", frame="")
+        _style.whole_ticks(axes.xaxis)
+        every = -(-len(norms) // 6)
+        rows = range(0, len(norms), every)
+        axes.set_yticks(rows, [str(numbers[row]) for row in rows])
+        _style.colour_bar(axes, image, r"$\|\partial L / \partial h_t\|$")
+        if (norms <= 0).any():
+            axes.legend(
+                handles=[Patch(facecolor=_style.FAINT, label="exactly 0")],
+                loc="lower left",
+                fontsize="small",
+                labelcolor=_style.INK,
+                facecolor=_style.PAPER,
+                framealpha=0.85,
+                edgecolor="none",
+            )
+        return axes
+
+
+def influence(
+    model: Recurrent,
+    x: Any,
+    y: Any,
+    *,
+    loss: str | None = None,
+    steps: str = "last",
+    lengths: ArrayLike | None = None,
+    example: int = 0,
+    feature_names: Sequence[str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the gradient of the loss with respect to each input: what the model listens to.
+
+    Parameters
+    ----------
+    model : Recurrent
+        Any network that reads numbers, not tokens.
+    x : array of shape (batch, time, input_size), or list of arrays (time_i, input_size)
+        As for :meth:`~fastbptt.Recurrent.loss_and_grad`, like `y`.
+    y : array or list of arrays
+        Targets.
+    loss : str, optional
+        As for :meth:`~fastbptt.Recurrent.loss_and_grad`; what suits `y` by default.
+    steps : {"last", "all"}
+        Where the loss is.
+    lengths : array of shape (batch,), optional
+        Real steps of each sequence.
+    example : int, default 0
+        Which sequence.
+    feature_names : sequence of str, optional
+        One name for each feature.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+        Its first image holds dL/dx_t, computed in float64, of shape (features, time): red where
+        more of a feature makes the loss larger, blue where it makes it smaller.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> model = fastbptt.RNN(3, 8, 1, seed=0)
+    >>> x = np.random.default_rng(0).normal(size=(2, 20, 3))
+    >>> ax = fastbptt.plot.influence(model, x, [0, 1])
+    >>> ax.images[0].get_array().shape
+    (3, 20)
+    """
+    if model.vocabulary_size is not None:
+        raise ValueError(
+            "model has an embedding; expected one that reads numbers: tokens have no gradient"
+        )
+    _check.option("steps", steps, _check.STEPS)
+    one = chosen(x, lengths, example)
+    target = chosen_target(y, example, steps, one.shape[1])
+    gradient = input_gradient(model, one, target, loss, steps)[0].T
+    reach = float(np.abs(gradient).max()) or 1.0
+    with _style.drawing(ax) as axes:
+        image = axes.imshow(
+            gradient,
+            aspect="auto",
+            interpolation="nearest",
+            cmap="RdBu_r",
+            vmin=-reach,
+            vmax=reach,
+            extent=(-0.5, gradient.shape[1] - 0.5, len(gradient) - 0.5, -0.5),
+        )
+        _style.dress(axes, "time step t", "feature", frame="")
+        _style.whole_ticks(axes.xaxis)
+        if feature_names is None:
+            _style.whole_ticks(axes.yaxis)
+        else:
+            if len(feature_names) != len(gradient):
+                raise ValueError(
+                    f"feature_names has {len(feature_names)} names; expected {len(gradient)}"
+                )
+            every = -(-len(gradient) // 24)
+            rows = range(0, len(gradient), every)
+            axes.set_yticks(rows, [_style.plain(_style.cut(feature_names[row])) for row in rows])
+        _style.colour_bar(axes, image, r"$\partial L / \partial x_t$")
+        return axes

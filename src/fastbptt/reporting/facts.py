@@ -1,0 +1,205 @@
+"""What a page is about: the numbers, before any of them is written or drawn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastbptt import _core
+from fastbptt.plot._model import decide, steps_of
+
+if TYPE_CHECKING:
+    from fastbptt.diagnostics import Diagnosis
+    from fastbptt.model import Recurrent
+    from fastbptt.training import History
+
+__all__ = ["Facts", "Speed", "gather"]
+
+_LOOKED_AT: Final = 64  # sequences whose gradients are looked at
+_BATCH: Final = 32  # sequences of the step that is timed
+_SECONDS: Final = 0.4  # how long each time is measured
+_PEAK_ROUNDS: Final = 20_000
+
+
+class Speed(NamedTuple):
+    """Times of this machine, the best of some rounds.
+
+    Attributes
+    ----------
+    batch : int
+        Sequences of the step.
+    steps : int
+        Real time steps of them together.
+    train_seconds, predict_seconds, single_seconds : float
+        For a training step with Adam, the predictions of the same batch, that of one sequence.
+    share_of_peak : float or None
+        Of the processor's rate of multiply-adds, with the operations that a training step cannot
+        do without; None for tokens.
+    """
+
+    batch: int
+    steps: int
+    train_seconds: float
+    predict_seconds: float
+    single_seconds: float
+    share_of_peak: float | None
+
+
+@dataclass
+class Facts:
+    """All that a page can show."""
+
+    model: Recurrent
+    x: list[NDArray[Any]]
+    y: list[Any]
+    lengths: NDArray[np.int64]
+    loss: str
+    steps: str
+    classes: list[str] | None  # names, if it is about classes
+    feature_names: list[str] | None
+    ids: list[str]
+    history: History | None
+    monitor: Any
+    outputs: list[NDArray[Any]]  # for each sequence (O,), or (T_i, O)
+    metrics: dict[str, float]
+    diagnosis: Diagnosis
+    speed: Speed
+    source: str | None
+    settings: dict[str, Any]
+
+    @property
+    def tokens(self) -> bool:
+        """Whether the sequences are of tokens."""
+        return self.model.vocabulary_size is not None
+
+    def truths(self) -> NDArray[np.int64]:
+        """Return the true classes, one for each sequence or step."""
+        return np.concatenate([np.asarray(one).reshape(-1) for one in self.y]).astype(np.int64)
+
+    def answers(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the classes that the model chose, and how sure it was, like `truths`."""
+        width = self.outputs[0].shape[-1]
+        return decide(np.concatenate([one.reshape(-1, width) for one in self.outputs]))
+
+    def examples(self, count: int) -> list[int]:
+        """Choose sequences to show: with classes half of them wrong ones, if there are."""
+        everyone = np.arange(len(self.x))
+        if self.classes is None or self.steps == "all":
+            return [int(i) for i in everyone[:: max(1, len(everyone) // count)][:count]]
+        truth, (answer, sure) = self.truths(), self.answers()
+        wrong = everyone[truth != answer]
+        wrong = wrong[np.argsort(-sure[wrong], kind="stable")][: count // 2]
+        right = everyone[truth == answer]
+        right = right[:: max(1, len(right) // count)][: count - len(wrong)]
+        return [int(i) for i in (*right, *wrong)]
+
+
+def gather(
+    model: Recurrent,
+    x: Any,
+    y: Any,
+    *,
+    lengths: ArrayLike | None,
+    loss: str | None,
+    steps: str | None,
+    class_names: Sequence[str] | None,
+    feature_names: Sequence[str] | None,
+    ids: Sequence[str] | None,
+    history: Any,
+    monitor: Any,
+) -> Facts:
+    """Compute everything; what is not given stands in ``model.metadata`` or is found out."""
+    from fastbptt import History, diagnose, evaluate, predict
+    from fastbptt.diagnostics.diagnosis import default_loss
+
+    said = model.metadata
+    steps = steps or said.get("steps") or "last"
+    loss = loss or said.get("loss") or default_loss(model, y)
+    given = None if lengths is None else np.asarray(lengths)
+    class_names = class_names or said.get("classes")
+    by_class = loss == "cross_entropy" or (loss == "bce" and model.output_size == 1)
+    names = ("accuracy", "balanced_accuracy") if by_class else ("rmse", "mae", "r2")
+    metrics = evaluate(model, x, y, loss=loss, steps=steps, metrics=names, lengths=given)
+    outputs = predict(model, x, lengths=given, steps=steps)
+    ends = np.array(steps_of(x, given), np.int64)
+    looked_at = np.unique(np.linspace(0, len(ends) - 1, _LOOKED_AT).astype(np.int64))
+    items = [np.asarray(one)[:end] for one, end in zip(x, ends, strict=True)]
+    targets = [np.asarray(one) for one in y]
+    if steps == "all":
+        targets = [one[:end] for one, end in zip(targets, ends, strict=True)]
+        outputs = [one[:end] for one, end in zip(outputs, ends, strict=True)]
+    some_x = [items[i] for i in looked_at]
+    some_y: Any = [targets[i] for i in looked_at]
+    if steps == "last":
+        some_y = np.stack(some_y)
+    if by_class:
+        count = max(model.output_size or 2, 2)
+        class_names = [str(i) for i in range(count)] if class_names is None else class_names
+    if history is None and said.get("history"):
+        history = History.from_dict(said["history"])
+    found_names = feature_names or said.get("feature_names")
+    return Facts(
+        model=model,
+        x=items,
+        y=targets,
+        lengths=ends,
+        loss=loss,
+        steps=steps,
+        classes=[str(name) for name in class_names] if by_class and class_names else None,
+        feature_names=[str(name) for name in found_names] if found_names else None,
+        ids=[str(i) for i in (range(len(items)) if ids is None else ids)],
+        history=history,
+        monitor=monitor,
+        outputs=list(outputs),
+        metrics=metrics,
+        diagnosis=diagnose(model, some_x, some_y, loss, steps),
+        speed=_speed(model, some_x[:_BATCH], some_y[:_BATCH], loss, steps),
+        source=said.get("trained_on"),
+        settings=dict(said.get("settings") or {}),
+    )
+
+
+def _speed(model: Recurrent, x: Any, y: Any, loss: str, steps: str) -> Speed:
+    """Time a training step, on a copy, and predictions."""
+    from fastbptt import Adam
+    from fastbptt.bench.case import needed_flops
+    from fastbptt.datasets import pad
+
+    twin, adam = model.copy(), Adam(lr=0.0)
+    padded, lengths = pad(x)
+    if steps == "all":
+        y = pad(y)[0]
+    train = _best(lambda: twin.train_step(padded, y, adam, loss, steps, lengths=lengths))
+    predict = _best(lambda: model.forward(padded, lengths))
+    single = _best(lambda: model.forward(padded[:1, : lengths[0]]))
+    share = None
+    if model.vocabulary_size is None:
+        rate = (
+            max(_core.multiply_add_rate(model.dtype.name, _PEAK_ROUNDS) for _ in range(5))
+            * _core.get_num_threads()
+        )
+        flops = needed_flops(
+            _core.cell_info(model.cell)["gates"],
+            model.input_size,
+            model.hidden_size,
+            model.num_layers,
+            1 + model.bidirectional,
+            int(lengths.sum()),
+        )
+        share = flops / train / rate
+    return Speed(len(x), int(lengths.sum()), train, predict, single, share)
+
+
+def _best(call: Any) -> float:
+    """Call again and again for a while; return the shortest time, after a first call."""
+    call()
+    best, end = float("inf"), time.perf_counter() + _SECONDS
+    while (start := time.perf_counter()) < end:
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best if best < float("inf") else _SECONDS

@@ -1,0 +1,64 @@
+"""Pictures inside a page: SVG whose colours are the page's, by day and by night."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastbptt.plot import _style
+from fastbptt.reporting.html import Html, tag
+
+__all__ = ["figure"]
+
+# What stands for each colour: the page's variables, which differ by day and by night.
+_COLOURS: Final = {
+    _style.INK: "ink",
+    _style.MUTED: "muted",
+    _style.FAINT: "faint",
+    _style.PAPER: "paper",
+    **{code: name for name, code in _style.PALETTE.items() if name != "black"},
+    _style.PALETTE["black"]: "ink",
+}
+
+
+def figure(
+    draw: Callable[[Any], Any],
+    caption: str,
+    number: int,
+    size: tuple[float, float] = _style.HALF_PAGE,
+    wide: bool = False,
+) -> Html:
+    """Draw into an Axes of `size` inches and return it as a figure of the page.
+
+    `number` is the figure's own on its page: names inside of it begin with it.
+    """
+    matplotlib = _style.require()
+    settings = {"svg.fonttype": "none", "svg.hashsalt": f"fastbptt {number}"}
+    file = io.StringIO()
+    with _style.style(), matplotlib.rc_context(settings):
+        canvas = _style.new_figure(*size)
+        draw(canvas.subplots())
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        options = {"transparent": True, "bbox_inches": "tight", "pad_inches": 0.02}
+        canvas.savefig(file, format="svg", metadata=nothing, **options)
+    svg = _inline(file.getvalue(), f"p{number}-", caption)
+    drawing = tag("div", svg, class_="scroll") if wide else svg
+    return tag("figure", drawing, tag("figcaption", caption), class_="wide" if wide else None)
+
+
+def _inline(svg: str, prefix: str, caption: str) -> Html:
+    """Make an SVG file a part of an HTML page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # it would be the page's
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)  # HTML knows these
+    svg = re.sub(r'\sid="', f' id="{prefix}', svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
+    for code, name in _COLOURS.items():
+        svg = re.sub(rf"(fill|stroke): {code}\b", rf"\1: var(--{name})", svg, flags=re.IGNORECASE)
+    label = tag("svg", role="img", aria_label=caption, fill="currentColor")  # of black text
+    return Html(svg.replace("<svg ", f"{label[: label.index('>')]} ", 1).rstrip())
