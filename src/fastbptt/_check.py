@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from typing import Any, Final, SupportsFloat, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def flag(name: str, value: Any) -> bool:
 
 def number(name: str, value: Any, expected: str) -> float:
     """Return a real number that is not NaN."""
-    if isinstance(value, bool | np.bool_ | str | bytes) or not isinstance(value, SupportsFloat):
+    if isinstance(value, bool | np.bool_ | str | bytes) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} is {value!r}; expected {expected}")
     try:
         result = float(value)
