@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import fastbptt
 from fastbptt import _check
-from fastbptt.optim import OPTIMIZERS
+from fastbptt.optim import OPTIMIZERS, Optimizer
 
 from ._compat import CallbackSupportMixin
 from ._sequences import Array, Steps
@@ -123,26 +123,24 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
     def _dtype(self, rows: Array) -> np.dtype[Any]:
         return rows.dtype if self.dtype == "auto" else _check.float_dtype(self.dtype)
 
-    def _optimizer_for(self, first: bool) -> Any:
-        """The optimiser of earlier calls if its settings are still the same, or a new one."""
+    def _optimizer_for(self, first: bool, batch_weight: float) -> Optimizer:
+        """Make the optimiser, with the moments of earlier calls if it is of the same kind."""
         kind = OPTIMIZERS[self.solver]
         known = {
             "lr": self.learning_rate_init,
-            "weight_decay": self.alpha,
+            "weight_decay": self.alpha if self.solver == "adamw" else self.alpha / batch_weight,
             "betas": (self.beta_1, self.beta_2),
             "eps": self.epsilon,
         }
         if self.solver == "sgd":
             known["momentum"] = self.momentum
             known["nesterov"] = bool(self.nesterovs_momentum and self.momentum > 0)
-        made: Any = kind(**{name: known[name] for name in kind._settings if name in known})
-        kept: Any = None if first else self._optimizer
-        names = [name for name in kind._settings if name != "lr"]
-        same = type(kept) is kind and all(getattr(kept, n) == getattr(made, n) for n in names)
-        if not same:
-            return made
-        kept.lr = made.lr
-        return kept
+        made = kind(**{name: known[name] for name in kind._settings if name in known})
+        if not first and type(self._optimizer) is kind:
+            kept = self._optimizer.__getstate__()
+            if self._optimizer._moments == made._moments:
+                made.__setstate__({**made.__getstate__(), "bound": kept["bound"]})
+        return made
 
     # ------------------------------------------------------------ training
 
@@ -181,10 +179,12 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         callbacks: tuple[Any, ...] = (),
     ) -> None:
         """Train `model_` by fastbptt.fit; set all attributes that tell of training."""
-        self._optimizer = self._optimizer_for(first)
         stopping = self.early_stopping
         curve = f"validation_{self._metric}" if stopping else "loss"
         count, epochs = len(x), 1 if partial else self.max_iter
+        size = min(200 if self.batch_size == "auto" else self.batch_size, count)
+        whole = float(count) if weight is None else float(weight.sum())
+        self._optimizer: Optimizer = self._optimizer_for(first, whole * size / count)
         patience = None if partial or self.n_iter_no_change == np.inf else self.n_iter_no_change
         history = fastbptt.fit(
             self.model_,
@@ -194,7 +194,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             steps=steps,
             sample_weight=weight,
             epochs=epochs,
-            batch_size=min(200, count) if self.batch_size == "auto" else self.batch_size,
+            batch_size=size,
             optimizer=self._optimizer,
             schedule=None if self.learning_rate == "constant" else self.learning_rate,
             clip_norm=self.clip_norm,

@@ -162,9 +162,9 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     solver : {"adam", "adamw", "sgd", "rmsprop"}, default "adam"
         A name in ``fastbptt.optim.OPTIMIZERS``.
     alpha : float, default 1e-4
-        Weight decay: the penalty alpha / 2 times the sum of squares of all parameters, added to the
-        mean loss (not divided by the batch's size, as in ``MLPClassifier``); with ``"adamw"``
-        decoupled from it.
+        Strength of weight decay: alpha / 2 times the sum of squares of all parameters, divided
+        by the sequences of a batch (by the sum of their weights, if there are any), is added to the
+        mean loss, as in ``MLPClassifier``. Of ``"adamw"`` the decay itself.
     batch_size : int or "auto", default "auto"
         Sequences per update; ``"auto"`` is min(200, n).
     learning_rate : str or schedule, default "constant"

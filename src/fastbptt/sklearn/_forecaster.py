@@ -116,15 +116,15 @@ class RecurrentForecaster(RecurrentEstimator):
         self._keep(locals())
 
     @with_callbacks
-    def fit(self, y: Any, ignored: None = None) -> Any:
+    def fit(self, y: Any, X: None = None) -> Any:
         """Train on all windows of one series, or of several.
 
         Parameters
         ----------
         y : array (time,) or (time, features), or list of such arrays
             One series, or several of the same kind, each of at least window + horizon steps.
-        ignored : None
-            For scikit-learn, which may pass something here.
+        X : None
+            Ignored; scikit-learn passes it.
 
         Returns
         -------
@@ -219,7 +219,7 @@ class RecurrentForecaster(RecurrentEstimator):
             forecasts = [one[:, 0] for one in forecasts]
         return forecasts if several else forecasts[0]
 
-    def score(self, y: Any, ignored: None = None) -> float:
+    def score(self, y: Any, X: None = None) -> float:
         """Skill of the forecasts of `horizon` steps from every window of `y`.
 
         One minus their squared error over that of the forecast that repeats the window's last
@@ -228,8 +228,8 @@ class RecurrentForecaster(RecurrentEstimator):
         Parameters
         ----------
         y : as for `fit`
-        ignored : None
-            For scikit-learn, which may pass something here.
+        X : None
+            Ignored; scikit-learn passes it.
         """
         check_is_fitted(self)
         series, _, several = _read(y)
