@@ -1,0 +1,168 @@
+"""Which cell learns what asks for a long memory: adding, copying and a delayed XOR.
+
+Each task can be made as long as one likes, and its answer is known; fastbptt.datasets says what
+they are and where they come from. A cell has solved a task when its loss on sequences that it has
+never seen is below a tenth of what the best guess without memory has; training stops there, or
+after the updates given. The table shows after how many updates a cell had solved a task, or what
+part of the guess's loss was left.
+
+    python examples/long_memory.py                            # everything: an hour or two
+    python examples/long_memory.py --tasks adding --steps 50
+    python examples/long_memory.py --results memory.jsonl     # goes on where it was stopped
+    python examples/long_memory.py --quick                    # half a minute
+
+All cells get the same: 10,000 sequences, 64 hidden units, batches of 32, Adam with a learning rate
+of 0.002, gradients clipped to a norm of 1, one seed. Nothing is tuned for a task, so a cell that
+fails here is not proved unable to learn it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastbptt
+from fastbptt.datasets import Task, make_adding, make_copy, make_delayed_xor
+
+TASKS = ("adding", "copy", "xor")
+STEPS = (50, 200, 500)
+SEQUENCES, HIDDEN, BATCH, LR, CLIP = 10_000, 64, 32, 2e-3, 1.0
+SOLVED = 0.1  # of the loss of a guess
+
+# The heads of the columns, and the arguments of the models.
+CELLS: dict[str, dict[str, Any]] = {
+    "tanh RNN": {"cell": "rnn", "init": "keras"},
+    # Q. V. Le, N. Jaitly, G. E. Hinton. A simple way to initialize recurrent networks of rectified
+    # linear units. 2015, arXiv:1504.00941.
+    "ReLU RNN from the identity": {"cell": "relu", "init": "identity"},
+    "leaky tanh RNN": {"cell": "leaky", "setting": 0.05, "init": "keras"},
+    "GRU": {"cell": "gru", "init": "keras"},
+    "LSTM": {"cell": "lstm", "init": "keras"},
+}
+
+
+class StopWhenSolved(fastbptt.Callback):
+    """Stop when the validation loss is below a bound."""
+
+    def __init__(self, bound: float) -> None:
+        self.bound = bound
+
+    def on_epoch_end(self, run: Any) -> bool:
+        return bool(run.history["validation_loss"][-1] < self.bound)
+
+
+def make(task: str, n: int, steps: int, seed: int) -> Task:
+    if task == "adding":
+        return make_adding(n, steps, seed=seed)
+    if task == "copy":
+        return make_copy(n, steps, tokens=True, seed=seed)
+    return make_delayed_xor(n, steps, seed=seed)
+
+
+def learn(
+    task: str, steps: int, name: str, updates: int, sequences: int, seed: int
+) -> dict[str, Any]:
+    """Train one cell on one task; say how far it came."""
+    train = make(task, sequences, steps, seed)
+    test = make(task, max(sequences // 20, 32), steps, seed + 1_000_000)
+    sizes = (train.input_size, HIDDEN, train.output_size)
+    options: dict[str, Any] = {"seed": seed, **CELLS[name]}
+    if train.x.ndim == 2:  # tokens, as vectors of zeros and a one
+        options |= {"embedding": np.eye(train.input_size), "freeze_embedding": True}
+    model = fastbptt.Recurrent(options.pop("cell"), *sizes, **options)
+    updates_per_epoch = -(-sequences // BATCH)
+    start = time.perf_counter()
+    history = fastbptt.fit(
+        model,
+        train.x,
+        train.y,
+        loss=train.loss,
+        steps=train.steps,
+        epochs=max(updates // updates_per_epoch, 1),
+        batch_size=BATCH,
+        optimizer=fastbptt.Adam(lr=LR),
+        clip_norm=CLIP,
+        validation=(test.x, test.y),
+        restore_best=False,
+        callbacks=[StopWhenSolved(SOLVED * test.baseline)],
+        seed=seed,
+        verbose=0,
+    )
+    losses = history["validation_loss"]
+    return {
+        "task": task,
+        "steps": steps,
+        "cell": name,
+        "solved": losses[-1] < SOLVED * test.baseline,
+        "updates": updates_per_epoch * len(losses),
+        "limit": updates,
+        "left": min(losses) / test.baseline,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Write what was found as Markdown."""
+    names = [name for name in CELLS if any(one["cell"] == name for one in results)]
+    lines = [f"| task | steps | at most | {' | '.join(names)} |", "|---" * (3 + len(names)) + "|"]
+    found = {(one["task"], one["steps"], one["cell"]): one for one in results}
+    for task in TASKS:
+        for steps in sorted({one["steps"] for one in results if one["task"] == task}):
+            limits = [
+                one["limit"] for one in results if (one["task"], one["steps"]) == (task, steps)
+            ]
+            cells = [f"{max(limits):,} updates"]
+            for name in names:
+                one = found.get((task, steps, name))
+                if one is None:
+                    cells.append("not tried")
+                elif one["solved"]:
+                    cells.append(f"**solved**, {one['updates']:,}")
+                else:
+                    cells.append(f"{one['left']:.0%} left")
+            lines.append(f"| {task} | {steps} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--steps", nargs="+", type=int, default=list(STEPS), metavar="T")
+    parser.add_argument("--cells", nargs="+", choices=list(CELLS), default=list(CELLS))
+    parser.add_argument("--updates", type=int, default=10_000, help="at most (10000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, metavar="FILE", help="keep what was found there")
+    parser.add_argument("--quick", action="store_true", help="two cells, short sequences")
+    arguments = parser.parse_args(argv)
+
+    sequences = SEQUENCES
+    if arguments.quick:
+        sequences, arguments.updates, arguments.steps = 1_000, 320, [20]
+        arguments.tasks, arguments.cells = ["adding", "xor"], ["tanh RNN", "GRU"]
+    results: list[dict[str, Any]] = []
+    if arguments.results is not None and arguments.results.exists():
+        results = [json.loads(line) for line in arguments.results.read_text().splitlines()]
+    done = {(one["task"], one["steps"], one["cell"]) for one in results}
+    for steps in arguments.steps:
+        for task in arguments.tasks:
+            for name in arguments.cells:
+                if (task, steps, name) in done:
+                    continue
+                one = learn(task, steps, name, arguments.updates, sequences, arguments.seed)
+                results.append(one)
+                print(json.dumps(one), file=sys.stderr)
+                if arguments.results is not None:
+                    with arguments.results.open("a") as file:
+                        file.write(json.dumps(one) + "\n")
+    print(table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
