@@ -1,0 +1,146 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Who is speaking?
+#
+# Nine men say the same two Japanese vowels, one after the other. Each recording is a sequence of 7
+# to 29 steps, and each step holds 12 numbers (cepstrum coefficients) that describe the sound at
+# that moment. From such a sequence a recurrent network shall say which of the nine it was.
+#
+# The recordings are by M. Kudo, J. Toyama and M. Shimbo (UCI Machine Learning Repository,
+# [10.24432/C5NS47](https://doi.org/10.24432/C5NS47), CC BY 4.0). They come with `fastbptt`, so
+# nothing is downloaded here.
+
+# %%
+import numpy as np
+
+import fastbptt
+from fastbptt.datasets import load_japanese_vowels
+
+data = load_japanese_vowels()
+steps = [len(x) for x in data.x_train]
+print(f"{len(data.x_train)} recordings to learn from, {len(data.x_test)} to be tested on")
+print(f"{min(steps)} to {max(steps)} steps of {len(data.feature_names)} numbers")
+print(f"each speaker occurs {np.bincount(data.y_train)} times in the first part")
+
+# %% [markdown]
+# ## What the data look like
+#
+# Four recordings, by different speakers; a line for each coefficient.
+
+# %%
+ax = fastbptt.plot.sequences(
+    data.x_train, data.y_train, examples=[0, 80, 160, 240], class_names=data.class_names
+)
+
+# %% [markdown]
+# The coefficients have different means and spreads. The network learns faster if each has mean 0
+# and standard deviation 1. What is subtracted and divided by comes from the training part alone.
+
+# %%
+everything = np.concatenate(data.x_train)
+mean, scale = everything.mean(axis=0), everything.std(axis=0)
+x_train = [(x - mean) / scale for x in data.x_train]
+x_test = [(x - mean) / scale for x in data.x_test]
+
+# %% [markdown]
+# ## Training
+#
+# A GRU reads each recording in both directions; from its last states a linear layer makes nine
+# numbers, one for each speaker. 270 recordings are few, and the network could learn them by heart.
+# So each time that it sees a recording, fresh random noise is added: `augment` gets each batch
+# before it is trained on. A tenth of the training part is held out to watch how well the network
+# does on recordings that it does not learn from.
+
+# %%
+model = fastbptt.GRU(
+    input_size=12, hidden_size=64, output_size=9, bidirectional=True, init="keras", seed=0
+)
+
+
+def add_noise(batch, rng):
+    return batch + 0.8 * rng.standard_normal(batch.shape, dtype=batch.dtype)
+
+
+history = fastbptt.fit(
+    model,
+    x_train,
+    data.y_train,
+    epochs=40,
+    batch_size=16,
+    optimizer=fastbptt.Adam(lr=3e-3),
+    schedule="cosine",
+    clip_norm=1.0,
+    validation=0.1,
+    metrics=["accuracy"],
+    augment=add_noise,
+    seed=0,
+    verbose=0,
+)
+print(history)
+
+# %%
+ax = fastbptt.plot.losses(history)
+
+# %% [markdown]
+# The training loss is measured with the noise, the validation loss without it, which is why the
+# second one is lower.
+#
+# ## How good is it?
+#
+# The test part is used here for the first time, and only once.
+
+# %%
+outputs = fastbptt.predict(model, x_test)
+speaker = outputs.argmax(axis=1)
+accuracy = (speaker == data.y_test).mean()
+print(f"Test accuracy {accuracy:.3f}: {(speaker == data.y_test).sum()} of {len(speaker)} are right")
+assert accuracy > 0.95
+
+# %%
+ax = fastbptt.plot.confusion(data.y_test, speaker, class_names=data.class_names)
+
+# %% [markdown]
+# ## What it says, recording by recording
+#
+# The nine numbers become probabilities with the softmax.
+
+# %%
+probability = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+probability /= probability.sum(axis=1, keepdims=True)
+for i in range(0, len(x_test), 60):
+    name = data.class_names[speaker[i]]
+    verdict = "right" if speaker[i] == data.y_test[i] else "wrong"
+    print(f"Recording {i:3}: {name} (Probability: {probability[i, speaker[i]]:.2f})  {verdict}")
+
+# %% [markdown]
+# Those where it was wrong, if any, or least sure:
+
+# %%
+sure = probability[np.arange(len(speaker)), data.y_test]
+ax = fastbptt.plot.sequences(
+    x_test,
+    data.y_test,
+    outputs,
+    examples=[int(i) for i in sure.argsort()[:4]],
+    class_names=data.class_names,
+)
+
+# %% [markdown]
+# ## Inside the network
+#
+# The hidden states while it reads the first test recording: a row for each unit, a column for each
+# step.
+
+# %%
+ax = fastbptt.plot.hidden_states(model, x_test, example=0)
