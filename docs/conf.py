@@ -57,9 +57,13 @@ html_math_renderer = "mathml"
 def navigation(app: Sphinx, page: str, source: list[str]) -> None:
     """Append the table of contents to the first page; GitHub need not see it."""
     if page == root_doc:
-        for caption, pages in NAVIGATION.items():
-            found = "\n".join(name for name in pages if name in app.env.found_docs)
-            source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{found}\n```\n"
+        found = app.env.found_docs
+        listed = {root_doc, *(name for names in NAVIGATION.values() for name in names)}
+        more = sorted(name for name in found - listed if not name.startswith("docs/api/"))
+        for caption, names in {**NAVIGATION, "More": more}.items():
+            there = "\n".join(name for name in names if name in found)
+            if there:
+                source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{there}\n```\n"
 
 
 def mathml(node: nodes.Node, as_block: bool) -> str:
