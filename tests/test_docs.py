@@ -165,6 +165,14 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{name(page)}: {target}"
 
 
+def test_each_figure_is_made_and_shown() -> None:
+    script = (ROOT / "docs" / "make_figures.py").read_text("utf-8")
+    made = {f"{name}.png" for name in re.findall(r"@figure\ndef (\w+)", script)}
+    assert made == {path.name for path in ROOT.glob("docs/figures/*")}
+    text = "\n".join(page.read_text("utf-8") for page in PAGES)
+    assert made == set(re.findall(r"figures/([\w.]+)\)", text))
+
+
 def test_every_public_name_is_in_the_reference() -> None:
     """On a page of docs/api: by its name, or in the ``__all__`` of a module documented whole."""
     pages = "\n".join(page.read_text("utf-8") for page in ROOT.glob("docs/api/*.md"))

@@ -1,0 +1,88 @@
+"""Make the figures of the course: `python docs/make_figures.py [FOLDER]`, by default docs/figures.
+
+Each function below makes one, under its own name, with `fastbptt.plot`. A test holds the list
+against the files, and the gate runs this script.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+import fastbptt
+
+FIGURES: dict[str, Callable[[], Figure]] = {}
+
+
+def figure(make: Callable[[], Figure]) -> Callable[[], Figure]:
+    FIGURES[make.__name__] = make
+    return make
+
+
+def long_sequences() -> tuple[np.ndarray, np.ndarray]:
+    """The data of docs/gradients.md: 8 sequences of 200 steps, 4 random inputs, two kinds."""
+    return np.random.default_rng(0).normal(size=(8, 200, 4)), np.array([0, 1] * 4)
+
+
+@figure
+def unrolled() -> Figure:
+    """A tanh RNN of three units over five steps, with its numbers."""
+    x = np.random.default_rng(0).normal(size=(1, 5, 2))
+    model = fastbptt.RNN(2, 3, 1, seed=1)
+    return fastbptt.plot.unrolled(model, x, np.array([1])).figure
+
+
+@figure
+def vanishing() -> Figure:
+    """Cells as they come, and an LSTM whose forget gate is open."""
+    x, y = long_sequences()
+    models = {
+        "tanh RNN": fastbptt.RNN(4, 64, 1, seed=0),
+        "GRU": fastbptt.GRU(4, 64, 1, seed=0),
+        "LSTM": fastbptt.LSTM(4, 64, 1, seed=0),
+        "LSTM, forget bias 1": fastbptt.LSTM(4, 64, 1, forget_bias=1.0, seed=0),
+        "LSTM, forget bias 5": fastbptt.LSTM(4, 64, 1, forget_bias=5.0, seed=0),
+    }
+    flows = {name: fastbptt.diagnose(model, x, y, jacobians=False) for name, model in models.items()}
+    return fastbptt.plot.gradient_flow(flows).figure
+
+
+@figure
+def gains() -> Figure:
+    """One recurrent matrix, orthogonal, times different gains."""
+    x, y = long_sequences()
+    models = {
+        f"gain {gain}": fastbptt.RNN(4, 64, 1, init=("orthogonal", gain), seed=0)
+        for gain in (2.0, 1.5, 1.0, 0.5)
+    }
+    flows = {name: fastbptt.diagnose(m, x, y, jacobians=False) for name, m in models.items()}
+    return fastbptt.plot.gradient_flow(flows).figure
+
+
+@figure
+def eigenvalues() -> Figure:
+    """Default recurrent weights: a disc of radius 0.58."""
+    return fastbptt.plot.eigenvalues(fastbptt.RNN(4, 256, 1, seed=0)).figure
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, make in FIGURES.items():
+        made = make()
+        made.savefig(folder / f"{name}.png", dpi=200, bbox_inches="tight", facecolor="white")
+        plt.close(made)
+        print(folder / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()
