@@ -52,7 +52,7 @@ def vanishing() -> Figure:
         "LSTM, forget bias 1": fastbptt.LSTM(4, 64, 1, forget_bias=1.0, seed=0),
         "LSTM, forget bias 5": fastbptt.LSTM(4, 64, 1, forget_bias=5.0, seed=0),
     }
-    flows = {name: fastbptt.diagnose(model, x, y, jacobians=False) for name, model in models.items()}
+    flows = {name: fastbptt.diagnose(m, x, y, jacobians=False) for name, m in models.items()}
     return fastbptt.plot.gradient_flow(flows).figure
 
 
