@@ -452,6 +452,9 @@ def test_data_that_does_not_fit_the_model() -> None:
         RecurrentRegressor(**SHORT, steps="all").fit(X[:2], [np.zeros(8), np.zeros(7)])
     with pytest.raises(ValueError, match="y has 1 sequences; expected 2"):
         RecurrentRegressor(**SHORT, steps="all").fit(X[:2], [np.zeros(8)])
+    for weight, message in ((-np.ones(60), r"sample_weight\[0\] is -1"), (np.zeros(60), "zero")):
+        with pytest.raises(ValueError, match=message):
+            model.fit(X, y, weight)
     with pytest.raises(ValueError, match="class_weight is given"):
         RecurrentClassifier(**SHORT, steps="all", class_weight="balanced").fit(X, X[:, :, 0] > 0)
     regressor = RecurrentRegressor(**SHORT).partial_fit(X, X[:, 0, 0])

@@ -86,11 +86,8 @@ class _Supervised(RecurrentEstimator):
                 "but the target y is None"
             )
         target = self._read_y(y, x)
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight, x.lengths, dtype=np.float64, ensure_non_negative=True
-            )
+        weight = None if sample_weight is None else _weights(sample_weight, x)
+        if weight is not None:
             present = weight > 0.0
             if not present.any():
                 raise ValueError("sample_weight is zero everywhere; expected a weight above 0")
@@ -139,9 +136,17 @@ class _Supervised(RecurrentEstimator):
         predicted = self.predict(X)
         rows = np.concatenate(list(predicted))
         if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, x.lengths, dtype=np.float64)
-            sample_weight = x.spread(weight)
+            sample_weight = x.spread(_weights(sample_weight, x))
         return y_rows, rows, sample_weight
+
+
+def _weights(value: Any, x: Steps) -> Array:
+    """One weight of at least 0 for each sequence."""
+    weight: Array = _check_sample_weight(value, x.lengths, dtype=np.float64)
+    if weight.min() < 0.0:
+        i = int(weight.argmin())
+        raise ValueError(f"sample_weight[{i}] is {weight[i]}; expected numbers of at least 0")
+    return weight
 
 
 class RecurrentClassifier(ClassifierMixin, _Supervised):
