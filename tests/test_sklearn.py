@@ -26,6 +26,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
 
 import fastbptt  # noqa: E402
 from fastbptt.optim import OPTIMIZERS  # noqa: E402
+from fastbptt.schedules import SCHEDULES  # noqa: E402
 from fastbptt.sklearn import (  # noqa: E402
     RecurrentClassifier,
     RecurrentForecaster,
@@ -298,6 +299,23 @@ def test_every_solver(solver: str) -> None:
         )
 
 
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_every_schedule(name: str) -> None:
+    X, y = series(), signs(series())
+    options = {**SHORT, "max_iter": 12, "batch_size": 15}
+    model = RecurrentClassifier(learning_rate=name, **options).fit(X, y)
+    given = RecurrentClassifier(learning_rate=SCHEDULES[name](), **options)
+    assert np.array_equal(clone(given).fit(X, y).predict_proba(X), model.predict_proba(X))
+    rates = model.history_["lr"]
+    if name in ("cosine", "one_cycle"):
+        assert rates[-1] < 0.2 * max(rates)
+    else:
+        assert rates == [0.03] * 12
+    # each call of partial_fit is one epoch: there is nothing to plan
+    model.partial_fit(X, y)
+    assert model.history_["lr"] == [0.03]
+
+
 @pytest.mark.parametrize("cell", fastbptt.cells())
 def test_every_cell_and_form_of_network(cell: str) -> None:
     setting = 0.5 if cell == "leaky" else None
@@ -394,6 +412,33 @@ def test_callbacks_of_scikit_learn() -> None:
     assert forecaster.fit(np.arange(30.0)).n_iter_ == 2
 
 
+def test_an_interruption_leaves_a_usable_estimator() -> None:
+    pytest.importorskip("sklearn.callback")
+
+    class Interrupt:
+        def setup(self, estimator: Any, context: Any) -> None:
+            self.ends = 0
+
+        def teardown(self, estimator: Any, context: Any) -> None: ...
+
+        def on_fit_task_begin(self, estimator: Any, context: Any) -> None: ...
+
+        def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+            self.ends += 1  # of two epochs, then of the whole
+            if self.ends == 2:
+                raise KeyboardInterrupt
+
+    X, y = series(), signs(series())
+    model = RecurrentClassifier(**{**SHORT, "max_iter": 9}).set_callbacks(Interrupt())
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y)
+    assert model.n_iter_ == len(model.loss_curve_) == 2
+    assert np.array_equal(
+        model.predict_proba(X),
+        RecurrentClassifier(**{**SHORT, "max_iter": 2}).fit(X, y).predict_proba(X),
+    )
+
+
 # ---------------------------------------------------------------- errors
 
 
@@ -406,6 +451,7 @@ def test_callbacks_of_scikit_learn() -> None:
         ({"hidden_layer_sizes": 0}, "hidden_layer_sizes is 0"),
         ({"steps": "first"}, 'steps is "first"; expected one of "last", "all"'),
         ({"solver": "lbfgs"}, 'solver is "lbfgs"; expected one of "adam"'),
+        ({"learning_rate": "adaptive"}, 'learning_rate is "adaptive"; expected one of "constant"'),
         ({"max_iter": 0}, "max_iter is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"alpha": -1.0}, "alpha is -1.0; expected a number of at least 0"),

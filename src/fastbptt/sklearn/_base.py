@@ -17,11 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 import fastbptt
 from fastbptt import _check
 from fastbptt.optim import OPTIMIZERS, Optimizer
+from fastbptt.schedules import SCHEDULES
 
 from ._compat import CallbackSupportMixin
 from ._sequences import Array, Steps
 
 _SEEDS: Final = 2**31 - 1
+_CALLER: Final = 5  # who called fit: above it, its decorator, _learn and _train
 
 
 class Scaler:
@@ -105,6 +107,8 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         if hasattr(self, "steps"):
             _check.option("steps", self.steps, _check.STEPS)
         _check.option("solver", self.solver, OPTIMIZERS)
+        if isinstance(self.learning_rate, str):
+            _check.option("learning_rate", self.learning_rate, SCHEDULES)
         for name in ("max_iter", "n_iter_no_change"):
             if getattr(self, name) != np.inf or name == "max_iter":
                 _check.size(name, getattr(self, name))
@@ -196,7 +200,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             epochs=epochs,
             batch_size=size,
             optimizer=self._optimizer,
-            schedule=None if self.learning_rate == "constant" else self.learning_rate,
+            schedule=None if partial else self.learning_rate,
             clip_norm=self.clip_norm,
             validation=validation,
             patience=patience,
@@ -223,12 +227,12 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         else:
             self.best_loss_ = min(self.loss_curve_, default=math.nan)
         if history.stopped == "interrupted":
-            warnings.warn("training was interrupted by the user", stacklevel=4)
+            warnings.warn("training was interrupted by the user", stacklevel=_CALLER)
         elif history.stopped == "epochs" and not partial:
             warnings.warn(
                 f"max_iter={epochs} epochs are over and the optimisation has not converged yet",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=_CALLER,
             )
 
     @contextmanager

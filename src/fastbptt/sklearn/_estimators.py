@@ -173,7 +173,8 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     batch_size : int or "auto", default "auto"
         Sequences per update; ``"auto"`` is min(200, n).
     learning_rate : str or schedule, default "constant"
-        How the rate changes: a name in ``fastbptt.schedules.SCHEDULES``, or one of them.
+        How the rate changes: a name in ``fastbptt.schedules.SCHEDULES``, or one of them. It is
+        constant in `partial_fit`.
     learning_rate_init : float, default 0.005
         Step size of the solver.
     max_iter : int, default 200
@@ -244,6 +245,10 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     lists as they are.
 
     Two classes: one output, logistic loss; more: softmax and cross-entropy.
+
+    If several estimators are trained in threads at a time (``n_jobs`` with joblib's backend
+    ``"threading"``), call ``fastbptt.set_num_threads(1)`` before, so that they share the cores.
+    Worker processes are told by joblib.
 
     Examples
     --------
@@ -340,12 +345,11 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         return target.with_rows(labels)
 
     def _begin(self, y: Steps, weight: Array | None, classes: Any) -> int:
-        self.classes_ = np.unique(y.rows) if classes is None else classes
-        count = len(self.classes_)
+        found = np.unique(y.rows) if classes is None else classes
+        count = len(found)
         if count < 2:
-            raise ValueError(
-                f"y has 1 class ({self.classes_[0]!r}); expected at least 2 to tell apart"
-            )
+            raise ValueError(f"y has 1 class ({found[0]!r}); expected at least 2 to tell apart")
+        self.classes_ = found
         self.n_outputs_ = 1 if count == 2 else count
         self.out_activation_ = "logistic" if count == 2 else "softmax"
         return self.n_outputs_
