@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import plot
+from fastbptt import cli, plot
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -74,7 +76,13 @@ def labels(ax: Any) -> list[str]:
 
 
 def test_every_picture_is_here() -> None:
-    assert set(PICTURES) == set(plot.__all__) - {"style"}
+    assert set(PICTURES) == set(plot.__all__) - {
+        "style",
+        "gallery",
+        "PICTURES",
+        "Picture",
+        "Examples",
+    }
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -568,3 +576,33 @@ def test_what_is_no_diagram() -> None:
         plot.unrolled(fastbptt.RNN(3, 8), X, X)
     tokens = fastbptt.RNN(3, 8, 1, embedding=5, seed=0)
     plot.unrolled(tokens, [[1, 2, 3]], [1.0]).figure.canvas.draw()
+
+
+# ---------------------------------------------------------------- the gallery
+
+
+def test_gallery_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = plot.Examples(epochs=1, steps=20)
+    monkeypatch.setattr(sys.modules["fastbptt.plot.gallery"], "Examples", lambda: few)
+    before = dict(matplotlib.rcParams)
+    folder = tmp_path / "new" / "pictures"
+    assert cli.main(["gallery", "-o", str(folder), "--format", "svg"]) == 0
+    files = capsys.readouterr().out.split()
+    assert files == [str(folder / f"{name}.svg") for name in plot.PICTURES]
+    assert sorted(map(str, folder.iterdir())) == sorted(files)
+    for file in files:
+        text = Path(file).read_text("utf-8")
+        assert "<svg" in text
+        assert len(text) < 500_000
+    assert dict(matplotlib.rcParams) == before
+    assert pyplot.get_fignums() == []
+
+
+def test_every_kind_of_picture_is_in_the_gallery() -> None:
+    source = inspect.getsource(inspect.getmodule(plot.gallery))
+    for name in set(PICTURES) - {"gradient_heatmap"}:
+        assert f"{name}(" in source, name
+    with pytest.raises(ValueError, match='kind is "gif"'):
+        plot.gallery("nowhere", "gif")

@@ -10,4 +10,4 @@ from __future__ import annotations
 from typing import Final
 
 #: The modules, in the order in which ``fastbptt --help`` lists them.
-SUBCOMMANDS: Final = ("demo", "train", "predict", "report", "bench", "info")
+SUBCOMMANDS: Final = ("demo", "train", "predict", "report", "gallery", "bench", "info")

@@ -13,13 +13,18 @@ from __future__ import annotations
 from fastbptt.plot._style import style
 from fastbptt.plot.answers import confusion, sequences
 from fastbptt.plot.flow import gates, gradient_flow, gradient_heatmap, influence
+from fastbptt.plot.gallery import PICTURES, Examples, Picture, gallery
 from fastbptt.plot.states import eigenvalues, hidden_states
 from fastbptt.plot.training import losses
 from fastbptt.plot.unrolled import unrolled
 
 __all__ = [
+    "PICTURES",
+    "Examples",
+    "Picture",
     "confusion",
     "eigenvalues",
+    "gallery",
     "gates",
     "gradient_flow",
     "gradient_heatmap",

@@ -85,6 +85,11 @@ def decide(outputs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64
     return shares.argmax(axis=-1).astype(np.int64), shares.max(axis=-1)
 
 
+def sure(share: float) -> str:
+    """Write a probability; no model is ever entirely sure."""
+    return "> 99%" if share > 0.99 else f"{share:.0%}"
+
+
 def class_label(names: Any, number: int) -> str:
     """Return the name of a class, or its number where there are no names."""
     return str(number) if names is None else str(names[number])

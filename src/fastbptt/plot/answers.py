@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastbptt import _check
 from fastbptt.plot import _style
-from fastbptt.plot._model import class_label, decide, index, steps_of
+from fastbptt.plot._model import class_label, decide, index, steps_of, sure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -316,8 +316,8 @@ def _verdict(target: Any, output: Any, classes: bool, class_names: Any) -> tuple
     answer, share = decide(output)
     said = _style.cut(class_label(class_names, int(answer)))
     if int(answer) == number:
-        return f"✓ {said}\n   {share:.0%} sure", _style.PALETTE["blue"]
-    return f"✗ {said}, {share:.0%} sure\n   truth: {true}", _style.PALETTE["vermillion"]
+        return f"✓ {said}\n   {sure(float(share))} sure", _style.PALETTE["blue"]
+    return f"✗ {said}, {sure(float(share))} sure\n   truth: {true}", _style.PALETTE["vermillion"]
 
 
 def _numbers(values: Any) -> str:

@@ -12,7 +12,7 @@ __all__ = ["Html", "document", "join", "table", "tag"]
 
 # Nothing but what stands in the file itself may be loaded, by any browser that reads this.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_NUMBER = re.compile(r"-?[\d,.]+(e[-+]?\d+)?( ?(%|s|ms|µs))?")
+_NUMBER = re.compile(r"(> )?-?[\d,.]+(e[-+]?\d+)?( ?(%|s|ms|µs)| \N{MULTIPLICATION SIGN} \d+)?")
 _EMPTY = ("meta", "link", "img", "br", "hr")
 
 

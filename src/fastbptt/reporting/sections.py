@@ -12,6 +12,7 @@ import numpy as np
 from fastbptt import _check, plot
 from fastbptt.bench.report import time_text
 from fastbptt.plot._model import cell_title
+from fastbptt.plot._model import sure as percent
 from fastbptt.plot.unrolled import diagram_size
 from fastbptt.reporting.html import Html, table, tag
 from fastbptt.reporting.pictures import figure
@@ -168,7 +169,7 @@ def _mistakes(facts: Facts) -> Html | None:
         return tag("div", heading, tag("p", "None."))
     names = facts.classes
     rows = [
-        (facts.ids[i], names[truth[i]], names[answer[i]], f"{sure[i]:.0%}")
+        (facts.ids[i], names[truth[i]], names[answer[i]], percent(float(sure[i])))
         for i in wrong[:_MOST_MISTAKES]
     ]
     return tag("div", heading, table(rows, ("sequence", "truth", "answer", "how sure")))

@@ -1,0 +1,275 @@
+"""One of each picture, of the demo's data and of gradients that vanish."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt import _check
+from fastbptt.plot import _style
+from fastbptt.plot.answers import confusion, sequences
+from fastbptt.plot.flow import gates, gradient_flow, influence
+from fastbptt.plot.states import eigenvalues, hidden_states
+from fastbptt.plot.training import losses
+from fastbptt.plot.unrolled import unrolled
+
+if TYPE_CHECKING:
+    from fastbptt.diagnostics import Diagnosis
+    from fastbptt.model import Recurrent
+    from fastbptt.training import History
+
+__all__ = ["PICTURES", "Examples", "Picture", "gallery"]
+
+_FORMATS: Final = ("png", "svg", "pdf")
+
+
+class Picture(NamedTuple):
+    """An entry of the gallery.
+
+    Attributes
+    ----------
+    draw : callable
+        Draws it from `Examples` into an Axes.
+    caption : str
+        What there is to see.
+    size : tuple of float
+        Inches.
+    """
+
+    draw: Callable[[Examples, Any], Any]
+    caption: str
+    size: tuple[float, float] = _style.HALF_PAGE
+
+
+class Examples:
+    """Models and data for the gallery, made when they are first asked for.
+
+    Parameters
+    ----------
+    epochs : int, default 40
+        Of the training on the Japanese Vowels.
+    steps : int, default 200
+        Time steps of the sequences in which gradients vanish.
+    """
+
+    def __init__(self, epochs: int = 40, steps: int = 200) -> None:
+        from fastbptt.datasets import load_japanese_vowels
+
+        self.epochs = epochs
+        self.vowels = load_japanese_vowels()
+        rng = np.random.default_rng(0)
+        self.x = rng.normal(size=(16, steps, 4))
+        self.y = rng.integers(0, 2, 16)
+
+    @cached_property
+    def trained(self) -> tuple[Recurrent, History]:
+        """A GRU that tells nine speakers apart, and how it learned to."""
+        from fastbptt import GRU, Adam, fit
+
+        model = GRU(12, 48, 9, init="keras", seed=0)
+        history = fit(
+            model,
+            self.vowels.x_train,
+            self.vowels.y_train,
+            epochs=self.epochs,
+            optimizer=Adam(lr=3e-3),
+            clip_norm=1.0,
+            validation=0.2,
+            metrics="accuracy",
+            verbose=0,
+        )
+        return model, history
+
+    @property
+    def model(self) -> Recurrent:
+        """The trained one."""
+        return self.trained[0]
+
+    @cached_property
+    def said(self) -> NDArray[np.floating[Any]]:
+        """What it says about the test part, (370, 9)."""
+        from fastbptt import predict
+
+        outputs = predict(self.model, self.vowels.x_test)
+        assert isinstance(outputs, np.ndarray)
+        return outputs
+
+    @cached_property
+    def flows(self) -> dict[str, Diagnosis]:
+        """Gradients of a loss at the last of many steps, in three cells before any training."""
+        from fastbptt import GRU, LSTM, RNN, diagnose
+
+        models: dict[str, Recurrent] = {
+            "tanh RNN": RNN(4, 64, 1, seed=0),
+            "GRU": GRU(4, 64, 1, seed=0),
+            "LSTM, forget bias 1": LSTM(4, 64, 1, init="keras", seed=0),
+        }
+        return {
+            name: diagnose(model, self.x, self.y, jacobians=False) for name, model in models.items()
+        }
+
+    def shown(self) -> list[int]:
+        """Four sequences of the test part, the last one taken for another speaker if one is."""
+        wrong = np.flatnonzero(self.said.argmax(axis=1) != self.vowels.y_test)
+        return [0, 100, 200, int(wrong[0]) if len(wrong) else 300]
+
+
+def _unrolled(examples: Examples, ax: Any) -> Any:
+    from fastbptt import RNN
+
+    model = RNN(4, 64, 1, seed=0)
+    return unrolled(model, examples.x[:, :20], examples.y, columns=9, ax=ax)
+
+
+def _unrolled_both(examples: Examples, ax: Any) -> Any:
+    from fastbptt import GRU
+
+    model = GRU(4, 24, 2, bidirectional=True, seed=0)
+    return unrolled(model, examples.x[:, :20], examples.y, ax=ax)
+
+
+#: Every picture, by the name of its file.
+PICTURES: Final[dict[str, Picture]] = {
+    "vanishing": Picture(
+        lambda examples, ax: gradient_flow(examples.flows, ax=ax),
+        "The gradient of a loss at the last of 200 steps, before any training: in a tanh RNN it is "
+        "smaller by fifty powers of ten at the first step.",
+    ),
+    "contributions": Picture(
+        lambda examples, ax: gradient_flow(examples.flows, "W_hh", ax=ax),
+        "What each step adds to the gradient of the recurrent weights.",
+    ),
+    "unrolled": Picture(
+        _unrolled,
+        "A tanh RNN unrolled over twenty steps, with its real numbers.",
+        (6.3, 2.75),
+    ),
+    "unrolled_bidirectional": Picture(
+        _unrolled_both,
+        "A network that reads in both directions.",
+        (3.6, 3.5),
+    ),
+    "losses": Picture(
+        lambda examples, ax: losses(examples.trained[1], ax=ax),
+        "The loss over the epochs, and the epoch that was kept.",
+    ),
+    "accuracy": Picture(
+        lambda examples, ax: losses(
+            examples.trained[1], ["accuracy", "validation_accuracy"], ax=ax
+        ),
+        "Any other curve of the history.",
+    ),
+    "confusion": Picture(
+        lambda examples, ax: confusion(
+            examples.vowels.y_test, examples.said, examples.vowels.class_names, ax=ax
+        ),
+        "Which speaker was taken for which.",
+        (3.9, 3.5),
+    ),
+    "sequences": Picture(
+        lambda examples, ax: sequences(
+            examples.vowels.x_test,
+            examples.vowels.y_test,
+            examples.said,
+            examples=examples.shown(),
+            class_names=examples.vowels.class_names,
+            ax=ax,
+        ),
+        "Sequences, and what the model says about them.",
+        (3.5, 3.0),
+    ),
+    "hidden_states": Picture(
+        lambda examples, ax: hidden_states(examples.model, examples.vowels.x_test, ax=ax),
+        "What the hidden units do while a sequence is read.",
+    ),
+    "gates": Picture(
+        lambda examples, ax: gates(_diagnosis(examples), ax=ax),
+        "How far the gates are open.",
+    ),
+    "influence": Picture(
+        lambda examples, ax: influence(
+            examples.model,
+            examples.vowels.x_test,
+            examples.vowels.y_test,
+            feature_names=examples.vowels.feature_names,
+            ax=ax,
+        ),
+        "Which inputs the loss depends on.",
+        (3.5, 2.8),
+    ),
+    "eigenvalues": Picture(
+        lambda examples, ax: eigenvalues(examples.model, gate="n", ax=ax),
+        "Eigenvalues of recurrent weights, and the unit circle.",
+        (3.5, 3.1),
+    ),
+}
+
+
+def _diagnosis(examples: Examples) -> Diagnosis:
+    from fastbptt import diagnose
+
+    same = [i for i, one in enumerate(examples.vowels.x_test) if len(one) == 15]
+    x = [examples.vowels.x_test[i] for i in same]
+    return diagnose(examples.model, x, examples.vowels.y_test[same], jacobians=False)
+
+
+def gallery(
+    folder: str | os.PathLike[str], kind: str = "png", examples: Examples | None = None
+) -> list[str]:
+    """Draw one of each picture into a folder.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Made if it is not there.
+    kind : {"png", "svg", "pdf"}
+        The format.
+    examples : Examples, optional
+        What the pictures are of; by default a GRU trained on the Japanese Vowels, and three cells
+        over 200 steps.
+
+    Returns
+    -------
+    list of str
+        The files.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If there is no such format.
+    OSError
+        If a file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import fastbptt
+    >>> few = fastbptt.plot.Examples(epochs=1, steps=20)
+    >>> files = fastbptt.plot.gallery(tempfile.mkdtemp(), "svg", few)
+    >>> len(files) == len(fastbptt.plot.PICTURES)
+    True
+    """
+    _check.option("kind", kind, _FORMATS)
+    _style.require()
+    place = Path(_check.file_path(folder))
+    place.mkdir(parents=True, exist_ok=True)
+    examples = Examples() if examples is None else examples
+    return [save(name, place / f"{name}.{kind}", examples) for name in PICTURES]
+
+
+def save(name: str, file: Path, examples: Examples) -> str:
+    """Draw one picture of the gallery into a file; return the file's name."""
+    picture = PICTURES[name]
+    with _style.style():
+        figure = _style.new_figure(*picture.size)
+        picture.draw(examples, figure.subplots())
+        figure.savefig(file, bbox_inches="tight", pad_inches=0.03)
+    return str(file)

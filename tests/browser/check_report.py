@@ -1,0 +1,152 @@
+"""Make a report and open it in a real browser: by day, by night, on a telephone, on paper.
+
+    python tests/browser/check_report.py [--pictures FOLDER]
+
+Fails if the browser complains of anything, if the page asks for anything outside of itself, if it
+is 3 MB or more, if it is wider than a window, or if a picture has no size; and if a page that does
+such things is not noticed. The browser has no network. With --pictures it leaves there what it saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from chromium import Browser
+
+import fastbptt
+from fastbptt.datasets import load_japanese_vowels
+
+LIMIT = 3_000_000
+HOSTILE = '"><script>console.log("it ran")</script><img src="https://example.org/x.png">&amp;'
+
+
+def make_page(folder: Path) -> Path:
+    """Train the demo's task for a few seconds and write a page, one class having a hostile name."""
+    fastbptt.set_num_threads(1)
+    vowels = load_japanese_vowels()
+    model = fastbptt.GRU(12, 48, 9, init="keras", seed=0)
+    history = fastbptt.fit(
+        model,
+        vowels.x_train,
+        vowels.y_train,
+        epochs=40,
+        optimizer=fastbptt.Adam(lr=3e-3),
+        clip_norm=1.0,
+        validation=0.2,
+        metrics="accuracy",
+        verbose=0,
+    )
+    page = folder / "report.html"
+    fastbptt.report(
+        model,
+        vowels.x_test,
+        vowels.y_test,
+        page,
+        history,
+        class_names=vowels.class_names,
+        feature_names=vowels.feature_names,
+        title="Nine speakers, two vowels",
+    )
+    return page
+
+
+def make_hostile_page(folder: Path) -> Path:
+    """Write a page about things whose names are code."""
+    import numpy as np
+
+    x = np.random.default_rng(0).normal(size=(20, 12, 2))
+    y = (x[:, -1, 0] > 0).astype(int)
+    model = fastbptt.RNN(2, 8, 2, seed=0)
+    model.metadata = {"trained_on": HOSTILE, "settings": {HOSTILE: HOSTILE}}
+    page = folder / "hostile.html"
+    names = [HOSTILE, f"${HOSTILE}$"]
+    fastbptt.report(
+        model, x, y, page, class_names=names, feature_names=names, ids=[HOSTILE] * 20, title=HOSTILE
+    )
+    return page
+
+
+def make_bad_page(folder: Path) -> Path:
+    """Write a page with all that `check` looks for."""
+    page = folder / "bad.html"
+    page.write_text(
+        "<!DOCTYPE html><title>bad</title><div style='width:2000px'>wide</div>"
+        "<img src='https://example.org/outside.png'><script>console.error('loud')</script>"
+    )
+    return page
+
+
+def check(browser: Browser, page: Path) -> list[str]:
+    """Open a page; return what is wrong with it."""
+    wrong = []
+    size = page.stat().st_size
+    if size >= LIMIT:
+        wrong.append(f"{size} bytes; at most {LIMIT} are allowed")
+    browser.complaints.clear()
+    browser.requests.clear()
+    for what, width, phone in (("on a desktop", 1200, False), ("on a telephone", 390, True)):
+        browser.resize(width, 900, 2.0 if phone else 1.0, phone)
+        browser.open(page)
+        needed = browser.value("document.documentElement.scrollWidth")
+        if needed > width:
+            wrong.append(f"{what} it is {needed} pixels wide; expected at most {width}")
+        empty = browser.value(
+            "[...document.querySelectorAll('svg')].filter("
+            "s => s.getBoundingClientRect().height < 50).length"
+        )
+        if empty:
+            wrong.append(f"{what} {empty} pictures have no height")
+    outside = [
+        url for url in browser.requests if url != page.as_uri() and not url.startswith("data:")
+    ]
+    wrong += [f"it asks for {url}" for url in dict.fromkeys(outside)]
+    wrong += browser.complaints
+    if not browser.value("document.querySelectorAll('figure svg').length") > 4:
+        wrong.append("there are no pictures")
+    return wrong
+
+
+def look(browser: Browser, page: Path, folder: Path) -> None:
+    """Leave pictures of what is to be seen."""
+    for name, scheme, width, scale, phone in (
+        ("report", "light", 1200, 1.0, False),
+        ("report_dark", "dark", 1200, 1.0, False),
+        ("report_phone", "light", 390, 2.0, True),
+    ):
+        browser.scheme(scheme)
+        browser.resize(width, 900, scale, phone)
+        browser.open(page)
+        height = browser.value("document.documentElement.scrollHeight")
+        browser.resize(width, height, scale, phone)
+        browser.screenshot(folder / f"{name}.png")
+    browser.scheme("light")
+    browser.pdf(folder / "report.pdf")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER")
+    arguments = parser.parse_args()
+    failed = False
+    with tempfile.TemporaryDirectory() as name, Browser() as browser:
+        for make in (make_page, make_hostile_page):
+            page = make(Path(name).resolve())
+            wrong = check(browser, page)
+            failed |= bool(wrong)
+            print(f"{page.name}: {page.stat().st_size} bytes, {'; '.join(wrong) or 'fine'}")
+            if arguments.pictures and make is make_page:
+                arguments.pictures.mkdir(parents=True, exist_ok=True)
+                look(browser, page, arguments.pictures)
+        wrong = check(browser, make_bad_page(Path(name).resolve()))
+        for sign in ("example.org/outside.png", "loud", "pixels wide", "no pictures"):
+            if not any(sign in each for each in wrong):
+                print(f"a bad page is not noticed: {sign} is not in {wrong}")
+                failed = True
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

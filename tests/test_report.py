@@ -1,0 +1,294 @@
+"""The page about a model: well-formed, whole in itself, its numbers right, whatever names say."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbptt
+from fastbptt import cli
+
+matplotlib = pytest.importorskip("matplotlib")
+from fastbptt.reporting import facts as facts_module  # noqa: E402
+from fastbptt.reporting import sections  # noqa: E402
+from fastbptt.reporting.html import Html, document, join, table, tag  # noqa: E402
+
+HOSTILE = '"><script>alert(1)</script>&amp;<img src=http://x.org/y>'
+EMPTY = {"meta", "link", "img", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """A page that was read: fails if tags do not close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.links: list[str] = []
+        self.ids: Counter[str] = Counter()
+        self.seen: list[str] = []
+        self.headings: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags[name] += 1
+        for key, value in attributes:
+            if key in ("src", "href", "xlink:href", "action", "data", "srcset", "poster"):
+                self.links.append(value or "")
+            if key == "id":
+                self.ids[value or ""] += 1
+            if key == "style" and "url(" in (value or ""):
+                self.links += re.findall(r"url\(([^)]*)\)", value or "")
+        if name not in EMPTY:
+            self.open.append(name)
+
+    def handle_startendtag(self, name: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(name, attributes)
+        if name not in EMPTY:
+            self.open.pop()
+
+    def handle_endtag(self, name: str) -> None:
+        assert self.open.pop() == name
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.seen.append(data)
+            if self.open[-1] == "h2":
+                self.headings.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.seen).split())
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts_module, "_SECONDS", 0.01)
+
+
+def data(steps: str = "last", kind: str = "classes") -> tuple[list[Any], Any]:
+    rng = np.random.default_rng(1)
+    x = [rng.normal(size=(length, 2)) for length in (9, 4, 12, 7, 12, 1)]
+    if kind == "classes":
+        y = [(one[:, 0] > 0).astype(int) for one in x]
+    else:
+        y = [one[:, :1] * 2 for one in x]
+    return x, (y if steps == "all" else np.stack([one[-1] for one in y]))
+
+
+def write(folder: Path, model: Any, x: Any, y: Any, **options: Any) -> Page:
+    path = folder / "page.html"
+    fastbptt.report(model, x, y, path, **options)
+    text = path.read_text("utf-8")
+    assert text.startswith("<!DOCTYPE html>\n<html")
+    assert len(text.encode()) < 3_000_000
+    page = Page(text)
+    for link in page.links:
+        assert link.startswith(("data:", "#")), link
+    assert not re.search(r"@import|https?://(?!x\.org)", text)  # x.org is in a name: plain text
+    assert page.tags["script"] == 0
+    assert max(page.ids.values(), default=1) == 1
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert set(re.findall(r"url\(#([^)]*)\)", text)) <= set(page.ids)
+    return page
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the pictures out, which take most of the time."""
+    monkeypatch.setattr(sections, "figure", lambda draw, caption, *rest: tag("figure", caption))
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_a_page_about_classes(cell: str, tmp_path: Path) -> None:
+    x, y = data()
+    model = fastbptt.Recurrent(cell, 2, 8, 2, seed=0)
+    history = fastbptt.fit(model, x, y, epochs=3, metrics="accuracy", verbose=0)
+    names = ["going down", "going up"]
+    page = write(tmp_path, model, x, y, history=history, class_names=names, ids=list("abcdef"))
+    found = fastbptt.evaluate(model, x, y, metrics="accuracy")
+    assert page.headings == [
+        "Predictions",
+        "Training",
+        "Gradient flow",
+        "Data",
+        "Model",
+        "Speed",
+        "Settings and versions",
+    ]
+    assert f"{found['accuracy']:.1%}" in page.text
+    assert f"{found['loss']:.4g}" in page.text
+    assert f"{model.num_parameters:,}" in page.text
+    assert f"{np.sqrt(np.mean(np.square(model.parameters['W_hh']))):.3g}" in page.text
+    assert repr(model).split("  #")[0] in page.text
+    assert "1 to 12, 7.5 on average" in page.text
+    assert "going up" in page.text
+    # confusion, examples, loss, accuracy, flow, eigenvalues, influence, states, unrolled; gates
+    assert page.tags["svg"] == page.tags["figure"] == 9 + (cell != "rnn")
+    right = round(found["accuracy"] * 6)
+    assert f"Mistakes ({6 - right} of 6)" in page.text
+
+
+@pytest.mark.parametrize("steps", ["last", "all"])
+@pytest.mark.parametrize("kind", ["classes", "numbers"])
+def test_every_task(steps: str, kind: str, tmp_path: Path) -> None:
+    x, y = data(steps, kind)
+    model = fastbptt.GRU(2, 6, 2 if kind == "classes" else 1, bidirectional=True, seed=0)
+    page = write(tmp_path, model, x, y, steps=steps)
+    assert "Training" not in page.headings
+    assert ("Confusion matrix" in page.text) == (kind == "classes")
+    metrics = ["accuracy"] if kind == "classes" else ["rmse", "r2"]
+    loss = "cross_entropy" if kind == "classes" else "mse"
+    found = fastbptt.evaluate(model, x, y, steps=steps, loss=loss, metrics=metrics)
+    for value in found.values():
+        assert f"{value:.4g}" in page.text
+
+
+def test_padded_is_as_listed(undrawn: None, tmp_path: Path) -> None:
+    x, y = data("all")
+    model = fastbptt.GRU(2, 6, 2, seed=0)
+    listed = write(tmp_path, model, x, y, steps="all")
+    padded, lengths = fastbptt.datasets.pad(x)
+    targets, _ = fastbptt.datasets.pad(y)
+    page = write(tmp_path, model, padded, targets, steps="all", lengths=lengths)
+    parts = [one.text[: one.text.index("Speed")] for one in (listed, page)]
+    without_speed = [re.sub(r"Training speed [\d,]+", "", part) for part in parts]
+    assert without_speed[0] == without_speed[1]
+
+
+def test_tokens_yes_or_no_and_no_readout(undrawn: None, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    model = fastbptt.RNN(3, 6, 1, embedding=7, seed=0)
+    page = write(tmp_path, model, rng.integers(0, 7, (5, 8)), np.array([0, 1, 0, 1, 1]))
+    assert "7 in the vocabulary" in page.text
+    assert "one of 2 classes" in page.text
+    assert "accuracy" in page.text
+    bare = fastbptt.RNN(2, 3, seed=0)
+    page = write(tmp_path, bare, rng.normal(size=(4, 5, 2)), rng.normal(size=(4, 3)))
+    assert "unrolled" not in page.text
+
+
+def test_what_the_model_knows_is_used(undrawn: None, tmp_path: Path) -> None:
+    x, y = data("all")
+    model = fastbptt.GRU(2, 6, 2, seed=0)
+    history = fastbptt.fit(model, x, y, steps="all", epochs=2, verbose=0)
+    model.metadata = {
+        "steps": "all",
+        "loss": "cross_entropy",
+        "classes": ["still", "moving"],
+        "feature_names": ["speed", "height"],
+        "trained_on": "walks.csv",
+        "history": history.to_dict(),
+        "settings": {"epochs": 2, "optimizer": {"lr": 0.25}, "none": None},
+    }
+    page = write(tmp_path, model, x, y)
+    for text in ("still", "speed, height", "walks.csv", "over 2 epochs", "lr 0.25"):
+        assert text in page.text
+    assert "Steps of each class" in page.text
+
+
+def test_names_that_are_code_stay_names(tmp_path: Path) -> None:
+    x, y = data()
+    model = fastbptt.RNN(2, 8, 2, seed=0)
+    model.metadata = {"trained_on": HOSTILE, "settings": {HOSTILE: [HOSTILE]}}
+    names = [HOSTILE, f"${HOSTILE}"]
+    page = write(
+        tmp_path,
+        model,
+        x,
+        y,
+        class_names=names,
+        feature_names=names,
+        ids=[HOSTILE] * 6,
+        title=HOSTILE,
+    )
+    assert page.tags["script"] == 0
+    assert page.tags["img"] == 0
+    assert page.text.count(HOSTILE) > 5
+
+
+def test_colours_are_the_page_s(tmp_path: Path) -> None:
+    x, y = data()
+    fastbptt.report(fastbptt.RNN(2, 8, 2, seed=0), x, y, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    drawn = text[text.index("<svg") : text.rindex("</svg>")]
+    assert "var(--ink)" in drawn
+    assert "var(--blue)" in drawn
+    for colour in ("#20242c", "#6b7280", "#0072b2", "#ffffff"):
+        assert f": {colour}" not in drawn.lower(), colour
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"model": 3}, TypeError, "model is of type int; expected a fastbptt model"),
+        ({"y": [0]}, ValueError, "y has"),
+        ({"steps": "some"}, ValueError, "steps is"),
+    ],
+)
+def test_nothing_is_written_of_what_is_wrong(
+    arguments: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    x, y = data()
+    given = {"model": fastbptt.RNN(2, 3, 2, seed=0), "x": x, "y": y} | arguments
+    with pytest.raises(error, match=message):
+        fastbptt.report(path=tmp_path / "page.html", **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_model_is_left_alone(undrawn: None, tmp_path: Path) -> None:
+    x, y = data()
+    model = fastbptt.GRU(2, 6, 2, seed=0, num_layers=2, dropout=0.5)
+    before = model.parameters.flat.tobytes(), model._keys.state
+    write(tmp_path, model, x, y)
+    assert (model.parameters.flat.tobytes(), model._keys.state) == before
+
+
+# ---------------------------------------------------------------- the pieces
+
+
+def test_tags() -> None:
+    assert tag("p", "<", Html("<b>"), None, class_="a\"'<", data_x=1, id=None) == (
+        '<p class="a&quot;&#x27;&lt;" data-x="1">&lt;<b></p>'
+    )
+    assert tag("br") == "<br>"
+    assert join(["a&", None, tag("i")]) == "a&amp;<i></i>"
+    made = table([("a", "12 %", "x")], ("k", "v", "<"))
+    assert '<td class="number">12 %</td><td>x</td>' in made
+    assert "&lt;</th>" in made
+    assert 'class="number"' not in table([("a", "12")])
+    assert "<title>&lt;t&gt;</title>" in document("<t>", "body")
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_command(undrawn: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = data()
+    source, file = tmp_path / "walks.npz", tmp_path / "model.safetensors"
+    fastbptt.datasets.write_npz(source, x, y, classes=["down", "up"], ids=list("abcdef"))
+    trained = ["train", str(source), "-o", str(file), "--epochs", "2", "--hidden", "4", "-q"]
+    page = tmp_path / "train.html"
+    assert cli.main([*trained, "--validation", "0", "--report", str(page)]) == 0
+    assert "walks.npz" in Page(page.read_text("utf-8")).text
+    capsys.readouterr()
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(file), str(source), "-o", str(page), "--title", "Walks"]) == 0
+    assert capsys.readouterr().out.startswith(f"Wrote {page}, ")
+    text = Page(page.read_text("utf-8")).text
+    assert "Walks" in text
+    assert "over 2 epochs" in text
+    assert "down" in text
+    fastbptt.datasets.write_npz(source, x)
+    assert cli.main(["report", str(file), str(source), "-o", str(page)]) == 1
+    assert "there are no labels; expected" in capsys.readouterr().err
