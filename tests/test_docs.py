@@ -165,6 +165,15 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{name(page)}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_formulas_survive_on_github(page: Path) -> None:
+    r"""GitHub reads Markdown first: in a line's formula ``\\,`` is a comma, ``}_`` emphasis."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text("utf-8"), flags=re.DOTALL)
+    assert "$$" not in text, "write a fenced block: ```math"
+    for formula in re.findall(r"\$([^$]+)\$", text):
+        assert not re.search(r"\\[^a-zA-Z]|[^\w\s]_|\*|\n", formula), formula
+
+
 def test_each_figure_is_made_and_shown() -> None:
     script = (ROOT / "docs" / "make_figures.py").read_text("utf-8")
     made = {f"{name}.png" for name in re.findall(r"@figure\ndef (\w+)", script)}
