@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -27,25 +27,62 @@ _CALLER: Final = 5  # who called fit: above it, its decorator, _learn and _train
 
 
 class Scaler:
-    """Mean and standard deviation of columns, both zero and one if it is not wanted."""
+    """Mean and standard deviation of columns; zero and one if it is not wanted.
 
-    def __init__(self, rows: Array, weight: Array | None, wanted: bool) -> None:
-        values = rows.astype(np.float64, copy=False)
-        self.mean = np.zeros(values.shape[1])
-        self.scale = np.ones(values.shape[1])
-        if wanted:
-            self.mean = np.average(values, axis=0, weights=weight)
-            spread = np.sqrt(np.average((values - self.mean) ** 2, axis=0, weights=weight))
-            constant = spread <= 10 * np.finfo(np.float64).eps * np.abs(self.mean)
-            self.scale = np.where(constant, 1.0, spread)
+    Parameters
+    ----------
+    name : str
+        What messages call the rows.
+    rows : array (steps, width)
+    weight : array (steps,) or None
+    wanted : bool
+    """
+
+    def __init__(self, name: str, rows: Array, weight: Array | None, wanted: bool) -> None:
+        width = rows.shape[1]
+        self.mean, self.scale = np.zeros(width), np.ones(width)
+        self._wanted = wanted
+        if not wanted:
+            return
+        whole = float(len(rows)) if weight is None else float(weight.sum())
+
+        def mean(of: Callable[[Array], Array]) -> Array:
+            total = np.zeros(width)
+            for part in _parts(rows):
+                values = of(rows[part].astype(np.float64))
+                total += values.sum(axis=0) if weight is None else weight[part] @ values
+            return total / whole
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.mean = mean(lambda values: values)
+            spread = np.sqrt(mean(lambda values: np.square(values - self.mean)))
+        if not np.isfinite(spread).all():
+            column = int(np.argmin(np.isfinite(spread)))
+            raise ValueError(
+                f"{name} holds values so large in column {column} that they have no finite "
+                "standard deviation; expected smaller ones, or standardize=False"
+            )
+        constant = spread <= 10 * np.finfo(np.float64).eps * np.abs(self.mean)
+        self.scale = np.where(constant, 1.0, spread)
 
     def apply(self, rows: Array, dtype: np.dtype[Any]) -> Array:
         """Standardise."""
-        return ((rows - self.mean) / self.scale).astype(dtype, copy=False)
+        if not self._wanted:
+            return rows.astype(dtype, copy=False)
+        out = np.empty(rows.shape, dtype)
+        for part in _parts(rows):
+            out[part] = (rows[part] - self.mean) / self.scale
+        return out
 
     def undo(self, rows: Array) -> Array:
         """Go back, in the dtype of `rows`."""
         return (rows * self.scale + self.mean).astype(rows.dtype, copy=False)
+
+
+def _parts(rows: Array) -> Iterator[slice]:
+    """Cut rows into parts whose copies in float64 are small."""
+    size = max(1, (1 << 20) // rows.shape[1])
+    return (slice(start, start + size) for start in range(0, len(rows), size))
 
 
 class Reporter(fastbptt.Callback):

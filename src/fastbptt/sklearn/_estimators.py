@@ -96,7 +96,7 @@ class _Supervised(RecurrentEstimator):
         if first:
             dtype = self._dtype(x.rows)
             spread = None if weight is None else x.spread(weight)
-            self.scaler_ = Scaler(x.rows, spread, self.standardize)
+            self.scaler_ = Scaler("X", x.rows, spread, self.standardize)
             self._steps = self.steps
             outputs = self._begin(target, weight, classes)
             self._network(self._inputs, outputs, dtype)
@@ -563,7 +563,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     def _begin(self, y: Steps, weight: Array | None, classes: Any) -> int:
         table = y.rows.reshape(len(y.rows), -1)
         spread = None if weight is None else y.spread(weight)
-        self.target_scaler_ = Scaler(table, spread, self.standardize)
+        self.target_scaler_ = Scaler("y", table, spread, self.standardize)
         self._one_column = y.rows.ndim == 1
         self.n_outputs_ = table.shape[1]
         self.out_activation_ = "identity"
