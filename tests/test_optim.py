@@ -8,6 +8,7 @@ import inspect
 import math
 import pickle
 import weakref
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -188,15 +189,20 @@ def test_rebuilt_from_its_settings(name: str, arguments: dict[str, Any]) -> None
 
 
 @variants
-@pytest.mark.parametrize("how", ["copy", "pickle"])
+@pytest.mark.parametrize("how", ["copy", "pickle", "file"])
 def test_state_goes_with_copies(
-    bench: Bench, name: str, arguments: dict[str, Any], how: str
+    bench: Bench, name: str, arguments: dict[str, Any], how: str, tmp_path: Path
 ) -> None:
     model, optimizer = bench.model.copy(), made(name, arguments)
     for _ in range(3):
         model.train_step(bench.x, bench.y, optimizer)
     twin_model = model.copy()
-    twin = optimizer.copy() if how == "copy" else pickle.loads(pickle.dumps(optimizer))
+    model.save(tmp_path / "model", optimizer)
+    twin: Optimizer = {
+        "copy": lambda: optimizer.copy(),
+        "pickle": lambda: pickle.loads(pickle.dumps(optimizer)),
+        "file": lambda: fastbptt.load_optimizer(tmp_path / "model"),
+    }[how]()
     assert repr(twin) == repr(optimizer)
     assert twin.step_count == 3
     optimizer.lr = twin.lr = 0.003

@@ -67,16 +67,17 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _fit_into(self, dtype: np.dtype[Any]) -> None:
-        """Refuse settings that the model's arithmetic would round to 0 or 1."""
+        """Refuse settings that the arithmetic of moments of this dtype would round to 0 or 1."""
 
     def _core_state(self, moments: dict[str, Floats]) -> _core.OptimizerState:
+        for dtype in {moment.dtype for moment in moments.values()}:
+            self._fit_into(dtype)
         return _core.OptimizerState(self._rule, dict(moments), self._core_settings())
 
     def _binding_for(self, model: Recurrent) -> Binding:
         """Return the state for this model; the caller keeps it once its update has succeeded."""
         binding = self._binding
         if binding is None:
-            self._fit_into(model._dtype)
             moments = {}
             for name in self._moments:
                 moments[name] = _check.aligned_empty(model._flat.size, model._dtype)
@@ -95,7 +96,6 @@ class Optimizer(ABC):
                 f"optimizer holds moments of {dtype} for {_shapes(binding.layout)}; "
                 f"expected {model._dtype} for {_shapes(model._layout)}"
             )
-        self._fit_into(model._dtype)  # without moments it may have had another dtype before
         return binding._replace(owner=model._token)
 
     def step(

@@ -348,7 +348,7 @@ def _load(file: BinaryIO) -> tuple[Recurrent, Content]:
     values = np.frombuffer(data, dtype).astype(model.dtype, copy=False).reshape(-1, count)
     model._set_flat(values[0])
     model.metadata = further["metadata"]
-    if optimizer is not None and moments:
+    if optimizer is not None and further["optimizer"]["step"] is not None:
         state = optimizer.__getstate__()
         state["bound"] = {
             "layout": layout,
