@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,21 @@ def test_read_only_and_strided() -> None:
     fit(net, wide[:, ::-1, :I])
     by_hand(twin)
     assert bits(net) == bits(twin)
+
+
+@pytest.mark.parametrize("kind", ["array", "strided", "list", "float64"])
+def test_the_data_set_is_not_copied(kind: str) -> None:
+    whole = np.ones((1000, 50, 100), np.float64 if kind == "float64" else np.float32)
+    x: Any = {"strided": lambda: whole[::-1, :, ::-1], "list": lambda: list(whole)}.get(
+        kind, lambda: whole
+    )()
+    net = fastbptt.RNN(100, 2, 1, seed=0)
+    y = np.arange(1000) % 2
+    tracemalloc.start()
+    fit(net, x, y, epochs=1, batch_size=8, validation=0.2, metrics="accuracy", bucket=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < whole.nbytes / 3
 
 
 def test_without_shuffling() -> None:

@@ -31,6 +31,8 @@ x = rng.normal(size=(40, 6, 2)).astype(np.float32)
 lengths = rng.integers(1, 7, 40)
 y = rng.integers(0, 3, (40, 6) if steps == "all" else 40)
 
+settings = {"plateau": {"patience": 1, "factor": 0.7}, "step": {"every": 3}}.get(schedule, {})
+
 class Count(fastbptt.Callback):
     # counts batches and epochs; tells the parent when one is over
     def __init__(self, pipe):
@@ -51,7 +53,7 @@ def train(checkpoint, pipe=None, every=None):
     callback = Count(pipe)
     history = fastbptt.fit(
         model, x, y, lengths=lengths, steps=steps, epochs=20, batch_size=7,
-        optimizer=OPTIMIZERS[optimizer](lr=0.05), schedule=SCHEDULES[schedule](),
+        optimizer=OPTIMIZERS[optimizer](lr=0.05), schedule=SCHEDULES[schedule](**settings),
         validation=0.2, patience=5, metrics=["accuracy"], bucket=True, clip_norm=1.0,
         callbacks=[callback], verbose=0, checkpoint=checkpoint, checkpoint_every=every,
         resume=checkpoint is not None,
