@@ -33,13 +33,13 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",  # no name has an address: there is no network
     "--remote-debugging-pipe",
 )
-SECONDS = 60  # the whole visit takes a few
+SECONDS = 60  # a visit of one page takes a few
 
 
 class Browser:
     """One page in one browser; what went wrong in it gathers in `complaints`."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = SECONDS) -> None:
         program = next(filter(None, map(shutil.which, NAMES)), None)
         if program is None:
             raise FileNotFoundError(f"none of {', '.join(NAMES)} is installed")
@@ -65,7 +65,7 @@ class Browser:
         os.close(to_read)
         os.close(to_write)
         self._rest = b""
-        self._watchdog = threading.Timer(SECONDS, self._kill)
+        self._watchdog = threading.Timer(seconds, self._kill)
         self._watchdog.start()
         targets = self.ask("Target.getTargets")["targetInfos"]
         page = next(each["targetId"] for each in targets if each["type"] == "page")
