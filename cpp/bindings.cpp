@@ -494,7 +494,7 @@ class PySequences {
     }
   }
 
-  void gather(const py::array& rows, py::array out, std::optional<py::array> lengths) const {
+  void gather(const py::array& rows, py::array out) const {
     if (rows.ndim() != 1) throw py::value_error("rows must have one dimension");
     const i64 n = rows.shape(0);
     const Array which = view(rows, "rows", {n});
@@ -505,10 +505,9 @@ class PySequences {
       throw py::value_error("out has the wrong shape");
     if (!out.writeable() || !(out.flags() & py::array::c_style))
       throw py::value_error("out must be writable and contiguous");
-    auto* steps = lengths ? static_cast<i64*>(target(*lengths, "lengths", Dtype::i64, {n})) : nullptr;
     const i64 time = axes_ > 1 ? out.shape(1) : 1;
     void* to = out.mutable_data();
-    without_gil([&] { sequences_.gather(static_cast<const i64*>(which.data), n, time, to, steps); });
+    without_gil([&] { sequences_.gather(static_cast<const i64*>(which.data), n, time, to); });
   }
 
   i64 count() const { return sequences_.count(); }
@@ -699,7 +698,7 @@ void bind_sequences(py::module_& m) {
   py::class_<PySequences>(m, "Sequences")
       .def(py::init<const py::list&>(), arg("sequences"))
       .def(py::init<const py::array&, const Optional&>(), arg("sequences"), arg("lengths") = py::none())
-      .def("gather", &PySequences::gather, arg("rows"), arg("out"), arg("lengths") = py::none())
+      .def("gather", &PySequences::gather, arg("rows"), arg("out"))
       .def("__len__", &PySequences::count);
 }
 

@@ -19,7 +19,7 @@ void copy_elements(const std::byte* from, i64 steps, i64 columns, i64 step_strid
 
 }  // namespace
 
-void Sequences::gather(const i64* rows, i64 n, i64 time, void* out, i64* lengths) const {
+void Sequences::gather(const i64* rows, i64 n, i64 time, void* out) const {
   const std::vector<i64> mine(rows, rows + n);  // what is checked is what is used, whoever writes to rows meanwhile
   for (const i64 row : mine) {
     if (row < 0 || row >= count())
@@ -35,7 +35,6 @@ void Sequences::gather(const i64* rows, i64 n, i64 time, void* out, i64* lengths
     const Sequence& from = all_[static_cast<std::size_t>(mine[static_cast<std::size_t>(i)])];
     copy(from, to);
     if (from.steps < time) std::memset(to + from.steps * step, 0, static_cast<std::size_t>((time - from.steps) * step));
-    if (lengths) lengths[i] = from.steps;
   }
 }
 

@@ -22,10 +22,9 @@ class Sequences {
   i64 count() const { return static_cast<i64>(all_.size()); }
   i64 columns() const { return columns_; }
 
-  // Copies n sequences into out, (n, time, columns) without gaps, zeros after each one's end; their steps into lengths
-  // unless that is null. Throws std::invalid_argument, before anything is written, for a row that is not there or has
-  // more steps than time.
-  void gather(const i64* rows, i64 n, i64 time, void* out, i64* lengths) const;
+  // Copies n sequences into out, (n, time, columns) without gaps, zeros after each one's end. Throws
+  // std::invalid_argument, before anything is written, for a row that is not there or has more steps than time.
+  void gather(const i64* rows, i64 n, i64 time, void* out) const;
 
  private:
   struct Sequence {

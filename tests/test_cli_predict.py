@@ -356,3 +356,49 @@ def test_in_a_process_of_its_own(models: dict[str, str], tmp_path: Path) -> None
     )
     assert done.stderr == ""
     assert done.stdout.splitlines()[0].split() == ["id", "label", "predicted", "probability"]
+
+
+# ---------------------------------------------------------------- a page
+
+
+def test_a_page_about_it(
+    models: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    page = tmp_path / "page.html"
+    path = Task(12, seed=2).csv(tmp_path / "a.csv")
+    code, out, err = run(capsys, "report", models["label"], path, "-o", page)
+    assert (code, out) == (0, f"Wrote {page}\n"), err
+    text = page.read_text(encoding="utf-8")
+    assert all(name in text for name in CLASSES)
+    page.unlink()
+    command = ["--epochs", 2, "--test", path, "--report", page, "-o", tmp_path / "m", *OPTIONS]
+    code, _, err = run(capsys, "train", path, *command)
+    assert code == 0, err
+    assert page.stat().st_size > 10_000
+
+
+def test_no_page(
+    models: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = Task(12, seed=2).csv(tmp_path / "a.csv")
+    page = tmp_path / "page.html"
+    for table, message in (
+        (Task(3).csv(tmp_path / "b.csv", "none"), "there are no labels; expected a column"),
+        (path, "its metadata do not say what it was trained for"),
+    ):
+        model = models["label"]
+        if table == path:
+            fastbptt.RNN(2, 4, 3).save(tmp_path / "m")
+            model = str(tmp_path / "m")
+        code, _, err = run(capsys, "report", model, table, "-o", page)
+        assert code == 1
+        assert message in err
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, out, err = run(capsys, "train", path, "--epochs", 1, "--report", page)
+    assert (code, out) == (1, ""), "before any work"
+    assert "pictures need matplotlib" in err
+    assert not page.exists()

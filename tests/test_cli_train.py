@@ -21,7 +21,8 @@ from fastbptt.init import INITIALIZERS
 from fastbptt.optim import OPTIMIZERS
 from fastbptt.schedules import SCHEDULES
 
-SMALL = ["--hidden", "8", "--lr", "0.02", "--quiet"]
+QUIET = ["--hidden", "8", "--quiet"]
+SMALL = ["--hidden", "8", "--lr", "0.02", "--validation", "0.1", "--quiet"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *command: object) -> tuple[int, str, str]:
@@ -51,7 +52,8 @@ def test_from_a_table_to_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[s
     test = Task(30, seed=1).csv(tmp_path / "test.csv")
     model, history = tmp_path / "model.safetensors", tmp_path / "history.json"
     command = [data, "--test", test, "-o", model, "--history", history, "--epochs", 25]
-    code, out, err = run(capsys, "train", *command, "--hidden", 8, "--lr", 0.02)
+    options = ["--hidden", 8, "--lr", 0.02, "--validation", 0.1]
+    code, out, err = run(capsys, "train", *command, *options)
     assert code == 0
     lines = out.splitlines()
     assert max(map(len, lines[:3] + lines[5:-2])) <= 80  # paths may be long
@@ -106,7 +108,7 @@ def test_scale_is_that_of_the_real_steps_of_the_training_part(
         one[:, 1] = 7.0  # a constant keeps its unit
     data, other = train.csv(tmp_path / "a.csv"), held_out.csv(tmp_path / "b.csv")
     model = tmp_path / "m"
-    trained(capsys, data, *SMALL, "--epochs", 1, "--validation-data", other, "-o", model)
+    trained(capsys, data, *QUIET, "--epochs", 1, "--validation-data", other, "-o", model)
     steps = np.concatenate(read_csv(data, dtype="float64").x)
     scale = fastbptt.load(model).metadata["standardize"]
     np.testing.assert_allclose(scale["mean"], steps.mean(axis=0), rtol=1e-6)
@@ -153,7 +155,19 @@ def test_labels_for_each_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     data = Task(30).csv(tmp_path / "train.csv", "steps")
     model = tmp_path / "m"
     code, out, err = run(
-        capsys, "train", data, "-o", model, "--hidden", 8, "--lr", 0.05, "--epochs", 25
+        capsys,
+        "train",
+        data,
+        "-o",
+        model,
+        "--hidden",
+        8,
+        "--lr",
+        0.05,
+        "--epochs",
+        25,
+        "--validation",
+        0.1,
     )
     assert code == 0
     assert "Labels:    one of 2 classes per step: no, yes" in out
@@ -244,8 +258,8 @@ REQUIRED = {"step": ":every=1,factor=0.5"}
         ["--init", "normal:0.3"],
         ["--optimizer", "adam:eps=1e-6,betas=[0.8,0.9]"],
         ["--dtype", "float64"],
-        ["--class-weight", "balanced", "--bucket", "--clip-norm", "0", "--patience", "1"],
-        ["--validation", "0"],
+        ["--class-weight", "balanced", "--bucket", "--clip-norm", "0"],
+        ["--patience", "1", "--validation", "0.2"],
     ],
     ids=" ".join,
 )
@@ -263,16 +277,49 @@ def test_options_have_an_effect(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "history"
     ]["curves"]["lr"]
     assert rates == pytest.approx([0.02, 0.01, 0.005])
-    result = trained(capsys, data, "--hidden", 4, "--epochs", 50, "--patience", 1, "--lr", 1.0)
+    hasty = ["--patience", 1, "--lr", 1.0, "--validation", 0.1]
+    result = trained(capsys, data, "--hidden", 4, "--epochs", 50, *hasty)
     assert len(result["history"]["epoch"]) < 50
     assert result["history"]["stopped"] == "early stopping"
     settings = result["settings"]
     assert (settings["patience"], settings["lr"], settings["hidden"]) == (1, 1.0, 4)
 
 
+def test_noise_is_added(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = Task(24).csv(tmp_path / "a.csv")
+    for name, noise in (("a", 0), ("b", 1), ("c", 1), ("d", 1e-30)):
+        trained(capsys, data, *SMALL, "--epochs", 2, "--noise", noise, "-o", tmp_path / name)
+    assert not same_weights(tmp_path / "a", tmp_path / "b")
+    assert same_weights(tmp_path / "b", tmp_path / "c")
+    assert same_weights(tmp_path / "a", tmp_path / "d")
+
+
+def test_what_suits_few_sequences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few, many = Task(12).csv(tmp_path / "few.csv"), Task(150).csv(tmp_path / "many.csv")
+    result = trained(capsys, few, "--hidden", 2, "--quiet", "--batch", 4)
+    assert len(result["history"]["epoch"]) == 500  # of 3 updates
+    assert result["data"]["validation"] == 0
+    assert result["settings"]["epochs"] == 500
+    result = trained(capsys, many, "--hidden", 2, "--quiet", "--batch", 4)
+    assert len(result["history"]["epoch"]) == 100
+    assert result["data"]["validation"] == 15
+
+
 def test_the_best_epoch_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = Task(30).csv(tmp_path / "a.csv")
-    rough = ["--lr", 0.5, "--schedule", "constant", "--hidden", 4, "--quiet", "--seed", 1]
+    rough = [
+        "--validation",
+        0.1,
+        "--lr",
+        0.5,
+        "--schedule",
+        "constant",
+        "--hidden",
+        4,
+        "--quiet",
+        "--seed",
+        1,
+    ]
     result = trained(capsys, data, *rough, "--epochs", 12, "-o", tmp_path / "m")
     losses = result["history"]["curves"]["validation_loss"]
     best = int(np.argmin(losses))
@@ -404,6 +451,7 @@ def test_options_that_do_not_fit_the_data(
         ([table, "-o", tmp_path], "which is a folder; expected a file"),
         ([table, "-o", table], "as DATA is; expected another file"),
         ([table, "--history", tmp_path / "h.txt"], "expected a file that ends in .csv or .json"),
+        ([table, "--patience", "3"], "there is no validation data to watch"),
         ([table, "--resume"], "--resume needs the file to go on from"),
         ([table, "--test", other], f"{other}:1: there is no column 'height'"),
         ([table, "--test", tmp_path / "c.csv"], 'is "sideways"; expected one of classes: down'),

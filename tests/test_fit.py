@@ -153,6 +153,38 @@ def test_predict_in_any_order() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["whole", "ragged"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_pieces_of_time_change_no_bit(
+    cell: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    x, lengths = rng.normal(size=(9, 50, I)), rng.integers(1, 51, 9)
+    lengths[[2, 4]] = 16, 32  # ends where a piece ends
+    given = lengths if kind == "ragged" else None
+    model = model_for(cell, 3, num_layers=2, learn_initial_state=True)
+    y = rng.integers(0, 3, (9, 50))
+    whole = [
+        fastbptt.predict(model, x, given),
+        fastbptt.predict(model, x, given, steps="all"),
+        fastbptt.evaluate(model, x, y, steps="all", lengths=given, metrics="accuracy"),
+    ]
+    monkeypatch.setattr("fastbptt.training.evaluation._MEMORY", 1)
+    calls: list[int] = []
+    forward = fastbptt.Recurrent.forward
+    monkeypatch.setattr(
+        fastbptt.Recurrent,
+        "forward",
+        lambda self, x, *more: (calls.append(x.shape[1]), forward(self, x, *more))[1],
+    )
+    assert (fastbptt.predict(model, x, given) == whole[0]).all()
+    assert (fastbptt.predict(model, x, given, steps="all") == whole[1]).all()
+    assert (
+        fastbptt.evaluate(model, x, y, steps="all", lengths=given, metrics="accuracy") == whole[2]
+    )
+    assert max(calls) == 16
+
+
 def test_keyboard_interrupt_in_a_callback() -> None:
     class Stop(fastbptt.Callback):
         def on_batch_end(self, run: Any) -> None:

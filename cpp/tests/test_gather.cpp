@@ -48,9 +48,8 @@ void check(i64 columns, i64 row, i64 step, i64 column) {
   for (i64 r = 0; r < 5; ++r) field.add(all, r, lengths[r]);
   CHECK(all.count() == 5);
   const i64 rows[] = {3, 0, 0, 2, 1, 4};
-  i64 found[6] = {};
   std::vector<U> out(static_cast<std::size_t>(6 * time * columns), U(99));
-  all.gather(rows, 6, time, out.data(), found);
+  all.gather(rows, 6, time, out.data());
   std::size_t at = 0;
   for (i64 i = 0; i < 6; ++i) {
     CHECK(found[i] == lengths[rows[i]]);
@@ -84,7 +83,7 @@ TEST_CASE("elements need not be aligned") {
     all.add(memory.data() + 1 + (backwards ? 2 * size : 0), 3, backwards ? -size : size, size);
     double out[3];
     const i64 row = 0;
-    all.gather(&row, 1, 3, out, nullptr);
+    all.gather(&row, 1, 3, out);
     for (int i = 0; i < 3; ++i) CHECK(out[i] == values[backwards ? 2 - i : i]);
   }
 }
@@ -97,11 +96,11 @@ TEST_CASE("rows that are not there and sequences that are too long are refused b
   std::fill_n(out, 8, -1.0f);
   for (const i64 bad : {i64(1), i64(-1), i64(1) << 62}) {
     const i64 rows[] = {0, bad};
-    CHECK_THROWS_AS(all.gather(rows, 2, 3, out, nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(all.gather(rows, 2, 3, out), std::invalid_argument);
   }
   const i64 row = 0;
-  CHECK_THROWS_AS(all.gather(&row, 1, 2, out, nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(all.gather(&row, 1, 2, out), std::invalid_argument);
   for (const float one : out) CHECK(one == -1.0f);
-  all.gather(&row, 0, 3, out, nullptr);  // no rows, nothing to do
+  all.gather(&row, 0, 3, out);  // no rows, nothing to do
   CHECK(out[0] == -1.0f);
 }

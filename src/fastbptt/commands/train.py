@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from fastbptt.training.batches import Augmentation
 
 __all__ = ["add"]
+
+_EPOCHS: Final = 100
+_UPDATES: Final = 1500
+_SHARE: Final = 0.1
+_ENOUGH: Final = 100  # sequences: a tenth of fewer says next to nothing about an epoch
 
 
 def add(subparsers: _parser.Subparsers) -> None:
@@ -65,7 +70,11 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--history", metavar="FILE", help="write the curves of the training: .csv or .json"
     )
-    group.add_argument("--report", metavar="FILE.html", help="write a page about the result")
+    group.add_argument(
+        "--report",
+        metavar="FILE.html",
+        help="write a page about the result, on the test data if there are some (needs matplotlib)",
+    )
     group.add_argument(
         "--checkpoint", metavar="FILE", help="save the state of the training after each epoch"
     )
@@ -148,9 +157,9 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--epochs",
         type=_parser.positive,
-        default=100,
         metavar="N",
-        help="passes over the training sequences, at most (default: %(default)s)",
+        help="passes over the training sequences, at most "
+        f"(default: {_EPOCHS}, of few sequences so many that there are {_UPDATES} updates)",
     )
     group.add_argument(
         "--batch",
@@ -221,10 +230,10 @@ def _add_judgement(parser: argparse.ArgumentParser) -> None:
     held_out.add_argument(
         "--validation",
         type=_parser.fraction,
-        default=0.1,
         metavar="SHARE",
         help="share of the sequences, of each class alike, that chooses the best epoch and is "
-        "not trained on; 0: none, and the last epoch is kept (default: 0.1)",
+        f"not trained on; 0: none, and the last epoch is kept (default: {_SHARE}, of fewer than "
+        f"{_ENOUGH} sequences 0)",
     )
     held_out.add_argument("--validation-data", metavar="FILE", help="a file that does so instead")
     group.add_argument(
@@ -253,6 +262,9 @@ def _run(arguments: argparse.Namespace) -> None:
     if not arguments.output:
         _note(arguments, "no -o: the model will not be kept")
 
+    if arguments.epochs is None:
+        updates = -(-len(parts.train) // arguments.batch)  # in an epoch
+        arguments.epochs = max(_EPOCHS, -(-_UPDATES // updates))
     scaled, targets = _scaled(arguments, task, parts)
     task = task._replace(scale=scaled)
     train, validation, _ = parts
@@ -288,7 +300,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.report:
         judged = parts.test or parts.validation or parts.train
         x = judged.x if task.scale is None else task.scale.apply(judged.x)
-        fastbptt.report(model, x, judged.y, arguments.report, ids=judged.ids)
+        fastbptt.report(model, x, judged.y, arguments.report, history, ids=judged.ids)
     print(_parser.as_json(result) if arguments.json else _text(arguments, task, result))
 
 
@@ -303,6 +315,10 @@ def _check_files(arguments: argparse.Namespace) -> None:
     _parser.check_output("--history", arguments.history, ".csv", ".json")
     _parser.check_output("--report", arguments.report, ".html")
     _parser.check_output("--checkpoint", arguments.checkpoint)
+    if arguments.report:
+        from fastbptt.plot._style import require
+
+        require()
     if arguments.resume and not arguments.checkpoint:
         raise ValueError("--resume needs the file to go on from; expected --checkpoint FILE, too")
     if arguments.embedding and arguments.noise:
@@ -361,6 +377,8 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
     test = other(arguments.test) if arguments.test else None
     if arguments.validation_data:
         return task, _Parts(data, other(arguments.validation_data), test)
+    if arguments.validation is None:
+        arguments.validation = _SHARE if len(data) >= _ENOUGH else 0.0
     if not arguments.validation or len(data) < 2:
         return task, _Parts(data, None, test)
     by_class = _data.flat(data.y, steps) if data.classes is not None and steps == "last" else None

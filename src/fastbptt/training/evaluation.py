@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -95,10 +95,54 @@ def _chunks(lengths: NDArray[np.int64] | None, count: int, size: int) -> Iterabl
 
 
 def outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
-    """Outputs of one batch: at the ends (rows, outputs), or at all steps (rows, time, outputs)."""
+    """Outputs of one batch: at the ends (rows, outputs), or at all steps (rows, time, outputs).
+
+    Rows by falling length. Long sequences of a network of one direction go through in pieces of
+    time, from state to state, so that memory does not grow with them; no bit depends on it.
+    """
     batch, lengths = x.take(rows)
-    result = model.forward(batch, lengths)
-    return result.outputs if every else result.last
+    count, time = batch.shape[:2]
+    piece = max(_MEMORY // (_bytes_per_step(model) * count), _FEWEST)
+    if model.bidirectional or time <= piece:
+        result = model.forward(batch, lengths)
+        return result.outputs if every else result.last
+    form = model._form
+    found = np.zeros((count, time, form.width) if every else (count, form.width), form.dtype)
+    state: Any = None
+    for first in range(0, time, piece):
+        part = batch[:, first : first + piece]
+        inside = None
+        if lengths is not None:
+            left = lengths - first  # falling
+            going = int(np.count_nonzero(left > 0))
+            if going < len(part) and state is not None:
+                states = (state,) if len(form.states) == 1 else state
+                cut = tuple(one[:, :going] for one in states)
+                state = cut[0] if len(form.states) == 1 else cut
+            part, inside = part[:going], np.minimum(left[:going], part.shape[1])
+        result = model.forward(part, inside, state)
+        state = result.final_state
+        if every:
+            found[: len(part), first : first + piece] = result.outputs
+        else:
+            found[: len(part)] = result.last  # that of a later piece comes later
+    return found
+
+
+_MEMORY: Final = 1 << 26  # bytes that the states of a batch may take, where that can be chosen
+_FEWEST: Final = 16  # steps of a piece
+
+
+def _bytes_per_step(model: Recurrent) -> int:
+    """Estimate the memory of one sequence's step: inputs, outputs, all planes of all layers."""
+    form = model._form
+    planes = 8 * form.rows * form.hidden_size
+    return form.dtype.itemsize * (form.input_size + planes + form.width)
+
+
+def usual_batch(model: Recurrent, time: int, least: int) -> int:
+    """How many sequences to evaluate at a time: at least those of a training batch."""
+    return max(least, min(256, _MEMORY // (_bytes_per_step(model) * time)))
 
 
 def evaluate(

@@ -24,7 +24,7 @@ from . import metrics as _metrics
 from .batches import Augmentation, Order, Rows, augmented, split
 from .callbacks import Callback, TrainingRun
 from .data import DataSet, class_weights, located
-from .evaluation import check_model, check_objective, measure
+from .evaluation import check_model, check_objective, measure, usual_batch
 from .history import History
 
 if TYPE_CHECKING:
@@ -222,6 +222,8 @@ def fit(
         train = train[weights[train] > 0.0]
         if not len(train):
             raise ValueError("all sequences to train on have weight 0; expected one above 0")
+    if held is data and data.weights is not None and not data.weights[held_rows].any():
+        raise ValueError("all sequences to validate on have weight 0; expected one above 0")
     data.check_contents()
     if held is not None and held is not data:
         held.check_contents()
@@ -437,10 +439,12 @@ class _Loop:
         total = self.total if data.reduction == "sum" else self.total / self.counted
         numbers = {"loss": total}
         if self.metrics:
-            found = measure(data, self.rows, self.metrics, self.batch_size, check)
+            size = usual_batch(run.model, data.time, self.batch_size)
+            found = measure(data, self.rows, self.metrics, size, check)
             numbers.update({name: value for name, value in found.items() if name != "loss"})
         if self.held is not None:
-            found = measure(self.held, self.held_rows, self.metrics, self.batch_size, check)
+            size = usual_batch(run.model, self.held.time, self.batch_size)
+            found = measure(self.held, self.held_rows, self.metrics, size, check)
             numbers.update({f"validation_{name}": value for name, value in found.items()})
         numbers["lr"] = run.optimizer.lr
         return numbers
