@@ -51,11 +51,9 @@ void check(i64 columns, i64 row, i64 step, i64 column) {
   std::vector<U> out(static_cast<std::size_t>(6 * time * columns), U(99));
   all.gather(rows, 6, time, out.data());
   std::size_t at = 0;
-  for (i64 i = 0; i < 6; ++i) {
-    CHECK(found[i] == lengths[rows[i]]);
+  for (i64 i = 0; i < 6; ++i)
     for (i64 t = 0; t < time; ++t)
       for (i64 c = 0; c < columns; ++c, ++at) CHECK(out[at] == (t < lengths[rows[i]] ? mark<U>(rows[i], t, c) : U(0)));
-  }
 }
 
 }  // namespace
