@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -343,12 +344,16 @@ def test_what_is_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     absent = str(tmp_path / "m")
     assert f"error: {absent}: No such file" in fails(capsys, absent, path)
     assert "expected a file that ends in .csv" in fails(capsys, absent, path, "-o", "a.txt")
+    before = Path(path).read_bytes()
+    assert "-o is " in fails(capsys, absent, path, "-o", path)
+    assert Path(path).read_bytes() == before
 
 
 def test_in_a_process_of_its_own(models: dict[str, str], tmp_path: Path) -> None:
     path = Task(3, seed=2).csv(tmp_path / "a.csv")
+    command = [sys.executable, "-W", "error", "-m", "fastbptt", "predict", models["label"], path]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "fastbptt", "predict", models["label"], path],
+        command,
         capture_output=True,
         text=True,
         timeout=60,
@@ -356,6 +361,17 @@ def test_in_a_process_of_its_own(models: dict[str, str], tmp_path: Path) -> None
     )
     assert done.stderr == ""
     assert done.stdout.splitlines()[0].split() == ["id", "label", "predicted", "probability"]
+    text = Path(path).read_text().replace("s1,", "sä,")
+    Path(path).write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.stdout.splitlines()[1].startswith("s\\xe4 ")
 
 
 # ---------------------------------------------------------------- a page

@@ -203,6 +203,19 @@ def test_arrays_with_a_label_for_each_step(
     assert result["data"]["steps"] == "last"  # five numbers at the end
 
 
+def test_many_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = Task(60)
+    task.kinds = [f"a class by the name of {i % 30}" for i in range(60)]
+    data = task.csv(tmp_path / "a.csv")
+    code, out, _ = run(
+        capsys, "train", data, "--epochs", 1, "--hidden", 4, "--validation", 0.5, "--quiet"
+    )
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "one of 30 classes per sequence: a class by the name of 0, ...\n" in out
+    assert "Most often wrong:\n  a class by the name of " in out
+
+
 def test_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     x = [rng.integers(1, 20, size=rng.integers(4, 9)) for _ in range(120)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0
     """
     arguments = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names that a terminal cannot show: \xe4
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if arguments.threads is not None:
             _core.set_num_threads(arguments.threads)

@@ -198,3 +198,13 @@ def check_output(option: str, path: str | None, *suffixes: str) -> None:
         raise ValueError(f"{option} is {path}; there is no folder {folder}")
     if not os.access(folder, os.W_OK):
         raise ValueError(f"{option} is {path}; the folder {folder} cannot be written to")
+
+
+def check_apart(read: Mapping[str, str | None], written: Mapping[str, str | None]) -> None:
+    """Refuse to write a file that is read, or that is written already; None: no such file."""
+    names = {os.path.realpath(path): name for name, path in read.items() if path is not None}
+    for name, path in written.items():
+        if path is not None:
+            other = names.setdefault(os.path.realpath(path), name)
+            if other != name:
+                raise ValueError(f"{name} is {path}, as {other} is; expected another file")

@@ -60,6 +60,9 @@ def _run(arguments: argparse.Namespace) -> None:
     import fastbptt
 
     _parser.check_output("-o", arguments.output, ".csv")
+    _parser.check_apart(
+        {"MODEL": arguments.model, "DATA": arguments.data}, {"-o": arguments.output}
+    )
     model = fastbptt.load(arguments.model)
     task = _task.of(model, arguments.model)
     if model.output_size is None:

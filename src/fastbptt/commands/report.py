@@ -34,6 +34,9 @@ def _run(arguments: argparse.Namespace) -> None:
     import fastbptt
 
     _parser.check_output("-o", arguments.output, ".html")
+    _parser.check_apart(
+        {"MODEL": arguments.model, "DATA": arguments.data}, {"-o": arguments.output}
+    )
     model = fastbptt.load(arguments.model)
     task = _task.of(model, arguments.model)
     data = _new_data.read(model, task, arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,7 +14,6 @@ import numpy as np
 
 from fastbptt import _core
 from fastbptt.commands import _data, _parser, _task
-from fastbptt.datasets._files import some
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +28,7 @@ __all__ = ["add"]
 _EPOCHS: Final = 100
 _UPDATES: Final = 1500
 _SHARE: Final = 0.1
+_WIDTH: Final = 69  # of a terminal's 80 columns, behind a heading
 _ENOUGH: Final = 100  # sequences: a tenth of fewer says next to nothing about an epoch
 
 
@@ -323,15 +324,19 @@ def _check_files(arguments: argparse.Namespace) -> None:
         raise ValueError("--resume needs the file to go on from; expected --checkpoint FILE, too")
     if arguments.embedding and arguments.noise:
         raise ValueError("--noise is for numbers; expected none with --embedding")
-    written: dict[str, str] = {}
-    for option in ("data", "validation_data", "test", "output", "history", "report", "checkpoint"):
-        path = getattr(arguments, option)
-        if path is None:
-            continue
-        name = {"data": "DATA", "output": "-o"}.get(option, f"--{option.replace('_', '-')}")
-        other = written.setdefault(str(Path(path).resolve()), name)
-        if other != name and option in ("output", "history", "report", "checkpoint"):
-            raise ValueError(f"{name} is {path}, as {other} is; expected another file")
+    _parser.check_apart(
+        {
+            "DATA": arguments.data,
+            "--validation-data": arguments.validation_data,
+            "--test": arguments.test,
+        },
+        {
+            "-o": arguments.output,
+            "--history": arguments.history,
+            "--report": arguments.report,
+            "--checkpoint": arguments.checkpoint,
+        },
+    )
 
 
 # ---------------------------------------------------------------- data
@@ -417,16 +422,26 @@ def _described(task: _task.Task, parts: _Parts) -> str:
     else:
         features = f"{len(task.features)} feature{'s' * (len(task.features) > 1)}"
         if _data.named(task.features):
-            features += f": {some(task.features, 8)}"
+            features = _listed(features, task.features)
     if task.classes is not None:
-        labels = f"one of {len(task.classes)} classes per {per}: {some(task.classes, 8)}"
+        labels = _listed(f"one of {len(task.classes)} classes per {per}", task.classes)
     else:
         count = _data.flat(parts.train.y, task.steps)[0].size
         labels = f"{count} number{'s' * (count > 1)} per {per} to predict"
         if task.columns.target is not None:
-            labels += f": {some(task.columns.target, 8)}"
+            labels = _listed(labels, task.columns.target)
     steps = f"{low}" if low == high else f"{low} to {high}"
-    return f"Sequences: {text}; of {steps} steps\nFeatures:  {features}\nLabels:    {labels}"
+    steps += f" step{'s' * (high > 1)}"
+    return f"Sequences: {text}; of {steps}\nFeatures:  {features}\nLabels:    {labels}"
+
+
+def _listed(before: str, names: Sequence[str]) -> str:
+    """List names after a text, as many as the line holds behind a heading."""
+    for count in range(len(names), 0, -1):
+        line = f"{before}: {', '.join(names[:count])}{', ...' * (count < len(names))}"
+        if len(line) <= _WIDTH:
+            return line
+    return before
 
 
 def _most(parts: _Parts) -> int:
@@ -592,7 +607,7 @@ def _text(arguments: argparse.Namespace, task: _task.Task, result: dict[str, Any
     rate += "s" * (result["threads"] > 1)
     lines = [
         "",
-        f"Trained {result['parameters']} parameters for {epochs} epochs "
+        f"Trained {result['parameters']} parameters for {epochs} epoch{'s' * (epochs != 1)} "
         f"in {result['seconds']:.2f} s ({rate})",
     ]
     if result["history"]["stopped"] == "early stopping":
