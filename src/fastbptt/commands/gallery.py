@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from fastbptt.commands import _parser
 
@@ -37,4 +36,4 @@ def _run(arguments: argparse.Namespace) -> None:
     from fastbptt import plot
 
     files = plot.gallery(arguments.output, arguments.format)
-    print(json.dumps(files, indent=2) if arguments.json else "\n".join(files))
+    print(_parser.as_json(files) if arguments.json else "\n".join(files))
