@@ -53,12 +53,16 @@ def signs(X: Any) -> NDArray[np.str_]:
 # ---------------------------------------------------------------- scikit-learn's checks
 
 
-@parametrize_with_checks(
+CHECKS = parametrize_with_checks(
     [
         RecurrentClassifier(hidden_layer_sizes=16, learning_rate_init=0.02, max_iter=60),
         RecurrentRegressor(hidden_layer_sizes=16, learning_rate_init=0.02, max_iter=60),
     ]
 )
+
+
+# before scikit-learn 1.9 the second argument is a generator, which pytest wants no more
+@pytest.mark.parametrize(CHECKS.args[0], list(CHECKS.args[1]), **CHECKS.kwargs)
 @pytest.mark.filterwarnings("ignore:.*SCIPY_ARRAY_API.*")
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
     check(estimator)
