@@ -74,6 +74,27 @@ def eigenvalues() -> Figure:
     return fastbptt.plot.eigenvalues(fastbptt.RNN(4, 256, 1, seed=0)).figure
 
 
+@figure
+def losses() -> Figure:
+    """The run of docs/training.md: nine speakers, early stopping."""
+    speakers = fastbptt.datasets.load_japanese_vowels()
+    frames = np.concatenate(speakers.x_train)
+    train = [(one - frames.mean(axis=0)) / frames.std(axis=0) for one in speakers.x_train]
+    history = fastbptt.fit(
+        fastbptt.GRU(12, 48, 9, bidirectional=True, seed=0),
+        train,
+        speakers.y_train,
+        epochs=40,
+        optimizer=fastbptt.Adam(lr=5e-3),
+        clip_norm=1.0,
+        validation=0.2,
+        patience=8,
+        metrics="accuracy",
+        verbose=0,
+    )
+    return fastbptt.plot.losses(history).figure
+
+
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "figures"
     folder.mkdir(parents=True, exist_ok=True)
