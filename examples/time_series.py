@@ -57,8 +57,8 @@ class Setting:
 
 
 SETTINGS = {
-    "JapaneseVowels": Setting("LSTM", 64, "last", 0.8, 60, 16, 2e-3, differences=True),
-    "BasicMotions": Setting("LSTM", 32, "last", 0.1, 120, 16, 4e-3, pool=2),
+    "JapaneseVowels": Setting("GRU", 96, "last", 0.8, 60, 16, 3e-3, differences=True),
+    "BasicMotions": Setting("GRU", 64, "all", 0.4, 100, 8, 4e-3),
     "ItalyPowerDemand": Setting("GRU", 32, "last", 0.4, 60, 16, 2e-3),
     "GunPoint": Setting("GRU", 64, "all", 0.1, 160, 8, 2e-3, pool=3, differences=True),
     "PickupGestureWiimoteZ": Setting("GRU", 128, "all", 0.6, 160, 8, 8e-3, pool=5),

@@ -22,6 +22,7 @@
 # nothing is downloaded here.
 
 # %%
+# %matplotlib inline
 import numpy as np
 
 import fastbptt
