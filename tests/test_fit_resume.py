@@ -280,6 +280,21 @@ def test_damaged_checkpoints_are_refused(damage: str, tmp_path: Path) -> None:
         assert bits(net) == before
 
 
+def test_what_cannot_be_written_is_found_before_the_first_epoch(tmp_path: Path) -> None:
+    class Counts(fastbptt.Callback):
+        def state(self) -> dict[str, Any]:
+            return {"count": np.int64(1)}
+
+    net = model()
+    before = bits(net)
+    with pytest.raises(TypeError, match=r"callbacks\[1\]\.state\(\) cannot be written \(.*int64"):
+        fit(net, checkpoint=tmp_path / "run", callbacks=[Raise(-1), Counts()])
+    net.metadata["x"] = X
+    with pytest.raises(TypeError, match=r"metadata cannot be written \(.*ndarray"):
+        fit(net, checkpoint=tmp_path / "run")
+    assert bits(net) == before and os.listdir(tmp_path) == []
+
+
 def test_bad_arguments(tmp_path: Path) -> None:
     net = model()
     before = bits(net)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbptt import _check, schedules
+from fastbptt import _check, schedules, storage
 from fastbptt.optim import Adam, Optimizer
 from fastbptt.recurrent import Recurrent
 
@@ -352,6 +353,9 @@ class _Loop:
                     callback.on_train_begin(run)
                 if self.resumed is not None:
                     self._load_state(self.resumed)
+                if self.keeper is not None:  # better now than after an epoch
+                    storage.json_text(run.model.metadata)
+                    self._states()
                 self.progress = progress.show(verbose, run)
                 while history.stopped is None:
                     self._epoch()
@@ -487,10 +491,25 @@ class _Loop:
             "history": run.history.to_dict(),
             "watch": None if watch is None else watch.state(),
             "schedule": None if schedule is None else schedule.state(),
-            "callbacks": [callback.state() for callback in self.callbacks],
+            "callbacks": self._states(),
         }
         best = None if watch is None else watch.weights
         self.keeper.save(run.model, run.optimizer, state, best)
+
+    def _states(self) -> list[Any]:
+        """Ask the callbacks for their states."""
+        states = []
+        for i, callback in enumerate(self.callbacks):
+            state = callback.state()
+            try:
+                json.dumps(state)
+            except (TypeError, ValueError) as error:
+                raise TypeError(
+                    f"callbacks[{i}].state() cannot be written ({error}); "
+                    "expected values fit for JSON"
+                ) from None
+            states.append(state)
+        return states
 
     def _load_state(self, kept: checkpoints.Checkpoint) -> None:
         run, state = self.run, kept.training
