@@ -31,7 +31,7 @@ include_patterns = ["*.md", "docs/*.md", "docs/api/*.md"]
 # Captions and pages of the side bar, in the order of reading.
 NAVIGATION = {
     "Course": ["docs/bptt", "docs/gradients", "docs/training"],
-    "Reference": ["docs/api/index"],
+    "Reference": ["docs/sklearn", "docs/api/index"],
     "Measured": ["docs/benchmark", "docs/benchmark_lstm", "docs/experiments"],
     "Inside": ["docs/architecture", "docs/performance", "CONTRIBUTING", "CHANGELOG"],
 }
@@ -44,6 +44,7 @@ autodoc_typehints = "none"  # the docstrings say what a type cannot: shapes, uni
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # autodoc shows them
 default_role = "literal"  # single backticks are code
+smartquotes = False  # "last" is an argument, to be typed as it stands
 
 html_theme = "furo"
 html_title = f"fastbptt {release}"
