@@ -88,7 +88,6 @@ _BEST = "training.best"
 class Content(NamedTuple):
     """What a file holds besides the model."""
 
-    metadata: dict[str, Any]
     optimizer: Optimizer | None  # for the next model of this layout
     training: dict[str, Any] | None
     best: Floats | None  # all parameters in one array
@@ -360,7 +359,7 @@ def _load(file: BinaryIO) -> tuple[Recurrent, Content]:
         except ValueError as error:  # settings that do not fit into this dtype
             raise _UnreadableError(_short(str(error)), "an optimiser for this model") from None
     best = values[-1].copy() if _BEST in flats else None
-    return model, Content(model.metadata, optimizer, further["training"], best)
+    return model, Content(optimizer, further["training"], best)
 
 
 def _further(metadata: dict[str, str]) -> dict[str, Any]:

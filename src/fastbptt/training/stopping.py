@@ -36,7 +36,6 @@ class Watch:
         keep: bool,
     ) -> None:
         self.curve = curve
-        self.larger_is_better = larger_is_better
         self.sign = -1.0 if larger_is_better else 1.0
         self._min_delta = min_delta
         self._patience = patience
