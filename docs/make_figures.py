@@ -42,6 +42,14 @@ def unrolled() -> Figure:
 
 
 @figure
+def unrolled_long() -> Figure:
+    """A tanh RNN of 64 units over twenty steps: what is left of the gradient at the first ones."""
+    x, y = long_sequences()
+    model = fastbptt.RNN(4, 64, 1, seed=0)
+    return fastbptt.plot.unrolled(model, x[:, :20], y, columns=9).figure
+
+
+@figure
 def vanishing() -> Figure:
     """Cells as they come, and an LSTM whose forget gate is open."""
     x, y = long_sequences()

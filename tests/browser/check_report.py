@@ -1,15 +1,17 @@
 """Make a report and open it in a real browser: by day, by night, on a telephone, on paper.
 
-    python tests/browser/check_report.py [--pictures FOLDER]
+    python tests/browser/check_report.py [--picture docs/report.png] [--all FOLDER]
 
 Fails if the browser complains of anything, if the page asks for anything outside of itself, if it
 is 3 MB or more, if it is wider than a window, or if a picture has no size; and if a page that does
-such things is not noticed. The browser has no network. With --pictures it leaves there what it saw.
+such things is not noticed. The browser has no network. --picture makes the one in docs/, --all
+leaves whole pages of each kind, and the printed one, in a folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -109,13 +111,16 @@ def check(browser: Browser, page: Path) -> list[str]:
     return wrong
 
 
+VIEWS = {  # name: colours, width in CSS pixels, pixels for each of them, telephone
+    "desktop": ("light", 1200, 1.0, False),
+    "dark": ("dark", 1200, 1.0, False),
+    "telephone": ("dark", 390, 2.0, True),
+}
+
+
 def look(browser: Browser, page: Path, folder: Path) -> None:
-    """Leave pictures of what is to be seen."""
-    for name, scheme, width, scale, phone in (
-        ("report", "light", 1200, 1.0, False),
-        ("report_dark", "dark", 1200, 1.0, False),
-        ("report_phone", "light", 390, 2.0, True),
-    ):
+    """Save what is to be seen, from top to bottom."""
+    for name, (scheme, width, scale, phone) in VIEWS.items():
         browser.scheme(scheme)
         browser.resize(width, 900, scale, phone)
         browser.open(page)
@@ -126,25 +131,51 @@ def look(browser: Browser, page: Path, folder: Path) -> None:
     browser.pdf(folder / "report.pdf")
 
 
+def compose(folder: Path, file: Path) -> None:
+    """Put a desktop and two screens of a telephone beside each other."""
+    from PIL import Image
+
+    desktop, phone = (Image.open(folder / f"{name}.png") for name in ("desktop", "telephone"))
+    high, gap = 1500, 24
+    screens = [desktop.crop((0, 0, 1200, high))]
+    for top in (0, 2 * high):
+        half = phone.crop((0, top, 780, top + 2 * high))
+        screens.append(half.resize((390, high), Image.Resampling.LANCZOS))
+    sheet = Image.new("RGB", (sum(s.width + gap for s in screens) + gap, high + 2 * gap), "#9aa3b2")
+    left = gap
+    for screen in screens:
+        sheet.paste(screen, (left, gap))
+        left += screen.width + gap
+    few = sheet.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(file, optimize=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pictures", type=Path, metavar="FOLDER")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png")
+    parser.add_argument("--all", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
     failed = False
     with tempfile.TemporaryDirectory() as name, Browser() as browser:
+        folder = Path(name).resolve()
         for make in (make_page, make_hostile_page):
-            page = make(Path(name).resolve())
+            page = make(folder)
             wrong = check(browser, page)
             failed |= bool(wrong)
             print(f"{page.name}: {page.stat().st_size} bytes, {'; '.join(wrong) or 'fine'}")
-            if arguments.pictures and make is make_page:
-                arguments.pictures.mkdir(parents=True, exist_ok=True)
-                look(browser, page, arguments.pictures)
-        wrong = check(browser, make_bad_page(Path(name).resolve()))
+            if make is make_page and (arguments.picture or arguments.all):
+                look(browser, page, folder)
+        wrong = check(browser, make_bad_page(folder))
         for sign in ("example.org/outside.png", "loud", "pixels wide", "no pictures"):
             if not any(sign in each for each in wrong):
                 print(f"a bad page is not noticed: {sign} is not in {wrong}")
                 failed = True
+        if arguments.picture:
+            compose(folder, arguments.picture)
+        if arguments.all:
+            arguments.all.mkdir(parents=True, exist_ok=True)
+            for file in (*(f"{view}.png" for view in VIEWS), "report.html", "report.pdf"):
+                shutil.copy(folder / file, arguments.all)
     return int(failed)
 
 

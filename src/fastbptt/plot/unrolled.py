@@ -27,6 +27,7 @@ _NARROWEST: Final = 0.4
 _BOX: Final = 0.31  # half the width of a box; columns are 1 apart
 _HEIGHT: Final = 0.19  # half its height
 _COLUMN: Final = 50.0  # points from column to column
+_ROW_POINTS: Final = 40.0  # of a unit of height
 _ROWS: Final = 1.25  # between rows
 
 
@@ -172,6 +173,18 @@ def _columns(time: int, most: int) -> list[int | None]:
     return [*range(first), None, *range(time - last, time)]
 
 
+def _grid(count: int) -> tuple[int, int]:
+    """Return columns and rows that hold so many cells, nearly square and nearly all in use."""
+
+    def cost(across: int) -> float:
+        down = -(-count // across)
+        shape = math.log(_BOX / across / (_HEIGHT / down) * _COLUMN / _ROW_POINTS)
+        return abs(shape) + 3 * (1 - count / (across * down))
+
+    across = min(range(1, count + 1), key=cost)
+    return across, -(-count // across)
+
+
 def _width(norm: float, largest: float) -> float:
     """Return an arrow's width in points."""
     if not 0 < norm <= largest or not math.isfinite(largest):
@@ -251,13 +264,15 @@ class _Diagram:
         options = {"fontsize": self.small, "color": _style.INK, "va": "center"} | options
         self.ax.text(x, y, text, **options)
 
-    def _box(self, x: float, y: float, values: Any, like: Any) -> None:
-        """Draw values as a grid of colours; their scale is that of `like`, or -1 to 1."""
+    def _box(self, x: float, y: float, values: Any, like: Any, least: float = 0.0) -> None:
+        """Draw values as a grid of colours; their scale is that of `like`, or -1 to 1.
+
+        It reaches to `least` at least.
+        """
         from matplotlib.patches import Rectangle
 
-        reach = 1.0 if like is None else float(np.abs(like).max()) or 1.0
-        across = max(1, round(math.sqrt(values.size * _BOX / _HEIGHT)))
-        down = -(-values.size // across)
+        reach = 1.0 if like is None else max(float(np.abs(like).max()), least) or 1.0
+        across, down = _grid(values.size)
         grid = np.full(down * across, np.nan)
         grid[: values.size] = values
         self.ax.imshow(
@@ -282,14 +297,13 @@ class _Diagram:
                 zorder=3,
             )
         )
-        if values.size == 1:
-            light = abs(float(values[0])) < 0.6 * reach
+        for i, value in enumerate(map(float, values[:2] if values.size < 3 else ())):
             self._say(
-                x,
+                x + (0 if values.size == 1 else _BOX * (i - 0.5)),
                 y,
-                f"{float(values[0]):.2g}",
+                f"{value:.2g}" if values.size == 1 else f"{value:.1f}",
                 ha="center",
-                color=_style.ON_LIGHT if light else _style.ON_DARK,
+                color=_style.ON_LIGHT if abs(value) < 0.6 * reach else _style.ON_DARK,
                 zorder=4,
             )
 
@@ -410,7 +424,7 @@ class _Diagram:
         for column in ends:
             t = self._step(column)
             i = t if self.steps == "all" else 0
-            self._box(column, self.y_row, numbers.y[i], numbers.y)
+            self._box(column, self.y_row, numbers.y[i], numbers.y, least=1.0)
             self._say(column - _BOX, high + 0.05, f"$y_{{{t}}}$", va="bottom")
             self._forward((column - 0.08, high), (column - 0.08, loss_bottom))
             self._back(

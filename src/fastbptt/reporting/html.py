@@ -67,7 +67,11 @@ def table(rows: Sequence[Sequence[Any]], head: Sequence[Any] = ()) -> Html:
         tag("tr", tag("th", row[0], scope="row"), *(cell(value) for value in row[1:]))
         for row in rows
     ]
-    return tag("div", tag("table", top, tag("tbody", *body)), class_="scroll")
+    return tag(
+        "div",
+        tag("table", top, tag("tbody", *body), class_="list" if head else None),
+        class_="scroll",
+    )
 
 
 def document(title: str, *body: Any) -> str:

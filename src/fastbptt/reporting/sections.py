@@ -113,41 +113,37 @@ def _section(heading: str, *contents: Any) -> Html:
 def predictions(facts: Facts, pictures: Pictures) -> Html:
     """How well it does, with examples."""
     rows = [(name.replace("_", " "), f"{value:.4g}") for name, value in facts.metrics.items()]
-    drawn = []
+    left: list[Html] = []
     if facts.classes is not None:
         truth, (answer, _) = facts.truths(), facts.answers()
         side = min(2.3 + 0.14 * len(facts.classes), 4.5)
-        drawn.append(
+        left.append(
             pictures(
                 lambda ax: plot.confusion(truth, answer, facts.classes, ax=ax),
                 "Confusion matrix: rows are what is true, columns what the model said.",
                 (side + 0.35, side),
             )
         )
+    left += [tag("h3", "Numbers"), table(rows)]
+    right = None
     shown = facts.examples(6)
     if not facts.tokens:
-        drawn.append(
-            pictures(
-                lambda ax: plot.sequences(
-                    facts.x,
-                    facts.y,
-                    facts.outputs,
-                    steps=facts.steps,
-                    examples=shown,
-                    class_names=facts.classes,
-                    ids=facts.ids,
-                    ax=ax,
-                ),
-                _EXAMPLES[facts.classes is not None and facts.steps == "last"],
-                (3.5, 0.55 + 0.6 * len(shown)),
-            )
+        right = pictures(
+            lambda ax: plot.sequences(
+                facts.x,
+                facts.y,
+                facts.outputs,
+                steps=facts.steps,
+                examples=shown,
+                class_names=facts.classes,
+                ids=facts.ids,
+                ax=ax,
+            ),
+            _EXAMPLES[facts.classes is not None and facts.steps == "last"],
+            (3.5, 0.55 + 0.6 * len(shown)),
         )
     return _section(
-        "Predictions",
-        tag("div", *drawn, class_="pictures"),
-        tag(
-            "div", tag("div", tag("h3", "Numbers"), table(rows)), _mistakes(facts), class_="columns"
-        ),
+        "Predictions", tag("div", tag("div", *left), right, class_="pictures"), _mistakes(facts)
     )
 
 
