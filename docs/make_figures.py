@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -101,6 +102,35 @@ def losses() -> Figure:
         verbose=0,
     )
     return fastbptt.plot.losses(history).figure
+
+
+def from_gallery(name: str) -> Figure:
+    """A picture of the gallery: of a GRU that tells nine speakers apart."""
+    picture = fastbptt.plot.PICTURES[name]
+    with fastbptt.plot.style():
+        made, ax = plt.subplots(figsize=picture.size, layout="constrained")
+        picture.draw(speakers(), ax)
+    return made
+
+
+@cache
+def speakers() -> fastbptt.plot.Examples:
+    return fastbptt.plot.Examples()
+
+
+@figure
+def sequences() -> Figure:
+    return from_gallery("sequences")
+
+
+@figure
+def hidden_states() -> Figure:
+    return from_gallery("hidden_states")
+
+
+@figure
+def influence() -> Figure:
+    return from_gallery("influence")
 
 
 def main() -> None:
