@@ -395,8 +395,26 @@ def test_callbacks_of_scikit_learn() -> None:
     log = monitor.get_logs().data
     scores = [row["accuracy"] for row in log if row["task_name"] == "epoch"]
     assert len(scores) == 3 and scores[-1] == model.score(X, y)
-    # what the callback saw after an epoch is what training for so long gives
-    assert scores[0] == RecurrentClassifier(**{**SHORT, "max_iter": 1}).fit(X, y).score(X, y)
+
+    class Keep:
+        def setup(self, estimator: Any, context: Any) -> None:
+            self.kept: list[Any] = []
+
+        def teardown(self, estimator: Any, context: Any) -> None: ...
+
+        def on_fit_task_begin(self, estimator: Any, context: Any) -> None: ...
+
+        def on_fit_task_end(
+            self, estimator: Any, context: Any, *, fitted_estimator: Any = None
+        ) -> None:
+            self.kept.append(fitted_estimator)
+
+    # what a callback is given after an epoch is what training for so long gives, and stays so
+    keep = Keep()
+    RecurrentClassifier(**SHORT).set_callbacks(keep).fit(X, y)
+    short = RecurrentClassifier(**{**SHORT, "max_iter": 1}).fit(X, y)
+    assert np.array_equal(keep.kept[0].predict_proba(X), short.predict_proba(X))
+    assert scores[0] == short.score(X, y)
 
     class StopAfterTwo:
         def setup(self, estimator: Any, context: Any) -> None:
@@ -434,7 +452,18 @@ def test_an_interruption_leaves_a_usable_estimator() -> None:
             if self.ends == 2:
                 raise KeyboardInterrupt
 
+    class AtOnce(Interrupt):
+        def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+            if context.task_name == "epoch":
+                raise KeyboardInterrupt
+
     X, y = series(), signs(series())
+    for early_stopping in (False, True):
+        model = RecurrentClassifier(**SHORT, early_stopping=early_stopping)
+        with pytest.warns(UserWarning, match="interrupted"):
+            model.set_callbacks(AtOnce()).fit(X, y)
+        assert model.n_iter_ == 0 and np.isnan(model.loss_)
+        assert model.predict(X).shape == (60,)
     model = RecurrentClassifier(**{**SHORT, "max_iter": 9}).set_callbacks(Interrupt())
     with pytest.warns(UserWarning, match="interrupted"):
         model.fit(X, y)
@@ -510,6 +539,11 @@ def test_data_that_does_not_fit_the_model() -> None:
             model.fit(X, y, weight)
     with pytest.raises(ValueError, match="class_weight is given"):
         RecurrentClassifier(**SHORT, steps="all", class_weight="balanced").fit(X, X[:, :, 0] > 0)
+    again = RecurrentClassifier(**SHORT).fit(X, y)
+    with pytest.raises(ValueError, match="y has 1 class"):
+        again.fit(X[:, :, :1], ["up"] * 60)
+    with pytest.raises(NotFittedError):  # neither the old nor half a new one
+        again.predict(X)
     regressor = RecurrentRegressor(**SHORT).partial_fit(X, X[:, 0, 0])
     with pytest.raises(ValueError, match="y has 2 outputs; expected 1"):
         regressor.partial_fit(X, X[:, 0])

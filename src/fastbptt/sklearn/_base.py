@@ -12,7 +12,6 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 import fastbptt
 from fastbptt import _check
@@ -185,6 +184,13 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
 
     # ------------------------------------------------------------ training
 
+    def _is_first(self, partial: bool = False) -> bool:
+        """Tell whether a call of fit starts anew; then there is no model until it has one."""
+        first = not (hasattr(self, "model_") and (partial or self.warm_start))
+        if first:
+            self.__dict__.pop("model_", None)
+        return first
+
     def _network(self, inputs: int, outputs: int, dtype: np.dtype[Any]) -> None:
         """Make `model_` and forget what an earlier one has learned."""
         units, layers = self._sizes()
@@ -250,7 +256,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             seed=self._random_state.randint(_SEEDS),
             verbose=2 if self.verbose is True else int(self.verbose),
         )
-        losses = history["loss"]
+        losses = history.curves.get("loss", [])  # none if training was interrupted at once
         self.history_ = history
         self.n_iter_ = len(losses)
         self.t_ += count * self.n_iter_
@@ -258,8 +264,9 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else math.nan
         self.best_loss_ = self.best_validation_score_ = None
         if stopping:
-            scores, best = history[curve], history.best_epoch  # whose weights are back
+            scores, best = history.curves.get(curve, []), history.best_epoch
             self.validation_scores_ = [*(self.validation_scores_ or ()), *scores]
+            # of the epoch whose weights are back
             self.best_validation_score_ = scores[best - 1] if best else math.nan
         else:
             self.best_loss_ = min(self.loss_curve_, default=math.nan)
@@ -292,7 +299,6 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _outputs(self, x: Steps, steps: str) -> Array:
         """Outputs of the network: (sequences, outputs), or (all steps, outputs)."""
-        check_is_fitted(self)
         out = fastbptt.predict(self.model_, x.sequences(), steps=steps)
         if steps == "last":
             return np.asarray(out)

@@ -78,13 +78,15 @@ class _Supervised(RecurrentEstimator):
         classes: Any = None,
         callbacks: tuple[Any, ...] = (),
     ) -> None:
-        first = not hasattr(self, "model_") or not (partial or self.warm_start)
+        first = self._is_first(partial)
         x = read_inputs(self, X, first)
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, "
                 "but the target y is None"
             )
+        if first:
+            self._steps = self.steps
         target = self._read_y(y, x)
         weight = None if sample_weight is None else _weights(sample_weight, x)
         if weight is not None:
@@ -97,7 +99,6 @@ class _Supervised(RecurrentEstimator):
             dtype = self._dtype(x.rows)
             spread = None if weight is None else x.spread(weight)
             self.scaler_ = Scaler("X", x.rows, spread, self.standardize)
-            self._steps = self.steps
             outputs = self._begin(target, weight, classes)
             self._network(self._inputs, outputs, dtype)
         self._train(
@@ -121,7 +122,7 @@ class _Supervised(RecurrentEstimator):
 
     def _predicted(self, X: Any) -> tuple[Steps, Array]:
         """The sequences, and the network's outputs."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         x = read_inputs(self, X, False)
         return x, self._outputs(scaled(self.scaler_, x, self.model_.dtype), self._steps)
 
@@ -333,7 +334,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     # ------------------------------------------------------------ targets
 
     def _read_y(self, y: Any, x: Steps) -> Steps:
-        if self.steps == "last":
+        if self._steps == "last":
             target = Steps.single(column_or_1d(y, warn=True))
             check_consistent_length(x.lengths, target.rows)
         else:
@@ -442,7 +443,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of right labels, with ``steps="all"`` of all steps."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         if self._steps == "last":
             return float(super().score(X, y, sample_weight))
         truth, predicted, weight = self._score_parts(X, y, sample_weight)
@@ -551,7 +552,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         return self
 
     def _read_y(self, y: Any, x: Steps) -> Steps:
-        if self.steps == "last":
+        if self._steps == "last":
             rows = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
             check_consistent_length(x.lengths, rows)
             target = Steps.single(rows)
@@ -591,7 +592,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R^2, with ``steps="all"`` over all steps."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         if self._steps == "last":
             return float(super().score(X, y, sample_weight))
         truth, predicted, weight = self._score_parts(X, y, sample_weight)

@@ -144,7 +144,7 @@ class RecurrentForecaster(RecurrentEstimator):
         return self
 
     def _learn(self, y: Any, callbacks: tuple[Any, ...]) -> None:
-        first = not (self.warm_start and hasattr(self, "model_"))
+        first = self._is_first()
         series, flat, several = _read(y)
         if first:
             self._shape = self.window, self.horizon, self.center == "last"
@@ -162,6 +162,7 @@ class RecurrentForecaster(RecurrentEstimator):
             self.scale_ = np.where(scale > 0.0, scale, 1.0)
             outputs = self.horizon * self.n_features_in_
             self._network(self.n_features_in_, outputs, self._dtype(series[0]))
+        self._tails = np.stack([one[-self._shape[0] :] for one in series])
         held: list[Array] = []
         if self.early_stopping:
             pairs = [self._held_out(part, _name(i, several)) for i, part in enumerate(parts)]
@@ -177,7 +178,6 @@ class RecurrentForecaster(RecurrentEstimator):
             validation=self._examples(np.concatenate(held)) if held else None,
             callbacks=callbacks,
         )
-        self._tails = np.stack([one[-self._shape[0] :] for one in series])
 
     def predict(self, h: Any = None, y: Any = None) -> Any:
         """Forecast the steps that follow.
@@ -194,7 +194,7 @@ class RecurrentForecaster(RecurrentEstimator):
         array (steps,) or (steps, features), as the series were; of a list of series a list
             In the units of the series.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         wanted = _steps(self._shape[1] if h is None else h)
         tails, several = self._tails, self._several
         if y is not None:
@@ -231,7 +231,7 @@ class RecurrentForecaster(RecurrentEstimator):
         X : None
             Ignored; scikit-learn passes it.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         series, _, several = _read(y)
         self._same_kind(series)
         parts = [self._windows(one, _name(i, several)) for i, one in enumerate(series)]
