@@ -126,7 +126,8 @@ def test_a_label_for_every_step(form: str) -> None:
     assert model.score(X, y) == right.mean()
     first = np.zeros(len(X))
     first[0] = 2.0
-    assert model.score(X, y, first) == (guessed[0] == y[0]).mean()
+    wrong = [np.where(guessed[0] == "a", "b", "a"), *y[1:]]
+    assert model.score(X, wrong, first) == 0.0 < model.score(X, wrong)
 
 
 @pytest.mark.parametrize("form", ["array", "list"])
