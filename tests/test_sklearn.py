@@ -286,6 +286,11 @@ def test_dtype_is_that_of_the_data_or_as_wanted() -> None:
     model = RecurrentClassifier(**SHORT).fit(X.astype(np.float32), y)
     assert model.model_.dtype == model.predict_proba(X).dtype == np.float32
     assert RecurrentClassifier(**SHORT, dtype="float32").fit(X, y).model_.dtype == np.float32
+    # what lies around a large level is not lost in float32
+    regressor = RecurrentRegressor(**SMALL, dtype="float32").fit(X, 1e9 + X[:, -1, 0])
+    assert regressor.score(X, 1e9 + X[:, -1, 0]) > 0.9
+    forecaster = RecurrentForecaster(24, 6, max_iter=60, dtype="float32", **SMALL)
+    assert forecaster.fit(1e9 + seasonal()).score(1e9 + seasonal()) > 0.9
 
 
 @pytest.mark.parametrize("solver", sorted(OPTIMIZERS))
@@ -587,6 +592,18 @@ def test_forecasts_beyond_the_horizon_go_on_from_forecasts() -> None:
     both = model.predict(12)
     assert np.array_equal(both[:6], first)
     assert np.allclose(both[6:], model.predict(6, y=np.concatenate([y, first])))
+
+
+def test_the_score_of_forecasts_is_their_skill() -> None:
+    y = np.stack([seasonal(60), noisy_sine(60)], axis=1)
+    model = RecurrentForecaster(12, 4, max_iter=5, **SMALL).fit(y)
+    error = naive = 0.0
+    for start in range(60 - 12 - 4 + 1):
+        window, future = y[start : start + 12], y[start + 12 : start + 16]
+        error += np.square((model.predict(4, y=window) - future) / model.scale_).sum()
+        naive += np.square((window[-1] - future) / model.scale_).sum()
+    assert model.score(y) == pytest.approx(1.0 - error / naive)
+    assert model.score(np.ones((40, 2))) in (0.0, 1.0)  # nothing changes, nothing to win
 
 
 def test_forecasts_of_several_series_and_features() -> None:

@@ -74,8 +74,9 @@ class Scaler:
         return out
 
     def undo(self, rows: Array) -> Array:
-        """Go back, in the dtype of `rows`."""
-        return (rows * self.scale + self.mean).astype(rows.dtype, copy=False)
+        """Go back, in float64: a mean may have many digits."""
+        original: Array = rows * self.scale + self.mean
+        return original
 
 
 def _parts(rows: Array) -> Iterator[slice]:

@@ -583,7 +583,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
 
         Returns
         -------
-        array (n,) or (n, outputs), as y was in `fit`
+        float64 array (n,) or (n, outputs), as y was in `fit`
             With ``steps="all"`` (n, time[, outputs]), or a list of (time_i[, outputs]).
         """
         x, out = self._predicted(X)

@@ -192,7 +192,7 @@ class RecurrentForecaster(RecurrentEstimator):
         Returns
         -------
         array (steps,) or (steps, features), as the series were; of a list of series a list
-            In the units of the series.
+            float64, in the units of the series.
         """
         check_is_fitted(self, "model_")
         wanted = _steps(self._shape[1] if h is None else h)
@@ -284,7 +284,7 @@ class RecurrentForecaster(RecurrentEstimator):
         base = self._base(tails)
         x = ((tails - base) / self.scale_).astype(self.model_.dtype, copy=False)
         out = np.asarray(fastbptt.predict(self.model_, x)).reshape(len(x), -1, x.shape[2])
-        forecast: Array = (out * self.scale_ + base).astype(self.model_.dtype, copy=False)
+        forecast: Array = out * self.scale_ + base  # float64: a level may have many digits
         return forecast
 
     def _same_kind(self, series: list[Array]) -> None:
