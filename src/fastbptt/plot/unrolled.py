@@ -27,6 +27,7 @@ _NARROWEST: Final = 0.4
 _BOX: Final = 0.31  # half the width of a box; columns are 1 apart
 _HEIGHT: Final = 0.19  # half its height
 _COLUMN: Final = 50.0  # points from column to column
+_BEHIND: Final = {"facecolor": _style.PAPER, "edgecolor": "none", "alpha": 0.9, "pad": 0.5}
 _ROW_POINTS: Final = 40.0  # of a unit of height
 _ROWS: Final = 1.25  # between rows
 
@@ -102,14 +103,16 @@ def unrolled(
     numbers = _numbers(model, x, y, loss, steps, lengths, example)
     time = len(numbers.h[0])
     shown = _columns(time, most)
-    with _style.drawing(ax, diagram_size(model, len(shown))) as axes:
+    with _style.drawing(ax, diagram_size(model, len(shown), steps)) as axes:
         _Diagram(axes, numbers, shown, steps).draw()
         return axes
 
 
-def diagram_size(model: Recurrent, columns: int) -> tuple[float, float]:
+def diagram_size(model: Recurrent, columns: int, steps: str) -> tuple[float, float]:
     """Return the inches that a diagram of so many columns wants."""
-    return max(_COLUMN / 72 * columns, 3.0), 2.75 + 0.72 * model.bidirectional
+    crowded = model.bidirectional and steps == "all"
+    width = _COLUMN / 72 * columns * (1.3 if crowded else 1.0)
+    return max(width, 3.0), 2.75 + 0.72 * model.bidirectional + 0.3 * crowded
 
 
 @dataclass
@@ -341,7 +344,7 @@ class _Diagram:
         **options: Any,
     ) -> None:
         """Draw a gradient on its way back, its norm beside it."""
-        self._say(*at, _text(norm), color=_BACK, **options)
+        self._say(*at, _text(norm), color=_BACK, zorder=5, bbox=_BEHIND, **options)
         curved = f"arc3,rad={bend}"
         if norm == 0:
             dots = {"linestyle": (0, (1, 2)), "linewidth": 0.9, "mutation_scale": 6}
@@ -496,6 +499,8 @@ class _Diagram:
             bottom + _HEIGHT + 0.05,
             _text(norm),
             color=_BACK,
+            zorder=5,
+            bbox=_BEHIND,
             ha="right",
             va="bottom",
         )

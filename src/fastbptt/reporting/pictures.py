@@ -60,5 +60,8 @@ def _inline(svg: str, prefix: str, caption: str) -> Html:
     svg = re.sub(r"url\(#", f"url(#{prefix}", svg)
     for code, name in _COLOURS.items():
         svg = re.sub(rf"(fill|stroke): {code}\b", rf"\1: var(--{name})", svg, flags=re.IGNORECASE)
-    label = tag("svg", role="img", aria_label=caption, fill="currentColor")  # of black text
+    width = float(svg[: svg.index(">")].split('viewBox="0 0 ')[1].split()[0])
+    # Type of the same size in all of them, unless the window is narrow; black text is the page's.
+    look = {"style": f"max-width: {width / 8:.1f}rem", "fill": "currentColor"}
+    label = tag("svg", role="img", aria_label=caption, **look)
     return Html(svg.replace("<svg ", f"{label[: label.index('>')]} ", 1).rstrip())

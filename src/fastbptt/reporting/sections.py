@@ -215,8 +215,7 @@ def gradient(facts: Facts, pictures: Pictures) -> Html:
     drawn = [
         pictures(
             lambda ax: plot.gradient_flow(found, ax=ax),
-            "How large the gradient of the loss is at each time step; it comes from the last one."
-            + ("" if len(set(found.lengths)) == 1 else " There, few sequences are still running."),
+            _flow_caption(facts),
         )
     ]
     if found.layers[-1].openness:
@@ -267,7 +266,7 @@ def gradient(facts: Facts, pictures: Pictures) -> Html:
                     ax=ax,
                 ),
                 f"The network unrolled over sequence {facts.ids[example]}, with its real numbers.",
-                diagram_size(model, columns),
+                diagram_size(model, columns, facts.steps),
                 wide=True,
             )
         )
@@ -289,6 +288,14 @@ def gradient(facts: Facts, pictures: Pictures) -> Html:
         table(rows),
         tag("p", note, class_="note"),
     )
+
+
+def _flow_caption(facts: Facts) -> str:
+    text = "How large the gradient of the loss is at each time step"
+    if facts.steps == "all" or facts.model.bidirectional:
+        return f"{text}."
+    few = len(set(facts.diagnosis.lengths)) > 1
+    return f"{text}; it comes from the right{', where few sequences still run' if few else ''}."
 
 
 def data(facts: Facts, pictures: Pictures) -> Html:
