@@ -486,6 +486,7 @@ def test_options_that_do_not_fit_the_data(
 ) -> None:
     path = Task(6).ts(tmp_path / "a.ts")
     table = Task(6).csv(tmp_path / "a.csv")
+    rising = Task(6).csv(tmp_path / "steps.csv", "steps")
     other = tmp_path / "b.csv"
     other.write_text(GOOD)
     unknown = Task(6)
@@ -498,7 +499,8 @@ def test_options_that_do_not_fit_the_data(
         ([table, "-o", tmp_path], "which is a folder; expected a file"),
         ([table, "-o", table], "as DATA is; expected another file"),
         ([table, "--history", tmp_path / "h.txt"], "expected a file that ends in .csv or .json"),
-        ([table, "--patience", "3"], "there is no validation data to watch"),
+        ([table, "--patience", "3"], "expected --validation or --validation-data"),
+        ([rising, "--class-weight", "balanced"], "--class-weight is for one class per sequence"),
         ([table, "--resume"], "--resume needs the file to go on from"),
         ([table, "--test", other], f"{other}:1: there is no column 'height'"),
         ([table, "--test", tmp_path / "c.csv"], 'is "sideways"; expected one of classes: down'),
@@ -508,7 +510,7 @@ def test_options_that_do_not_fit_the_data(
         code, _, err = run(capsys, "train", *command, "--quiet", "--epochs", 2)
         assert code == 1, command
         assert message in err
-    assert sorted(os.listdir(tmp_path)) == ["a.csv", "a.ts", "b.csv", "c.csv"]
+    assert sorted(os.listdir(tmp_path)) == ["a.csv", "a.ts", "b.csv", "c.csv", "steps.csv"]
 
 
 @pytest.mark.parametrize(

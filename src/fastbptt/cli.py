@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     fastbptt ...
     0
     """
-    arguments = _parser().parse_args(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names that a terminal cannot show: \xe4
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        arguments = _parser().parse_args(argv)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names that a terminal cannot show: \xe4
+            sys.stdout.reconfigure(errors="backslashreplace")
         if arguments.threads is not None:
             _core.set_num_threads(arguments.threads)
         arguments.run(arguments)

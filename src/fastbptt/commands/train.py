@@ -263,6 +263,12 @@ def _run(arguments: argparse.Namespace) -> None:
     if not arguments.output:
         _note(arguments, "no -o: the model will not be kept")
 
+    if arguments.patience is not None and parts.validation is None:
+        raise ValueError(
+            "--patience needs sequences to validate on; expected --validation or --validation-data"
+        )
+    if arguments.class_weight and (task.classes is None or task.steps == "all"):
+        raise ValueError(f"{arguments.data}: --class-weight is for one class per sequence")
     if arguments.epochs is None:
         updates = -(-len(parts.train) // arguments.batch)  # in an epoch
         arguments.epochs = max(_EPOCHS, -(-_UPDATES // updates))
