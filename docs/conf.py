@@ -31,8 +31,9 @@ include_patterns = ["*.md", "docs/*.md", "docs/api/*.md"]
 # Captions and pages of the side bar, in the order of reading.
 NAVIGATION = {
     "Course": ["docs/bptt", "docs/gradients", "docs/training"],
-    "Reference": ["docs/sklearn", "docs/api/index"],
-    "Measured": ["docs/benchmark", "docs/benchmark_lstm", "docs/experiments"],
+    "Guides": ["docs/estimators", "docs/command_line", "docs/pictures"],
+    "Reference": ["docs/api/index"],
+    "Measured": ["docs/experiments", "docs/benchmark", "docs/benchmark_lstm"],
     "Inside": ["docs/architecture", "docs/performance", "CONTRIBUTING", "CHANGELOG"],
 }
 
