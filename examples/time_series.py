@@ -9,10 +9,10 @@ not be installed:
     python examples/time_series.py GunPoint --seeds 1            # one set
 
 One network per seed, no ensembles. A set's settings were chosen among some dozens by the accuracy,
-then the loss, in a stratified five-fold cross-validation on its training part; the test part had no
-say in it. (For BasicMotions, where one cross-validation of 40 sequences hardly tells settings apart,
-three were made in the end; the choice before that had a test accuracy of 0.950.) Only the seed
-differs between the runs of a set: of the weights, of the order of the sequences and of the noise.
+then the loss, in a stratified five-fold cross-validation on its training part; the test part had
+no say in it. (For BasicMotions, where one cross-validation of 40 sequences hardly tells settings
+apart, three were made in the end; the choice before that had a test accuracy of 0.950.) Only the
+seed differs between the runs of a set: of the weights, of the sequences' order and of the noise.
 
 What helps most is noise: each batch, standardised, gets fresh Gaussian noise, so that no sequence
 is seen twice in the same form. A loss at all steps, with the mean of the outputs as the answer,

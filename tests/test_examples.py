@@ -236,6 +236,16 @@ def test_long_memory_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
     assert file.read_text().startswith(before) and len(file.read_text().splitlines()) == 4
 
 
+def test_long_memory_that_diverges(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_memory, "SEQUENCES", 64)
+    monkeypatch.setitem(long_memory.CELLS["ReLU RNN from the identity"], "lr", 1e30)
+    chosen = ["--tasks", "adding", "--steps", "5", "--cells", "ReLU RNN from the identity"]
+    rows, _ = run(long_memory, *chosen, "--updates", "20")
+    assert rows == [["adding", "5", "20 updates", "diverged"]]
+
+
 # ---------------------------------------------------------------- the page
 
 
