@@ -163,6 +163,11 @@ void sequence(const Case& c, const Data& given, i64 b, const Places& places, Vec
   }
   const std::vector<V> inputs = below;
 
+  struct Step {
+    i64 pass, t;
+    std::vector<V> gates, states;
+  };
+  std::vector<Step> steps;
   std::vector<std::vector<V>> first, final;  // states by pass
   std::vector<V> hidden;
   for (i64 layer = 0; layer < L; ++layer) {
@@ -192,6 +197,7 @@ void sequence(const Case& c, const Data& given, i64 b, const Places& places, Vec
           return p.b_hn >= 0 && gate == 2 ? g.sum(y, g.part(&params, p.b_hn, H)) : y;
         });
         shown[d][at(t)] = now[0];
+        steps.push_back({pass, t, a, now});
       }
       final.push_back(now);
       for (i64 k = 0; k < states; ++k) show(out.final[k], pass * c.B + b, now[at(k)]->a);
@@ -236,6 +242,13 @@ void sequence(const Case& c, const Data& given, i64 b, const Places& places, Vec
     }
   }
   g.backward();
+  for (const Step& step : steps) {
+    const auto place = [&](i64 which, i64 of) { return ((step.pass * of + which) * c.B + b) * c.T + step.t; };
+    const i64 gates = kind(s.cell).gates;
+    show(out.d_hidden, place(0, 1), step.states[0]->d);
+    for (i64 gate = 0; gate < gates; ++gate) show(out.d_gates, place(gate, gates), step.gates[at(gate)]->d);
+    for (i64 k = 0; k < states; ++k) show(out.states, place(k, states), step.states[at(k)]->a);
+  }
   for (i64 t = 0; t < length && !s.vocabulary; ++t) show(out.x, b * c.T + t, inputs[at(t)]->d);
   for (i64 pass = 0; pass < L * D; ++pass)
     for (i64 k = 0; k < states; ++k) show(out.initial[k], pass * c.B + b, first[at(pass)][at(k)]->d);
@@ -253,6 +266,10 @@ Result<R> network(const Case& c, const Data& given) {
   out.outputs = out.d_outputs = room(c.B * c.T, s.output_width());
   out.hidden = room(c.B * c.T, s.width());
   out.last = out.d_last = room(c.B, s.output_width());
+  const i64 rows = s.state_rows() * c.B * c.T;
+  out.d_hidden = room(rows, s.hidden);
+  out.d_gates = room(rows * kind(s.cell).gates, s.hidden);
+  out.states = room(rows * kind(s.cell).states, s.hidden);
   if (!s.vocabulary) out.x = room(c.B * c.T, s.inputs);
   for (i64 k = 0; k < kind(s.cell).states; ++k) out.final[k] = out.initial[k] = room(s.state_rows() * c.B, s.hidden);
   Vector<R> params{cast<R>(given.params), room(1, places.count)};

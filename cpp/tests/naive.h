@@ -213,6 +213,9 @@ struct Result {
   std::vector<R> outputs, hidden, last, final[2];
   std::vector<R> d_outputs, d_last;      // what entered
   std::vector<R> params, x, initial[2];  // gradients; those of the initial states for each sequence
+  // gradients of each step: of its h (passes, B, T, H), of the sums of its gates (passes, gates, B, T, H); and its
+  // states (passes, states, B, T, H)
+  std::vector<R> d_hidden, d_gates, states;
   double kink = HUGE_VAL;
 };
 
