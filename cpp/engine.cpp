@@ -264,7 +264,8 @@ class Network final : public Engine {
                       .gradient = out && !out->parameters,
                       .input_gradient = out && out->x,
                       .drop = net_.dropping(batch),
-                      .record = out && out->record};
+                      .norms = out && (out->record.hidden || out->record.gates),
+                      .numbers = out && out->record.d_hidden};
     begin(w, batch, needs, memory_budget);
     begin_backward(net_, w, needs, memory_budget > 0);
     load_factors(net_, w, objective);

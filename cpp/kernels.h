@@ -116,7 +116,9 @@ struct BackwardArgs {
   i64 next_plane, next_panel;
   T* carry;  // planes of B rows, in and out
   i64 carry_plane, carry_panel;
-  T* dh_kept;  // a plane like one of dgates: dL/dh of each row, with all that enters at its step; null: not wanted
+  // of each row, at r - base; null: not wanted
+  T* dh_kept;       // a plane like one of dgates: dL/dh, with all that enters at its step
+  double* squares;  // [rows][2][squares]: sums of squares of that, and of the gates' gradients
   T setting;
   PairRoom pairs;
 };
@@ -268,6 +270,9 @@ struct Kernels {
   bool (*finite)(const T* p, i64 n);
   bool (*zero)(const T* p, i64 n);
   double (*square_sum)(const T* p, i64 n);
+  int squares;  // doubles that a row's sum of squares takes: lanes, for double in three scales
+  // square root of the sum of such sums, stride doubles apart
+  double (*root)(const double* squares, i64 stride, i64 rows);
   void (*limit)(T* p, i64 n, T most);  // magnitudes to at most that; NaN stays
   void (*tanh)(const T* a, T* out, i64 n);
   // n rounds of independent multiply-adds out of registers, as fast as the processor can: the yardstick of the

@@ -10,7 +10,7 @@
 
 #include <cstdint>
 #include <utility>
-#ifdef __AVX512F__
+#ifdef __AVX__
 #include <immintrin.h>
 #endif
 
@@ -145,6 +145,24 @@ FASTBPTT_INLINE Vec<T> rough_reciprocal(Vec<T> a) {
   if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_maskz_rcp14_ps(0xffff, (__m512)a);  // division: 10 to 16 cycles
 #endif
   return T(1) / a;
+}
+
+// the same numbers in double, low lanes first
+FASTBPTT_INLINE void widen(Vec<float> a, Vec<double>& low, Vec<double>& high) {
+  // GCC 12 takes a wide conversion apart, and puts it together again
+#if defined(__AVX512F__) && FASTBPTT_VECTOR_BYTES == 64
+  low = (Vec<double>)_mm512_maskz_cvtps_pd(0xff, (__m256)__builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7));
+  high = (Vec<double>)_mm512_maskz_cvtps_pd(0xff, (__m256)__builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15));
+#elif defined(__AVX__) && FASTBPTT_VECTOR_BYTES == 32
+  low = (Vec<double>)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)a));
+  high = (Vec<double>)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)a, 1));
+#else
+  typedef float Half __attribute__((vector_size(FASTBPTT_VECTOR_BYTES / 2)));
+  Half halves[2];
+  __builtin_memcpy(halves, &a, sizeof a);
+  low = __builtin_convertvector(halves[0], Vec<double>);
+  high = __builtin_convertvector(halves[1], Vec<double>);
+#endif
 }
 
 // lane by lane from the first (or second) halves of a and b: a0 b0 a1 b1 ...

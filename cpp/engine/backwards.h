@@ -58,6 +58,7 @@ BackwardArgs<T> backward_args(const Net<T>& net, const Workspace<T>& w, std::siz
   a.next_panel = a.carry_panel = b.row_panel;
   a.carry = b.carry;
   a.dh_kept = w.dh_kept;
+  a.squares = w.squares;
   a.pairs = w.pairs;
   a.setting = static_cast<T>(net.spec.setting);
   return a;
@@ -137,7 +138,7 @@ void backward_pass(const Net<T>& net, Workspace<T>& w, Member& m, std::size_t i,
     args.base = plan.row(block.t0, 0);
     k.backward(cell_for(net, w), args, m.row0, m.row1);
     keep_next(net, w, buffers, m, block.t0);
-    if (w.dh_kept) record_block(net, w, m.row0, m.row1, i, block, out.record);
+    if (out.record) record_block(net, w, m.row0, m.row1, i, block, out.record);
     w.vanished[size_of(m.number)] = vanished(net, w, buffers, m, args, m.enters[i]);
     input_gradient(net, w, m, i, window, block, out);
     if (block.t0 == 0) state_gradient(net, w, m, i, s, out);
@@ -146,7 +147,7 @@ void backward_pass(const Net<T>& net, Workspace<T>& w, Member& m, std::size_t i,
       pair_block(net, w, m, i, window, block);
       m.barrier.meet();
     }
-    if (w.dh_kept) record_norms(net, w, m.number, m.team, i, block, out.record);
+    if (w.squares) record_norms(net, w, m.number, m.team, i, block, out.record);
     weight_gradient(net, w, m, i, window, block, source, at > 0);
     embedding_gradient(net, w, m, i, block, gradient);
     const bool all_zero = std::all_of(w.vanished.begin(), w.vanished.begin() + m.team, [](char v) { return v != 0; });

@@ -56,7 +56,7 @@ struct Needs {
   bool input_gradient = false;  // .. of the input too
   bool d_final = false;         // .. from the final states
   bool drop = false;
-  bool record = false;  // dL/dh of each step
+  bool norms = false, numbers = false;  // of what flows back at each step
   bool operator==(const Needs&) const = default;
 };
 
@@ -91,7 +91,7 @@ struct Workspace {
   T *dy = nullptr, *dy_reverse = nullptr, *dgates = nullptr, *dh_kept = nullptr, *targets = nullptr, *factor = nullptr,
     *gradient = nullptr, *d_initial[CellInfo::most_states] = {};
   std::int32_t* classes = nullptr;
-  double *loss_sum = nullptr, *idle_sum = nullptr, *db_y = nullptr;
+  double *squares = nullptr, *loss_sum = nullptr, *idle_sum = nullptr, *db_y = nullptr;
   i64 dgates_plane = 0, dgates_panel = 0;
   PairRoom block_inputs, block_gates;  // a block's operands of the weight gradients: pairs of consecutive rows
   std::vector<double> exact_factor;    // [B] sorted

@@ -4,49 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "engine/passes.h"
 
 namespace fastbptt {
 
-// Norm of rows b0 .. b1 of some planes, in one fixed order. Squares of double leave its range where the numbers do not:
-// then all are seen relative to the largest one.
-template <class T>
-double rows_norm(const Net<T>& net, const Workspace<T>& w, const T* planes, i64 plane, i64 panel, i64 count, i64 row,
-                 i64 rows) {
-  const i64 n = w.panel;
-  // f(numbers, how many) for all of them
-  const auto pieces = [&](const auto& f) {
-    for (i64 j = 0; j < count; ++j)
-      for (i64 p = 0; p * n < net.H(); ++p) {
-        const T* from = planes + j * plane + p * panel + row * n;
-        const i64 real = std::min(n, net.H() - p * n);
-        if (real == n) f(from, rows * n);
-        for (i64 r = 0; real < n && r < rows; ++r) f(from + r * n, real);
-      }
-  };
-  double total = 0;
-  pieces([&](const T* a, i64 size) { total += kernels_for(w).square_sum(a, size); });
-  // squares of float stay within
-  constexpr bool narrow = std::numeric_limits<T>::max_exponent < std::numeric_limits<double>::max_exponent / 2;
-  if (narrow || std::isnan(total) || (total > 1e-200 && total < 1e200)) return std::sqrt(total);
-  double top = 0;
-  pieces([&](const T* a, i64 size) {
-    for (i64 i = 0; i < size; ++i) top = std::max(top, std::fabs(double(a[i])));
-  });
-  if (top == 0 || std::isinf(top)) return top;
-  total = 0;
-  pieces([&](const T* a, i64 size) {
-    for (i64 i = 0; i < size; ++i) total += double(a[i]) / top * (double(a[i]) / top);
-  });
-  return top * std::sqrt(total);
-}
-
 // The norms of a block's steps, once all members are done with it; each step of the caller's belongs to one of them
 template <class T>
 void record_norms(const Net<T>& net, const Workspace<T>& w, int number, int team, std::size_t i,
                   const Plan::Block& block, const Record& record) {
+  const Kernels<T>& k = kernels_for(w);
   const Plan& plan = w.plan;
   const bool reverse = net.passes[i].reverse();
   const auto add = [](double& to, double norm) { to = to == 0 ? norm : std::hypot(to, norm); };
@@ -57,12 +24,10 @@ void record_norms(const Net<T>& net, const Workspace<T>& w, int number, int team
       while (end < plan.running(t) && plan.length(end) == plan.length(b)) ++end;
       const i64 step = reverse ? plan.length(b) - 1 - t : t;
       if (step % team != number) continue;
-      const i64 row = plan.row(t, b) - plan.row(block.t0, 0), at = static_cast<i64>(i) * plan.time + step;
-      if (record.hidden)
-        add(record.hidden[at], rows_norm(net, w, w.dh_kept, w.dgates_plane, w.dgates_panel, 1, row, end - b));
-      if (record.gates)
-        add(record.gates[at],
-            rows_norm(net, w, w.dgates, w.dgates_plane, w.dgates_panel, net.info.gates, row, end - b));
+      const double* squares = w.squares + (plan.row(t, b) - plan.row(block.t0, 0)) * 2 * k.squares;
+      const i64 at = static_cast<i64>(i) * plan.time + step;
+      if (record.hidden) add(record.hidden[at], k.root(squares, 2 * k.squares, end - b));
+      if (record.gates) add(record.gates[at], k.root(squares + k.squares, 2 * k.squares, end - b));
     }
 }
 
@@ -86,8 +51,9 @@ void record_planes(const Net<T>& net, const Workspace<T>& w, i64 b0, i64 b1, std
 template <class T>
 void record_block(const Net<T>& net, const Workspace<T>& w, i64 b0, i64 b1, std::size_t i, const Plan::Block& block,
                   const Record& record) {
-  record_planes(net, w, b0, b1, i, block.t0, block.t1, w.dh_kept, w.dgates_plane, w.dgates_panel, 1, 0,
-                record.d_hidden);
+  if (w.dh_kept)
+    record_planes(net, w, b0, b1, i, block.t0, block.t1, w.dh_kept, w.dgates_plane, w.dgates_panel, 1, 0,
+                  record.d_hidden);
   record_planes(net, w, b0, b1, i, block.t0, block.t1, w.dgates, w.dgates_plane, w.dgates_panel, net.info.products, 0,
                 record.d_gates);
 }

@@ -197,7 +197,8 @@ auto scratch_parts(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
     w.dgates_panel = gate_panel;
     w.dgates_plane = spread_plane<T>(panels * gate_panel);
     w.dgates = a.take<T>(needs.backward ? net.info.products : 0, w.dgates_plane);
-    w.dh_kept = needs.record ? a.take<T>(w.dgates_plane) : nullptr;
+    w.dh_kept = needs.numbers ? a.take<T>(w.dgates_plane) : nullptr;
+    w.squares = needs.norms ? a.take<double>(w.plan.block_rows, 2 * kernels_for(w).squares) : nullptr;
     for (std::size_t i = 0; i < net.passes.size(); ++i) {
       const Pass& p = net.passes[i];
       PassBuffers<T>& buffers = w.passes[i];

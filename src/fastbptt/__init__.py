@@ -21,7 +21,7 @@ from .result import ForwardResult, GradientRecord, StepReport
 if TYPE_CHECKING:
     from . import datasets, plot, reference, schedules, training
     from .config import show_config
-    from .diagnostics import Diagnosis, diagnose
+    from .diagnostics import Diagnosis, GradientMonitor, diagnose
     from .reporting import report
     from .storage import load_optimizer
     from .training import METRICS, Callback, History, evaluate, fit, predict
@@ -40,6 +40,7 @@ __all__ = [
     "Callback",
     "Diagnosis",
     "ForwardResult",
+    "GradientMonitor",
     "GradientRecord",
     "Gradients",
     "History",
@@ -152,7 +153,7 @@ def get_num_threads() -> int:
 def __getattr__(name: str) -> Any:
     if name in ("datasets", "plot", "reference", "schedules", "sklearn", "training"):
         return importlib.import_module(f".{name}", __name__)
-    if name in ("Diagnosis", "diagnose"):
+    if name in ("Diagnosis", "GradientMonitor", "diagnose"):
         return getattr(importlib.import_module(".diagnostics", __name__), name)
     if name in ("METRICS", "Callback", "History", "evaluate", "fit", "predict"):
         return getattr(importlib.import_module(".training", __name__), name)

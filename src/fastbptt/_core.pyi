@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -135,7 +136,7 @@ class Engine:
         dx: _Array | None,
         d_initial: _States | None,
         memory_budget: int,
-        record: dict[str, _Array] | None = None,
+        record: Mapping[str, _Array] | None = None,
     ) -> float: ...
     def train_step(
         self,
@@ -154,7 +155,7 @@ class Engine:
         clip_value: float,
         memory_budget: int,
         final: _States | None,
-        record: dict[str, _Array] | None = None,
+        record: Mapping[str, _Array] | None = None,
     ) -> float: ...
     def step(self, x: _Array | _Whole, state: _States, y: _Array, check_finite: bool) -> None: ...
     def update(self, optimizer: OptimizerState, grad: _Array, check_finite: bool) -> None: ...

@@ -16,7 +16,7 @@ from . import init as _init
 from ._check import Floats
 from ._dropout import Keys
 from ._views import Layout, NamedViews, Parameters
-from .result import GradientRecord, StepReport
+from .result import GradientRecord, Recording, StepReport, pass_names
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,7 +47,8 @@ class Network:
             "_drops",
             "_report",
             "_metadata",
-            "_gradients",
+            "_recording",
+            "_pass_names",
         }
     )
 
@@ -124,8 +125,9 @@ class Network:
         self._keys = Keys(0)
         self._frozen: frozenset[str] = frozenset()
         self._report: StepReport | None = None
+        self._pass_names = pass_names(spec.num_layers, spec.bidirectional)
         self._metadata: dict[str, Any] = {}
-        self._gradients: GradientRecord | None = None
+        self._recording: Recording | None = None
 
     @classmethod
     def _from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -261,7 +263,7 @@ class Network:
     @property
     def last_gradients(self) -> GradientRecord | None:
         """Norms of the last call with ``record="gradients"``; None before any."""
-        return self._gradients
+        return None if self._recording is None else self._recording.done()
 
     @property
     def parameters(self) -> Parameters:

@@ -13,7 +13,7 @@ from ._batch import Inputs, Lengths
 from ._check import Floats, Targets
 from ._views import Gradients, State
 from .network import Network
-from .result import ForwardResult, Recording, StepReport, norm, pass_names, unpacked
+from .result import ForwardResult, Recording, StepReport, norm, unpacked
 
 if TYPE_CHECKING:
     from .optim import Optimizer
@@ -323,7 +323,7 @@ class Recurrent(Network):
         array, target, checked, initial, weight = self._checked(
             x, y, loss, steps, reduction, lengths, h0, sample_weight, budget > 0
         )
-        recording = None if record is None else self._recording(record, array)
+        recording = None if record is None else self._room(record, array, checked)
         finite = check_finite is True or _check.flag("check_finite", check_finite)
         flat = _check.aligned_empty(self._flat.size, self._dtype)
         dx = None
@@ -356,7 +356,7 @@ class Recurrent(Network):
             self._report = StepReport(*self._engine.report())
         if recording is not None:
             recording.arrays["norm"][0] = norm(flat)
-            self._gradients = recording.done(self._pass_names(), checked)
+            self._recording = recording
         return value, Gradients(flat, self._layout, dx, unpacked(d_initial))
 
     def train_step(
@@ -453,7 +453,7 @@ class Recurrent(Network):
                 raise ValueError("h0 and state are both given; expected one of them")
             self._one_direction("state", "given")
             initial = final = _batch.carried(self._form, state, len(array), self._flat)
-        recording = None if record is None else self._recording(record, array)
+        recording = None if record is None else self._room(record, array, checked)
         limit_norm = limit_value = -1.0
         if clip_norm is not None or clip_value is not None:
             limit_norm, limit_value = _check.clips(clip_norm, clip_value)
@@ -512,7 +512,7 @@ class Recurrent(Network):
         if budget and call is None:
             self._report = StepReport(*self._engine.report())
         if recording is not None:
-            self._gradients = recording.done(self._pass_names(), checked)
+            self._recording = recording
         return value
 
     # ------------------------------------------------------------ step by step
@@ -644,12 +644,9 @@ class Recurrent(Network):
             )
         return np.empty(shape, self._dtype)
 
-    def _recording(self, record: Any, x: Inputs) -> Recording:
+    def _room(self, record: Any, x: Inputs, lengths: Lengths) -> Recording:
         _check.option("record", record, _check.RECORDS)
-        return Recording(self._form.rows, x.shape[1])
-
-    def _pass_names(self) -> tuple[str, ...]:
-        return pass_names(self._spec.num_layers, self._spec.bidirectional)
+        return Recording(self._pass_names, x.shape[1], lengths)
 
     def _budget(self, value: Any) -> int:
         count = _check.memory("memory_budget", value)

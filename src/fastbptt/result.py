@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,12 +149,15 @@ class GradientRecord:
 class Recording:
     """The arrays that a step leaves its norms in."""
 
-    def __init__(self, passes: int, time: int) -> None:
-        self.arrays: dict[str, NDArray[np.floating[Any]]] = {
-            "hidden": np.zeros((passes, time)),
-            "gates": np.zeros((passes, time)),
-            "norm": np.zeros(1),
-        }
+    __slots__ = ("arrays", "lengths", "names")
+
+    def __init__(
+        self, names: tuple[str, ...], time: int, lengths: NDArray[np.int64] | None
+    ) -> None:
+        self.names = names
+        self.lengths = lengths
+        both = np.zeros((2, len(names), time))
+        self.arrays = {"hidden": both[0], "gates": both[1], "norm": np.zeros(1)}
 
     def insert(self, first: int, part: Recording) -> None:
         """Take over the norms of a chunk of steps."""
@@ -163,10 +166,10 @@ class Recording:
             self.arrays[name][:, first : first + values.shape[1]] = values
         np.maximum(self.arrays["norm"], part.arrays["norm"], out=self.arrays["norm"])
 
-    def done(self, names: tuple[str, ...], lengths: NDArray[np.int64] | None) -> GradientRecord:
+    def done(self) -> GradientRecord:
         """Return what was recorded."""
-        hidden, gates = (self.arrays[name].astype(np.float64) for name in ("hidden", "gates"))
-        return GradientRecord(hidden, gates, names, lengths, float(self.arrays["norm"][0]))
+        hidden, gates, norm = self.arrays.values()
+        return GradientRecord(hidden, gates, self.names, self.lengths, float(norm[0]))
 
 
 def norm(values: Floats) -> float:

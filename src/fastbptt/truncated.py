@@ -114,7 +114,7 @@ def train(
     """
     if call.weight is not None and not call.weight.any():
         raise ValueError("sample_weight holds only zeros; expected at least one above 0")
-    engine, keys, form = model._engine, model._keys, model._form
+    engine, keys = model._engine, model._keys
     before, put_back = engine.get_params(), binding.keep()
     taken: list[int] = []
     reports: list[StepReport] = []
@@ -129,7 +129,9 @@ def train(
             if model._drops:
                 taken.append(keys.take())
             key = taken[-1] if taken else None
-            part = None if recording is None else Recording(form.rows, chunk.stop - chunk.first)
+            part = None
+            if recording is not None:
+                part = Recording(recording.names, chunk.stop - chunk.first, chunk.lengths)
             value, ends = _step(model, binding, call, chunk, current, key, part)
             if recording is not None and part is not None:
                 recording.insert(chunk.first, part)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ._advice import Advice
 from .diagnosis import Diagnosis, LayerFlow, OutputFlow, diagnose
+from .monitor import GradientMonitor
 
-__all__ = ["Diagnosis", "LayerFlow", "OutputFlow", "diagnose"]
+__all__ = ["Advice", "Diagnosis", "GradientMonitor", "LayerFlow", "OutputFlow", "diagnose"]

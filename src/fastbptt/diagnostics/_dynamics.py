@@ -23,7 +23,7 @@ SMALL = 64
 #: Most Lyapunov exponents of a layer.
 EXPONENTS = 8
 #: Operations that may be spent on one layer's Jacobians unless they were asked for by number.
-WORK = 3e10
+WORK = 1e10
 
 
 @dataclass(frozen=True)

@@ -120,3 +120,10 @@ def spectral_radii(p: PassRecord) -> dict[str, float]:
         name: float(np.abs(np.linalg.eigvals(block)).max())
         for name, block in zip(names, blocks, strict=True)
     }
+
+
+def content_gate(p: PassRecord) -> str:
+    """Name the gate that makes new content: the first that is no share between 0 and 1."""
+    cell = p.cell
+    name: str = next(cell["gate_names"][q["gate"]] for q in cell["products"] if not q["opens"])
+    return name

@@ -10,12 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbptt import _check
+from fastbptt.training.data import default_loss
 
-from . import _dynamics, _numbers, _record
+from . import _advice, _dynamics, _numbers, _record
+from ._advice import Advice
 from ._record import Array, PassRecord, Record
 
 if TYPE_CHECKING:
+    from fastbptt.optim import Optimizer
     from fastbptt.recurrent import Recurrent, StateLike
+    from fastbptt.training import History
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,8 @@ class LayerFlow:
     saturation : ndarray (T,)
         Share of units with abs(h) > 0.97, where tanh has lost 94 % of its slope; 0 throughout
         for a cell whose h has no bound.
+    saturated : float
+        The same over all steps.
     cell_saturation : ndarray (T,), or None
         Of an LSTM: share of units with abs(tanh(c)) > 0.97.
     openness : dict of str to ndarray (T,)
@@ -82,6 +88,7 @@ class LayerFlow:
     contribution: dict[str, Array]
     running_sum: dict[str, Array]
     saturation: Array
+    saturated: float
     cell_saturation: Array | None
     openness: dict[str, Array]
     dead: float
@@ -138,6 +145,9 @@ class Diagnosis:
         `loss`, `steps` and `reduction` of the loss.
     model : str
         What the model is.
+    advice : tuple of Advice
+        What a good colleague would say; empty if all is well. Each has a `kind`, the `text`, the
+        `numbers` that it rests on, and a `suggestion`.
     """
 
     layers: tuple[LayerFlow, ...]
@@ -150,6 +160,7 @@ class Diagnosis:
     decay: float | None
     objective: dict[str, str]
     model: str
+    advice: tuple[Advice, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as numbers, text, lists and dicts, fit for JSON; NaN becomes None."""
@@ -161,6 +172,28 @@ class Diagnosis:
         return (
             f"Diagnosis({len(self.layers)} layers, {len(self.steps)} steps, loss {self.loss:.4g})"
         )
+
+    def __str__(self) -> str:
+        kind, longest = self.objective, int(self.lengths.max())
+        lines = [
+            self.model,
+            f"{len(self.lengths)} sequences of up to {longest} steps; {kind['loss']} "
+            f'{self.loss:.4g} (steps="{kind["steps"]}"); norm of the gradient '
+            f"{self.gradient_norm:.3g}",
+            "",
+            "layer         per step   dL/dh first    dL/dh last   saturated  spectral radius",
+        ]
+        for layer in self.layers:
+            sizes = np.atleast_2d(layer.hidden_gradient)
+            first, last = (float(_numbers.norms(sizes[:, t], (0,))) for t in (0, longest - 1))
+            decay = "        -" if layer.decay is None else f"{layer.decay:9.3f}"
+            lines.append(
+                f"{layer.name:<12s} {decay}  {first:12.3g}  {last:12.3g}   "
+                f"{layer.saturated:8.0%}   {layer.spectral_radius:14.3f}"
+            )
+        lines.append("")
+        lines += [f"- {one}" for one in self.advice] or ["Nothing to advise."]
+        return "\n".join(lines)
 
 
 def diagnose(
@@ -177,6 +210,8 @@ def diagnose(
     per_example: bool = False,
     jacobians: bool | int | None = None,
     dtype: str | None = "float64",
+    optimizer: Optimizer | None = None,
+    history: History | None = None,
 ) -> Diagnosis:
     """Look into a model: how gradients flow back through time on a batch, without training it.
 
@@ -197,6 +232,11 @@ def diagnose(
     dtype : {"float64", None}
         Compute in float64 whatever the model's own, so that norms are seen down to 1e-300; None
         for the model's own dtype and precision, in which gradients below 1e-38 may be 0.
+    optimizer : Optimizer, optional
+        The one that trains the model, not changed: is its learning rate right? A copy of it makes
+        an update of a copy of the model.
+    history : History, optional
+        What `fit` returned: does the loss fall as it should?
 
     Returns
     -------
@@ -232,33 +272,39 @@ def diagnose(
     call = model._checked(x, y, chosen, steps, reduction, lengths, h0, sample_weight, True)
     twin = model if dtype is None else in_double(model, dtype)
     record = _record.take(twin, _cast(call, twin.dtype), chosen, steps, reduction)
-    layers = tuple(_layer(p, each, _dynamics.choose(p, wanted)) for p in record.passes)
+    dynamics = tuple(_analysed(p, wanted) for p in record.passes)
+    layers = tuple(_layer(p, each, found) for p, found in zip(record.passes, dynamics, strict=True))
     decays = [layer.decay for layer in layers if layer.decay is not None]
     norms = {name: _norm(values) for name, values in record.gradients.items()}
+    total = _norm(np.array(list(norms.values())))
+    objective = {"loss": chosen, "steps": steps, "reduction": reduction}
+    facts = _advice.Facts(
+        twin,
+        model.dtype,
+        _cast(call, twin.dtype),
+        objective,
+        record,
+        dynamics,
+        tuple(layer.saturated for layer in layers),
+        tuple(layer.dead for layer in layers),
+        total,
+        model,
+        optimizer,
+        history,
+    )
     return Diagnosis(
         layers,
         _output(record, each, twin.output_size is not None),
         np.arange(record.top.shape[1]),
         record.lengths,
         record.loss,
-        _norm(np.array(list(norms.values()))),
+        total,
         norms,
         max(decays) if decays else None,
-        {"loss": chosen, "steps": steps, "reduction": reduction},
+        objective,
         repr(model).split("  #")[0],
+        _advice.advise(facts),
     )
-
-
-def default_loss(model: Recurrent, y: Any) -> str:
-    """Return the loss that suits targets."""
-    first = np.asarray(y[0] if isinstance(y, list | tuple) and len(y) else y)
-    whole = first.dtype.kind in "iub"
-    if (model.output_size or 0) > 1 and whole:
-        return "cross_entropy"
-    values = [np.asarray(one) for one in y] if isinstance(y, list | tuple) else [np.asarray(y)]
-    if model.output_size == 1 and all(np.isin(one, (0, 1)).all() for one in values):
-        return "bce"
-    return "mse"
 
 
 def _wanted(jacobians: Any) -> bool | int | None:
@@ -290,7 +336,12 @@ def _norm(values: Array) -> float:
     return float(_numbers.norms(values.ravel(), (0,)))
 
 
-def _layer(p: PassRecord, each: bool, sequences: NDArray[np.int64]) -> LayerFlow:
+def _analysed(p: PassRecord, wanted: bool | int | None) -> _dynamics.Dynamics | None:
+    rows = _dynamics.choose(p, wanted)
+    return _dynamics.analyse(p, rows) if len(rows) else None
+
+
+def _layer(p: PassRecord, each: bool, found: _dynamics.Dynamics | None) -> LayerFlow:
     batch, time = p.x.shape[:2]
     contribution, running = {}, {}
     for name in ("W_xh", "W_hh"):
@@ -299,10 +350,9 @@ def _layer(p: PassRecord, each: bool, sequences: NDArray[np.int64]) -> LayerFlow
     hidden = p.states[0]
     cell = p.states[1] if len(p.states) > 1 else None
     radii = _numbers.spectral_radii(p)
-    content = [p.cell["gate_names"][q["gate"]] for q in p.cell["products"] if not q["opens"]]
+    bounded = hidden if p.cell["bounded"] else np.zeros_like(hidden)
     jacobian = logs = singular = lyapunov = decay = None
-    if len(sequences):
-        found = _dynamics.analyse(p, sequences)
+    if found is not None:
         jacobian, logs, singular, lyapunov = _spread(found, batch, each)
         decay = _decay(p, found)
     return LayerFlow(
@@ -313,18 +363,19 @@ def _layer(p: PassRecord, each: bool, sequences: NDArray[np.int64]) -> LayerFlow
         _numbers.gate_gradient(p, each),
         contribution,
         running,
-        _numbers.saturation(hidden if p.cell["bounded"] else 0.0 * hidden, p.exist, each),
+        _numbers.saturation(bounded, p.exist, each),
+        float((np.abs(bounded[p.exist]) > _numbers.SATURATED).mean()),
         None if cell is None else _numbers.saturation(np.tanh(cell), p.exist, each),
         _numbers.openness(p, each),
         float((hidden[p.exist] == 0).all(axis=0).mean()),
         jacobian,
         logs,
         singular,
-        radii[content[0]],
+        radii[_numbers.content_gate(p)],
         radii,
         lyapunov,
         decay,
-        sequences,
+        np.zeros(0, np.int64) if found is None else found.sequences,
     )
 
 

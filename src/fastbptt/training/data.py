@@ -52,7 +52,7 @@ class DataSet:
             items, own = _batch.as_they_lie(form, x, lengths)
             self.count = len(items)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
-            self.loss = _default_loss(model, y) if loss is None else loss
+            self.loss = default_loss(model, y) if loss is None else loss
             listed = isinstance(items, list)
             targets = _batch.targets_as_they_lie(
                 form, y, own, self.count, longest, self.loss, steps, listed
@@ -127,7 +127,7 @@ class DataSet:
         return y.dtype.kind != "f" or bool(np.isfinite(y).all())
 
 
-def _default_loss(model: Recurrent, y: Any) -> str:
+def default_loss(model: Recurrent, y: Any) -> str:
     """Choose by dtype and values of `y`."""
     parts = y if isinstance(y, list | tuple) and len(y) and np.ndim(y[0]) else [y]
     arrays = [_check.read("y", part) for part in parts]

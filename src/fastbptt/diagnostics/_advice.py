@@ -1,0 +1,464 @@
+"""What a good colleague would say about a diagnosis, each sentence with the number it rests on.
+
+Limits, and where they come from:
+
+- A gradient counts as vanished, or exploded, once it has changed by a factor of 1000 on its way
+  back: then a step that far away has less than a thousandth of the say of the last one, or a
+  thousand times as much. Said only if it happens within half of the sequences' length.
+- The norm to clip at is the median of mini-batches' norms: Pascanu, Mikolov and Bengio, ICML 2013,
+  section 3.2, found anything from half to ten times the average to work.
+- An update that makes the loss of the very batch that it was computed from larger is too large.
+- What is said to help was tried: a fresh network with it went through some of the sequences.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastbptt import _core
+from fastbptt.result import norm
+
+from . import _dynamics, _record
+from ._numbers import content_gate, contributions, spectral_radii
+from ._record import Array, PassRecord, Record
+
+if TYPE_CHECKING:
+    from fastbptt.optim import Optimizer
+    from fastbptt.recurrent import Recurrent
+    from fastbptt.training import History
+
+#: The factor after which a gradient counts as vanished or exploded.
+FAR = 1000.0
+#: Share of saturated, and of dead, units that is worth a word.
+SATURATED_SHARE, DEAD_SHARE = 0.5, 0.25
+#: Sequences, and mini-batches, that are tried.
+TRIED, PARTS = 4, 8
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One piece of advice.
+
+    Attributes
+    ----------
+    kind : str
+        ``"vanishing"``, ``"exploding"``, ``"saturated"``, ``"dead"``, ``"no gradient"``,
+        ``"bptt_steps"``, ``"learning rate too high"`` or ``"learning rate too low"``.
+    text : str
+        What was found.
+    numbers : dict of str to float
+        What it rests on.
+    suggestion : str
+        What would help.
+    """
+
+    kind: str
+    text: str
+    numbers: dict[str, float]
+    suggestion: str
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.suggestion}".strip()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that advice is made from; of batches, whatever the diagnosis itself shows."""
+
+    model: Recurrent  # in the element type of the diagnosis
+    own_dtype: np.dtype[Any]  # of the user's model
+    call: tuple[Any, ...]
+    objective: dict[str, str]
+    record: Record
+    dynamics: tuple[_dynamics.Dynamics | None, ...]  # by pass
+    saturation: tuple[float, ...]
+    dead: tuple[float, ...]
+    gradient_norm: float
+    given: Recurrent  # the user's own
+    optimizer: Optimizer | None
+    history: History | None
+
+
+def advise(facts: Facts) -> tuple[Advice, ...]:
+    """Look at everything there is advice about."""
+    found: list[Advice] = []
+    for look in (_nothing, _flow, _saturated, _dead, _learning_rate, _curve):
+        found += look(facts)
+    return tuple(found)
+
+
+# ---------------------------------------------------------------- how far it reaches
+
+
+def by_lag(
+    lengths: NDArray[np.int64],
+    reverse: bool,
+    found: _dynamics.Dynamics,
+    some: NDArray[np.bool_] | None = None,
+) -> Array:
+    """Mean logarithm of the norm of ds_T/ds_{T-k}, k = 0, 1, ..., over sequences that long."""
+    chosen = slice(None) if some is None else some
+    own, norms = lengths[found.sequences][chosen], found.log_norms[chosen]
+    sums, counts = np.zeros(int(own.max())), np.zeros(int(own.max()))
+    for length, logs in zip(own, norms, strict=True):
+        part = logs[:length]
+        sums[:length] += part if reverse else part[::-1]
+        counts[:length] += 1
+    mean: Array = sums / counts
+    return mean
+
+
+def reach(logs: Array) -> int | None:
+    """Steps until a gradient has vanished; None if that does not happen."""
+    gone = np.flatnonzero(logs < -math.log(FAR))
+    return int(gone[0]) if gone.size else None
+
+
+def _rate(logs: Array) -> float:
+    """Factor per step, over all steps."""
+    return math.exp(logs[-1] / (len(logs) - 1)) if len(logs) > 1 else 1.0
+
+
+def _words(count: float) -> str:
+    return f"{count:.3g}" if count < 1e4 else f"{count:.0e}"
+
+
+def _flow(facts: Facts) -> Iterator[Advice]:
+    curves = {
+        p.name: by_lag(p.lengths, p.reverse, found)
+        for p, found in zip(facts.record.passes, facts.dynamics, strict=True)
+        if found is not None
+    }
+    if not curves or facts.gradient_norm == 0.0:
+        return
+    worst = max(
+        zip(facts.record.passes, facts.dynamics, strict=True),
+        key=lambda pair: 0 if pair[1] is None else int(_exploded(pair[1]).sum()),
+    )
+    if worst[1] is not None and _exploded(worst[1]).any():
+        yield _exploding(facts, worst[0], worst[1])
+        return
+    # one layer that keeps the past is enough
+    logs = max(curves.values(), key=_rate)
+    steps = len(logs)
+    gone = reach(logs)
+    if gone is None or gone >= steps / 2 or steps < 10:
+        return
+    rate = _rate(logs[: gone + 1])
+    numbers = {"steps": float(gone), "factor": rate, "of": float(steps)}
+    if facts.objective["steps"] == "all":
+        if steps >= 10 * gone:
+            yield Advice(
+                "bptt_steps",
+                f"Gradients reach back about {gone} of {steps} steps (factor {rate:.2f} per step).",
+                numbers,
+                f"bptt_steps={2 * gone} would lose less than a millionth of them, update "
+                f"{steps // (2 * gone)} times per sequence and keep the states of {2 * gone} "
+                "steps instead of all.",
+            )
+        return
+    text = f"Gradients vanish after about {gone} of {steps} steps (factor {rate:.2f} per step)."
+    zero = _zeros_in_float32(facts)
+    if zero:
+        text += f" In float32 nothing at all arrives at the first {zero} steps."
+        numbers["zeros"] = float(zero)
+    helps, measured = _what_helps(facts, rate, gone)
+    yield Advice("vanishing", text, {**numbers, **measured}, helps)
+
+
+def _zeros_in_float32(facts: Facts) -> int:
+    """First steps whose gradients are below the smallest float32 in every layer."""
+    if facts.own_dtype != np.float32:
+        return 0
+    tiny = float(np.finfo(np.float32).tiny)
+    alive = np.zeros(facts.record.top.shape[1], bool)
+    for p in facts.record.passes:
+        if not p.reverse:
+            alive |= np.abs(p.d_hidden).max(axis=(0, 2)) >= tiny
+    return int(alive.argmax()) if alive.any() else 0
+
+
+def _what_helps(facts: Facts, rate: float, gone: int) -> tuple[str, dict[str, float]]:
+    """Try what usually helps on a few of the sequences, and say what it changed."""
+    steps = int(facts.record.lengths.max())
+    tried = []
+    for label, model in _candidates(facts.model, steps):
+        logs = _fresh(model, facts)
+        if logs is None:
+            continue
+        far = reach(logs)
+        if float(logs.max()) <= math.log(FAR) and (far is None or far >= 2 * gone):
+            tried.append((steps if far is None else far, _rate(logs), far is None, label))
+    if not tried:
+        return "", {}
+    far, new, all_of_it, label = max(tried, key=lambda one: one[:2])
+    range_ = f"all {steps} steps" if all_of_it else f"{far} steps"
+    return (
+        f"{label} starts with a factor of {new:.2f}: it reaches {range_}.",
+        {"factor_then": new, "steps_then": float(far)},
+    )
+
+
+def _candidates(model: Recurrent, steps: int) -> Iterator[tuple[str, Recurrent]]:
+    """Yield fresh networks of the same size, float64, with what usually makes memory longer."""
+    from fastbptt.model import LSTM
+
+    config = model._config()
+    sizes = {"num_layers": model.num_layers, "bidirectional": model.bidirectional}
+    vocabulary = model.vocabulary_size
+    options: dict[str, Any] = {**sizes, "embedding": vocabulary, "dtype": "float64", "seed": 0}
+    setting = config["arguments"]["setting"]
+    shape = (model.input_size, model.hidden_size, model.output_size)
+    info = _core.cell_info(model.cell)
+    if info["gates"] == 1 and setting is None:
+        from fastbptt.recurrent import Recurrent
+
+        inits = ("orthogonal",) if info["bounded"] else ("identity", "orthogonal")
+        for init in inits:
+            yield (
+                f'init="{init}"',
+                Recurrent(model.cell, *shape, bias=model.bias, init=init, **options),
+            )
+    # after n steps a forget gate of 1 - 1/n has kept 1/e: Tallec and Ollivier, ICLR 2018
+    bias = round(math.log(max(steps - 1, 2)), 1)
+    name = (
+        "forget_bias" if model.cell == "lstm" else f"LSTM({', '.join(map(str, shape))}, forget_bias"
+    )
+    end = "" if model.cell == "lstm" else ")"
+    yield f"{name}={bias}{end}", LSTM(*shape, forget_bias=bias, **options)
+
+
+def _fresh(model: Recurrent, facts: Facts) -> Array | None:
+    """How gradients flow through another network, by lag; of its best layer. None: too large."""
+    x, y, lengths = facts.call[:3]
+    rows = slice(TRIED)
+    part = (x[rows], y[rows], None if lengths is None else lengths[rows], None, None)
+    kind = facts.objective
+    record = _record.take(model, part, kind["loss"], kind["steps"], kind["reduction"])
+    curves = []
+    for p in record.passes:
+        some = _dynamics.choose(p, None)[:2]
+        if len(some):
+            curves.append(by_lag(p.lengths, p.reverse, _dynamics.analyse(p, some)))
+    return max(curves, key=_rate) if curves else None
+
+
+def _exploded(found: _dynamics.Dynamics) -> NDArray[np.bool_]:
+    """Which of the sequences: in some it is enough."""
+    return np.asarray((found.log_norms > math.log(FAR)).any(axis=1))
+
+
+def _exploding(facts: Facts, p: PassRecord, found: _dynamics.Dynamics) -> Advice:
+    far = _exploded(found)
+    logs, name = by_lag(p.lengths, p.reverse, found, far), p.name
+    # the mean of those that exploded may stay below the limit at every lag
+    lag = int(np.argmax(logs > math.log(FAR))) or int(np.argmax(logs))
+    total, rate = float(logs.max()), _rate(logs[: lag + 1])
+    norms = batch_norms(facts)
+    middle = float(np.median(norms))
+    near = max(int(np.argmax(logs > math.log(10.0))), 1)
+    of_near = _norm_of_last(p, near)
+    limit = min(middle, of_near)
+    radius = spectral_radii(p)[content_gate(p)]
+    numbers = {
+        "steps": float(lag),
+        "factor": rate,
+        "log10": total / math.log(10.0),
+        "clip_norm": limit,
+        "median": middle,
+        "largest": float(norms.max()),
+        "spectral_radius": radius,
+        "share": float(far.mean()),
+    }
+    text = (
+        f"Gradients explode in {far.sum()} of {len(far)} sequences: a factor of {rate:.2f} per "
+        f"step in {name}, {math.exp(min(logs[lag], 700.0)):.0f} after {lag} steps; "
+        f"norms of {len(norms)} mini-batches lie between {norms.min():.2g} and {norms.max():.2g}."
+    )
+    which = "their median" if limit == middle else f"what the last {near} steps alone give"
+    helps = f"Clip at {which}, clip_norm={limit:.2g}"
+    if radius > 1.0:
+        helps += f"; W_hh has spectral radius {radius:.2f}: scale it to at most 1"
+        helps += ', or start with init="orthogonal"'
+    return Advice("exploding", text, numbers, helps + ".")
+
+
+def _norm_of_last(p: PassRecord, steps: int) -> float:
+    """Norm of the gradients of a layer's W_xh and W_hh from its last steps, unexploded."""
+    total = 0.0
+    for weights in ("W_xh", "W_hh"):
+        walk = itertools.islice(contributions(p, weights), steps)
+        total += float(np.square(np.sum([step for _, step in walk], axis=0)).sum())
+    return math.sqrt(total)
+
+
+def batch_norms(facts: Facts) -> Array:
+    """Norms of the gradients of up to eight parts of the batch."""
+    x, y, lengths, initial, weight = facts.call
+    groups = np.array_split(np.arange(len(x)), min(PARTS, len(x)))
+    kind, model, norms = facts.objective, facts.model, []
+    flat = np.empty(model.num_parameters, model.dtype)
+    for rows in groups:
+        own = None if weight is None else weight[rows]
+        if own is not None and not own.any():
+            continue
+        model._engine.loss_and_grad(
+            x[rows],
+            y[rows],
+            kind["loss"],
+            kind["steps"],
+            kind["reduction"],
+            None if lengths is None else lengths[rows],
+            None if initial is None else tuple(np.ascontiguousarray(s[:, rows]) for s in initial),
+            own,
+            None,
+            False,
+            flat,
+            None,
+            None,
+            0,
+        )
+        norms.append(norm(flat))
+    return np.array(norms)
+
+
+# ---------------------------------------------------------------- units
+
+
+def _nothing(facts: Facts) -> Iterator[Advice]:
+    if facts.gradient_norm == 0.0:
+        yield Advice(
+            "no gradient",
+            f"All gradients are exactly 0 (norm 0, at a loss of {_words(facts.record.loss)}).",
+            {"gradient_norm": 0.0, "loss": facts.record.loss},
+            "Nothing will be learned from this batch.",
+        )
+
+
+def _saturated(facts: Facts) -> Iterator[Advice]:
+    for p, share in zip(facts.record.passes, facts.saturation, strict=True):
+        if share <= SATURATED_SHARE:
+            continue
+        x, h = p.x[p.exist], p.before[0][p.exist]
+        inputs, size = x @ p.params["W_xh"], float(np.sqrt(np.mean(np.square(x))))
+        from_x = float(np.sqrt(np.mean(np.square(inputs))))
+        from_h = float(np.sqrt(np.mean(np.square(h @ p.params["W_hh"]))))
+        numbers = {"share": share, "input": size, "x_W_xh": from_x, "h_W_hh": from_h}
+        if p.layer == 0 and size > 3.0 and from_x > from_h:
+            helps = f"The input has a root mean square of {size:.2g}: standardise it."
+        elif from_x > from_h:
+            helps = (
+                f'x W_xh has a root mean square of {from_x:.2g}: make W_xh smaller (init="keras").'
+            )
+        else:
+            helps = (
+                f"h W_hh has a root mean square of {from_h:.2g}: make W_hh smaller "
+                '(init="orthogonal").'
+            )
+        yield Advice(
+            "saturated",
+            f"{share:.0%} of the units of {p.name} are saturated (abs(h) > 0.97), where tanh lets "
+            "less than 6 % of a gradient through.",
+            numbers,
+            helps,
+        )
+
+
+def _dead(facts: Facts) -> Iterator[Advice]:
+    for p, share in zip(facts.record.passes, facts.dead, strict=True):
+        if p.cell["bounded"] or share <= DEAD_SHARE:
+            continue
+        hidden = p.d_hidden.shape[-1]
+        count = round(share * hidden)
+        yield Advice(
+            "dead",
+            f"{count} of {hidden} ReLU units of {p.name} are 0 at every step of every sequence: "
+            "no gradient can revive them.",
+            {"share": share, "units": float(count)},
+            'Start again with init="identity", or with positive biases b_h, and a lower learning '
+            "rate; tanh units do not die.",
+        )
+
+
+# ---------------------------------------------------------------- learning rate
+
+
+def _learning_rate(facts: Facts) -> Iterator[Advice]:
+    optimizer, kind = facts.optimizer, facts.objective
+    if optimizer is None or facts.gradient_norm == 0.0:
+        return
+    ratio, before, after = trial(facts, optimizer.lr)
+    numbers = {"lr": optimizer.lr, "ratio": ratio, "loss": before, "loss_after": after}
+    worse = not math.isfinite(after) or (after > before * 1.05 and after > before + 1e-6)
+    if worse:
+        lr = optimizer.lr
+        for _ in range(12):
+            lr /= 3.0
+            smaller = trial(facts, lr)[2]
+            if smaller <= before:
+                break
+        numbers["lr_then"] = lr
+        yield Advice(
+            "learning rate too high",
+            f"lr={optimizer.lr:g} is too high: one update changes the weights by {ratio:.1%}, and "
+            f"the {kind['loss']} of the batch that it is computed from goes from {before:.3g} to "
+            f"{after:.3g}.",
+            numbers,
+            f"With lr={lr:.2g} it falls to {smaller:.3g}.",
+        )
+    elif ratio < 1e-6:
+        yield Advice(
+            "learning rate too low",
+            f"lr={optimizer.lr:g} is too low: one update changes the weights by a share of "
+            f"{ratio:.1g}; a change of 1 % takes {0.01 / max(ratio, 1e-300):.0e} updates.",
+            numbers,
+            f"lr={optimizer.lr * 1e-3 / max(ratio, 1e-12):.1g} would change them by 0.1 %.",
+        )
+
+
+def trial(facts: Facts, lr: float) -> tuple[float, float, float]:
+    """Do one update of copies: its share of the weights, and the loss before and after it."""
+    assert facts.optimizer is not None
+    model, optimizer = facts.given.copy(), facts.optimizer.copy()
+    optimizer.lr = lr
+    x, y, lengths, initial, weight = facts.call
+    kind = facts.objective
+    h0 = None if initial is None else initial if len(initial) > 1 else initial[0]
+    how = (kind["loss"], kind["steps"], kind["reduction"], lengths, h0, weight)
+    start = model._get_flat().astype(np.float64)
+    before = model.loss(x, y, *how)
+    model.train_step(x, y, optimizer, *how, check_finite=False)
+    end = model._get_flat().astype(np.float64)
+    size = float(np.linalg.norm(start))
+    ratio = float(np.linalg.norm(end - start)) / size if size > 0 else math.inf
+    after = model.loss(x, y, *how, check_finite=False) if np.isfinite(end).all() else math.inf
+    return ratio, before, after
+
+
+def _curve(facts: Facts) -> Iterator[Advice]:
+    if facts.history is None or "loss" not in facts.history:
+        return
+    curve = np.asarray(facts.history["loss"], np.float64)
+    if len(curve) < 5:
+        return
+    with np.errstate(invalid="ignore"):
+        rises = float(np.mean(~(curve[1:] <= 1.1 * curve[:-1])))
+    low = int(np.nanargmin(curve)) if np.isfinite(curve).any() else 0
+    best, last = float(curve[low]), float(curve[-1])
+    numbers = {"best": best, "best_epoch": low + 1.0, "last": last, "rises": rises}
+    if not math.isfinite(last) or last > 1.5 * best + 1e-6:
+        text = f"The loss was {best:.3g} in epoch {low + 1}, and is {last:.3g} now."
+    elif rises >= 0.3:
+        text = f"In {rises:.0%} of the epochs the loss rose by more than a tenth."
+    else:
+        return
+    rates = facts.history.curves.get("lr", [])
+    helps = f"Try lr={rates[-1] / 3.0:.2g} instead of {rates[-1]:g}." if rates else "Try a third."
+    yield Advice("learning rate too high", text, numbers, helps)

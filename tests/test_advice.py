@@ -1,0 +1,242 @@
+"""Advice: right on constructed cases, each with its number; none on healthy models."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbptt
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(16, 100, 4))
+Y = np.arange(16) % 2
+
+
+def kinds(report: fastbptt.Diagnosis) -> list[str]:
+    """What the advice is about; each piece rests on numbers and says so."""
+    for one in report.advice:
+        assert one.numbers
+        assert all(isinstance(value, float) for value in one.numbers.values())
+        assert re.search(r"\d", one.text)
+        assert str(one) in str(report)
+    if not report.advice:
+        assert "Nothing to advise." in str(report)
+    return [one.kind for one in report.advice]
+
+
+def rnn(**options: Any) -> fastbptt.RNN:
+    return fastbptt.RNN(4, 32, 1, seed=0, **options)
+
+
+def test_vanishing_rnn() -> None:
+    report = fastbptt.diagnose(rnn(), X, Y)
+    assert kinds(report) == ["vanishing"]
+    (one,) = report.advice
+    steps, factor = one.numbers["steps"], one.numbers["factor"]
+    jacobian = report.layers[0].log_jacobian
+    assert jacobian is not None
+    gone = jacobian[::-1] < np.log(1e-3)
+    assert steps == np.flatnonzero(gone)[0]
+    assert factor == pytest.approx(np.exp(jacobian[::-1][int(steps)] / steps))
+    assert f"after about {steps:.0f} of 100 steps (factor {factor:.2f} per step)" in one.text
+    assert "forget_bias=4.6" in one.suggestion
+    bias = re.search(r"forget_bias=([\d.]+)", one.suggestion)
+    assert bias is not None
+    better = fastbptt.LSTM(4, 32, 1, forget_bias=float(bias[1]), seed=0)
+    assert "vanishing" not in kinds(fastbptt.diagnose(better, X, Y))
+
+
+def test_vanishing_lstm_wants_an_open_forget_gate() -> None:
+    report = fastbptt.diagnose(fastbptt.LSTM(4, 32, 1, seed=0), X, Y)
+    assert kinds(report) == ["vanishing"]
+    assert report.advice[0].suggestion.startswith("forget_bias=4.6 starts with a factor of ")
+
+
+def test_what_float32_does_not_even_hold() -> None:
+    model = rnn()
+    model.parameters["W_hh"][...] *= 0.2
+    report = fastbptt.diagnose(model, X, Y)
+    assert kinds(report) == ["vanishing"]
+    zeros = int(report.advice[0].numbers["zeros"])
+    own = fastbptt.diagnose(model, X, Y, dtype=None).layers[0].hidden_gradient
+    assert abs(int(np.flatnonzero(own)[0]) - zeros) <= 1
+    assert f"nothing at all arrives at the first {zeros} steps" in report.advice[0].text
+    double = rnn(dtype="float64")
+    double.load_state_dict(model.state_dict())
+    assert "zeros" not in fastbptt.diagnose(double, X, Y).advice[0].numbers
+
+
+def test_exploding_relu() -> None:
+    model = rnn(nonlinearity="relu")
+    model.parameters["W_hh"][...] *= 3.0
+    report = fastbptt.diagnose(model, 0.1 * X, Y)
+    assert kinds(report) == ["exploding"]
+    (one,) = report.advice
+    assert one.numbers["factor"] > 1.2
+    assert one.numbers["spectral_radius"] == pytest.approx(report.layers[0].spectral_radius)
+    assert f"clip_norm={one.numbers['clip_norm']:.2g}" in one.suggestion
+    assert one.numbers["clip_norm"] <= one.numbers["median"]
+    assert 'init="orthogonal"' in one.suggestion
+
+
+def test_exploding_tanh_is_clipped_at_what_the_last_steps_give() -> None:
+    model = rnn()
+    model.parameters["W_hh"][...] *= 6.0
+    report = fastbptt.diagnose(model, 0.1 * X, Y)
+    assert report.gradient_norm > 1e6
+    assert kinds(report)[0] == "exploding"
+    one = report.advice[0]
+    assert 0.01 < one.numbers["clip_norm"] < 1e-4 * one.numbers["median"]
+    assert "what the last " in one.suggestion
+
+
+def test_exploding_in_one_sequence_of_eight() -> None:
+    """The median of mini-batches knows nothing of it."""
+    model = fastbptt.RNN(1, 8, 1, nonlinearity="relu", init=("normal", 0.0), seed=0)
+    model.parameters["W_hh"][...] = 1.2 * np.eye(8)
+    model.parameters["b_h"][...] = -1.0
+    model.parameters["W_xh"][...] = 1.0
+    model.parameters["W_hy"][...] = 0.1
+    x = np.full((8, 60, 1), 0.5)
+    x[3] = 2.0
+    report = fastbptt.diagnose(model, x, np.zeros(8), "mse", jacobians=True)
+    assert "exploding" in kinds(report)
+    one = report.advice[0]
+    assert one.numbers["share"] == 1 / 8
+    assert one.numbers["factor"] == pytest.approx(1.2)
+    assert one.numbers["largest"] > 1e3 * one.numbers["median"]
+    assert one.text.startswith("Gradients explode in 1 of 8 sequences: a factor of 1.20 per step")
+
+
+def test_saturated_by_the_input() -> None:
+    report = fastbptt.diagnose(rnn(), 30.0 * X[:, :12], Y)
+    assert "saturated" in kinds(report)
+    one = next(one for one in report.advice if one.kind == "saturated")
+    assert one.numbers["share"] == pytest.approx(report.layers[0].saturated)
+    assert one.numbers["input"] == pytest.approx(30.0, rel=0.1)
+    assert one.suggestion.endswith("standardise it.")
+    assert "saturated" not in kinds(fastbptt.diagnose(rnn(), X[:, :12], Y))
+
+
+def test_saturated_by_the_recurrent_weights() -> None:
+    model = rnn()
+    model.parameters["W_hh"][...] *= 12.0
+    report = fastbptt.diagnose(model, 0.1 * X, Y)
+    one = next(one for one in report.advice if one.kind == "saturated")
+    assert one.numbers["h_W_hh"] > one.numbers["x_W_xh"]
+    assert "W_hh smaller" in one.suggestion
+
+
+def test_dead_relu_units() -> None:
+    model = rnn(nonlinearity="relu")
+    model.parameters["b_h"][:20] = -9.0
+    report = fastbptt.diagnose(model, 0.1 * X[:, :8], Y)
+    assert "dead" in kinds(report)
+    one = next(one for one in report.advice if one.kind == "dead")
+    assert one.numbers["units"] == round(32 * report.layers[0].dead) >= 20
+    assert one.text.startswith(f"{one.numbers['units']:.0f} of 32 ReLU units of l0 are 0")
+
+
+def test_no_gradient_at_all() -> None:
+    model = rnn(nonlinearity="relu")
+    model.parameters["b_h"][...] = -99.0
+    model.parameters["b_y"][...] = 0.0
+    model.parameters["W_hy"][...] = 0.0
+    report = fastbptt.diagnose(model, X[:, :5], np.zeros(16), "mse")
+    assert "no gradient" in kinds(report)
+    assert report.gradient_norm == 0.0
+
+
+@pytest.mark.parametrize("optimizer", [fastbptt.Adam(lr=3.0), fastbptt.SGD(lr=300.0)])
+def test_learning_rate_too_high(optimizer: Any) -> None:
+    model = rnn()
+    report = fastbptt.diagnose(model, X[:, :8], Y, optimizer=optimizer)
+    assert kinds(report) == ["learning rate too high"]
+    numbers = report.advice[0].numbers
+    assert numbers["loss_after"] > numbers["loss"] == pytest.approx(report.loss, rel=1e-5)
+    assert numbers["lr_then"] < numbers["lr"] == optimizer.lr
+    assert optimizer.step_count == 0  # only copies were used
+    model.train_step(X[:, :8], Y, type(optimizer)(lr=numbers["lr_then"]))
+    assert model.loss(X[:, :8], Y) <= numbers["loss"]
+
+
+def test_learning_rate_too_low() -> None:
+    report = fastbptt.diagnose(rnn(), X[:, :8], Y, optimizer=fastbptt.SGD(lr=1e-9))
+    assert kinds(report) == ["learning rate too low"]
+    assert report.advice[0].numbers["ratio"] < 1e-6
+
+
+def history(losses: list[float]) -> fastbptt.History:
+    found = fastbptt.History()
+    for loss in losses:
+        found.add({"loss": loss, "lr": 0.03})
+    return found
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [0.7, 0.5, 0.4, 0.5, 0.8, 1.5],
+        [0.7, 0.5, 0.4, 0.3, float("nan"), float("nan")],
+        [0.7, 0.5, 0.68, 0.4, 0.6, 0.38, 0.5, 0.37, 0.45, 0.36],
+    ],
+)
+def test_a_loss_that_rises(losses: list[float]) -> None:
+    report = fastbptt.diagnose(rnn(), X[:, :8], Y, history=history(losses))
+    assert kinds(report) == ["learning rate too high"]
+    assert "lr=0.01 instead of 0.03" in report.advice[0].suggestion
+    good = history([0.7, 0.6, 0.5, 0.45, 0.46, 0.4])
+    assert kinds(fastbptt.diagnose(rnn(), X[:, :8], Y, history=good)) == []
+
+
+def test_truncation_where_the_rest_teaches_nothing() -> None:
+    report = fastbptt.diagnose(
+        rnn(), np.tile(X, (1, 3, 1)), RNG.normal(size=(16, 300)), "mse", "all"
+    )
+    assert kinds(report) == ["bptt_steps"]
+    steps = report.advice[0].numbers["steps"]
+    assert f"bptt_steps={2 * steps:.0f} " in report.advice[0].suggestion
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        fastbptt.RNN(4, 32, 1, seed=0),
+        fastbptt.RNN(4, 32, 1, nonlinearity="relu", seed=0),
+        fastbptt.GRU(4, 32, 1, num_layers=2, seed=0),
+        fastbptt.LSTM(4, 32, 1, bidirectional=True, forget_bias=1.0, seed=0),
+    ],
+    ids=repr,
+)
+def test_healthy_models_get_none(model: fastbptt.Recurrent) -> None:
+    lengths = RNG.integers(3, 13, 16)
+    adam = fastbptt.Adam(lr=1e-3)
+    report = fastbptt.diagnose(model, X[:, :12], Y, lengths=lengths, optimizer=adam)
+    assert kinds(report) == []
+    long_memory = fastbptt.LSTM(4, 32, 1, forget_bias=4.6, seed=0)
+    assert kinds(fastbptt.diagnose(long_memory, X, Y, optimizer=adam)) == []
+
+
+def test_a_healthy_training_run_gets_none() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(64, 10, 2))
+    y = (x[:, :, 0].sum(axis=1) > 0).astype(int)
+    model, adam = fastbptt.GRU(2, 16, 1, seed=0), fastbptt.Adam(lr=0.01)
+    seen = fastbptt.fit(model, x, y, epochs=20, optimizer=adam, verbose=0)
+    assert seen["loss"][-1] < 0.2
+    report = fastbptt.diagnose(model, x, y, optimizer=adam, history=seen)
+    assert kinds(report) == []
+
+
+def test_advice_is_the_same_for_each_example() -> None:
+    whole = fastbptt.diagnose(rnn(), X, Y)
+    each = fastbptt.diagnose(rnn(), X, Y, per_example=True)
+    assert [str(one) for one in each.advice] == [str(one) for one in whole.advice]
+    assert str(each) == str(whole)
+
+
+def test_no_advice_about_time_without_jacobians() -> None:
+    assert kinds(fastbptt.diagnose(rnn(), X, Y, jacobians=False)) == []
