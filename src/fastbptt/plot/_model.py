@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbptt import _check, _core
-from fastbptt.diagnostics.diagnosis import default_loss, in_double
+from fastbptt.diagnostics.diagnosis import in_double
+from fastbptt.training.data import default_loss
 
 if TYPE_CHECKING:
     from fastbptt.model import Recurrent

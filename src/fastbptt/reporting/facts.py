@@ -115,7 +115,7 @@ def gather(
 ) -> Facts:
     """Compute everything; what is not given stands in ``model.metadata`` or is found out."""
     from fastbptt import History, diagnose, evaluate, predict
-    from fastbptt.diagnostics.diagnosis import default_loss
+    from fastbptt.training.data import default_loss
 
     said = model.metadata
     steps = steps or said.get("steps") or "last"
