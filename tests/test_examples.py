@@ -58,6 +58,15 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
+# ---------------------------------------------------------------- the tutorial's network
+
+
+def test_tutorial(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load("examples/tutorial.py").main() == 0
+    printed = capsys.readouterr().out
+    assert printed.count("Epoch 5, Loss: ") == 2 and "The two agree" in printed
+
+
 # ---------------------------------------------------------------- time series
 
 
