@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastbptt
+from fastbptt.optim import OPTIMIZERS
 from fastbptt.training.batches import Order, split
 
 B, T, I = 23, 7, 3
@@ -136,6 +138,63 @@ def test_early_stopping_restores_the_best_weights() -> None:
     assert history.stopped == "early stopping" and len(curve) < 200
     assert history.best_epoch == int(np.argmin(curve)) + 1 == len(curve) - 3
     assert (model.parameters.flat == kept[history.best_epoch - 1]).all()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_by_its_name(name: str) -> None:
+    one, two = (fastbptt.GRU(2, 3, 1, seed=1) for _ in range(2))
+    x = np.random.default_rng(0).normal(size=(8, 4, 2))
+    options = {"epochs": 2, "batch_size": 4, "verbose": 0}
+    fastbptt.fit(one, x, x[:, 0, 0], optimizer=name, **options)
+    fastbptt.fit(two, x, x[:, 0, 0], optimizer=OPTIMIZERS[name](), **options)
+    assert one.parameters.flat.tobytes() == two.parameters.flat.tobytes()
+
+
+def test_metrics_of_the_validation_data_alone() -> None:
+    x = np.random.default_rng(0).normal(size=(20, 4, 2))
+    y = (x[:, 0, 0] > 0).astype(int)
+    curves = []
+    for training in (True, False):
+        history = fastbptt.fit(
+            fastbptt.GRU(2, 3, 1, seed=1), x, y, epochs=2, validation=0.3, verbose=0,
+            metrics="accuracy", training_metrics=training, monitor="accuracy",
+        )  # fmt: skip
+        curves.append(history.curves)
+    assert set(curves[0]) - set(curves[1]) == {"accuracy"}
+    assert curves[0]["validation_accuracy"] == curves[1]["validation_accuracy"]
+
+
+def test_the_best_weights_without_patience() -> None:
+    x = np.random.default_rng(0).normal(size=(20, 4, 2))
+    results = []
+    for keep in (None, True):
+        model = fastbptt.RNN(2, 3, 1, seed=1)
+        history = fastbptt.fit(
+            model, x[:12], x[:12, 0, 0], epochs=40, optimizer=fastbptt.Adam(0.1), verbose=0,
+            validation=(x[12:], x[12:, 1, 0]), restore_best=keep,
+        )  # fmt: skip
+        found = fastbptt.evaluate(model, x[12:], x[12:, 1, 0])["loss"]
+        results.append((found, history["validation_loss"]))
+    (last, curve), (best, again) = results
+    assert curve == again
+    assert last == pytest.approx(curve[-1]) and best == pytest.approx(min(curve)) and best < last
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_probabilities(dtype: str) -> None:
+    z = np.array([[1.0, 2.0, 3.0], [1000.0, 0.0, -1000.0]], dtype)
+    shares = fastbptt.probabilities(z)
+    assert shares.dtype == dtype
+    expected = np.exp([1, 2, 3]) / np.exp([1, 2, 3]).sum()
+    np.testing.assert_allclose(shares, [expected, [1, 0, 0]], 1e-6)
+    one = fastbptt.probabilities(z[:, :, np.newaxis])
+    assert one.shape == (2, 3, 2)
+    np.testing.assert_allclose(one[0, :, 1], 1 / (1 + np.exp([-1, -2, -3])), 1e-6)
+    assert one[1].tolist() == [[0, 1], [0.5, 0.5], [1, 0]]
+    with pytest.raises(ValueError, match=re.escape("outputs has shape (); expected")):
+        fastbptt.probabilities(1.0)
+    with pytest.raises(TypeError, match="outputs has dtype"):
+        fastbptt.probabilities(["a"])
 
 
 def test_predict_in_any_order() -> None:

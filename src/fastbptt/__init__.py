@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .diagnostics import Diagnosis, GradientMonitor, diagnose
     from .reporting import report
     from .storage import load_optimizer
-    from .training import METRICS, Callback, History, evaluate, fit, predict
+    from .training import METRICS, Callback, History, evaluate, fit, predict, probabilities
 
 __version__: str = _core.version
 
@@ -61,6 +61,7 @@ __all__ = [
     "losses",
     "plot",
     "predict",
+    "probabilities",
     "reference",
     "report",
     "schedules",
@@ -155,7 +156,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f".{name}", __name__)
     if name in ("Diagnosis", "GradientMonitor", "diagnose"):
         return getattr(importlib.import_module(".diagnostics", __name__), name)
-    if name in ("METRICS", "Callback", "History", "evaluate", "fit", "predict"):
+    if name in ("METRICS", "Callback", "History", "evaluate", "fit", "predict", "probabilities"):
         return getattr(importlib.import_module(".training", __name__), name)
     if name == "report":
         from .reporting import report

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbptt.commands import _data
+from fastbptt.training.evaluation import probabilities
 
 if TYPE_CHECKING:
     from fastbptt.datasets import Sequences
@@ -67,11 +68,7 @@ class Task(NamedTuple):
 
     def probabilities(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
         """Turn outputs (answers, O) into probabilities (answers, classes)."""
-        logits = outputs.astype(np.float64)
-        if self.loss == "bce":
-            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return cast("NDArray[np.float64]", powers / powers.sum(axis=1, keepdims=True))
+        return cast("NDArray[np.float64]", probabilities(outputs.astype(np.float64)))
 
 
 def of(model: Recurrent, path: str) -> Task:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastbptt import _check, _core
 from fastbptt.diagnostics.diagnosis import in_double
 from fastbptt.training.data import default_loss
+from fastbptt.training.evaluation import probabilities
 
 if TYPE_CHECKING:
     from fastbptt.model import Recurrent
@@ -78,11 +79,7 @@ def chosen(x: Any, lengths: ArrayLike | None, example: int) -> NDArray[Any]:
 
 def decide(outputs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Turn logits (..., classes), or (..., 1) of a yes or no, into classes and probabilities."""
-    logits = np.asarray(outputs, np.float64)
-    if logits.shape[-1] == 1:
-        logits = np.concatenate([np.zeros_like(logits), logits], axis=-1)
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares = weights / weights.sum(axis=-1, keepdims=True)
+    shares = probabilities(np.asarray(outputs, np.float64))
     return shares.argmax(axis=-1).astype(np.int64), shares.max(axis=-1)
 
 

@@ -252,6 +252,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             monitor=curve,
             restore_best=stopping,
             metrics=(self._metric,) if stopping else (),
+            training_metrics=False,
             callbacks=callbacks,
             shuffle=self.shuffle,
             seed=self._random_state.randint(_SEEDS),

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from fastbptt import _check
+from fastbptt.training.evaluation import probabilities
 
 from ._base import RecurrentEstimator, Scaler, scaled
 from ._compat import with_callbacks
@@ -414,20 +415,13 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
             With ``steps="all"`` (n, time, classes), or a list of (time_i, classes).
         """
         x, z = self._predicted(X)
-        return self._like(x, self._probabilities(z))
+        return self._like(x, probabilities(z))
 
     def predict_log_proba(self, X: Any) -> Any:
         """Logarithms of `predict_proba`."""
         x, z = self._predicted(X)
         with np.errstate(divide="ignore"):
-            return self._like(x, np.log(self._probabilities(z)))
-
-    def _probabilities(self, z: Array) -> Array:
-        if self.n_outputs_ == 1:
-            z = np.concatenate([-0.5 * z, 0.5 * z], axis=1)
-        e: Array = np.exp(z - z.max(axis=1, keepdims=True))
-        shares: Array = e / e.sum(axis=1, keepdims=True)
-        return shares
+            return self._like(x, np.log(probabilities(z)))
 
     def predict(self, X: Any) -> Any:
         """Return the most probable labels.

@@ -11,7 +11,7 @@ True
 from __future__ import annotations
 
 from .callbacks import Callback, TrainingRun
-from .evaluation import evaluate, predict
+from .evaluation import evaluate, predict, probabilities
 from .history import History
 from .loop import fit
 from .metrics import METRICS
@@ -24,4 +24,5 @@ __all__ = [
     "evaluate",
     "fit",
     "predict",
+    "probabilities",
 ]

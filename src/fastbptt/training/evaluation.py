@@ -87,6 +87,47 @@ def predict(
     return parts if listed else whole
 
 
+def probabilities(outputs: ArrayLike) -> Floats:
+    """Turn outputs for classes into probabilities.
+
+    Parameters
+    ----------
+    outputs : array of shape (..., output_size)
+        From `predict` or `Recurrent.forward`, of a model that was trained with the loss ``"bce"``
+        on one output, or with ``"cross_entropy"``.
+
+    Returns
+    -------
+    array of shape (..., classes)
+        Softmax over the last axis. One output is the logit of class 1 of two: its logistic function
+        is in column 1. float32 and float64 stay what they are; all else becomes float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no axis of outputs, or nothing that is a number.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> fastbptt.probabilities([[0.0], [np.log(3.0)]])
+    array([[0.5 , 0.5 ],
+           [0.25, 0.75]])
+    """
+    z = _check.read("outputs", outputs)
+    if z.ndim == 0 or z.shape[-1] == 0:
+        raise ValueError(f"outputs has shape {z.shape}; expected (..., output_size)")
+    if z.dtype.kind not in "fiub":
+        raise TypeError(f"outputs has dtype {z.dtype}; expected numbers")
+    if z.dtype not in (np.float32, np.float64):
+        z = z.astype(F64)
+    if z.shape[-1] == 1:
+        z = np.concatenate([-0.5 * z, 0.5 * z], axis=-1)
+    powers = np.exp(z - z.max(axis=-1, keepdims=True))
+    shares: Floats = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
 def _chunks(lengths: NDArray[np.int64] | None, count: int, size: int) -> Iterable[Rows]:
     rows = np.arange(count, dtype=I64)
     if lengths is not None:

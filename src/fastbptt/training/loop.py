@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbptt import _check, schedules, storage
-from fastbptt.optim import Adam, Optimizer
+from fastbptt.optim import OPTIMIZERS, Adam, Optimizer
 from fastbptt.recurrent import Recurrent
 
 from . import checkpoints, progress, stopping
@@ -45,7 +45,7 @@ def fit(
     class_weight: Any = None,
     epochs: int = 100,
     batch_size: int = 32,
-    optimizer: Optimizer | None = None,
+    optimizer: Optimizer | str | None = None,
     schedule: Any = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
@@ -55,8 +55,9 @@ def fit(
     patience: int | None = None,
     min_delta: float = 0.0,
     monitor: str | None = None,
-    restore_best: bool = True,
+    restore_best: bool | None = None,
     metrics: str | Function | Iterable[str | Function] = (),
+    training_metrics: bool = True,
     callbacks: Iterable[Callback] = (),
     shuffle: bool = True,
     seed: int = 0,
@@ -96,8 +97,9 @@ def fit(
     epochs : int, default 100
     batch_size : int, default 32
         Sequences per update. The last batch of an epoch holds what is left.
-    optimizer : Optimizer, default Adam()
-        Keeps its moments for further calls.
+    optimizer : Optimizer or str, default Adam()
+        An instance keeps its moments for further calls. A name in ``fastbptt.optim.OPTIMIZERS``
+        stands for a new one with its defaults.
     schedule : str or Schedule, optional
         How the learning rate changes: a name in ``fastbptt.schedules.SCHEDULES`` or an instance.
     clip_norm, clip_value, bptt_steps, memory_budget
@@ -112,13 +114,16 @@ def fit(
     monitor : str, optional
         Which curve is watched: ``"validation_loss"`` (default with validation data), ``"loss"``,
         or a metric's name, which stands for that of the validation data if there are any.
-    restore_best : bool, default True
-        At the end, put back the weights of the best epoch, if `patience` or `monitor` is given.
+    restore_best : bool, optional
+        At the end, put back the weights of the best epoch by the number that is watched. Default:
+        if `patience` or `monitor` is given.
     metrics : str, function or several of them, optional
         Names in ``fastbptt.METRICS``, or functions of targets and outputs, as `evaluate` has
         them. A function's name names its curve; its attribute ``larger_is_better`` (default
-        True) says which way is better. Metrics of the training data cost one more forward pass
-        per epoch.
+        True) says which way is better.
+    training_metrics : bool, default True
+        Compute the metrics of the training data, too: one more forward pass per epoch. Without
+        them, `metrics` are those of the validation data alone.
     callbacks : list of Callback, optional
         Called in this order.
     shuffle : bool, default True
@@ -197,17 +202,22 @@ def fit(
             f"augment is of type {type(augment).__name__}; expected a function of x and rng"
         )
     chosen = _metrics.resolve(metrics)
-    optimizer = Adam() if optimizer is None else optimizer
-    if not isinstance(optimizer, Optimizer):
+    on_training = _check.flag("training_metrics", training_metrics)
+    if optimizer is None:
+        optimizer = Adam()
+    elif isinstance(optimizer, str):
+        name = _check.option("optimizer", optimizer, tuple(OPTIMIZERS))
+        optimizer = cast("Callable[[], Optimizer]", OPTIMIZERS[name])()
+    elif not isinstance(optimizer, Optimizer):
         raise TypeError(
             f"optimizer is of type {type(optimizer).__name__}; "
-            "expected an optimiser such as fastbptt.Adam()"
+            "expected an optimiser such as fastbptt.Adam(), or a name"
         )
     with optimizer._lock:
         optimizer._binding_for(model)  # refuses one that belongs to another model
     listeners = _listeners(callbacks)
     watch = stopping.watch(
-        monitor, patience, min_delta, restore_best, chosen, validation is not None
+        monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training
     )
     plan = copy.copy(schedules.resolve(schedule))  # the caller's own stays as it is
     keeper = checkpoints.keeper(checkpoint, checkpoint_every)
@@ -240,6 +250,7 @@ def fit(
         held=held,
         held_rows=held_rows,
         metrics=chosen,
+        on_training=on_training,
         batch_size=batch_size,
         options=options,
         callbacks=listeners,
@@ -266,6 +277,7 @@ def fit(
             "min_delta": min_delta,
             "validation": float(validation) if held is data else None,
             "metrics": [metric.name for metric in chosen],
+            "training_metrics": on_training,
             "callbacks": [type(callback).__name__ for callback in listeners],
         }
         contents = {"x": data.items, "y": data.targets, "lengths": data.lengths, "weights": weights}
@@ -296,6 +308,7 @@ class _Loop:
         held: DataSet | None,
         held_rows: Rows,
         metrics: tuple[Metric, ...],
+        on_training: bool,
         batch_size: int,
         options: dict[str, Any],
         callbacks: list[Callback],
@@ -313,6 +326,7 @@ class _Loop:
         self.held = held
         self.held_rows = held_rows
         self.metrics = metrics
+        self.on_training = on_training
         self.batch_size = batch_size
         self.callbacks = callbacks
         self.on_batch = [c.on_batch_end for c in callbacks if _overrides(c, "on_batch_end")]
@@ -442,7 +456,7 @@ class _Loop:
         run, data, check = self.run, self.data, self.interrupt.check
         total = self.total if data.reduction == "sum" else self.total / self.counted
         numbers = {"loss": total}
-        if self.metrics:
+        if self.metrics and self.on_training:
             size = usual_batch(run.model, data.time, self.batch_size)
             found = measure(data, self.rows, self.metrics, size, check)
             numbers.update({name: value for name, value in found.items() if name != "loss"})

@@ -75,6 +75,7 @@ def watch(
     restore_best: Any,
     metrics: tuple[Metric, ...],
     validated: bool,
+    on_training: bool,
 ) -> Watch | None:
     """Make the watch that `fastbptt.fit`'s arguments ask for; None: nothing to follow."""
     waits = None if patience is None else _check.size("patience", patience)
@@ -82,20 +83,22 @@ def watch(
     delta = _check.number("min_delta", min_delta, expected)
     if not 0.0 <= delta < math.inf:
         raise ValueError(f"min_delta is {delta}; expected {expected}")
-    keep = _check.flag("restore_best", restore_best) and (
-        patience is not None or monitor is not None
-    )
+    keep = patience is not None or monitor is not None
+    if restore_best is not None:
+        keep = _check.flag("restore_best", restore_best)
     curves = {"loss": False, **{metric.name: metric.larger_is_better for metric in metrics}}
     if monitor is None:
         if not validated:
-            if waits is not None:
-                raise ValueError(
-                    f"patience is {waits}, but there is no validation data to watch; expected "
-                    "validation=, or monitor= with the name of a curve"
-                )
-            return None
+            if waits is None and not keep:
+                return None
+            asks = "restore_best is True" if waits is None else f"patience is {waits}"
+            raise ValueError(
+                f"{asks}, but there is no validation data to watch; expected "
+                "validation=, or monitor= with the name of a curve"
+            )
         return Watch("validation_loss", False, delta, waits, keep)
-    names = list(curves) + ([f"validation_{name}" for name in curves] if validated else [])
+    names = [name for name in curves if validated or on_training or name == "loss"]
+    names += [f"validation_{name}" for name in curves] if validated else []
     name = _check.option("monitor", monitor, names)
     bare = name.removeprefix("validation_")
     if validated and name in curves and name != "loss":
