@@ -47,9 +47,10 @@ def provenance(command: list[str]) -> str:
     versions = [f"fastbptt {machine['fastbptt']}", f"NumPy {machine['numpy']}"]
     with contextlib.suppress(metadata.PackageNotFoundError):
         versions.append(f"scikit-learn {metadata.version('scikit-learn')}")
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     return (
         f"Made by `python {' '.join(command)}` on"
-        f" {machine['processor']} ({machine['active']}, {machine['threads']} threads),"
+        f" {machine['processor']} ({machine['active']}, {threads}),"
         f" Python {platform.python_version()}, {', '.join(versions)},"
         f" {datetime.date.today().isoformat()}."
     )
