@@ -373,6 +373,12 @@ def test_many_features() -> None:
         plot.sequences(x, examples=[0, 1])
 
 
+def test_long_sequences_are_small_as_a_vector_picture(tmp_path: Path) -> None:
+    ax = plot.sequences(RNG.normal(size=(6, 3000, 16)), examples=6)
+    ax.figure.savefig(tmp_path / "long.svg")
+    assert (tmp_path / "long.svg").stat().st_size < 500_000
+
+
 # ---------------------------------------------------------------- gradients
 
 

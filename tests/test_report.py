@@ -195,6 +195,41 @@ def test_what_the_model_knows_is_used(undrawn: None, tmp_path: Path) -> None:
     assert "Steps of each class" in page.text
 
 
+@pytest.mark.parametrize("truth", [0, 1])
+def test_one_step_that_is_right_or_wrong(truth: int, tmp_path: Path) -> None:
+    model = fastbptt.RNN(2, 3, 2, seed=0)
+    model.parameters["b_y"][...] = [5.0, -5.0]
+    page = write(tmp_path, model, np.ones((1, 1, 2)), np.array([truth]))
+    assert f"Mistakes ({truth} of 1)" in page.text
+    assert page.tags["svg"] > 5
+
+
+def test_examples_are_right_and_wrong_ones() -> None:
+    model = fastbptt.RNN(1, 2, 2, init=("normal", 0.0))
+    model.parameters["b_y"][...] = [1.0, 0.0]
+    for y, expected in (
+        ([0] * 8, [0, 2, 4, 6]),
+        ([1] * 8, [0, 1, 2, 3]),
+        ([0, 1, 0, 1, 0, 1, 0, 1], [0, 2, 1, 3]),
+        ([0, 0, 0, 0, 0, 0, 0, 1], [0, 1, 2, 7]),
+        ([1, 1, 1, 0, 1, 1, 1, 1], [3, 0, 1, 2]),
+    ):
+        nothing = dict.fromkeys(
+            (
+                "lengths",
+                "loss",
+                "steps",
+                "class_names",
+                "feature_names",
+                "ids",
+                "history",
+                "monitor",
+            )
+        )
+        found = facts_module.gather(model, np.zeros((8, 2, 1)), np.array(y), **nothing)
+        assert found.examples(4) == expected
+
+
 def test_names_that_are_code_stay_names(tmp_path: Path) -> None:
     x, y = data()
     model = fastbptt.RNN(2, 8, 2, seed=0)

@@ -19,6 +19,7 @@ __all__ = ["confusion", "sequences"]
 
 _MOST_NUMBERS = 16  # classes up to which the cells of a confusion matrix hold their counts
 _MOST_FEATURES = 16
+_MOST_POINTS = 2000  # of one sequence that are drawn as lines in vector formats; more are pixels
 _MOST_NAMES = 40  # classes up to which they are named at the axes
 
 
@@ -251,6 +252,7 @@ def _features(ax: Axes, values: NDArray[np.float64], row: int, *, quiet: bool) -
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     varied = np.argsort(-np.nanstd(values, axis=0), kind="stable")[:_MOST_FEATURES]
     colours = _style.require().colormaps["viridis"](np.linspace(0.3, 0.85, len(varied)))
+    many = len(values) * len(varied) > _MOST_POINTS
     for colour, feature in zip(colours, np.sort(varied), strict=True):
         ax.plot(
             np.arange(len(values)),
@@ -261,6 +263,7 @@ def _features(ax: Axes, values: NDArray[np.float64], row: int, *, quiet: bool) -
             marker="o" if len(values) == 1 else "",
             markersize=2,
             label="_feature",
+            rasterized=many,
         )
 
 

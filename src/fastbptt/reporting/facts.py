@@ -93,8 +93,9 @@ class Facts:
             return [int(i) for i in everyone[:: max(1, len(everyone) // count)][:count]]
         truth, (answer, sure) = self.truths(), self.answers()
         wrong = everyone[truth != answer]
-        wrong = wrong[np.argsort(-sure[wrong], kind="stable")][: count // 2]
+        wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
         right = everyone[truth == answer]
+        wrong = wrong[: max(count // 2, count - len(right))]
         right = right[:: max(1, len(right) // count)][: count - len(wrong)]
         return [int(i) for i in (*right, *wrong)]
 

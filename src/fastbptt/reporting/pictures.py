@@ -41,7 +41,7 @@ def figure(
         canvas = _style.new_figure(*size)
         draw(canvas.subplots())
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        options = {"transparent": True, "bbox_inches": "tight", "pad_inches": 0.02}
+        options = {"transparent": True, "bbox_inches": "tight", "pad_inches": 0.02, "dpi": 200}
         canvas.savefig(file, format="svg", metadata=nothing, **options)
     svg = _inline(file.getvalue(), f"p{number}-", caption)
     drawing = tag("div", svg, class_="scroll") if wide else svg
