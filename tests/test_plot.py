@@ -463,6 +463,15 @@ def test_heat_map_is_the_numbers() -> None:
     plot.gradient_heatmap(np.zeros((2, 3))).figure.canvas.draw()
 
 
+def test_heat_map_of_a_training() -> None:
+    monitor = fastbptt.GradientMonitor(keep=2, warn=False)
+    one = model("gru")
+    fastbptt.fit(one, X, CLASSES, lengths=LENGTHS, epochs=4, callbacks=[monitor], verbose=0)
+    ax = plot.gradient_heatmap(monitor)
+    assert ax.images[0].get_array().filled(0.0).tolist() == monitor.hidden.tolist()
+    assert [int(text.get_text()) for text in ax.get_yticklabels()] == monitor.epochs == [1, 3]
+
+
 @pytest.mark.parametrize("cell", fastbptt.cells())
 def test_influence_is_the_gradient(cell: str) -> None:
     one = model(cell, bidirectional=True)
@@ -608,7 +617,7 @@ def test_gallery_command(
 
 def test_every_kind_of_picture_is_in_the_gallery() -> None:
     source = inspect.getsource(inspect.getmodule(plot.gallery))
-    for name in set(PICTURES) - {"gradient_heatmap"}:
+    for name in PICTURES:
         assert f"{name}(" in source, name
     with pytest.raises(ValueError, match='kind is "gif"'):
         plot.gallery("nowhere", "gif")

@@ -116,6 +116,7 @@ def test_a_page_about_classes(cell: str, tmp_path: Path) -> None:
     page = write(tmp_path, model, x, y, history=history, class_names=names, ids=list("abcdef"))
     found = fastbptt.evaluate(model, x, y, metrics="accuracy")
     assert page.headings == [
+        "Advice",
         "Predictions",
         "Training",
         "Gradient flow",
@@ -228,6 +229,28 @@ def test_examples_are_right_and_wrong_ones() -> None:
         )
         found = facts_module.gather(model, np.zeros((8, 2, 1)), np.array(y), **nothing)
         assert found.examples(4) == expected
+
+
+def test_advice_stands_on_the_page(undrawn: None, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(8, 100, 2))
+    model = fastbptt.RNN(2, 16, 2, seed=0)
+    y = np.arange(8) % 2
+    found = fastbptt.diagnose(model, x, y).advice
+    assert any(each.kind == "vanishing" for each in found)
+    page = write(tmp_path, model, x, y)
+    for each in found:
+        assert " ".join(each.text.split()) in page.text
+        assert " ".join(each.suggestion.split()) in page.text
+    assert "Nothing to advise" not in page.text
+
+
+def test_a_monitor_is_drawn(tmp_path: Path) -> None:
+    x, y = data()
+    model = fastbptt.GRU(2, 6, 2, seed=0)
+    monitor = fastbptt.GradientMonitor(warn=False)
+    history = fastbptt.fit(model, x, y, epochs=3, callbacks=[monitor], verbose=0)
+    page = write(tmp_path, model, x, y, history=history, monitor=monitor)
+    assert "epoch by epoch" in page.text
 
 
 def test_names_that_are_code_stay_names(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def make_page(folder: Path) -> Path:
     fastbptt.set_num_threads(1)
     vowels = load_japanese_vowels()
     model = fastbptt.GRU(12, 48, 9, init="keras", seed=0)
+    monitor = fastbptt.GradientMonitor(warn=False)
     history = fastbptt.fit(
         model,
         vowels.x_train,
@@ -39,6 +40,7 @@ def make_page(folder: Path) -> Path:
         clip_norm=1.0,
         validation=0.2,
         metrics="accuracy",
+        callbacks=[monitor],
         verbose=0,
     )
     page = folder / "report.html"
@@ -50,6 +52,7 @@ def make_page(folder: Path) -> Path:
         history,
         class_names=vowels.class_names,
         feature_names=vowels.feature_names,
+        monitor=monitor,
         title="Nine speakers, two vowels",
     )
     return page

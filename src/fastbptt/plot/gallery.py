@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from fastbptt import _check
 from fastbptt.plot import _style
 from fastbptt.plot.answers import confusion, sequences
-from fastbptt.plot.flow import gates, gradient_flow, influence
+from fastbptt.plot.flow import gates, gradient_flow, gradient_heatmap, influence
 from fastbptt.plot.states import eigenvalues, hidden_states
 from fastbptt.plot.training import losses
 from fastbptt.plot.unrolled import unrolled
 
 if TYPE_CHECKING:
-    from fastbptt.diagnostics import Diagnosis
+    from fastbptt.diagnostics import Diagnosis, GradientMonitor
     from fastbptt.model import Recurrent
     from fastbptt.training import History
 
@@ -68,10 +68,11 @@ class Examples:
         self.y = rng.integers(0, 2, 16)
 
     @cached_property
-    def trained(self) -> tuple[Recurrent, History]:
+    def trained(self) -> tuple[Recurrent, History, GradientMonitor]:
         """A GRU that tells nine speakers apart, and how it learned to."""
-        from fastbptt import GRU, Adam, fit
+        from fastbptt import GRU, Adam, GradientMonitor, fit
 
+        monitor = GradientMonitor(warn=False)
         model = GRU(12, 48, 9, init="keras", seed=0)
         history = fit(
             model,
@@ -82,9 +83,10 @@ class Examples:
             clip_norm=1.0,
             validation=0.2,
             metrics="accuracy",
+            callbacks=[monitor],
             verbose=0,
         )
-        return model, history
+        return model, history, monitor
 
     @property
     def model(self) -> Recurrent:
@@ -144,6 +146,10 @@ PICTURES: Final[dict[str, Picture]] = {
     "contributions": Picture(
         lambda examples, ax: gradient_flow(examples.flows, "W_hh", ax=ax),
         "What each step adds to the gradient of the recurrent weights.",
+    ),
+    "gradient_heatmap": Picture(
+        lambda examples, ax: gradient_heatmap(examples.trained[2], ax=ax),
+        "The gradient at each time step, epoch by epoch of a training.",
     ),
     "unrolled": Picture(
         _unrolled,

@@ -36,7 +36,7 @@ def report(
     """Write a page about a model and what it does with some data: one HTML file.
 
     It needs no network and no script, fits a telephone and a sheet of paper, and follows the
-    reader's choice of light or dark. There are: key numbers, predictions with examples,
+    reader's choice of light or dark. There are: key numbers, advice, predictions with examples,
     the curves of the training, how the gradient flows back through time, the unrolled network, the
     data, the model, its speed on this machine, settings and versions.
 

@@ -39,7 +39,7 @@ class Speed(NamedTuple):
         For a training step with Adam, the predictions of the same batch, that of one sequence.
     share_of_peak : float or None
         Of the processor's rate of multiply-adds, with the operations that a training step cannot
-        do without; None for tokens.
+        do without unless gradients are exactly 0; None for tokens. Above 1 where they are.
     """
 
     batch: int
@@ -158,7 +158,7 @@ def gather(
         monitor=monitor,
         outputs=list(outputs),
         metrics=metrics,
-        diagnosis=diagnose(model, some_x, some_y, loss, steps),
+        diagnosis=diagnose(model, some_x, some_y, loss, steps, history=history),
         speed=_speed(model, some_x[:_BATCH], some_y[:_BATCH], loss, steps),
         source=said.get("trained_on"),
         settings=dict(said.get("settings") or {}),

@@ -103,11 +103,29 @@ def tiles(facts: Facts) -> Html:
 
 
 def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+    ending = "" if count == 1 else "es" if word.endswith("s") else "s"
+    return f"{count:,} {word}{ending}"
 
 
 def _section(heading: str, *contents: Any) -> Html:
     return tag("section", tag("h2", heading), *contents)
+
+
+def advice(facts: Facts, pictures: Pictures) -> Html:
+    """What a good colleague would say about the gradients."""
+    found = facts.diagnosis.advice
+    if not found:
+        text = "Nothing to advise: none of the numbers that were looked at asks for it."
+        return _section("Advice", tag("p", text))
+    items = [
+        tag(
+            "li",
+            tag("p", tag("b", each.text)),
+            tag("p", each.suggestion) if each.suggestion else None,
+        )
+        for each in found
+    ]
+    return _section("Advice", tag("ul", *items, class_="advice"))
 
 
 def predictions(facts: Facts, pictures: Pictures) -> Html:
@@ -371,7 +389,7 @@ def speed(facts: Facts, pictures: Pictures) -> Html:
         ("prediction of them", time_text(found.predict_seconds), batch),
         ("prediction of one", time_text(found.single_seconds), "the first of them"),
     ]
-    if found.share_of_peak is not None:
+    if found.share_of_peak is not None and found.share_of_peak <= 1:
         rows.append(
             (
                 "share of the peak",
@@ -409,6 +427,7 @@ def _value(value: Any) -> str:
 
 #: The parts of a page, in their order.
 SECTIONS: Final[tuple[Callable[[Facts, Pictures], Html | None], ...]] = (
+    advice,
     predictions,
     training,
     gradient,
