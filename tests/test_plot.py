@@ -414,6 +414,23 @@ def test_gradient_flows_beside_each_other() -> None:
     ax.figure.canvas.draw()
 
 
+def test_200_steps_over_more_than_30_decades() -> None:
+    """A tanh RNN as it comes beside an LSTM with forget bias 1, in float32: no gap, no zero."""
+    x, y = RNG.normal(size=(8, 200, 4)), np.arange(8) % 2
+    models = {
+        "RNN": fastbptt.RNN(4, 64, 1, seed=0),
+        "LSTM": fastbptt.LSTM(4, 64, 1, forget_bias=1.0, seed=0),
+    }
+    found = {name: fastbptt.diagnose(one, x, y, jacobians=False) for name, one in models.items()}
+    ax = plot.gradient_flow(found)
+    rnn, lstm = (line.get_ydata() for line in ax.lines)
+    assert len(ax.lines) == 2, "nothing is marked as 0"
+    assert (rnn > 0).all() and (lstm > 0).all()
+    assert np.log10(rnn[-1] / rnn[0]) > 30 > np.log10(lstm[-1] / lstm[0])
+    low, high = ax.get_ylim()
+    assert low < rnn.min() and rnn.max() < high
+
+
 def test_what_is_exactly_0_is_marked() -> None:
     ax = plot.gradient_flow({"a": [0.0, 0.0, 1e-290, 1.0]})
     marks = [line for line in ax.lines if line.get_label() == "_exactly 0"]
