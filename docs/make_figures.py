@@ -104,6 +104,28 @@ def losses() -> Figure:
     return fastbptt.plot.losses(history).figure
 
 
+@figure
+def remembering() -> Figure:
+    """Gradients over the epochs of an LSTM that learns to remember the first of 60 inputs."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 1024)
+    x = rng.normal(0, 0.3, (1024, 60, 1))
+    x[:, 0, 0] = 2 * y - 1
+    model = fastbptt.LSTM(1, 32, 1, forget_bias=3.0, seed=0)
+    monitor = fastbptt.GradientMonitor(warn=False)
+    fastbptt.fit(
+        model,
+        x,
+        y,
+        epochs=10,
+        optimizer=fastbptt.Adam(lr=5e-3),
+        clip_norm=1.0,
+        callbacks=[monitor],
+        verbose=0,
+    )
+    return fastbptt.plot.gradient_heatmap(monitor).figure
+
+
 def from_gallery(name: str) -> Figure:
     """A picture of the gallery: of a GRU that tells nine speakers apart."""
     picture = fastbptt.plot.PICTURES[name]
