@@ -67,7 +67,12 @@ def main() -> int:
     parser.add_argument("--pictures", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
     site = arguments.site.resolve()
-    pages = sorted(p for p in site.rglob("*.html") if "_modules" not in p.relative_to(site).parts)
+    pages = sorted(
+        page
+        for page in site.rglob("*.html")
+        if "_modules" not in page.relative_to(site).parts
+        and page != site / "index.html"  # which only leads on to the first one
+    )
     if not any(page.name == "bptt.html" for page in pages):
         sys.exit(f"{site} is not the built documentation")
     failed = False
