@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbptt import _check, _core
-from fastbptt.diagnostics.diagnosis import in_double
-from fastbptt.training.data import default_loss
 from fastbptt.training.evaluation import probabilities
 
 if TYPE_CHECKING:
@@ -107,6 +105,9 @@ def input_gradient(
     steps: str,
 ) -> NDArray[np.float64]:
     """Return dL/dx, computed in float64 whatever the model's dtype: float32 ends at 1e-38."""
+    from fastbptt.diagnostics.diagnosis import in_double
+    from fastbptt.training.data import default_loss
+
     loss = default_loss(model, y) if loss is None else loss
     twin = in_double(model, "float64")
     _, grads = twin.loss_and_grad(x, y, loss, steps, need_input_grad=True)
