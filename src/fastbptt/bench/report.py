@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastbptt.bench.case import Case
-from fastbptt.plot._style import PALETTE, new_figure
+from fastbptt.plot._style import MUTED, PALETTE, new_figure
 
 __all__ = ["FORMATS", "plot", "time_text", "write"]
 
 _COLOURS: Final = {
     "fastbptt": PALETTE["black"],
+    "recording": MUTED,
     "numpy": PALETTE["sky"],
     "torch": PALETTE["vermillion"],
     "torch-ftz": PALETTE["orange"],

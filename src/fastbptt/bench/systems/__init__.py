@@ -94,6 +94,13 @@ _PRIMITIVES: Final = ("rnn", "relu", "gru", "gru_before", "lstm")
 
 SYSTEMS: Final[dict[str, Entry]] = {
     "fastbptt": Entry("fastbptt_step", "fastbptt", ragged_both_ways=True),
+    # what it costs to look at the gradients of each step
+    "recording": Entry(
+        "fastbptt_step",
+        "fastbptt, recording",
+        ragged_both_ways=True,
+        options=(("record", "gradients"),),
+    ),
     "numpy": Entry("numpy_step", "NumPy", cells=_CELLS, ragged_both_ways=True),
     "torch": Entry("torch_step", "PyTorch", ("torch",), _CELLS, options=(("flush", False),)),
     "torch-ftz": Entry(

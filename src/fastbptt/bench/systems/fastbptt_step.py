@@ -14,7 +14,7 @@ from fastbptt.bench.systems import System, Variants
 class Fastbptt(System):
     """The public interface, as a user calls it."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, record: str | None) -> None:
         case = problem.case
         self.model = problem.model.copy()
         self.adam = fastbptt.Adam(lr=TIMED_LR)
@@ -22,6 +22,8 @@ class Fastbptt(System):
         self.how: dict[str, Any] = {"loss": case.loss, "steps": case.steps}
         if problem.lengths is not None:
             self.how["lengths"] = problem.lengths
+        if record is not None:
+            self.how["record"] = record
 
     def loss_and_gradients(self) -> tuple[float, dict[str, NDArray[Any]]]:
         loss, gradients = self.model.loss_and_grad(self.x, self.y, **self.how)
@@ -33,9 +35,9 @@ class Fastbptt(System):
             train_step(x, y, adam, **how)
 
 
-def variants(problem: Problem, threads: int) -> Variants:
+def variants(problem: Problem, threads: int, record: str | None = None) -> Variants:
     """Name the one way there is."""
-    return {"train_step": lambda: Fastbptt(problem)}
+    return {"train_step": lambda: Fastbptt(problem, record)}
 
 
 def version() -> str:
