@@ -240,3 +240,22 @@ def test_advice_is_the_same_for_each_example() -> None:
 
 def test_no_advice_about_time_without_jacobians() -> None:
     assert kinds(fastbptt.diagnose(rnn(), X, Y, jacobians=False)) == []
+
+
+def test_a_sequence_in_which_all_units_are_off_does_not_speak_for_the_others() -> None:
+    """ReLU units that are all 0 in one of many sequences pass exactly nothing back there."""
+    x = np.abs(X)
+    x[5] *= -1
+    model = fastbptt.RNN(4, 8, 1, nonlinearity="relu", init="identity", seed=0)
+    weights = model.parameters["W_xh"]
+    weights[...] = 0.01 * np.abs(weights)
+    report = fastbptt.diagnose(model, x, Y)
+    logs = fastbptt.diagnose(model, x, Y, per_example=True).layers[0].log_jacobian
+    assert logs is not None
+    assert np.isneginf(logs[5, 0])
+    assert report.decay == pytest.approx(1.0)
+    assert "vanishing" not in kinds(report)
+    mostly = fastbptt.diagnose(model, np.concatenate([x[:2], -x[:5]]), Y[:7])
+    assert "vanishing" in kinds(mostly)
+    assert mostly.decay == pytest.approx(1.0)  # of what is left
+    assert fastbptt.diagnose(model, -x[:3], Y[:3]).decay == 0.0

@@ -103,15 +103,21 @@ def by_lag(
     found: _dynamics.Dynamics,
     some: NDArray[np.bool_] | None = None,
 ) -> Array:
-    """Mean logarithm of the norm of ds_T/ds_{T-k}, k = 0, 1, ..., over sequences that long."""
+    """Mean logarithm of the norm of ds_T/ds_{T-k}, k = 0, 1, ..., over sequences that long.
+
+    Where it is exactly 0 in most of them, -inf; those few where it is do not count otherwise.
+    """
     chosen = slice(None) if some is None else some
     own, norms = lengths[found.sequences][chosen], found.log_norms[chosen]
-    sums, counts = np.zeros(int(own.max())), np.zeros(int(own.max()))
+    sums, counts, zeros = np.zeros((3, int(own.max())))
     for length, logs in zip(own, norms, strict=True):
-        part = logs[:length]
-        sums[:length] += part if reverse else part[::-1]
+        part = logs[:length] if reverse else logs[:length][::-1]
+        zero = np.isneginf(part)
+        sums[:length] += np.where(zero, 0.0, part)
         counts[:length] += 1
-    mean: Array = sums / counts
+        zeros[:length] += zero
+    mean: Array = sums / np.maximum(counts - zeros, 1)
+    mean[zeros > counts / 2] = -np.inf
     return mean
 
 

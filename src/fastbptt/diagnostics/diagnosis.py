@@ -75,7 +75,8 @@ class LayerFlow:
         nearby states move apart.
     decay : float or None
         Factor by which a gradient changes from step to step, the geometric mean over all of time:
-        of the norms of ds_T/ds_t. None if there are no Jacobians, or only one step.
+        of the norms of ds_T/ds_t. Sequences of which exactly 0 arrives at the other end do not
+        count unless all are such: then 0. None if there are no Jacobians, or only one step.
     sequences : ndarray (n,)
         Those that Jacobians were computed for.
     """
@@ -408,7 +409,9 @@ def _decay(p: PassRecord, found: _dynamics.Dynamics) -> float | None:
     gaps = p.lengths[found.sequences] - 1
     if not (gaps > 0).any():
         return None
-    return float(np.exp(logs[gaps > 0].sum() / gaps.sum()))
+    # exactly 0 in one of them (ReLU units that are all off) would make the mean 0
+    counted = (gaps > 0) & (logs > -np.inf)
+    return float(np.exp(logs[counted].sum() / gaps[counted].sum())) if counted.any() else 0.0
 
 
 def _output(record: Record, each: bool, readout: bool) -> OutputFlow:
