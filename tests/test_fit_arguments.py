@@ -400,3 +400,19 @@ def test_numbers_that_overflow_leave_the_updates_before() -> None:
     with pytest.raises(ValueError, match=rf"x .* at index \(11, 0, 0\).*epoch 1, batch {first}\)"):
         fit(net, x, optimizer=adam)
     assert adam.step_count == first and np.isfinite(net.parameters.flat).all()
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_what_is_too_large_is_found_in_the_data_not_in_the_batch(listed: bool) -> None:
+    x: Any = np.zeros((20, 5, 3))
+    x[13, 2, 1] = 1e300
+    if listed:
+        x = [one[: 3 + i % 3] for i, one in enumerate(x)]
+    model = fastbptt.GRU(3, 4, 1, seed=0)
+    for call in (
+        lambda: fastbptt.predict(model, x, batch_size=4),
+        lambda: fastbptt.predict(model, x, batch_size=4, steps="all"),
+        lambda: fastbptt.evaluate(model, x, np.arange(20) % 2, batch_size=4),
+    ):
+        with pytest.raises(ValueError, match=r"x holds 1e\+300 at index \(13, 2, 1\)"):
+            call()

@@ -13,7 +13,7 @@ from fastbptt._check import CLASS_LOSSES, F64, I64, Floats
 from fastbptt.recurrent import Recurrent
 
 from .batches import Gathered, Rows
-from .data import DataSet
+from .data import DataSet, located
 from .metrics import Function, Metric, resolve
 
 
@@ -141,6 +141,13 @@ def outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
     Rows by falling length. Long sequences of a network of one direction go through in pieces of
     time, from state to state, so that memory does not grow with them; no bit depends on it.
     """
+    try:
+        return _outputs(model, x, rows, every)
+    except ValueError as error:
+        raise ValueError(located(str(error), rows)) from None
+
+
+def _outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
     batch, lengths = x.take(rows)
     count, time = batch.shape[:2]
     piece = max(_MEMORY // (_bytes_per_step(model) * count), _FEWEST)
