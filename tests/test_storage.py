@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -377,6 +378,19 @@ def test_any_change_is_refused(path: Path, data: st.DataObject) -> None:
     changed = content[:first] + data.draw(st.binary(max_size=40)) + content[last:]
     if changed != content:
         refused(path, changed)
+
+
+def test_a_full_disk_is_said_of_the_file_that_was_meant(
+    path: Path, model: fastbptt.RNN, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        model.save(path)
+    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.filename == os.path.realpath(path)
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])

@@ -515,9 +515,11 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno is not None:  # say which file was meant
+            raise OSError(error.errno, error.strerror, target) from None
         raise
     if os.name == "posix":
         descriptor = os.open(directory, os.O_RDONLY)  # the renaming itself reaches the disk
