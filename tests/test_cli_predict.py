@@ -171,6 +171,21 @@ def test_an_answer_for_each_step(
         assert one["probability"] == pytest.approx(result["predictions"][end]["probability"])
 
 
+@pytest.mark.parametrize("number", [lambda t: t - 1, lambda t: 10 * t, lambda t: t + 0.5])
+def test_steps_are_numbered_as_in_the_file(
+    models: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], number: Any
+) -> None:
+    lines = Path(Task(4, seed=2).csv(tmp_path / "a.csv", "steps")).read_text().splitlines()
+    head, *rows = [line.split(",") for line in lines]
+    rows = [[name, str(number(int(step))), *more] for name, step, *more in rows]
+    mixed = [head, *rows[::-1]]  # sequences come as their first rows do, steps in order
+    (tmp_path / "a.csv").write_text("\n".join(map(",".join, mixed)) + "\n")
+    found = predicted(capsys, models["steps"], tmp_path / "a.csv")["predictions"]
+    truth = {(name, step): label for name, step, *_, label in rows}
+    assert {(one["id"], str(one["step"])): one["label"] for one in found} == truth
+    assert len(found) == len(rows)
+
+
 # ---------------------------------------------------------------- files that differ
 
 
@@ -213,6 +228,18 @@ def test_columns_are_remembered(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert code == 0, err
     result = predicted(capsys, model, tmp_path / "a.csv")
     assert [one["label"] for one in result["predictions"]] == task.kinds
+
+
+def test_a_tab_as_messages_write_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(Task(4).csv(tmp_path / "a.csv"))
+    path.write_text(path.read_text().replace(",", "\t"))
+    model = tmp_path / "m"
+    code, _, err = run(capsys, "train", path, *OPTIONS, "-o", model)
+    assert code == 1
+    assert r"perhaps --delimiter '\t'" in err
+    options = ["--delimiter", r"\t", "--epochs", "1"]
+    assert run(capsys, "train", path, *OPTIONS, *options, "-o", model)[0] == 0
+    assert len(predicted(capsys, model, path)["predictions"]) == 4
 
 
 def test_other_features(

@@ -106,7 +106,12 @@ def add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         type=_columns,
         help="what the network reads (default: all other columns)",
     )
-    group.add_argument("--delimiter", metavar="C", help="between the cells of a row (default: ,)")
+    group.add_argument(
+        "--delimiter",
+        metavar="C",
+        type=lambda text: "\t" if text == r"\t" else text,  # as messages write it
+        help=r"between the cells of a row (default: ,); \t: a tab",
+    )
     group.add_argument(
         "--missing",
         choices=("error", "interpolate"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbptt.commands import _data, _task
+from fastbptt.datasets.tables import read_steps
 
 if TYPE_CHECKING:
     from fastbptt.datasets import Sequences
@@ -57,6 +58,16 @@ def read(model: Recurrent, task: _task.Task, arguments: argparse.Namespace) -> S
                 f"{model.output_size}, as the model does (--no-labels: do not look at them)"
             )
     return data
+
+
+def steps(task: _task.Task, arguments: argparse.Namespace) -> list[float] | None:
+    """Read how a table numbers its steps, all sequences' one after the other; None: it does not."""
+    if Path(arguments.data).suffix.lower() != ".csv":
+        return None
+    options = _known_columns(arguments, _data.columns(arguments), task, False)[0].options()
+    return read_steps(
+        arguments.data, **{k: v for k, v in options.items() if k in ("id", "step", "delimiter")}
+    )
 
 
 def _known_columns(

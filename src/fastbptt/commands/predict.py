@@ -78,7 +78,8 @@ def _run(arguments: argparse.Namespace) -> None:
     outputs = _task.outputs(model, task, data)
     y = None if data.y is None else _data.flat(data.y, task.steps)
     scores = None if y is None else _task.scores(task, y, outputs)
-    columns = _columns(task, data, y, outputs, arguments.probabilities)
+    steps = _new_data.steps(task, arguments) if task.steps == "all" else None
+    columns = _columns(task, data, steps, y, outputs, arguments.probabilities)
 
     if arguments.output:
         write_whole(arguments.output, _as_csv(columns).encode())
@@ -113,6 +114,7 @@ Column: TypeAlias = "tuple[str, list[Any], str]"
 def _columns(
     task: _task.Task,
     data: Sequences,
+    steps: list[float] | None,
     y: NDArray[Any] | None,
     outputs: NDArray[Any],
     probabilities: bool,
@@ -122,7 +124,10 @@ def _columns(
     ids = np.repeat(np.arange(len(data)), count).tolist()
     columns: list[Column] = [("id", [data.ids[i] for i in ids], "s")]
     if task.steps == "all":
-        columns.append(("step", np.concatenate([np.arange(n) + 1 for n in count]).tolist(), "d"))
+        if steps is None:
+            steps = np.concatenate([np.arange(1.0, n + 1) for n in count]).tolist()
+        whole = all(step.is_integer() for step in steps)  # as in the file: answers go beside it
+        columns.append(("step", [int(step) for step in steps] if whole else steps, ""))
     if task.classes is None:
         values = {"output" if task.kind is None else "predicted": outputs}
         if y is not None:

@@ -161,6 +161,19 @@ def read_csv(
     return Sequences(joined(parts), y, class_names, names, ids, source)
 
 
+def read_steps(
+    path: str, *, id: str | None = "id", step: str | None = "step", delimiter: str = ","
+) -> list[float] | None:
+    """Read the numbers of the steps, in the order in which `read_csv` has them; None without."""
+    if step is None:
+        return None
+    table = _Table.read(path, delimiter)
+    rows, _, _ = _in_order(table, id, step)
+    places = _files.numbers(table.column("step", step), frozenset())[0]
+    found: list[float] = places[rows].tolist()
+    return found
+
+
 # ---------------------------------------------------------------- one table
 
 
