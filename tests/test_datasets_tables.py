@@ -780,3 +780,16 @@ def test_pad() -> None:
 def test_wrong_sequences_to_pad(sequences: Any, error: type[Exception], message: str) -> None:
     with refuses(message, error):
         pad(sequences)
+
+
+def test_names_of_classes_among_the_features_are_asked_about(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,step,v,kind\na,1,0.5,walk\nb,1,0.7,run\n")
+    with pytest.raises(ValueError, match=r"'kind' is \"walk\".*are these .* classes \(label=\)\?"):
+        read_csv(path)
+    more: dict[str, Any]
+    for more in ({"label": "kind"}, {"features": ["v"]}):
+        assert read_csv(path, **more).x[0].shape == (1, 1)
+    for more in ({"labels": False}, {"features": ["v", "kind"]}, {"target": "v"}):
+        with pytest.raises(ValueError, match=r"for a missing value$"):
+            read_csv(path, **more)

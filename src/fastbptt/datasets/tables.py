@@ -138,7 +138,10 @@ def read_csv(
     names = _feature_columns(table, features, id, step, label, targets)
 
     rows, starts, ids = _in_order(table, id, step)
-    x = table.floats(names, _GAPS, kind, "a finite number, or nothing for a missing value")[rows]
+    expected = "a finite number, or nothing for a missing value"
+    if labels and features is None and label is None and not targets:
+        expected += "; are these names of classes (label=)?"
+    x = table.floats(names, _GAPS, kind, expected)[rows]
     parts = np.split(x, starts[1:])
     if missing != "nan":
         _fill_gaps(table, names, parts, rows, starts, ids, missing)
