@@ -251,6 +251,13 @@ def test_other_features(
         f"{path}:1: there is no column 'height'; expected the features that {models['label']} was "
         "trained on: height, noise"
     ) in fails(capsys, models["label"], path)
+    text = (tmp_path / "a.csv").read_text()
+    (tmp_path / "a.csv").write_text(text.replace(",", ";"))
+    assert "perhaps --delimiter ';'" in fails(capsys, models["label"], path)
+    (tmp_path / "a.csv").write_text("")
+    assert f"{path}: is empty" in fails(capsys, models["label"], path)
+    (tmp_path / "a.csv").write_text("noise\n1\n")
+    assert f"{path}:1: there is no column 'height'" in fails(capsys, models["label"], path)
     write_npz(tmp_path / "a.npz", [one[:, :1] for one in task.x])
     assert (
         f"{tmp_path / 'a.npz'}: there are 1 features; {models['label']} was trained on 2 features"

@@ -494,6 +494,7 @@ def test_options_that_do_not_fit_the_data(
     unknown.csv(tmp_path / "c.csv")
     for command, message in (
         ([path, "--id-column", "who"], f"{path}: --id-column is for .csv files"),
+        ([tmp_path / "a.tsv", "--id-column", "who"], "a file that ends in .csv, .npz or .ts"),
         ([path, "--steps", "all"], f"{path}: a .ts file has no labels for each step"),
         ([table, "-o", tmp_path / "no" / "m"], f"there is no folder {tmp_path / 'no'}"),
         ([table, "-o", tmp_path], "which is a folder; expected a file"),

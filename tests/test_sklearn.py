@@ -518,7 +518,7 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
         (np.full((3, 4, 2), np.nan), [0, 1, 1], "Input X contains NaN"),
         ([np.zeros((4, 2)), np.full((3, 2), np.inf)], [0, 1], "Input X contains infinity"),
         (np.zeros((3, 4, 2)), [0, 1], "inconsistent numbers of samples"),
-        (np.zeros((3, 4, 2)), [1, 1, 1], r"y has 1 class \(.*1.*\); expected at least 2"),
+        (np.zeros((3, 4, 2)), [1, 1, 1], r"y has 1 class \(1\); expected at least 2"),
         (np.zeros((3, 4, 2)), [0.5, 1.2, 3.4], "Unknown label type"),
         (np.zeros((3, 4, 2)), None, "requires y to be passed"),
         (np.full((3, 4, 2), [0.0, 1e300]), [0, 1, 1], "X holds values so large in column 1"),

@@ -175,7 +175,7 @@ def read(
     if suffix != ".npz" and options.get("tokens"):
         raise ValueError(f"{path}: tokens are read from .npz files alone; expected one")
     if suffix != ".csv":
-        if given:
+        if given and suffix in (".npz", ".ts"):
             name = next(name for name in _CSV_ONLY if name in given)
             raise ValueError(f"{path}: {_OPTIONS[name]} is for .csv files; expected none")
         if suffix == ".ts":

@@ -82,7 +82,8 @@ def _known_columns(
     if features is None and task.features is not None and _data.named(task.features):
         features = list(task.features)
         absent = [name for name in features if name not in header]
-        if absent:
+        # of no table, or one with another delimiter, the reader knows better what is wrong
+        if absent and (len(header) > 1 or len(absent) < len(features)):
             raise ValueError(
                 f"{path}:1: there is no column {absent[0]!r}; expected the features that "
                 f"{arguments.model} was trained on: {', '.join(features)}"

@@ -350,7 +350,8 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         found = np.unique(y.rows) if classes is None else classes
         count = len(found)
         if count < 2:
-            raise ValueError(f"y has 1 class ({found[0]!r}); expected at least 2 to tell apart")
+            only = np.asarray(found).tolist()[0]
+            raise ValueError(f"y has 1 class ({only!r}); expected at least 2 to tell apart")
         self.classes_ = found
         self.n_outputs_ = 1 if count == 2 else count
         self.out_activation_ = "logistic" if count == 2 else "softmax"
