@@ -19,7 +19,7 @@ def add(subparsers: _parser.Subparsers) -> None:
 The pictures are of a small network that learns to tell the demo's nine
 speakers apart, and of gradients that vanish over 200 steps. The functions that
 draw them are those of fastbptt.plot.
-Needs matplotlib: pip install 'fastbptt[plot]'""",
+Needs matplotlib: pip install matplotlib""",
         epilog="Example: fastbptt gallery -o pictures --format pdf",
         usage="-o FOLDER [OPTION ...]",
     )

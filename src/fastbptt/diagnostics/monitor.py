@@ -347,6 +347,6 @@ def _tensorboard() -> Any:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
     except ImportError as error:
         raise ModuleNotFoundError(
-            "log_dir needs TensorBoard: pip install 'fastbptt[tensorboard]', or leave log_dir out"
+            "log_dir needs TensorBoard: pip install tensorboard, or leave log_dir out"
         ) from error
     return EventFileWriter

@@ -67,7 +67,7 @@ def require() -> Any:
     try:
         import matplotlib
     except ImportError:
-        raise ImportError("pictures need matplotlib: pip install 'fastbptt[plot]'") from None
+        raise ImportError("pictures need matplotlib: pip install matplotlib") from None
     return matplotlib
 
 

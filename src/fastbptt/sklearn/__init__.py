@@ -1,6 +1,6 @@
 """scikit-learn estimators: `RecurrentClassifier`, `RecurrentRegressor`, `RecurrentForecaster`.
 
-They need scikit-learn 1.4 or later: ``pip install 'fastbptt[sklearn]'``. Arguments are called as
+They need scikit-learn 1.4 or later: ``pip install scikit-learn``. Arguments are called as
 those of scikit-learn's ``MLPClassifier`` wherever it has them; one estimator holds one
 `fastbptt.Recurrent`, in its attribute ``model_``.
 
@@ -19,8 +19,7 @@ try:
     import sklearn as _scikit_learn  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "fastbptt.sklearn needs scikit-learn, which is not installed: "
-        "pip install 'fastbptt[sklearn]'"
+        "fastbptt.sklearn needs scikit-learn, which is not installed: pip install scikit-learn"
     ) from error
 
 from ._estimators import RecurrentClassifier, RecurrentRegressor
