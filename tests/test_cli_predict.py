@@ -428,6 +428,44 @@ def test_a_page_about_it(
     assert page.stat().st_size > 10_000
 
 
+def test_the_columns_of_the_training_table_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = Task(12, seed=2)
+    path = task.csv(tmp_path / "a.csv", header="walk,step,height,noise,gait")
+    model = tmp_path / "m"
+    columns = ["--id-column", "walk", "--label-column", "gait"]
+    assert run(capsys, "train", path, *columns, "-o", model, "--epochs", 1, *OPTIONS)[0] == 0
+    code, out, _ = run(capsys, "predict", model, path)
+    assert code == 0
+    assert out.split()[:2] == ["walk", "label"]
+    assert run(capsys, "predict", model, path, "-o", tmp_path / "out.csv")[0] == 0
+    assert (tmp_path / "out.csv").read_text().startswith("walk,label,predicted,")
+    assert "id" in predicted(capsys, model, path)["predictions"][0]
+    other = task.csv(tmp_path / "b.csv", "none")  # with a column id
+    assert run(capsys, "predict", model, other)[1].split()[0] == "id"
+
+    other = task.csv(tmp_path / "c.csv", "none", header="walk,step,height,noise")
+    code, _, err = run(capsys, "report", model, other, "-o", tmp_path / "page.html")
+    assert code == 1
+    assert (
+        f'{other}: there are no labels; expected the column "gait" of the training table '
+        "(or --label-column)" in err
+    )
+
+
+def test_decimal_commas(
+    models: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id;step;height;noise\na;1;0,357;1\n")
+    err = fails(capsys, models["label"], path, "--delimiter", ";")
+    assert "column 'height' is \"0,357\"; expected a finite number" in err
+    assert err.endswith(": with a decimal point, 0.357\n")
+    path.write_text("id;step;height;noise\na;1;0,35x;1\n")
+    assert "decimal point" not in fails(capsys, models["label"], path, "--delimiter", ";")
+
+
 def test_no_page(
     models: dict[str, str],
     tmp_path: Path,

@@ -172,11 +172,42 @@ def test_labels_for_each_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     )
     assert code == 0
     assert "Labels:    one of 2 classes per step: no, yes" in out
-    assert f"there is a label for each step, because {data}:" in err
+    assert f"have more than one label: {data}:" in err
     assert fastbptt.load(model).metadata["steps"] == "all"
     assert "steps" in next(line for line in out.splitlines() if "Validation accuracy" in line)
     found = fastbptt.load(model).metadata["history"]["curves"]["validation_accuracy"]
     assert max(found) > 0.9
+
+
+def test_a_slip_in_one_label_does_not_pass_unseen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "train.csv"
+    Task(12).csv(path)
+    lines = path.read_text().splitlines()
+    assert lines[2].startswith("s1,2,") and lines[2].endswith(",down")
+    lines[2] = lines[2].replace("down", "up")
+    path.write_text("\n".join(lines))
+    command = ["train", path, *QUIET, "--epochs", 1]
+    code, _, err = run(capsys, *command)
+    assert code == 0
+    assert err.startswith(
+        f"fastbptt: warning: 1 of 12 sequences has more than one label: {path}:3: column 'label' "
+        'is "up", but in line 2 of sequence \'s1\' "down"; a class per step will be learnt '
+        "(--steps last: "
+    )
+    assert err.count("\n") == 1
+    assert run(capsys, *command, "--steps", "all")[2] == ""
+    code, _, err = run(capsys, *command, "--steps", "last")
+    assert code == 1
+    assert f"{path}:3: column 'label' is" in err
+
+    lines = [f"{line},{i if i % 2 else 0}" for i, line in enumerate(lines)]
+    path.write_text("\n".join([lines[0][:-1] + "n", *lines[1:]]))
+    numbers = ["--target-column", "n", "--feature-columns", "height"]
+    err = run(capsys, *command, *numbers)[2]
+    assert "12 of 12 sequences have more than one number to predict: " in err
+    assert "; a number per step will be learnt (" in err
 
 
 def test_one_task_in_three_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -222,6 +222,67 @@ def test_the_loss_suits_the_targets(y: np.ndarray, outputs: int, loss: str) -> N
     assert see.loss == loss
 
 
+@pytest.mark.parametrize(
+    ("y", "outputs", "kind", "why"),
+    [
+        (Y + 0.0, 2, ValueError,
+         'y has shape (12,); expected (12, 2): (batch, outputs) for loss="mse", steps="last" '
+         '(loss was not given; "mse" because y holds floats; integer classes would give '
+         '"cross_entropy")'),
+        (Y > 0, 2, ValueError, '"mse" because y holds booleans; integer classes'),
+        (Y[:, None], 3, ValueError,
+         '(loss was not given; "cross_entropy" because y holds integers; floats would give "mse")'),
+        (Y + 2, 2, ValueError, '(loss was not given; "cross_entropy" because y holds integers;'),
+        (np.stack([Y, Y], axis=1)[:5], 2, ValueError,
+         '"mse" because y has a number for each output; one integer class would give'),
+        (np.stack([Y, Y], axis=1), 1, ValueError,
+         '"bce" because y holds only 0 and 1; other numbers would give "mse"'),
+        (np.stack([Y, Y], axis=1) + 0.5, 1, ValueError,
+         '"mse" because y holds other numbers than 0 and 1; these alone would give "bce"'),
+    ],
+)  # fmt: skip
+def test_messages_say_why_the_loss_is_what_it_is(
+    y: np.ndarray, outputs: int, kind: type[Exception], why: str
+) -> None:
+    why = why.replace("(12", f"({B}")
+    for call in (fit, fastbptt.evaluate, fastbptt.diagnose):
+        net = model(outputs=outputs)
+        with pytest.raises(kind) as caught:
+            call(net, *((X, y) if call is not fit else ()), **({"y": y} if call is fit else {}))
+        assert why in str(caught.value)
+    with pytest.raises(kind) as caught:
+        fit(model(outputs=outputs), y=y, loss="mse" if '"mse" because' in why else "cross_entropy")
+    assert "was not given" not in str(caught.value)
+
+
+def test_integers_for_one_output_are_asked_about() -> None:
+    y = np.arange(B) % 3
+    message = (
+        "y holds 3 different integers, but the model has 1 output; expected "
+        'loss="mse" for a regression on whole numbers, or a model with output_size=3 for classes'
+    )
+    for call in (fastbptt.fit, fastbptt.evaluate, fastbptt.diagnose):
+        for given in (y, y.tolist(), y.astype(np.uint8)):
+            with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+                call(model(), X, given)
+    with pytest.raises(ValueError, match="a model with another output_size for classes"):
+        fit(model(), y=y - 1)
+    assert fit(model(), y=y, loss="mse")["loss"] == fit(model(), y=y.astype(float))["loss"]
+
+
+def test_an_array_of_sequences_is_to_be_a_list() -> None:
+    x = np.empty(2, object)
+    x[:] = [X[0], X[1, :1]]
+    hint = r"x has dtype object; expected real numbers .*; for sequences give a list: list\(x\)$"
+    with pytest.raises(TypeError, match=hint):
+        fit(model(), x, Y[:2])
+    with pytest.raises(TypeError, match=hint):
+        model().forward(x)
+    assert len(fit(model(), list(x), Y[:2])) == EPOCHS
+    with pytest.raises(TypeError, match=r"\(float32 or float64\)$"):
+        model().forward(np.array([None, 1.0]))
+
+
 def test_validation_data_of_other_lengths() -> None:
     other = RNG.normal(size=(7, 2 * T, I))
     held = other, np.arange(7) % 2, np.arange(1, 8)
@@ -397,7 +458,9 @@ def test_numbers_that_overflow_leave_the_updates_before() -> None:
     net, adam = model(), fastbptt.Adam(0.01)
     first = next(i for i, rows in enumerate(Order(np.arange(B), BATCH, True, 0).batches(1))
                  if 11 in rows)  # fmt: skip
-    with pytest.raises(ValueError, match=rf"x .* at index \(11, 0, 0\).*epoch 1, batch {first}\)"):
+    with pytest.raises(
+        ValueError, match=rf"x .* at index \(11, 0, 0\).*epoch 1, batch {first + 1}\)"
+    ):
         fit(net, x, optimizer=adam)
     assert adam.step_count == first and np.isfinite(net.parameters.flat).all()
 

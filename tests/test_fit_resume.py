@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -225,8 +226,8 @@ def test_resume_without_a_file_begins_at_the_start(tmp_path: Path) -> None:
 
 
 OTHERS: dict[str, dict[str, Any]] = {
-    "x was float64": {"x": X + 1e-9},
-    "y was int64": {"y": 1 - Y},
+    "the data differ in x;": {"x": X + 1e-9},
+    "the data differ in y;": {"y": 1 - Y},
     "weights was not there": {"sample_weight": np.full(20, 2.0)},
     "batch_size was 6, is 5": {"batch_size": 5},
     "seed was 0, is 1": {"seed": 1},
@@ -252,6 +253,26 @@ def test_other_data_and_settings_are_refused(message: str, tmp_path: Path) -> No
         fit(net, **{"epochs": 1, **OTHERS[message]}, resume=tmp_path / "run")
     assert message in str(caught.value)
     assert bits(net) == before
+
+
+def test_other_data_are_told_without_hashes(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    fit(model(), epochs=1, checkpoint=path, validation=(X, Y))
+    for more, told in (
+        ({"x": X[:5], "y": Y[:5], "validation": (X, Y)}, "the data differ: 20 sequences, now 5"),
+        ({"x": list(X[:5]), "y": Y[:5], "validation": (X, Y)}, "the data differ: 20 sequences"),
+        ({"x": X.astype(np.float32), "validation": (X, Y)}, "the data differ in x: float64 (20, "),
+        ({"validation": (X + 1, Y)}, "the validation data differ in x"),
+        ({"validation": (X[:3], Y[:3])}, "the validation data differ: 20 sequences, now 3"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"cannot resume from ") as caught:
+            fit(model(), **{"epochs": 1, **more}, resume=path)
+        message = str(caught.value)
+        assert f"': {told}" in message
+        assert message.count("data differ") == 1
+        assert not re.search("[0-9a-f]{32}", message)
+    with pytest.raises(ValueError, match=r"lengths was not there, is int64 \(20,\);") as caught:
+        fit(model(), epochs=1, resume=path, validation=(X, Y), lengths=[5] * 20)
 
 
 def test_another_model_is_refused(tmp_path: Path) -> None:

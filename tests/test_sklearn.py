@@ -669,3 +669,20 @@ def test_bad_forecasts() -> None:
         model.predict(3, y=np.zeros(5))
     with pytest.raises(ValueError, match="y has 2 values per step; expected 1"):
         model.predict(3, y=np.zeros((50, 2)))
+
+
+def test_empty_inputs_are_called_empty() -> None:
+    for empty in ([], ()):
+        with pytest.raises(ValueError, match=r"^X is empty; expected at least one sequence$"):
+            RecurrentClassifier(**SHORT).fit(empty, [])
+    for first, shape in ((np.empty((0, 2)), r"\(0, 2\)"), (np.empty(0), r"\(0,\)")):
+        with pytest.raises(
+            ValueError, match=rf"^X\[0\] has shape {shape}; expected at least one step$"
+        ):
+            RecurrentClassifier(**SHORT).fit([first, np.ones((3, 2))], [0, 1])
+    with pytest.raises(
+        ValueError, match=r"^X\[1\] has shape \(3, 1\); .*\(time, 2\), as X\[0\] has$"
+    ):
+        RecurrentClassifier(**SHORT).fit([np.ones((3, 2)), np.ones((3, 1))], [0, 1])
+    with pytest.raises(ValueError, match=r"^X\[0\] has shape .*; expected \(time, features\)$"):
+        RecurrentClassifier(**SHORT).fit([np.ones((3, 2, 1)), np.ones((4, 2, 1))], [0, 1])

@@ -212,7 +212,10 @@ def read(
         came = f"dtype {array.dtype}"
         if array.dtype.kind == "O" and array.ndim == 0:
             came = f"type {type(value).__name__}"
-        raise TypeError(f"{name} has {came}; expected {expected}")
+        hint = ""
+        if came == "dtype object" and array.ndim == 1 and len(array) and np.ndim(array[0]):
+            hint = f"; for sequences give a list: list({name})"
+        raise TypeError(f"{name} has {came}; expected {expected}{hint}")
     return array
 
 

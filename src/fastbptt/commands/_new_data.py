@@ -70,6 +70,25 @@ def steps(task: _task.Task, arguments: argparse.Namespace) -> list[float] | None
     )
 
 
+def id_name(task: _task.Task, arguments: argparse.Namespace) -> str:
+    """Say what a table calls its sequences; ``id`` where it has no name for them."""
+    if Path(arguments.data).suffix.lower() == ".csv":
+        name = _known_columns(arguments, _data.columns(arguments), task, False)[0].id
+        if name not in (None, _data.NO_COLUMN):
+            return name
+    return "id"
+
+
+def labels(task: _task.Task, arguments: argparse.Namespace) -> str:
+    """Say what files without labels lack: in a table, the columns that the model knows."""
+    known = task.columns.target or [task.columns.label or "label"]
+    if Path(arguments.data).suffix.lower() != ".csv" or known == ["label"]:
+        return _data.LABELS
+    option = "--label-column" if task.columns.target is None else "--target-column"
+    columns = ", ".join(f'"{name}"' for name in known)
+    return f"the column{'s' * (len(known) > 1)} {columns} of the training table (or {option})"
+
+
 def _known_columns(
     arguments: argparse.Namespace, given: _data.Columns, task: _task.Task, labels: bool
 ) -> tuple[_data.Columns, bool]:

@@ -81,8 +81,10 @@ def _run(arguments: argparse.Namespace) -> None:
     steps = _new_data.steps(task, arguments) if task.steps == "all" else None
     columns = _columns(task, data, steps, y, outputs, arguments.probabilities)
 
+    # As the table has it, for a reader; in JSON the key is the same for all files.
+    table = [(_new_data.id_name(task, arguments), *columns[0][1:]), *columns[1:]]
     if arguments.output:
-        write_whole(arguments.output, _as_csv(columns).encode())
+        write_whole(arguments.output, _as_csv(table).encode())
     if arguments.json:
         result = {
             "model": arguments.model,
@@ -100,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.output:
         print(f"Wrote {len(outputs)} answers to {arguments.output}")
     else:
-        print(_as_table(columns))
+        print(_as_table(table))
     if scores is not None:
         print(f"\n{_task.scores_text(task, scores)}")
 

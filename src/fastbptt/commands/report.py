@@ -46,7 +46,9 @@ def _run(arguments: argparse.Namespace) -> None:
             "of `fastbptt train`"
         )
     if data.y is None:
-        raise ValueError(f"{arguments.data}: there are no labels; expected {_data.LABELS}")
+        raise ValueError(
+            f"{arguments.data}: there are no labels; expected {_new_data.labels(task, arguments)}"
+        )
     x = data.x if task.scale is None else task.scale.apply(data.x)
     fastbptt.report(model, x, data.y, arguments.output, ids=data.ids)
     if arguments.json:

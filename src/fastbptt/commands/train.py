@@ -360,7 +360,7 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
     if data.y is None:
         raise ValueError(f"{arguments.data}: there are no labels; expected {_data.LABELS}")
     if why:
-        _note(arguments, f"there is a label for each step, because {why}")
+        _warn_of_steps(data, why)
     task = _task.Task(
         "regression" if data.classes is None else "classification",
         steps,
@@ -396,6 +396,20 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
     rows = split(len(data), arguments.validation, arguments.seed, by_class)
     train, validation = (_data.pick(data, each) for each in rows)
     return task, _Parts(train, validation, test)
+
+
+def _warn_of_steps(data: Sequences, why: str) -> None:
+    """Say what a slip in one cell does, too: it turns the task into another one."""
+    assert data.y is not None
+    several = sum(bool((one != one[0]).any()) for one in data.y)
+    verb, what = "has" if several == 1 else "have", "number" if data.classes is None else "class"
+    label = "number to predict" if data.classes is None else "label"
+    print(
+        f"fastbptt: warning: {several} of {len(data)} sequences {verb} more than one {label}: "
+        f"{why}; a {what} per step will be learnt (--steps last: one per sequence, and an error "
+        "where there are more; --steps all: as now, without this warning)",
+        file=sys.stderr,
+    )
 
 
 def _check_classes(arguments: argparse.Namespace, task: _task.Task, data: Sequences) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -28,6 +29,7 @@ __all__ = ["read_csv"]
 
 _GAPS: Final = frozenset({"", "?", "na", "n/a", "nan", "null", "none"})
 _LABEL: Final = "label"
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 
 
 def read_csv(
@@ -187,6 +189,7 @@ class _Table(NamedTuple):
     header: tuple[str, ...]
     columns: list[tuple[str, ...]]
     lines: list[int]  # the line in which each row ends
+    delimiter: str
 
     @staticmethod
     def read(path: str, delimiter: str) -> _Table:
@@ -221,7 +224,7 @@ class _Table(NamedTuple):
                     line,
                     f"the row has {len(row)} cells; expected {len(header)}, as the header has",
                 )
-        return _Table(path, header, list(zip(*rows, strict=True)), lines)
+        return _Table(path, header, list(zip(*rows, strict=True)), lines, delimiter)
 
     def column(self, argument: str, name: object) -> tuple[str, ...]:
         """Find a column by its name."""
@@ -250,7 +253,11 @@ class _Table(NamedTuple):
             cells = self.column("features", name)
             values, bad = _files.numbers(cells, gaps)
             if bad is not None:
-                raise self.wrong(bad, name, f"is {_files.shown(cells[bad])}; expected {expected}")
+                cell = cells[bad]
+                text = f"is {_files.shown(cell)}; expected {expected}"
+                if self.delimiter != "," and _DECIMAL_COMMA.fullmatch(cell.strip()):
+                    text += f": with a decimal point, {cell.strip().replace(',', '.')}"
+                raise self.wrong(bad, name, text)
 
             def beyond(i: int, text: str, name: str = name) -> ValueError:
                 return self.wrong(i, name, f"is too large: {text}")

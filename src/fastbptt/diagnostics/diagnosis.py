@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastbptt import _check
-from fastbptt.training.data import default_loss
+from fastbptt.training.data import about_chosen, default_loss, why_loss
 
 from . import _advice, _dynamics, _numbers, _record
 from ._advice import Advice
@@ -272,9 +272,10 @@ def diagnose(
     each = _check.flag("per_example", per_example)
     wanted = _wanted(jacobians)
     chosen = default_loss(model, y) if loss is None else loss
-    call = model._checked(x, y, chosen, steps, reduction, lengths, h0, sample_weight, True)
-    twin = model if dtype is None else in_double(model, dtype)
-    record = _record.take(twin, _cast(call, twin.dtype), chosen, steps, reduction)
+    with about_chosen(why_loss(model, y, chosen) if loss is None else ""):
+        call = model._checked(x, y, chosen, steps, reduction, lengths, h0, sample_weight, True)
+        twin = model if dtype is None else in_double(model, dtype)
+        record = _record.take(twin, _cast(call, twin.dtype), chosen, steps, reduction)
     dynamics = tuple(_analysed(p, wanted) for p in record.passes)
     layers = tuple(_layer(p, each, found) for p, found in zip(record.passes, dynamics, strict=True))
     decays = [layer.decay for layer in layers if layer.decay is not None]

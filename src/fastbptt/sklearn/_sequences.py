@@ -67,6 +67,8 @@ def read_inputs(estimator: Any, X: Any, reset: bool) -> Steps:
     A two-dimensional X is one univariate series per row. As scikit-learn demands, its width is
     then fixed, as `n_features_in_`; otherwise that is the number of features per step.
     """
+    if isinstance(X, list | tuple) and not X:
+        raise ValueError("X is empty; expected at least one sequence")
     items = _items(X)
     if items is None:
         dims = _dims(X)
@@ -141,11 +143,13 @@ def _read_items(estimator: Any, items: list[Any]) -> Steps:
     arrays = [array[:, np.newaxis] if array.ndim == 1 else array for array in arrays]
     width = arrays[0].shape[-1]
     for i, array in enumerate(arrays):
-        if array.ndim != 2 or array.shape[1] != width or 0 in array.shape:
-            raise ValueError(
-                f"X[{i}] has shape {array.shape}; expected (time, {width}), as X[0] has, "
-                "with at least one step"
-            )
+        shape = np.shape(items[i])
+        if array.ndim == 2 and 0 in array.shape:
+            what = "feature" if len(array) else "step"
+            raise ValueError(f"X[{i}] has shape {shape}; expected at least one {what}")
+        if array.ndim != 2 or array.shape[1] != width:
+            wanted = f"(time, {width}), as X[0] has" if i else "(time, features)"
+            raise ValueError(f"X[{i}] has shape {shape}; expected {wanted}")
     steps = Steps.from_items(arrays)
     options = {"dtype": _FLOATS, "estimator": estimator, "input_name": "X"}
     return steps.with_rows(check_array(steps.rows, **options))

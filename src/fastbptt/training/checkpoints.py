@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +94,11 @@ def keeper(path: Any, every: Any) -> Keeper | None:
     return Keeper(name, seconds)
 
 
+# What `_digest` writes: what an array is, with its length, and its hash.
+_DIGEST: Final = re.compile(r"(a list of (\d+)|\S+ \((\d+),.*\)), [0-9a-f]{32}")
+_ABSENT: Final = "not there"
+
+
 def source(resume: Any, path: Any) -> str | None:
     """Return the file to go on from; None: there is none."""
     if resume is False:
@@ -119,16 +125,31 @@ def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
         )
     stored = content.training["fingerprint"]
     differences = [
-        f"{name} was {stored.get(name, 'not there')}, is {fingerprint.get(name, 'not there')}"
+        _difference(name, stored.get(name, _ABSENT), fingerprint.get(name, _ABSENT))
         for name in dict.fromkeys([*stored, *fingerprint])
         if stored.get(name) != fingerprint.get(name)
     ]
+    differences = list(dict.fromkeys(differences))  # x and y say the same of another count
     if differences:
         raise ValueError(
             f"cannot resume from {path!r}: {'; '.join(differences)}; "
             "expected the same data and settings"
         )
     return Checkpoint(model, content.optimizer, content.training, content.best)
+
+
+def _difference(name: str, was: str, now: str) -> str:
+    """Say how a part of a fingerprint differs; of arrays without their hashes."""
+    found, other = _DIGEST.fullmatch(was), _DIGEST.fullmatch(now)
+    if found is None or other is None:
+        was, now = (_DIGEST.sub(r"\1", one) for one in (was, now))
+        return f"{name} was {was}, is {now}"
+    kind, _, part = name.rpartition(" ")
+    data = f"the {kind} data differ" if kind else "the data differ"
+    before, after = (one[2] or one[3] for one in (found, other))
+    if before != after:
+        return f"{data}: {before} sequences, now {after}"
+    return f"{data} in {part}" + (f": {found[1]}, now {other[1]}" if found[1] != other[1] else "")
 
 
 def fingerprint(

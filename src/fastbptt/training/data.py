@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -53,10 +54,12 @@ class DataSet:
             self.count = len(items)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
             self.loss = default_loss(model, y) if loss is None else loss
+            self._chosen = why_loss(model, y, self.loss) if loss is None else ""
             listed = isinstance(items, list)
-            targets = _batch.targets_as_they_lie(
-                form, y, own, self.count, longest, self.loss, steps, listed
-            )
+            with about_chosen(self._chosen):
+                targets = _batch.targets_as_they_lie(
+                    form, y, own, self.count, longest, self.loss, steps, listed
+                )
             self.weights = _weights(sample_weight, self.count)
         except (ValueError, TypeError) as error:
             raise type(error)(f"{name}: {error}" if name else str(error)) from None
@@ -108,7 +111,8 @@ class DataSet:
             y, _ = self.y.take(rows)
             if not (self._usual_input(x) and self._usual_target(y)):
                 try:  # the core says what is wrong, and where
-                    self.model.loss(x, y, self.loss, self.steps, self.reduction, lengths)
+                    with about_chosen(self._chosen):
+                        self.model.loss(x, y, self.loss, self.steps, self.reduction, lengths)
                 except ValueError as error:
                     message = located(str(error), rows)
                     name = self._name
@@ -128,16 +132,65 @@ class DataSet:
 
 
 def default_loss(model: Recurrent, y: Any) -> str:
-    """Choose by dtype and values of `y`."""
-    parts = y if isinstance(y, list | tuple) and len(y) and np.ndim(y[0]) else [y]
-    arrays = [_check.read("y", part) for part in parts]
+    """Choose by dtype and values of `y`.
+
+    Raises
+    ------
+    ValueError
+        If `y` holds whole numbers, more than two different ones, for a model with one output:
+        they may be classes that it cannot tell apart, or numbers to predict.
+    """
+    arrays = _arrays(y)
     width = model._form.width
     if width > 1:
         whole = all(array.dtype.kind in "iu" for array in arrays)
         wide = arrays[0].ndim > 1 and arrays[0].shape[-1] == width
         return "cross_entropy" if whole and not wide else "mse"
     zero_or_one = all(bool(((array == 0) | (array == 1)).all()) for array in arrays)
+    if not zero_or_one and all(array.dtype.kind in "iu" for array in arrays):
+        found = np.unique(np.concatenate([np.unique(array) for array in arrays]))
+        if len(found) > 2:
+            classes = (
+                f"output_size={int(found[-1]) + 1}" if found[0] >= 0 else "another output_size"
+            )
+            raise ValueError(
+                f"y holds {len(found)} different integers, but the model has 1 output; expected "
+                f'loss="mse" for a regression on whole numbers, or a model with {classes} for '
+                "classes"
+            )
     return "bce" if zero_or_one else "mse"
+
+
+def _arrays(y: Any) -> list[NDArray[Any]]:
+    parts = y if isinstance(y, list | tuple) and len(y) and np.ndim(y[0]) else [y]
+    return [_check.read("y", part) for part in parts]
+
+
+def why_loss(model: Recurrent, y: Any, loss: str) -> str:
+    """Say why `default_loss` has chosen this loss, and what would give another one."""
+    if model._form.width == 1:
+        why, other = "y holds only 0 and 1; other numbers", "mse"
+        if loss == "mse":
+            why, other = "y holds other numbers than 0 and 1; these alone", "bce"
+    elif loss == "cross_entropy":
+        why, other = "y holds integers; floats", "mse"
+    elif all(array.dtype.kind in "iu" for array in _arrays(y)):
+        why, other = "y has a number for each output; one integer class", "cross_entropy"
+    else:
+        kind = "booleans" if _arrays(y)[0].dtype.kind == "b" else "floats"
+        why, other = f"y holds {kind}; integer classes", "cross_entropy"
+    return f'loss was not given; "{loss}" because {why} would give "{other}"'
+
+
+@contextmanager
+def about_chosen(why: str) -> Iterator[None]:
+    """Add to a message about y why the loss is what it is; "" if the caller has said so."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if not why or not str(error).startswith("y"):
+            raise
+        raise type(error)(f"{error} ({why})") from None
 
 
 def _weights(value: Any, count: int) -> NDArray[np.float64] | None:

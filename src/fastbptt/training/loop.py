@@ -428,7 +428,7 @@ class _Loop:
                 loss = self.update(x, y, lengths=lengths, sample_weight=weight)
             except ValueError as error:
                 raise ValueError(
-                    f"{located(str(error), rows)} (epoch {run.epoch}, batch {self.batch})"
+                    f"{located(str(error), rows)} (epoch {run.epoch}, batch {self.batch + 1})"
                 ) from None
             run.batch_loss = loss
             run.step += 1
