@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastbptt
+from fastbptt.diagnostics import _advice
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(16, 100, 4))
@@ -41,7 +42,8 @@ def test_vanishing_rnn() -> None:
     gone = jacobian[::-1] < np.log(1e-3)
     assert steps == np.flatnonzero(gone)[0]
     assert factor == pytest.approx(np.exp(jacobian[::-1][int(steps)] / steps))
-    assert f"after about {steps:.0f} of 100 steps (factor {factor:.2f} per step)" in one.text
+    assert f"after about {steps:.0f} of 100 steps: they shrink to less than 1/1000" in one.text
+    assert f"by a factor of {factor:.2f} per step over these {steps:.0f}." in one.text
     assert "forget_bias=4.6" in one.suggestion
     bias = re.search(r"forget_bias=([\d.]+)", one.suggestion)
     assert bias is not None
@@ -79,7 +81,53 @@ def test_exploding_relu() -> None:
     assert one.numbers["spectral_radius"] == pytest.approx(report.layers[0].spectral_radius)
     assert f"clip_norm={one.numbers['clip_norm']:.2g}" in one.suggestion
     assert one.numbers["clip_norm"] <= one.numbers["median"]
-    assert 'init="orthogonal"' in one.suggestion
+    assert 'init="identity" was tried: a factor of 1.00 per step over all 100' in one.suggestion
+    # the orthogonal one that others recommend lets gradients of ReLU vanish here
+    started = rnn(nonlinearity="relu", init="orthogonal")
+    assert "vanishing" in kinds(fastbptt.diagnose(started, 0.1 * X, Y))
+    started = rnn(nonlinearity="relu", init="identity")
+    assert kinds(fastbptt.diagnose(started, 0.1 * X, Y)) == []
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_what_is_said_to_keep_gradients_from_exploding_does(layers: int) -> None:
+    x = X[:, :80, :3]
+    options: dict[str, Any] = {"num_layers": layers, "seed": 0}
+    report = fastbptt.diagnose(fastbptt.RNN(3, 32, 1, init=("orthogonal", 2.0), **options), x, Y)
+    assert kinds(report) == ["exploding"]
+    (one,) = report.advice
+    gain = re.search(r'init=\("orthogonal", ([\d.]+)\) was tried', one.suggestion)
+    assert gain is not None
+    better = fastbptt.RNN(3, 32, 1, init=("orthogonal", float(gain[1])), **options)
+    after = fastbptt.diagnose(better, x, Y)
+    assert kinds(after) == []
+    if layers == 1:
+        assert one.numbers["factor_then"] == pytest.approx(after.decay, abs=0.005)
+        assert f"a factor of {after.decay:.2f} per step over all 80" in one.suggestion
+    # what the advice was before
+    plain = fastbptt.RNN(3, 32, 1, init="orthogonal", **options)
+    assert kinds(fastbptt.diagnose(plain, x, Y)) == ["vanishing"]
+
+
+def test_exploding_lstm_wants_smaller_weights() -> None:
+    model = fastbptt.LSTM(4, 32, 1, init=("orthogonal", 5.0), seed=0)
+    report = fastbptt.diagnose(model, X, Y)
+    assert kinds(report) == ["exploding"]
+    share = re.search(r"([\d.]+) times W_hh \(spectral radius", report.advice[0].suggestion)
+    assert share is not None
+    model.parameters["W_hh"][...] *= float(share[1])
+    assert kinds(fastbptt.diagnose(model, X, Y)) == []
+
+
+def test_exploding_and_nothing_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_advice, "_flows", lambda *_: None)
+    model = fastbptt.RNN(4, 32, 1, init=("orthogonal", 3.0), seed=0)
+    one = fastbptt.diagnose(model, X, Y).advice[0]
+    assert one.kind == "exploding"
+    assert re.fullmatch(
+        r"Clip at what the last \d+ steps alone give, clip_norm=[\d.e+-]+\.", one.suggestion
+    )
+    assert "factor_then" not in one.numbers
 
 
 def test_exploding_tanh_is_clipped_at_what_the_last_steps_give() -> None:
@@ -108,7 +156,9 @@ def test_exploding_in_one_sequence_of_eight() -> None:
     assert one.numbers["share"] == 1 / 8
     assert one.numbers["factor"] == pytest.approx(1.2)
     assert one.numbers["largest"] > 1e3 * one.numbers["median"]
-    assert one.text.startswith("Gradients explode in 1 of 8 sequences: a factor of 1.20 per step")
+    assert one.text.startswith("Gradients explode in 1 of 8 sequences: they grow more than 1000 ")
+    assert "1021 times within 38 steps in l0, by a factor of 1.20 per step over these" in one.text
+    assert one.numbers["median"] == 0.0 < one.numbers["clip_norm"] < 0.1 * one.numbers["largest"]
 
 
 def test_saturated_by_the_input() -> None:
@@ -119,6 +169,40 @@ def test_saturated_by_the_input() -> None:
     assert one.numbers["input"] == pytest.approx(30.0, rel=0.1)
     assert one.suggestion.endswith("standardise it.")
     assert "saturated" not in kinds(fastbptt.diagnose(rnn(), X[:, :12], Y))
+
+
+def test_saturated_comes_before_what_it_causes() -> None:
+    """An LSTM reaches 7 of 50 steps there: no reason to mention it."""
+    report = fastbptt.diagnose(rnn(), 1000.0 * X[:, :50], Y)
+    assert kinds(report) == ["saturated", "vanishing"]
+    cause, effect = report.advice
+    assert cause.suggestion.endswith("standardise it.")
+    assert effect.suggestion == "The saturated units are a cause of it: see to them first."
+    assert "steps_then" not in effect.numbers
+
+
+def test_dead_comes_before_what_it_causes() -> None:
+    model = rnn(nonlinearity="relu")
+    model.parameters["b_h"][:20] = -9.0
+    assert kinds(fastbptt.diagnose(model, 0.1 * X, Y)) == ["dead", "vanishing"]
+
+
+def test_what_does_not_help_enough_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than twice as far is not enough if it is less than half of the way."""
+
+    def only(model: fastbptt.Recurrent, _: int) -> list[tuple[str, fastbptt.Recurrent]]:
+        return [_advice._started(model, "orthogonal")]
+
+    far = fastbptt.diagnose(rnn(init="orthogonal"), X, Y).advice[0].numbers["steps"]
+    monkeypatch.setattr(_advice, "_candidates", only)
+    one = fastbptt.diagnose(rnn(), X, Y).advice[0]
+    assert 2 * one.numbers["steps"] < far - 3 < far + 3 < 50
+    assert one.suggestion == ""
+    one = fastbptt.diagnose(rnn(), X[:, 50:], Y).advice[0]
+    assert one.suggestion.startswith('init="orthogonal" starts with a factor of 0.')
+    reached = one.numbers["steps_then"]
+    assert reached >= 25
+    assert one.suggestion.endswith(f"per step over all 50: it reaches {reached:.0f} of them.")
 
 
 def test_saturated_by_the_recurrent_weights() -> None:

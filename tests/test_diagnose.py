@@ -237,6 +237,46 @@ def test_exponents_of_a_linear_network() -> None:
     assert layer.spectral_radius == pytest.approx(1.1)
 
 
+def test_a_sequence_in_which_all_units_are_off_has_no_say_in_the_exponents() -> None:
+    model = fastbptt.Recurrent("relu", 1, 2, 1, init=("normal", 0.0), dtype="float64")
+    model.parameters["W_hh"][...] = np.diag([0.9, 0.5])
+    model.parameters["W_xh"][...] = 1.0
+    x = np.ones((3, 40, 1))
+    alone = fastbptt.diagnose(model, x[:2], [0.5] * 2, "mse").layers[0].lyapunov
+    x[2] = -1.0
+    whole = fastbptt.diagnose(model, x, [0.5] * 3, "mse").layers[0].lyapunov
+    each = fastbptt.diagnose(model, x, [0.5] * 3, "mse", per_example=True).layers[0].lyapunov
+    off = fastbptt.diagnose(model, x[2:], [0.5], "mse").layers[0].lyapunov
+    assert alone is not None
+    assert whole is not None
+    assert each is not None
+    assert off is not None
+    assert np.isfinite(alone).all()
+    np.testing.assert_allclose(whole, alone, rtol=1e-12)
+    assert np.isneginf(each[2]).all()
+    assert np.isneginf(off).all()
+
+
+def test_text_says_what_it_sums_over() -> None:
+    model = fastbptt.RNN(2, 4, 1, seed=0)
+    x = np.random.default_rng(0).normal(size=(5, 7, 2))
+    y = [0, 1, 0, 1, 0]
+    lengths = np.array([7, 3, 7, 1, 2])
+    ragged = fastbptt.diagnose(model, x, y, lengths=lengths)
+    text = str(ragged)
+    assert "\n5 sequences of up to 7 steps; bce " in text
+    assert "\ndL/dh first sums over all 5 sequences, dL/dh last over the 2 of 7 steps.\n" in text
+    each = fastbptt.diagnose(model, x, y, lengths=lengths, per_example=True)
+    assert str(each) == text
+    sizes = each.layers[0].hidden_gradient
+    assert (sizes[:, 0] > 0).all()
+    assert list(sizes[:, -1] > 0) == [True, False, True, False, False]
+    level = str(fastbptt.diagnose(model, x, y))
+    assert "\n5 sequences of 7 steps; bce " in level
+    assert "sums over" not in level
+    assert "\n1 sequence of 1 step; bce " in str(fastbptt.diagnose(model, x[:1, :1], [0]))
+
+
 def test_how_many_jacobians() -> None:
     model = fastbptt.LSTM(2, 4, 1, seed=0)
     x, y = np.random.default_rng(0).normal(size=(9, 5, 2)), np.arange(9) % 2

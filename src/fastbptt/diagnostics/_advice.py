@@ -8,7 +8,9 @@ Limits, and where they come from:
 - The norm to clip at is the median of mini-batches' norms: Pascanu, Mikolov and Bengio, ICML 2013,
   section 3.2, found anything from half to ten times the average to work.
 - An update that makes the loss of the very batch that it was computed from larger is too large.
-- What is said to help was tried: a fresh network with it went through some of the sequences.
+- What is said to help was tried: a network with it went through some of the sequences, and by the
+  same limits its gradients neither vanish nor explode.
+- Causes come before what they cause: units that are dead or saturated let gradients vanish.
 """
 
 from __future__ import annotations
@@ -40,6 +42,9 @@ FAR = 1000.0
 SATURATED_SHARE, DEAD_SHARE = 0.5, 0.25
 #: Sequences, and mini-batches, that are tried.
 TRIED, PARTS = 4, 8
+#: Gains of an orthogonal W_hh, and spectral radii of the W_hh there is, that are tried. The slopes
+#: of tanh are below 1, half of those of ReLU are 0: the gain that makes up for it is above 1.
+GAINS = (1.0, 1.2, 1.4, 1.6)
 
 
 @dataclass(frozen=True)
@@ -87,11 +92,16 @@ class Facts:
 
 
 def advise(facts: Facts) -> tuple[Advice, ...]:
-    """Look at everything there is advice about."""
+    """Look at everything there is advice about; causes first."""
     found: list[Advice] = []
-    for look in (_nothing, _flow, _saturated, _dead, _learning_rate, _curve):
+    for look in (_nothing, _explode, _dead, _saturated, _vanish, _learning_rate, _curve):
         found += look(facts)
     return tuple(found)
+
+
+def plural(count: int, word: str) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 # ---------------------------------------------------------------- how far it reaches
@@ -127,55 +137,82 @@ def reach(logs: Array) -> int | None:
     return int(gone[0]) if gone.size else None
 
 
+def _short(logs: Array) -> int | None:
+    """Steps until a gradient has vanished if that is too early: within half of the sequence."""
+    gone = reach(logs)
+    return gone if gone is not None and gone < len(logs) / 2 and len(logs) >= 10 else None
+
+
 def _rate(logs: Array) -> float:
     """Factor per step, over all steps."""
     return math.exp(logs[-1] / (len(logs) - 1)) if len(logs) > 1 else 1.0
+
+
+def _share(factor: float) -> str:
+    return f"{factor:.2f}" if factor >= 0.01 else f"{factor:.0e}"
 
 
 def _words(count: float) -> str:
     return f"{count:.3g}" if count < 1e4 else f"{count:.0e}"
 
 
-def _flow(facts: Facts) -> Iterator[Advice]:
-    curves = {
-        p.name: by_lag(p.lengths, p.reverse, found)
+def _exploded(found: _dynamics.Dynamics) -> NDArray[np.bool_]:
+    """Which of the sequences: in some it is enough."""
+    return np.asarray((found.log_norms > math.log(FAR)).any(axis=1))
+
+
+def _worst(facts: Facts) -> tuple[PassRecord, _dynamics.Dynamics] | None:
+    """The layer in which gradients explode in most sequences."""
+    pairs = [
+        (p, found)
+        for p, found in zip(facts.record.passes, facts.dynamics, strict=True)
+        if found is not None and _exploded(found).any()
+    ]
+    return max(pairs, key=lambda pair: int(_exploded(pair[1]).sum()), default=None)
+
+
+def _explode(facts: Facts) -> Iterator[Advice]:
+    worst = _worst(facts)
+    if worst is not None and facts.gradient_norm != 0.0:
+        yield _exploding(facts, *worst)
+
+
+def _vanish(facts: Facts) -> Iterator[Advice]:
+    curves = [
+        by_lag(p.lengths, p.reverse, found)
         for p, found in zip(facts.record.passes, facts.dynamics, strict=True)
         if found is not None
-    }
-    if not curves or facts.gradient_norm == 0.0:
-        return
-    worst = max(
-        zip(facts.record.passes, facts.dynamics, strict=True),
-        key=lambda pair: 0 if pair[1] is None else int(_exploded(pair[1]).sum()),
-    )
-    if worst[1] is not None and _exploded(worst[1]).any():
-        yield _exploding(facts, worst[0], worst[1])
+    ]
+    if not curves or facts.gradient_norm == 0.0 or _worst(facts) is not None:
         return
     # one layer that keeps the past is enough
-    logs = max(curves.values(), key=_rate)
-    steps = len(logs)
-    gone = reach(logs)
-    if gone is None or gone >= steps / 2 or steps < 10:
+    logs = max(curves, key=_rate)
+    steps, gone = len(logs), _short(logs)
+    if gone is None:
         return
     rate = _rate(logs[: gone + 1])
     numbers = {"steps": float(gone), "factor": rate, "of": float(steps)}
+    over = "this step" if gone == 1 else f"these {gone}"
+    size = f"to less than 1/{FAR:.0f}, by a factor of {_share(rate)} per step over {over}"
     if facts.objective["steps"] == "all":
         if steps >= 10 * gone:
             yield Advice(
                 "bptt_steps",
-                f"Gradients reach back about {gone} of {steps} steps (factor {rate:.2f} per step).",
+                f"Gradients reach back about {gone} of {steps} steps: they shrink {size}.",
                 numbers,
                 f"bptt_steps={2 * gone} would lose less than a millionth of them, update "
                 f"{steps // (2 * gone)} times per sequence and keep the states of {2 * gone} "
                 "steps instead of all.",
             )
         return
-    text = f"Gradients vanish after about {gone} of {steps} steps (factor {rate:.2f} per step)."
+    text = f"Gradients vanish after about {gone} of {steps} steps: they shrink {size}."
     zero = _zeros_in_float32(facts)
     if zero:
-        text += f" In float32 nothing at all arrives at the first {zero} steps."
+        text += f" In float32 nothing at all arrives at the first {plural(zero, 'step')}."
         numbers["zeros"] = float(zero)
-    helps, measured = _what_helps(facts, rate, gone)
+    helps, measured = _what_helps(facts, gone)
+    if not helps and max(facts.saturation) > SATURATED_SHARE:
+        helps = "The saturated units are a cause of it: see to them first."
     yield Advice("vanishing", text, {**numbers, **measured}, helps)
 
 
@@ -191,74 +228,138 @@ def _zeros_in_float32(facts: Facts) -> int:
     return int(alive.argmax()) if alive.any() else 0
 
 
-def _what_helps(facts: Facts, rate: float, gone: int) -> tuple[str, dict[str, float]]:
+def _what_helps(facts: Facts, gone: int) -> tuple[str, dict[str, float]]:
     """Try what usually helps on a few of the sequences, and say what it changed."""
+    rows = np.argsort(-facts.record.lengths, kind="stable")[:TRIED]
     steps = int(facts.record.lengths.max())
     tried = []
     for label, model in _candidates(facts.model, steps):
-        logs = _fresh(model, facts)
-        if logs is None:
+        logs = _flows(model, facts, rows, 2)
+        if logs is None or _short(logs) is not None:
             continue
         far = reach(logs)
-        if float(logs.max()) <= math.log(FAR) and (far is None or far >= 2 * gone):
+        if far is None or far >= 2 * gone:
             tried.append((steps if far is None else far, _rate(logs), far is None, label))
     if not tried:
         return "", {}
     far, new, all_of_it, label = max(tried, key=lambda one: one[:2])
-    range_ = f"all {steps} steps" if all_of_it else f"{far} steps"
+    range_ = f"all {steps} of them" if all_of_it else f"{far} of them"
     return (
-        f"{label} starts with a factor of {new:.2f}: it reaches {range_}.",
+        f"{label} starts with a factor of {new:.2f} per step over all {steps}: "
+        f"it reaches {range_}.",
         {"factor_then": new, "steps_then": float(far)},
     )
 
 
 def _candidates(model: Recurrent, steps: int) -> Iterator[tuple[str, Recurrent]]:
     """Yield fresh networks of the same size, float64, with what usually makes memory longer."""
+    info = _core.cell_info(model.cell)
+    if info["gates"] == 1 and info["setting"] is None:
+        for init in ("orthogonal",) if info["bounded"] else ("identity", "orthogonal"):
+            yield _started(model, init)
+    yield _gated(model, steps)
+
+
+def _options(model: Recurrent) -> dict[str, Any]:
+    return {
+        "num_layers": model.num_layers,
+        "bidirectional": model.bidirectional,
+        "embedding": model.vocabulary_size,
+        "dtype": "float64",
+        "seed": 0,
+    }
+
+
+def _started(model: Recurrent, init: str, gain: float = 1.0) -> tuple[str, Recurrent]:
+    """The same network without a setting, started in another way, and what that is called."""
+    from fastbptt.recurrent import Recurrent
+
+    shape = (model.input_size, model.hidden_size, model.output_size)
+    how: str | tuple[str, float] = init if gain == 1.0 else (init, gain)
+    label = f'init="{init}"' if gain == 1.0 else f'init=("{init}", {gain:g})'
+    return label, Recurrent(model.cell, *shape, bias=model.bias, init=how, **_options(model))
+
+
+def _gated(model: Recurrent, steps: int) -> tuple[str, Recurrent]:
+    """An LSTM that keeps what it reads over so many steps, and what that is called."""
     from fastbptt.model import LSTM
 
-    config = model._config()
-    sizes = {"num_layers": model.num_layers, "bidirectional": model.bidirectional}
-    vocabulary = model.vocabulary_size
-    options: dict[str, Any] = {**sizes, "embedding": vocabulary, "dtype": "float64", "seed": 0}
-    setting = config["arguments"]["setting"]
     shape = (model.input_size, model.hidden_size, model.output_size)
-    info = _core.cell_info(model.cell)
-    if info["gates"] == 1 and setting is None:
-        from fastbptt.recurrent import Recurrent
-
-        inits = ("orthogonal",) if info["bounded"] else ("identity", "orthogonal")
-        for init in inits:
-            yield (
-                f'init="{init}"',
-                Recurrent(model.cell, *shape, bias=model.bias, init=init, **options),
-            )
     # after n steps a forget gate of 1 - 1/n has kept 1/e: Tallec and Ollivier, ICLR 2018
     bias = round(math.log(max(steps - 1, 2)), 1)
-    name = (
-        "forget_bias" if model.cell == "lstm" else f"LSTM({', '.join(map(str, shape))}, forget_bias"
-    )
-    end = "" if model.cell == "lstm" else ")"
-    yield f"{name}={bias}{end}", LSTM(*shape, forget_bias=bias, **options)
+    label = f"forget_bias={bias}"
+    if model.cell != "lstm":
+        label = f"LSTM({', '.join(map(str, shape))}, {label})"
+    return label, LSTM(*shape, forget_bias=bias, **_options(model))
 
 
-def _fresh(model: Recurrent, facts: Facts) -> Array | None:
-    """How gradients flow through another network, by lag; of its best layer. None: too large."""
+def _flows(
+    model: Recurrent, facts: Facts, rows: NDArray[np.int64], most: int | None = None
+) -> Array | None:
+    """How gradients flow through another network, by lag; of its best layer.
+
+    None: they explode in some sequence, or the network is too large to tell. most: Jacobians of
+    so many of the sequences will do.
+    """
     x, y, lengths = facts.call[:3]
-    rows = slice(TRIED)
+    rows = np.sort(rows)
     part = (x[rows], y[rows], None if lengths is None else lengths[rows], None, None)
     kind = facts.objective
     record = _record.take(model, part, kind["loss"], kind["steps"], kind["reduction"])
     curves = []
     for p in record.passes:
-        some = _dynamics.choose(p, None)[:2]
+        some = _dynamics.choose(p, None)[:most]
         if len(some):
-            curves.append(by_lag(p.lengths, p.reverse, _dynamics.analyse(p, some)))
+            found = _dynamics.analyse(p, some)
+            if _exploded(found).any():
+                return None
+            curves.append(by_lag(p.lengths, p.reverse, found))
     return max(curves, key=_rate) if curves else None
 
 
-def _exploded(found: _dynamics.Dynamics) -> NDArray[np.bool_]:
-    """Which of the sequences: in some it is enough."""
-    return np.asarray((found.log_norms > math.log(FAR)).any(axis=1))
+def _calmer(facts: Facts, found: _dynamics.Dynamics, radius: float) -> tuple[str, dict[str, float]]:
+    """Try what usually keeps gradients from exploding; say what does, and neither vanishes.
+
+    The least change first: another start, then smaller weights, then another cell. Of each the one
+    that changes gradients least on their way, tried on the worst sequences and then on all.
+    """
+    model, steps = facts.model, int(facts.record.lengths.max())
+    worst = np.argsort(-np.nanmax(found.log_norms, axis=1), kind="stable")[:TRIED]
+    info = _core.cell_info(model.cell)
+
+    def starts() -> Iterator[tuple[str, Recurrent]]:
+        if info["gates"] == 1 and info["setting"] is None:
+            if not info["bounded"]:
+                yield _started(model, "identity")
+            for gain in GAINS:
+                yield _started(model, "orthogonal", gain)
+
+    def smaller() -> Iterator[tuple[str, Recurrent]]:
+        for target in GAINS:
+            if target < radius:
+                twin = model.copy()
+                for name, values in twin.parameters.items():
+                    if name.startswith("W_hh"):
+                        values[...] *= target / radius
+                share = f"{target / radius:.2g} times W_hh (spectral radius {target:g})"
+                yield share, twin
+
+    for group in (starts(), smaller(), iter([_gated(model, steps)])):
+        tried = []
+        for label, other in group:
+            logs = _flows(other, facts, found.sequences[worst], 2)
+            if logs is not None and _short(logs) is None:
+                tried.append((float(np.abs(logs).max()), label, other))
+        for _, label, other in sorted(tried, key=lambda one: one[0]):
+            logs = _flows(other, facts, found.sequences)
+            if logs is not None and _short(logs) is None:
+                rate = _rate(logs)
+                return (
+                    f"{label} was tried: a factor of {rate:.2f} per step over all {len(logs)}, "
+                    "gradients neither explode nor vanish.",
+                    {"factor_then": rate},
+                )
+    return "", {}
 
 
 def _exploding(facts: Facts, p: PassRecord, found: _dynamics.Dynamics) -> Advice:
@@ -271,7 +372,8 @@ def _exploding(facts: Facts, p: PassRecord, found: _dynamics.Dynamics) -> Advice
     middle = float(np.median(norms))
     near = max(int(np.argmax(logs > math.log(10.0))), 1)
     of_near = _norm_of_last(p, near)
-    limit = min(middle, of_near)
+    # most mini-batches may have a gradient of exactly 0
+    limit = min((one for one in (middle, of_near) if one > 0.0), default=float(norms.max()))
     radius = spectral_radii(p)[content_gate(p)]
     numbers = {
         "steps": float(lag),
@@ -284,16 +386,25 @@ def _exploding(facts: Facts, p: PassRecord, found: _dynamics.Dynamics) -> Advice
         "share": float(far.mean()),
     }
     text = (
-        f"Gradients explode in {far.sum()} of {len(far)} sequences: a factor of {rate:.2f} per "
-        f"step in {name}, {math.exp(min(logs[lag], 700.0)):.0f} after {lag} steps; "
-        f"norms of {len(norms)} mini-batches lie between {norms.min():.2g} and {norms.max():.2g}."
+        f"Gradients explode in {far.sum()} of {plural(len(far), 'sequence')}: they grow more "
+        f"than {FAR:.0f} times, in the mean {math.exp(min(logs[lag], 700.0)):.0f} times within "
+        f"{plural(lag, 'step')} in {name}, by a factor of {rate:.2f} per step over these; W_hh has "
+        f"spectral radius {radius:.2f}; "
     )
-    which = "their median" if limit == middle else f"what the last {near} steps alone give"
-    helps = f"Clip at {which}, clip_norm={limit:.2g}"
-    if radius > 1.0:
-        helps += f"; W_hh has spectral radius {radius:.2f}: scale it to at most 1"
-        helps += ', or start with init="orthogonal"'
-    return Advice("exploding", text, numbers, helps + ".")
+    if len(norms) == 1:
+        text += f"the norm of the gradient is {norms[0]:.2g}."
+    else:
+        text += (
+            f"norms of {len(norms)} mini-batches lie between {norms.min():.2g} and "
+            f"{norms.max():.2g}."
+        )
+    last = "step alone gives" if near == 1 else f"{near} steps alone give"
+    which = "their median" if len(norms) > 1 else "it"
+    if limit != middle:
+        which = f"what the last {last}"
+    helps = f"Clip at {which}, clip_norm={limit:.2g}."
+    better, measured = _calmer(facts, found, radius)
+    return Advice("exploding", text, {**numbers, **measured}, f"{helps} {better}".strip())
 
 
 def _norm_of_last(p: PassRecord, steps: int) -> float:

@@ -13,7 +13,7 @@ from fastbptt import _check
 from fastbptt.training.data import about_chosen, default_loss, why_loss
 
 from . import _advice, _dynamics, _numbers, _record
-from ._advice import Advice
+from ._advice import Advice, plural
 from ._record import Array, PassRecord, Record
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class LayerFlow:
         Of each gate's block of W_hh.
     lyapunov : ndarray (k,), or None
         Largest Lyapunov exponents along the sequences, per step, in natural logarithms: above 0
-        nearby states move apart.
+        nearby states move apart. The mean over the sequences, each with the same weight; those in
+        which a direction dies out exactly (-inf) do not count unless all are such: then -inf.
     decay : float or None
         Factor by which a gradient changes from step to step, the geometric mean over all of time:
         of the norms of ds_T/ds_t. Sequences of which exactly 0 arrives at the other end do not
@@ -176,9 +177,12 @@ class Diagnosis:
 
     def __str__(self) -> str:
         kind, longest = self.objective, int(self.lengths.max())
+        full = int((self.lengths == longest).sum())
+        up_to = "" if full == len(self.lengths) else "up to "
         lines = [
             self.model,
-            f"{len(self.lengths)} sequences of up to {longest} steps; {kind['loss']} "
+            f"{plural(len(self.lengths), 'sequence')} of {up_to}{plural(longest, 'step')}; "
+            f"{kind['loss']} "
             f'{self.loss:.4g} (steps="{kind["steps"]}"); norm of the gradient '
             f"{self.gradient_norm:.3g}",
             "",
@@ -191,6 +195,11 @@ class Diagnosis:
             lines.append(
                 f"{layer.name:<12s} {decay}  {first:12.3g}  {last:12.3g}   "
                 f"{layer.saturated:8.0%}   {layer.spectral_radius:14.3f}"
+            )
+        if up_to:
+            lines.append(
+                f"dL/dh first sums over all {len(self.lengths)} sequences, dL/dh last over the "
+                f"{full} of {plural(longest, 'step')}."
             )
         lines.append("")
         lines += [f"- {one}" for one in self.advice] or ["Nothing to advise."]
@@ -266,8 +275,10 @@ def diagnose(
     >>> flow = report.layers[0]
     >>> flow.hidden_gradient.shape, bool(flow.hidden_gradient[0] < 1e-6 * flow.hidden_gradient[-1])
     ((50,), True)
-    >>> print(report.advice[0].text)
-    Gradients vanish after about 8 of 50 steps (factor 0.41 per step).
+    >>> for part in report.advice[0].text.split(": "):
+    ...     print(part)
+    Gradients vanish after about 8 of 50 steps
+    they shrink to less than 1/1000, by a factor of 0.41 per step over these 8.
     """
     each = _check.flag("per_example", per_example)
     wanted = _wanted(jacobians)
@@ -394,7 +405,7 @@ def _spread(
         total = np.where(there, logs, 0.0).sum(axis=0)
         mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
         singular = None if values is None else _dynamics.log_mean(values, 0)
-        return _dynamics.log_mean(logs, 0), mean, singular, found.exponents.mean(axis=0)
+        return _dynamics.log_mean(logs, 0), mean, singular, _living_mean(found.exponents)
 
     def placed(one: Array) -> Array:
         whole = np.full((batch, *one.shape[1:]), np.nan)
@@ -403,6 +414,14 @@ def _spread(
 
     singular = None if values is None else placed(np.exp(values))
     return placed(np.exp(logs)), placed(logs), singular, placed(found.exponents)
+
+
+def _living_mean(exponents: Array) -> Array:
+    """Mean over the sequences, (n, k) -> (k,), without those where it is -inf."""
+    alive = exponents > -np.inf
+    count = alive.sum(axis=0)
+    total = np.where(alive, exponents, 0.0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), -np.inf)
 
 
 def _decay(p: PassRecord, found: _dynamics.Dynamics) -> float | None:
