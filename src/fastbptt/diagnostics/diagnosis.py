@@ -233,7 +233,8 @@ def diagnose(
         As for `Recurrent.loss_and_grad`.
     loss : {"bce", "cross_entropy", "mse"}, optional
         Default as in `fit`: ``"cross_entropy"`` for integers as `y` and more than one output,
-        ``"bce"`` for one output and only 0 and 1 in `y`, else ``"mse"``.
+        ``"bce"`` for one output and only 0 and 1 in `y`, else ``"mse"``; integers of more than
+        two values and one output are an error.
     per_example : bool, default False
         Numbers of each sequence instead of the batch: (B, T) instead of (T,).
     jacobians : bool or int, optional

@@ -82,7 +82,8 @@ def fit(
         As for `Recurrent.loss_and_grad`, of all n sequences.
     loss : {"bce", "cross_entropy", "mse"}, optional
         If it is not given: ``"cross_entropy"`` for classes of an integer dtype and a model of
-        several outputs, ``"bce"`` for zeros and ones and one output, else ``"mse"``.
+        several outputs, ``"bce"`` for zeros and ones and one output, else ``"mse"``. Integers of
+        more than two values and one output could be either: that is an error.
     steps : {"last", "all"}
         Loss at each sequence's end, or at all steps.
     reduction : {"mean", "sum", "sequence_mean"}
