@@ -45,6 +45,8 @@ TRIED, PARTS = 4, 8
 #: Gains of an orthogonal W_hh, and spectral radii of the W_hh there is, that are tried. The slopes
 #: of tanh are below 1, half of those of ReLU are 0: the gain that makes up for it is above 1.
 GAINS = (1.0, 1.2, 1.4, 1.6)
+#: What is to keep gradients from exploding may let them grow so much: another seed draws others.
+CALM = math.sqrt(FAR)
 
 
 @dataclass(frozen=True)
@@ -156,9 +158,9 @@ def _words(count: float) -> str:
     return f"{count:.3g}" if count < 1e4 else f"{count:.0e}"
 
 
-def _exploded(found: _dynamics.Dynamics) -> NDArray[np.bool_]:
+def _exploded(found: _dynamics.Dynamics, limit: float = FAR) -> NDArray[np.bool_]:
     """Which of the sequences: in some it is enough."""
-    return np.asarray((found.log_norms > math.log(FAR)).any(axis=1))
+    return np.asarray((found.log_norms > math.log(limit)).any(axis=1))
 
 
 def _worst(facts: Facts) -> tuple[PassRecord, _dynamics.Dynamics] | None:
@@ -294,12 +296,16 @@ def _gated(model: Recurrent, steps: int) -> tuple[str, Recurrent]:
 
 
 def _flows(
-    model: Recurrent, facts: Facts, rows: NDArray[np.int64], most: int | None = None
+    model: Recurrent,
+    facts: Facts,
+    rows: NDArray[np.int64],
+    most: int | None = None,
+    limit: float = FAR,
 ) -> Array | None:
     """How gradients flow through another network, by lag; of its best layer.
 
-    None: they explode in some sequence, or the network is too large to tell. most: Jacobians of
-    so many of the sequences will do.
+    None: they grow by more than the limit in some sequence, or the network is too large to tell.
+    most: Jacobians of so many of the sequences will do.
     """
     x, y, lengths = facts.call[:3]
     rows = np.sort(rows)
@@ -311,7 +317,7 @@ def _flows(
         some = _dynamics.choose(p, None)[:most]
         if len(some):
             found = _dynamics.analyse(p, some)
-            if _exploded(found).any():
+            if _exploded(found, limit).any():
                 return None
             curves.append(by_lag(p.lengths, p.reverse, found))
     return max(curves, key=_rate) if curves else None
@@ -347,11 +353,11 @@ def _calmer(facts: Facts, found: _dynamics.Dynamics, radius: float) -> tuple[str
     for group in (starts(), smaller(), iter([_gated(model, steps)])):
         tried = []
         for label, other in group:
-            logs = _flows(other, facts, found.sequences[worst], 2)
+            logs = _flows(other, facts, found.sequences[worst], 2, CALM)
             if logs is not None and _short(logs) is None:
                 tried.append((float(np.abs(logs).max()), label, other))
         for _, label, other in sorted(tried, key=lambda one: one[0]):
-            logs = _flows(other, facts, found.sequences)
+            logs = _flows(other, facts, found.sequences, None, CALM)
             if logs is not None and _short(logs) is None:
                 rate = _rate(logs)
                 return (
