@@ -8,8 +8,8 @@ Limits, and where they come from:
 - The norm to clip at is the median of mini-batches' norms: Pascanu, Mikolov and Bengio, ICML 2013,
   section 3.2, found anything from half to ten times the average to work.
 - An update that makes the loss of the very batch that it was computed from larger is too large.
-- What is said to help was tried: a network with it went through some of the sequences, and by the
-  same limits its gradients neither vanish nor explode.
+- What is said to help against vanishing and exploding was tried: a network with it went through
+  some of the sequences, and by the same limits its gradients neither vanish nor explode.
 - Causes come before what they cause: units that are dead or saturated let gradients vanish.
 """
 
