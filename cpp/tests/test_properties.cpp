@@ -325,7 +325,7 @@ TEST_CASE_TEMPLATE("frozen parameters take no part in check, norm, decay and upd
       CHECK(adam.state.step == 1);
       for (const auto& [to, moved] : {std::pair<const char*, bool>{"W_xh_l1", true}, {"W_hy", names.size() != 3}}) {
         const auto place =
-            at(std::find_if(all.begin(), all.end(), [&](const auto& p) { return p.name == to; })->offset);
+            at(std::find_if(all.begin(), all.end(), [name = to](const auto& p) { return p.name == name; })->offset);
         gradient[place] = NAN;
         if (moved)
           CHECK_THROWS_WITH(
