@@ -10,20 +10,30 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _check, _core
 from ._views import Gradients
-from .model import GRU, LSTM, RNN, LeakyRNN, Recurrent, load
+from .models import (
+    GRU,
+    LSTM,
+    RNN,
+    ForwardResult,
+    GradientRecord,
+    LeakyRNN,
+    Recurrent,
+    StepReport,
+    load,
+)
 from .optim import SGD, Adam, AdamW, RMSprop
-from .result import ForwardResult, GradientRecord, StepReport
 
 if TYPE_CHECKING:
-    from . import datasets, plot, reference, schedules, training
+    from . import datasets, plot, reference, training
     from .config import show_config
     from .diagnostics import Diagnosis, GradientMonitor, diagnose
+    from .files.model_file import load_optimizer
+    from .optim import schedules
     from .reporting import report
-    from .storage import load_optimizer
     from .training import METRICS, Callback, History, evaluate, fit, predict, probabilities
 
 __version__: str = _core.version
@@ -56,6 +66,7 @@ __all__ = [
     "evaluate",
     "fit",
     "get_num_threads",
+    "initializers",
     "load",
     "load_optimizer",
     "losses",
@@ -151,26 +162,36 @@ def get_num_threads() -> int:
     return _core.get_num_threads()
 
 
+#: Names that are imported when they are first used, and the modules that define them.
+_LAZY: Final = {
+    "datasets": ".datasets",
+    "initializers": ".models.initializers",
+    "plot": ".plot",
+    "reference": ".reference",
+    "schedules": ".optim.schedules",
+    "sklearn": ".sklearn",
+    "training": ".training",
+    "Diagnosis": ".diagnostics",
+    "GradientMonitor": ".diagnostics",
+    "diagnose": ".diagnostics",
+    "METRICS": ".training",
+    "Callback": ".training",
+    "History": ".training",
+    "evaluate": ".training",
+    "fit": ".training",
+    "predict": ".training",
+    "probabilities": ".training",
+    "report": ".reporting",
+    "load_optimizer": ".files.model_file",
+    "show_config": ".config",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("datasets", "plot", "reference", "schedules", "sklearn", "training"):
-        return importlib.import_module(f".{name}", __name__)
-    if name in ("Diagnosis", "GradientMonitor", "diagnose"):
-        return getattr(importlib.import_module(".diagnostics", __name__), name)
-    if name in ("METRICS", "Callback", "History", "evaluate", "fit", "predict", "probabilities"):
-        return getattr(importlib.import_module(".training", __name__), name)
-    if name == "report":
-        from .reporting import report
-
-        return report
-    if name == "load_optimizer":
-        from .storage import load_optimizer
-
-        return load_optimizer
-    if name == "show_config":
-        from .config import show_config
-
-        return show_config
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_LAZY[name], __name__)
+    return module if module.__name__.rpartition(".")[2] == name else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from fastbptt import _core
+from . import _core
 
 __all__ = ["info", "show_config"]
 

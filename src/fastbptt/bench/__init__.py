@@ -8,10 +8,10 @@ loss, backpropagation through time, Adam. A loss or a gradient that disagrees wi
 
 from __future__ import annotations
 
-from fastbptt.bench.case import CHOICES, PRESETS, Case, Problem
-from fastbptt.bench.report import FORMATS, plot, write
-from fastbptt.bench.systems import COMPETITORS
-from fastbptt.bench.timing import measure
+from .case import CHOICES, PRESETS, Case, Problem
+from .report import FORMATS, plot, write
+from .systems import COMPETITORS
+from .timing import measure
 
 __all__ = [
     "CHOICES",

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import Recurrent, _core, reference
+from .. import Recurrent, _core, reference
 
 __all__ = ["CHECK_LR", "CHOICES", "PRESETS", "TIMED_LR", "Case", "Problem", "needed_flops"]
 

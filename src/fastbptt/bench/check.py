@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import Adam, reference
-from fastbptt.bench.case import CHECK_LR, Case, Problem
+from .. import Adam, reference
+from .case import CHECK_LR, Case, Problem
 
 __all__ = ["Expected", "check_gradients", "check_training"]
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from fastbptt.bench.case import Case
-from fastbptt.plot._style import MUTED, PALETTE, new_figure
+from ..plot._style import MUTED, PALETTE, new_figure
+from .case import Case
 
 __all__ = ["FORMATS", "plot", "time_text", "write"]
 

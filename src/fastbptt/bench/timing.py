@@ -18,10 +18,10 @@ from typing import IO, Any, Final
 
 import numpy as np
 
-from fastbptt import _core, config
-from fastbptt.bench.case import Case, Problem
-from fastbptt.bench.check import Expected, check_gradients, check_training
-from fastbptt.bench.systems import SYSTEMS, obstacle
+from .. import _core, config
+from .case import Case, Problem
+from .check import Expected, check_gradients, check_training
+from .systems import SYSTEMS, obstacle
 
 __all__ = ["measure"]
 

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from fastbptt import _core
-from fastbptt.bench.case import Case, Problem
-from fastbptt.bench.systems import SYSTEMS, System
+from .. import _core
+from .case import Case, Problem
+from .systems import SYSTEMS, System
 
 __all__ = ["ROUND_SECONDS", "main"]
 

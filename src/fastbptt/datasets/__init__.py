@@ -34,22 +34,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastbptt.datasets.arrays import read_npz, write_npz
-    from fastbptt.datasets.memory import (
-        Task,
-        make_adding,
-        make_copy,
-        make_delayed_xor,
-        make_temporal_order,
-    )
-    from fastbptt.datasets.reading import read
-    from fastbptt.datasets.reviews import Texts, load_imdb, load_snippets
-    from fastbptt.datasets.scenes import Scenes, make_scenes
-    from fastbptt.datasets.sequences import Sequences, pad
-    from fastbptt.datasets.tables import read_csv
-    from fastbptt.datasets.text import Tokenizer
-    from fastbptt.datasets.ts import find_ts, load_ts, read_ts
-    from fastbptt.datasets.video import (
+    from .arrays import read_npz, write_npz
+    from .memory import Task, make_adding, make_copy, make_delayed_xor, make_temporal_order
+    from .reading import read
+    from .reviews import Texts, load_imdb, load_snippets
+    from .scenes import Scenes, make_scenes
+    from .sequences import Sequences, pad
+    from .tables import read_csv
+    from .text import Tokenizer
+    from .ts import find_ts, load_ts, read_ts
+    from .video import (
         Detections,
         feature_names,
         frame_features,
@@ -58,7 +52,7 @@ if TYPE_CHECKING:
         write_yolo,
         yolo_clips,
     )
-    from fastbptt.datasets.vowels import Dataset, load_japanese_vowels
+    from .vowels import Dataset, load_japanese_vowels
 
 __all__ = [
     "Dataset",

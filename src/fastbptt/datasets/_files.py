@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check
+from .. import _check
 
 if TYPE_CHECKING:
     import zipfile

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check
-from fastbptt.datasets import _files
-from fastbptt.datasets.sequences import Sequences, joined
+from .. import _check
+from . import _files
+from .sequences import Sequences, joined
 
 __all__ = ["read_npz", "write_npz"]
 
@@ -188,7 +188,7 @@ def write_npz(
     >>> data.x
     [array([5, 3, 2]), array([4])]
     """
-    from fastbptt.storage import write_whole
+    from ..files.model_file import write_whole
 
     arrays: dict[str, NDArray[Any]] = {}
     if isinstance(x, list | tuple):

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check
+from .. import _check
 
 __all__ = ["Task", "make_adding", "make_copy", "make_delayed_xor", "make_temporal_order"]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from fastbptt import _check
-from fastbptt.datasets.arrays import read_npz
-from fastbptt.datasets.sequences import Sequences
-from fastbptt.datasets.tables import read_csv
-from fastbptt.datasets.ts import read_ts
+from .. import _check
+from .arrays import read_npz
+from .sequences import Sequences
+from .tables import read_csv
+from .ts import read_ts
 
 __all__ = ["read"]
 

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check
-from fastbptt.datasets import _files
+from .. import _check
+from . import _files
 
 __all__ = ["Texts", "load_imdb", "load_snippets"]
 

@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check
-from fastbptt.datasets import _files
-from fastbptt.datasets.video import Detections
+from .. import _check
+from . import _files
+from .video import Detections
 
 __all__ = ["Scenes", "make_scenes"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check
+from .. import _check
 
 __all__ = ["Sequences", "pad"]
 

@@ -21,9 +21,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check
-from fastbptt.datasets import _files
-from fastbptt.datasets.sequences import Sequences, joined
+from .. import _check
+from . import _files
+from .sequences import Sequences, joined
 
 __all__ = ["read_csv"]
 

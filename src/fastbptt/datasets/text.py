@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check
-from fastbptt.datasets import _files
+from .. import _check
+from . import _files
 
 __all__ = ["Tokenizer"]
 
@@ -259,7 +259,7 @@ class Tokenizer:
         >>> same.tokens == tokenizer.tokens
         True
         """
-        from fastbptt.storage import write_whole
+        from ..files.model_file import write_whole
 
         content = {
             "format": _FORMAT,

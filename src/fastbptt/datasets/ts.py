@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check
-from fastbptt.datasets import _files
-from fastbptt.datasets.sequences import Sequences, joined
+from .. import _check
+from . import _files
+from .sequences import Sequences, joined
 
 if TYPE_CHECKING:
     import zipfile

@@ -23,8 +23,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check
-from fastbptt.datasets import _files
+from .. import _check
+from . import _files
 
 __all__ = [
     "Detections",

@@ -75,7 +75,7 @@ def load_japanese_vowels() -> Dataset:
     >>> sorted(set(data.y_test.tolist()))
     [0, 1, 2, 3, 4, 5, 6, 7, 8]
     """
-    path = Path(__file__).parent.parent / "data" / "japanese_vowels.npz"
+    path = Path(__file__).parent / "data" / "japanese_vowels.npz"
     with np.load(path, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
 

@@ -24,17 +24,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _core
-from fastbptt.result import norm
-
+from .. import _core
+from ..models.results import norm
 from . import _dynamics, _record
 from ._numbers import content_gate, contributions, spectral_radii
 from ._record import Array, PassRecord, Record
 
 if TYPE_CHECKING:
-    from fastbptt.optim import Optimizer
-    from fastbptt.recurrent import Recurrent
-    from fastbptt.training import History
+    from ..models.recurrent import Recurrent
+    from ..optim.optimizers import Optimizer
+    from ..training import History
 
 #: The factor after which a gradient counts as vanished or exploded.
 FAR = 1000.0
@@ -274,7 +273,7 @@ def _options(model: Recurrent) -> dict[str, Any]:
 
 def _started(model: Recurrent, init: str, gain: float = 1.0) -> tuple[str, Recurrent]:
     """The same network without a setting, started in another way, and what that is called."""
-    from fastbptt.recurrent import Recurrent
+    from ..models.recurrent import Recurrent
 
     shape = (model.input_size, model.hidden_size, model.output_size)
     how: str | tuple[str, float] = init if gain == 1.0 else (init, gain)
@@ -284,7 +283,7 @@ def _started(model: Recurrent, init: str, gain: float = 1.0) -> tuple[str, Recur
 
 def _gated(model: Recurrent, steps: int) -> tuple[str, Recurrent]:
     """An LSTM that keeps what it reads over so many steps, and what that is called."""
-    from fastbptt.model import LSTM
+    from ..models.cells import LSTM
 
     shape = (model.input_size, model.hidden_size, model.output_size)
     # after n steps a forget gate of 1 - 1/n has kept 1/e: Tallec and Ollivier, ICLR 2018

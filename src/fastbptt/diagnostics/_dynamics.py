@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt.reference.model import CELLS
-
+from ..reference.model import CELLS
 from ._record import Array, PassRecord
 
 #: Up to so many numbers a state's singular values are computed.

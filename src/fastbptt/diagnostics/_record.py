@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _core
-from fastbptt.reference.model import Network
-from fastbptt.result import pass_names
+from .. import _core
+from ..models.results import pass_names
+from ..reference.model import Network
 
 if TYPE_CHECKING:
-    from fastbptt.recurrent import Recurrent
+    from ..models.recurrent import Recurrent
 
 Array: TypeAlias = NDArray[np.float64]
 

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbptt import _check
-from fastbptt.training.data import about_chosen, default_loss, why_loss
-
+from .. import _check
+from ..training.data import about_chosen, default_loss, why_loss
 from . import _advice, _dynamics, _numbers, _record
 from ._advice import Advice, plural
 from ._record import Array, PassRecord, Record
 
 if TYPE_CHECKING:
-    from fastbptt.optim import Optimizer
-    from fastbptt.recurrent import Recurrent, StateLike
-    from fastbptt.training import History
+    from ..models.recurrent import Recurrent, StateLike
+    from ..optim.optimizers import Optimizer
+    from ..training import History
 
 
 @dataclass(frozen=True, eq=False)

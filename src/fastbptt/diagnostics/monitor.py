@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check
-from fastbptt.result import GradientRecord
-from fastbptt.training import Callback
-
+from .. import _check
+from ..models.results import GradientRecord
+from ..training import Callback
 from ._advice import FAR
 from ._numbers import norms
 
 if TYPE_CHECKING:
-    from fastbptt.training import TrainingRun
+    from ..training import TrainingRun
 
 Array = NDArray[np.float64]
 

@@ -10,13 +10,13 @@ They need the extra ``fastbptt[plot]``.
 
 from __future__ import annotations
 
-from fastbptt.plot._style import style
-from fastbptt.plot.answers import confusion, sequences
-from fastbptt.plot.flow import gates, gradient_flow, gradient_heatmap, influence
-from fastbptt.plot.gallery import PICTURES, Examples, Picture, gallery
-from fastbptt.plot.states import eigenvalues, hidden_states
-from fastbptt.plot.training import losses
-from fastbptt.plot.unrolled import unrolled
+from ._style import style
+from .answers import confusion, sequences
+from .flow import gates, gradient_flow, gradient_heatmap, influence
+from .gallery import PICTURES, Examples, Picture, gallery
+from .states import eigenvalues, hidden_states
+from .training import losses
+from .unrolled import unrolled
 
 __all__ = [
     "PICTURES",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbptt import _check, _core
-from fastbptt.training.evaluation import probabilities
+from .. import _check, _core
+from ..training.evaluation import probabilities
 
 if TYPE_CHECKING:
-    from fastbptt.model import Recurrent
+    from ..models.cells import Recurrent
 
 _TITLES: Final = {
     "rnn": "tanh RNN",
@@ -105,8 +105,8 @@ def input_gradient(
     steps: str,
 ) -> NDArray[np.float64]:
     """Return dL/dx, computed in float64 whatever the model's dtype: float32 ends at 1e-38."""
-    from fastbptt.diagnostics.diagnosis import in_double
-    from fastbptt.training.data import default_loss
+    from ..diagnostics.diagnosis import in_double
+    from ..training.data import default_loss
 
     loss = default_loss(model, y) if loss is None else loss
     twin = in_double(model, "float64")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbptt import _check
-from fastbptt.plot import _style
-from fastbptt.plot._model import class_label, decide, index, steps_of, sure
+from .. import _check
+from . import _style
+from ._model import class_label, decide, index, steps_of, sure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbptt import _check
-from fastbptt.plot import _style
-from fastbptt.plot._model import chosen, chosen_target, input_gradient
+from .. import _check
+from . import _style
+from ._model import chosen, chosen_target, input_gradient
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fastbptt.model import Recurrent
+    from ..models.cells import Recurrent
 
 __all__ = ["gates", "gradient_flow", "gradient_heatmap", "influence"]
 

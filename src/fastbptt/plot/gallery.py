@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check
-from fastbptt.plot import _style
-from fastbptt.plot.answers import confusion, sequences
-from fastbptt.plot.flow import gates, gradient_flow, gradient_heatmap, influence
-from fastbptt.plot.states import eigenvalues, hidden_states
-from fastbptt.plot.training import losses
-from fastbptt.plot.unrolled import unrolled
+from .. import _check
+from . import _style
+from .answers import confusion, sequences
+from .flow import gates, gradient_flow, gradient_heatmap, influence
+from .states import eigenvalues, hidden_states
+from .training import losses
+from .unrolled import unrolled
 
 if TYPE_CHECKING:
-    from fastbptt.diagnostics import Diagnosis, GradientMonitor
-    from fastbptt.model import Recurrent
-    from fastbptt.training import History
+    from ..diagnostics import Diagnosis, GradientMonitor
+    from ..models.cells import Recurrent
+    from ..training import History
 
 __all__ = ["PICTURES", "Examples", "Picture", "gallery"]
 
@@ -59,7 +59,7 @@ class Examples:
     """
 
     def __init__(self, epochs: int = 40, steps: int = 200) -> None:
-        from fastbptt.datasets import load_japanese_vowels
+        from ..datasets import load_japanese_vowels
 
         self.epochs = epochs
         self.vowels = load_japanese_vowels()
@@ -70,7 +70,7 @@ class Examples:
     @cached_property
     def trained(self) -> tuple[Recurrent, History, GradientMonitor]:
         """A GRU that tells nine speakers apart, and how it learned to."""
-        from fastbptt import GRU, Adam, GradientMonitor, fit
+        from .. import GRU, Adam, GradientMonitor, fit
 
         monitor = GradientMonitor(warn=False)
         model = GRU(12, 48, 9, init="keras", seed=0)
@@ -96,7 +96,7 @@ class Examples:
     @cached_property
     def said(self) -> NDArray[np.floating[Any]]:
         """What it says about the test part, (370, 9)."""
-        from fastbptt import predict
+        from .. import predict
 
         outputs = predict(self.model, self.vowels.x_test)
         assert isinstance(outputs, np.ndarray)
@@ -105,7 +105,7 @@ class Examples:
     @cached_property
     def flows(self) -> dict[str, Diagnosis]:
         """Gradients of a loss at the last of many steps, in three cells before any training."""
-        from fastbptt import GRU, LSTM, RNN, diagnose
+        from .. import GRU, LSTM, RNN, diagnose
 
         models: dict[str, Recurrent] = {
             "tanh RNN": RNN(4, 64, 1, seed=0),
@@ -123,14 +123,14 @@ class Examples:
 
 
 def _unrolled(examples: Examples, ax: Any) -> Any:
-    from fastbptt import RNN
+    from .. import RNN
 
     model = RNN(4, 64, 1, seed=0)
     return unrolled(model, examples.x[:, :20], examples.y, columns=9, ax=ax)
 
 
 def _unrolled_both(examples: Examples, ax: Any) -> Any:
-    from fastbptt import GRU
+    from .. import GRU
 
     model = GRU(4, 24, 2, bidirectional=True, seed=0)
     return unrolled(model, examples.x[:, :20], examples.y, ax=ax)
@@ -218,7 +218,7 @@ PICTURES: Final[dict[str, Picture]] = {
 
 
 def _diagnosis(examples: Examples) -> Diagnosis:
-    from fastbptt import diagnose
+    from .. import diagnose
 
     same = [i for i, one in enumerate(examples.vowels.x_test) if len(one) == 15]
     x = [examples.vowels.x_test[i] for i in same]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbptt import _check
-from fastbptt.plot import _style
-from fastbptt.plot._model import bounded, chosen, gate_letters, suffix
+from .. import _check
+from . import _style
+from ._model import bounded, chosen, gate_letters, suffix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fastbptt.model import Recurrent
+    from ..models.cells import Recurrent
 
 __all__ = ["eigenvalues", "hidden_states"]
 

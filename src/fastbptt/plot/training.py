@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt.plot import _style
+from . import _style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

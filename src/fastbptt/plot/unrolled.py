@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbptt import _check
-from fastbptt.plot import _style
-from fastbptt.plot._model import bounded, chosen, chosen_target, input_gradient
+from .. import _check
+from . import _style
+from ._model import bounded, chosen, chosen_target, input_gradient
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from fastbptt.model import Recurrent
+    from ..models.cells import Recurrent
 
 __all__ = ["unrolled"]
 
@@ -139,7 +139,7 @@ def _numbers(
     lengths: ArrayLike | None,
     example: int,
 ) -> _Numbers:
-    from fastbptt import diagnose
+    from .. import diagnose
 
     if model.output_size is None:
         raise ValueError("model has no readout; expected one with output_size")

@@ -30,18 +30,10 @@ True
 
 from __future__ import annotations
 
-from fastbptt.reference.dropout import dropout_masks
-from fastbptt.reference.losses import LOSSES, REDUCTIONS, STEPS, apply_loss
-from fastbptt.reference.model import (
-    CELLS,
-    Forward,
-    Network,
-    backward,
-    forward,
-    loss_and_grad,
-    loss_only,
-)
-from fastbptt.reference.optim import (
+from .dropout import dropout_masks
+from .losses import LOSSES, REDUCTIONS, STEPS, apply_loss
+from .model import CELLS, Forward, Network, backward, forward, loss_and_grad, loss_only
+from .optim import (
     OPTIMIZERS,
     OptimizerState,
     adam_step,

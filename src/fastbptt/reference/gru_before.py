@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fastbptt.reference._cell import Array, input_gradients, outer, previous, sigmoid
+from ._cell import Array, input_gradients, outer, previous, sigmoid
 
 STATES = ("h",)
 GATES = 3

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fastbptt.reference._cell import Array, input_gradients, outer, previous
+from ._cell import Array, input_gradients, outer, previous
 
 STATES = ("h",)
 GATES = 1

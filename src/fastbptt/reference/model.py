@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt.reference._cell import outer
-from fastbptt.reference.losses import apply_loss
+from ._cell import outer
+from .losses import apply_loss
 
 Array = NDArray[Any]
 State = Array | tuple[Array, ...]
 
 # A cell's name is that of its module.
 CELLS: dict[str, ModuleType] = {
-    name: import_module(f"fastbptt.reference.{name}")
+    name: import_module(f".{name}", __package__)
     for name in (
         "rnn",
         "relu",

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
-from fastbptt import _check
+from .. import _check
 
 if TYPE_CHECKING:
-    from fastbptt.model import Recurrent
+    from ..models.cells import Recurrent
 
 __all__ = ["report"]
 
@@ -97,13 +97,13 @@ def report(
     >>> os.path.getsize(path) < 3_000_000
     True
     """
-    from fastbptt import __version__
-    from fastbptt.plot import _style
-    from fastbptt.reporting import sections
-    from fastbptt.reporting.facts import gather
-    from fastbptt.reporting.html import document, tag
-    from fastbptt.storage import write_whole
-    from fastbptt.training.evaluation import check_model
+    from .. import __version__
+    from ..files.model_file import write_whole
+    from ..plot import _style
+    from ..training.evaluation import check_model
+    from . import sections
+    from .facts import gather
+    from .html import document, tag
 
     _style.require()
     check_model(model)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbptt import _core
-from fastbptt.plot._model import decide, steps_of
+from .. import _core
+from ..plot._model import decide, steps_of
 
 if TYPE_CHECKING:
-    from fastbptt.diagnostics import Diagnosis
-    from fastbptt.model import Recurrent
-    from fastbptt.training import History
+    from ..diagnostics import Diagnosis
+    from ..models.cells import Recurrent
+    from ..training import History
 
 __all__ = ["Facts", "Speed", "gather"]
 
@@ -115,8 +115,8 @@ def gather(
     monitor: Any,
 ) -> Facts:
     """Compute everything; what is not given stands in ``model.metadata`` or is found out."""
-    from fastbptt import History, diagnose, evaluate, predict
-    from fastbptt.training.data import default_loss
+    from .. import History, diagnose, evaluate, predict
+    from ..training.data import default_loss
 
     said = model.metadata
     steps = steps or said.get("steps") or "last"
@@ -167,9 +167,9 @@ def gather(
 
 def _speed(model: Recurrent, x: Any, y: Any, loss: str, steps: str) -> Speed:
     """Time a training step, on a copy, and predictions."""
-    from fastbptt import Adam
-    from fastbptt.bench.case import needed_flops
-    from fastbptt.datasets import pad
+    from .. import Adam
+    from ..bench.case import needed_flops
+    from ..datasets import pad
 
     twin, adam = model.copy(), Adam(lr=0.0)
     padded, lengths = pad(x)

@@ -76,7 +76,7 @@ def table(rows: Sequence[Sequence[Any]], head: Sequence[Any] = ()) -> Html:
 
 def document(title: str, *body: Any) -> str:
     """Make a whole page, with its style inside."""
-    style = files("fastbptt.reporting").joinpath("page.css").read_text(encoding="utf-8")
+    style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     head = tag(
         "head",
         tag("meta", charset="utf-8"),

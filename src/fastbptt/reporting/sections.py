@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from fastbptt import _check, plot
-from fastbptt.bench.report import time_text
-from fastbptt.plot._model import cell_title
-from fastbptt.plot._model import sure as percent
-from fastbptt.plot.unrolled import diagram_size
-from fastbptt.reporting.html import Html, table, tag
-from fastbptt.reporting.pictures import figure
+from .. import _check, plot
+from ..bench.report import time_text
+from ..plot._model import cell_title
+from ..plot._model import sure as percent
+from ..plot.unrolled import diagram_size
+from .html import Html, table, tag
+from .pictures import figure
 
 if TYPE_CHECKING:
-    from fastbptt.reporting.facts import Facts
-    from fastbptt.training import History
+    from ..training import History
+    from .facts import Facts
 
 __all__ = ["SECTIONS", "subtitle", "tiles", "title"]
 
@@ -380,7 +380,7 @@ def _rms(values: Any) -> float:
 
 def speed(facts: Facts, pictures: Pictures) -> Html:
     """How fast it is, here."""
-    from fastbptt import config
+    from .. import config
 
     found, machine = facts.speed, config.info()
     batch = f"{_counted(found.batch, 'sequence')}, {_counted(found.steps, 'step')} together"
@@ -406,7 +406,7 @@ def speed(facts: Facts, pictures: Pictures) -> Html:
 
 def settings(facts: Facts, pictures: Pictures) -> Html:
     """With what it was made."""
-    from fastbptt import config
+    from .. import config
 
     machine = config.info()
     rows: list[tuple[str, str]] = [(name, _value(value)) for name, value in facts.settings.items()]

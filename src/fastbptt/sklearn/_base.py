@@ -14,10 +14,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 import fastbptt
-from fastbptt import _check
-from fastbptt.optim import OPTIMIZERS, Optimizer
-from fastbptt.schedules import SCHEDULES
 
+from .. import _check
+from ..optim.optimizers import OPTIMIZERS, Optimizer
+from ..optim.schedules import SCHEDULES
 from ._compat import CallbackSupportMixin
 from ._sequences import Array, Steps
 

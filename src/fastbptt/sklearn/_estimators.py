@@ -13,9 +13,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from fastbptt import _check
-from fastbptt.training.evaluation import probabilities
-
+from .. import _check
+from ..training.evaluation import probabilities
 from ._base import RecurrentEstimator, Scaler, scaled
 from ._compat import with_callbacks
 from ._sequences import Array, Steps, read_inputs, read_step_targets
@@ -210,7 +209,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     setting : float, optional
         The cell's number, if it has one.
     init : str or (str, float), default "torch"
-        How weights begin: `fastbptt.init`.
+        How weights begin: `fastbptt.initializers`.
     standardize : bool, default True
         Subtract each feature's mean over all steps of the training sequences and divide by its
         standard deviation. Networks learn badly from values far from 0 and 1, and a

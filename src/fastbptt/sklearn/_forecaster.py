@@ -9,8 +9,8 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 import fastbptt
-from fastbptt import _check
 
+from .. import _check
 from ._base import RecurrentEstimator
 from ._compat import with_callbacks
 from ._sequences import Array

@@ -8,9 +8,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _core
-from fastbptt._batch import Lengths
-from fastbptt._check import I64
+from .. import _core
+from .._check import I64
+from ..models._arguments import Lengths
 
 Rows = NDArray[np.int64]
 Augmentation: TypeAlias = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from fastbptt.optim import Optimizer
-    from fastbptt.recurrent import Recurrent
-
+    from ..models.recurrent import Recurrent
+    from ..optim.optimizers import Optimizer
     from .history import History
 
 

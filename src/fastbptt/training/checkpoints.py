@@ -1,7 +1,7 @@
 """All that a run needs to go on, in one file that is whole at any moment.
 
-A checkpoint is a model file (`fastbptt.storage`) with the optimiser in it and, as ``training``,
-where the run stands; so `fastbptt.load` reads the model out of it.
+A checkpoint is a model file (`fastbptt.files.model_file`) with the optimiser in it and, as
+``training``, where the run stands; so `fastbptt.load` reads the model out of it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _check, storage
-from fastbptt._check import Floats
-from fastbptt._dropout import Keys
-from fastbptt.optim import Optimizer
-from fastbptt.recurrent import Recurrent
+from .. import _check
+from .._check import Floats
+from ..files import model_file
+from ..models._dropout import Keys
+from ..models.recurrent import Recurrent
+from ..optim.optimizers import Optimizer
 
 
 class Checkpoint(NamedTuple):
@@ -68,7 +69,7 @@ class Keeper:
         best: Floats | None,
     ) -> None:
         """Replace the file."""
-        storage.save_model(model, self._path, optimizer, None, training, best)
+        model_file.save_model(model, self._path, optimizer, None, training, best)
         self._last = time.monotonic()
 
 
@@ -90,7 +91,7 @@ def keeper(path: Any, every: Any) -> Keeper | None:
     if not isinstance(path, str | bytes | os.PathLike):
         raise TypeError(f"checkpoint is of type {type(path).__name__}; expected str or os.PathLike")
     name = os.fsdecode(path)
-    storage.clear_away(name)
+    model_file.clear_away(name)
     return Keeper(name, seconds)
 
 
@@ -117,7 +118,7 @@ def source(resume: Any, path: Any) -> str | None:
 
 def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
     """Read a checkpoint of a run with these settings and data."""
-    model, content = storage.load_content(path)
+    model, content = model_file.load_content(path)
     if content.training is None or content.optimizer is None:
         raise ValueError(
             f"cannot resume from {path!r}: it is a model without a run of fit; "
@@ -166,7 +167,7 @@ def fingerprint(
     data : mapping of name -> array, list of arrays or None
     """
     config = {key: value for key, value in model._config().items() if key != "dropout_keys"}
-    own = storage.described(optimizer, model)[0]
+    own = model_file.described(optimizer, model)[0]
     found = {
         "model": json.dumps(config),
         "optimizer": json.dumps({"name": own["name"], **own["settings"]}),

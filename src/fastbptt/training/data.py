@@ -10,11 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt import _batch, _check
-from fastbptt._batch import Lengths
-from fastbptt._check import CLASS_LOSSES, F64, I64
-from fastbptt.recurrent import Recurrent
-
+from .. import _check
+from .._check import CLASS_LOSSES, F64, I64
+from ..models import _arguments
+from ..models._arguments import Lengths
+from ..models.recurrent import Recurrent
 from .batches import Gathered, Rows
 
 _CHUNK: Final = 1 << 18  # numbers of x that are looked at at a time
@@ -50,14 +50,14 @@ class DataSet:
         self.model, self.steps, self.reduction = model, steps, reduction
         form = model._form
         try:
-            items, own = _batch.as_they_lie(form, x, lengths)
+            items, own = _arguments.as_they_lie(form, x, lengths)
             self.count = len(items)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
             self.loss = default_loss(model, y) if loss is None else loss
             self._chosen = why_loss(model, y, self.loss) if loss is None else ""
             listed = isinstance(items, list)
             with about_chosen(self._chosen):
-                targets = _batch.targets_as_they_lie(
+                targets = _arguments.targets_as_they_lie(
                     form, y, own, self.count, longest, self.loss, steps, listed
                 )
             self.weights = _weights(sample_weight, self.count)
@@ -194,7 +194,7 @@ def about_chosen(why: str) -> Iterator[None]:
 
 
 def _weights(value: Any, count: int) -> NDArray[np.float64] | None:
-    weights = _batch.weights(value, count)
+    weights = _arguments.weights(value, count)
     if weights is None:
         return None
     wrong = ~(np.isfinite(weights) & (weights >= 0.0))

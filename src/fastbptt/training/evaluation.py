@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbptt import _batch, _check
-from fastbptt._check import CLASS_LOSSES, F64, I64, Floats
-from fastbptt.recurrent import Recurrent
-
+from .. import _check
+from .._check import CLASS_LOSSES, F64, I64, Floats
+from ..models import _arguments
+from ..models.recurrent import Recurrent
 from .batches import Gathered, Rows
 from .data import DataSet, located
 from .metrics import Function, Metric, resolve
@@ -65,7 +65,7 @@ def predict(
     size = _check.size("batch_size", batch_size)
     _check.option("steps", steps, _check.STEPS)
     form = model._form
-    items, own = _batch.as_they_lie(form, x, lengths)
+    items, own = _arguments.as_they_lie(form, x, lengths)
     gathered, count = Gathered(items, own), len(items)
     listed = isinstance(items, list)
     if steps == "last":
@@ -264,7 +264,7 @@ def measure(
     after_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Loss and metrics of some sequences of a data set."""
-    from fastbptt.reference.losses import LOSSES
+    from ..reference.losses import LOSSES
 
     every = data.steps == "all"
     classes = data.loss in CLASS_LOSSES

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastbptt import _check, schedules, storage
-from fastbptt.optim import OPTIMIZERS, Adam, Optimizer
-from fastbptt.recurrent import Recurrent
-
+from .. import _check
+from ..files import model_file
+from ..models.recurrent import Recurrent
+from ..optim import schedules
+from ..optim.optimizers import OPTIMIZERS, Adam, Optimizer
 from . import checkpoints, progress, stopping
 from . import metrics as _metrics
 from .batches import Augmentation, Order, Rows, augmented, split
@@ -369,7 +370,7 @@ class _Loop:
                 if self.resumed is not None:
                     self._load_state(self.resumed)
                 if self.keeper is not None:  # better now than after an epoch
-                    storage.json_text(run.model.metadata)
+                    model_file.json_text(run.model.metadata)
                     self._states()
                 self.progress = progress.show(verbose, run)
                 while history.stopped is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from fastbptt import _check
+from .. import _check
 
 if TYPE_CHECKING:
     from .callbacks import TrainingRun

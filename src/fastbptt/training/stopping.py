@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from fastbptt import _check
-from fastbptt._check import Floats
-
+from .. import _check
+from .._check import Floats
 from .metrics import Metric
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt.bench.case import Case
+from ..case import Case
 
 __all__ = ["COMPETITORS", "SYSTEMS", "System", "Variants", "obstacle"]
 

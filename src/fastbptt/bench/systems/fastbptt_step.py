@@ -7,8 +7,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 import fastbptt
-from fastbptt.bench.case import TIMED_LR, Problem
-from fastbptt.bench.systems import System, Variants
+
+from ..case import TIMED_LR, Problem
+from . import System, Variants
 
 
 class Fastbptt(System):

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt.bench.case import TIMED_LR, Problem
-from fastbptt.bench.systems import System, Variants, as_arrays
+from ..case import TIMED_LR, Problem
+from . import System, Variants, as_arrays
 
 # Of W_hh, further biases and settings by name; the input's part of the gates (B, G * H); the states
 # before the step. Returns the states after it, the hidden one first.

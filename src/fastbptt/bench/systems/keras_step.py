@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from fastbptt.bench.case import TIMED_LR, Problem
-from fastbptt.bench.systems import System, Variants, as_arrays, swap_gates
+from ..case import TIMED_LR, Problem
+from . import System, Variants, as_arrays, swap_gates
 
 Array = NDArray[Any]
 

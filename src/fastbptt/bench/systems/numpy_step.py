@@ -19,8 +19,8 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt.bench.case import TIMED_LR, Case, Problem
-from fastbptt.bench.systems import System, Variants
+from ..case import TIMED_LR, Case, Problem
+from . import System, Variants
 
 Array = NDArray[Any]
 Named = Mapping[str, Array]

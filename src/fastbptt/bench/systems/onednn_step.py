@@ -22,8 +22,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fastbptt.bench.case import TIMED_LR, Case, Problem
-from fastbptt.bench.systems import System, Variants, swap_gates
+from ..case import TIMED_LR, Case, Problem
+from . import System, Variants, swap_gates
 
 Array = NDArray[Any]
 

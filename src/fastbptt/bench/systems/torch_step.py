@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastbptt.bench.case import TIMED_LR, Case, Problem
-from fastbptt.bench.systems import System, Variants, as_arrays
+from ..case import TIMED_LR, Case, Problem
+from . import System, Variants, as_arrays
 
 Array = NDArray[Any]
 

@@ -1,0 +1,91 @@
+"""The command ``fastbptt``.
+
+Results go to standard output, progress to standard error. Exit codes: 0 done, 1 failed, 2 wrong
+usage, 130 interrupted.
+
+A subcommand is one module of this package. It has ``add(subparsers)``, which adds its parser and
+names, with ``set_defaults(run=...)``, the function that does the work. Parsers are made at every
+start of the program, so what the work needs is imported where it is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from .. import _core
+
+__all__ = ["SUBCOMMANDS", "main"]
+
+#: The modules, in the order in which ``fastbptt --help`` lists them.
+SUBCOMMANDS: Final = ("demo", "train", "predict", "report", "gallery", "bench", "info")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, 1 failed, 130 interrupted.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 for wrong usage, and with code 0 after ``--help`` and ``--version``.
+
+    Examples
+    --------
+    >>> from fastbptt.cli import main
+    >>> main(["info"])  # doctest: +ELLIPSIS
+    fastbptt ...
+    0
+    """
+    try:
+        arguments = _program().parse_args(argv)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names that a terminal cannot show: \xe4
+            sys.stdout.reconfigure(errors="backslashreplace")
+        if arguments.threads is not None:
+            _core.set_num_threads(arguments.threads)
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("fastbptt: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader went away (as in `fastbptt info | head -1`): let the last flush go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, ImportError, OSError, MemoryError) as error:
+        print(f"fastbptt: error: {_described(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _described(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def _program() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastbptt",
+        description="Trains recurrent networks by backpropagation through time, fast, on the CPU.",
+        epilog="Start with: fastbptt demo",
+    )
+    parser.add_argument("--version", action="version", version=f"fastbptt {_core.version}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in SUBCOMMANDS:
+        importlib.import_module(f".{name}", __name__).add(subparsers)
+    return parser

@@ -1,0 +1,137 @@
+"""Files for a model that is trained: read as it wants them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..datasets.tables import read_steps
+from . import _data, _task
+
+if TYPE_CHECKING:
+    from ..datasets import Sequences
+    from ..models.recurrent import Recurrent
+
+
+def read(model: Recurrent, task: _task.Task, arguments: argparse.Namespace) -> Sequences:
+    """Read DATA as the model wants it; ``y`` is None where it has no labels of its kind.
+
+    Raises
+    ------
+    ValueError
+        If the file is not right, or has other features than the model was trained on.
+    """
+    path = arguments.data
+    suffix = Path(path).suffix.lower()
+    columns = _data.columns(arguments)
+    labels = task.kind is not None and not arguments.no_labels
+    if suffix == ".csv":
+        columns, labels = _known_columns(arguments, columns, task, labels)
+    options: dict[str, Any] = {"missing": arguments.missing, "dtype": model.dtype}
+    if model.vocabulary_size is not None:
+        options["tokens"] = True
+    if labels and task.classes is not None and columns.target is None:
+        options["classes"] = task.classes
+    try:
+        data, _, _ = _data.read(path, columns, steps=task.steps, labels=labels, **options)
+    except ValueError as error:
+        if labels and _readable(path, columns, task, options):
+            raise ValueError(f"{error} (--no-labels: do not look at labels)") from None
+        raise
+    if data.y is not None and (data.classes is None) != (task.classes is None):
+        kinds = ("numbers", "classes") if data.classes is None else ("classes", "numbers")
+        raise ValueError(
+            f"{path}: the labels are {kinds[0]}; expected {kinds[1]}, which the model predicts "
+            "(--no-labels: do not look at labels)"
+        )
+    if model.vocabulary_size is None:
+        wanted = task.features or tuple(f"feature {i + 1}" for i in range(model.input_size))
+        data = _data.with_features(data, path, wanted, f"{arguments.model} was trained on")
+    if data.y is not None and task.classes is None:
+        count = np.shape(data.y[0])[1 if task.steps == "all" else 0 :]
+        if (count or (1,)) != (model.output_size,):
+            raise ValueError(
+                f"{path}: {count[0] if count else 1} numbers are to be predicted; expected "
+                f"{model.output_size}, as the model does (--no-labels: do not look at them)"
+            )
+    return data
+
+
+def steps(task: _task.Task, arguments: argparse.Namespace) -> list[float] | None:
+    """Read how a table numbers its steps, all sequences' one after the other; None: it does not."""
+    if Path(arguments.data).suffix.lower() != ".csv":
+        return None
+    options = _known_columns(arguments, _data.columns(arguments), task, False)[0].options()
+    return read_steps(
+        arguments.data, **{k: v for k, v in options.items() if k in ("id", "step", "delimiter")}
+    )
+
+
+def id_name(task: _task.Task, arguments: argparse.Namespace) -> str:
+    """Say what a table calls its sequences; ``id`` where it has no name for them."""
+    if Path(arguments.data).suffix.lower() == ".csv":
+        name = _known_columns(arguments, _data.columns(arguments), task, False)[0].id
+        if name not in (None, _data.NO_COLUMN):
+            return name
+    return "id"
+
+
+def labels(task: _task.Task, arguments: argparse.Namespace) -> str:
+    """Say what files without labels lack: in a table, the columns that the model knows."""
+    known = task.columns.target or [task.columns.label or "label"]
+    if Path(arguments.data).suffix.lower() != ".csv" or known == ["label"]:
+        return _data.LABELS
+    option = "--label-column" if task.columns.target is None else "--target-column"
+    columns = ", ".join(f'"{name}"' for name in known)
+    return f"the column{'s' * (len(known) > 1)} {columns} of the training table (or {option})"
+
+
+def _known_columns(
+    arguments: argparse.Namespace, given: _data.Columns, task: _task.Task, labels: bool
+) -> tuple[_data.Columns, bool]:
+    """Fill in the columns of the training table where they are here; say if labels are."""
+    path = arguments.data
+    known = task.columns
+    delimiter = given.delimiter or known.delimiter
+    header = _data.header(path, delimiter)
+    features = given.features
+    if features is None and task.features is not None and _data.named(task.features):
+        features = list(task.features)
+        absent = [name for name in features if name not in header]
+        # of no table, or one with another delimiter, the reader knows better what is wrong
+        if absent and (len(header) > 1 or len(absent) < len(features)):
+            raise ValueError(
+                f"{path}:1: there is no column {absent[0]!r}; expected the features that "
+                f"{arguments.model} was trained on: {', '.join(features)}"
+            )
+    label, target = given.label, given.target
+    if label is None and target is None and labels:
+        if task.classes is not None:
+            label = known.label if known.label in header else None
+        elif known.target is not None and set(known.target) <= set(header):
+            target = known.target
+        else:
+            labels = False
+    columns = _data.Columns(
+        given.id or (known.id if known.id in (_data.NO_COLUMN, *header) else None),
+        given.step or (known.step if known.step in (_data.NO_COLUMN, *header) else None),
+        label,
+        target,
+        features,
+        delimiter,
+    )
+    return columns, labels
+
+
+def _readable(path: str, columns: _data.Columns, task: _task.Task, options: dict[str, Any]) -> bool:
+    """Whether all is well but for the labels."""
+    options = {name: value for name, value in options.items() if name != "classes"}
+    columns = columns._replace(label=None, target=None)
+    try:
+        _data.read(path, columns, steps=task.steps, labels=False, **options)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,87 @@
+"""``fastbptt bench``: measure a training step."""
+
+from __future__ import annotations
+
+import argparse
+
+from .. import _core
+from . import _parser
+
+__all__ = ["add"]
+
+
+def add(subparsers: _parser.Subparsers) -> None:
+    """Add the parser of ``fastbptt bench``."""
+    from .. import bench
+
+    parser = _parser.add_subcommand(
+        subparsers,
+        "bench",
+        "Measure a training step, beside other systems if asked to",
+        epilog="Example:\n"
+        "  fastbptt bench --preset tutorial,small --against numpy,torch --threads 1",
+    )
+    parser.add_argument(
+        "--preset",
+        type=_parser.names(tuple(bench.PRESETS)),
+        metavar="NAME[,NAME...]|all",
+        default=["small"],
+        help=f"what to measure: {', '.join(bench.PRESETS)} (default: small)",
+    )
+    for size in ("batch", "time", "input", "hidden", "output-size"):
+        parser.add_argument(
+            f"--{size}", type=_parser.positive, metavar="N", help="instead of the preset's"
+        )
+    parser.add_argument("--layers", type=_parser.positive, metavar="N", help="on top of each other")
+    parser.add_argument(
+        "--bidirectional", action="store_true", default=None, help="read from the end, too"
+    )
+    for option, choices in bench.CHOICES.items():
+        parser.add_argument(f"--{option}", choices=choices, help="instead of the preset's")
+    parser.add_argument(
+        "--seed", type=_parser.seed, metavar="N", help="of the data and the weights"
+    )
+    parser.add_argument(
+        "--against",
+        type=_parser.names(bench.COMPETITORS),
+        metavar="NAME[,NAME...]|all",
+        default=[],
+        help=f"systems to compare with, if they are installed: {', '.join(bench.COMPETITORS)}",
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--rounds",
+        type=_parser.positive,
+        metavar="N",
+        default=15,
+        help="rounds of each system (default: %(default)s)",
+    )
+    length.add_argument(
+        "--seconds",
+        type=_parser.rate,
+        metavar="X",
+        help="how long each measurement goes on instead",
+    )
+    parser.add_argument(
+        "--output", choices=tuple(bench.FORMATS), default="table", help="format of the result"
+    )
+    parser.add_argument("--plot", metavar="FILE.png", help="draw the result, too")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from .. import bench
+
+    changed = ("batch", "time", "input", "hidden", "layers", "bidirectional", "seed")
+    changes = {name: getattr(arguments, name) for name in (*changed, *bench.CHOICES)}
+    changes["output"] = arguments.output_size
+    result = bench.measure(
+        [bench.PRESETS[name].with_(**changes) for name in arguments.preset],
+        arguments.against,
+        threads=_core.get_num_threads(),
+        rounds=arguments.rounds,
+        seconds=arguments.seconds,
+    )
+    print(bench.write(result, "json" if arguments.json else arguments.output))
+    if arguments.plot:
+        bench.plot(result, arguments.plot)

@@ -1,0 +1,1 @@
+"""Files of models and checkpoints, written whole or not at all."""

@@ -1,0 +1,19 @@
+"""Recurrent networks: the classes, their options, their parameters and what their calls return."""
+
+from __future__ import annotations
+
+from .cells import GRU, LSTM, MODELS, RNN, LeakyRNN, Recurrent, load
+from .results import ForwardResult, GradientRecord, StepReport
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "MODELS",
+    "RNN",
+    "ForwardResult",
+    "GradientRecord",
+    "LeakyRNN",
+    "Recurrent",
+    "StepReport",
+    "load",
+]

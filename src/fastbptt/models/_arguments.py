@@ -1,0 +1,476 @@
+"""The arrays of one call, checked against the model that they are for.
+
+As in `_check`, only the form of an argument is judged here; its contents are the core's affair,
+which reads every value anyway.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check, _core
+from .._check import CLASS_LOSSES, F32, F64, I64, VALUE_LOSSES, Floats, Targets
+
+Inputs: TypeAlias = Floats | NDArray[np.int64]
+Lengths: TypeAlias = NDArray[np.int64] | None
+
+
+class Form:
+    """What a model's arguments must look like.
+
+    Not a dataclass or named tuple: importing the one, and reading fields of the other, costs more.
+    """
+
+    __slots__ = (
+        "dtype", "hidden_size", "input_size", "most_steps", "one_way", "rows", "states", "tokens",
+        "width",
+    )  # fmt: skip
+
+    def __init__(
+        self, spec: _core.Spec, states: tuple[str, ...], dtype: np.dtype[Any], memory: int
+    ) -> None:
+        directions = 2 if spec.bidirectional else 1
+        self.input_size = spec.input_size
+        self.hidden_size = spec.hidden_size
+        self.tokens = spec.vocabulary > 0  # x holds rows of an embedding, not numbers
+        self.one_way = not spec.bidirectional
+        self.rows = spec.num_layers * directions  # of a state
+        self.states = states  # the cell's: ("h",) or ("h", "c")
+        self.width = spec.output_size or directions * spec.hidden_size  # of the outputs
+        self.dtype = dtype
+        inputs = 0 if self.tokens else spec.input_size
+        per_step = dtype.itemsize * (inputs + self.rows * spec.hidden_size)  # and more
+        self.most_steps = memory // per_step  # whose states memory can hold
+
+
+# ---------------------------------------------------------------- inputs
+
+
+def inputs(
+    form: Form, x: Any, given_lengths: Any, unlimited: bool = False
+) -> tuple[Inputs, Lengths]:
+    """Read x, (batch, time, input_size) or tokens (batch, time), and its lengths; pad a list.
+
+    unlimited: not all states are kept, so their memory says nothing about x.
+    """
+    most = 1 << 62 if unlimited else form.most_steps
+    if isinstance(x, list | tuple):
+        return _padded(form, x, given_lengths, most)
+    array = _whole_input(form, x)
+    batch, time = array.shape[:2]
+    checked = lengths(given_lengths, batch, time)
+    _enough_memory(batch, time, checked, most)
+    return _clean_input(form, array), checked
+
+
+def as_they_lie(
+    form: Form, x: Any, given_lengths: Any
+) -> tuple[NDArray[Any] | list[NDArray[Any]], Lengths]:
+    """Read many sequences, of which calls will take some each: nothing is padded or converted."""
+    if isinstance(x, list | tuple):
+        items, own = _listed(form, x, given_lengths)
+        return items, own
+    array = _whole_input(form, x)
+    return array, lengths(given_lengths, *array.shape[:2])
+
+
+def _whole_input(form: Form, x: Any) -> NDArray[Any]:
+    """Read one array of sequences and check its shape."""
+    array = _read_input(form, "x", x)
+    shape = array.shape
+    wanted = "(batch, time" if form.tokens else f"(batch, time, {form.input_size}"
+    if not _is_input(form, shape, 2):
+        one = 1 if form.tokens else 2
+        hint = "; for one sequence give x[None]" if len(shape) == one else ""
+        raise ValueError(f"x has shape {shape}; expected {wanted}) because {_why(form)}{hint}")
+    if 0 in shape:
+        axis = "sequence" if shape[0] == 0 else "time step"
+        raise ValueError(f"x has shape {shape}; expected at least one {axis}")
+    return array
+
+
+def _why(form: Form) -> str:
+    if form.tokens:
+        return "the model has an embedding"
+    return f"input_size={form.input_size}"
+
+
+def _is_input(form: Form, shape: tuple[int, ...], lead: int) -> bool:
+    if form.tokens:
+        return len(shape) == lead
+    return len(shape) == lead + 1 and shape[lead] == form.input_size
+
+
+def _read_input(form: Form, name: str, value: Any) -> NDArray[Any]:
+    if not form.tokens:
+        return _check.read(name, value)
+    expected = f"tokens of an integer dtype because {_why(form)}"
+    array = _check.read(name, value, expected)
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name} has dtype {array.dtype}; expected {expected}")
+    return array
+
+
+def _clean_input(form: Form, array: NDArray[Any]) -> Inputs:
+    return _whole(array) if form.tokens else _check.floats(array, form.dtype)
+
+
+def _whole(array: NDArray[Any]) -> NDArray[np.int64]:
+    """Make int64; what is too large for it stays too large for any use."""
+    if array.dtype.kind == "u" and array.dtype.itemsize == 8:
+        array = np.minimum(array, np.uint64(np.iinfo(np.int64).max))
+    whole = array.astype(I64, copy=False)
+    return whole if whole.flags.aligned else whole.copy()
+
+
+def _padded(
+    form: Form, x: list[Any] | tuple[Any, ...], given_lengths: Any, most: int
+) -> tuple[Inputs, Lengths]:
+    items, own = _listed(form, x, given_lengths)
+    time = int(own.max())
+    _enough_memory(len(items), time, own, most)
+    if form.tokens:
+        items = [_whole(item) for item in items]
+    stacked = _stack(items, time, I64 if form.tokens else form.dtype)
+    return stacked, own if int(own.min()) < time else None
+
+
+def _listed(
+    form: Form, x: list[Any] | tuple[Any, ...], given_lengths: Any
+) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
+    """Read each sequence of a list, as it lies; and how many steps each has."""
+    if not x:
+        raise ValueError("x is an empty list; expected at least one sequence")
+    items = []
+    for i, one in enumerate(x):
+        item = _read_input(form, f"x[{i}]", one)
+        if not _is_input(form, item.shape, 1):
+            wanted = "(time,)" if form.tokens else f"(time, {form.input_size})"
+            raise ValueError(
+                f"x[{i}] has shape {item.shape}; expected {wanted} because {_why(form)}"
+            )
+        if item.shape[0] == 0:
+            raise ValueError(f"x[{i}] has shape {item.shape}; expected at least one time step")
+        items.append(item)
+    own = np.array([len(item) for item in items], I64)
+    given = lengths(given_lengths, len(items), int(own.max()))
+    if given is not None and (given != own).any():
+        i = int((given != own).argmax())
+        raise ValueError(
+            f"lengths[{i}] is {given[i]}; expected {own[i]}, the steps of x[{i}] "
+            "(a list of sequences needs no lengths)"
+        )
+    return items, own
+
+
+def _stack(items: list[NDArray[Any]], time: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    batch = np.zeros((len(items), time, *items[0].shape[1:]), dtype)
+    with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
+        for row, item in zip(batch, items, strict=True):
+            row[: len(item)] = item
+    return batch
+
+
+def _enough_memory(batch: int, time: int, lengths: Lengths, most: int) -> None:
+    steps = batch * time if lengths is None else int(lengths.sum())
+    if steps > most:
+        raise MemoryError(
+            f"x has {steps} steps in all; expected at most {most}, "
+            f"whose states fill {_check.bytes_text(_check.memory_limit())}"
+        )
+
+
+def lengths(value: Any, batch: int, time: int) -> Lengths:
+    """Take a private copy of the lengths, then check it."""
+    if value is None:
+        return None
+    whole = f"whole numbers from 1 to {time}, the time axis of x"
+    if isinstance(value, list | tuple):
+        for i, one in enumerate(value):
+            if isinstance(one, bool | np.bool_):
+                raise TypeError(f"lengths[{i}] is {one}; expected {whole}")
+    copy = np.array(_check.read("lengths", value, whole))
+    if copy.dtype.kind == "b":
+        raise TypeError(f"lengths has dtype bool; expected {whole}")
+    if copy.shape != (batch,):
+        raise ValueError(
+            f"lengths has shape {copy.shape}; expected ({batch},): one per sequence of x"
+        )
+    wrong = ~((copy >= 1) & (copy <= time))
+    if copy.dtype.kind == "f":
+        wrong |= copy != np.floor(copy)
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise ValueError(f"lengths[{i}] is {copy[i].item()}; expected {whole}")
+    return copy.astype(I64)
+
+
+def weights(value: Any, batch: int) -> NDArray[np.float64] | None:
+    """Read one weight per sequence, or None."""
+    if value is None:
+        return None
+    array = _check.exact("sample_weight", value, (batch,), "one weight per sequence", F64)
+    return array.astype(F64, copy=False)
+
+
+# ---------------------------------------------------------------- states
+
+
+def initial(form: Form, name: str, value: Any, batch: int) -> tuple[Floats, ...] | None:
+    """Read a given initial state: one array, or a tuple of as many as the cell has states."""
+    if value is None:
+        return None
+    parts = _parts(form, name, value, batch)
+    shape = (form.rows, batch, form.hidden_size)
+    means = "(layers * directions, batch, hidden_size)"
+    return tuple(_check.exact(label, part, shape, means, form.dtype) for label, part in parts)
+
+
+def d_final(form: Form, value: Any, batch: int) -> tuple[Floats | None, ...] | None:
+    """Read gradients of the final state; of several states, some may be None."""
+    if value is None:
+        return None
+    parts = _parts(form, "d_final_state", value, batch)
+    shape = (form.rows, batch, form.hidden_size)
+    means = "(layers * directions, batch, hidden_size)"
+    return tuple(
+        None if part is None else _check.exact(label, part, shape, means, form.dtype)
+        for label, part in parts
+    )
+
+
+def _parts(form: Form, name: str, value: Any, batch: int) -> list[tuple[str, Any]]:
+    """Take a state apart, each part with what to call it in a message."""
+    if len(form.states) == 1:
+        return [(name, value)]
+    shape = (form.rows, batch, form.hidden_size)
+    expected = f"expected ({', '.join(form.states)}), each an array of shape {shape}"
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{name} is of type {type(value).__name__}; {expected}")
+    if len(value) != len(form.states):
+        raise ValueError(f"{name} has {len(value)} parts; {expected}")
+    return [(f"{name}[{i}]", part) for i, part in enumerate(value)]
+
+
+def carried(form: Form, value: Any, batch: int, flat: Floats) -> tuple[Floats, ...]:
+    """Take a state that is to be overwritten: nothing but the very arrays that are needed.
+
+    flat: the model's parameters, with which a state may share no memory.
+    """
+    arrays = [
+        (label, _writable(form, label, a, batch))
+        for label, a in _parts(form, "state", value, batch)
+    ]
+    for i, (label, array) in enumerate(arrays):
+        if np.may_share_memory(array, flat):
+            raise ValueError(
+                f"{label} shares memory with the model's parameters; expected an array of its own"
+            )
+        for other_label, other in arrays[:i]:
+            if np.may_share_memory(array, other):
+                raise ValueError(
+                    f"{label} shares memory with {other_label}; expected an array of its own"
+                )
+    return tuple(array for _, array in arrays)
+
+
+def _writable(form: Form, name: str, array: Any, batch: int) -> Floats:
+    shape = (form.rows, batch, form.hidden_size)
+    why = "it is changed in place"
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"{name} is of type {type(array).__name__}; expected an array of {form.dtype} "
+            f"of shape {shape}: {why}"
+        )
+    if array.dtype != form.dtype:
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; expected {form.dtype}, the model's: {why}"
+        )
+    if array.shape != shape:
+        raise ValueError(
+            f"{name} has shape {array.shape}; expected {shape}: (layers, batch, hidden_size)"
+        )
+    if not array.flags.writeable:
+        raise ValueError(f"{name} is read-only; expected a writable array: {why}")
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        raise ValueError(f"{name} has strides {array.strides}; expected C order: {why}")
+    return array
+
+
+def about_state(form: Form, message: str) -> str:
+    """Call it `state` where the core speaks of h0 and c0, which it was given as."""
+    for i, name in enumerate(form.states):
+        if message.startswith(f"{name}0 "):
+            label = "state" if len(form.states) == 1 else f"state[{i}]"
+            return label + message[len(name) + 1 :]
+    return message
+
+
+# ---------------------------------------------------------------- one step
+
+
+def plain_step(form: Form, x: Any, states: Any) -> bool:
+    """Tell whether the arguments of `step` can be passed on untouched.
+
+    False means "look closer", not "wrong". Arrays that own their memory share it with none.
+    """
+    if type(x) is not np.ndarray or type(states) is not tuple or not form.one_way:
+        return False
+    kind, shape = x.dtype, x.shape
+    if form.tokens:
+        if kind is not I64 or len(shape) != 1:
+            return False
+    elif (kind is not F32 and kind is not F64) or len(shape) != 2 or shape[1] != form.input_size:
+        return False
+    if not shape[0] or not x.flags.aligned or len(states) != len(form.states):
+        return False
+    wanted = (form.rows, shape[0], form.hidden_size)
+    dtype, before = form.dtype, None
+    for array in states:
+        if (
+            type(array) is not np.ndarray
+            or array.dtype is not dtype
+            or array.shape != wanted
+            or not array.flags.carray  # aligned, writable, in C order
+            or array.base is not None
+            or array is before
+        ):
+            return False
+        before = array
+    return True
+
+
+def one_step(form: Form, x: Any) -> Inputs:
+    """Read the input of one step: (batch, input_size), or tokens (batch,)."""
+    array = _read_input(form, "x_t", x)
+    shape = array.shape
+    if not _is_input(form, shape, 1):
+        wanted = "(batch,)" if form.tokens else f"(batch, {form.input_size})"
+        raise ValueError(f"x_t has shape {shape}; expected {wanted} because {_why(form)}")
+    if shape[0] == 0:
+        raise ValueError(f"x_t has shape {shape}; expected at least one sequence")
+    return _clean_input(form, array)
+
+
+# ---------------------------------------------------------------- targets
+
+
+def targets(
+    form: Form,
+    y: Any,
+    own_lengths: Lengths,
+    batch: int,
+    time: int,
+    loss: str,
+    steps: str,
+    ragged: bool,
+) -> Targets:
+    """Read y for its loss: (batch[, time], outputs) numbers, or (batch[, time]) classes."""
+    found = targets_as_they_lie(form, y, own_lengths, batch, time, loss, steps, ragged)
+    classes = loss in CLASS_LOSSES
+    if isinstance(found, list):
+        if classes:
+            return _stack([_whole(item) for item in found], time, I64)
+        return _stack(found, time, form.dtype)
+    if classes:
+        return np.array(_whole(found), order="C")  # private: nobody changes it during the call
+    return _check.floats(found, form.dtype)
+
+
+def targets_as_they_lie(
+    form: Form,
+    y: Any,
+    own_lengths: Lengths,
+    batch: int,
+    time: int,
+    loss: str,
+    steps: str,
+    ragged: bool,
+) -> NDArray[Any] | list[NDArray[Any]]:
+    """Check the shapes of y, numbers with their last axis; nothing is padded or converted."""
+    classes = loss in CLASS_LOSSES
+    context = f'loss="{loss}", steps="{steps}"'
+    if ragged and steps == "all" and isinstance(y, list | tuple):
+        if len(y) != batch:
+            raise ValueError(f"y has {len(y)} sequences; expected {batch}, as x has")
+        items: list[NDArray[Any]] = []
+        for i, one in enumerate(y):
+            name, own = f"y[{i}]", time if own_lengths is None else int(own_lengths[i])
+            item = _check.read(name, one)
+            items.append(_target_array(form, name, item, (own,), "(time", classes, context))
+        return items
+    lead = (batch, time) if steps == "all" else (batch,)
+    means = "(batch, time" if steps == "all" else "(batch"
+    return _target_array(form, "y", _check.read("y", y), lead, means, classes, context)
+
+
+def _target_array(
+    form: Form,
+    name: str,
+    array: NDArray[Any],
+    lead: tuple[int, ...],
+    means: str,
+    classes: bool,
+    context: str,
+) -> NDArray[Any]:
+    if classes and array.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; expected classes of an integer dtype for {context}"
+        )
+    shape = array.shape
+    if classes:
+        if shape != lead:
+            raise ValueError(
+                f"{name} has shape {shape}; expected {lead}: {means}) of classes for {context}"
+            )
+        return array
+    full = (*lead, form.width)
+    if shape == lead and form.width == 1:
+        return array[..., np.newaxis]
+    if shape != full:
+        expected = f"{full} or {lead}" if form.width == 1 else f"{full}"
+        raise ValueError(
+            f"{name} has shape {shape}; expected {expected}: {means}, outputs) for {context}"
+        )
+    return array
+
+
+# ---------------------------------------------------------------- the usual case
+
+
+def plain(form: Form, x: Any, y: Any, loss: Any, steps: Any) -> Floats | None:
+    """Return y for the core if x and y can be passed on untouched, else None.
+
+    The way of every ordinary training step, so nothing here costs more than an attribute.
+    None means "look closer", not "wrong".
+    """
+    if type(x) is not np.ndarray or type(y) is not np.ndarray or type(loss) is not str:
+        return None
+    kind = y.dtype
+    if (kind is not F32 and kind is not F64) or loss not in VALUE_LOSSES:
+        return None
+    kind, shape = x.dtype, x.shape
+    if form.tokens:
+        if kind is not I64 or len(shape) != 2:
+            return None
+    elif (kind is not F32 and kind is not F64) or len(shape) != 3 or shape[2] != form.input_size:
+        return None
+    if not 0 < shape[0] * shape[1] <= form.most_steps:
+        return None
+    if not (x.flags.aligned and y.flags.aligned):
+        return None
+    if steps == "last":
+        lead: tuple[int, ...] = shape[:1]
+    elif steps == "all":
+        lead = shape[:2]
+    else:
+        return None
+    came = y.shape
+    if came == (*lead, form.width):
+        return y
+    if came == lead and form.width == 1:
+        return y.reshape(*lead, 1)
+    return None

@@ -1,0 +1,256 @@
+"""Initial weights: a registry of named recipes.
+
+`init="name"` or `init=("name", number)` of a model picks one; the number is the recipe's
+single setting (a standard deviation, a gain). All are drawn in float64, parameter after
+parameter in the order of the flat buffer, so a seed means the same weights in both dtypes
+up to rounding. With H hidden units, G gates and D directions:
+
+================  ==============================  ==========================  =================
+recipe            input weights                   recurrent weights (H, G H)  biases
+================  ==============================  ==========================  =================
+``"torch"``       U(-a, a), a = 1/sqrt(H)         the same                    the same (a sum)
+``"keras"``       U(-a, a), a = sqrt(6/(m + n))   orthonormal rows            0; forget gate 1
+``"orthogonal"``  as Keras                        gain * orthogonal per gate  as Keras
+``"identity"``    N(0, 0.001^2)                   gain * identity per gate    0
+``"normal"``      N(0, std^2)                     the same                    0
+================  ==============================  ==========================  =================
+
+Here m and n are the rows and columns of the whole matrix, all gates together. The readout's weights
+are drawn like input weights; PyTorch bounds them by 1/sqrt(D H), the numbers that it reads. Rows of
+an embedding: N(0, 1) with ``"torch"`` and ``"identity"``, U(-0.05, 0.05) with ``"keras"`` and
+``"orthogonal"``, N(0, std^2) with ``"normal"``; the padding token's row is 0. A learned initial
+state begins at 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check, _core
+from .._views import Layout
+
+Role: TypeAlias = Literal[
+    "input", "recurrent", "bias", "recurrent_bias", "readout", "readout_bias", "embedding", "state"
+]
+Init: TypeAlias = str | tuple[str, float]
+
+_ROLES: Final[dict[str, Role]] = {
+    "W_xh": "input",
+    "W_hh": "recurrent",
+    "b_h": "bias",
+    "W_hy": "readout",
+    "b_y": "readout_bias",
+    "E": "embedding",
+}
+
+#: The gate that Keras opens at first and that `forget_bias` sets, by cell.
+FORGET_GATE: Final[dict[str, int]] = {"lstm": 1}
+
+
+class ParameterInfo(NamedTuple):
+    """What a recipe is told about one parameter.
+
+    Attributes
+    ----------
+    name : str
+        For example ``"W_xh_l1_reverse"``.
+    role : str
+        ``"input"``, ``"recurrent"``, ``"bias"``, ``"recurrent_bias"`` (of a gate that has its
+        own), ``"readout"``, ``"readout_bias"``, ``"embedding"`` or ``"state"``.
+    shape : tuple of int
+        The parameter's shape; rows are what it reads, columns what it makes.
+    cell : str
+        The cell's name, for example ``"gru"``.
+    hidden_size : int
+        Hidden units; a recurrent matrix is (hidden_size, gates * hidden_size).
+    features : int
+        hidden_size; for the readout and its bias directions * hidden_size.
+    single : int
+        How many of the last gates have a recurrent bias of their own, apart from ``b_h``.
+    """
+
+    name: str
+    role: Role
+    shape: tuple[int, ...]
+    cell: str
+    hidden_size: int
+    features: int
+    single: int
+
+
+if TYPE_CHECKING:  # numpy.random is not loaded before a model needs it
+    Recipe: TypeAlias = Callable[[np.random.Generator, ParameterInfo, float], NDArray[np.float64]]
+
+
+class Initializer(NamedTuple):
+    """A recipe, what its setting is called (None: it has none), and the setting's default."""
+
+    recipe: Recipe
+    setting: str | None
+    default: float
+
+
+def draw(
+    spec: _core.Spec, layout: Layout, init: tuple[Recipe, float], rng: np.random.Generator
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Draw the parameters one after the other, with their names."""
+    recipe, setting = init
+    hidden = spec.hidden_size
+    extra = _core.cell_info(spec.cell)["extra_bias"]
+    for name, (_, _, shape) in layout.items():
+        base = "_".join(name.split("_")[:2])  # without layer and direction
+        role = _ROLES.get(base, "recurrent_bias" if base in extra else "state")
+        features = hidden * (2 if spec.bidirectional and role.startswith("readout") else 1)
+        info = ParameterInfo(name, role, shape, spec.cell, hidden, features, len(extra))
+        values = np.zeros(shape) if role == "state" else recipe(rng, info, setting)
+        if role == "embedding" and spec.padding_index >= 0:
+            values[spec.padding_index] = 0.0
+        yield name, values
+
+
+def _uniform(rng: np.random.Generator, limit: float, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    return rng.uniform(-limit, limit, shape)
+
+
+def _glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    return _uniform(rng, float(np.sqrt(6.0 / (shape[0] + shape[1]))), shape)
+
+
+def _orthonormal(rng: np.random.Generator, rows: int, columns: int) -> NDArray[np.float64]:
+    """Orthonormal rows or columns, whichever are fewer, uniform over all such matrices."""
+    tall = rng.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(tall)
+    q *= np.where(np.diag(r) < 0.0, -1.0, 1.0)
+    return q if rows >= columns else q.T
+
+
+def torch(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
+    """PyTorch's default: every weight and bias uniform in +-1/sqrt(hidden_size).
+
+    PyTorch adds two biases per hidden unit, so `b_h` is the sum of two such draws, but for
+    gates whose second bias is a parameter of its own (the GRU's n, `b_hn`).
+
+    Source: ``torch.nn.RNN``, ``GRU``, ``LSTM``, ``Linear``, ``Embedding``: `reset_parameters`.
+    """
+    if info.role == "embedding":
+        return rng.standard_normal(info.shape)
+    limit = 1.0 / float(np.sqrt(info.features))
+    values = _uniform(rng, limit, info.shape)
+    if info.role == "bias":
+        second = _uniform(rng, limit, info.shape)
+        second[info.shape[0] - info.single * info.hidden_size :] = 0.0
+        values += second
+    return values
+
+
+def keras(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
+    """Keras' default: Glorot uniform, recurrent weights orthogonal as one matrix, zero biases.
+
+    Glorot uniform is U(-a, a) with a = sqrt(6 / (rows + columns)), over all gates together. The
+    LSTM's forget gate has bias 1.
+
+    Source: ``keras.layers.SimpleRNN``, ``GRU``, ``LSTM``, ``Dense``, ``Embedding``; Glorot and
+    Bengio, AISTATS 2010, equation 16; for the forget gate Jozefowicz, Zaremba and Sutskever,
+    ICML 2015.
+    """
+    if info.role == "recurrent":
+        return _orthonormal(rng, info.shape[0], info.shape[1])
+    if info.role == "embedding":
+        return _uniform(rng, 0.05, info.shape)
+    if info.role in ("input", "readout"):
+        return _glorot(rng, info.shape)
+    values = np.zeros(info.shape)
+    if info.role == "bias" and info.cell in FORGET_GATE:
+        forget_block(values, info.cell, info.hidden_size)[:] = 1.0
+    return values
+
+
+def forget_block(bias: NDArray[Any], cell: str, hidden_size: int) -> NDArray[Any]:
+    """View the forget gate's part of `b_h`."""
+    first = FORGET_GATE[cell] * hidden_size
+    return bias[first : first + hidden_size]
+
+
+def orthogonal(
+    rng: np.random.Generator, info: ParameterInfo, setting: float
+) -> NDArray[np.float64]:
+    """Each gate's recurrent matrix is `gain` times orthogonal; the rest as Keras.
+
+    A random Gaussian matrix is factored as QR, and Q's columns get the signs of R's diagonal.
+
+    Source: Saxe, McClelland and Ganguli, ICLR 2014, arXiv:1312.6120; for the signs Mezzadri,
+    Notices of the AMS 54 (2007), page 592.
+    """
+    if info.role != "recurrent":
+        return keras(rng, info, setting)
+    hidden = info.hidden_size
+    gates = info.shape[1] // hidden
+    return np.hstack([setting * _orthonormal(rng, hidden, hidden) for _ in range(gates)])
+
+
+def identity(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
+    """Each gate's recurrent matrix is `gain` times the identity; other weights near 0, biases 0.
+
+    Meant for ``RNN(nonlinearity="relu")``, which then begins as a sum over time. Other weights are
+    normal with standard deviation 0.001; the rows of an embedding, as they stand for the
+    input itself, are standard normal.
+
+    Source: Le, Jaitly and Hinton, 2015, arXiv:1504.00941.
+    """
+    if info.role == "recurrent":
+        hidden = info.hidden_size
+        return np.tile(setting * np.eye(hidden), info.shape[1] // hidden)
+    if info.role == "embedding":
+        return rng.standard_normal(info.shape)
+    return normal(rng, info, 0.001)
+
+
+def normal(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
+    """Weights normal with mean 0 and standard deviation `std`, biases zero."""
+    if info.role in ("bias", "recurrent_bias", "readout_bias"):
+        return np.zeros(info.shape)
+    return setting * rng.standard_normal(info.shape)
+
+
+INITIALIZERS: Final[dict[str, Initializer]] = {
+    "torch": Initializer(torch, None, 0.0),
+    "keras": Initializer(keras, None, 0.0),
+    "orthogonal": Initializer(orthogonal, "gain", 1.0),
+    "identity": Initializer(identity, "gain", 1.0),
+    "normal": Initializer(normal, "std", 0.01),
+}
+
+
+def resolve(init: Any) -> tuple[Recipe, float]:
+    """Return the recipe that `init` names, and its setting."""
+    if isinstance(init, tuple):
+        if len(init) != 2:
+            raise ValueError(f"init is {init!r}; expected a name or (name, number)")
+        name, value = init
+    else:
+        name, value = init, None
+    entry = INITIALIZERS[_check.option("init", name, INITIALIZERS)]
+    if value is None:
+        return entry.recipe, entry.default
+    if entry.setting is None:
+        raise ValueError(f'init is {init!r}; "{name}" has no setting: give init="{name}"')
+    expected = f'a finite number of at least 0: the {entry.setting} of "{name}"'
+    setting = _check.number("init[1]", value, expected)
+    if not 0.0 <= setting < float("inf"):
+        raise ValueError(f"init[1] is {setting}; expected {expected}")
+    return entry.recipe, setting
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """Return ``numpy.random.default_rng(seed)``, with an error that names the argument."""
+    expected = "None, a whole number of at least 0, or a numpy.random.Generator"
+    try:
+        return np.random.default_rng(seed)
+    except TypeError:
+        raise TypeError(f"seed is {seed!r}; expected {expected}") from None
+    except ValueError:
+        raise ValueError(f"seed is {seed!r}; expected {expected}") from None

@@ -1,0 +1,191 @@
+"""What models return besides numbers and gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from .._check import Floats
+from .._views import State
+
+
+class ForwardResult:
+    """What `forward` returns: outputs and states, and all that `backward` needs.
+
+    The arrays are the caller's own copies, made when first looked at; changing them does
+    not change what `backward` computes.
+    """
+
+    __slots__ = ("_final_state", "_hidden", "_last", "_outputs", "_owner", "_readout", "_tape")
+
+    def __init__(self, tape: _core.Tape, owner: object, readout: bool) -> None:
+        self._tape = tape
+        self._owner = owner
+        self._readout = readout
+        self._outputs: Floats | None = None
+        self._hidden: Floats | None = None
+        self._last: Floats | None = None
+        self._final_state: State | None = None
+
+    @property
+    def outputs(self) -> Floats:
+        """(batch, time, output_size), zero after a sequence's end; without readout `hidden`."""
+        if not self._readout:
+            return self.hidden
+        if self._outputs is None:
+            self._outputs = self._tape.outputs
+        return self._outputs
+
+    @property
+    def hidden(self) -> Floats:
+        """(batch, time, directions * hidden_size), the top layer; zero after a sequence's end.
+
+        The reverse direction's state at a step is the one after reading the sequence from its
+        own last step back to this one.
+        """
+        if self._hidden is None:
+            self._hidden = self._tape.hidden
+        return self._hidden
+
+    @property
+    def last(self) -> Floats:
+        """(batch, output_size): the readout of the top layer's final states.
+
+        In one direction the output at each sequence's own last step; in two, of the forward
+        state after the last step beside the reverse state after the first. It is what a loss
+        with ``steps="last"`` sees. Without readout these states themselves.
+        """
+        if self._last is None:
+            self._last = self._tape.last
+        return self._last
+
+    @property
+    def final_state(self) -> State:
+        """(layers * directions, batch, hidden_size): the states after all of a sequence's steps.
+
+        In the order first layer, its reverse direction, second layer, ... An LSTM gives a
+        tuple of two: hidden states and cell states.
+        """
+        if self._final_state is None:
+            self._final_state = unpacked(self._tape.final_state)
+        return self._final_state
+
+    def __repr__(self) -> str:
+        return f"ForwardResult({self._tape.batch} sequences of up to {self._tape.time} steps)"
+
+
+class StepReport(NamedTuple):
+    """What the last call with a `memory_budget` took.
+
+    Attributes
+    ----------
+    segments : int
+        Stretches of time between the states that were kept; 1: nothing was computed twice.
+    bytes : int
+        Memory of the pass, beside the model's parameters, the arguments and the optimiser's
+        moments.
+    seconds : float
+        Of the whole call.
+    recompute_seconds : float
+        Of that, for computing states a second time.
+    """
+
+    segments: int
+    bytes: int
+    seconds: float
+    recompute_seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class GradientRecord:
+    """How large the gradients were on their way back through time: norms of one training step.
+
+    `record="gradients"` of `train_step` and `loss_and_grad` asks for it, `last_gradients` of the
+    model keeps the last one. Norms are Euclidean, over the batch and the units, summed in float64
+    without underflow of the squares; so 0.0 means that all entries are 0. Steps are those of the
+    input, for the reverse direction too.
+
+    Attributes
+    ----------
+    hidden : ndarray of shape (passes, time), float64
+        Norm of dL/dh_t: all that enters the arithmetic of step t, from the outputs, the layer above
+        and the step after.
+    gates : ndarray of shape (passes, time), float64
+        Norm of dL/da_t, where a_t = x_t W_xh + h_{t-1} W_hh + b_h are the sums that the cell's
+        gates are computed from, all of them together.
+    pass_names : tuple of str
+        ``"l0"``, ``"l0_reverse"``, ``"l1"``, ...: one per layer and direction.
+    lengths : ndarray of shape (batch,), or None
+        Steps of each sequence; None if all have `time`.
+    norm : float
+        Of all parameters' gradients together, before clipping; with `bptt_steps` the largest of
+        the chunks'.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> model = fastbptt.RNN(3, 4, 1, seed=0)
+    >>> x = np.ones((2, 5, 3))
+    >>> loss = model.train_step(x, [0, 1], fastbptt.Adam(), record="gradients")
+    >>> model.last_gradients.hidden.shape
+    (1, 5)
+    """
+
+    hidden: NDArray[np.float64]
+    gates: NDArray[np.float64]
+    pass_names: tuple[str, ...]
+    lengths: NDArray[np.int64] | None
+    norm: float
+
+    def __repr__(self) -> str:
+        passes, time = self.hidden.shape
+        return f"GradientRecord({passes} passes, {time} steps, norm {self.norm:.3g})"
+
+
+class Recording:
+    """The arrays that a step leaves its norms in."""
+
+    __slots__ = ("arrays", "lengths", "names")
+
+    def __init__(
+        self, names: tuple[str, ...], time: int, lengths: NDArray[np.int64] | None
+    ) -> None:
+        self.names = names
+        self.lengths = lengths
+        both = np.zeros((2, len(names), time))
+        self.arrays = {"hidden": both[0], "gates": both[1], "norm": np.zeros(1)}
+
+    def insert(self, first: int, part: Recording) -> None:
+        """Take over the norms of a chunk of steps."""
+        for name in ("hidden", "gates"):
+            values = part.arrays[name]
+            self.arrays[name][:, first : first + values.shape[1]] = values
+        np.maximum(self.arrays["norm"], part.arrays["norm"], out=self.arrays["norm"])
+
+    def done(self) -> GradientRecord:
+        """Return what was recorded."""
+        hidden, gates, norm = self.arrays.values()
+        return GradientRecord(hidden, gates, self.names, self.lengths, float(norm[0]))
+
+
+def norm(values: Floats) -> float:
+    """Euclidean norm in float64, without over- or underflow of the squares."""
+    top = float(np.abs(values).max(initial=0.0))
+    if top == 0.0 or not np.isfinite(top):
+        return top
+    return top * float(np.linalg.norm(values.astype(np.float64) / top))
+
+
+def pass_names(layers: int, bidirectional: bool) -> tuple[str, ...]:
+    """Name each layer and direction, as parameters of further layers are named."""
+    ends = ("", "_reverse") if bidirectional else ("",)
+    return tuple(f"l{layer}{end}" for layer in range(layers) for end in ends)
+
+
+def unpacked(states: tuple[Floats, ...]) -> State:
+    """Return a cell's only state as an array, several as a tuple."""
+    return states[0] if len(states) == 1 else states

@@ -1,0 +1,633 @@
+"""Optimisers: their settings, their moments, and which model they belong to."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _check, _core
+from .._check import Floats
+from .._views import Gradients, Layout, NamedViews
+from ..models.recurrent import Recurrent
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Binding(NamedTuple):
+    """An optimiser's state for one model; owner None: for the next model of this layout."""
+
+    owner: object | None
+    layout: Layout
+    moments: dict[str, Floats]
+    state: _core.OptimizerState
+
+    def keep(self) -> Callable[[], None]:
+        """Copy moments and step count; the result puts them back."""
+        step, copies = self.state.step, {name: a.copy() for name, a in self.moments.items()}
+
+        def put_back() -> None:
+            for name, values in copies.items():
+                self.moments[name][:] = values
+            self.state.step = step
+
+        return put_back
+
+
+class Optimizer(ABC):
+    """What all optimisers share.
+
+    An optimiser belongs to the first model that it updates, without keeping it alive, and
+    refuses any other. A copy, or one that was pickled, keeps its settings and moments and
+    belongs to the next model of the same layout.
+    """
+
+    _rule: ClassVar[str]  # the core's name of its arithmetic
+    _settings: ClassVar[tuple[str, ...]]  # what the constructor takes, in its order
+
+    def __init__(self, lr: float, weight_decay: float) -> None:
+        self._lock = threading.RLock()
+        self._binding: Binding | None = None
+        self._lr = _at_least_0("lr", lr)
+        self._weight_decay = _at_least_0("weight_decay", weight_decay)
+
+    @property
+    @abstractmethod
+    def _moments(self) -> tuple[str, ...]:
+        """The flat buffers that the core's rule keeps with these settings."""
+
+    def _core_settings(self) -> dict[str, float]:
+        """Give the settings by the names that the core's rule has for them."""
+        return {name: float(getattr(self, name)) for name in self._settings}
+
+    @abstractmethod
+    def _fit_into(self, dtype: np.dtype[Any]) -> None:
+        """Refuse settings that the arithmetic of moments of this dtype would round to 0 or 1."""
+
+    def _core_state(self, moments: dict[str, Floats]) -> _core.OptimizerState:
+        for dtype in {moment.dtype for moment in moments.values()}:
+            self._fit_into(dtype)
+        return _core.OptimizerState(self._rule, dict(moments), self._core_settings())
+
+    def _binding_for(self, model: Recurrent) -> Binding:
+        """Return the state for this model; the caller keeps it once its update has succeeded."""
+        binding = self._binding
+        if binding is None:
+            moments = {}
+            for name in self._moments:
+                moments[name] = _check.aligned_empty(model._flat.size, model._dtype)
+                moments[name][:] = 0.0
+            return Binding(model._token, model._layout, moments, self._core_state(moments))
+        if binding.owner is model._token:
+            return binding
+        if binding.owner is not None:
+            raise ValueError(
+                "optimizer belongs to another model; expected one of this model's own "
+                "(optimizer.copy() carries its state over to a model of the same layout)"
+            )
+        dtype = next((moment.dtype for moment in binding.moments.values()), model._dtype)
+        if binding.layout != model._layout or dtype != model._dtype:
+            raise ValueError(
+                f"optimizer holds moments of {dtype} for {_shapes(binding.layout)}; "
+                f"expected {model._dtype} for {_shapes(model._layout)}"
+            )
+        return binding._replace(owner=model._token)
+
+    def step(
+        self,
+        model: Recurrent,
+        grads: Gradients | Mapping[str, ArrayLike] | ArrayLike,
+        check_finite: bool = True,
+    ) -> None:
+        """Update a model's parameters by given gradients.
+
+        Parameters
+        ----------
+        model : fastbptt model
+            The model that this optimiser belongs to; the first one makes it so.
+        grads : Gradients, mapping of name -> array, or 1-D array
+            From `backward` or `loss_and_grad`; or exactly the names and shapes of the
+            parameters; or all of them in one array in the order of ``model.parameters.flat``.
+        check_finite : bool, default True
+            Refuse NaN and infinity in the gradients.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what came and what was expected. Nothing has changed then.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbptt
+        >>> model = fastbptt.RNN(3, 4, 1, seed=0)
+        >>> adam = fastbptt.Adam()
+        >>> loss, grads = model.loss_and_grad(np.ones((2, 5, 3)), [0, 1])
+        >>> adam.step(model, grads)
+        >>> adam.step_count
+        1
+        """
+        if not isinstance(model, Recurrent):
+            raise TypeError(f"model is of type {type(model).__name__}; expected a fastbptt model")
+        finite = _check.flag("check_finite", check_finite)
+        with self._lock:
+            binding = self._binding_for(model)
+            flat = _gathered(grads, model, binding)
+            model._engine.update(binding.state, flat, finite)
+            self._binding = binding
+
+    @property
+    def lr(self) -> float:
+        """Step size; may be set between steps."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        rate = _at_least_0("lr", value)
+        with self._lock:
+            self._lr = rate
+            if self._binding is not None:
+                self._binding.state.set("lr", rate)
+
+    @property
+    def weight_decay(self) -> float:
+        """How strongly each step pulls the parameters towards 0."""
+        return self._weight_decay
+
+    @property
+    def step_count(self) -> int:
+        """Updates made so far."""
+        binding = self._binding
+        return 0 if binding is None else binding.state.step
+
+    def _moment(self, name: str) -> NamedViews:
+        binding = self._binding
+        if binding is None or name not in binding.moments:
+            return NamedViews(np.empty(0, np.float32), {})
+        view = binding.moments[name][:]
+        view.flags.writeable = False
+        return NamedViews(view, binding.layout)
+
+    def copy(self) -> Self:
+        """Copy settings, moments and step count, for the next model that the copy meets.
+
+        Examples
+        --------
+        >>> import fastbptt
+        >>> fastbptt.Adam(lr=0.01).copy().lr
+        0.01
+        """
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(self.__getstate__())
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            binding = self._binding
+            extra = {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_binding")}
+            bound = None
+            if binding is not None:
+                bound = {
+                    "layout": dict(binding.layout),
+                    "moments": {name: array.copy() for name, array in binding.moments.items()},
+                    "step": binding.state.step,
+                }
+        return {"attributes": extra, "bound": bound}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["attributes"])
+        self._lock = threading.RLock()
+        self._binding = None
+        bound = state["bound"]
+        if bound is not None:
+            moments = {}
+            for name, values in bound["moments"].items():
+                moments[name] = _check.aligned_empty(values.size, values.dtype.newbyteorder("="))
+                moments[name][:] = values
+            core = self._core_state(moments)
+            core.step = bound["step"]
+            self._binding = Binding(None, bound["layout"], moments, core)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._settings)
+        return f"{type(self).__name__}({settings})  # step {self.step_count}"
+
+
+class Adam(Optimizer):
+    """Adam, with either of the two conventions for epsilon.
+
+    With m and v the running means of the gradient and its square, t the step:
+    ``p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)`` (PyTorch, optax), or
+    with `epsilon_hat` ``p -= lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)``
+    (Keras, scikit-learn). Source: Kingma and Ba, ICLR 2015, arXiv:1412.6980, algorithm 1 and
+    the last paragraph of its section 2.
+
+    Parameters
+    ----------
+    lr : float, default 1e-3
+        Step size, at least 0. May be changed between steps: ``adam.lr *= 0.5``.
+    betas : (float, float), default (0.9, 0.999)
+        Decay of the two running means, each in [0, 1).
+    eps : float, default 1e-8
+        Above 0.
+    epsilon_hat : bool, default False
+        Use the second form.
+    amsgrad : bool, default False
+        Divide by the root of the largest v so far. Source: Reddi, Kale and Kumar, ICLR 2018,
+        arXiv:1904.09237; the bias correction, which they leave out, is kept, as in PyTorch.
+    weight_decay : float, default 0.0
+        L2: so many times the parameter is added to its gradient, after clipping. Biases and
+        initial states decay like all else that is not frozen.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> adam = fastbptt.Adam(lr=0.01, amsgrad=True)
+    >>> adam.lr, adam.betas, adam.eps
+    (0.01, (0.9, 0.999), 1e-08)
+    """
+
+    _rule = "adam"
+    _settings = ("lr", "betas", "eps", "epsilon_hat", "amsgrad", "weight_decay")
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        epsilon_hat: bool = False,
+        amsgrad: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        self._betas = _decays(betas)
+        self._eps = _above_0("eps", eps)
+        self._epsilon_hat = _check.flag("epsilon_hat", epsilon_hat)
+        self._amsgrad = _check.flag("amsgrad", amsgrad)
+
+    @property
+    def _moments(self) -> tuple[str, ...]:
+        return ("m", "v", "v_max") if self._amsgrad else ("m", "v")
+
+    def _core_settings(self) -> dict[str, float]:
+        return {
+            "lr": self._lr,
+            "beta1": self._betas[0],
+            "beta2": self._betas[1],
+            "eps": self._eps,
+            "epsilon_hat": self._epsilon_hat,
+            "weight_decay": self._weight_decay,
+        }
+
+    def _fit_into(self, dtype: np.dtype[Any]) -> None:
+        _eps_fits(self._eps, dtype)
+        for i, beta in enumerate(self._betas):
+            _decay_fits(f"betas[{i}]", beta, dtype)
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Decay of the two running means."""
+        return self._betas
+
+    @property
+    def eps(self) -> float:
+        """What keeps the quotient finite."""
+        return self._eps
+
+    @property
+    def epsilon_hat(self) -> bool:
+        """Whether epsilon is added in the second form."""
+        return self._epsilon_hat
+
+    @property
+    def amsgrad(self) -> bool:
+        """Whether the largest running mean of the squares counts."""
+        return self._amsgrad
+
+    @property
+    def m(self) -> NamedViews:
+        """Running mean of the gradients by parameter name, read-only; empty before step 1."""
+        return self._moment("m")
+
+    @property
+    def v(self) -> NamedViews:
+        """Running mean of their squares by parameter name, read-only; empty before step 1."""
+        return self._moment("v")
+
+    @property
+    def v_max(self) -> NamedViews:
+        """The largest `v` so far by parameter name, read-only; empty without `amsgrad`."""
+        return self._moment("v_max")
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: each step also takes ``lr * weight_decay * p`` from p.
+
+    So the decay is not divided by the root of the running mean as `Adam`'s is. Source: Loshchilov
+    and Hutter, ICLR 2019, arXiv:1711.05101, algorithm 2, with the step size `lr` in both terms, as
+    in PyTorch.
+
+    Parameters
+    ----------
+    lr, betas, eps, epsilon_hat, amsgrad
+        As for `Adam`.
+    weight_decay : float, default 0.01
+        At least 0. Biases and initial states decay like all else that is not frozen.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> fastbptt.AdamW().weight_decay
+    0.01
+    """
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        epsilon_hat: bool = False,
+        amsgrad: bool = False,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(lr, betas, eps, epsilon_hat, amsgrad, weight_decay)
+
+    def _core_settings(self) -> dict[str, float]:
+        return super()._core_settings() | {"decoupled": True}
+
+
+class SGD(Optimizer):
+    """Gradient descent, plain or with momentum.
+
+    With momentum ``u = momentum * u + g``, then ``p -= lr * u``, or with `nesterov`
+    ``p -= lr * (g + momentum * u)``; u starts at 0. Sources: Polyak, 1964; Sutskever, Martens,
+    Dahl and Hinton, ICML 2013, in the form of PyTorch, where `lr` is no part of u.
+
+    Parameters
+    ----------
+    lr : float, default 1e-2
+        Step size, at least 0. May be changed between steps.
+    momentum : float, default 0.0
+        In [0, 1). At 0 there is no velocity, and so no memory for it.
+    nesterov : bool, default False
+        Use Nesterov's form; only with momentum.
+    weight_decay : float, default 0.0
+        L2: so many times the parameter is added to its gradient, after clipping.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> fastbptt.SGD(lr=0.1, momentum=0.9, nesterov=True)
+    SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0)  # step 0
+    """
+
+    _rule = "sgd"
+    _settings = ("lr", "momentum", "nesterov", "weight_decay")
+
+    def __init__(
+        self,
+        lr: float = 1e-2,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        self._momentum = _decay("momentum", momentum)
+        self._nesterov = _check.flag("nesterov", nesterov)
+        if self._nesterov and not self._momentum:
+            raise ValueError("nesterov is True; expected False because momentum=0.0")
+
+    @property
+    def _moments(self) -> tuple[str, ...]:
+        return ("velocity",) if self._momentum else ()
+
+    def _fit_into(self, dtype: np.dtype[Any]) -> None:
+        _decay_fits("momentum", self._momentum, dtype)
+
+    @property
+    def momentum(self) -> float:
+        """Decay of the velocity."""
+        return self._momentum
+
+    @property
+    def nesterov(self) -> bool:
+        """Whether the velocity of the next step counts."""
+        return self._nesterov
+
+    @property
+    def velocity(self) -> NamedViews:
+        """Decaying sum of gradients by parameter name, read-only; empty without momentum."""
+        return self._moment("velocity")
+
+
+class RMSprop(Optimizer):
+    """RMSprop: the gradient over the root of the running mean of its square.
+
+    ``v = alpha * v + (1 - alpha) * g^2``, then ``p -= lr * g / (sqrt(v) + eps)``. With `centered`
+    the root is of ``v - m^2``, m being the running mean of the gradient. With momentum
+    ``u = momentum * u + g / (sqrt(v) + eps)``, then ``p -= lr * u``. Sources: Tieleman and Hinton,
+    2012 (lecture 6e of "Neural networks for machine learning"); Graves, 2013, arXiv:1308.0850,
+    equations 38 to 45, for the centered form, whose epsilon is PyTorch's, outside the root.
+
+    Parameters
+    ----------
+    lr : float, default 1e-2
+        Step size, at least 0. May be changed between steps.
+    alpha : float, default 0.99
+        Decay of the running means, in [0, 1).
+    eps : float, default 1e-8
+        Above 0.
+    momentum : float, default 0.0
+        In [0, 1). At 0 there is no velocity, and so no memory for it.
+    centered : bool, default False
+        Divide by the root of the variance instead of the mean square.
+    weight_decay : float, default 0.0
+        L2: so many times the parameter is added to its gradient, after clipping.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what came and what was expected.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> fastbptt.RMSprop(lr=1e-3, momentum=0.9).alpha
+    0.99
+    """
+
+    _rule = "rmsprop"
+    _settings = ("lr", "alpha", "eps", "momentum", "centered", "weight_decay")
+
+    def __init__(
+        self,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        centered: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        self._alpha = _decay("alpha", alpha)
+        self._eps = _above_0("eps", eps)
+        self._momentum = _decay("momentum", momentum)
+        self._centered = _check.flag("centered", centered)
+
+    @property
+    def _moments(self) -> tuple[str, ...]:
+        wanted = {"v": True, "m": self._centered, "velocity": self._momentum > 0.0}
+        return tuple(name for name, there in wanted.items() if there)
+
+    def _core_settings(self) -> dict[str, float]:
+        settings = super()._core_settings()
+        del settings["centered"]  # to the core, whether there is an m
+        return settings
+
+    def _fit_into(self, dtype: np.dtype[Any]) -> None:
+        _eps_fits(self._eps, dtype)
+        _decay_fits("alpha", self._alpha, dtype)
+        _decay_fits("momentum", self._momentum, dtype)
+
+    @property
+    def alpha(self) -> float:
+        """Decay of the running means."""
+        return self._alpha
+
+    @property
+    def eps(self) -> float:
+        """What keeps the quotient finite."""
+        return self._eps
+
+    @property
+    def momentum(self) -> float:
+        """Decay of the velocity."""
+        return self._momentum
+
+    @property
+    def centered(self) -> bool:
+        """Whether the mean gradient is taken out of the mean square."""
+        return self._centered
+
+    @property
+    def v(self) -> NamedViews:
+        """Running mean of squared gradients by parameter name, read-only; empty before step 1."""
+        return self._moment("v")
+
+    @property
+    def m(self) -> NamedViews:
+        """Running mean of gradients by parameter name, read-only; empty without `centered`."""
+        return self._moment("m")
+
+    @property
+    def velocity(self) -> NamedViews:
+        """Decaying sum of quotients by parameter name, read-only; empty without momentum."""
+        return self._moment("velocity")
+
+
+#: Optimisers by the name that configurations and command lines know them by.
+OPTIMIZERS: Final[dict[str, type[Optimizer]]] = {
+    "adam": Adam,
+    "adamw": AdamW,
+    "sgd": SGD,
+    "rmsprop": RMSprop,
+}
+
+
+def _at_least_0(name: str, value: Any) -> float:
+    expected = "a finite number of at least 0"
+    result = _check.number(name, value, expected)
+    if not 0.0 <= result < np.inf:
+        raise ValueError(f"{name} is {result}; expected {expected}")
+    return result
+
+
+def _above_0(name: str, value: Any) -> float:
+    expected = "a finite number above 0"
+    result = _check.number(name, value, expected)
+    if not 0.0 < result < np.inf:
+        raise ValueError(f"{name} is {result}; expected {expected}")
+    return result
+
+
+def _decay(name: str, value: Any, expected: str = "a number of at least 0 and below 1") -> float:
+    result = _check.number(name, value, expected)
+    if not 0.0 <= result < 1.0:
+        raise ValueError(f"{name} is {result}; expected {expected}")
+    return result
+
+
+def _decays(value: Any) -> tuple[float, float]:
+    expected = "two numbers of at least 0 and below 1"
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError(f"betas is {value!r}; expected {expected}")
+    return _decay("betas[0]", value[0], expected), _decay("betas[1]", value[1], expected)
+
+
+def _eps_fits(eps: float, dtype: np.dtype[Any]) -> None:
+    least = np.finfo(dtype).tiny
+    if eps < least:
+        raise ValueError(f"eps is {eps}; expected at least {least:.3g} for a model of {dtype}")
+
+
+def _decay_fits(name: str, value: float, dtype: np.dtype[Any]) -> None:
+    least = np.finfo(dtype).epsneg
+    if value > 1.0 - least:
+        raise ValueError(
+            f"{name} is {value!r}; expected at most 1 - {least:.3g} for a model of {dtype}"
+        )
+
+
+def _shapes(layout: Layout) -> str:
+    return ", ".join(f"{name} {shape}" for name, (_, _, shape) in layout.items())
+
+
+def _gathered(grads: Any, model: Recurrent, binding: Binding) -> Floats:
+    """All gradients as one array of the model's dtype that shares no memory with its state."""
+    count, dtype = model._flat.size, model._dtype
+    taken = [model._flat, *binding.moments.values()]
+    if isinstance(grads, Gradients) and grads._layout == model._layout:
+        grads = grads._flat
+    if isinstance(grads, Mapping):
+        _check.same_names("grads", grads, tuple(model._layout))
+        flat = _check.aligned_empty(count, dtype)
+        for name, (start, stop, shape) in model._layout.items():
+            label = f"grads[{name!r}]"
+            given = _check.read(label, grads[name])
+            _apart(label, given, taken)
+            part = _check.exact(label, given, shape, f"the shape of {name}", dtype)
+            with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
+                flat[start:stop] = part.ravel()
+        return flat
+    given = _check.read("grads", grads)
+    _apart("grads", given, taken)
+    flat = _check.exact("grads", given, (count,), "all parameters in one array", dtype)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(flat, dtype)
+
+
+def _apart(name: str, array: NDArray[Any], taken: list[Floats]) -> None:
+    if any(np.may_share_memory(array, one) for one in taken):
+        raise ValueError(
+            f"{name} shares memory with the model's parameters or the optimiser's moments; "
+            "expected gradients of their own"
+        )

@@ -1,0 +1,211 @@
+"""The command line: results on standard output, progress on standard error, honest exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbptt
+from fastbptt import _core, cli, config
+from fastbptt.cli import SUBCOMMANDS, _speakers
+
+QUICK = ["--hidden", "8", "--epochs", "2"]
+
+
+@pytest.fixture(autouse=True)
+def _same_threads_afterwards() -> Any:
+    before = fastbptt.get_num_threads()
+    yield
+    fastbptt.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [sys.executable, "-m", "fastbptt"],
+        [str(Path(sys.executable).parent / "fastbptt")],
+    ],
+)
+def test_both_ways_to_call_it(command: list[str]) -> None:
+    done = subprocess.run(
+        [*command, "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == f"fastbptt {fastbptt.__version__}\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in SUBCOMMANDS)])
+def test_help(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*command, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert "usage: fastbptt" in text
+    if command == ["demo"]:
+        for option in ("--seed", "--hidden", "--epochs", "--batch", "--lr", "--threads", "--json"):
+            assert option in text
+        assert "default: 0" in text
+        assert "None" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    if not command:
+        for name in SUBCOMMANDS:
+            assert f"    {name} " in text
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ([], "COMMAND"),
+        (["dance"], "dance"),
+        (["demo", "--hidden", "0"], "'0' is not a positive whole number"),
+        (["demo", "--hidden", "2.5"], "'2.5' is not a positive whole number"),
+        (["demo", "--epochs", "-1"], "'-1' is not a positive whole number"),
+        (["demo", "--seed", "-1"], "'-1' is not a whole number from 0 up"),
+        (["demo", "--lr", "nan"], "'nan' is not a positive number"),
+        (["demo", "--lr", "0"], "'0' is not a positive number"),
+        (["demo", "--lr", "fast"], "'fast' is not a positive number"),
+        (["info", "--threads", "many"], "'many' is not a positive whole number"),
+        (["info", "--colour"], "--colour"),
+    ],
+)
+def test_wrong_usage(
+    command: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(command)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert complaint in err
+    assert "usage: fastbptt" in err
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info"]) == 0
+    text = capsys.readouterr().out
+    for name, description, _ in _core.backends():
+        assert name in text
+        assert description in text
+    assert text.count("in use") == 1
+    assert np.__version__ in text
+    assert config.info()["processor"] in text
+
+
+def test_info_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info", "--json", "--threads", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["fastbptt"] == fastbptt.__version__
+    assert found["threads"] == 1
+    assert found["active"] == _core.active_backend()
+    assert found["cores"] >= 1
+    assert found == config.info()
+
+
+def test_demo_shows_what_a_person_wants_to_see(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", *QUICK, "--threads", "1"]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith("Japanese Vowels, 9 speakers: train 270, test 370 sequences")
+    assert "Test accuracy 0." in out
+    assert "sequences/s" in out
+    assert f"({_core.active_backend()}, 1 thread)" in out
+    assert "Next:" in out
+    assert [line.split()[0] for line in lines if line[:7].strip().isdigit()] == list("123456789")
+    assert "epoch    2   loss" in err
+    assert "validation accuracy" in err
+    assert "validation accuracy" not in out
+
+
+def test_demo_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", *QUICK, "--seed", "3", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    confusion = np.array(result["confusion"])
+    assert confusion.shape == (9, 9)
+    assert confusion.sum() == 370
+    assert result["test_accuracy"] == np.trace(confusion) / 370
+    assert result["settings"]["seed"] == 3
+    assert [each["epoch"] for each in result["history"]] == [1, 2]
+    assert result["history"][1]["loss"] < result["history"][0]["loss"]
+
+
+def test_demo_repeats_itself() -> None:
+    results = [_speakers.run(_speakers.Settings(seed=2, hidden=8, epochs=2)) for _ in range(2)]
+    assert results[0]["history"] == results[1]["history"]
+    assert results[0]["confusion"] == results[1]["confusion"]
+
+
+def test_demo_learns() -> None:
+    accuracies = [
+        _speakers.run(_speakers.Settings(seed=seed))["test_accuracy"] for seed in range(5)
+    ]
+    assert np.median(accuracies) >= 0.96, accuracies
+
+
+def test_validation_part_is_stratified_and_apart() -> None:
+    labels = np.repeat(np.arange(9), 30)
+    held_out = _speakers._stratified(labels, 0.1, np.random.default_rng(0))
+    assert np.bincount(labels[held_out]).tolist() == [3] * 9
+
+
+def test_a_failure_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", "--hidden", str(2**40)]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("fastbptt: error: ")
+    assert "Traceback" not in err
+
+
+def test_divergence_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", *QUICK, "--lr", "1e38"]) == 1
+    assert "fastbptt: error: " in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "fastbptt", "info"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(writer)
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child")
+def test_interruption() -> None:
+    # A process that a shell starts in the background ignores SIGINT, and so would its child.
+    code = (
+        "import signal, sys; from fastbptt.cli import main;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "sys.exit(main(['demo', '--epochs', '1000000']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("Japanese Vowels")
+        child.send_signal(signal.SIGINT)
+        try:
+            out, err = child.communicate(timeout=60)
+        finally:
+            child.kill()
+    assert child.returncode == 130
+    assert "Traceback" not in err
+    assert err.endswith("fastbptt: interrupted\n")
+    assert out == ""

@@ -1,0 +1,657 @@
+"""Optimisers: their numbers, what they accept, and whose they are."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import inspect
+import math
+import pickle
+import weakref
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+from trained import Bench
+
+import fastbptt
+from fastbptt import _core, reference
+from fastbptt.optim import OPTIMIZERS, Optimizer
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("epsilon_hat", "decreases"),
+    [
+        (False, (9.0909e-4, 1.8182e-3, 2.7273e-3)),  # torch and optax
+        (True, (2.4025e-4, 5.4922e-4, 9.0299e-4)),  # Keras
+    ],
+)
+def test_published_values(dtype: str, epsilon_hat: bool, decreases: tuple[float, ...]) -> None:
+    start = 1.0 if dtype == "float64" else 0.0  # float32 would round the decreases from 1
+    model = fastbptt.RNN(1, 1, dtype=dtype)
+    model.parameters.flat[:] = start
+    adam = fastbptt.Adam(lr=1e-3, eps=1e-8, epsilon_hat=epsilon_hat)
+    for decrease in decreases:
+        adam.step(model, np.full(3, 1e-7, dtype))
+        assert start - model.parameters.flat == pytest.approx([decrease] * 3, rel=5e-5)
+
+
+# every rule with each of its variants
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("adam", {}),
+    ("adam", {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-6}),
+    ("adam", {"epsilon_hat": True, "amsgrad": True}),
+    ("adam", {"amsgrad": True, "weight_decay": 0.1, "betas": (0.5, 0.5)}),
+    ("adamw", {}),
+    ("adamw", {"weight_decay": 0.5, "lr": 0.1}),
+    ("adamw", {"amsgrad": True, "epsilon_hat": True, "weight_decay": 0.3}),
+    ("sgd", {}),
+    ("sgd", {"weight_decay": 0.2}),
+    ("sgd", {"momentum": 0.9}),
+    ("sgd", {"momentum": 0.8, "nesterov": True, "weight_decay": 0.1}),
+    ("rmsprop", {}),
+    ("rmsprop", {"momentum": 0.9, "weight_decay": 0.1}),
+    ("rmsprop", {"centered": True, "alpha": 0.9}),
+    ("rmsprop", {"centered": True, "momentum": 0.5, "eps": 1e-4}),
+]
+
+
+def made(name: str, arguments: dict[str, Any]) -> Optimizer:
+    return OPTIMIZERS[name](**arguments)
+
+
+def settings(optimizer: Optimizer) -> dict[str, Any]:
+    return {name: getattr(optimizer, name) for name in optimizer._settings}
+
+
+variants = pytest.mark.parametrize(("name", "arguments"), VARIANTS)
+
+
+def follow(
+    optimizer: Optimizer, name: str, dtype: str, steps: int, frozen: str, tolerance: float
+) -> None:
+    """Compare the core with the reference, the rate falling, both given the same gradients."""
+    rng = np.random.default_rng(3)
+    model = fastbptt.GRU(3, 7, 2, dtype=dtype, seed=1)
+    if frozen:
+        model.freeze(frozen)
+    exact = {key: array.astype(np.float64) for key, array in model.state_dict().items()}
+    state, before = reference.OptimizerState(), exact.get(frozen, np.zeros(0)).copy()
+    learned = {key: array for key, array in exact.items() if key != frozen}
+    for step in range(steps):
+        optimizer.lr *= 1 / (1 + step)
+        grads = {key: rng.normal(size=array.shape).astype(dtype) for key, array in exact.items()}
+        optimizer.step(model, grads)
+        wide = {key: grad.astype(np.float64) for key, grad in grads.items()}
+        reference.OPTIMIZERS[name](learned, wide, state, **settings(optimizer))
+    for key, expected in learned.items():
+        found = model.parameters[key]
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+        for moment, arrays in state.moments.items():
+            found = getattr(optimizer, moment)[key]
+            scale = float(np.abs(arrays[key]).max())
+            np.testing.assert_allclose(found, arrays[key], rtol=0, atol=5 * tolerance * scale)
+    if frozen:
+        assert model.parameters[frozen].astype(np.float64).tobytes() == before.tobytes()
+    assert set(state.moments) == set(optimizer._moments)
+    assert optimizer.step_count == state.step == steps
+
+
+@variants
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("backend", [one.name for one in fastbptt.backends() if one.usable])
+def test_follows_the_reference(
+    name: str, arguments: dict[str, Any], dtype: str, backend: str
+) -> None:
+    before = _core.active_backend()
+    try:
+        _core.use_backend(backend)
+        # In float32 each step rounds p, and each moment, by a few parts in 1e7.
+        frozen, tolerance = ("W_hh", 1e-13) if dtype == "float64" else ("", 2e-6)
+        follow(made(name, arguments), name, dtype, 6, frozen, tolerance)
+    finally:
+        _core.use_backend(before)
+
+
+decays = st.floats(0.0, 0.99)
+switches = st.booleans()
+small = st.floats(1e-8, 1e-2)
+rates = st.floats(0.0, 0.1)
+adams = {
+    "lr": rates,
+    "betas": st.tuples(decays, decays),
+    "eps": small,
+    "epsilon_hat": switches,
+    "amsgrad": switches,
+    "weight_decay": rates,
+}
+STRATEGIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "adam": st.fixed_dictionaries({}, optional=adams),
+    "adamw": st.fixed_dictionaries({}, optional=adams),
+    "sgd": st.fixed_dictionaries(
+        {"momentum": st.floats(0.01, 0.99)},
+        optional={"lr": rates, "nesterov": switches, "weight_decay": rates},
+    ),
+    "rmsprop": st.fixed_dictionaries(
+        {},
+        optional={
+            "lr": rates,
+            "alpha": decays,
+            "eps": st.floats(1e-3, 1e-2),
+            "momentum": decays,
+            "centered": switches,
+            "weight_decay": rates,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@given(data=st.data())
+@hypothesis.settings(max_examples=40, deadline=None)
+def test_follows_the_reference_whatever_the_settings(name: str, data: st.DataObject) -> None:
+    arguments = data.draw(STRATEGIES[name])
+    # A centered variance that cancels is rounding, of whichever side: alpha 0 makes it all 0.
+    hypothesis.assume(not arguments.get("centered") or arguments.get("alpha", 1.0) > 0.1)
+    # m / sqrt(v) enlarges the rounding of m where v forgets faster: beyond 1e3 times as drawn here.
+    follow(made(name, arguments), name, "float64", 4, "", 1e-11)
+
+
+def test_registries_agree() -> None:
+    assert set(OPTIMIZERS) == set(reference.OPTIMIZERS) == set(STRATEGIES)
+    assert {name for name, _ in VARIANTS} == set(OPTIMIZERS)
+    assert {one._rule for one in OPTIMIZERS.values()} == set(_core.optimizers())
+    slots: dict[str, set[str]] = {rule: set() for rule in _core.optimizers()}
+    for name, arguments in VARIANTS:
+        slots[OPTIMIZERS[name]._rule] |= set(made(name, arguments)._moments)
+    for rule, found in slots.items():
+        assert found == set(_core.optimizer_info(rule)["slots"])
+    for name, one in OPTIMIZERS.items():
+        assert issubclass(one, Optimizer)
+        assert list(inspect.signature(one).parameters) == list(one._settings)
+        shared = inspect.signature(reference.OPTIMIZERS[name]).parameters.values()
+        defaults = {p.name: p.default for p in inspect.signature(one).parameters.values()}
+        assert {p.name: p.default for p in shared if p.default is not p.empty} == defaults
+        assert getattr(fastbptt, one.__name__) is one
+
+
+@variants
+def test_rebuilt_from_its_settings(name: str, arguments: dict[str, Any]) -> None:
+    optimizer = made(name, arguments)
+    twin = OPTIMIZERS[name](**settings(optimizer))
+    assert repr(twin) == repr(optimizer)
+    assert settings(optimizer) | arguments == settings(optimizer)
+
+
+@variants
+@pytest.mark.parametrize("how", ["copy", "pickle", "file"])
+def test_state_goes_with_copies(
+    bench: Bench, name: str, arguments: dict[str, Any], how: str, tmp_path: Path
+) -> None:
+    model, optimizer = bench.model.copy(), made(name, arguments)
+    for _ in range(3):
+        model.train_step(bench.x, bench.y, optimizer)
+    twin_model = model.copy()
+    model.save(tmp_path / "model", optimizer)
+    twin: Optimizer = {
+        "copy": lambda: optimizer.copy(),
+        "pickle": lambda: pickle.loads(pickle.dumps(optimizer)),
+        "file": lambda: fastbptt.load_optimizer(tmp_path / "model"),
+    }[how]()
+    assert repr(twin) == repr(optimizer)
+    assert twin.step_count == 3
+    optimizer.lr = twin.lr = 0.003
+    for _ in range(2):
+        model.train_step(bench.x, bench.y, optimizer)
+        twin_model.train_step(bench.x, bench.y, twin)
+    assert model.parameters.flat.tobytes() == twin_model.parameters.flat.tobytes()
+    for moment in optimizer._moments:
+        found = getattr(twin, moment)
+        assert found.flat.tobytes() == getattr(optimizer, moment).flat.tobytes()
+        assert not found.flat.flags.writeable
+        assert found.flat.any()
+
+
+@variants
+def test_threads_and_calls_change_no_bit(name: str, arguments: dict[str, Any]) -> None:
+    """An update of 300 thousand elements is shared, and one in two parts is the same."""
+    results = []
+    before = fastbptt.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            fastbptt.set_num_threads(threads)
+            model = fastbptt.RNN(40, 550, 3, seed=0)
+            optimizer, rng = made(name, arguments), np.random.default_rng(0)
+            for _ in range(2):
+                flat = rng.normal(size=model.num_parameters).astype(np.float32)
+                optimizer.step(model, flat)
+            results.append(model.parameters.flat.tobytes())
+    finally:
+        fastbptt.set_num_threads(before)
+    assert len(set(results)) == 1
+
+
+@variants
+def test_undone_chunks_leave_every_moment(
+    bench: Bench, name: str, arguments: dict[str, Any]
+) -> None:
+    optimizer = made(name, arguments)
+    bench.model.train_step(bench.x, bench.y, optimizer, bptt_steps=2)
+    before = bench.model.parameters.flat.tobytes()
+    moments = [getattr(optimizer, one).flat.tobytes() for one in optimizer._moments]
+    bad = np.repeat(bench.y[:, np.newaxis], 4, axis=1)
+    bad[1, 3] = np.nan
+    with pytest.raises(ValueError, match="y holds a value that is not finite"):
+        bench.model.train_step(bench.x, bad, optimizer, "mse", "all", bptt_steps=2)
+    assert bench.model.parameters.flat.tobytes() == before
+    assert [getattr(optimizer, one).flat.tobytes() for one in optimizer._moments] == moments
+
+
+def test_centered_variance_never_falls_below_zero() -> None:
+    """With equal gradients it is rounding about 0: PyTorch's root of it can be NaN."""
+    model = fastbptt.RNN(2, 5, 1, dtype="float32", seed=0)
+    rmsprop = fastbptt.RMSprop(lr=1e-6, alpha=0.5, centered=True)
+    grads = np.linspace(0.1, 3.3, model.num_parameters, dtype=np.float32)
+    for _ in range(100):
+        rmsprop.step(model, grads)
+    assert np.isfinite(model.parameters.flat).all()
+
+
+def test_plain_descent_has_no_memory_of_a_dtype() -> None:
+    sgd = fastbptt.SGD(0.5)
+    one = fastbptt.RNN(2, 3, 1, dtype="float32", seed=0)
+    sgd.step(one, np.ones(one.num_parameters))
+    assert (sgd._moments, len(sgd.velocity), sgd.step_count) == ((), 0, 1)
+    other = fastbptt.RNN(2, 3, 1, dtype="float64", seed=0)
+    before, twin = other.parameters.flat.copy(), sgd.copy()
+    twin.step(other, np.ones(one.num_parameters))
+    np.testing.assert_array_equal(other.parameters.flat, before - 0.5)
+    assert (twin.step_count, sgd.step_count) == (2, 1)
+
+
+def test_step_takes_gradients_in_three_forms(bench: Bench) -> None:
+    _, grads = bench.model.loss_and_grad(bench.x, bench.y)
+    results = set()
+    for form in (grads, dict(grads), grads.flat, grads.flat.astype(np.float64), list(grads.flat)):
+        model, adam = bench.model.copy(), bench.adam.copy()
+        adam.step(model, form)
+        results.add(model.parameters.flat.tobytes() + adam.m.flat.tobytes())
+    assert len(results) == 1
+
+
+def test_train_step_is_loss_and_grad_and_step(bench: Bench) -> None:
+    model, adam = bench.model.copy(), bench.adam.copy()
+    loss, grads = model.loss_and_grad(bench.x, bench.y)
+    adam.step(model, grads)
+    assert bench.model.train_step(bench.x, bench.y, bench.adam) == loss
+    np.testing.assert_allclose(model.parameters.flat, bench.model.parameters.flat, rtol=1e-6)
+
+
+def test_gradients_of_a_replica(bench: Bench) -> None:
+    _, grads = bench.model.copy().loss_and_grad(bench.x, bench.y)
+    bench.adam.step(bench.model, grads)
+    assert bench.adam.step_count == 2
+
+
+SHARES = (
+    " shares memory with the model's parameters or the optimiser's moments; "
+    "expected gradients of their own"
+)
+
+
+def test_wrong_gradients(bench: Bench) -> None:
+    _, grads = bench.model.loss_and_grad(bench.x, bench.y)
+    size = grads.flat.size
+    names = "W_xh, W_hh, b_h, W_hy, b_y"
+    params = bench.model.parameters
+    without = {name: array for name, array in grads.items() if name != "W_hh"}
+    larger = fastbptt.RNN(2, 6, 1).loss_and_grad(bench.x, bench.y)[1]
+    wrong: list[tuple[Any, type[Exception], str]] = [
+        (
+            np.zeros(size + 1),
+            ValueError,
+            f"grads has shape ({size + 1},); expected ({size},): all parameters in one array",
+        ),
+        (
+            np.zeros((1, size)),
+            ValueError,
+            f"grads has shape (1, {size}); expected ({size},): all parameters in one array",
+        ),
+        (None, TypeError, "grads has type NoneType; expected real numbers (float32 or float64)"),
+        (
+            np.zeros(size, complex),
+            TypeError,
+            "grads has dtype complex128; expected real numbers (float32 or float64)",
+        ),
+        (without, ValueError, f"grads lacks W_hh; expected {names}"),
+        (
+            {**grads, "x": bench.x},
+            ValueError,
+            f"grads has unknown x; expected {names}",
+        ),
+        (
+            {**grads, "b_h": np.zeros(1)},
+            ValueError,
+            "grads['b_h'] has shape (1,); expected (5,): the shape of b_h",
+        ),
+        (
+            larger,
+            ValueError,
+            "grads['W_xh'] has shape (2, 6); expected (2, 5): the shape of W_xh",
+        ),
+        (params, ValueError, "grads['W_xh']" + SHARES),
+        (params.flat, ValueError, "grads" + SHARES),
+        (params.flat[::-1], ValueError, "grads" + SHARES),
+        (bench.adam.v.flat, ValueError, "grads" + SHARES),
+        ({**grads, "W_hh": params["W_hh"].T}, ValueError, "grads['W_hh']" + SHARES),
+    ]
+    for value, error, message in wrong:
+        with bench.refuses(error, message):
+            bench.adam.step(bench.model, value)
+    with bench.refuses(TypeError, "model is of type str; expected a fastbptt model"):
+        bench.adam.step("model", grads)  # type: ignore[arg-type]
+    with bench.refuses(TypeError, "check_finite is None; expected True or False"):
+        bench.adam.step(bench.model, grads, check_finite=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_not_finite_gradient(bench: Bench, value: float) -> None:
+    _, grads = bench.model.loss_and_grad(bench.x, bench.y)
+    grads["W_hy"][2, 0] = value
+    with bench.refuses_with(ValueError, "", "W_hy"):
+        bench.adam.step(bench.model, grads)
+    with bench.refuses_with(ValueError, "", "W_hy"):
+        bench.adam.step(bench.model, dict(grads))
+    bench.adam.step(bench.model, grads, check_finite=False)
+    assert bench.adam.step_count == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"lr": -1.0}, ValueError, "lr is -1.0; expected a finite number of at least 0"),
+        ({"lr": math.nan}, ValueError, "lr is nan; expected a finite number of at least 0"),
+        ({"lr": math.inf}, ValueError, "lr is inf; expected a finite number of at least 0"),
+        ({"lr": "0.1"}, TypeError, "lr is '0.1'; expected a finite number of at least 0"),
+        ({"lr": True}, TypeError, "lr is True; expected a finite number of at least 0"),
+        ({"lr": None}, TypeError, "lr is None; expected a finite number of at least 0"),
+        (
+            {"betas": (0.9, 1.0)},
+            ValueError,
+            "betas[1] is 1.0; expected two numbers of at least 0 and below 1",
+        ),
+        (
+            {"betas": (-0.1, 0.9)},
+            ValueError,
+            "betas[0] is -0.1; expected two numbers of at least 0 and below 1",
+        ),
+        (
+            {"betas": 0.9},
+            TypeError,
+            "betas is 0.9; expected two numbers of at least 0 and below 1",
+        ),
+        ({"eps": 0.0}, ValueError, "eps is 0.0; expected a finite number above 0"),
+        ({"eps": math.inf}, ValueError, "eps is inf; expected a finite number above 0"),
+        ({"epsilon_hat": 1}, TypeError, "epsilon_hat is 1; expected True or False"),
+        ({"amsgrad": None}, TypeError, "amsgrad is None; expected True or False"),
+    ],
+)
+@pytest.mark.parametrize("kind", [fastbptt.Adam, fastbptt.AdamW])
+def test_wrong_settings(
+    kind: type[Optimizer], arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        kind(**arguments)
+    assert str(caught.value) == message
+
+
+DECAY = "expected a number of at least 0 and below 1"
+
+
+@pytest.mark.parametrize(
+    ("names", "arguments", "error", "message"),
+    [
+        (
+            "adam adamw sgd rmsprop",
+            {"lr": -1.0},
+            ValueError,
+            "lr is -1.0; expected a finite number of at least 0",
+        ),
+        (
+            "adam adamw sgd rmsprop",
+            {"weight_decay": -0.1},
+            ValueError,
+            "weight_decay is -0.1; expected a finite number of at least 0",
+        ),
+        (
+            "adam adamw sgd rmsprop",
+            {"weight_decay": math.inf},
+            ValueError,
+            "weight_decay is inf; expected a finite number of at least 0",
+        ),
+        (
+            "adam adamw sgd rmsprop",
+            {"weight_decay": None},
+            TypeError,
+            "weight_decay is None; expected a finite number of at least 0",
+        ),
+        ("sgd rmsprop", {"momentum": 1.0}, ValueError, f"momentum is 1.0; {DECAY}"),
+        ("sgd rmsprop", {"momentum": -0.5}, ValueError, f"momentum is -0.5; {DECAY}"),
+        ("sgd rmsprop", {"momentum": math.nan}, ValueError, f"momentum is nan; {DECAY}"),
+        ("sgd rmsprop", {"momentum": "0.9"}, TypeError, f"momentum is '0.9'; {DECAY}"),
+        ("sgd", {"nesterov": 1}, TypeError, "nesterov is 1; expected True or False"),
+        (
+            "sgd",
+            {"nesterov": True},
+            ValueError,
+            "nesterov is True; expected False because momentum=0.0",
+        ),
+        ("rmsprop", {"alpha": 1}, ValueError, f"alpha is 1.0; {DECAY}"),
+        ("rmsprop", {"alpha": True}, TypeError, f"alpha is True; {DECAY}"),
+        ("rmsprop", {"eps": 0.0}, ValueError, "eps is 0.0; expected a finite number above 0"),
+        ("rmsprop", {"centered": "no"}, TypeError, "centered is 'no'; expected True or False"),
+    ],
+)
+def test_wrong_settings_of_others(
+    names: str, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    for name in names.split():
+        with pytest.raises(error) as caught:
+            OPTIMIZERS[name](**arguments)
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_rate_is_set_between_steps(bench: Bench, name: str) -> None:
+    model, optimizer = bench.model.copy(), OPTIMIZERS[name](lr=0.5)
+    model.train_step(bench.x, bench.y, optimizer)
+    before = model.parameters.flat.tobytes()
+    with pytest.raises(ValueError, match="lr is nan; expected a finite number of at least 0"):
+        optimizer.lr = math.nan
+    assert optimizer.lr == 0.5
+    optimizer.lr = 0.0
+    model.train_step(bench.x, bench.y, optimizer)
+    assert model.parameters.flat.tobytes() == before
+    optimizer.lr = 0.25
+    model.train_step(bench.x, bench.y, optimizer)
+    assert model.parameters.flat.tobytes() != before
+
+
+def test_settings_too_fine_for_the_dtype(bench: Bench) -> None:
+    fine = "expected at most 1 - 5.96e-08 for a model of float32"
+    wrong: list[tuple[Optimizer, str]] = [
+        (fastbptt.SGD(momentum=0.9999999999), f"momentum is 0.9999999999; {fine}"),
+        (fastbptt.RMSprop(momentum=0.9999999999), f"momentum is 0.9999999999; {fine}"),
+        (fastbptt.RMSprop(alpha=0.9999999999), f"alpha is 0.9999999999; {fine}"),
+        (
+            fastbptt.RMSprop(eps=1e-39),
+            "eps is 1e-39; expected at least 1.18e-38 for a model of float32",
+        ),
+        (
+            fastbptt.Adam(eps=1e-39),
+            "eps is 1e-39; expected at least 1.18e-38 for a model of float32",
+        ),
+        (
+            fastbptt.Adam(betas=(0.9, 0.9999999999)),
+            "betas[1] is 0.9999999999; expected at most 1 - 5.96e-08 for a model of float32",
+        ),
+    ]
+    for adam, message in wrong:
+        with bench.refuses(ValueError, message):
+            bench.model.train_step(bench.x, bench.y, adam)
+        double = Bench("float64")
+        double.model.train_step(double.x, double.y, adam)
+        assert adam.step_count == 1
+
+
+def test_zero_gradients_change_nothing(bench: Bench) -> None:
+    before = bench.model.parameters.flat.tobytes()
+    adam = fastbptt.Adam(eps=1.18e-38)
+    adam.step(bench.model, np.zeros(bench.model.num_parameters))
+    assert bench.model.parameters.flat.tobytes() == before
+
+
+def test_wrong_rate_between_steps(bench: Bench) -> None:
+    with bench.refuses(ValueError, "lr is -0.1; expected a finite number of at least 0"):
+        bench.adam.lr = -0.1
+
+
+def test_rate_takes_effect_between_steps(bench: Bench) -> None:
+    before = bench.model.parameters.flat.tobytes()
+    bench.adam.lr = 0.0
+    bench.model.train_step(bench.x, bench.y, bench.adam)
+    assert bench.model.parameters.flat.tobytes() == before
+    bench.adam.lr = np.float32(0.5)  # type: ignore[assignment]
+    bench.model.train_step(bench.x, bench.y, bench.adam)
+    assert bench.model.parameters.flat.tobytes() != before
+    assert type(bench.adam.lr) is float
+
+
+def test_moments_are_named_and_read_only(bench: Bench) -> None:
+    assert list(bench.adam.m) == list(bench.model.parameters)
+    assert bench.adam.v["W_hh"].shape == (5, 5)
+    assert not bench.adam.m["W_hh"].flags.writeable
+    fresh = fastbptt.Adam()
+    assert (len(fresh.m), len(fresh.v), fresh.step_count) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("how", ["copy", "copy.copy", "deepcopy", "pickle"])
+def test_copy_goes_on_with_the_next_model(bench: Bench, how: str) -> None:
+    twin = {
+        "copy": lambda: bench.adam.copy(),
+        "copy.copy": lambda: copy.copy(bench.adam),
+        "deepcopy": lambda: copy.deepcopy(bench.adam),
+        "pickle": lambda: pickle.loads(pickle.dumps(bench.adam)),
+    }[how]()
+    model = bench.model.copy()
+    assert repr(twin) == repr(bench.adam)
+    assert twin.m.flat.tobytes() == bench.adam.m.flat.tobytes()
+    for _ in range(3):
+        bench.model.train_step(bench.x, bench.y, bench.adam)
+    before = bench.state()
+    for _ in range(3):
+        model.train_step(bench.x, bench.y, twin)
+    assert model.parameters.flat.tobytes() == bench.model.parameters.flat.tobytes()
+    assert twin.step_count == bench.adam.step_count == 4
+    assert bench.state() == before
+    with pytest.raises(ValueError, match="optimizer belongs to another model"):
+        bench.model.train_step(bench.x, bench.y, twin)
+
+
+def test_copy_refuses_another_layout(bench: Bench) -> None:
+    twin = bench.adam.copy()
+    layout = "W_xh (2, 5), W_hh (5, 5), b_h (5,), W_hy (5, 1), b_y (1,)"
+    with pytest.raises(ValueError, match="optimizer holds moments") as caught:
+        fastbptt.RNN(2, 5, 1, dtype="float64").train_step(bench.x, bench.y, twin)
+    assert str(caught.value) == (
+        f"optimizer holds moments of float32 for {layout}; expected float64 for {layout}"
+    )
+    with pytest.raises(ValueError, match="optimizer holds moments of float32 for W_xh"):
+        fastbptt.RNN(2, 6, 1).train_step(bench.x, bench.y, twin)
+    bench.model.copy().train_step(bench.x, bench.y, twin)
+
+
+def test_copy_before_any_step() -> None:
+    twin = pickle.loads(pickle.dumps(fastbptt.Adam(lr=0.5, epsilon_hat=True)))
+    assert repr(twin) == (
+        "Adam(lr=0.5, betas=(0.9, 0.999), eps=1e-08, epsilon_hat=True, amsgrad=False, "
+        "weight_decay=0.0)  # step 0"
+    )
+
+
+def test_optimizer_does_not_keep_its_model(bench: Bench) -> None:
+    model = bench.model.copy()
+    adam = fastbptt.Adam()
+    model.train_step(bench.x, bench.y, adam)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+    with pytest.raises(ValueError, match="optimizer belongs to another model"):
+        bench.model.train_step(bench.x, bench.y, adam)
+
+
+def test_two_optimizers_of_one_model(bench: Bench) -> None:
+    second = fastbptt.Adam()
+    bench.model.train_step(bench.x, bench.y, second)
+    bench.model.train_step(bench.x, bench.y, bench.adam)
+    assert (second.step_count, bench.adam.step_count) == (1, 2)
+
+
+def test_clipping_scales_all_gradients(bench: Bench) -> None:
+    _, grads = bench.model.loss_and_grad(bench.x, bench.y)
+    norm = float(np.linalg.norm(grads.flat.astype(float)))
+    for clip_norm, scale in ((norm / 10, 0.1), (norm * 2, 1.0), (math.inf, 1.0)):
+        model, adam = bench.model.copy(), fastbptt.Adam(betas=(0.0, 0.0))
+        model.train_step(bench.x, bench.y, adam, clip_norm=clip_norm)
+        np.testing.assert_allclose(adam.m.flat, grads.flat * scale, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bptt_steps", [None, 2])
+def test_clipping_by_value(bench: Bench, bptt_steps: int | None) -> None:
+    model, sgd = bench.model.copy(), fastbptt.SGD(1.0)
+    _, grads = model.loss_and_grad(bench.x, bench.y)
+    limit = float(np.median(np.abs(grads.flat)))
+    before = model.parameters.flat.copy()
+    twin, other = model.copy(), sgd.copy()
+    x = bench.x if bptt_steps is None else bench.x[:, -2:]
+    h0 = None
+    if bptt_steps is not None:
+        h0 = model.forward(bench.x[:, :2]).final_state
+        _, grads = model.loss_and_grad(x, bench.y, h0=h0)
+    model.train_step(bench.x, bench.y, sgd, clip_value=limit, bptt_steps=bptt_steps)
+    clipped = reference.clip_by_value(grads, dict(grads), limit)
+    other.step(twin, clipped)
+    np.testing.assert_allclose(model.parameters.flat, twin.parameters.flat, rtol=1e-6, atol=1e-7)
+    change = np.abs(model.parameters.flat - before)
+    assert change.max() == pytest.approx(limit, rel=1e-5)
+    assert (change < 0.9 * limit).any()
+
+
+def test_infinite_gradients_are_refused_before_they_are_clipped(bench: Bench) -> None:
+    """The loss is finite; its gradient with respect to W_xh is a sum beyond float32."""
+    bench.model.parameters["W_hy"][...] = [[3e38], [0], [0], [0], [0]]
+    bench.model.parameters["b_h"][0] = 0.5
+    x, y = np.ones((20, 4, 2), np.float32), np.zeros((20, 1))
+    bench.model.parameters["W_xh"][:, 0] = bench.model.parameters["W_hh"][:, 0] = 0.0
+    with bench.refuses_with(ValueError, "the gradient of W_xh holds a value that is not finite"):
+        bench.model.train_step(x, y, bench.adam, "bce", reduction="sum", clip_value=0.1)
+    bench.model.train_step(
+        x, y, bench.adam, "bce", reduction="sum", clip_value=0.1, check_finite=False
+    )
+    assert np.isfinite(bench.model.parameters.flat).all()
+
+
+def test_refused_step_leaves_the_optimizer_free() -> None:
+    one, other = fastbptt.RNN(2, 3, 1, seed=0), fastbptt.RNN(2, 4, 1, seed=0)
+    adam = fastbptt.Adam()
+    with pytest.raises(ValueError, match="gradient of W_xh"):
+        adam.step(one, np.full(one.num_parameters, np.nan, np.float32))
+    assert adam.step_count == 0
+    adam.step(other, np.ones(other.num_parameters, np.float32))
+    assert adam.step_count == 1

@@ -1,0 +1,277 @@
+"""The examples on small settings: they learn something, print a table, and do without data."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def load(path: str) -> ModuleType:
+    name = f"example_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def without_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.delenv("FASTBPTT_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+Run = Callable[..., tuple[list[list[str]], str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run an example; return the rows of its tables, without heads, and all it printed."""
+
+    def call(module: ModuleType, *argv: str, code: int = 0) -> tuple[list[list[str]], str]:
+        assert module.main(list(argv)) == code
+        printed = capsys.readouterr().out
+        rows = [
+            [cell.strip(" *") for cell in line[1:-1].split("|")]
+            for line in printed.splitlines()
+            if line.startswith("|")
+        ]
+        rules = [i for i, row in enumerate(rows) if set(row) == {"---"}]
+        assert rules
+        for start, end in zip(rules, [*[r - 1 for r in rules[1:]], len(rows)], strict=True):
+            assert {len(row) for row in rows[start - 1 : end]} == {len(rows[start])}
+        kept = [row for i, row in enumerate(rows) if i not in rules and i + 1 not in rules]
+        return kept, printed
+
+    return call
+
+
+# ---------------------------------------------------------------- the tutorial's network
+
+
+def test_tutorial(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load("examples/tutorial.py").main() == 0
+    printed = capsys.readouterr().out
+    assert printed.count("Epoch 5, Loss: ") == 2 and "The two agree" in printed
+
+
+# ---------------------------------------------------------------- time series
+
+
+time_series = load("examples/time_series.py")
+
+
+def test_time_series(run: Run, without_data: Path) -> None:
+    ((name, sizes, steps, *_, median, spread, _, published),), _ = run(time_series, "--quick")
+    assert (name, sizes, steps, published) == ("JapaneseVowels", "270 / 370", "7-29 x 12", "0.965")
+    assert float(median) > 0.85
+    assert spread == f"{median} - {median}"
+
+
+def test_time_series_that_are_not_there(
+    without_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert time_series.main(["GunPoint", "--quick"]) == 1
+    assert "GunPoint is left out" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        time_series.main(["Nothing"])
+    assert "SET is Nothing; expected one of JapaneseVowels, " in capsys.readouterr().err
+
+
+def test_features() -> None:
+    base = {**vars(time_series.SETTINGS["JapaneseVowels"]), "differences": False}
+    x = np.arange(14.0).reshape(7, 2) ** 2
+
+    def made(**changes: object) -> np.ndarray:
+        return np.asarray(time_series.features(x, time_series.Setting(**{**base, **changes})))
+
+    assert np.array_equal(made(), x)
+    assert np.allclose(made(pool=3), [x[:3].mean(axis=0), x[3:6].mean(axis=0)])
+    assert np.array_equal(made(stack=3), [x[:3].ravel(), x[3:6].ravel()])
+    assert np.array_equal(made(differences=True)[1:, 2:], np.diff(x, axis=0))
+    own = made(own_scale=True)
+    assert np.allclose(own.mean(axis=0), 0, atol=1e-6) and np.allclose(own.std(axis=0), 1)
+
+
+def test_folds_answer_for_what_they_did_not_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = np.repeat([0, 1, 2], [7, 11, 9])
+    x = [np.full((2, 1), i) for i in range(len(y))]
+    asked: list[int] = []
+
+    def answer(learn: list, y_learn: np.ndarray, ask: list, *_: object) -> np.ndarray:
+        numbers = [int(one[0, 0]) for one in ask]
+        assert not {int(one[0, 0]) for one in learn} & set(numbers)
+        assert len(learn) + len(ask) == len(y)
+        assert all(np.bincount(y[numbers], minlength=3) >= 1)
+        asked.extend(numbers)
+        return np.where(np.array(numbers) < 9, y[numbers], -1)
+
+    monkeypatch.setattr(time_series, "train_and_answer", answer)
+    data = time_series.Set("made up", x, y, [], y[:0])
+    setting = time_series.SETTINGS["JapaneseVowels"]
+    assert time_series.cross_validate(data, setting) == pytest.approx(9 / 27)
+    assert sorted(asked) == list(range(27))
+
+
+def test_dtw_is_the_least_over_all_paths() -> None:
+    rng = np.random.default_rng(0)
+    others, lengths = rng.normal(size=(4, 5, 2)), np.array([5, 3, 1, 4])
+    x = rng.normal(size=(6, 2))
+
+    def least(y: np.ndarray, i: int, j: int) -> float:
+        here = float(((x[i] - y[j]) ** 2).sum())
+        before = [
+            least(y, a, b) for a, b in ((i - 1, j), (i, j - 1), (i - 1, j - 1)) if min(a, b) >= 0
+        ]
+        return here + (min(before) if before else 0.0)
+
+    wanted = [least(y, 5, n - 1) for y, n in zip(others, lengths, strict=True)]
+    assert np.allclose(time_series.dtw(x, others, lengths), wanted)
+
+
+# ---------------------------------------------------------------- sentiment
+
+
+sentiment = load("examples/sentiment.py")
+
+
+def test_sentiment_of_made_up_sentences(run: Run, without_data: Path) -> None:
+    ((name, sizes, model, median, *_),), printed = run(sentiment, "--quick")
+    assert name == "made-up sentences"
+    assert sum(map(int, sizes.split(" / "))) > 200
+    assert model == "bidirectional GRU 64"
+    assert float(median) > 0.9
+    said = re.findall(r"^    (?:Positive|Negative) \(Probability: \d\.\d\d\)   ", printed, re.M)
+    assert len(said) == len(sentiment.SHOWN)
+
+
+def test_sentiment_needs_data(without_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sentiment.main([]) == 1
+    assert "pip download" in capsys.readouterr().err
+
+
+def test_sentiment_of_a_folder_like_that_of_imdb(run: Run, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for kind, points, word in (("pos", 9, "good"), ("neg", 2, "bad")):
+            folder = tmp_path / "aclImdb" / part / kind
+            folder.mkdir(parents=True)
+            for i in range(40):
+                (folder / f"{i}_{points}.txt").write_text(f"A {word} film, number {i}.")
+    ((name, sizes, _, median, *_),), _ = run(sentiment, "--quick", "--imdb", str(tmp_path))
+    assert (name, sizes) == ("IMDB", "80 / 80")
+    assert float(median) > 0.9
+    rows, _ = run(sentiment, "--quick", "--imdb", str(tmp_path), "--limit", "20")
+    assert rows[0][1] == "40 / 40"
+
+
+def test_no_text_is_in_both_parts() -> None:
+    texts = sentiment.made_up(200, seed=0)
+    train, test = sentiment.shuffled_split(texts, 0.25, seed=0)
+    assert len(set(train.texts) | set(test.texts)) == len(train.texts) + len(test.texts)
+    where = dict(zip(texts.texts, texts.y, strict=True))
+    for part in (train, test):
+        assert [where[text] for text in part.texts] == part.y.tolist()
+
+
+# ---------------------------------------------------------------- video
+
+
+video = load("examples/video.py")
+
+
+def test_video(run: Run) -> None:
+    rows, _ = run(video, "--quick")
+    assert rows[0][:3] == ["made-up scenes", "160 / 80", "20"]
+    assert float(rows[0][4]) > 0.5
+    assert [row[0] for row in rows[1:]] == ["crossing", "turning", "stopping", "starting"]
+
+
+def test_video_from_files(run: Run, tmp_path: Path) -> None:
+    assert video.main(["--write", str(tmp_path)]) == 0
+    from_files, y, kinds = video.read_clips(tmp_path, {0: "car"})
+    made, made_y, made_kinds = video.make_clips(40, {0: "car"})
+    order = np.argsort([kinds.index(made_kinds[label]) for label in made_y], kind="stable")
+    assert [kinds[label] for label in y] == [made_kinds[made_y[i]] for i in order]
+    for one, i in zip(from_files, order, strict=True):
+        whole = made[i][: len(one)]  # without the empty frames at the end, which have no file
+        assert np.allclose(one, whole, atol=2e-5)
+        assert (made[i][len(one) :] == 0).all()
+    rows, _ = run(video, "--quick", "--folder", str(tmp_path), "--objects", "0=car", "1")
+    assert rows[0][2] == "40" and [row[0] for row in rows[1:]] == kinds
+    with pytest.raises(ValueError, match=r"has 0 folders; expected one for each kind of clip"):
+        video.read_clips(tmp_path / "turning", {0: "car"})
+
+
+# ---------------------------------------------------------------- long memory
+
+
+long_memory = load("examples/long_memory.py")
+
+
+def test_long_memory(run: Run) -> None:
+    rows, _ = run(long_memory, "--quick")
+    assert [row[:3] for row in rows] == [
+        ["adding", "20", "320 updates"],
+        ["xor", "20", "320 updates"],
+    ]
+    assert any("solved" in cell for row in rows for cell in row)
+
+
+def test_long_memory_goes_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_memory, "SEQUENCES", 64)
+    file = tmp_path / "memory.jsonl"
+    short = ["--updates", "4", "--results", str(file), "--cells", "GRU", "LSTM"]
+    rows, _ = run(long_memory, "--tasks", "copy", "--steps", "3", *short)
+    before = file.read_text()
+    assert len(before.splitlines()) == 2
+    assert all(json.loads(line)["updates"] == 4 for line in before.splitlines())
+    assert all(re.fullmatch(r"\d+% left", cell) for cell in rows[0][3:])
+    again, _ = run(long_memory, "--tasks", "copy", "--steps", "3", *short)
+    assert again == rows and file.read_text() == before
+    both, _ = run(long_memory, "--tasks", "copy", "xor", "--steps", "3", *short)
+    assert both[0] == rows[0] and len(both) == 2
+    assert file.read_text().startswith(before) and len(file.read_text().splitlines()) == 4
+
+
+def test_long_memory_that_diverges(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_memory, "SEQUENCES", 64)
+    monkeypatch.setitem(long_memory.CELLS["ReLU RNN from the identity"], "lr", 1e30)
+    chosen = ["--tasks", "adding", "--steps", "5", "--cells", "ReLU RNN from the identity"]
+    rows, _ = run(long_memory, *chosen, "--updates", "20")
+    assert rows == [["adding", "5", "20 updates", "diverged"]]
+
+
+# ---------------------------------------------------------------- the page
+
+
+experiments = load("scripts/make_experiments.py")
+
+
+def test_a_table_is_replaced_and_nothing_else() -> None:
+    page = "# A\n<!-- one -->\nold\n<!-- end of one -->\n<!-- two -->\n<!-- end of two -->\nend\n"
+    new = experiments.replace(page, "one", "| \\1 |")
+    assert new == page.replace("\nold\n", "\n\n| \\1 |\n\n")
+    assert experiments.replace(new, "one", "| \\1 |") == new
+    with pytest.raises(ValueError, match="no comments <!-- three -->"):
+        experiments.replace(page, "three", "")
+
+
+def test_the_page_has_a_place_for_each_experiment() -> None:
+    page = (ROOT / "docs" / "experiments.md").read_text("utf-8")
+    for name, command in experiments.EXPERIMENTS.items():
+        assert (ROOT / command[0]).is_file()
+        assert experiments.replace(page, name, "") != page
