@@ -382,7 +382,7 @@ def test_wrong_usage(
 
 
 def test_all_names() -> None:
-    arguments = cli._parser().parse_args(["bench", "--preset", "all", "--against", "all"])
+    arguments = cli._program().parse_args(["bench", "--preset", "all", "--against", "all"])
     assert arguments.preset == list(PRESETS)
     assert arguments.against == list(bench.COMPETITORS)
 

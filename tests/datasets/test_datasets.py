@@ -83,7 +83,7 @@ def test_each_call_gives_fresh_arrays(vowels: Dataset) -> None:
 
 
 def test_notice_and_description_give_source_and_licence(vowels: Dataset) -> None:
-    notice = (files("fastbptt") / "data" / "NOTICE").read_text(encoding="utf-8")
+    notice = (files("fastbptt.datasets") / "data" / "NOTICE").read_text(encoding="utf-8")
     for text in (notice, vowels.description):
         for needed in ("10.24432/C5NS47", "CC BY 4.0", "Kudo", "Toyama", "Shimbo", "float32"):
             assert needed in text

@@ -23,7 +23,7 @@ import json, os, random, signal, sys, time
 import numpy as np
 import fastbptt
 from fastbptt.optim import OPTIMIZERS
-from fastbptt.schedules import SCHEDULES
+from fastbptt.optim.schedules import SCHEDULES
 
 folder, optimizer, schedule, steps, seed = sys.argv[1:]
 fastbptt.set_num_threads(1)
@@ -149,7 +149,7 @@ import os, sys, signal, builtins
 sys.path.insert(0, {str(Path(__file__).parent.parent / "support")!r})
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_fit_resume import fit, model
-from fastbptt import storage
+from fastbptt.files import model_file
 path = {str(tmp_path / "run")!r}
 fit(model(), epochs=2, checkpoint=path)
 def die(*given):

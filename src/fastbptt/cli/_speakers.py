@@ -91,7 +91,7 @@ def describe_data() -> str:
 
     Examples
     --------
-    >>> from fastbptt import demo
+    >>> from fastbptt.cli import _speakers as demo
     >>> print(demo.describe_data())
     Japanese Vowels, 9 speakers: train 270, test 370 sequences of 7-29 steps x 12
     """
@@ -127,7 +127,7 @@ def run(settings: Settings | None = None) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from fastbptt import demo
+    >>> from fastbptt.cli import _speakers as demo
     >>> result = demo.run(demo.Settings(hidden=8, epochs=1))
     >>> sum(map(sum, result["confusion"]))
     370
@@ -177,7 +177,7 @@ def report(result: dict[str, Any]) -> str:
 
     Examples
     --------
-    >>> from fastbptt import demo
+    >>> from fastbptt.cli import _speakers as demo
     >>> print(demo.report(demo.run(demo.Settings(epochs=1))))  # doctest: +ELLIPSIS
     Test accuracy ...
     """
