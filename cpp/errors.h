@@ -30,15 +30,7 @@ class ArgumentError : public std::invalid_argument {
   const Details& details() const { return *details_; }
 
  private:
-  static std::string sentence(const Details& d) {
-    std::string text = d.argument + " " + d.problem;
-    if (!d.index.empty()) {
-      text += " at index (";
-      for (std::size_t i = 0; i < d.index.size(); ++i) text += (i ? ", " : "") + std::to_string(d.index[i]);
-      text += d.index.size() == 1 ? ",)" : ")";
-    }
-    return d.expected.empty() ? text : text + "; expected " + d.expected;
-  }
+  static std::string sentence(const Details& d);
 
   std::shared_ptr<const Details> details_;  // an exception must be copied without throwing
 };

@@ -26,7 +26,7 @@ const Field<Probes> fields[] = {
      [](Call& call, py::handle value, Probes& to) {
        to.d_gates =
            target(value, "d_gates", call.dtype,
-                  {directions(call), cell_info(call.spec.cell).products, call.batch, call.time, call.spec.hidden});
+                  {directions(call), cell_info(call.spec.cell).preactivations, call.batch, call.time, call.spec.hidden});
      }},
     {"saved", Py_None,
      [](Call& call, py::handle value, Probes& to) {

@@ -16,25 +16,25 @@ py::dict describe_cell(const std::string& cell) {
   py::list states, extra_bias;
   for (int s = 0; s < info.states; ++s) states.append(info.state_names[s]);
   if (info.extra_bias) extra_bias.append(info.extra_bias);
-  py::list gate_names, products;
+  py::list gate_names, preactivations;
   for (int g = 0; g < info.gates; ++g) gate_names.append(info.gate_names[g]);
-  for (int j = 0; j < info.products; ++j) {
-    const Product& p = info.product[j];
+  for (int j = 0; j < info.preactivations; ++j) {
+    const Preactivation& p = info.preactivation[j];
     py::dict one;
     one["gate"] = p.gate;
     one["input"] = p.input;
-    one["hidden"] = p.hidden == Product::none     ? py::object(py::none())
-                    : p.hidden == Product::before ? py::object(py::str("before"))
-                                                  : py::object(py::int_(p.hidden));
-    one["plane"] = p.plane;
-    one["opens"] = p.opens;
-    products.append(one);
+    one["hidden"] = p.hidden == Preactivation::none     ? py::object(py::none())
+                    : p.hidden == Preactivation::before ? py::object(py::str("before"))
+                                                        : py::object(py::int_(p.hidden));
+    one["saved"] = p.saved;
+    one["is_sigmoid"] = p.is_sigmoid;
+    preactivations.append(one);
   }
   py::dict out;
   out["gates"] = info.gates;
   out["gate_names"] = gate_names;
-  out["products"] = products;
-  out["planes"] = info.planes;
+  out["preactivations"] = preactivations;
+  out["saved"] = info.saved;
   out["bounded"] = info.bounded;
   out["states"] = states;
   out["setting"] = info.setting ? py::object(py::str(info.setting)) : py::object(py::none());
