@@ -14,7 +14,7 @@
 #include "dispatch.h"
 #include "engine.h"
 #include "gather.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 namespace py = pybind11;
 
@@ -23,7 +23,7 @@ namespace {
 using namespace fastbptt;
 using Optional = std::optional<py::array>;
 using Tuple = std::optional<py::tuple>;
-using Key = std::optional<std::uint64_t>;
+using Seed = std::optional<std::uint64_t>;
 using Arrays = std::optional<std::map<std::string, py::array>>;
 
 // --------------------------------------------------------------------------------------------------- the GIL
@@ -208,9 +208,9 @@ class PyEngine {
         states_(cell_info(spec.cell).states),
         engine_(make_engine(spec, dtype_, target(params_, "params", dtype_, {count_}))) {}
 
-  PyTape forward(const py::array& x, const Optional& lengths, const Tuple& initial, const Key& dropout_key,
+  PyTape forward(const py::array& x, const Optional& lengths, const Tuple& initial, const Seed& dropout_seed,
                  bool check_finite) {
-    const Batch b = batch(x, lengths, initial, dropout_key, check_finite);
+    const Batch b = batch(x, lengths, initial, dropout_seed, check_finite);
     auto tape = without_gil([&] { return engine_->forward(b); });
     return {std::move(tape), spec(), states_, params_.dtype(), this};
   }
@@ -223,41 +223,41 @@ class PyEngine {
     const Array last = floats(d_last, "d_last", {b, spec().output_width()});
     Array final_state[CellInfo::most_states];
     states(d_final, "d_final_state", b, final_state);
-    const Gradients out = gradients(grad, dx, d_initial, b, t);
+    const GradientTargets out = gradients(grad, dx, d_initial, b, t);
     without_gil(
         [&] { engine_->backward(*tape.tape, outer, last, d_final ? final_state : nullptr, out, check_finite); });
   }
 
   double loss(const py::array& x, const py::array& y, const std::string& loss, const std::string& steps,
               const std::string& reduction, const Optional& lengths, const Tuple& initial,
-              const Optional& sample_weight, const Key& dropout_key, bool check_finite) {
-    const Batch b = batch(x, lengths, initial, dropout_key, check_finite);
+              const Optional& sample_weight, const Seed& dropout_seed, bool check_finite) {
+    const Batch b = batch(x, lengths, initial, dropout_seed, check_finite);
     const Objective o = objective(b, y, loss, steps, reduction, sample_weight);
     return without_gil([&] { return engine_->loss(b, o); });
   }
 
   double loss_and_grad(const py::array& x, const py::array& y, const std::string& loss, const std::string& steps,
                        const std::string& reduction, const Optional& lengths, const Tuple& initial,
-                       const Optional& sample_weight, const Key& dropout_key, bool check_finite, py::array grad,
+                       const Optional& sample_weight, const Seed& dropout_seed, bool check_finite, py::array grad,
                        std::optional<py::array> dx, const Tuple& d_initial, i64 memory_budget, const Arrays& record) {
-    const Batch b = batch(x, lengths, initial, dropout_key, check_finite);
+    const Batch b = batch(x, lengths, initial, dropout_seed, check_finite);
     const Objective o = objective(b, y, loss, steps, reduction, sample_weight);
-    Gradients out = gradients(grad, dx, d_initial, b.x.shape[0], b.x.shape[1]);
+    GradientTargets out = gradients(grad, dx, d_initial, b.x.shape[0], b.x.shape[1]);
     out.record = recorded(record, o, b.x.shape[0], b.x.shape[1]);
     return without_gil([&] { return engine_->loss_and_grad(b, o, out, memory_budget); });
   }
 
   double train_step(const py::array& x, const py::array& y, const std::string& loss, const std::string& steps,
                     const std::string& reduction, const Optional& lengths, const Tuple& initial,
-                    const Optional& sample_weight, const Key& dropout_key, bool check_finite, PyOptimizer& optimizer,
+                    const Optional& sample_weight, const Seed& dropout_seed, bool check_finite, PyOptimizer& optimizer,
                     double clip_norm, double clip_value, i64 memory_budget, const Tuple& final, const Arrays& record) {
-    const Batch b = batch(x, lengths, initial, dropout_key, check_finite);
+    const Batch b = batch(x, lengths, initial, dropout_seed, check_finite);
     const Objective o = objective(b, y, loss, steps, reduction, sample_weight);
     OptimizerState& a = optimizer.checked(dtype_, count_);
     const Clip clip{clip_value, clip_norm};
     void* out[CellInfo::most_states] = {};
     targets(final, "final", {spec().state_rows(), b.x.shape[0], spec().hidden}, out);
-    const Record r = recorded(record, o, b.x.shape[0], b.x.shape[1]);
+    const Probes r = recorded(record, o, b.x.shape[0], b.x.shape[1]);
     return without_gil([&] { return engine_->train_step(b, o, a, clip, memory_budget, final ? out : nullptr, r); });
   }
 
@@ -296,7 +296,7 @@ class PyEngine {
   }
 
   py::tuple report() const {
-    const Report r = engine_->report();
+    const MemoryReport r = engine_->report();
     return py::make_tuple(r.segments, r.bytes, r.seconds, r.recompute_seconds);
   }
 
@@ -355,7 +355,7 @@ class PyEngine {
     }
   }
 
-  Batch batch(const py::array& x, const Optional& lengths, const Tuple& initial, const Key& dropout_key,
+  Batch batch(const py::array& x, const Optional& lengths, const Tuple& initial, const Seed& dropout_seed,
               bool check_finite) const {
     if (x.ndim() != (tokens() ? 2 : 3))
       throw py::value_error(tokens() ? "x must have two dimensions" : "x must have three dimensions");
@@ -376,8 +376,8 @@ class PyEngine {
         if (out.lengths[i] < 1 || out.lengths[i] > t) throw py::value_error("lengths must be from 1 to the time axis");
     }
     states(initial, "h0", b, out.initial);
-    out.drop = dropout_key.has_value();
-    out.dropout_key = dropout_key.value_or(0);
+    out.drop = dropout_seed.has_value();
+    out.dropout_seed = dropout_seed.value_or(0);
     out.check_finite = check_finite;
     return out;
   }
@@ -404,8 +404,8 @@ class PyEngine {
     return o;
   }
 
-  Gradients gradients(py::array& grad, std::optional<py::array>& dx, const Tuple& d_initial, i64 b, i64 t) const {
-    Gradients g;
+  GradientTargets gradients(py::array& grad, std::optional<py::array>& dx, const Tuple& d_initial, i64 b, i64 t) const {
+    GradientTargets g;
     g.parameters = target(grad, "grad", dtype_, {count_});
     if (dx && tokens()) throw py::value_error("tokens have no gradient");
     if (dx) g.x = target(*dx, "dx", dtype_, {b, t, spec().inputs});
@@ -413,11 +413,11 @@ class PyEngine {
     return g;
   }
 
-  // Arrays of zeros by the names of Record's members; others are not wanted
-  Record recorded(const Arrays& arrays, const Objective& o, i64 b, i64 t) const {
-    Record out;
+  // Arrays of zeros by the names of Probes' members; others are not wanted
+  Probes recorded(const Arrays& arrays, const Objective& o, i64 b, i64 t) const {
+    Probes out;
     if (!arrays) return out;
-    const i64 passes = spec().state_rows(), h = spec().hidden, width = spec().output_width();
+    const i64 directions = spec().state_rows(), h = spec().hidden, width = spec().output_width();
     const CellInfo& info = cell_info(spec().cell);
     std::size_t found = 0;
     const auto to = [&](const char* name, Dtype dtype, const std::vector<i64>& shape) -> void* {
@@ -427,11 +427,11 @@ class PyEngine {
       py::array a = at->second;
       return flat_target(a, name, dtype, shape);
     };
-    out.hidden = static_cast<double*>(to("hidden", Dtype::f64, {passes, t}));
-    out.gates = static_cast<double*>(to("gates", Dtype::f64, {passes, t}));
-    out.d_hidden = to("d_hidden", dtype_, {passes, b, t, h});
-    out.d_gates = to("d_gates", dtype_, {passes, info.products, b, t, h});
-    out.planes = to("planes", dtype_, {passes, info.planes, b, t, h});
+    out.hidden = static_cast<double*>(to("hidden", Dtype::f64, {directions, t}));
+    out.gates = static_cast<double*>(to("gates", Dtype::f64, {directions, t}));
+    out.d_hidden = to("d_hidden", dtype_, {directions, b, t, h});
+    out.d_gates = to("d_gates", dtype_, {directions, info.preactivations, b, t, h});
+    out.saved = to("saved", dtype_, {directions, info.saved, b, t, h});
     out.outputs = to("outputs", dtype_, {b, o.steps == Steps::all ? t : 1, width});
     out.norm = static_cast<double*>(to("norm", Dtype::f64, {1}));
     if (found != arrays->size()) throw py::value_error("record names an array that there is not");
@@ -576,25 +576,25 @@ py::dict describe(const std::string& cell) {
   py::list states, extra_bias;
   for (int s = 0; s < info.states; ++s) states.append(info.state_names[s]);
   if (info.extra_bias) extra_bias.append(info.extra_bias);
-  py::list gate_names, products;
+  py::list gate_names, preactivations;
   for (int g = 0; g < info.gates; ++g) gate_names.append(info.gate_names[g]);
-  for (int j = 0; j < info.products; ++j) {
-    const Product& p = info.product[j];
+  for (int j = 0; j < info.preactivations; ++j) {
+    const Preactivation& p = info.preactivation[j];
     py::dict one;
     one["gate"] = p.gate;
     one["input"] = p.input;
-    one["hidden"] = p.hidden == Product::none     ? py::object(py::none())
-                    : p.hidden == Product::before ? py::object(py::str("before"))
-                                                  : py::object(py::int_(p.hidden));
-    one["plane"] = p.plane;
-    one["opens"] = p.opens;
-    products.append(one);
+    one["hidden"] = p.hidden == Preactivation::none     ? py::object(py::none())
+                    : p.hidden == Preactivation::before ? py::object(py::str("before"))
+                                                        : py::object(py::int_(p.hidden));
+    one["saved"] = p.saved;
+    one["is_sigmoid"] = p.is_sigmoid;
+    preactivations.append(one);
   }
   py::dict out;
   out["gates"] = info.gates;
   out["gate_names"] = gate_names;
-  out["products"] = products;
-  out["planes"] = info.planes;
+  out["preactivations"] = preactivations;
+  out["saved"] = info.saved;
   out["bounded"] = info.bounded;
   out["states"] = states;
   out["setting"] = info.setting ? py::object(py::str(info.setting)) : py::object(py::none());

@@ -11,14 +11,14 @@
 #include <utility>
 
 #include "denormals.h"
-#include "engine/backwards.h"
-#include "engine/forwards.h"
-#include "engine/loading.h"
-#include "engine/passes.h"
-#include "engine/rooms.h"
-#include "engine/streaming.h"
-#include "engine/updating.h"
-#include "pool.h"
+#include "engine/backward.h"
+#include "engine/forward.h"
+#include "engine/packing.h"
+#include "engine/layer_directions.h"
+#include "engine/buffers.h"
+#include "engine/inference_step.h"
+#include "engine/optimizer_step.h"
+#include "thread_pool.h"
 
 namespace fastbptt {
 
@@ -29,12 +29,12 @@ std::atomic<const InstructionSet*> last_set{nullptr};
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 template <class T>
-class Network;
+class NetworkEngine;
 
 template <class T>
-class KeptPass final : public Tape {
+class WorkspaceTape final : public Tape {
  public:
-  KeptPass(Spec spec, const std::shared_ptr<Pool<T>>& pool) : spec_(std::move(spec)), w(pool) {}
+  WorkspaceTape(Spec spec, const std::shared_ptr<WorkspacePool<T>>& pool) : spec_(std::move(spec)), w(pool) {}
   i64 batch() const override { return w->plan.batch; }
   i64 time() const override { return w->plan.time; }
 
@@ -50,8 +50,8 @@ class KeptPass final : public Tape {
     for_rows(static_cast<T*>(out), s.width(), [&](i64 b, i64 t, T* to) {
       for (i64 d = 0; d < s.directions(); ++d) {
         const i64 step = d ? w->plan.length(b) - 1 - t : t;
-        const PassBuffers<T>& top = w->passes[w->passes.size() - size_of(s.directions() - d)];
-        read_row(*w, s.hidden, top.planes, top.panel, batch() + w->plan.row(step, b), to + d * s.hidden);
+        const LayerBuffers<T>& top = w->layers[w->layers.size() - size_of(s.directions() - d)];
+        read_row(*w, s.hidden, top.saved, top.panel, batch() + w->plan.row(step, b), to + d * s.hidden);
       }
     });
   }
@@ -65,7 +65,7 @@ class KeptPass final : public Tape {
   void final_state(int state, void* out) const override { read_final(*w, spec_.hidden, state, static_cast<T*>(out)); }
 
  private:
-  friend class Network<T>;
+  friend class NetworkEngine<T>;
   template <class F>
   void for_rows(T* out, i64 columns, const F& f) const {
     for (i64 b = 0; b < batch(); ++b) {
@@ -77,32 +77,32 @@ class KeptPass final : public Tape {
 
   Spec spec_;
   bool given_[CellInfo::most_states] = {};  // the initial states came from the caller
-  Borrowed<T> w;
+  BorrowedWorkspace<T> w;
   std::mutex mutex_;  // one backward pass at a time
 };
 
 // ------------------------------------------------------------------------------------------------------ network
 
 template <class T>
-class Network final : public Engine {
+class NetworkEngine final : public Engine {
  public:
-  Network(const Spec& spec, T* params)
-      : net_(spec, params), pool_(std::make_shared<Pool<T>>()), updates_(trained_ranges(spec, {})) {}
+  NetworkEngine(const Spec& spec, T* params)
+      : net_(spec, params), pool_(std::make_shared<WorkspacePool<T>>()), updates_(trained_ranges(spec, {})) {}
 
   const Spec& spec() const override { return net_.spec; }
 
   std::unique_ptr<Tape> forward(const Batch& batch) override {
-    auto tape = std::make_unique<KeptPass<T>>(net_.spec, pool_);
+    auto tape = std::make_unique<WorkspaceTape<T>>(net_.spec, pool_);
     Workspace<T>& w = *tape->w;
     begin(w, batch, {.all_steps = true, .input_gradient = true, .drop = net_.dropping(batch)}, 0);
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
-    run(w, [&](int member, int team, Barrier& barrier) {
-      const auto [row0, row1] = w.plan.share(member, team);
-      load_weights(net_, w, member, team);
-      load_initial(net_, w, batch, row0, row1);
-      load_inputs(net_, w, batch, 0, row0, row1);
+    run(w, [&](int worker, int team, Barrier& barrier) {
+      const auto [row0, row1] = w.plan.share(worker, team);
+      pack_weights(net_, w, worker, team);
+      pack_initial(net_, w, batch, row0, row1);
+      pack_inputs(net_, w, batch, 0, row0, row1);
       barrier.meet();
-      if (member == 0) weights.unlock();
+      if (worker == 0) weights.unlock();
       const OutputArgs<T> output = output_args(net_, w, false);
       forward_window(net_, w, 0, net_.fused(true) && net_.O() ? &output : nullptr, row0, row1);
       if (!net_.fused(true) && net_.O()) joined_outputs(net_, w, output, true, row0, row1);
@@ -113,36 +113,36 @@ class Network final : public Engine {
     return tape;
   }
 
-  void backward(Tape& tape, const Array& d_outputs, const Array& d_last, const Array* d_final, const Gradients& out,
-                bool check_finite) override {
-    auto* kept = dynamic_cast<KeptPass<T>*>(&tape);
+  void backward(Tape& tape, const Array& d_outputs, const Array& d_last, const Array* d_final,
+                const GradientTargets& out, bool check_finite) override {
+    auto* kept = dynamic_cast<WorkspaceTape<T>*>(&tape);
     if (!kept || !kept->w.is_from(pool_)) throw std::invalid_argument("the forward result belongs to another model");
     if (d_outputs && d_last) throw std::invalid_argument("d_outputs and d_last are both given; expected one of them");
     const std::lock_guard<std::mutex> one(kept->mutex_);
     Workspace<T>& w = *kept->w;
-    const Source source{d_outputs || d_last, bool(d_outputs)};
+    const GradientSource source{d_outputs || d_last, bool(d_outputs)};
     begin_backward(net_, w, {.all_steps = source.all_steps, .backward = true, .d_final = d_final && d_final[0]}, false);
     inject(net_, w, d_outputs, d_last, d_final, check_finite);
     T* gradient = static_cast<T*>(out.parameters);
     run(w, [&](int number, int team, Barrier& barrier) {
-      Member m = member_of(w, number, team, barrier);
-      spread_output_gradient(net_, w, source, m.row0, m.row1);
+      Worker worker = worker_of(w, number, team, barrier);
+      spread_output_gradient(net_, w, source, worker.row0, worker.row1);
       start_gradient(net_, gradient, number, team);
       barrier.meet();
-      backward_window(net_, w, m, 0, source, out, gradient);
-      finish_gradient(net_, w, m, source, out, kept->given_, gradient);
+      backward_window(net_, w, worker, 0, source, out, gradient);
+      finish_gradient(net_, w, worker, source, out, kept->given_, gradient);
     });
     if (check_finite) report_gradient(static_cast<T*>(out.parameters));
   }
 
   double loss(const Batch& batch, const Objective& objective) override {
-    const Borrowed<T> borrowed(pool_);
+    const BorrowedWorkspace<T> borrowed(pool_);
     return forward_and_loss(*borrowed, batch, objective, nullptr, 0);
   }
 
-  double loss_and_grad(const Batch& batch, const Objective& objective, const Gradients& out,
+  double loss_and_grad(const Batch& batch, const Objective& objective, const GradientTargets& out,
                        i64 memory_budget) override {
-    const Borrowed<T> borrowed(pool_);
+    const BorrowedWorkspace<T> borrowed(pool_);
     const double value = forward_and_loss(*borrowed, batch, objective, &out, memory_budget);
     if (batch.check_finite) {
       report_gradient(static_cast<T*>(out.parameters));
@@ -152,14 +152,14 @@ class Network final : public Engine {
   }
 
   double train_step(const Batch& batch, const Objective& objective, OptimizerState& optimizer, const Clip& clip,
-                    i64 memory_budget, void* const* final, const Record& record) override {
+                    i64 memory_budget, void* const* final, const Probes& record) override {
     optimizer.check();
     if (clip.value >= 0 && clip.norm >= 0)
       throw std::invalid_argument("clip.value and clip.norm are both given; expected one of them");
     const std::lock_guard<std::mutex> one(train_mutex_);
-    const Borrowed<T> borrowed(pool_);
+    const BorrowedWorkspace<T> borrowed(pool_);
     Workspace<T>& w = *borrowed;
-    Gradients out;  // the workspace's own
+    GradientTargets out;  // the workspace's own
     out.record = record;
     const double value = forward_and_loss(w, batch, objective, &out, memory_budget);
     if (batch.check_finite) report_loss(value);
@@ -187,7 +187,7 @@ class Network final : public Engine {
     if (net_.spec.bidirectional) throw std::invalid_argument("a bidirectional network cannot go step by step");
     const FlushDenormals mode;
     const std::shared_lock<std::shared_mutex> weights(params_mutex_);
-    streaming_step(net_, x, state, static_cast<T*>(y), check_finite);
+    inference_step(net_, x, state, static_cast<T*>(y), check_finite);
     last_set.store(&active(), std::memory_order_relaxed);
   }
 
@@ -204,7 +204,7 @@ class Network final : public Engine {
     return smallest(net_, w, training_needs(net_));
   }
 
-  Report report() const override {
+  MemoryReport report() const override {
     const std::lock_guard<std::mutex> lock(report_mutex_);
     return report_;
   }
@@ -225,7 +225,7 @@ class Network final : public Engine {
     const i64 bytes = fit_windows(net_, w, needs, memory_budget);
     begin_forward(net_, w, needs, memory_budget > 0);
     w.drop = needs.drop;
-    w.dropout_key = batch.dropout_key;
+    w.dropout_seed = batch.dropout_seed;
     if (memory_budget > 0) {
       const std::lock_guard<std::mutex> lock(report_mutex_);
       report_ = {static_cast<i64>(w.plan.windows.size()), bytes, 0, 0};
@@ -237,7 +237,8 @@ class Network final : public Engine {
     // needed operations, as docs/performance.md counts them; below this a second thread costs more than it brings
     constexpr double least = 4e6;
     double weights = 0;
-    for (const Pass& p : net_.passes) weights += double(net_.GH()) * (2.0 * double(p.inputs) + 3.0 * double(net_.H()));
+    for (const LayerDirection& p : net_.layer_directions)
+      weights += double(net_.GH()) * (2.0 * double(p.inputs) + 3.0 * double(net_.H()));
     const double work = 2.0 * double(w.plan.rows) * weights;
     const int most = static_cast<int>(std::min({double(get_num_threads()), work / least, double(w.plan.batch)}));
     const int team = std::max(most, 1);
@@ -246,14 +247,19 @@ class Network final : public Engine {
     last_set.store(w.set, std::memory_order_relaxed);
   }
 
-  Member member_of(const Workspace<T>& w, int number, int team, Barrier& barrier) const {
+  Worker worker_of(const Workspace<T>& w, int number, int team, Barrier& barrier) const {
     const auto [row0, row1] = w.plan.share(number, team);
-    return {
-        number, team, barrier, row0, row1, std::vector<char>(net_.passes.size()), std::vector<i64>(net_.passes.size())};
+    return {number,
+            team,
+            barrier,
+            row0,
+            row1,
+            std::vector<char>(net_.layer_directions.size()),
+            std::vector<i64>(net_.layer_directions.size())};
   }
 
   // out null: no gradients. Leaves them in out.parameters, or in the workspace if that is null.
-  double forward_and_loss(Workspace<T>& w, const Batch& batch, const Objective& objective, const Gradients* out,
+  double forward_and_loss(Workspace<T>& w, const Batch& batch, const Objective& objective, const GradientTargets* out,
                           i64 memory_budget) {
     const double start = memory_budget > 0 ? now() : 0;
     double again = 0;  // seconds that recomputing took
@@ -268,36 +274,36 @@ class Network final : public Engine {
                       .numbers = out && out->record.d_hidden};
     begin(w, batch, needs, memory_budget);
     begin_backward(net_, w, needs, memory_budget > 0);
-    load_factors(net_, w, objective);
-    const Source source{true, all};
+    make_factors(net_, w, objective);
+    const GradientSource source{true, all};
     const auto windows = static_cast<i64>(w.plan.windows.size());
     bool given[CellInfo::most_states];
     for (int s = 0; s < CellInfo::most_states; ++s) given[s] = bool(batch.initial[s]);
     T* gradient = !out ? nullptr : out->parameters ? static_cast<T*>(out->parameters) : w.gradient;
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     run(w, [&](int number, int team, Barrier& barrier) {
-      Member m = member_of(w, number, team, barrier);
-      const i64 row0 = m.row0, row1 = m.row1;
+      Worker worker = worker_of(w, number, team, barrier);
+      const i64 row0 = worker.row0, row1 = worker.row1;
       OutputArgs<T> output = output_args(net_, w, out != nullptr);
       output.with_loss = true;
       output.loss = objective.loss;
       const auto window_forward = [&](i64 i) {
-        if (all) load_targets(net_, w, objective, batch.check_finite, i, row0, row1);
+        if (all) pack_targets(net_, w, objective, batch.check_finite, i, row0, row1);
         forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1);
         if (all && !net_.fused(all)) joined_outputs(net_, w, output, true, row0, row1);
       };
-      load_weights(net_, w, number, team);
-      load_initial(net_, w, batch, row0, row1);
-      load_inputs(net_, w, batch, 0, row0, row1);
+      pack_weights(net_, w, number, team);
+      pack_initial(net_, w, batch, row0, row1);
+      pack_inputs(net_, w, batch, 0, row0, row1);
       start_losses(net_, w, row0, row1);
-      if (!all) load_targets(net_, w, objective, batch.check_finite, 0, row0, row1);
+      if (!all) pack_targets(net_, w, objective, batch.check_finite, 0, row0, row1);
       if (out) start_gradient(net_, gradient, number, team);
       barrier.meet();
       if (number == 0 && windows == 1) weights.unlock();  // further windows read the embedding again
       for (i64 i = 0; i < windows; ++i) {
         keep_checkpoint(net_, w, i, row0, row1);
-        if (i) barrier.meet();  // a row of one window may be another member's in the next
-        if (i) load_inputs(net_, w, batch, i, row0, row1);
+        if (i) barrier.meet();  // a row of one window may be another worker's in the next
+        if (i) pack_inputs(net_, w, batch, i, row0, row1);
         window_forward(i);
       }
       if (!all) last_outputs(net_, w, output, w.y, row0, row1);
@@ -309,13 +315,13 @@ class Network final : public Engine {
           const double before = now();
           restore_checkpoint(net_, w, i, row0, row1);
           barrier.meet();
-          load_inputs(net_, w, batch, i, row0, row1);
+          pack_inputs(net_, w, batch, i, row0, row1);
           window_forward(i);
           if (number == 0) again += now() - before;
         }
-        backward_window(net_, w, m, i, source, *out, gradient);
+        backward_window(net_, w, worker, i, source, *out, gradient);
       }
-      finish_gradient(net_, w, m, source, *out, given, gradient);
+      finish_gradient(net_, w, worker, source, *out, given, gradient);
     });
     report_found(w, batch);
     if (w.found.y) report_targets(net_, w, objective, batch.check_finite);
@@ -352,7 +358,7 @@ class Network final : public Engine {
     updates_.apply(rule, optimizer, net_.params, gradient, scale);
   }
 
-  // Throws for what loading found
+  // Throws for what packing found
   void report_found(const Workspace<T>& w, const Batch& batch) const {
     report_inputs(net_, w, batch);
     if (!batch.check_finite || !w.found.weights) return;
@@ -383,20 +389,20 @@ class Network final : public Engine {
   }
 
   Net<T> net_;
-  std::shared_ptr<Pool<T>> pool_;
+  std::shared_ptr<WorkspacePool<T>> pool_;
   std::mutex train_mutex_;  // updates come one after another
-  Updates<T> updates_;
+  ParameterUpdates<T> updates_;
   mutable std::mutex report_mutex_;
-  Report report_;
+  MemoryReport report_;
   mutable std::shared_mutex params_mutex_;  // held shared while the weights are packed, alone while they change
 };
 
 }  // namespace
 
 std::unique_ptr<Engine> make_engine(const Spec& spec, Dtype dtype, void* params) {
-  if (dtype == Dtype::f32) return std::make_unique<Network<float>>(spec, static_cast<float*>(params));
+  if (dtype == Dtype::f32) return std::make_unique<NetworkEngine<float>>(spec, static_cast<float*>(params));
   if (spec.bfloat16 && dtype != Dtype::f32) throw std::invalid_argument("bfloat16 goes with float32 only");
-  if (dtype == Dtype::f64) return std::make_unique<Network<double>>(spec, static_cast<double*>(params));
+  if (dtype == Dtype::f64) return std::make_unique<NetworkEngine<double>>(spec, static_cast<double*>(params));
   throw std::invalid_argument("dtype must be float32 or float64");
 }
 

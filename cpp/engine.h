@@ -66,8 +66,8 @@ struct Batch {
   Array x;                               // (B, T, I), f32 or f64; with a vocabulary (B, T), i64
   const i64* lengths = nullptr;          // [B], each 1 .. T; null: all T
   Array initial[CellInfo::most_states];  // h0, c0; absent: learned or zeros
-  bool drop = false;                     // apply dropout, by this key
-  std::uint64_t dropout_key = 0;
+  bool drop = false;                     // apply dropout, from this seed
+  std::uint64_t dropout_seed = 0;
   bool check_finite = true;
 };
 
@@ -79,28 +79,28 @@ struct Objective {
   Array sample_weight;  // (B), f64; absent: ones
 };
 
-// What a backward pass lets one look at. Passes are layers * directions, forward and reverse of the first layer first;
+// Probes of a backward pass. D = layers * directions, forward and reverse of the first layer first;
 // steps are the caller's. Contiguous and zero on entry: places that no gradient reaches are left as they are. Null: not
 // wanted.
-struct Record {
-  // (passes, T): over the batch, the Euclidean norm of dL/dh_t, with all that enters at a step, and of the gradients of
+struct Probes {
+  // (D, T): over the batch, the Euclidean norm of dL/dh_t, with all that enters at a step, and of the gradients of
   // the gates' sums x W_xh + h W_hh + b; in double, without underflow
   double *hidden = nullptr, *gates = nullptr;
-  // the same, number by number, in the engine's element type: (passes, B, T, H), and (passes, products, B, T, H)
+  // the same, number by number, in the engine's element type: (D, B, T, H), and (D, preactivations, B, T, H)
   void *d_hidden = nullptr, *d_gates = nullptr;
-  void* planes = nullptr;   // (passes, planes, B, T, H): the states, and what backward needs besides
+  void* saved = nullptr;    // (D, saved, B, T, H): the states, and what backward needs besides
   void* outputs = nullptr;  // (B, T, output width): dL/d(outputs) of a loss at all steps; of a loss on the last ones at
                             // T = 1
   double* norm = nullptr;   // of all gradients together, before clipping; only train_step
-  explicit operator bool() const { return hidden || gates || d_hidden || d_gates || planes || outputs; }
+  explicit operator bool() const { return hidden || gates || d_hidden || d_gates || saved || outputs; }
 };
 
 // Where gradients go, in the engine's element type, contiguous. x and initial null: not wanted.
-struct Gradients {
+struct GradientTargets {
   void* parameters = nullptr;                 // flat
   void* x = nullptr;                          // (B, T, I)
   void* initial[CellInfo::most_states] = {};  // (layers * directions, B, H) each
-  Record record;
+  Probes record;
 };
 
 // A rule of optimizers/list.inc with its settings (those that are not set are 0) and its slots, by their places in the
@@ -138,8 +138,8 @@ class Tape {
 };
 
 // What the last training pass with a memory budget took
-struct Report {
-  i64 segments = 0;  // pieces of time; 1: nothing was computed twice
+struct MemoryReport {
+  i64 segments = 0;  // stretches of time; 1: nothing was computed twice
   i64 bytes = 0;
   double seconds = 0, recompute_seconds = 0;
 };
@@ -151,26 +151,26 @@ class Engine {
   virtual std::unique_ptr<Tape> forward(const Batch& batch) = 0;
   // d_outputs (B, T, output width) or d_last (B, output width), not both; d_final: as many as the cell has states
   virtual void backward(Tape& tape, const Array& d_outputs, const Array& d_last, const Array* d_final,
-                        const Gradients& out, bool check_finite) = 0;
+                        const GradientTargets& out, bool check_finite) = 0;
   virtual double loss(const Batch& batch, const Objective& objective) = 0;
   // memory_budget: bytes that the pass may take beside the arguments; what does not fit is computed again. 0: no limit
-  virtual double loss_and_grad(const Batch& batch, const Objective& objective, const Gradients& out,
+  virtual double loss_and_grad(const Batch& batch, const Objective& objective, const GradientTargets& out,
                                i64 memory_budget) = 0;
   // forward, loss, backward, clip, update; returns the loss before the update.
   // final: where the final states go, (layers * directions, B, H) each; null: not wanted
   virtual double train_step(const Batch& batch, const Objective& objective, OptimizerState& optimizer, const Clip& clip,
-                            i64 memory_budget, void* const* final, const Record& record = {}) = 0;
+                            i64 memory_budget, void* const* final, const Probes& record = {}) = 0;
   virtual void update(OptimizerState& optimizer, const void* gradient, bool check_finite) = 0;
   // From now on updates leave exactly these parameters as they are, beside a frozen embedding and the padding row;
   // their gradients take no part in check and norm. Throws for a name that is none.
   virtual void freeze(const std::vector<std::string>& names) = 0;
-  // One step of sequences that come in piece by piece; x (B, I), or (B) tokens; state: (layers, B, H) each, in and out;
-  // y: (B, output width)
+  // Single-step inference, on sequences that arrive step by step; x (B, I), or (B) tokens; state: (layers, B, H) each,
+  // in and out; y: (B, output width)
   virtual void step(const Array& x, void* const* state, void* y, bool check_finite) = 0;
   // bytes that a training step on such a batch keeps, beside the arguments and the optimiser: linear in time
   virtual i64 memory_needed(i64 batch, i64 time, i64 memory_budget) = 0;
   virtual i64 minimum_memory(i64 batch, i64 time) = 0;  // the smallest budget
-  virtual Report report() const = 0;
+  virtual MemoryReport report() const = 0;
   virtual void set_params(const void* values) = 0;
   virtual void get_params(void* values) = 0;
 };

@@ -1,4 +1,4 @@
-// What an instruction-set unit offers: one table of functions per element type, and the structs they take.
+// The functions of an instruction set: one table of functions per element type, and the structs they take.
 //
 // Legend: B sequences, T steps, I inputs, H hidden units, O outputs, R rows = real steps of all sequences.
 // Row order: by step, then by sequence, the sequences sorted by falling length; so the sequences that are still running
@@ -16,12 +16,12 @@ namespace fastbptt {
 using i64 = std::int64_t;
 
 // Two bfloat16 numbers of consecutive rows of weights, the first in the low half: what the processor multiplies and
-// adds in one go. Operands of products may be pairs, sums never are.
+// adds in one go. Operands of matrix products may be pairs, sums never are.
 using Pair = std::uint32_t;
 
 enum class Loss : int { bce, cross_entropy, mse };
 
-struct Schedule {
+struct RowSchedule {
   i64 batch;
   i64 time;           // steps of the longest sequence
   const i64* first;   // [time + 1], first[time] = R
@@ -66,8 +66,8 @@ struct Operand {
 
 // Where a kernel leaves the operands of a step as pairs: a slot for each, panels [B rows][N pairs]. Then the weights'
 // panels, in the rows below W_hy^T, hold pairs too: of ceil(columns / 2) rows for each operand, one after the other.
-struct PairRoom {
-  static constexpr int hidden = 2;  // forward: two inputs, then the hidden operand of each stage; else the products
+struct PairBuffer {
+  static constexpr int hidden = 2;  // forward: two inputs, then the hidden operand of each stage; else all gradients
   Pair* rows = nullptr;             // null: everything is T
   i64 slot = 0, panel = 0;          // elements from slot to slot, from panel to panel
 };
@@ -75,66 +75,66 @@ struct PairRoom {
 // Steps t0 .. t1 of one layer in one direction. Rows count from the window's first one, first[t0].
 template <class T>
 struct ForwardArgs {
-  const Schedule* schedule;
+  const RowSchedule* schedule;
   i64 t0, t1;
   i64 inputs, hidden;
   const T* x;  // [rows][x_stride]; null: the input comes from below
   i64 x_stride;
   Operand<T> below[2];  // the layer below, both directions
   int below_count;
-  const T* weights;  // product after product: panels [I or 0 + H or 0][N], W_xh above W_hh
-  const T* bias;     // [products][panels * N]
-  T* planes;         // B + rows each: the state before the window, then row r at B + r
-  i64 plane, panel;  // elements from plane to plane and from panel to panel
+  const T* weights;         // one pre-activation after the other: panels [I or 0 + H or 0][N], W_xh above W_hh
+  const T* bias;            // [preactivations][panels * N]
+  T* saved;                 // B + rows each: the state before the window, then row r at B + r
+  i64 saved_stride, panel;  // elements from one saved activation to the next, and from panel to panel
   T setting;
   const OutputArgs<T>* each_step;  // null: no output during the recursion
-  T* last;                         // planes of B rows, the states only, out: where a sequence ends in the window
-  i64 last_plane, last_panel;
-  PairRoom pairs;
+  T* last;                         // [states] of B rows, out: each sequence's last state in the window
+  i64 last_stride, last_panel;
+  PairBuffer pairs;
 };
 
 // Steps t1-1 down to t0. dh of a row = dense row (dy) times W_hy^T + addend + recurrent part + what the cell carried
 template <class T>
 struct BackwardArgs {
-  const Schedule* schedule;
+  const RowSchedule* schedule;
   i64 t0, t1;
-  i64 t_first;  // the window's first step: what came before it stands in the planes' first B rows
+  i64 t_first;  // the window's first step: the state before it stands in the first B rows of saved
   i64 hidden, outputs;
-  const T* weights;  // panels [O + products with a hidden part * H][N]: W_hy^T above W_hh^T
-  const T* planes;   // as in ForwardArgs
-  i64 plane, panel;
+  const T* weights;  // panels [O + pre-activations with a hidden part * H][N]: W_hy^T above W_hh^T
+  const T* saved;    // as in ForwardArgs
+  i64 saved_stride, panel;
   i64 window;   // the row that ForwardArgs' rows count from; dy's and dh's too
   const T* dy;  // [rows][O], or [B][O] for the last steps only; null: none
   bool dy_each_step;
   const T* dh;  // panels of rows (or B rows); null: none
   i64 dh_panel;
   bool dh_each_step;
-  T* dgates;  // a plane for each product; row r at r - base
-  i64 dgates_plane, dgates_panel;
+  T* dgates;  // [preactivations] their gradients; row r at r - base
+  i64 dgates_stride, dgates_panel;
   i64 base;
-  const T* next;  // planes of B rows: dgates of step t1
-  i64 next_plane, next_panel;
-  T* carry;  // planes of B rows, in and out
-  i64 carry_plane, carry_panel;
+  const T* next;  // [preactivations] of B rows: dgates of step t1
+  i64 next_stride, next_panel;
+  T* carry;  // [carries] of B rows, in and out
+  i64 carry_stride, carry_panel;
   // of each row, at r - base; null: not wanted
-  T* dh_kept;       // a plane like one of dgates: dL/dh, with all that enters at its step
+  T* dh_kept;       // laid out as one of dgates: dL/dh, with all that enters at its step
   double* squares;  // [rows][2][squares]: sums of squares of that, and of the gates' gradients
   T setting;
-  PairRoom pairs;
+  PairBuffer pairs;
 };
 
 // Gradient of what a step reads: dgates times a transposed matrix, for the rows of steps t0 .. t1
 template <class T>
 struct InputGradArgs {
-  const Schedule* schedule;
+  const RowSchedule* schedule;
   i64 t0, t1;
   i64 hidden, columns;
   const T* weights;   // panels over columns: [taking part * H][N]
   i64 weights_panel;  // elements from panel to panel
   const T* dgates;
-  i64 dgates_plane, dgates_panel;
+  i64 dgates_stride, dgates_panel;
   i64 base;
-  bool initial;        // of the state before (products that read it), not of the input (products that read that)
+  bool initial;        // of the state before (pre-activations that read it), not of the input (those that read that)
   const i64* lengths;  // [B] sorted; null: steps stay as they are, else t becomes length - 1 - t
   const i64* order;    // [B] place of sorted sequence b in out; null: out is in rows
   i64 out_sequence;    // order: elements from sequence to sequence
@@ -143,7 +143,7 @@ struct InputGradArgs {
   i64 out_panel;       // elements from panel to panel
   bool add;
   T* out;
-  PairRoom pairs;
+  PairBuffer pairs;
 };
 
 // C += A^T G over runs of rows; a: rows of a dense matrix or of one panel, g: rows of one panel. Their elements are T,
@@ -188,52 +188,52 @@ struct OptimizerKernels {
   void (*update)(const UpdateArgs<T>&, i64 n);
 };
 
-// Rows of a cell's planes, for its element-wise part
+// Rows of a cell's saved activations, for its element-wise part
 template <class T>
 struct ElementArgs {
-  T* now;           // planes of this step
-  const T* before;  // planes of the step before
-  i64 plane;
+  T* now;           // saved activations of this step
+  const T* before;  // .. of the step before
+  i64 saved_stride;
   T* dgates;  // backward: the first one holds dh (or the gradient of the stage's own operand) on the way in
-  i64 dgates_plane;
+  i64 dgates_stride;
   T* carry;
-  i64 carry_plane;
+  i64 carry_stride;
   i64 rows;     // N elements apart in all of them
   int vectors;  // of each row
   T setting;
 };
 
-// A gate's pre-activation: one matrix product of the forward step. Its gradient is a plane of dgates, in the same
-// order.
-struct Product {
+// A gate's pre-activation: the output of one matrix product of the forward step. dgates holds the gradients of all, in
+// the same order.
+struct Preactivation {
   static constexpr int none = -1, before = -2;
   int gate = 0;       // block of columns in W_xh and W_hh
   bool input = true;  // x W_xh takes part
-  // what is multiplied by W_hh: nothing, the h of the step before, or a plane of an earlier stage; of those one for all
-  // products of a stage
+  // what is multiplied by W_hh: nothing, the h of the step before, or a saved activation of an earlier stage; of those
+  // one for all pre-activations of a stage
   int hidden = before;
-  int plane = 0;  // where the sum is left, and after it the gate
+  int saved = 0;  // where the sum is left, and after it the gate
   int stage = 0;
-  bool opens = false;  // the gate is a share between 0 and 1
+  bool is_sigmoid = false;  // a sigmoid gate, between 0 and 1
 };
 
 // What a cell is made of, beside its element-wise arithmetic
 struct CellInfo {
-  static constexpr int most_products = 4, most_states = 2, most_stages = 2;
+  static constexpr int most_preactivations = 4, most_states = 2, most_stages = 2;
   int gates = 1;  // blocks of H columns in W_xh, W_hh, b_h
-  const char* gate_names[most_products] = {"a"};
-  int states = 1;  // planes 0 .. states: what is carried from step to step, h first
+  const char* gate_names[most_preactivations] = {"a"};
+  int states = 1;  // saved activations 0 .. states: what is carried from step to step, h first
   const char* state_names[most_states] = {"h"};
-  int planes = 1;  // the states, and what backward needs besides
+  int saved = 1;  // the states, and what backward needs besides
   int stages =
       1;  // a later one starts when the one before is done for all units; backward goes through them in reverse
-  int products = 1;
-  Product product[most_products] = {};  // the one at place gates and later is biased by extra_bias
-  const char* extra_bias = nullptr;     // b_hn; null: none
-  int carries = 0;                      // gradients carried to the step before beside the recurrent product ..
-  int carry_state[most_states] = {};    // .. and the state that each belongs to
-  bool bounded = true;                  // h lies between -1 and 1
-  const char* setting = nullptr;        // the name of the cell's number; null: none
+  int preactivations = 1;
+  Preactivation preactivation[most_preactivations] = {};  // the one at place gates and later is biased by extra_bias
+  const char* extra_bias = nullptr;                       // b_hn; null: none
+  int carries = 0;                    // gradients carried to the step before beside the recurrent product ..
+  int carry_state[most_states] = {};  // .. and the state that each belongs to
+  bool bounded = true;                // h lies between -1 and 1
+  const char* setting = nullptr;      // the name of the cell's number; null: none
 };
 
 template <class T>

@@ -69,7 +69,7 @@ inline std::string place(std::initializer_list<i64> index) {
                               place(index));
 }
 
-// What the members of a team found wrong; they go on computing, and the caller asks at the end.
+// What the workers of a team found wrong; they go on computing, and the caller asks at the end.
 struct Findings {
   std::atomic<bool> x{false}, initial{false}, weights{false}, y{false};
   void clear() { x = initial = weights = y = false; }

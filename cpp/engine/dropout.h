@@ -1,4 +1,4 @@
-// Which values dropout keeps: a function of key, layer, sequence, step and column alone, so that any order, any number
+// Which values dropout keeps: a function of seed, layer, sequence, step and column alone, so that any order, any number
 // of threads and a second computation see the same. The mixing is the finaliser of splitmix64 (Steele, Lea and Flood
 // 2014).
 #ifndef FASTBPTT_ENGINE_DROPOUT_H
@@ -12,14 +12,14 @@ namespace fastbptt {
 
 class Dropout {
  public:
-  Dropout(std::uint64_t key, double share)
-      : key_(key), limit_(static_cast<std::uint64_t>(std::floor(share * 4294967296.0))), scale_(1 / (1 - share)) {}
+  Dropout(std::uint64_t seed, double share)
+      : seed_(seed), limit_(static_cast<std::uint64_t>(std::floor(share * 4294967296.0))), scale_(1 / (1 - share)) {}
 
   // a[j] of n columns from column0 on, of one row: times 1 / (1 - share), or 0
   template <class T>
   void apply(i64 layer, i64 sequence, i64 t, i64 column0, i64 n, const T* a, T* out) const {
     const auto u = [](i64 i) { return static_cast<std::uint64_t>(i); };
-    const std::uint64_t row = mix(key_ + golden * (1 + u(layer) + (u(t) << 16) + (u(sequence) << 40)));
+    const std::uint64_t row = mix(seed_ + golden * (1 + u(layer) + (u(t) << 16) + (u(sequence) << 40)));
     const T scale = static_cast<T>(scale_);
     for (i64 j = 0; j < n; ++j) out[j] = mix(row + golden * u(1 + column0 + j)) >> 32 >= limit_ ? a[j] * scale : T(0);
   }
@@ -31,7 +31,7 @@ class Dropout {
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
     return z ^ (z >> 31);
   }
-  std::uint64_t key_, limit_;
+  std::uint64_t seed_, limit_;
   double scale_;
 };
 

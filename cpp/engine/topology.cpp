@@ -88,16 +88,16 @@ std::vector<Range> trained_ranges(const Spec& s, const std::vector<std::string>&
 Topology::Topology(const Spec& s)
     : spec(s), cell(find_cell(s.cell)), info(cell_info(s.cell)), count(parameter_count(s)), checked(count) {
   for (i64 layer = 0; layer < s.layers; ++layer)
-    for (i64 d = 0; d < D(); ++d) passes.push_back({layer, d, layer ? s.width() : s.inputs});
-  auto pass = passes.begin();
+    for (i64 d = 0; d < D(); ++d) layer_directions.push_back({layer, d, layer ? s.width() : s.inputs});
+  auto dir = layer_directions.begin();
   for (const Parameter& p : layout(s)) {
     const auto is = [&p](const std::string& name) { return p.name == name || p.name.rfind(name + "_", 0) == 0; };
-    if (is("W_xh")) pass->W_xh = p.offset;
-    if (is("b_h")) pass->b_h = p.offset;
-    if (info.extra_bias && is(info.extra_bias)) pass->b_extra = p.offset;
-    if (is("W_hh")) pass->W_hh = p.offset;
+    if (is("W_xh")) dir->W_xh = p.offset;
+    if (is("b_h")) dir->b_h = p.offset;
+    if (info.extra_bias && is(info.extra_bias)) dir->b_extra = p.offset;
+    if (is("W_hh")) dir->W_hh = p.offset;
     const bool last = is(!s.bias ? "W_hh" : info.extra_bias ? info.extra_bias : "b_h");
-    if (last) ++pass;
+    if (last) ++dir;
     for (int state = 0; state < info.states; ++state)
       if (p.name == info.state_names[state] + std::string("0")) initial[state] = p.offset;
     if (p.name == "W_hy") W_hy = p.offset;
@@ -105,9 +105,9 @@ Topology::Topology(const Spec& s)
     if (p.name == "E") embedding = p.offset;
   }
   if (s.vocabulary) checked = embedding;
-  for (int j = 0; j < info.products; ++j) {
-    with_input += info.product[j].input;
-    with_hidden += info.product[j].hidden != Product::none;
+  for (int j = 0; j < info.preactivations; ++j) {
+    with_input += info.preactivation[j].input;
+    with_hidden += info.preactivation[j].hidden != Preactivation::none;
   }
 }
 

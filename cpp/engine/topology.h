@@ -1,4 +1,4 @@
-// What a network is made of: its passes (one direction of one layer each), and where each one's parameters stand.
+// The structure of a network: its layer directions, and where each one's parameters stand.
 #ifndef FASTBPTT_ENGINE_TOPOLOGY_H
 #define FASTBPTT_ENGINE_TOPOLOGY_H
 
@@ -9,7 +9,7 @@
 namespace fastbptt {
 
 // One direction of one layer; the places of its parameters in the flat buffer
-struct Pass {
+struct LayerDirection {
   i64 layer, direction;
   i64 inputs;  // columns that it reads
   i64 W_xh = 0, W_hh = 0, b_h = 0, b_extra = 0;
@@ -32,13 +32,19 @@ struct Topology {
   i64 O() const { return spec.outputs; }
   i64 D() const { return spec.directions(); }
   i64 GH() const { return info.gates * H(); }  // columns of W_xh and W_hh
-  bool is_top(const Pass& p) const { return p.layer == spec.layers - 1; }
-  i64 top() const { return static_cast<i64>(passes.size()) - D(); }
-  i64 readout_of(const Pass& p) const { return is_top(p) ? O() : 0; }
-  i64 depth_back(const Pass& p) const { return readout_of(p) + with_hidden * H(); }
-  i64 inputs_of(const Product& product, const Pass& p) const { return product.input ? p.inputs : 0; }
-  i64 hidden_of(const Product& product) const { return product.hidden != Product::none ? H() : 0; }
-  i64 bias_of(const Pass& p, int product) const { return product < info.gates ? p.b_h + product * H() : p.b_extra; }
+  bool is_top(const LayerDirection& p) const { return p.layer == spec.layers - 1; }
+  i64 top() const { return static_cast<i64>(layer_directions.size()) - D(); }
+  i64 readout_of(const LayerDirection& p) const { return is_top(p) ? O() : 0; }
+  i64 depth_back(const LayerDirection& p) const { return readout_of(p) + with_hidden * H(); }
+  i64 inputs_of(const Preactivation& preactivation, const LayerDirection& p) const {
+    return preactivation.input ? p.inputs : 0;
+  }
+  i64 hidden_of(const Preactivation& preactivation) const {
+    return preactivation.hidden != Preactivation::none ? H() : 0;
+  }
+  i64 bias_of(const LayerDirection& p, int preactivation) const {
+    return preactivation < info.gates ? p.b_h + preactivation * H() : p.b_extra;
+  }
   bool trains_embedding() const { return spec.vocabulary && !spec.freeze_embedding; }
   bool dropping(const Batch& batch) const { return batch.drop && spec.dropout > 0 && spec.layers > 1; }
   // The readout follows each step of the recursion
@@ -47,9 +53,9 @@ struct Topology {
   Spec spec;
   int cell;  // its place in the instruction sets' tables
   const CellInfo& info;
-  std::vector<Pass> passes;                 // the first layer's forward and reverse, the second's ..
-  i64 with_input = 0, with_hidden = 0;      // products that W_xh, W_hh take part in
-  i64 initial[CellInfo::most_states] = {};  // places in the flat buffer
+  std::vector<LayerDirection> layer_directions;  // the first layer's forward and reverse, the second's ..
+  i64 with_input = 0, with_hidden = 0;           // pre-activations that W_xh, W_hh take part in
+  i64 initial[CellInfo::most_states] = {};       // places in the flat buffer
   i64 W_hy = 0, b_y = 0, embedding = 0;
   i64 count;    // elements of the flat buffer
   i64 checked;  // .. that are looked at for NaN at each call; rows of the embedding are as they are read

@@ -29,12 +29,12 @@ std::size_t product(std::size_t a, std::size_t b) {
 
 Arena::~Arena() { std::free(block_); }
 
-void* Arena::take_bytes(i64 a, i64 b, i64 c, std::size_t size) {
+void* Arena::allocate_bytes(i64 a, i64 b, i64 c, std::size_t size) {
   const std::size_t bytes = product(product(product(std::size_t(a), std::size_t(b)), std::size_t(c)), size);
-  void* piece = base_ ? base_ + used_ : nullptr;
+  void* address = base_ ? base_ + used_ : nullptr;
   if (bytes > physical_memory()) throw std::bad_alloc();
   used_ += (bytes + cache_line - 1) / cache_line * cache_line;
-  return piece;
+  return address;
 }
 
 // More than the machine's memory is refused here: the system would grant it and kill the process later.
@@ -50,7 +50,7 @@ void Arena::reserve(bool tight) {
   base_ = block_;
 }
 
-void Plan::make(i64 b, i64 t, const i64* given, i64 rows_per_block) {
+void BatchPlan::make(i64 b, i64 t, const i64* given, i64 rows_per_block) {
   if (!given && b == batch && t == time && !ragged && rows_per_block == rows_per_block_) return;
   if (product(std::size_t(b) + std::size_t(t), 2 * sizeof(i64)) > physical_memory()) throw std::bad_alloc();
   batch = -1;  // until it is whole
@@ -74,29 +74,29 @@ void Plan::make(i64 b, i64 t, const i64* given, i64 rows_per_block) {
     active[static_cast<std::size_t>(s)] = running;
     rows += running;
   }
-  cut_blocks(rows_per_block);
+  split_blocks(rows_per_block);
   rows_per_block_ = rows_per_block;
   time = t;
   batch = b;
-  cut_windows(1);
+  split_windows(1);
 }
 
-std::pair<i64, i64> Plan::share(int member, int team) const {
-  if (!ragged) return {batch * member / team, batch * (member + 1) / team};
+std::pair<i64, i64> BatchPlan::share(int worker, int team) const {
+  if (!ragged) return {batch * worker / team, batch * (worker + 1) / team};
   i64 bound[2] = {batch, batch}, seen = 0;
   for (i64 b = 0; b < batch; seen += length(b), ++b)
     for (int e = 0; e < 2; ++e)
-      if (seen * team >= rows * (member + e)) bound[e] = std::min(bound[e], b);
-  if (member + 1 == team) bound[1] = batch;
+      if (seen * team >= rows * (worker + e)) bound[e] = std::min(bound[e], b);
+  if (worker + 1 == team) bound[1] = batch;
   return {bound[0], bound[1]};
 }
 
-std::size_t Plan::bytes() const {
+std::size_t BatchPlan::bytes() const {
   const auto of = [](const auto& v) { return v.size() * sizeof(v[0]); };
   return of(order) + of(lengths) + of(first) + of(active) + of(blocks) + of(windows) + first.size() * sizeof(Run);
 }
 
-void Plan::cut_blocks(i64 rows_per_block) {
+void BatchPlan::split_blocks(i64 rows_per_block) {
   blocks.clear();
   block_rows = 0;
   for (i64 t1 = steps; t1 > 0;) {
@@ -108,14 +108,14 @@ void Plan::cut_blocks(i64 rows_per_block) {
   }
 }
 
-void Plan::cut_windows(i64 count) {
+void BatchPlan::split_windows(i64 count) {
   ++number;
   windows.clear();
   runs.clear();
   window_rows = 0;
   const auto n = static_cast<i64>(blocks.size());
   count = std::min(count, n);
-  for (i64 w = 0; w < count; ++w) {  // blocks go back in time, windows forwards
+  for (i64 w = 0; w < count; ++w) {  // blocks go back in time, windows go forward
     const auto b0 = static_cast<std::size_t>(n - n * (w + 1) / count), b1 = static_cast<std::size_t>(n - n * w / count);
     const Window window{blocks[b1 - 1].t0, blocks[b0].t1, b0, b1};
     windows.push_back(window);

@@ -12,7 +12,7 @@
 
 namespace fastbptt {
 
-// One block of memory, cut into aligned pieces. Lay the pieces out twice: first to measure, then for real.
+// One block of memory, from which aligned arrays are allocated. Allocate twice: first to measure, then for real.
 class Arena {
  public:
   Arena() = default;
@@ -20,40 +20,40 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // bytes that cut(*this) takes
-  template <class Cut>
-  std::size_t measure(const Cut& cut) {
+  // bytes that layout(*this) allocates
+  template <class Layout>
+  std::size_t measure(const Layout& layout) {
     base_ = nullptr;
     used_ = 0;
-    cut(*this);
+    layout(*this);
     return used_;
   }
 
-  // measures, makes the room, and calls cut again; throws std::bad_alloc. tight: keeps no more than that
-  template <class Cut>
-  void lay_out(const Cut& cut, bool tight = false) {
-    measure(cut);
+  // measures, gets the memory, and calls layout again; throws std::bad_alloc. tight: keeps no more than that
+  template <class Layout>
+  void lay_out(const Layout& layout, bool tight = false) {
+    measure(layout);
     reserve(tight);
     used_ = 0;
-    cut(*this);
+    layout(*this);
   }
 
   // a x b x c elements, aligned to a cache line, contents undefined; null while measuring
   template <class T>
-  T* take(i64 a, i64 b = 1, i64 c = 1) {
-    return static_cast<T*>(take_bytes(a, b, c, sizeof(T)));
+  T* allocate(i64 a, i64 b = 1, i64 c = 1) {
+    return static_cast<T*>(allocate_bytes(a, b, c, sizeof(T)));
   }
 
  private:
-  void* take_bytes(i64 a, i64 b, i64 c, std::size_t size);
+  void* allocate_bytes(i64 a, i64 b, i64 c, std::size_t size);
   void reserve(bool tight);
   std::byte* block_ = nullptr;
   std::byte* base_ = nullptr;
   std::size_t used_ = 0, capacity_ = 0;
 };
 
-// The order of a batch's rows (see kernels.h) and how its time is cut into blocks for the weight gradients.
-class Plan {
+// The order of a batch's rows (see kernels.h) and how its time is split into blocks for the weight gradients.
+class BatchPlan {
  public:
   struct Block {
     i64 t0, t1;              // steps
@@ -69,15 +69,15 @@ class Plan {
 
   // lengths null: all are time. Does nothing if the plan is already this one.
   void make(i64 batch, i64 time, const i64* lengths, i64 rows_per_block);
-  // Cuts time into so many windows (at most one for each block) of about equal length.
-  void cut_windows(i64 count);
+  // Splits time into so many windows (at most one for each block) of about equal length.
+  void split_windows(i64 count);
 
-  Schedule schedule() const { return {batch, steps, first.data(), active.data()}; }
+  RowSchedule schedule() const { return {batch, steps, first.data(), active.data()}; }
   i64 length(i64 sorted) const { return lengths[static_cast<std::size_t>(sorted)]; }
   i64 place(i64 sorted) const { return order[static_cast<std::size_t>(sorted)]; }
   std::size_t bytes() const;  // of the plan itself
-  // Sorted sequences of a member of a team: about equal sums of lengths
-  std::pair<i64, i64> share(int member, int team) const;
+  // Sorted sequences of a worker of a team: about equal sums of lengths
+  std::pair<i64, i64> share(int worker, int team) const;
   i64 row(i64 t, i64 sorted) const { return first[static_cast<std::size_t>(t)] + sorted; }
   i64 running(i64 t) const { return active[static_cast<std::size_t>(t)]; }
   const Window& window(i64 i) const { return windows[static_cast<std::size_t>(i)]; }
@@ -97,7 +97,7 @@ class Plan {
   i64 window_rows = 0;          // most rows of a window
 
  private:
-  void cut_blocks(i64 rows_per_block);
+  void split_blocks(i64 rows_per_block);
   i64 rows_per_block_ = 0;
 };
 

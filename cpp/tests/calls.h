@@ -16,8 +16,8 @@ namespace calls {
 
 using namespace fastbptt;
 using naive::at;
-using naive::Case;
 using naive::Data;
+using naive::NetworkCase;
 using naive::Result;
 
 inline bool environment_says(const char* name, const std::string& value) {
@@ -53,7 +53,7 @@ void for_backends_in_turns(std::size_t turn, const F& f) {
   });
 }
 
-inline std::string text(const Case& c) {
+inline std::string text(const NetworkCase& c) {
   const Spec& s = c.net;
   const auto number = [](const char* name, i64 n) { return " " + std::string(name) + std::to_string(n); };
   std::string out = s.cell + number("layers ", s.layers) + number("B", c.B) + number("T", c.T) + number("I", s.inputs) +
@@ -89,9 +89,9 @@ struct AdamOf {
 
 // An engine and the arguments of its calls
 template <class R>
-class Call {
+class EngineCall {
  public:
-  Call(const Case& c, const Data& given)
+  EngineCall(const NetworkCase& c, const Data& given)
       : case_(c),
         params_(naive::cast<R>(given.params)),
         tokens_(given.tokens),
@@ -115,7 +115,7 @@ class Call {
       if (!d_final_[k].empty()) d_final[k] = array(d_final_[k].data(), dtype, s.state_rows(), c.B, s.hidden);
     }
     batch.drop = c.drop;
-    batch.dropout_key = given.dropout_key;
+    batch.dropout_seed = given.dropout_seed;
     objective.loss = c.loss;
     objective.steps = c.steps;
     objective.reduction = c.reduction;
@@ -128,16 +128,16 @@ class Call {
     if (!d_outputs_.empty()) d_outputs = array(d_outputs_.data(), dtype, c.B, c.T, s.output_width());
     if (!d_last_.empty()) d_last = array(d_last_.data(), dtype, c.B, s.output_width());
   }
-  Call(const Call&) = delete;
-  Call& operator=(const Call&) = delete;
+  EngineCall(const EngineCall&) = delete;
+  EngineCall& operator=(const EngineCall&) = delete;
 
   Engine& engine() { return *engine_; }
   std::vector<R>& params() { return params_; }
 
   // Marks, so that what is not written is seen
-  Gradients room(Result<R>& out) const {
+  GradientTargets targets(Result<R>& out) const {
     const Spec& s = case_.net;
-    Gradients to;
+    GradientTargets to;
     out.params.assign(params_.size(), R(NAN));
     to.parameters = out.params.data();
     if (!s.vocabulary) {
@@ -154,7 +154,7 @@ class Call {
   Result<R> loss_and_grad(i64 memory_budget = 0) { return loss_and_grad_on(*engine_, memory_budget); }
   Result<R> loss_and_grad_on(Engine& engine, i64 memory_budget = 0) const {
     Result<R> out;
-    out.loss = engine.loss_and_grad(batch, objective, room(out), memory_budget);
+    out.loss = engine.loss_and_grad(batch, objective, targets(out), memory_budget);
     return out;
   }
 
@@ -179,7 +179,7 @@ class Call {
   Result<R> backward(Tape& tape) {
     Result<R> out;
     const bool final = d_final[0] || d_final[1];
-    engine_->backward(tape, d_outputs, d_last, final ? d_final : nullptr, room(out), true);
+    engine_->backward(tape, d_outputs, d_last, final ? d_final : nullptr, targets(out), true);
     return out;
   }
 
@@ -188,7 +188,7 @@ class Call {
   Array d_outputs, d_last, d_final[CellInfo::most_states];
 
  private:
-  Case case_;
+  NetworkCase case_;
   std::vector<R> params_;
   std::vector<i64> tokens_, classes_, lengths_;
   std::vector<double> sample_weight_;

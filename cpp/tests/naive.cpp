@@ -54,13 +54,13 @@ Places::Places(const Spec& s) {
   };
   for (i64 layer = 0; layer < s.layers; ++layer)
     for (i64 d = 0; d < s.directions(); ++d) {
-      Pass p{};
+      Direction p{};
       p.inputs = layer ? s.width() : s.inputs;
       p.W_xh = take(true, p.inputs * cell.gates * s.hidden);
       p.W_hh = take(true, s.hidden * cell.gates * s.hidden);
       p.b_h = take(s.bias, cell.gates * s.hidden);
       p.b_hn = take(s.bias && cell.extra_bias, s.hidden);
-      passes.push_back(p);
+      directions.push_back(p);
     }
   for (i64 k = 0; k < cell.states; ++k) initial[k] = take(s.learn_state, s.state_rows() * s.hidden);
   W_hy = take(s.outputs > 0, s.width() * s.outputs);
@@ -80,10 +80,10 @@ std::uint64_t mix(std::uint64_t z) {
 
 // What the outputs of a layer below the top one are multiplied with, for one step of one sequence
 template <class R>
-std::vector<R> dropout_factors(const Case& c, std::uint64_t key, i64 layer, i64 b, i64 t) {
+std::vector<R> dropout_factors(const NetworkCase& c, std::uint64_t seed, i64 layer, i64 b, i64 t) {
   const std::uint64_t golden = 0x9E3779B97F4A7C15, of_step = std::uint64_t(t) << 16,
                       of_sequence = std::uint64_t(b) << 40;
-  const std::uint64_t row = mix(key + golden * (1 + std::uint64_t(layer) + of_step + of_sequence));
+  const std::uint64_t row = mix(seed + golden * (1 + std::uint64_t(layer) + of_step + of_sequence));
   std::vector<R> factors;
   for (i64 j = 0; j < c.net.width(); ++j) {
     const std::uint64_t u = mix(row + golden * std::uint64_t(1 + j)) >> 32;
@@ -119,7 +119,7 @@ double step_loss(Loss loss, const std::vector<R>& z, const R* y, i64 target, dou
 namespace {
 
 // The weight of each sequence's steps in the loss
-std::vector<double> loss_factors(const Case& c, const Data& given) {
+std::vector<double> loss_factors(const NetworkCase& c, const Data& given) {
   std::vector<double> factors;
   double total = 0;
   for (i64 b = 0; b < c.B; ++b) {
@@ -136,7 +136,7 @@ std::vector<double> loss_factors(const Case& c, const Data& given) {
 
 // One sequence: its outputs into out, and its share of the gradients
 template <class R>
-void sequence(const Case& c, const Data& given, i64 b, const Places& places, Vector<R>& params, Result<R>& out) {
+void sequence(const NetworkCase& c, const Data& given, i64 b, const Places& places, Vector<R>& params, Result<R>& out) {
   using V = Vector<R>*;
   const Spec& s = c.net;
   const i64 H = s.hidden, I = s.inputs, D = s.directions(), L = s.layers, width = s.output_width();
@@ -164,24 +164,24 @@ void sequence(const Case& c, const Data& given, i64 b, const Places& places, Vec
   const std::vector<V> inputs = below;
 
   struct Step {
-    i64 pass, t;
+    i64 direction, t;
     std::vector<V> gates, states;
   };
   std::vector<Step> steps;
-  std::vector<std::vector<V>> first, final;  // states by pass
+  std::vector<std::vector<V>> first, final;  // states by direction
   std::vector<V> hidden;
   for (i64 layer = 0; layer < L; ++layer) {
     std::vector<V> shown[2];
     for (i64 d = 0; d < D; ++d) {
-      const i64 pass = layer * D + d;
-      const Places::Pass& p = places.passes[at(pass)];
+      const i64 direction = layer * D + d;
+      const Places::Direction& p = places.directions[at(direction)];
       std::vector<V> now;
       for (i64 k = 0; k < states; ++k) {
-        const auto from = given.initial[k].begin() + (pass * c.B + b) * H;
+        const auto from = given.initial[k].begin() + (direction * c.B + b) * H;
         if (c.initial)
           now.push_back(g.leaf(cast<R>({from, from + H})));
         else
-          now.push_back(s.learn_state ? g.part(&params, places.initial[k] + pass * H, H) : g.zeros(H));
+          now.push_back(s.learn_state ? g.part(&params, places.initial[k] + direction * H, H) : g.zeros(H));
       }
       first.push_back(now);
       shown[d].resize(at(length));
@@ -197,17 +197,17 @@ void sequence(const Case& c, const Data& given, i64 b, const Places& places, Vec
           return p.b_hn >= 0 && gate == 2 ? g.sum(y, g.part(&params, p.b_hn, H)) : y;
         });
         shown[d][at(t)] = now[0];
-        steps.push_back({pass, t, a, now});
+        steps.push_back({direction, t, a, now});
       }
       final.push_back(now);
-      for (i64 k = 0; k < states; ++k) show(out.final[k], pass * c.B + b, now[at(k)]->a);
+      for (i64 k = 0; k < states; ++k) show(out.final[k], direction * c.B + b, now[at(k)]->a);
     }
     hidden.clear();
     for (i64 t = 0; t < length; ++t)
       hidden.push_back(D == 2 ? g.joined(shown[0][at(t)], shown[1][at(t)]) : shown[0][at(t)]);
     below = hidden;
     for (i64 t = 0; t < length && c.drop && layer < L - 1; ++t)
-      below[at(t)] = g.times(below[at(t)], g.leaf(dropout_factors<R>(c, given.dropout_key, layer, b, t)));
+      below[at(t)] = g.times(below[at(t)], g.leaf(dropout_factors<R>(c, given.dropout_seed, layer, b, t)));
   }
 
   const auto readout = [&](V h) {
@@ -228,8 +228,8 @@ void sequence(const Case& c, const Data& given, i64 b, const Places& places, Vec
   if (!given.d_outputs.empty() || !given.d_last.empty() || !given.d_final[0].empty() || !given.d_final[1].empty()) {
     for (i64 t = 0; t < length; ++t) add(outputs[at(t)], given.d_outputs, b * c.T + t);
     add(last, given.d_last, b);
-    for (i64 pass = 0; pass < L * D; ++pass)
-      for (i64 k = 0; k < states; ++k) add(final[at(pass)][at(k)], given.d_final[k], pass * c.B + b);
+    for (i64 direction = 0; direction < L * D; ++direction)
+      for (i64 k = 0; k < states; ++k) add(final[at(direction)][at(k)], given.d_final[k], direction * c.B + b);
   } else {
     const double factor = loss_factors(c, given)[at(b)];
     const bool all = c.steps == Steps::all;
@@ -243,42 +243,42 @@ void sequence(const Case& c, const Data& given, i64 b, const Places& places, Vec
   }
   g.backward();
   for (const Step& step : steps) {
-    const auto place = [&](i64 which, i64 of) { return ((step.pass * of + which) * c.B + b) * c.T + step.t; };
+    const auto place = [&](i64 which, i64 of) { return ((step.direction * of + which) * c.B + b) * c.T + step.t; };
     const i64 gates = kind(s.cell).gates;
     show(out.d_hidden, place(0, 1), step.states[0]->d);
     for (i64 gate = 0; gate < gates; ++gate) show(out.d_gates, place(gate, gates), step.gates[at(gate)]->d);
     for (i64 k = 0; k < states; ++k) show(out.states, place(k, states), step.states[at(k)]->a);
   }
   for (i64 t = 0; t < length && !s.vocabulary; ++t) show(out.x, b * c.T + t, inputs[at(t)]->d);
-  for (i64 pass = 0; pass < L * D; ++pass)
-    for (i64 k = 0; k < states; ++k) show(out.initial[k], pass * c.B + b, first[at(pass)][at(k)]->d);
+  for (i64 direction = 0; direction < L * D; ++direction)
+    for (i64 k = 0; k < states; ++k) show(out.initial[k], direction * c.B + b, first[at(direction)][at(k)]->d);
   out.kink = std::min(out.kink, g.kink);
 }
 
 }  // namespace
 
 template <class R>
-Result<R> network(const Case& c, const Data& given) {
+Result<R> network(const NetworkCase& c, const Data& given) {
   const Spec& s = c.net;
   const Places places(s);
-  const auto room = [&](i64 rows, i64 columns) { return std::vector<R>(at(rows * columns), R(0)); };
+  const auto zeros = [&](i64 rows, i64 columns) { return std::vector<R>(at(rows * columns), R(0)); };
   Result<R> out;
-  out.outputs = out.d_outputs = room(c.B * c.T, s.output_width());
-  out.hidden = room(c.B * c.T, s.width());
-  out.last = out.d_last = room(c.B, s.output_width());
+  out.outputs = out.d_outputs = zeros(c.B * c.T, s.output_width());
+  out.hidden = zeros(c.B * c.T, s.width());
+  out.last = out.d_last = zeros(c.B, s.output_width());
   const i64 rows = s.state_rows() * c.B * c.T;
-  out.d_hidden = room(rows, s.hidden);
-  out.d_gates = room(rows * kind(s.cell).gates, s.hidden);
-  out.states = room(rows * kind(s.cell).states, s.hidden);
-  if (!s.vocabulary) out.x = room(c.B * c.T, s.inputs);
-  for (i64 k = 0; k < kind(s.cell).states; ++k) out.final[k] = out.initial[k] = room(s.state_rows() * c.B, s.hidden);
-  Vector<R> params{cast<R>(given.params), room(1, places.count)};
+  out.d_hidden = zeros(rows, s.hidden);
+  out.d_gates = zeros(rows * kind(s.cell).gates, s.hidden);
+  out.states = zeros(rows * kind(s.cell).states, s.hidden);
+  if (!s.vocabulary) out.x = zeros(c.B * c.T, s.inputs);
+  for (i64 k = 0; k < kind(s.cell).states; ++k) out.final[k] = out.initial[k] = zeros(s.state_rows() * c.B, s.hidden);
+  Vector<R> params{cast<R>(given.params), zeros(1, places.count)};
   for (i64 b = 0; b < c.B; ++b) sequence(c, given, b, places, params, out);
   out.params = params.d;
   return out;
 }
 
-Data make_data(const Case& c, i64 parameters, i64 states) {
+Data make_data(const NetworkCase& c, i64 parameters, i64 states) {
   std::mt19937 random(c.seed);
   const auto uniform = [&](double top) {
     return double(float(std::uniform_real_distribution<double>(-top, top)(random)));
@@ -310,17 +310,17 @@ Data make_data(const Case& c, i64 parameters, i64 states) {
       for (i64 o = 0; o < outputs; ++o) d.y.push_back(real ? std::fabs(uniform(1)) : NAN);
     }
   for (i64 b = 0; b < c.B; ++b) d.sample_weight.push_back(b % 3 == 1 ? 0 : std::fabs(uniform(2)));
-  d.dropout_key = (std::uint64_t(random()) << 32) + random();
+  d.dropout_seed = (std::uint64_t(random()) << 32) + random();
   return d;
 }
 
-Data make_data(const Case& c) { return make_data(c, Places(c.net).count, kind(c.net.cell).states); }
+Data make_data(const NetworkCase& c) { return make_data(c, Places(c.net).count, kind(c.net.cell).states); }
 
 template std::vector<Vector<double>*> step(Graph<double>&, const std::string&, double,
                                            const std::vector<Vector<double>*>&, const std::vector<Vector<double>*>&,
                                            const Recur<double>&);
 template double step_loss(Loss, const std::vector<double>&, const double*, i64, double, double*);
-template Result<float> network(const Case&, const Data&);
-template Result<double> network(const Case&, const Data&);
+template Result<float> network(const NetworkCase&, const Data&);
+template Result<double> network(const NetworkCase&, const Data&);
 
 }  // namespace naive

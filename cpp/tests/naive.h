@@ -178,7 +178,7 @@ std::vector<Vector<R>*> step(Graph<R>& g, const std::string& cell, double settin
 
 // ----------------------------------------------------------------------------------------------------- the network
 
-struct Case {
+struct NetworkCase {
   Spec net;
   i64 B = 1, T = 1;
   bool lengths = false, initial = false, weighted = false;
@@ -192,16 +192,16 @@ struct Case {
 struct Data {
   std::vector<double> params, x, initial[2], y, sample_weight;
   std::vector<i64> tokens, classes, lengths;
-  std::uint64_t dropout_key = 0;
+  std::uint64_t dropout_seed = 0;
   std::vector<double> d_outputs, d_last, d_final[2];  // if one is there: gradients instead of a loss's
 };
 
 // Places in the flat buffer; -1: not there
 struct Places {
-  struct Pass {
+  struct Direction {
     i64 inputs, W_xh, W_hh, b_h, b_hn;
   };
-  std::vector<Pass> passes;
+  std::vector<Direction> directions;
   i64 initial[2] = {-1, -1}, W_hy = -1, b_y = -1, E = -1, count = 0;
 
   explicit Places(const Spec& s);
@@ -213,8 +213,8 @@ struct Result {
   std::vector<R> outputs, hidden, last, final[2];
   std::vector<R> d_outputs, d_last;      // what entered
   std::vector<R> params, x, initial[2];  // gradients; those of the initial states for each sequence
-  // gradients of each step: of its h (passes, B, T, H), of the sums of its gates (passes, gates, B, T, H); and its
-  // states (passes, states, B, T, H)
+  // gradients of each step: of its h (directions, B, T, H), of the sums of its gates (directions, gates, B, T, H); and
+  // its states (directions, states, B, T, H)
   std::vector<R> d_hidden, d_gates, states;
   double kink = HUGE_VAL;
 };
@@ -230,12 +230,12 @@ double step_loss(Loss loss, const std::vector<R>& z, const R* y, i64 target, dou
 
 // Outputs, loss and gradients
 template <class R>
-Result<R> network(const Case& c, const Data& given);
+Result<R> network(const NetworkCase& c, const Data& given);
 
 // Values that are exact in float, so that every number type starts from the same; what must not be read is NaN, or a
 // token or class that does not exist
-Data make_data(const Case& c, i64 parameters, i64 states);
-Data make_data(const Case& c);
+Data make_data(const NetworkCase& c, i64 parameters, i64 states);
+Data make_data(const NetworkCase& c);
 
 }  // namespace naive
 

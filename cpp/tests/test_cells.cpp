@@ -1,4 +1,4 @@
-// Each cell of each instruction set by itself: its element-wise parts, its steps forwards and backwards through the
+// Each cell of each instruction set by itself: its element-wise parts, its steps forward and backward through the
 // kernels, and how exact its sigmoid is.
 #include <doctest/doctest.h>
 
@@ -39,24 +39,24 @@ void for_cells(const F& f) {
 
 // Planes of rows of one panel: NaN but in the first `columns` columns
 template <class T>
-class Planes {
+class Matrices {
  public:
-  Planes(const Kernels<T>& k, int planes, i64 rows, i64 columns, i64 off)
-      : n_(k.panel), planes_(planes), rows_(rows), columns_(columns), values_(planes * plane(), off, T(NAN)) {}
-  i64 plane() const { return rows_ * n_ + 5; }
+  Matrices(const Kernels<T>& k, int saved, i64 rows, i64 columns, i64 off)
+      : n_(k.panel), saved_(saved), rows_(rows), columns_(columns), values_(saved * stride(), off, T(NAN)) {}
+  i64 stride() const { return rows_ * n_ + 5; }
   T* data() { return values_.data(); }
   // element i, row by row, of the columns in use
-  T& operator()(int plane_, i64 i) { return values_[plane_ * plane() + i / columns_ * n_ + i % columns_]; }
+  T& operator()(int which, i64 i) { return values_[which * stride() + i / columns_ * n_ + i % columns_]; }
   bool fences_stand() {
     i64 inside = 0, nan = 0;
-    for (i64 i = 0; i < planes_ * plane(); ++i) nan += std::isnan(values_[i]);
-    inside = planes_ * rows_ * columns_;
-    return nan == planes_ * plane() - inside && values_.fences_stand();
+    for (i64 i = 0; i < saved_ * stride(); ++i) nan += std::isnan(values_[i]);
+    inside = saved_ * rows_ * columns_;
+    return nan == saved_ * stride() - inside && values_.fences_stand();
   }
 
  private:
   i64 n_;
-  int planes_;
+  int saved_;
   i64 rows_, columns_;
   Fenced<T> values_;
 };
@@ -75,7 +75,8 @@ TEST_CASE("every cell of this library is known to these tests") {
       MESSAGE("naive.h does not know the cell ", name, ": its numbers are not tested here");
 }
 
-// The matrix of a hidden product is the identity here if it reads a plane, and absent if it reads the step before.
+// The matrix of a hidden product is the identity here if it reads a saved activation, and absent if it reads the step
+// before.
 TEST_CASE_TEMPLATE("element-wise parts", T, float, double) {
   for_cells<T>([](const Kernels<T>& k, const CellKernels<T>& cell, const std::string& name) {
     const CellInfo& info = *cell.info;
@@ -100,10 +101,10 @@ TEST_CASE_TEMPLATE("element-wise parts", T, float, double) {
           const auto after = naive::step(g, cell.name, double(setting), a, before,
                                          [&](auto* h, i64 gate) { return h == before[0] ? shares[at(gate)] : h; });
 
-          Planes<T> now(k, info.planes, rows, columns, off), then(k, info.planes, rows, columns, off),
-              dgates(k, info.products, rows, columns, 3 - off), carry(k, info.carries, rows, columns, off);
+          Matrices<T> now(k, info.saved, rows, columns, off), then(k, info.saved, rows, columns, off),
+              dgates(k, info.preactivations, rows, columns, 3 - off), carry(k, info.carries, rows, columns, off);
           for (i64 i = 0; i < n; ++i) {
-            for (int s = 0; s < info.planes; ++s) then(s, i) = s < info.states ? T(before[at(s)]->a[at(i)]) : T(NAN);
+            for (int s = 0; s < info.saved; ++s) then(s, i) = s < info.states ? T(before[at(s)]->a[at(i)]) : T(NAN);
             dgates(0, i) = value<T>(i + 20);
             after[0]->d[at(i)] = double(dgates(0, i));
             for (int c = 0; c < info.carries; ++c) {
@@ -112,14 +113,14 @@ TEST_CASE_TEMPLATE("element-wise parts", T, float, double) {
             }
           }
           g.backward();
-          ElementArgs<T> e{now.data(),   then.data(),   now.plane(), dgates.data(), dgates.plane(),
-                           carry.data(), carry.plane(), rows,        vectors,       setting};
+          ElementArgs<T> e{now.data(),   then.data(),    now.stride(), dgates.data(), dgates.stride(),
+                           carry.data(), carry.stride(), rows,         vectors,       setting};
           for (int stage = 0; stage < info.stages; ++stage) {
-            for (int j = 0; j < info.products; ++j) {
-              const Product& p = info.product[j];
+            for (int j = 0; j < info.preactivations; ++j) {
+              const Preactivation& p = info.preactivation[j];
               for (i64 i = 0; p.stage == stage && i < n; ++i) {
-                T& sum = now(p.plane, i) = p.input ? T(a[at(p.gate)]->a[at(i)]) : T(0);
-                if (p.hidden == Product::before) sum += T(shares[at(p.gate)]->a[at(i)]);
+                T& sum = now(p.saved, i) = p.input ? T(a[at(p.gate)]->a[at(i)]) : T(0);
+                if (p.hidden == Preactivation::before) sum += T(shares[at(p.gate)]->a[at(i)]);
                 if (p.hidden >= 0) sum += now(p.hidden, i);
               }
             }
@@ -130,14 +131,14 @@ TEST_CASE_TEMPLATE("element-wise parts", T, float, double) {
           for (int stage = info.stages - 1; stage >= 0; --stage) {
             for (i64 i = 0; stage < info.stages - 1 && i < n; ++i) {
               T sum = 0;
-              for (int j = 0; j < info.products; ++j)
-                if (info.product[j].hidden >= 0) sum += dgates(j, i);
+              for (int j = 0; j < info.preactivations; ++j)
+                if (info.preactivation[j].hidden >= 0) sum += dgates(j, i);
               dgates(0, i) = sum;
             }
             cell.backward[stage](e);
           }
-          for (int j = 0; j < info.products; ++j) {
-            const Product& p = info.product[j];
+          for (int j = 0; j < info.preactivations; ++j) {
+            const Preactivation& p = info.preactivation[j];
             const std::vector<double>& expected = (p.input ? a : shares)[at(p.gate)]->d;
             for (i64 i = 0; i < n; ++i) CHECK_MESSAGE(close_to(dgates(j, i), expected[at(i)], 32), name, " gate ", j);
           }
@@ -147,7 +148,7 @@ TEST_CASE_TEMPLATE("element-wise parts", T, float, double) {
               for (int c = 0; c < info.carries; ++c) sum += info.carry_state[c] == s ? carry(c, i) : T(0);
               CHECK_MESSAGE(close_to(sum, before[at(s)]->d[at(i)], 32), name, " state ", s);
             }
-          for (Planes<T>* planes : {&now, &dgates, &carry}) CHECK_MESSAGE(planes->fences_stand(), name);
+          for (Matrices<T>* saved : {&now, &dgates, &carry}) CHECK_MESSAGE(saved->fences_stand(), name);
         }
   });
 }
@@ -161,7 +162,7 @@ class TwoSteps {
  public:
   TwoSteps(const Kernels<T>& k, const CellKernels<T>& cell, i64 inputs, i64 hidden, i64 outputs, i64 off)
       : k_(k), cell_(cell), info_(*cell.info), I_(inputs), H_(hidden), O_(outputs), off_(off), places_(spec()) {
-    naive::Case c;
+    naive::NetworkCase c;
     c.net = spec();
     c.B = 3;
     c.T = 2;
@@ -183,7 +184,7 @@ class TwoSteps {
 
  private:
   static constexpr i64 first_[3] = {0, 3, 5}, active_[3] = {3, 2, 0};
-  static constexpr Schedule schedule_{3, 2, first_, active_};
+  static constexpr RowSchedule schedule_{3, 2, first_, active_};
   static i64 sequence(i64 row) { return row % 3; }
   static i64 step(i64 row) { return row / 3; }
 
@@ -212,16 +213,16 @@ class TwoSteps {
   void forward(const std::string& name) {
     // products one after the other, each in panels [inputs + hidden][N]
     std::vector<T> weights(at(off_), T(NAN)), bias = weights;
-    for (int j = 0; j < info_.products; ++j) {
-      const Product& p = info_.product[j];
-      const i64 in = p.input ? I_ : 0, hidden = p.hidden == Product::none ? 0 : H_;
+    for (int j = 0; j < info_.preactivations; ++j) {
+      const Preactivation& p = info_.preactivation[j];
+      const i64 in = p.input ? I_ : 0, hidden = p.hidden == Preactivation::none ? 0 : H_;
       Panels<T> w = matrix(in + hidden, H_, [&](i64 r, i64 col) {
-        return r < in ? param(places_.passes[0].W_xh + r * GH() + p.gate * H_ + col)
-                      : param(places_.passes[0].W_hh + (r - in) * GH() + p.gate * H_ + col);
+        return r < in ? param(places_.directions[0].W_xh + r * GH() + p.gate * H_ + col)
+                      : param(places_.directions[0].W_hh + (r - in) * GH() + p.gate * H_ + col);
       });
       weights.insert(weights.end(), w.data(), w.data() + panels() * w.panel());
       Panels<T> b = matrix(1, H_, [&](i64, i64 col) {
-        return param(j < info_.gates ? places_.passes[0].b_h + j * H_ + col : places_.passes[0].b_hn + col);
+        return param(j < info_.gates ? places_.directions[0].b_h + j * H_ + col : places_.directions[0].b_hn + col);
       });
       bias.insert(bias.end(), b.data(), b.data() + panels() * k_.panel);
     }
@@ -230,11 +231,11 @@ class TwoSteps {
     for (i64 r = 0; r < 5; ++r)
       for (i64 i = 0; i < I_; ++i) x[r * stride + i] = T(data_.x[at((sequence(r) * 2 + step(r)) * I_ + i)]);
     const i64 panel = 8 * k_.panel + 3, last_panel = 3 * k_.panel + 1;
-    planes_.assign(at(info_.planes * panels() * panel + 16), T(NAN));
+    saved_.assign(at(info_.saved * panels() * panel + 16), T(NAN));
     for (int s = 0; s < info_.states; ++s) {
       for (i64 b = 0; b < 3; ++b)
         for (i64 j = 0; j < (H_ + k_.vector - 1) / k_.vector * k_.vector; ++j)
-          plane(s, b, j) = j < H_ ? T(data_.initial[s][at(b * H_ + j)]) : T(0);
+          saved(s, b, j) = j < H_ ? T(data_.initial[s][at(b * H_ + j)]) : T(0);
     }
     std::vector<T> finals(at(info_.states * panels() * last_panel + 16), T(NAN));
     ForwardArgs<T> a{};
@@ -246,23 +247,23 @@ class TwoSteps {
     a.x_stride = stride;
     a.weights = weights.data() + off_;
     a.bias = bias.data() + off_;
-    a.planes = planes_.data() + off_;
-    a.plane = panels() * panel;
+    a.saved = saved_.data() + off_;
+    a.saved_stride = panels() * panel;
     a.panel = panel;
     a.setting = T(0.25);
     a.last = finals.data() + off_;
-    a.last_plane = panels() * last_panel;
+    a.last_stride = panels() * last_panel;
     a.last_panel = last_panel;
     k_.forward(cell_, a, 0, 1);  // any split of the rows is the same
     k_.forward(cell_, a, 1, 3);
     for (i64 r = 0; r < 5; ++r)
       for (i64 j = 0; j < H_; ++j)
-        CHECK_MESSAGE(close_to(plane(0, 3 + r, j), expected_.hidden[at((sequence(r) * 2 + step(r)) * H_ + j)], 64),
+        CHECK_MESSAGE(close_to(saved(0, 3 + r, j), expected_.hidden[at((sequence(r) * 2 + step(r)) * H_ + j)], 64),
                       name);
     for (int s = 0; s < info_.states; ++s)
       for (i64 b = 0; b < 3; ++b)
         for (i64 j = 0; j < H_; ++j) {
-          const T got = a.last[s * a.last_plane + j / k_.panel * last_panel + b * k_.panel + j % k_.panel];
+          const T got = a.last[s * a.last_stride + j / k_.panel * last_panel + b * k_.panel + j % k_.panel];
           CHECK_MESSAGE(close_to(got, expected_.final[s][at(b * H_ + j)], 64), name);
         }
   }
@@ -270,18 +271,19 @@ class TwoSteps {
   void backward(const std::string& name) {
     std::vector<int> hidden, input;  // products, in the order of the transposed weights
     for (const bool before : {true, false})
-      for (int j = 0; j < info_.products; ++j)
-        if (info_.product[j].hidden != Product::none && (info_.product[j].hidden == Product::before) == before)
+      for (int j = 0; j < info_.preactivations; ++j)
+        if (info_.preactivation[j].hidden != Preactivation::none &&
+            (info_.preactivation[j].hidden == Preactivation::before) == before)
           hidden.push_back(j);
-    for (int j = 0; j < info_.products; ++j)
-      if (info_.product[j].input) input.push_back(j);
+    for (int j = 0; j < info_.preactivations; ++j)
+      if (info_.preactivation[j].input) input.push_back(j);
     Panels<T> w_back = matrix(O_ + i64(hidden.size()) * H_, H_, [&](i64 r, i64 col) {
       if (r < O_) return param(places_.W_hy + col * O_ + r);
-      const Product& p = info_.product[hidden[at((r - O_) / H_)]];
-      return param(places_.passes[0].W_hh + col * GH() + p.gate * H_ + (r - O_) % H_);
+      const Preactivation& p = info_.preactivation[hidden[at((r - O_) / H_)]];
+      return param(places_.directions[0].W_hh + col * GH() + p.gate * H_ + (r - O_) % H_);
     });
     Panels<T> w_in = matrix(i64(input.size()) * H_, I_, [&](i64 r, i64 col) {
-      return param(places_.passes[0].W_xh + col * GH() + info_.product[input[at(r / H_)]].gate * H_ + r % H_);
+      return param(places_.directions[0].W_xh + col * GH() + info_.preactivation[input[at(r / H_)]].gate * H_ + r % H_);
     });
     // gradients of the outputs at each step: dense with a readout, else in dh; of the final state on top of them
     Fenced<T> dy(5 * std::max<i64>(O_, 1), off_, T(NAN));
@@ -293,13 +295,13 @@ class TwoSteps {
       const double d_final = ends ? data_.d_final[0][at(b * H_ + col)] : 0;
       return T(d_final + (O_ ? 0 : data_.d_outputs[at((b * 2 + step(r)) * H_ + col)]));
     });
-    const i64 panel = 5 * k_.panel + 2, row_panel = 3 * k_.panel;
-    std::vector<T> dgates(at(info_.products * panels() * panel + 16), T(NAN));
+    const i64 panel = 5 * k_.panel + 2, batch_panel = 3 * k_.panel;
+    std::vector<T> dgates(at(info_.preactivations * panels() * panel + 16), T(NAN));
     std::vector<T> carry(at(off_), T(NAN));
     for (int c = 0; c < info_.carries; ++c) {
       const int s = info_.carry_state[c];
       Panels<T> p = matrix(3, H_, [&](i64 b, i64 col) { return s ? T(data_.d_final[s][at(b * H_ + col)]) : T(0); });
-      carry.insert(carry.end(), p.data(), p.data() + panels() * row_panel);
+      carry.insert(carry.end(), p.data(), p.data() + panels() * batch_panel);
     }
     BackwardArgs<T> a{};
     a.schedule = &schedule_;
@@ -307,9 +309,9 @@ class TwoSteps {
     a.hidden = H_;
     a.outputs = O_;
     a.weights = w_back.data();
-    a.planes = planes_.data() + off_;
+    a.saved = saved_.data() + off_;
     a.panel = 8 * k_.panel + 3;
-    a.plane = panels() * a.panel;
+    a.saved_stride = panels() * a.panel;
     a.dy = O_ ? dy.data() : nullptr;
     a.dy_each_step = true;
     a.dh = dh.data();
@@ -317,10 +319,10 @@ class TwoSteps {
     a.dh_each_step = O_ == 0;
     a.dgates = dgates.data() + off_;
     a.dgates_panel = panel;
-    a.dgates_plane = panels() * panel;
+    a.dgates_stride = panels() * panel;
     a.carry = carry.data() + off_;
-    a.carry_panel = row_panel;
-    a.carry_plane = panels() * row_panel;
+    a.carry_panel = batch_panel;
+    a.carry_stride = panels() * batch_panel;
     a.setting = T(0.25);
     k_.backward(cell_, a, 1, 3);
     k_.backward(cell_, a, 0, 1);
@@ -334,7 +336,7 @@ class TwoSteps {
     g.weights = w_in.data();
     g.weights_panel = w_in.panel();
     g.dgates = a.dgates;
-    g.dgates_plane = a.dgates_plane;
+    g.dgates_stride = a.dgates_stride;
     g.dgates_panel = a.dgates_panel;
     g.order = order.data();
     g.out_sequence = 2 * I_;
@@ -366,15 +368,15 @@ class TwoSteps {
           T got = s ? T(0) : d_initial[b * H_ + j];
           for (int c = 0; c < info_.carries; ++c)
             if (info_.carry_state[c] == s)
-              got += a.carry[c * a.carry_plane + j / k_.panel * row_panel + b * k_.panel + j % k_.panel];
+              got += a.carry[c * a.carry_stride + j / k_.panel * batch_panel + b * k_.panel + j % k_.panel];
           CHECK_MESSAGE(close_to(got, expected_.initial[s][at(b * H_ + j)], 64), name, " state ", s);
         }
     CHECK(d_initial.fences_stand());
   }
 
-  T& plane(int which, i64 row, i64 column) {
+  T& saved(int which, i64 row, i64 column) {
     const i64 panel = 8 * k_.panel + 3;
-    return planes_[at(off_ + (which * panels() + column / k_.panel) * panel + row * k_.panel + column % k_.panel)];
+    return saved_[at(off_ + (which * panels() + column / k_.panel) * panel + row * k_.panel + column % k_.panel)];
   }
 
   const Kernels<T>& k_;
@@ -384,12 +386,12 @@ class TwoSteps {
   naive::Places places_;
   naive::Data data_;
   naive::Result<double> expected_;
-  std::vector<T> planes_;
+  std::vector<T> saved_;
 };
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("two steps forwards and backwards", T, float, double) {
+TEST_CASE_TEMPLATE("two steps forward and backward", T, float, double) {
   for_cells<T>([](const Kernels<T>& k, const CellKernels<T>& cell, const std::string& name) {
     const i64 most = 2 * 64 / i64(sizeof(T)) + 1;
     for (i64 H = 1; H <= most; ++H) {
@@ -401,21 +403,21 @@ TEST_CASE_TEMPLATE("two steps forwards and backwards", T, float, double) {
 
 namespace {
 
-// The logistic function as an LSTM's input gate has it: plane i, if all of the others are 0
+// The logistic function as an LSTM's input gate has it: activation i, if all of the others are 0
 template <class T>
 void sigmoids(const Kernels<T>& k, const CellKernels<T>& lstm, std::vector<T>& a) {
   const i64 n = i64(a.size());
-  std::vector<T> now(at(lstm.info->planes * n), T(0)), before(at(lstm.info->states * n), T(0));
-  const int plane = lstm.info->product[0].plane;
-  std::copy(a.begin(), a.end(), now.begin() + plane * n);
+  std::vector<T> now(at(lstm.info->saved * n), T(0)), before(at(lstm.info->states * n), T(0));
+  const int gate = lstm.info->preactivation[0].saved;
+  std::copy(a.begin(), a.end(), now.begin() + gate * n);
   ElementArgs<T> e{};
   e.now = now.data();
   e.before = before.data();
-  e.plane = n;
+  e.saved_stride = n;
   e.rows = n / k.panel;
   e.vectors = k.panel / k.vector;
   lstm.forward[0](e);
-  std::copy_n(now.begin() + plane * n, n, a.begin());
+  std::copy_n(now.begin() + gate * n, n, a.begin());
 }
 
 // Exact: a number type that is exact in comparison

@@ -16,23 +16,23 @@
 #include "naive.h"
 
 using namespace fastbptt;
-using calls::Call;
+using calls::EngineCall;
 using calls::for_backends;
 using calls::for_backends_in_turns;
 using calls::text;
 using naive::at;
-using naive::Case;
+using naive::NetworkCase;
 using naive::Result;
 
 namespace {
 
 // Cross-entropy needs two classes
-void check_loss(Case& c) {
+void check_loss(NetworkCase& c) {
   if (c.loss == Loss::cross_entropy && c.net.output_width() == 1) c.loss = Loss::bce;
 }
 
 // What a case has beside its sizes, in turns
-void vary(Case& c, unsigned n) {
+void vary(NetworkCase& c, unsigned n) {
   c.net.outputs = std::vector<i64>{1, 3, 0, 10, 17}[n % 5];
   c.net.bias = n % 7 != 0;
   c.lengths = n / 2 % 2;
@@ -53,13 +53,13 @@ std::vector<i64> sizes() {
 }
 
 // Every shape
-std::vector<Case> grid() {
-  std::vector<Case> cases;
+std::vector<NetworkCase> grid() {
+  std::vector<NetworkCase> cases;
   for (const i64 B : batches)
     for (const i64 T : times())
       for (const i64 I : sizes())
         for (const i64 H : sizes()) {
-          Case c;
+          NetworkCase c;
           c.net.cell = "rnn";
           c.net.inputs = I;
           c.net.hidden = H;
@@ -72,12 +72,12 @@ std::vector<Case> grid() {
 }
 
 // Every pair of input and hidden size, each with another batch and time
-std::vector<Case> thin_grid(const std::string& cell) {
-  std::vector<Case> cases;
+std::vector<NetworkCase> thin_grid(const std::string& cell) {
+  std::vector<NetworkCase> cases;
   auto n = static_cast<std::size_t>(cell.size() + std::size_t(cell[0]));
   for (const i64 I : sizes())
     for (const i64 H : sizes()) {
-      Case c;
+      NetworkCase c;
       c.net.cell = cell;
       c.net.inputs = I;
       c.net.hidden = H;
@@ -91,14 +91,14 @@ std::vector<Case> thin_grid(const std::string& cell) {
 }
 
 // Every combination of what a network may have, in small sizes
-std::vector<Case> networks() {
-  std::vector<Case> cases;
+std::vector<NetworkCase> networks() {
+  std::vector<NetworkCase> cases;
   std::mt19937 random(7);
   const auto one_of = [&](const std::vector<i64>& choice) { return choice[random() % choice.size()]; };
   for (int repeat = 0; repeat < (calls::thorough() ? 3 : 1); ++repeat)
     for (const naive::Kind& kind : naive::kinds())
       for (unsigned n = 0; n < 3 * 2 * 2 * 2 * 2 * 2; ++n) {
-        Case c;
+        NetworkCase c;
         Spec& s = c.net;
         s.cell = kind.name;
         s.setting = 0.3;
@@ -131,7 +131,7 @@ std::vector<Case> networks() {
   // enough rows for several blocks of time
   for (const naive::Kind& kind : naive::kinds())
     for (const bool bidirectional : {false, true}) {
-      Case c;
+      NetworkCase c;
       Spec& s = c.net;
       s.cell = kind.name;
       s.setting = 0.3;
@@ -154,7 +154,7 @@ std::vector<Case> networks() {
 // lucky. So each is held to 1e-4, and their distribution over the cases to four times that of plain loops in float.
 class Comparison {
  public:
-  void compare(const Case& c, bool tape) {
+  void compare(const NetworkCase& c, bool tape) {
     const auto data = naive::make_data(c);
     const auto expected = naive::network<double>(c, data);
     // Long sequences take most of the time: instruction sets and number types take turns
@@ -203,9 +203,9 @@ class Comparison {
  private:
   // tape: forward and backward too, with the gradient of the outputs that the loss has
   template <class R>
-  double error(const Case& c, const naive::Data& data, const Result<double>& expected, const std::string& name,
+  double error(const NetworkCase& c, const naive::Data& data, const Result<double>& expected, const std::string& name,
                bool tape) {
-    Call<R> call(c, data);
+    EngineCall<R> call(c, data);
     const Result<R> got = call.loss_and_grad();
     CHECK(std::string(proof_of_backend()) == name);
     const double worst =
@@ -217,7 +217,7 @@ class Comparison {
       again.d_outputs = expected.d_outputs;
     else
       again.d_last = expected.d_last;
-    Call<R> by_hand(c, again);
+    EngineCall<R> by_hand(c, again);
     const std::unique_ptr<Tape> kept = by_hand.forward();
     Result<R> shown = by_hand.backward(*kept);
     by_hand.read(*kept, shown);
@@ -239,20 +239,20 @@ class Comparison {
 
 TEST_CASE("a tanh network's loss and gradients, at every shape") {
   Comparison comparison;
-  for (const Case& c : grid()) comparison.compare(c, false);
+  for (const NetworkCase& c : grid()) comparison.compare(c, false);
   comparison.finish("rnn");
 }
 
 TEST_CASE("every cell's loss and gradients, at every size") {
   Comparison comparison;
   for (const naive::Kind& kind : naive::kinds())
-    for (const Case& c : thin_grid(kind.name)) comparison.compare(c, false);
+    for (const NetworkCase& c : thin_grid(kind.name)) comparison.compare(c, false);
   comparison.finish("cells");
 }
 
 TEST_CASE("layers, directions, states, tokens and dropout of every cell") {
   Comparison comparison;
-  for (const Case& c : networks()) comparison.compare(c, true);
+  for (const NetworkCase& c : networks()) comparison.compare(c, true);
   comparison.finish("networks");
 }
 
@@ -294,7 +294,7 @@ TEST_CASE("where each parameter stands") {
 }
 
 TEST_CASE("arrays of any strides and number types") {
-  Case c;
+  NetworkCase c;
   c.net.cell = "lstm";
   c.net.layers = 2;
   c.net.inputs = 3;
@@ -306,7 +306,7 @@ TEST_CASE("arrays of any strides and number types") {
   c.steps = Steps::all;
   const auto data = naive::make_data(c);
   for_backends([&](const std::string& name) {
-    Call<float> plain(c, data), call(c, data);
+    EngineCall<float> plain(c, data), call(c, data);
     const Result<float> expected = plain.loss_and_grad();
     // in double, the axes in another order, backwards in time, gaps between the numbers
     std::vector<double> x(at(6 * 4 * 6), NAN), h0(at(2 * 5 * 4), NAN), y(at(4 * 6 * 4), NAN);
@@ -328,7 +328,7 @@ TEST_CASE("arrays of any strides and number types") {
 TEST_CASE("one of two initial states given, the other zero or learned") {
   for (const bool learn : {false, true})
     for (const int given : {0, 1}) {
-      Case c;
+      NetworkCase c;
       c.net.cell = "lstm";
       c.net.inputs = 2;
       c.net.hidden = 3;
@@ -337,7 +337,7 @@ TEST_CASE("one of two initial states given, the other zero or learned") {
       c.T = 4;
       c.initial = true;
       naive::Data data = naive::make_data(c);
-      Call<double> call(c, data);
+      EngineCall<double> call(c, data);
       const int other = 1 - given;
       call.batch.initial[other] = {};
       const naive::Places places(c.net);
@@ -393,7 +393,7 @@ TEST_CASE("values that are not finite are named, and nothing is updated") {
 }
 
 TEST_CASE("tokens are looked up, and named if there is no such row") {
-  Case c;
+  NetworkCase c;
   c.net = {.cell = "gru", .inputs = 2, .hidden = 3, .outputs = 1, .vocabulary = 4};
   c.B = 2;
   c.T = 3;
@@ -401,19 +401,19 @@ TEST_CASE("tokens are looked up, and named if there is no such row") {
   naive::Data data = naive::make_data(c);
   data.lengths = {3, 2};
   data.tokens = {0, 1, 2, 3, 0, 99};  // the last one is beyond its sequence's end
-  CHECK(std::isfinite(Call<float>(c, data).loss_and_grad().loss));
+  CHECK(std::isfinite(EngineCall<float>(c, data).loss_and_grad().loss));
   for (const i64 token : {i64(4), i64(-1), i64(1) << 40}) {
     data.tokens[3] = token;
-    CHECK_THROWS_WITH(Call<float>(c, data).loss_and_grad(),
+    CHECK_THROWS_WITH(EngineCall<float>(c, data).loss_and_grad(),
                       ("x holds token " + std::to_string(token) + " at index (1, 0); expected tokens 0 to 3").c_str());
   }
   // only the rows that are read are looked at
   data.tokens[3] = 3;
   data.params[at(layout(c.net).back().offset + 2 * 2 + 1)] = NAN;
-  CHECK_THROWS_WITH(Call<float>(c, data).loss_and_grad(),
+  CHECK_THROWS_WITH(EngineCall<float>(c, data).loss_and_grad(),
                     "parameter E holds a value that is not finite (nan) at index (2, 1)");
   data.tokens[2] = 0;
-  CHECK(std::isfinite(Call<float>(c, data).loss_and_grad().loss));
+  CHECK(std::isfinite(EngineCall<float>(c, data).loss_and_grad().loss));
 }
 
 TEST_CASE("sizes that overflow or exceed the memory are refused") {

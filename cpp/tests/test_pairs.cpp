@@ -9,7 +9,7 @@
 
 #include "dispatch.h"
 #include "engine.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 using namespace fastbptt;
 
@@ -76,7 +76,7 @@ Result run(const Spec& spec, i64 batch, i64 time, bool ragged) {
   objective.steps = Steps::all;
   objective.y = array(y, spec.output_width());
   Result result{0, std::vector<float>(params.size()), std::vector<float>(x.size())};
-  Gradients out;
+  GradientTargets out;
   out.parameters = result.gradient.data();
   out.x = result.dx.data();
   result.loss = make_engine(spec, Dtype::f32, params.data())->loss_and_grad(given, objective, out, 0);

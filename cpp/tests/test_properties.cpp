@@ -10,17 +10,17 @@
 #include "calls.h"
 #include "dispatch.h"
 #include "naive.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 using namespace fastbptt;
-using calls::Call;
+using calls::EngineCall;
 using calls::for_backends;
 using calls::for_backends_in_turns;
 using calls::same_bits;
 using calls::text;
 using naive::at;
-using naive::Case;
 using naive::Data;
+using naive::NetworkCase;
 using naive::Result;
 
 #ifndef __SANITIZE_ADDRESS__
@@ -29,8 +29,8 @@ extern std::size_t aligned_bytes;  // main.cpp: how much the workspaces have ask
 
 namespace {
 
-Case make(const std::string& cell, i64 B, i64 T, i64 I, i64 H, i64 O) {
-  Case c;
+NetworkCase make(const std::string& cell, i64 B, i64 T, i64 I, i64 H, i64 O) {
+  NetworkCase c;
   c.net.cell = cell;
   c.net.inputs = I;
   c.net.hidden = H;
@@ -42,11 +42,11 @@ Case make(const std::string& cell, i64 B, i64 T, i64 I, i64 H, i64 O) {
 }
 
 // Of any cell, those that naive.h does not know too
-Data data_of(const Case& c) { return naive::make_data(c, parameter_count(c.net), cell_info(c.net.cell).states); }
+Data data_of(const NetworkCase& c) { return naive::make_data(c, parameter_count(c.net), cell_info(c.net.cell).states); }
 
 // Everything that calls on these arguments give
 template <class R>
-Result<R> all_calls(Call<R>& call) {
+Result<R> all_calls(EngineCall<R>& call) {
   Result<R> out = call.loss_and_grad();
   const auto tape = call.forward();
   call.read(*tape, out);
@@ -54,18 +54,18 @@ Result<R> all_calls(Call<R>& call) {
 }
 
 // Two layers or two directions, dropout, tokens, a learned state, sequences of very different lengths
-std::vector<Case> varied(const std::string& cell, i64 B, i64 T, i64 H) {
-  Case plain = make(cell, B, T, 17, H, 1);
+std::vector<NetworkCase> varied(const std::string& cell, i64 B, i64 T, i64 H) {
+  NetworkCase plain = make(cell, B, T, 17, H, 1);
   plain.loss = Loss::bce;
   plain.initial = true;
-  Case stacked = make(cell, B, T, 9, H, 3);
+  NetworkCase stacked = make(cell, B, T, 9, H, 3);
   stacked.net.layers = 2;
   stacked.net.dropout = 0.3;
   stacked.drop = stacked.lengths = stacked.weighted = true;
   stacked.net.learn_state = true;
   stacked.steps = Steps::all;
   stacked.loss = Loss::cross_entropy;
-  Case tokens = make(cell, B, T, 9, H, 0);
+  NetworkCase tokens = make(cell, B, T, 9, H, 0);
   tokens.net.bidirectional = true;
   tokens.net.layers = 2;
   tokens.net.vocabulary = 11;
@@ -73,21 +73,21 @@ std::vector<Case> varied(const std::string& cell, i64 B, i64 T, i64 H) {
   tokens.lengths = true;
   tokens.steps = Steps::all;
   tokens.reduction = Reduction::sequence_mean;
-  std::vector<Case> cases{plain, stacked, tokens};
+  std::vector<NetworkCase> cases{plain, stacked, tokens};
   for (std::size_t i = 0; i < cases.size(); ++i) cases[i].seed = static_cast<unsigned>(T + i);
   return cases;
 }
 
 }  // namespace
 
-// A member of a team has at least 4 million operations to do: else the team is smaller.
+// A worker of a team has at least 4 million operations to do: else the team is smaller.
 TEST_CASE("neither the number of threads nor a second call changes a bit") {
-  const auto check = [](const Case& c, const Data& data, const std::string& backend) {
-    Case small = c;
+  const auto check = [](const NetworkCase& c, const Data& data, const std::string& backend) {
+    NetworkCase small = c;
     small.B = 2;
     small.T = 3;
     set_num_threads(1);
-    Call<float> call(c, data), other(small, data_of(small));
+    EngineCall<float> call(c, data), other(small, data_of(small));
     const Result<float> one = all_calls(call);
     for (const int threads : {2, 3}) {
       set_num_threads(threads);
@@ -100,10 +100,10 @@ TEST_CASE("neither the number of threads nor a second call changes a bit") {
   std::size_t n = 0;
   for (const std::string& cell : cell_names()) {
     const bool gates = cell_info(cell).gates > 1;
-    std::vector<Case> cases = varied(cell, 33, 14, gates ? 33 : 65);
+    std::vector<NetworkCase> cases = varied(cell, 33, 14, gates ? 33 : 65);
     std::vector<Data> data;
-    for (const Case& c : cases) data.push_back(data_of(c));
-    Case uneven = make(cell, 5, 300, 20, gates ? 33 : 65, 2);
+    for (const NetworkCase& c : cases) data.push_back(data_of(c));
+    NetworkCase uneven = make(cell, 5, 300, 20, gates ? 33 : 65, 2);
     uneven.steps = Steps::all;
     data.push_back(data_of(uneven));
     uneven.lengths = true;
@@ -123,14 +123,14 @@ namespace {
 struct Trained {
   double loss = 0;
   i64 bytes = 0;  // that the workspace took
-  Report report;
+  MemoryReport report;
   std::vector<float> params;
   Result<float> seen;  // its final states
 };
 
 // One step of a new engine
-Trained train(const Case& c, const Data& data, i64 memory_budget) {
-  Call<float> call(c, data);
+Trained train(const NetworkCase& c, const Data& data, i64 memory_budget) {
+  EngineCall<float> call(c, data);
   Trained out;
   calls::AdamOf<float> adam(call.params().size());
   void* final[CellInfo::most_states] = {};
@@ -168,10 +168,10 @@ i64 least_budget(const F& f) {
 }  // namespace
 
 TEST_CASE("a memory budget changes no bit, and is kept") {
-  const auto check = [](const Case& c, const std::string& backend) {
+  const auto check = [](const NetworkCase& c, const std::string& backend) {
     const std::string name = backend + " " + text(c);
     const Data data = data_of(c);
-    Call<float> call(c, data);
+    EngineCall<float> call(c, data);
     const i64 needed = call.engine().memory_needed(c.B, c.T, 0),
               least = least_budget([&](i64 b) { train(c, data, b); });
     const Trained whole = train(c, data, 0);
@@ -191,7 +191,7 @@ TEST_CASE("a memory budget changes no bit, and is kept") {
       CHECK(kept.report.recompute_seconds <= kept.report.seconds);
       CHECK((kept.report.recompute_seconds > 0) == (kept.report.segments > 1));
       segments.insert(kept.report.segments);
-      // gradients of the input need some room more; the smallest budget has it
+      // gradients of the input need some more memory; the smallest budget has it
       const i64 enough = std::max(budget, call.engine().minimum_memory(c.B, c.T));
       CHECK_MESSAGE(same_bits(call.loss_and_grad(enough), expected), name, " ", budget);
     }
@@ -200,14 +200,14 @@ TEST_CASE("a memory budget changes no bit, and is kept") {
   };
   std::size_t n = 0;
   for (const std::string& cell : cell_names())
-    for (const Case& c : varied(cell, 5, 900, 7))
+    for (const NetworkCase& c : varied(cell, 5, 900, 7))
       if (!c.net.bidirectional) for_backends_in_turns(n++, [&](const std::string& backend) { check(c, backend); });
 }
 
 TEST_CASE("the smallest budget is enough, whatever the engine has done before") {
-  Case c = make("gru", 5, 900, 9, 7, 3), longer = make("gru", 5, 1500, 9, 7, 3);
+  NetworkCase c = make("gru", 5, 900, 9, 7, 3), longer = make("gru", 5, 1500, 9, 7, 3);
   c.steps = longer.steps = Steps::all;
-  Call<float> call(c, data_of(c)), other(longer, data_of(longer));
+  EngineCall<float> call(c, data_of(c)), other(longer, data_of(longer));
   const i64 least = call.engine().minimum_memory(5, 900);
   const Result<float> expected = call.loss_and_grad();
   for (const i64 budget : {i64(0), 2 * least, i64(0)}) {
@@ -222,7 +222,7 @@ TEST_CASE("the smallest budget is enough, whatever the engine has done before") 
 
 TEST_CASE("the memory for a long sequence: linear, or as the budget says") {
   for (const std::string& cell : cell_names()) {
-    Case c = make(cell, 8, 20000, 30, 100, 5);
+    NetworkCase c = make(cell, 8, 20000, 30, 100, 5);
     c.net.layers = 2;
     std::vector<float> params(at(parameter_count(c.net)));
     const auto engine = make_engine(c.net, Dtype::f32, params.data());
@@ -233,7 +233,7 @@ TEST_CASE("the memory for a long sequence: linear, or as the budget says") {
     for (const i64 budget : {least, 2 * least, whole / 2, whole})
       CHECK(engine->memory_needed(8, 20000, budget) <= budget);
   }
-  Case c = make("rnn", 1, 10, 2, 3, 1);
+  NetworkCase c = make("rnn", 1, 10, 2, 3, 1);
   c.net.bidirectional = true;
   CHECK_THROWS_WITH_AS(train(c, data_of(c), 1 << 30),
                        "memory_budget is given; expected none for a bidirectional network", std::invalid_argument);
@@ -244,8 +244,8 @@ TEST_CASE("the memory for a long sequence: linear, or as the budget says") {
 TEST_CASE_TEMPLATE("a training step is the gradient and its update, and leaves the final states", R, float, double) {
   for_backends([&](const std::string& backend) {
     for (const std::string& cell : cell_names())
-      for (const Case& c : varied(cell, 4, 9, 7)) {
-        Call<R> step(c, data_of(c)), parts(c, data_of(c));
+      for (const NetworkCase& c : varied(cell, 4, 9, 7)) {
+        EngineCall<R> step(c, data_of(c)), parts(c, data_of(c));
         calls::AdamOf<R> one(step.params().size()), two(step.params().size());
         Result<R> got, expected, gradient;
         parts.read(*parts.forward(), expected);
@@ -269,13 +269,13 @@ TEST_CASE_TEMPLATE("a training step is the gradient and its update, and leaves t
 
 TEST_CASE("a frozen embedding stays, and of another only rows that occur change") {
   for (const bool frozen : {true, false}) {
-    Case c = make("gru", 2, 3, 4, 5, 1);
+    NetworkCase c = make("gru", 2, 3, 4, 5, 1);
     c.net.vocabulary = 6;
     c.net.padding_index = 1;
     c.net.freeze_embedding = frozen;
     Data data = data_of(c);
     data.tokens = {0, 1, 4, 4, 1, 0};
-    Call<double> call(c, data);
+    EngineCall<double> call(c, data);
     calls::AdamOf<double> adam(call.params().size());
     call.engine().train_step(call.batch, call.objective, adam.state, {.norm = 1}, 0, nullptr);
     const Result<double> gradient = call.loss_and_grad();
@@ -293,7 +293,7 @@ TEST_CASE("a frozen embedding stays, and of another only rows that occur change"
 
 TEST_CASE_TEMPLATE("frozen parameters take no part in check, norm, decay and update", R, float, double) {
   for_backends([&](const std::string& backend) {
-    Case c = make("gru", 3, 6, 5, 40, 2);
+    NetworkCase c = make("gru", 3, 6, 5, 40, 2);
     c.net.layers = 2;
     c.net.vocabulary = 7;
     c.net.padding_index = 3;
@@ -309,7 +309,7 @@ TEST_CASE_TEMPLATE("frozen parameters take no part in check, norm, decay and upd
       const i64 padding = all.back().offset + 3 * 5;
       for (i64 j = padding; j < padding + 5; ++j) moves[at(j)] = 0;
 
-      Call<R> call(c, data_of(c));
+      EngineCall<R> call(c, data_of(c));
       call.engine().freeze(names);
       calls::AdamOf<R> adam(at(count));
       adam.state.set("weight_decay", 0.1);
@@ -336,15 +336,15 @@ TEST_CASE_TEMPLATE("frozen parameters take no part in check, norm, decay and upd
       }
       CHECK(adam.state.step == 1);
     }
-    Call<R> call(c, data_of(c));
+    EngineCall<R> call(c, data_of(c));
     CHECK_THROWS_WITH(call.engine().freeze({"b_y", "W_yh"}), "'W_yh' is not a parameter");
   });
 }
 
 // With decays of 0, m is the gradient as clipped
 TEST_CASE_TEMPLATE("clipping, by norm over what is trained or by value", R, float, double) {
-  const Case c = make("lstm", 4, 7, 6, 90, 2);
-  Call<R> first(c, data_of(c));
+  const NetworkCase c = make("lstm", 4, 7, 6, 90, 2);
+  EngineCall<R> first(c, data_of(c));
   const Result<R> gradient = first.loss_and_grad();
   double squares = 0, largest = 0;
   for (std::size_t i = 0; i < gradient.params.size(); ++i) {
@@ -354,7 +354,7 @@ TEST_CASE_TEMPLATE("clipping, by norm over what is trained or by value", R, floa
   const double norm = std::sqrt(squares);
   for (const Clip& clip : {Clip{}, Clip{.norm = norm / 4}, Clip{.norm = norm * 2}, Clip{.value = largest / 3}})
     for (const bool check : {true, false}) {
-      Call<R> call(c, data_of(c));
+      EngineCall<R> call(c, data_of(c));
       call.engine().freeze({"W_xh"});
       calls::AdamOf<R> adam(call.params().size());
       adam.state.set("beta1", 0);
@@ -393,7 +393,7 @@ TEST_CASE_TEMPLATE("step by step as in one pass", R, float, double) {
         for (const i64 layers : {1, 2, 3})
           for (const i64 B : {1, 3}) {
             ++n;
-            Case c = make(cell, B, 5, 3, H, std::vector<i64>{0, 1, 20}[n % 3]);
+            NetworkCase c = make(cell, B, 5, 3, H, std::vector<i64>{0, 1, 20}[n % 3]);
             c.net.layers = layers;
             c.net.bias = n % 4 != 0;
             c.net.vocabulary = n % 5 < 2 ? 9 : 0;
@@ -401,7 +401,7 @@ TEST_CASE_TEMPLATE("step by step as in one pass", R, float, double) {
             c.initial = true;
             c.seed = n;
             const Data data = data_of(c);
-            Call<R> call(c, data);
+            EngineCall<R> call(c, data);
             Result<R> whole, steps;
             call.read(*call.forward(), whole);
             steps.outputs = whole.outputs;
@@ -434,8 +434,8 @@ TEST_CASE_TEMPLATE("step by step as in one pass", R, float, double) {
 }
 
 TEST_CASE("a step that fails changes no state") {
-  Case c = make("lstm", 3, 1, 2, 5, 1);
-  Call<float> call(c, data_of(c));
+  NetworkCase c = make("lstm", 3, 1, 2, 5, 1);
+  EngineCall<float> call(c, data_of(c));
   std::vector<float> h(15, 0.5F), c0(15, 0.25F), x{1, 2, 3, 4, 5, NAN}, y(3);
   const std::vector<float> before = h;
   void* state[] = {h.data(), c0.data()};
@@ -447,12 +447,12 @@ TEST_CASE("a step that fails changes no state") {
   call.engine().step(calls::array(x.data(), Dtype::f32, 3, 2), state, y.data(), true);
   CHECK(h != before);
   c.net.vocabulary = 4;
-  Call<float> tokens(c, data_of(c));
+  EngineCall<float> tokens(c, data_of(c));
   const std::vector<i64> bad{0, 3, 4};
   CHECK_THROWS_WITH_AS(tokens.engine().step(calls::array(bad.data(), Dtype::i64, 3), state, y.data(), true),
                        "x_t holds token 4 at index (2,); expected tokens 0 to 3", std::invalid_argument);
   c.net.bidirectional = true;
-  Call<float> both(c, data_of(c));
+  EngineCall<float> both(c, data_of(c));
   CHECK_THROWS_AS(both.engine().step(calls::array(x.data(), Dtype::f32, 3, 2), state, y.data(), true),
                   std::invalid_argument);
 }
@@ -462,7 +462,7 @@ TEST_CASE("a step that fails changes no state") {
 namespace {
 
 // Gradients shrink by about a hundred with each step; the gates that carry a state are shut
-Data vanishing_data(const Case& c) {
+Data vanishing_data(const NetworkCase& c) {
   Data data = naive::make_data(c);
   for (const Parameter& p : layout(c.net)) {
     if (p.name.rfind("W_hh", 0) == 0)
@@ -475,8 +475,8 @@ Data vanishing_data(const Case& c) {
 
 constexpr i64 vanishing_steps = 800;
 
-Case vanishing_case(const std::string& cell, i64 layers, bool bidirectional, i64 O) {
-  Case c = make(cell, 2, vanishing_steps, 3, 9, O);
+NetworkCase vanishing_case(const std::string& cell, i64 layers, bool bidirectional, i64 O) {
+  NetworkCase c = make(cell, 2, vanishing_steps, 3, 9, O);
   c.net.setting = 0.95;
   c.net.layers = layers;
   c.net.bidirectional = bidirectional;
@@ -494,10 +494,10 @@ bool all_zero(const std::vector<R>& a, i64 from, i64 to) {
 }  // namespace
 
 TEST_CASE("gradients that have vanished are zero, exactly") {
-  const auto check = [](auto zero, const Case& c, const Data& data, const Result<double>& expected,
+  const auto check = [](auto zero, const NetworkCase& c, const Data& data, const Result<double>& expected,
                         const std::string& name) {
     using R = decltype(zero);
-    Call<R> call(c, data);
+    EngineCall<R> call(c, data);
     const Result<R> got = call.loss_and_grad();
     const double d = calls::gradient_difference(c.net, got, expected);
     CHECK_MESSAGE(d < (sizeof(R) == 4 ? 1e-4 : 1e-12), name, ": ", d);
@@ -520,7 +520,7 @@ TEST_CASE("gradients that have vanished are zero, exactly") {
         for (const bool ragged : {false, true}) {
           if ((layers == 1 ? ragged || bidirectional : layers == 2 || ragged == bidirectional) && !calls::thorough())
             continue;
-          Case c = vanishing_case(kind.name, layers, bidirectional, layers == 1 ? 0 : 2);
+          NetworkCase c = vanishing_case(kind.name, layers, bidirectional, layers == 1 ? 0 : 2);
           Data data = vanishing_data(c);
           c.lengths = ragged;
           if (ragged) data.lengths = {vanishing_steps, 60};  // the second one begins where nothing is left of the first
@@ -539,13 +539,13 @@ TEST_CASE_TEMPLATE("backward stops where gradients have vanished", R, float, dou
     for (const naive::Kind& kind : naive::kinds())
       for (const i64 layers : {1, 3}) {
         if (kind.name == "relu") continue;  // nothing in it saturates
-        Case c = vanishing_case(kind.name, layers, false, 2);
+        NetworkCase c = vanishing_case(kind.name, layers, false, 2);
         c.net.inputs = 1;
         Data data = vanishing_data(c);
         data.x[0] = data.x[vanishing_steps] = 1e6;
-        Call<R> large(c, data);
+        EngineCall<R> large(c, data);
         data.x[0] = data.x[vanishing_steps] = INFINITY;
-        Call<R> call(c, data);
+        EngineCall<R> call(c, data);
         call.batch.check_finite = false;
         const Result<R> got = call.loss_and_grad();
         CHECK_MESSAGE(same_bits(got, large.loss_and_grad()), backend, " ", text(c));
@@ -562,14 +562,14 @@ TEST_CASE_TEMPLATE("backward stops where gradients have vanished", R, float, dou
 TEST_CASE_TEMPLATE("backward does not stop where only the gates have vanished", R, float, double) {
   for (const naive::Kind& kind : naive::kinds()) {
     if (kind.name == "relu") continue;  // does not saturate
-    Case c = make(kind.name, 1, 900, 2, 33, 1);
+    NetworkCase c = make(kind.name, 1, 900, 2, 33, 1);
     c.net.setting = 0.01;
     c.seed = 2;  // each cell has units that keep their state
     Data data = naive::make_data(c);
     for (i64 i = 100 * 2; i < 900 * 2; ++i) data.x[at(i)] = 1e6;
     const Result<double> expected = naive::network<double>(c, data);
     for_backends([&](const std::string& backend) {
-      const double d = calls::gradient_difference(c.net, Call<R>(c, data).loss_and_grad(), expected);
+      const double d = calls::gradient_difference(c.net, EngineCall<R>(c, data).loss_and_grad(), expected);
       CHECK_MESSAGE(d < (sizeof(R) == 4 ? 1e-4 : 1e-12), backend, " ", text(c), ": ", d);
     });
     CHECK_MESSAGE(all_zero(expected.x, 99 * 2, 99 * 2 + 2) == (kind.name == "rnn"), text(c));
@@ -585,7 +585,7 @@ TEST_CASE_TEMPLATE("backward from a tape, from each of its ends and again", R, f
       for (const i64 layers : {1, 2, 3})
         for (const bool bidirectional : {false, true}) {
           ++n;
-          Case c = make(kind.name, 3, 7, 4, n % 2 ? 17 : 6, n % 3 ? 3 : 0);
+          NetworkCase c = make(kind.name, 3, 7, 4, n % 2 ? 17 : 6, n % 3 ? 3 : 0);
           c.net.layers = layers;
           c.net.bidirectional = bidirectional;
           c.net.dropout = 0.4;
@@ -595,7 +595,7 @@ TEST_CASE_TEMPLATE("backward from a tape, from each of its ends and again", R, f
           c.initial = n % 2;
           c.seed = n;
           Data data = naive::make_data(c);
-          Call<R> forward(c, data);
+          EngineCall<R> forward(c, data);
           const auto tape = forward.forward();
           const auto waves = [](i64 size, double phase) {
             std::vector<double> a;
@@ -611,7 +611,7 @@ TEST_CASE_TEMPLATE("backward from a tape, from each of its ends and again", R, f
             data.d_final[0] = waves(ends / 3 % 2 ? state : 0, 3);
             data.d_final[1] = waves(ends / 6 ? state : 0, 4);
             const Result<double> expected = naive::network<double>(c, data);
-            Call<R> call(c, data);
+            EngineCall<R> call(c, data);
             forward.d_outputs = call.d_outputs;
             forward.d_last = call.d_last;
             std::copy_n(call.d_final, CellInfo::most_states, forward.d_final);
@@ -625,11 +625,11 @@ TEST_CASE_TEMPLATE("backward from a tape, from each of its ends and again", R, f
 }
 
 TEST_CASE("what backward does not take") {
-  const Case c = make("rnn", 2, 3, 2, 4, 1);
+  const NetworkCase c = make("rnn", 2, 3, 2, 4, 1);
   Data data = naive::make_data(c);
   data.d_outputs.assign(6, 0.5);
   data.d_last.assign(2, 0.5);
-  Call<float> call(c, data), other(c, data);
+  EngineCall<float> call(c, data), other(c, data);
   const auto tape = call.forward();
   CHECK_THROWS_AS(call.backward(*tape), std::invalid_argument);
   call.d_outputs = {};

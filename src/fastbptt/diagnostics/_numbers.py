@@ -106,9 +106,9 @@ def openness(p: PassRecord, each: bool) -> dict[str, Array]:
     """Mean of those gates that are shares between 0 and 1, by gate."""
     names = p.cell["gate_names"]
     return {
-        names[product["gate"]]: mean(p.planes[product["plane"]], p.exist, each)
-        for product in p.cell["products"]
-        if product["opens"]
+        names[product["gate"]]: mean(p.planes[product["saved"]], p.exist, each)
+        for product in p.cell["preactivations"]
+        if product["is_sigmoid"]
     }
 
 
@@ -125,5 +125,7 @@ def spectral_radii(p: PassRecord) -> dict[str, float]:
 def content_gate(p: PassRecord) -> str:
     """Name the gate that makes new content: the first that is no share between 0 and 1."""
     cell = p.cell
-    name: str = next(cell["gate_names"][q["gate"]] for q in cell["products"] if not q["opens"])
+    name: str = next(
+        cell["gate_names"][q["gate"]] for q in cell["preactivations"] if not q["is_sigmoid"]
+    )
     return name

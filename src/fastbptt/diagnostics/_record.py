@@ -69,7 +69,7 @@ class PassRecord:
         names = self.cell["gate_names"]
         return {
             names[product["gate"]]: self.d_products[j]
-            for j, product in enumerate(self.cell["products"])
+            for j, product in enumerate(self.cell["preactivations"])
             if product["input"]
         }
 
@@ -79,7 +79,7 @@ class PassRecord:
         Left is (B, T, rows of the matrix), right (B, T, H), of the block of columns of a gate.
         """
         found: dict[str, list[tuple[Array, Array, int]]] = {"W_xh": [], "W_hh": []}
-        for j, product in enumerate(self.cell["products"]):
+        for j, product in enumerate(self.cell["preactivations"]):
             right, gate, hidden = self.d_products[j], product["gate"], product["hidden"]
             if product["input"]:
                 found["W_xh"].append((self.x, right, gate))
@@ -113,8 +113,8 @@ def take(model: Recurrent, call: tuple[Any, ...], loss: str, steps: str, reducti
     shape = (batch, time, spec.hidden_size)
     arrays = {
         "d_hidden": np.zeros((form.rows, *shape), dtype),
-        "d_gates": np.zeros((form.rows, len(cell["products"]), *shape), dtype),
-        "planes": np.zeros((form.rows, cell["planes"], *shape), dtype),
+        "d_gates": np.zeros((form.rows, len(cell["preactivations"]), *shape), dtype),
+        "saved": np.zeros((form.rows, cell["saved"], *shape), dtype),
         "outputs": np.zeros((batch, time if steps == "all" else 1, form.width), dtype),
     }
     flat = np.empty(model.num_parameters, dtype)

@@ -1,23 +1,23 @@
 // The forward pass of all layers over a window of time: states, checkpoints, outputs.
-#ifndef FASTBPTT_ENGINE_FORWARDS_H
-#define FASTBPTT_ENGINE_FORWARDS_H
+#ifndef FASTBPTT_ENGINE_FORWARD_H
+#define FASTBPTT_ENGINE_FORWARD_H
 
 #include "engine/dropout.h"
-#include "engine/passes.h"
+#include "engine/layer_directions.h"
 
 namespace fastbptt {
 
 template <class T>
-ForwardArgs<T> forward_args(const Net<T>& net, const Workspace<T>& w, std::size_t i, const Schedule& s, i64 window,
+ForwardArgs<T> forward_args(const Net<T>& net, const Workspace<T>& w, std::size_t i, const RowSchedule& s, i64 window,
                             const OutputArgs<T>* each_step) {
-  const PassBuffers<T>& b = w.passes[i];
+  const LayerBuffers<T>& b = w.layers[i];
   ForwardArgs<T> a{};
   a.schedule = &s;
   a.t0 = w.plan.window(window).t0;
   a.t1 = w.plan.window(window).t1;
-  a.inputs = net.passes[i].inputs;
+  a.inputs = net.layer_directions[i].inputs;
   a.hidden = net.H();
-  if (net.passes[i].layer == 0) {
+  if (net.layer_directions[i].layer == 0) {
     a.x = b.x;
     a.x_stride = w.x_stride;
   } else {
@@ -26,13 +26,13 @@ ForwardArgs<T> forward_args(const Net<T>& net, const Workspace<T>& w, std::size_
   }
   a.weights = b.w_forward;
   a.bias = b.bias;
-  a.planes = b.planes;
-  a.plane = b.plane;
+  a.saved = b.saved;
+  a.saved_stride = b.saved_stride;
   a.panel = b.panel;
   a.setting = static_cast<T>(net.spec.setting);
   a.each_step = each_step;
   a.last = b.last;
-  a.last_plane = b.last_plane;
+  a.last_stride = b.last_stride;
   a.last_panel = b.last_panel;
   a.pairs = w.pairs;
   return a;
@@ -41,13 +41,13 @@ ForwardArgs<T> forward_args(const Net<T>& net, const Workspace<T>& w, std::size_
 // The readout of one direction's states, or the states themselves
 template <class T>
 OutputArgs<T> output_args(const Net<T>& net, const Workspace<T>& w, bool gradient, i64 direction = 0) {
-  const Pass& pass = net.passes[size_of(net.top() + direction)];
-  const PassBuffers<T>& b = w.passes[size_of(net.top() + direction)];
+  const LayerDirection& dir = net.layer_directions[size_of(net.top() + direction)];
+  const LayerBuffers<T>& b = w.layers[size_of(net.top() + direction)];
   OutputArgs<T> o{};
   o.outputs = net.spec.output_width();
   o.hidden = net.H();
   o.weights = net.O() ? b.w_backward : nullptr;
-  o.weights_panel = net.depth_back(pass) * w.panel;
+  o.weights_panel = net.depth_back(dir) * w.panel;
   o.bias = direction == 0 ? w.b_y : nullptr;
   o.y = direction == 0 ? w.y : w.y_reverse;
   o.targets = w.targets;
@@ -62,16 +62,16 @@ OutputArgs<T> output_args(const Net<T>& net, const Workspace<T>& w, bool gradien
   return o;
 }
 
-// All layers over one window, for a member's sequences
+// All layers over one window, for a worker's sequences
 template <class T>
 void forward_window(const Net<T>& net, Workspace<T>& w, i64 window, const OutputArgs<T>* each_step, i64 row0,
                     i64 row1) {
-  const Schedule s = w.plan.schedule();
-  for (std::size_t i = 0; i < net.passes.size(); ++i) {
-    const bool shows = each_step && net.is_top(net.passes[i]);
+  const RowSchedule s = w.plan.schedule();
+  for (std::size_t i = 0; i < net.layer_directions.size(); ++i) {
+    const bool shows = each_step && net.is_top(net.layer_directions[i]);
     kernels_for(w).forward(cell_for(net, w), forward_args(net, w, i, s, window, shows ? each_step : nullptr), row0,
                            row1);
-    if (!net.is_top(net.passes[i])) show_above(net, w, i, window, row0, row1);
+    if (!net.is_top(net.layer_directions[i])) show_above(net, w, i, window, row0, row1);
   }
 }
 
@@ -79,21 +79,21 @@ void forward_window(const Net<T>& net, Workspace<T>& w, i64 window, const Output
 template <class T>
 void show_above(const Net<T>& net, Workspace<T>& w, std::size_t i, i64 window, i64 row0, i64 row1) {
   if (!w.drop && net.D() == 1) return;
-  const Pass& pass = net.passes[i];
-  const PassBuffers<T>& buffers = w.passes[i];
-  const Plan& plan = w.plan;
+  const LayerDirection& dir = net.layer_directions[i];
+  const LayerBuffers<T>& buffers = w.layers[i];
+  const BatchPlan& plan = w.plan;
   const i64 n = w.panel, base = plan.row(plan.window(window).t0, 0);
-  const Dropout dropout(w.dropout_key, net.spec.dropout);
+  const Dropout dropout(w.dropout_seed, net.spec.dropout);
   for (i64 t = plan.window(window).t0; t < plan.window(window).t1; ++t)
     for (i64 b = row0; b < std::min(row1, plan.running(t)); ++b) {
       const i64 other = plan.length(b) - 1 - t, row = plan.row(t, b) - base;
       for (i64 p = 0; p * n < net.H(); ++p) {
         const i64 real = std::min(n, net.H() - p * n);
-        const T* h = buffers.planes + p * buffers.panel + (plan.batch + row) * n;
+        const T* h = buffers.saved + p * buffers.panel + (plan.batch + row) * n;
         if (w.drop) {
           T* to = buffers.dropped + p * buffers.above_panel + row * n;
-          dropout.apply(pass.layer, plan.place(b), pass.reverse() ? other : t, pass.direction * net.H() + p * n, real,
-                        h, to);
+          dropout.apply(dir.layer, plan.place(b), dir.reverse() ? other : t, dir.direction * net.H() + p * n, real, h,
+                        to);
           h = to;
         }
         if (net.D() == 2) std::copy_n(h, real, buffers.crossed + p * buffers.above_panel + plan.row(other, b) * n);
@@ -104,7 +104,7 @@ void show_above(const Net<T>& net, Workspace<T>& w, std::size_t i, i64 window, i
 // The states before a window, kept for the second time that it is computed
 template <class T>
 void keep_checkpoint(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1) {
-  const Plan& plan = w.plan;
+  const BatchPlan& plan = w.plan;
   if (plan.windows.size() == 1) return;
   const i64 t0 = plan.window(window).t0, before = window ? plan.window(window - 1).t0 : 0;
   const i64 from = window ? plan.batch + plan.row(t0 - 1, 0) - plan.row(before, 0) : 0;
@@ -117,17 +117,17 @@ void restore_checkpoint(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0
   copy_states(net, w, window, row0, std::min(row1, w.plan.running(w.plan.window(window).t0)), 0, false);
 }
 
-// Between the rows of the planes from `row` on and a checkpoint
+// Between the rows of saved from `row` on and a checkpoint
 template <class T>
 void copy_states(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1, i64 row, bool keep) {
   const i64 n = w.panel, panels = panels_of(net, w), size = w.plan.batch * n;
-  for (i64 i = 0; i < static_cast<i64>(net.passes.size()) && row0 < row1; ++i) {
-    const PassBuffers<T>& b = w.passes[size_of(i)];
+  for (i64 i = 0; i < static_cast<i64>(net.layer_directions.size()) && row0 < row1; ++i) {
+    const LayerBuffers<T>& b = w.layers[size_of(i)];
     for (int s = 0; s < net.info.states; ++s)
       for (i64 p = 0; p < panels; ++p) {
-        T* plane = b.planes + s * b.plane + p * b.panel + (row + row0) * n;
+        T* states = b.saved + s * b.saved_stride + p * b.panel + (row + row0) * n;
         T* checkpoint = b.checkpoints + ((window * net.info.states + s) * panels + p) * size + row0 * n;
-        keep ? std::copy_n(plane, (row1 - row0) * n, checkpoint) : std::copy_n(checkpoint, (row1 - row0) * n, plane);
+        keep ? std::copy_n(states, (row1 - row0) * n, checkpoint) : std::copy_n(checkpoint, (row1 - row0) * n, states);
       }
   }
 }
@@ -137,20 +137,20 @@ template <class T>
 void last_outputs(const Net<T>& net, Workspace<T>& w, OutputArgs<T> o, T* y, i64 row0, i64 row1) {
   o.y = y;
   if (net.D() == 2) return joined_outputs(net, w, o, false, row0, row1);
-  const PassBuffers<T>& b = w.passes[size_of(net.top())];
+  const LayerBuffers<T>& b = w.layers[size_of(net.top())];
   kernels_for(w).outputs(o, b.last, b.last_panel, row0, row0, row1 - row0);
 }
 
 // The outputs from both directions, of all steps or of the final states; if o wants it the loss too
 template <class T>
 void joined_outputs(const Net<T>& net, Workspace<T>& w, const OutputArgs<T>& o, bool all, i64 row0, i64 row1) {
-  const Plan& plan = w.plan;
+  const BatchPlan& plan = w.plan;
   const i64 steps = all ? plan.steps : 1, width = o.outputs;
   const auto end = [&](i64 t) { return all ? std::min(row1, plan.running(t)) : row1; };
   const auto row = [&](i64 t, i64 b) { return all ? plan.row(t, b) : b; };
   const auto states = [&](i64 d) {
-    const PassBuffers<T>& b = w.passes[size_of(net.top() + d)];
-    return all ? std::pair<const T*, i64>{b.planes + plan.batch * w.panel, b.panel}
+    const LayerBuffers<T>& b = w.layers[size_of(net.top() + d)];
+    return all ? std::pair<const T*, i64>{b.saved + plan.batch * w.panel, b.panel}
                : std::pair<const T*, i64>{b.last, b.last_panel};
   };
   for (i64 d = 0; net.O() && d < net.D(); ++d) {

@@ -1,62 +1,64 @@
-// One step of sequences that come in piece by piece, on the weights as they lie.
-#ifndef FASTBPTT_ENGINE_STREAMING_H
-#define FASTBPTT_ENGINE_STREAMING_H
+// Single-step inference: one step of sequences that arrive step by step, on the weights as they lie.
+#ifndef FASTBPTT_ENGINE_INFERENCE_STEP_H
+#define FASTBPTT_ENGINE_INFERENCE_STEP_H
 
 #include <string>
 #include <vector>
 
-#include "engine/passes.h"
+#include "engine/layer_directions.h"
 
 namespace fastbptt {
 
 template <class T>
-void streaming_step(const Net<T>& net, const Array& x, void* const* state, T* y, bool check) {
+void inference_step(const Net<T>& net, const Array& x, void* const* state, T* y, bool check) {
   const InstructionSet& set = active();
   const Kernels<T>& k = kernels_of<T>(set);
   const CellKernels<T>& cell = cell_of<T>(set, net.cell);
   const i64 batch = x.shape[0], padded = (net.H() + k.vector - 1) / k.vector * k.vector,
             width = std::max(net.I(), padded);
-  static thread_local std::vector<T> room;
-  room.assign(size_of(width + (net.info.planes + net.info.states) * padded +
-                      net.info.states * net.spec.layers * batch * net.H()),
-              T(0));
-  T* input = room.data();
-  T* planes = input + width;
-  T* before = planes + net.info.planes * padded;
+  static thread_local std::vector<T> scratch;
+  scratch.assign(size_of(width + (net.info.saved + net.info.states) * padded +
+                         net.info.states * net.spec.layers * batch * net.H()),
+                 T(0));
+  T* input = scratch.data();
+  T* saved = input + width;
+  T* before = saved + net.info.saved * padded;
   T* fresh = before + net.info.states * padded;  // (states, layers, B, H)
   for (i64 b = 0; b < batch; ++b) {
     read_step_input(net, k, x, b, check, input);
     const T* from = input;
     for (i64 layer = 0; layer < net.spec.layers; ++layer) {
-      const Pass& pass = net.passes[size_of(layer)];
+      const LayerDirection& dir = net.layer_directions[size_of(layer)];
       for (int s = 0; s < net.info.states; ++s)
         std::copy_n(static_cast<const T*>(state[s]) + (layer * batch + b) * net.H(), net.H(), before + s * padded);
       for (int stage = 0; stage < net.info.stages; ++stage) {
-        for (int j = 0; j < net.info.products; ++j) {
-          const Product& product = net.info.product[j];
-          if (product.stage != stage) continue;
-          T* sum = planes + product.plane * padded;
+        for (int j = 0; j < net.info.preactivations; ++j) {
+          const Preactivation& preactivation = net.info.preactivation[j];
+          if (preactivation.stage != stage) continue;
+          T* sum = saved + preactivation.saved * padded;
           if (net.spec.bias)
-            std::copy_n(net.params + net.bias_of(pass, j), net.H(), sum);
+            std::copy_n(net.params + net.bias_of(dir, j), net.H(), sum);
           else
             std::fill_n(sum, net.H(), T(0));
-          if (product.input)
-            k.row_product(from, pass.inputs, net.params + pass.W_xh + product.gate * net.H(), net.GH(), net.H(), sum);
-          if (product.hidden != Product::none)
-            k.row_product(product.hidden == Product::before ? before : planes + product.hidden * padded, net.H(),
-                          net.params + pass.W_hh + product.gate * net.H(), net.GH(), net.H(), sum);
+          if (preactivation.input)
+            k.row_product(from, dir.inputs, net.params + dir.W_xh + preactivation.gate * net.H(), net.GH(), net.H(),
+                          sum);
+          if (preactivation.hidden != Preactivation::none)
+            k.row_product(
+                preactivation.hidden == Preactivation::before ? before : saved + preactivation.hidden * padded, net.H(),
+                net.params + dir.W_hh + preactivation.gate * net.H(), net.GH(), net.H(), sum);
         }
         ElementArgs<T> e{};
-        e.now = planes;
+        e.now = saved;
         e.before = before;
-        e.plane = padded;
+        e.saved_stride = padded;
         e.rows = 1;
         e.vectors = static_cast<int>(padded / k.vector);
         e.setting = static_cast<T>(net.spec.setting);
         cell.forward[stage](e);
       }
       for (int s = 0; s < net.info.states; ++s)
-        std::copy_n(planes + s * padded, net.H(), fresh + ((s * net.spec.layers + layer) * batch + b) * net.H());
+        std::copy_n(saved + s * padded, net.H(), fresh + ((s * net.spec.layers + layer) * batch + b) * net.H());
       from = fresh + (layer * batch + b) * net.H();
     }
     T* out = y + b * net.spec.output_width();

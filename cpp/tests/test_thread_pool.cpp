@@ -9,20 +9,20 @@
 #include <thread>
 #include <vector>
 
-#include "pool.h"
+#include "thread_pool.h"
 
 using namespace fastbptt;
 
 namespace {
 
-// Each member adds its number in each of 50 rounds, between which they meet; true if no round was torn
+// Each worker adds its number in each of 50 rounds, between which they meet; true if no round was torn
 bool team_works(int n) {
   std::atomic<int> sum{0}, torn{0};
   int size = 0;
-  run_team(n, [&](int member, int team, Barrier& barrier) {
-    if (member == 0) size = team;
+  run_team(n, [&](int worker, int team, Barrier& barrier) {
+    if (worker == 0) size = team;
     for (int round = 0; round < 50; ++round) {
-      sum.fetch_add(member + 1);
+      sum.fetch_add(worker + 1);
       barrier.meet();
       if (sum.load() != (round + 1) * team * (team + 1) / 2) torn.fetch_add(1);
       barrier.meet();
@@ -70,8 +70,8 @@ TEST_CASE("denormals are zero inside, and the caller's mode comes back") {
   REQUIRE(!denormals_are_zero());
   std::atomic<int> flushed{0};
   int size = 0;
-  run_team(3, [&](int member, int team, Barrier&) {
-    if (member == 0) size = team;
+  run_team(3, [&](int worker, int team, Barrier&) {
+    if (worker == 0) size = team;
     if (denormals_are_zero()) flushed.fetch_add(1);
   });
   CHECK(flushed.load() == size);

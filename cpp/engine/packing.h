@@ -1,40 +1,40 @@
 // From the caller's arrays and the parameters into the rows and panels that the kernels read, and what was wrong with
 // them.
-#ifndef FASTBPTT_ENGINE_LOADING_H
-#define FASTBPTT_ENGINE_LOADING_H
+#ifndef FASTBPTT_ENGINE_PACKING_H
+#define FASTBPTT_ENGINE_PACKING_H
 
 #include <string>
 #include <vector>
 
-#include "engine/passes.h"
+#include "engine/layer_directions.h"
 
 namespace fastbptt {
 
 template <class T>
-void load_weights(const Net<T>& net, Workspace<T>& w, int member, int team) {
+void pack_weights(const Net<T>& net, Workspace<T>& w, int worker, int team) {
   const Kernels<T>& k = kernels_for(w);
-  i64 piece = 0;
-  const auto mine = [&] { return piece++ % team == member; };
-  for (std::size_t i = 0; i < net.passes.size(); ++i) {
-    const Pass& pass = net.passes[i];
-    const PassBuffers<T>& b = w.passes[i];
+  i64 panel = 0;
+  const auto mine = [&] { return panel++ % team == worker; };
+  for (std::size_t i = 0; i < net.layer_directions.size(); ++i) {
+    const LayerDirection& dir = net.layer_directions[i];
+    const LayerBuffers<T>& b = w.layers[i];
     for (i64 p = 0; p < panels_of(net, w); ++p)
-      if (mine()) pack_forward(net, w, pass, b, p);
+      if (mine()) pack_forward(net, w, dir, b, p);
     for (i64 p = 0; p < panels_of(net, w); ++p)
-      if (mine()) pack_backward(net, w, pass, b, p);
+      if (mine()) pack_backward(net, w, dir, b, p);
     for (i64 s = 0; s < 2; ++s) {
-      const i64 columns = pass.layer ? net.H() : net.I();
-      if (pass.layer ? s >= net.D() : s > 0 || !w.input_weights) continue;
+      const i64 columns = dir.layer ? net.H() : net.I();
+      if (dir.layer ? s >= net.D() : s > 0 || !w.input_weights) continue;
       for (i64 p = 0; p * w.panel < columns; ++p)
-        if (mine()) pack_input(net, w, pass, b, s, p, columns);
+        if (mine()) pack_input(net, w, dir, b, s, p, columns);
     }
   }
-  if (member != 0) return;
+  if (worker != 0) return;
   for (i64 o = 0; o < net.O(); ++o) w.b_y[o] = net.spec.bias ? net.params[net.b_y + o] : T(0);
   if (!k.finite(net.params, net.checked)) w.found.weights = true;
 }
 
-// Rows of a panel from a matrix, as pairs if the products read pairs; returns their end
+// Rows of a panel from a matrix, as pairs if the matrix products read pairs; returns their end
 template <class T>
 T* pack_rows(const Net<T>& net, const Workspace<T>& w, const T* from, bool transposed, i64 ld, i64 rows, i64 real,
              T* to) {
@@ -51,66 +51,69 @@ T* pack_rows(const Net<T>& net, const Workspace<T>& w, const T* from, bool trans
 }
 
 template <class T>
-void pack_forward(const Net<T>& net, const Workspace<T>& w, const Pass& pass, const PassBuffers<T>& b, i64 p) {
+void pack_forward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerBuffers<T>& b,
+                  i64 p) {
   const i64 n = w.panel, panels = panels_of(net, w), real = std::min(n, net.H() - p * n);
-  T* product_weights = b.w_forward;
-  for (int j = 0; j < net.info.products; ++j) {
-    const Product& product = net.info.product[j];
-    const i64 inputs = net.inputs_of(product, pass), hidden = net.hidden_of(product),
-              column = product.gate * net.H() + p * n;
-    T* to = product_weights + p * (inputs + hidden) * n;
-    const i64 operand = pass.layer ? net.H() : net.I();  // rows of each direction below
+  T* preactivation_weights = b.w_forward;
+  for (int j = 0; j < net.info.preactivations; ++j) {
+    const Preactivation& preactivation = net.info.preactivation[j];
+    const i64 inputs = net.inputs_of(preactivation, dir), hidden = net.hidden_of(preactivation),
+              column = preactivation.gate * net.H() + p * n;
+    T* to = preactivation_weights + p * (inputs + hidden) * n;
+    const i64 operand = dir.layer ? net.H() : net.I();  // rows of each direction below
     for (i64 row = 0; row < inputs; row += operand)
-      to = pack_rows(net, w, net.params + pass.W_xh + row * net.GH() + column, false, net.GH(), operand, real, to);
-    pack_rows(net, w, net.params + pass.W_hh + column, false, net.GH(), hidden, real, to);
-    product_weights += panels * (inputs + hidden) * n;
-    const T* bias = net.params + net.bias_of(pass, j) + p * n;
+      to = pack_rows(net, w, net.params + dir.W_xh + row * net.GH() + column, false, net.GH(), operand, real, to);
+    pack_rows(net, w, net.params + dir.W_hh + column, false, net.GH(), hidden, real, to);
+    preactivation_weights += panels * (inputs + hidden) * n;
+    const T* bias = net.params + net.bias_of(dir, j) + p * n;
     for (i64 c = 0; c < n; ++c) b.bias[(j * panels + p) * n + c] = net.spec.bias && c < real ? bias[c] : T(0);
   }
 }
 
 template <class T>
-void pack_backward(const Net<T>& net, const Workspace<T>& w, const Pass& pass, const PassBuffers<T>& b, i64 p) {
+void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerBuffers<T>& b,
+                   i64 p) {
   const Kernels<T>& k = kernels_for(w);
-  const i64 n = w.panel, outputs = net.readout_of(pass), real = std::min(n, net.H() - p * n);
-  T* to = b.w_backward + p * net.depth_back(pass) * n;
+  const i64 n = w.panel, outputs = net.readout_of(dir), real = std::min(n, net.H() - p * n);
+  T* to = b.w_backward + p * net.depth_back(dir) * n;
   if (outputs)
-    k.pack(net.params + net.W_hy + (pass.direction * net.H() + p * n) * net.O(), net.O(), true, net.O(), real, to);
+    k.pack(net.params + net.W_hy + (dir.direction * net.H() + p * n) * net.O(), net.O(), true, net.O(), real, to);
   to += outputs * n;
   for (const bool before : {true, false})  // first what is multiplied with the step before
-    for (int j = 0; j < net.info.products; ++j) {
-      const Product& product = net.info.product[j];
-      if (product.hidden == Product::none || (product.hidden == Product::before) != before) continue;
-      to = pack_rows(net, w, net.params + pass.W_hh + p * n * net.GH() + product.gate * net.H(), true, net.GH(),
+    for (int j = 0; j < net.info.preactivations; ++j) {
+      const Preactivation& preactivation = net.info.preactivation[j];
+      if (preactivation.hidden == Preactivation::none || (preactivation.hidden == Preactivation::before) != before)
+        continue;
+      to = pack_rows(net, w, net.params + dir.W_hh + p * n * net.GH() + preactivation.gate * net.H(), true, net.GH(),
                      net.H(), real, to);
     }
 }
 
 template <class T>
-void pack_input(const Net<T>& net, const Workspace<T>& w, const Pass& pass, const PassBuffers<T>& b, i64 source, i64 p,
-                i64 columns) {
+void pack_input(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerBuffers<T>& b,
+                i64 source, i64 p, i64 columns) {
   const i64 n = w.panel, real = std::min(n, columns - p * n), first = source * net.H() + p * n;
   T* to = b.w_input[source] + p * net.with_input * net.H() * n;
-  for (int j = 0; j < net.info.products; ++j) {
-    if (!net.info.product[j].input) continue;
-    to = pack_rows(net, w, net.params + pass.W_xh + first * net.GH() + net.info.product[j].gate * net.H(), true,
+  for (int j = 0; j < net.info.preactivations; ++j) {
+    if (!net.info.preactivation[j].input) continue;
+    to = pack_rows(net, w, net.params + dir.W_xh + first * net.GH() + net.info.preactivation[j].gate * net.H(), true,
                    net.GH(), net.H(), real, to);
   }
 }
 
-// The state before the first step of a member's sequences
+// The state before the first step of a worker's sequences
 template <class T>
-void load_initial(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 row0, i64 row1) {
+void pack_initial(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 row0, i64 row1) {
   const Kernels<T>& k = kernels_for(w);
   const i64 n = w.panel;
   bool fine = true;
-  for (std::size_t i = 0; i < net.passes.size(); ++i)
+  for (std::size_t i = 0; i < net.layer_directions.size(); ++i)
     for (int s = 0; s < net.info.states; ++s) {
       const Array given = batch.initial[s] ? part_of(batch.initial[s], static_cast<i64>(i)) : Array{};
       const T* learned = net.spec.learn_state ? net.params + net.initial[s] + static_cast<i64>(i) * net.H() : nullptr;
       for (i64 p = 0; p * n < net.H(); ++p)
         for (i64 b = row0; b < row1; ++b) {
-          T* to = w.passes[i].planes + s * w.passes[i].plane + p * w.passes[i].panel + b * n;
+          T* to = w.layers[i].saved + s * w.layers[i].saved_stride + p * w.layers[i].panel + b * n;
           const i64 real = std::min(n, net.H() - p * n);
           std::fill_n(to, n, T(0));
           if (given) {
@@ -125,15 +128,15 @@ void load_initial(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 ro
   if (!fine) w.found.initial = true;
 }
 
-// The inputs of a window for a member's sequences, in the order of each direction
+// The inputs of a window for a worker's sequences, in the order of each direction
 template <class T>
-void load_inputs(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 window, i64 row0, i64 row1) {
+void pack_inputs(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 window, i64 row0, i64 row1) {
   const Kernels<T>& k = kernels_for(w);
-  const Plan& plan = w.plan;
+  const BatchPlan& plan = w.plan;
   const i64 t0 = plan.window(window).t0, t1 = plan.window(window).t1, base = plan.row(t0, 0);
   bool fine = true, fine_weights = true;
   for (i64 d = 0; d < net.D(); ++d) {
-    const PassBuffers<T>& buffers = w.passes[size_of(d)];
+    const LayerBuffers<T>& buffers = w.layers[size_of(d)];
     for (i64 t = t0; t < t1; ++t)
       for (i64 b = row0; b < std::min(row1, plan.running(t)); ++b) {
         const i64 step = d ? plan.length(b) - 1 - t : t, row = plan.row(t, b) - base;
@@ -156,8 +159,8 @@ void load_inputs(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 win
 
 // The weight of each sequence in the loss
 template <class T>
-void load_factors(const Net<T>& net, Workspace<T>& w, const Objective& o) {
-  const Plan& plan = w.plan;
+void make_factors(const Net<T>& net, Workspace<T>& w, const Objective& o) {
+  const BatchPlan& plan = w.plan;
   const bool all = o.steps == Steps::all;
   std::vector<double>& factor = w.exact_factor;
   factor.assign(size_of(plan.batch), 1.0);
@@ -192,10 +195,10 @@ void start_losses(const Net<T>& net, Workspace<T>& w, i64 row0, i64 row1) {
   }
 }
 
-// Private copies of y for a member's sequences: of a window's steps, or of the last steps
+// Private copies of y for a worker's sequences: of a window's steps, or of the last steps
 template <class T>
-void load_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool check, i64 window, i64 row0, i64 row1) {
-  const Plan& plan = w.plan;
+void pack_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool check, i64 window, i64 row0, i64 row1) {
+  const BatchPlan& plan = w.plan;
   const i64 n = net.spec.output_width();
   const bool all = o.steps == Steps::all;
   const i64 t0 = all ? plan.window(window).t0 : 0, t1 = all ? plan.window(window).t1 : 1, base = plan.row(t0, 0);
@@ -221,7 +224,7 @@ void load_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool c
 // Finds again what load_targets saw
 template <class T>
 void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o, bool check) {
-  const Plan& plan = w.plan;
+  const BatchPlan& plan = w.plan;
   const i64 n = net.spec.output_width();
   const bool all = o.steps == Steps::all;
   for (i64 i = 0; i < plan.batch; ++i) {
@@ -263,7 +266,7 @@ template <class T>
 void inject(const Net<T>& net, Workspace<T>& w, const Array& d_outputs, const Array& d_last, const Array* d_final,
             bool check) {
   const Kernels<T>& k = kernels_for(w);
-  const Plan& plan = w.plan;
+  const BatchPlan& plan = w.plan;
   const i64 width = net.spec.output_width();
   for (i64 b = 0; b < plan.batch; ++b) {
     for (i64 t = 0; d_outputs && t < plan.length(b); ++t) {
@@ -279,10 +282,10 @@ void inject(const Net<T>& net, Workspace<T>& w, const Array& d_outputs, const Ar
   }
   w.d_final = d_final && d_final[0];
   std::vector<T> row(size_of(net.H()));
-  for (std::size_t i = 0; d_final && i < net.passes.size(); ++i)
+  for (std::size_t i = 0; d_final && i < net.layer_directions.size(); ++i)
     for (int s = 0; s < net.info.states; ++s) {
       if (!d_final[s]) continue;
-      const PassBuffers<T>& buffers = w.passes[i];
+      const LayerBuffers<T>& buffers = w.layers[i];
       const Array part = part_of(d_final[s], static_cast<i64>(i));
       for (i64 b = 0; b < plan.batch; ++b) {
         if (!copy_numbers(k, part, plan.place(b), 0, net.H(), 1, row.data()) && check)
@@ -291,20 +294,20 @@ void inject(const Net<T>& net, Workspace<T>& w, const Array& d_outputs, const Ar
               throw_not_finite(
                   std::string("d_final_state") + (net.info.states > 1 ? "[" + std::to_string(s) + "]" : ""),
                   double(row[size_of(j)]), {static_cast<i64>(i), plan.place(b), j});
-        if (s == 0) to_panels(net, w, row.data(), b, false, buffers.d_final, buffers.row_panel);
+        if (s == 0) to_panels(net, w, row.data(), b, false, buffers.d_final, buffers.batch_panel);
         for (int c = 0; s > 0 && c < net.info.carries; ++c)
           if (net.info.carry_state[c] == s)
-            to_panels(net, w, row.data(), b, false, buffers.carry + c * buffers.row_plane, buffers.row_panel);
+            to_panels(net, w, row.data(), b, false, buffers.carry + c * buffers.batch_stride, buffers.batch_panel);
       }
     }
 }
 
-// Finds again what loading saw, in the caller's arrays
+// Finds again what packing saw, in the caller's arrays
 template <class T>
 void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch) {
   if (w.found.x && net.spec.vocabulary) report_tokens(net, w, batch);
   if (!batch.check_finite) return;
-  const Plan& plan = w.plan;
+  const BatchPlan& plan = w.plan;
   for (i64 i = 0; w.found.x && i < plan.batch; ++i)
     for (i64 t = 0, b = plan.place(i); t < plan.length(i); ++t)
       for (i64 j = 0; j < net.I(); ++j) {

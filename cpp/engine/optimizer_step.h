@@ -1,6 +1,6 @@
-// The optimiser's part of a training step: check, clip and update of what is trained.
-#ifndef FASTBPTT_ENGINE_UPDATING_H
-#define FASTBPTT_ENGINE_UPDATING_H
+// The optimizer's part of a training step: check, clip and update of the trained parameters.
+#ifndef FASTBPTT_ENGINE_OPTIMIZER_STEP_H
+#define FASTBPTT_ENGINE_OPTIMIZER_STEP_H
 
 #include <algorithm>
 #include <cmath>
@@ -11,23 +11,23 @@
 #include "dispatch.h"
 #include "engine.h"
 #include "engine/topology.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 namespace fastbptt {
 
-// What an update may change, in pieces of one length, so that sums of squares have one order whatever the threads
+// The trained parameters, in chunks of one length, so that sums of squares have one order whatever the threads
 template <class T>
-class Updates {
+class ParameterUpdates {
  public:
-  explicit Updates(std::vector<Range> trained) { set(std::move(trained)); }
+  explicit ParameterUpdates(std::vector<Range> trained) { set(std::move(trained)); }
 
   void set(std::vector<Range> trained) {
     constexpr i64 most = 4096;
-    std::vector<Range> pieces;
+    std::vector<Range> chunks;
     for (const Range& r : trained)
-      for (i64 i = r.from; i < r.to; i += most) pieces.push_back({i, std::min(i + most, r.to)});
-    sums_.resize(pieces.size());
-    pieces_ = std::move(pieces);
+      for (i64 i = r.from; i < r.to; i += most) chunks.push_back({i, std::min(i + most, r.to)});
+    sums_.resize(chunks.size());
+    chunks_ = std::move(chunks);
     trained_ = std::move(trained);
   }
 
@@ -35,14 +35,14 @@ class Updates {
 
   // The sum of all squares
   double squares(const Kernels<T>& k, const T* gradient) {
-    each([&](std::size_t i) { sums_[i] = k.square_sum(gradient + pieces_[i].from, size(pieces_[i])); });
+    each([&](std::size_t i) { sums_[i] = k.square_sum(gradient + chunks_[i].from, size(chunks_[i])); });
     double total = 0;
     for (const double sum : sums_) total += sum;
     return total;
   }
 
   void limit(const Kernels<T>& k, T* gradient, double most) const {
-    each([&](std::size_t i) { k.limit(gradient + pieces_[i].from, size(pieces_[i]), T(most)); });
+    each([&](std::size_t i) { k.limit(gradient + chunks_[i].from, size(chunks_[i]), T(most)); });
   }
 
   // One step; the gradient is multiplied by scale
@@ -52,11 +52,11 @@ class Updates {
     UpdateArgs<T> args{};
     args.scale = T(scale);
     for (int i = 0; i < OptimizerInfo::most_numbers; ++i) args.number[i] = T(numbers[i]);
-    run_team(threads(), [&](int member, int team, Barrier&) {
-      auto [piece, end] = share(static_cast<i64>(pieces_.size()), member, team);
-      while (piece < end) {  // pieces in a row at once
-        Range r = pieces_[size_of(piece)];
-        while (++piece < end && pieces_[size_of(piece)].from == r.to) r.to = pieces_[size_of(piece)].to;
+    run_team(threads(), [&](int worker, int team, Barrier&) {
+      auto [chunk, end] = share(static_cast<i64>(chunks_.size()), worker, team);
+      while (chunk < end) {  // chunks in a row at once
+        Range r = chunks_[size_of(chunk)];
+        while (++chunk < end && chunks_[size_of(chunk)].from == r.to) r.to = chunks_[size_of(chunk)].to;
         UpdateArgs<T> mine = args;
         mine.p = params + r.from;
         mine.g = gradient + r.from;
@@ -70,18 +70,18 @@ class Updates {
 
  private:
   static i64 size(const Range& r) { return r.to - r.from; }
-  int threads() const { return pieces_.size() > 32 ? get_num_threads() : 1; }
+  int threads() const { return chunks_.size() > 32 ? get_num_threads() : 1; }
 
   template <class F>
   void each(const F& f) const {
-    run_team(threads(), [&](int member, int team, Barrier&) {
-      const auto [from, to] = share(static_cast<i64>(pieces_.size()), member, team);
+    run_team(threads(), [&](int worker, int team, Barrier&) {
+      const auto [from, to] = share(static_cast<i64>(chunks_.size()), worker, team);
       for (i64 i = from; i < to; ++i) f(size_of(i));
     });
   }
 
-  std::vector<Range> trained_, pieces_;
-  std::vector<double> sums_;  // of each piece
+  std::vector<Range> trained_, chunks_;
+  std::vector<double> sums_;  // of each chunk
 };
 
 }  // namespace fastbptt

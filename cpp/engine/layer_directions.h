@@ -1,6 +1,6 @@
-// The buffers of a network's passes, and the pool that they are kept in between calls.
-#ifndef FASTBPTT_ENGINE_PASSES_H
-#define FASTBPTT_ENGINE_PASSES_H
+// The buffers of a network's layer directions, and the pool that keeps them between calls.
+#ifndef FASTBPTT_ENGINE_LAYER_DIRECTIONS_H
+#define FASTBPTT_ENGINE_LAYER_DIRECTIONS_H
 
 #include <algorithm>
 #include <memory>
@@ -16,38 +16,38 @@
 
 namespace fastbptt {
 
-// A piece of the weight gradients: columns of the left operand times one panel of the right one
+// A part of the weight gradients: columns of the left operand times one panel of the right one
 struct GradientTask {
   enum Kind { input, below, hidden, bias, output } kind;
-  int product;          // whose dgates are the right operand
+  int preactivation;    // whose dgates are the right operand
   i64 panel;            // of the right operand
   i64 source;           // below: the direction that the left operand comes from
   i64 operand;          // panel of the left operand, or as many columns of x
   i64 column, columns;  // of the left operand (within its panel)
 };
 
-// Rows are in the pass's own order: a reverse pass counts its steps from each sequence's end.
+// Rows are in the direction's own order: a reverse one counts its steps from each sequence's end.
 template <class T>
-struct PassBuffers {
+struct LayerBuffers {
   // what forward leaves, and backward reads
-  T *x = nullptr, *planes = nullptr, *last = nullptr;
+  T *x = nullptr, *saved = nullptr, *last = nullptr;
   std::int32_t* tokens = nullptr;
   T *w_forward = nullptr, *w_backward = nullptr, *bias = nullptr;
   T* w_input[2] = {};                        // by the direction below that the columns come from
   T *dropped = nullptr, *crossed = nullptr;  // h as the layer above reads it: in this order, in the other one
   T* checkpoints = nullptr;                  // the states before each window but the first
-  i64 plane = 0, panel = 0, last_plane = 0, last_panel = 0, above_panel = 0;
+  i64 saved_stride = 0, panel = 0, last_stride = 0, last_panel = 0, above_panel = 0;
   Operand<T> below[2] = {};
 
   // what a loss or a backward pass needs besides
   T *dy = nullptr, *dh = nullptr, *d_final = nullptr, *carry = nullptr, *next = nullptr, *dw = nullptr, *dw_y = nullptr,
     *dx = nullptr;
-  i64 dh_panel = 0, row_plane = 0, row_panel = 0;  // the last two: of planes with one row for each sequence
+  i64 dh_panel = 0, batch_stride = 0, batch_panel = 0;  // the last two: of matrices with one row for each sequence
   std::vector<GradientTask> tasks;
   i64 task_columns = 0;
 };
 
-// What a pass over a batch will need room for
+// What a pass over a batch needs memory for
 struct Needs {
   bool all_steps = false;       // outputs of all steps, not only the last one's
   bool loss = false;            // y and its loss
@@ -60,42 +60,42 @@ struct Needs {
   bool operator==(const Needs&) const = default;
 };
 
-// For what an arena was laid out; while it stays the same the pieces stay where they are
-struct Laid {
+// For what an arena was laid out; while it stays the same all addresses stay
+struct ArenaLayout {
   const InstructionSet* set = nullptr;
   std::uint64_t plan = 0;
   Needs needs;
-  bool operator==(const Laid&) const = default;
+  bool operator==(const ArenaLayout&) const = default;
 };
 
 template <class T>
 struct Workspace {
   const InstructionSet* set = nullptr;
   i64 panel = 0;  // columns of a panel
-  Plan plan;
+  BatchPlan plan;
   Findings found;
-  std::vector<PassBuffers<T>> passes;
-  bool drop = false;  // dropout between the layers, by this key
-  std::uint64_t dropout_key = 0;
+  std::vector<LayerBuffers<T>> layers;
+  bool drop = false;  // dropout between the layers, from this seed
+  std::uint64_t dropout_seed = 0;
   bool d_final = false;        // a gradient enters through the final hidden states
   bool input_weights = false;  // the first layer's transposed input weights are there
 
   Arena kept;  // what forward leaves
-  Laid kept_laid;
+  ArenaLayout kept_layout;
   T *y = nullptr, *y_last = nullptr, *y_reverse = nullptr, *b_y = nullptr;
   i64 x_stride = 0;
-  PairRoom pairs;  // a step's operands, of all members
+  PairBuffer pairs;  // a step's operands, of all workers
 
   Arena scratch;
-  Laid scratch_laid;
+  ArenaLayout scratch_layout;
   T *dy = nullptr, *dy_reverse = nullptr, *dgates = nullptr, *dh_kept = nullptr, *targets = nullptr, *factor = nullptr,
     *gradient = nullptr, *d_initial[CellInfo::most_states] = {};
   std::int32_t* classes = nullptr;
   double *squares = nullptr, *loss_sum = nullptr, *idle_sum = nullptr, *db_y = nullptr;
-  i64 dgates_plane = 0, dgates_panel = 0;
-  PairRoom block_inputs, block_gates;  // a block's operands of the weight gradients: pairs of consecutive rows
-  std::vector<double> exact_factor;    // [B] sorted
-  std::vector<char> vanished;          // by member: nothing flows back before the current block
+  i64 dgates_stride = 0, dgates_panel = 0;
+  PairBuffer block_inputs, block_gates;  // a block's operands of the weight gradients: pairs of consecutive rows
+  std::vector<double> exact_factor;      // [B] sorted
+  std::vector<char> vanished;            // by worker: nothing flows back before the current block
 };
 
 template <class T>
@@ -106,8 +106,8 @@ struct Net : Topology {
 
 constexpr std::size_t size_of(i64 n) { return static_cast<std::size_t>(n); }
 
-// Member's share of n things, in one piece
-inline std::pair<i64, i64> share(i64 n, int member, int team) { return {n * member / team, n * (member + 1) / team}; }
+// A worker's share of n things, in one stretch
+inline std::pair<i64, i64> share(i64 n, int worker, int team) { return {n * worker / team, n * (worker + 1) / team}; }
 
 template <class T>
 const Kernels<T>& kernels_for(const Workspace<T>& w) {
@@ -130,22 +130,22 @@ void read_row(const Workspace<T>& w, i64 hidden, const T* panels, i64 panel, i64
     std::copy_n(panels + j / w.panel * panel + row * w.panel, std::min(w.panel, hidden - j), out + j);
 }
 
-// The final states of all passes, (passes, B, hidden)
+// The final states of all layer directions, (directions, B, hidden)
 template <class T>
 void read_final(const Workspace<T>& w, i64 hidden, int state, T* out) {
-  for (std::size_t p = 0; p < w.passes.size(); ++p)
+  for (std::size_t p = 0; p < w.layers.size(); ++p)
     for (i64 b = 0; b < w.plan.batch; ++b)
-      read_row(w, hidden, w.passes[p].last + state * w.passes[p].last_plane, w.passes[p].last_panel, b,
+      read_row(w, hidden, w.layers[p].last + state * w.layers[p].last_stride, w.layers[p].last_panel, b,
                out + (static_cast<i64>(p) * w.plan.batch + w.plan.place(b)) * hidden);
 }
 
 // Workspaces between calls; it outlives its network as long as a tape does.
 template <class T>
-struct Pool {
+struct WorkspacePool {
   std::mutex mutex;
   std::vector<std::unique_ptr<Workspace<T>>> free;
 
-  Pool() { free.reserve(most); }
+  WorkspacePool() { free.reserve(most); }
   std::unique_ptr<Workspace<T>> get() {
     const std::lock_guard<std::mutex> lock(mutex);
     if (free.empty()) return std::make_unique<Workspace<T>>();
@@ -161,18 +161,18 @@ struct Pool {
 };
 
 template <class T>
-class Borrowed {
+class BorrowedWorkspace {
  public:
-  explicit Borrowed(std::shared_ptr<Pool<T>> pool) : pool_(std::move(pool)), w_(pool_->get()) {}
-  ~Borrowed() { pool_->put(std::move(w_)); }
-  Borrowed(const Borrowed&) = delete;
-  Borrowed& operator=(const Borrowed&) = delete;
+  explicit BorrowedWorkspace(std::shared_ptr<WorkspacePool<T>> pool) : pool_(std::move(pool)), w_(pool_->get()) {}
+  ~BorrowedWorkspace() { pool_->put(std::move(w_)); }
+  BorrowedWorkspace(const BorrowedWorkspace&) = delete;
+  BorrowedWorkspace& operator=(const BorrowedWorkspace&) = delete;
   Workspace<T>& operator*() const { return *w_; }
   Workspace<T>* operator->() const { return w_.get(); }
-  bool is_from(const std::shared_ptr<Pool<T>>& pool) const { return pool == pool_; }
+  bool is_from(const std::shared_ptr<WorkspacePool<T>>& pool) const { return pool == pool_; }
 
  private:
-  std::shared_ptr<Pool<T>> pool_;
+  std::shared_ptr<WorkspacePool<T>> pool_;
   std::unique_ptr<Workspace<T>> w_;
 };
 

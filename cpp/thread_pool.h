@@ -1,6 +1,6 @@
 // A small thread pool that survives fork, and the barrier its threads meet at.
-#ifndef FASTBPTT_POOL_H
-#define FASTBPTT_POOL_H
+#ifndef FASTBPTT_THREAD_POOL_H
+#define FASTBPTT_THREAD_POOL_H
 
 #include <atomic>
 #include <functional>
@@ -27,7 +27,7 @@ class Backoff {
   int count_ = 0;
 };
 
-// Members of a team of n meet here again and again.
+// Workers of a team of n meet here again and again.
 class Barrier {
  public:
   explicit Barrier(int n) : n_(n) {}
@@ -55,10 +55,10 @@ int get_num_threads();
 // Throws std::invalid_argument unless 1 <= n <= 1024.
 void set_num_threads(int n);
 
-// Calls task(member, team size) for each member 0 .. n-1 at the same time, member 0 on the caller's thread, and returns
+// Calls task(worker, team size) for each worker 0 .. n-1 at the same time, worker 0 on the caller's thread, and returns
 // when all are done. If the pool serves another caller just now, or threads cannot be had, the team is smaller, down to
-// one. The task must not throw. Each member computes with denormal numbers as zero; the caller's mode is restored.
-void run_team(int n, const std::function<void(int member, int team, Barrier&)>& task);
+// one. The task must not throw. Each worker computes with denormal numbers as zero; the caller's mode is restored.
+void run_team(int n, const std::function<void(int worker, int team, Barrier&)>& task);
 
 }  // namespace fastbptt
 

@@ -1,4 +1,4 @@
-// What a backward pass lets one look at, against naive.h, for every instruction set that the machine can run.
+// The probes of a backward pass, against naive.h, for every instruction set that the machine can run.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -10,17 +10,17 @@
 #include "calls.h"
 #include "dispatch.h"
 #include "naive.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 using namespace fastbptt;
-using calls::Call;
+using calls::EngineCall;
 using calls::for_backends;
 using calls::for_backends_in_turns;
 using calls::same_bits;
 using calls::text;
 using naive::at;
-using naive::Case;
 using naive::Data;
+using naive::NetworkCase;
 using naive::Result;
 
 namespace {
@@ -29,35 +29,35 @@ namespace {
 template <class R>
 struct Seen {
   std::vector<double> hidden, gates;
-  std::vector<R> d_hidden, d_gates, planes, outputs;
+  std::vector<R> d_hidden, d_gates, saved, outputs;
   Result<R> rest;
 };
 
 template <class R>
-Seen<R> look(const Case& c, Call<R>& call, bool numbers, i64 memory_budget = 0) {
+Seen<R> look(const NetworkCase& c, EngineCall<R>& call, bool numbers, i64 memory_budget = 0) {
   const CellInfo& info = cell_info(c.net.cell);
-  const i64 passes = c.net.state_rows(), rows = passes * c.B * c.T * c.net.hidden;
+  const i64 directions = c.net.state_rows(), rows = directions * c.B * c.T * c.net.hidden;
   Seen<R> out;
-  Gradients to = call.room(out.rest);
-  const auto room = [](auto& a, i64 n) {
+  GradientTargets to = call.targets(out.rest);
+  const auto targets = [](auto& a, i64 n) {
     a.assign(at(n), 0);
     return a.data();
   };
-  to.record.hidden = room(out.hidden, passes * c.T);
-  to.record.gates = room(out.gates, passes * c.T);
+  to.record.hidden = targets(out.hidden, directions * c.T);
+  to.record.gates = targets(out.gates, directions * c.T);
   if (numbers) {
-    to.record.d_hidden = room(out.d_hidden, rows);
-    to.record.d_gates = room(out.d_gates, rows * info.products);
-    to.record.planes = room(out.planes, rows * info.planes);
-    to.record.outputs = room(out.outputs, c.B * (c.steps == Steps::all ? c.T : 1) * c.net.output_width());
+    to.record.d_hidden = targets(out.d_hidden, rows);
+    to.record.d_gates = targets(out.d_gates, rows * info.preactivations);
+    to.record.saved = targets(out.saved, rows * info.saved);
+    to.record.outputs = targets(out.outputs, c.B * (c.steps == Steps::all ? c.T : 1) * c.net.output_width());
   }
   out.rest.loss = call.engine().loss_and_grad(call.batch, call.objective, to, memory_budget);
   return out;
 }
 
-// Norms over everything but pass and step of (passes, many, B, T, H)
+// Norms over everything but direction and step of (directions, many, B, T, H)
 template <class R>
-std::vector<double> norms(const Case& c, const std::vector<R>& a, i64 many) {
+std::vector<double> norms(const NetworkCase& c, const std::vector<R>& a, i64 many) {
   const i64 H = c.net.hidden, size = many * c.B * c.T * H;
   std::vector<double> squares(at(c.net.state_rows() * c.T), 0.0);
   for (i64 i = 0; i < i64(a.size()); ++i)
@@ -66,33 +66,34 @@ std::vector<double> norms(const Case& c, const std::vector<R>& a, i64 many) {
   return squares;
 }
 
-// The first `some` of each pass's `many` parts of (passes, many, ..)
+// The first `some` of each direction's `many` parts of (directions, many, ..)
 template <class R>
-std::vector<R> first_of(const Case& c, const std::vector<R>& a, i64 many, i64 some) {
+std::vector<R> first_of(const NetworkCase& c, const std::vector<R>& a, i64 many, i64 some) {
   const i64 part = c.B * c.T * c.net.hidden;
   std::vector<R> out;
-  for (i64 pass = 0; pass < c.net.state_rows(); ++pass) {
-    const auto from = a.begin() + pass * many * part;
+  for (i64 direction = 0; direction < c.net.state_rows(); ++direction) {
+    const auto from = a.begin() + direction * many * part;
     out.insert(out.end(), from, from + some * part);
   }
   return out;
 }
 
 template <class R>
-void check(const Case& c, const Data& data, const Result<double>& expected, const std::string& backend) {
+void check(const NetworkCase& c, const Data& data, const Result<double>& expected, const std::string& backend) {
   const CellInfo& info = cell_info(c.net.cell);
   const std::string name = backend + (sizeof(R) == 4 ? " float " : " double ") + text(c);
   const double most = sizeof(R) == 4 ? 1e-4 : 1e-11;
-  Call<R> call(c, data);
+  EngineCall<R> call(c, data);
   const Seen<R> seen = look(c, call, true);
   CHECK_MESSAGE(calls::difference(seen.d_hidden, expected.d_hidden) < most, name);
-  CHECK_MESSAGE(calls::difference(first_of(c, seen.d_gates, info.products, info.gates), expected.d_gates) < most, name);
-  CHECK_MESSAGE(calls::difference(first_of(c, seen.planes, info.planes, info.states), expected.states) < most, name);
+  CHECK_MESSAGE(calls::difference(first_of(c, seen.d_gates, info.preactivations, info.gates), expected.d_gates) < most,
+                name);
+  CHECK_MESSAGE(calls::difference(first_of(c, seen.saved, info.saved, info.states), expected.states) < most, name);
   const auto& d_outputs = c.steps == Steps::all ? expected.d_outputs : expected.d_last;
   CHECK_MESSAGE(calls::difference(seen.outputs, d_outputs) < most, name);
   // norms: of the numbers that were seen, each of them by itself
   const auto of_hidden = norms(c, seen.d_hidden, 1),
-             of_gates = norms(c, first_of(c, seen.d_gates, info.products, info.gates), info.gates);
+             of_gates = norms(c, first_of(c, seen.d_gates, info.preactivations, info.gates), info.gates);
   for (std::size_t i = 0; i < of_hidden.size(); ++i) {
     CHECK_MESSAGE(std::fabs(seen.hidden[i] - of_hidden[i]) <= 1e-12 * of_hidden[i], name);
     CHECK_MESSAGE(std::fabs(seen.gates[i] - of_gates[i]) <= 1e-12 * of_gates[i], name);
@@ -105,10 +106,10 @@ void check(const Case& c, const Data& data, const Result<double>& expected, cons
       name);
 }
 
-std::vector<Case> networks(const std::string& cell) {
-  std::vector<Case> cases;
+std::vector<NetworkCase> networks(const std::string& cell) {
+  std::vector<NetworkCase> cases;
   for (unsigned n = 0; n < 16; ++n) {
-    Case c;
+    NetworkCase c;
     Spec& s = c.net;
     s.cell = cell;
     s.setting = 0.3;
@@ -137,7 +138,7 @@ std::vector<Case> networks(const std::string& cell) {
 TEST_CASE("gradients of every step, and their norms") {
   std::size_t n = 0;
   for (const naive::Kind& kind : naive::kinds())
-    for (const Case& c : networks(kind.name)) {
+    for (const NetworkCase& c : networks(kind.name)) {
       const Data data = naive::make_data(c);
       const Result<double> expected = naive::network<double>(c, data);
       const auto both = [&](const std::string& backend) {
@@ -156,7 +157,7 @@ TEST_CASE("neither threads nor a memory budget change a bit of the norms") {
   for (const std::string& cell : cell_names())
     for (const bool bidirectional : {false, true})
       for (const bool lengths : {false, true}) {
-        Case c;
+        NetworkCase c;
         c.net.cell = cell;
         c.net.setting = 0.3;
         c.net.inputs = 9;
@@ -170,7 +171,7 @@ TEST_CASE("neither threads nor a memory budget change a bit of the norms") {
         c.steps = Steps::all;
         const Data data = naive::make_data(c, parameter_count(c.net), cell_info(cell).states);
         for_backends_in_turns(n++, [&](const std::string& backend) {
-          Call<float> call(c, data);
+          EngineCall<float> call(c, data);
           set_num_threads(1);
           const Seen<float> one = look(c, call, false);
           const auto same = [&](const Seen<float>& other) {
@@ -194,7 +195,7 @@ TEST_CASE("neither threads nor a memory budget change a bit of the norms") {
 // Each step multiplies by a rate: the squares leave the range of double long before the numbers do
 TEST_CASE("norms below and above what squares can hold") {
   for (const double rate : {1e-9, 1e9}) {
-    Case c;
+    NetworkCase c;
     c.net.cell = "relu";
     c.net.inputs = 1;
     c.net.hidden = 3;
@@ -206,13 +207,13 @@ TEST_CASE("norms below and above what squares can hold") {
     std::fill(data.params.begin(), data.params.end(), 0.0);
     const naive::Places places(c.net);
     for (i64 j = 0; j < 3; ++j) {
-      data.params[at(places.passes[0].W_xh + j)] = rate > 1 ? 1e-290 : 1;
-      data.params[at(places.passes[0].W_hh + j * 4)] = rate;
+      data.params[at(places.directions[0].W_xh + j)] = rate > 1 ? 1e-290 : 1;
+      data.params[at(places.directions[0].W_hh + j * 4)] = rate;
       data.params[at(places.W_hy + j)] = 1;
     }
     std::fill(data.x.begin(), data.x.end(), 1.0);
     for_backends([&](const std::string& backend) {
-      Call<double> call(c, data);
+      EngineCall<double> call(c, data);
       call.batch.check_finite = false;
       const Seen<double> seen = look(c, call, true);
       const auto* last = &seen.d_hidden[at((c.T - 1) * 3)];
@@ -229,7 +230,7 @@ TEST_CASE("norms below and above what squares can hold") {
 
 TEST_CASE("steps that no gradient reaches have the norm zero") {
   for_backends([&](const std::string& backend) {
-    Case c;
+    NetworkCase c;
     c.net.cell = "rnn";
     c.net.inputs = 2;
     c.net.hidden = 20;
@@ -238,8 +239,8 @@ TEST_CASE("steps that no gradient reaches have the norm zero") {
     c.T = 900;
     Data data = naive::make_data(c);
     const naive::Places places(c.net);
-    for (i64 i = 0; i < 400; ++i) data.params[at(places.passes[0].W_hh + i)] *= 0.05;
-    Call<float> call(c, data);
+    for (i64 i = 0; i < 400; ++i) data.params[at(places.directions[0].W_hh + i)] *= 0.05;
+    EngineCall<float> call(c, data);
     const Seen<float> seen = look(c, call, true);
     const auto lives = std::find_if(seen.hidden.begin(), seen.hidden.end(), [](double a) { return a > 0; });
     const auto first = lives - seen.hidden.begin();
@@ -249,12 +250,12 @@ TEST_CASE("steps that no gradient reaches have the norm zero") {
     const auto of_numbers = norms(c, seen.d_hidden, 1);
     for (std::size_t t = 0; t < 900; ++t) CHECK(std::fabs(seen.hidden[t] - of_numbers[t]) <= 1e-12 * of_numbers[t]);
     const Result<double> plain = naive::network<double>(c, data);
-    CHECK(calls::difference(seen.planes, plain.states) < 1e-4);  // states are there nevertheless
+    CHECK(calls::difference(seen.saved, plain.states) < 1e-4);  // states are there nevertheless
   });
 }
 
 TEST_CASE("a training step leaves norms, and the norm of the whole gradient") {
-  Case c;
+  NetworkCase c;
   c.net.cell = "gru";
   c.net.inputs = 3;
   c.net.hidden = 8;
@@ -263,17 +264,17 @@ TEST_CASE("a training step leaves norms, and the norm of the whole gradient") {
   c.T = 6;
   const Data data = naive::make_data(c);
   for_backends([&](const std::string& backend) {
-    Call<double> call(c, data);
+    EngineCall<double> call(c, data);
     const Seen<double> expected = look(c, call, false);
     double squares = 0;
     for (const double g : expected.rest.params) squares += g * g;
     for (const Clip& clip : {Clip{}, Clip{.norm = 1e-3}, Clip{.value = 1e-4}}) {
-      Call<double> fresh(c, data);
+      EngineCall<double> fresh(c, data);
       fresh.batch.check_finite = false;
       calls::AdamOf<double> adam(fresh.params().size());
       std::vector<double> hidden(6, 0.0), gates(6, 0.0);
       double norm = 0;
-      Record record;
+      Probes record;
       record.hidden = hidden.data();
       record.gates = gates.data();
       record.norm = &norm;

@@ -1,4 +1,4 @@
-#include "pool.h"
+#include "thread_pool.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -19,19 +19,19 @@
 namespace fastbptt {
 namespace {
 
-using Task = std::function<void(int, int, Barrier&)>;
+using TeamTask = std::function<void(int, int, Barrier&)>;
 
 struct Job {
-  const Task* task = nullptr;
+  const TeamTask* task = nullptr;
   Barrier* barrier = nullptr;
   int team = 0;
 };
 
 // Never destroyed: its threads may still wait in it while the process exits.
-class Pool {
+class ThreadPool {
  public:
   // One caller at a time; another one gets false and works alone.
-  bool try_run(int n, const Task& task) {
+  bool try_run(int n, const TeamTask& task) {
     const std::unique_lock<std::mutex> one(busy_, std::try_to_lock);
     if (!one.owns_lock()) return false;
     const int team = 1 + grow(n - 1);
@@ -52,7 +52,7 @@ class Pool {
   int grow(int wanted) {
     try {
       while (workers_ < wanted) {
-        std::thread(&Pool::work, this, workers_ + 1, number_.load()).detach();
+        std::thread(&ThreadPool::work, this, workers_ + 1, number_.load()).detach();
         ++workers_;
       }
     } catch (const std::system_error&) {  // no more threads to be had
@@ -60,7 +60,7 @@ class Pool {
     return std::min(workers_, wanted);
   }
 
-  void work(int member, unsigned done) {
+  void work(int worker, unsigned done) {
     for (;;) {
       for (int i = 0; i < 20000 && number_.load(std::memory_order_acquire) == done; ++i) {
         Backoff b;
@@ -73,10 +73,10 @@ class Pool {
         done = number_.load(std::memory_order_relaxed);
         job = job_;
       }
-      if (member >= job.team) continue;
+      if (worker >= job.team) continue;
       {
         const FlushDenormals mode;
-        (*job.task)(member, job.team, *job.barrier);
+        (*job.task)(worker, job.team, *job.barrier);
       }
       left_.fetch_sub(1, std::memory_order_release);
     }
@@ -92,14 +92,14 @@ class Pool {
 };
 
 // Null until first used, and again in the child of a fork, which has none of the parent's threads.
-std::atomic<Pool*> shared_pool{nullptr};
+std::atomic<ThreadPool*> shared_pool{nullptr};
 
-Pool& pool() {
+ThreadPool& thread_pool() {
   static const int registered = pthread_atfork(nullptr, nullptr, [] { shared_pool.store(nullptr); });
   (void)registered;
-  Pool* p = shared_pool.load(std::memory_order_acquire);
+  ThreadPool* p = shared_pool.load(std::memory_order_acquire);
   if (!p) {
-    auto* fresh = new Pool;
+    auto* fresh = new ThreadPool;
     if (shared_pool.compare_exchange_strong(p, fresh)) return *fresh;
     delete fresh;
   }
@@ -150,9 +150,9 @@ void set_num_threads(int n) {
   thread_setting().store(n);
 }
 
-void run_team(int n, const Task& task) {
+void run_team(int n, const TeamTask& task) {
   const FlushDenormals mode;
-  if (n > 1 && pool().try_run(n, task)) return;
+  if (n > 1 && thread_pool().try_run(n, task)) return;
   Barrier barrier(1);
   task(0, 1, barrier);
 }

@@ -1,0 +1,587 @@
+// The backward pass of all layers over a window of time, and the gradients of all parameters.
+#ifndef FASTBPTT_ENGINE_BACKWARD_H
+#define FASTBPTT_ENGINE_BACKWARD_H
+
+#include "engine/dropout.h"
+#include "engine/packing.h"
+#include "engine/layer_directions.h"
+#include "engine/probes.h"
+#include "thread_pool.h"
+
+namespace fastbptt {
+
+// Where gradients enter
+struct GradientSource {
+  bool outputs = false;    // through the outputs ..
+  bool all_steps = false;  // .. of all steps, or of the final states
+};
+
+// A worker of the thread team, and how far back its gradients have come
+struct Worker {
+  int number, team;
+  Barrier& barrier;
+  i64 row0, row1;
+  std::vector<char> stopped;  // by layer direction: nothing flows back any more; the same for all workers
+  std::vector<i64> enters;    // by layer direction: the earliest step that anything enters at from above
+};
+
+template <class T>
+BackwardArgs<T> backward_args(const Net<T>& net, const Workspace<T>& w, std::size_t i, const RowSchedule& s, i64 window,
+                              const GradientSource& source) {
+  const LayerDirection& dir = net.layer_directions[i];
+  const LayerBuffers<T>& b = w.layers[i];
+  BackwardArgs<T> a{};
+  a.schedule = &s;
+  a.t_first = w.plan.window(window).t0;
+  a.hidden = net.H();
+  a.outputs = net.readout_of(dir);
+  a.weights = b.w_backward;
+  a.saved = b.saved;
+  a.saved_stride = b.saved_stride;
+  a.panel = b.panel;
+  a.window = w.plan.row(a.t_first, 0);
+  if (net.is_top(dir)) {
+    if (net.O() && source.outputs) a.dy = dir.reverse() && source.all_steps ? w.dy_reverse : w.dy;
+    a.dy_each_step = source.all_steps;
+    if (w.d_final || (!net.O() && source.outputs)) a.dh = b.dh;
+    a.dh_each_step = !net.O() && source.outputs && source.all_steps;
+  } else {
+    a.dh = b.dh;
+    a.dh_each_step = true;
+  }
+  a.dh_panel = b.dh_panel;
+  a.dgates = w.dgates;
+  a.dgates_stride = w.dgates_stride;
+  a.dgates_panel = w.dgates_panel;
+  a.next = b.next;
+  a.next_stride = a.carry_stride = b.batch_stride;
+  a.next_panel = a.carry_panel = b.batch_panel;
+  a.carry = b.carry;
+  a.dh_kept = w.dh_kept;
+  a.squares = w.squares;
+  a.pairs = w.pairs;
+  a.setting = static_cast<T>(net.spec.setting);
+  return a;
+}
+
+// What the kernels of forward have not done: dy in the order of the reverse direction, or as dh; the final states'
+// share
+template <class T>
+void spread_output_gradient(const Net<T>& net, Workspace<T>& w, const GradientSource& source, i64 row0, i64 row1) {
+  const BatchPlan& plan = w.plan;
+  const bool all = source.outputs && source.all_steps;
+  const i64 width = net.spec.output_width();
+  for (i64 d = 0; d < net.D(); ++d) {
+    const LayerBuffers<T>& buffers = w.layers[size_of(net.top() + d)];
+    for (i64 b = row0; b < row1; ++b) {
+      const i64 length = plan.length(b);
+      for (i64 t = 0; t < (all ? length : 1); ++t) {
+        const i64 to = all ? plan.row(d ? length - 1 - t : t, b) : b;
+        const T* dy = w.dy + (all ? plan.row(t, b) : b) * width;
+        if (net.O()) {
+          if (d && all) std::copy_n(dy, width, w.dy_reverse + to * width);
+        } else if (source.outputs) {
+          to_panels(net, w, dy + d * net.H(), to, false, buffers.dh, buffers.dh_panel);
+        }
+      }
+      if (!w.d_final) continue;
+      const bool each_step = !net.O() && all;
+      add_row(net, w, buffers.d_final, buffers.batch_panel, b, buffers.dh, buffers.dh_panel,
+              each_step ? plan.row(length - 1, b) : b, !net.O() && source.outputs);
+    }
+  }
+}
+
+// Row `to` of panels = (or +=) row `from` of others
+template <class T>
+void add_row(const Net<T>& net, const Workspace<T>& w, const T* from_panels, i64 from_panel, i64 from, T* to_panels,
+             i64 to_panel, i64 to, bool add) {
+  for (i64 p = 0; p < panels_of(net, w); ++p) {
+    const T* a = from_panels + p * from_panel + from * w.panel;
+    T* out = to_panels + p * to_panel + to * w.panel;
+    for (i64 j = 0; j < w.panel; ++j) out[j] = (add ? out[j] : T(0)) + a[j];
+  }
+}
+
+template <class T>
+void start_gradient(const Net<T>& net, T* gradient, int worker, int team) {
+  if (!net.spec.vocabulary) return;
+  const auto [from, to] = share(net.spec.vocabulary * net.I(), worker, team);
+  std::fill(gradient + net.embedding + from, gradient + net.embedding + to, T(0));
+}
+
+template <class T>
+void backward_window(const Net<T>& net, Workspace<T>& w, Worker& worker, i64 window, const GradientSource& source,
+                     const GradientTargets& out, T* gradient) {
+  if (out.record) record_window(net, w, worker.row0, worker.row1, window, source.all_steps, out.record);
+  for (i64 layer = net.spec.layers - 1; layer >= 0; --layer)
+    for (i64 d = 0; d < net.D(); ++d)
+      backward_layer(net, w, worker, size_of(layer * net.D() + d), window, source, out, gradient);
+}
+
+// From the end of a window to its start, block by block: the recursion over a worker's own sequences, then its share
+// of the weight gradients over all of them.
+template <class T>
+void backward_layer(const Net<T>& net, Workspace<T>& w, Worker& worker, std::size_t i, i64 window,
+                    const GradientSource& source, const GradientTargets& out, T* gradient) {
+  const Kernels<T>& k = kernels_for(w);
+  const BatchPlan& plan = w.plan;
+  const RowSchedule s = plan.schedule();
+  LayerBuffers<T>& buffers = w.layers[i];
+  const BatchPlan::Window& steps = plan.window(window);
+  if (!net.is_top(net.layer_directions[i])) enter_from_above(net, w, worker, i, window);
+  if (worker.stopped[i]) return clear_below(net, w, worker, i, window, steps.t1, out);
+  BackwardArgs<T> args = backward_args(net, w, i, s, window, source);
+  for (std::size_t at = steps.block0; at < steps.block1; ++at) {
+    const BatchPlan::Block& block = plan.blocks[at];
+    args.t0 = block.t0;
+    args.t1 = block.t1;
+    args.base = plan.row(block.t0, 0);
+    k.backward(cell_for(net, w), args, worker.row0, worker.row1);
+    keep_next(net, w, buffers, worker, block.t0);
+    if (out.record) record_block(net, w, worker.row0, worker.row1, i, block, out.record);
+    w.vanished[size_of(worker.number)] = vanished(net, w, buffers, worker, args, worker.enters[i]);
+    input_gradient(net, w, worker, i, window, block, out);
+    if (block.t0 == 0) state_gradient(net, w, worker, i, s, out);
+    worker.barrier.meet();
+    if (net.spec.bfloat16) {
+      pair_block(net, w, worker, i, window, block);
+      worker.barrier.meet();
+    }
+    if (w.squares) record_norms(net, w, worker.number, worker.team, i, block, out.record);
+    weight_gradient(net, w, worker, i, window, block, source, at > 0);
+    embedding_gradient(net, w, worker, i, block, gradient);
+    const bool all_zero =
+        std::all_of(w.vanished.begin(), w.vanished.begin() + worker.team, [](char v) { return v != 0; });
+    worker.barrier.meet();
+    if (!all_zero) continue;
+    worker.stopped[i] = 1;
+    return clear_below(net, w, worker, i, window, block.t0, out);
+  }
+}
+
+// The gradients of a block's first step, for the block before it
+template <class T>
+void keep_next(const Net<T>& net, const Workspace<T>& w, const LayerBuffers<T>& buffers, const Worker& worker, i64 t) {
+  const i64 n = w.panel, end = std::min(worker.row1, w.plan.running(t));
+  for (int j = 0; t > 0 && j < net.info.preactivations && worker.row0 < end; ++j)
+    for (i64 p = 0; p < panels_of(net, w) && net.info.preactivation[j].hidden == Preactivation::before; ++p)
+      std::copy_n(w.dgates + j * w.dgates_stride + p * w.dgates_panel + worker.row0 * n, (end - worker.row0) * n,
+                  buffers.next + j * buffers.batch_stride + p * buffers.batch_panel + worker.row0 * n);
+}
+
+// What the layer above passed down: through dropout, and with the gradient of the final state
+template <class T>
+void enter_from_above(const Net<T>& net, Workspace<T>& w, const Worker& worker, std::size_t i, i64 window) {
+  const BatchPlan& plan = w.plan;
+  const LayerDirection& dir = net.layer_directions[i];
+  const LayerBuffers<T>& buffers = w.layers[i];
+  const i64 n = w.panel, t0 = plan.window(window).t0, t1 = plan.window(window).t1, base = plan.row(t0, 0);
+  const Dropout dropout(w.dropout_seed, net.spec.dropout);
+  for (i64 t = t0; w.drop && t < t1; ++t)
+    for (i64 b = worker.row0; b < std::min(worker.row1, plan.running(t)); ++b)
+      for (i64 p = 0; p * n < net.H(); ++p) {
+        T* dh = buffers.dh + p * buffers.dh_panel + (plan.row(t, b) - base) * n;
+        dropout.apply(dir.layer, plan.place(b), dir.reverse() ? plan.length(b) - 1 - t : t,
+                      dir.direction * net.H() + p * n, std::min(n, net.H() - p * n), dh, dh);
+      }
+  for (i64 b = worker.row0; w.d_final && b < worker.row1; ++b)
+    if (const i64 t = plan.length(b) - 1; t >= t0 && t < t1)
+      add_row(net, w, buffers.d_final, buffers.batch_panel, b, buffers.dh, buffers.dh_panel, plan.row(t, b) - base,
+              true);
+}
+
+// Whether nothing flows back any more from the first step of a block of a worker's sequences, and nothing enters
+// before it
+template <class T>
+bool vanished(const Net<T>& net, const Workspace<T>& w, const LayerBuffers<T>& buffers, const Worker& worker,
+              const BackwardArgs<T>& a, i64 enters) {
+  const bool outside = (a.dy && a.dy_each_step) || (a.dh && a.dh_each_step && a.t0 > enters);
+  if (outside || a.t0 == 0 || worker.row1 > w.plan.running(a.t0)) return false;
+  const auto zero = [&](const T* matrix, i64 panel) {
+    for (i64 p = 0; p < panels_of(net, w); ++p) {
+      const i64 real = std::min(w.panel, net.H() - p * w.panel);
+      const T* rows = matrix + p * panel;
+      if (real == w.panel && !kernels_for(w).zero(rows + worker.row0 * w.panel, (worker.row1 - worker.row0) * w.panel))
+        return false;
+      for (i64 b = worker.row0; real < w.panel && b < worker.row1; ++b)
+        if (!kernels_for(w).zero(rows + b * w.panel, real)) return false;
+    }
+    return true;
+  };
+  for (int j = 0; j < net.info.preactivations; ++j)
+    if (!zero(w.dgates + j * w.dgates_stride, w.dgates_panel)) return false;
+  for (int c = 0; c < net.info.carries; ++c)
+    if (!zero(buffers.carry + c * buffers.batch_stride, buffers.batch_panel)) return false;
+  return true;
+}
+
+// Zeros where a layer direction that has stopped before step t passes nothing on
+template <class T>
+void clear_below(const Net<T>& net, const Workspace<T>& w, Worker& worker, std::size_t i, i64 window, i64 t,
+                 const GradientTargets& out) {
+  const BatchPlan& plan = w.plan;
+  const LayerDirection& dir = net.layer_directions[i];
+  const i64 t0 = plan.window(window).t0, base = plan.row(t0, 0), n = w.panel;
+  if (dir.direction == 0) {
+    for (i64 s = 0; dir.layer > 0 && s < net.D(); ++s) {
+      const auto below = size_of((dir.layer - 1) * net.D() + s);
+      if (net.D() == 1) worker.enters[below] = t;
+      const LayerBuffers<T>& buffers = w.layers[below];
+      for (i64 step = t0; step < t; ++step)
+        for (i64 b = worker.row0; b < std::min(worker.row1, plan.running(step)); ++b) {
+          const i64 row = plan.row(s ? plan.length(b) - 1 - step : step, b) - base;
+          for (i64 p = 0; p < panels_of(net, w); ++p) std::fill_n(buffers.dh + p * buffers.dh_panel + row * n, n, T(0));
+        }
+    }
+    for (i64 b = worker.row0; out.x && dir.layer == 0 && b < worker.row1; ++b)
+      std::fill_n(static_cast<T*>(out.x) + (plan.place(b) * plan.time + t0) * net.I(), (t - t0) * net.I(), T(0));
+  }
+  for (int s = 0; window == 0 && s < net.info.states; ++s)
+    for (i64 b = worker.row0; initial_target(net, w, out, s, i) && b < worker.row1; ++b)
+      std::fill_n(initial_target(net, w, out, s, i) + plan.place(b) * net.H(), net.H(), T(0));
+}
+
+// Where the gradient of a layer direction's initial state goes, (B, H); null: not wanted
+template <class T>
+T* initial_target(const Net<T>& net, const Workspace<T>& w, const GradientTargets& out, int state, std::size_t i) {
+  T* all = out.initial[state]     ? static_cast<T*>(out.initial[state])
+           : net.spec.learn_state ? w.d_initial[state]
+                                  : nullptr;
+  return all ? all + static_cast<i64>(i) * w.plan.batch * net.H() : nullptr;
+}
+
+template <class T>
+InputGradArgs<T> input_grad_args(const Net<T>& net, const Workspace<T>& w, const RowSchedule& s, i64 t0, i64 t1) {
+  InputGradArgs<T> a{};
+  a.schedule = &s;
+  a.t0 = t0;
+  a.t1 = t1;
+  a.hidden = net.H();
+  a.dgates = w.dgates;
+  a.dgates_stride = w.dgates_stride;
+  a.dgates_panel = w.dgates_panel;
+  a.base = w.plan.row(t0, 0);
+  a.pairs = w.pairs;
+  return a;
+}
+
+// Of one block: into the user's array, the rows of the embedding, or the layer below
+template <class T>
+void input_gradient(const Net<T>& net, const Workspace<T>& w, const Worker& worker, std::size_t i, i64 window,
+                    const BatchPlan::Block& block, const GradientTargets& out) {
+  const BatchPlan& plan = w.plan;
+  const LayerDirection& dir = net.layer_directions[i];
+  const LayerBuffers<T>& buffers = w.layers[i];
+  const RowSchedule s = plan.schedule();
+  InputGradArgs<T> a = input_grad_args(net, w, s, block.t0, block.t1);
+  a.add = dir.reverse();
+  a.weights_panel = net.with_input * net.H() * w.panel;
+  for (i64 source = 0; dir.layer > 0 && source < net.D(); ++source) {
+    const LayerBuffers<T>& below = w.layers[size_of((dir.layer - 1) * net.D() + source)];
+    a.columns = net.H();
+    a.weights = buffers.w_input[source];
+    a.lengths = source == dir.direction ? nullptr : plan.lengths.data();
+    a.out_row = w.panel;
+    a.out_base = plan.row(plan.window(window).t0, 0);
+    a.out_panel = below.dh_panel;
+    a.out = below.dh;
+    kernels_for(w).input_grad(cell_for(net, w), a, worker.row0, worker.row1);
+  }
+  if (dir.layer > 0) return;
+  a.columns = net.I();
+  a.weights = buffers.w_input[0];
+  a.out_panel = w.panel;
+  a.out_row = net.I();
+  if (net.trains_embedding()) {
+    a.add = false;
+    a.out_base = a.base;
+    a.out = buffers.dx;
+    kernels_for(w).input_grad(cell_for(net, w), a, worker.row0, worker.row1);
+  }
+  if (!out.x) return;
+  const i64 size = net.I() * plan.time;
+  T* dx = static_cast<T*>(out.x);
+  if (block.t1 == plan.steps && !dir.reverse())
+    for (i64 b = worker.row0; b < worker.row1; ++b)
+      std::fill(dx + plan.place(b) * size + plan.length(b) * net.I(), dx + (plan.place(b) + 1) * size, T(0));
+  a.lengths = dir.reverse() ? plan.lengths.data() : nullptr;
+  a.order = plan.order.data();
+  a.out_sequence = size;
+  a.out = dx;
+  kernels_for(w).input_grad(cell_for(net, w), a, worker.row0, worker.row1);
+}
+
+template <class T>
+void state_gradient(const Net<T>& net, const Workspace<T>& w, const Worker& worker, std::size_t i, const RowSchedule& s,
+                    const GradientTargets& out) {
+  const LayerBuffers<T>& buffers = w.layers[i];
+  for (int state = 0; state < net.info.states; ++state) {
+    T* target = initial_target(net, w, out, state, i);
+    if (!target) continue;
+    if (state == 0) {
+      InputGradArgs<T> a = input_grad_args(net, w, s, 0, 1);
+      a.initial = true;
+      a.columns = net.H();
+      a.weights = buffers.w_backward + net.readout_of(net.layer_directions[i]) * w.panel;
+      a.weights_panel = net.depth_back(net.layer_directions[i]) * w.panel;
+      a.order = w.plan.order.data();
+      a.out_sequence = net.H();
+      a.out_panel = w.panel;
+      a.out = target;
+      kernels_for(w).input_grad(cell_for(net, w), a, worker.row0, worker.row1);
+    }
+    for (i64 b = worker.row0; b < worker.row1; ++b) {
+      T* to = target + w.plan.place(b) * net.H();
+      if (state > 0) std::fill_n(to, net.H(), T(0));
+      for (int c = 0; c < net.info.carries; ++c)
+        for (i64 j = 0; net.info.carry_state[c] == state && j < net.H(); ++j)
+          to[j] +=
+              buffers.carry[c * buffers.batch_stride + j / w.panel * buffers.batch_panel + b * w.panel + j % w.panel];
+    }
+  }
+}
+
+// Calls f(task) for a worker's share of the tasks that want says
+template <class T, class Want, class F>
+void for_tasks(const LayerBuffers<T>& b, const Worker& worker, const Want& want, const F& f) {
+  const auto [column0, column1] = share(b.task_columns, worker.number, worker.team);
+  i64 column = 0;
+  for (const GradientTask& task : b.tasks) {
+    if (column >= column0 && column < column1 && want(task)) f(task);
+    column += task.columns;
+  }
+}
+
+// Rows of pre-activation j's part of dw before it, in each panel: of the input, of the hidden operand, of the bias
+template <class T>
+i64 gradient_offset(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, int preactivation) {
+  i64 rows = 0;
+  for (int j = 0; j < preactivation; ++j) rows += gradient_rows(net, dir, j);
+  return rows * panels_of(net, w) * w.panel;
+}
+
+template <class T>
+i64 gradient_rows(const Net<T>& net, const LayerDirection& dir, int j) {
+  return net.inputs_of(net.info.preactivation[j], dir) + net.hidden_of(net.info.preactivation[j]) + 1;
+}
+
+// What the weight gradients of a block multiply, as pairs of its rows 2p and 2p + 1: a worker's share of them
+template <class T>
+void pair_block(const Net<T>& net, const Workspace<T>& w, const Worker& worker, std::size_t i, i64 window,
+                const BatchPlan::Block& block) {
+  const Kernels<T>& k = kernels_for(w);
+  const LayerDirection& dir = net.layer_directions[i];
+  const LayerBuffers<T>& b = w.layers[i];
+  const i64 n = w.panel, first = w.plan.row(block.t0, 0) - w.plan.row(w.plan.window(window).t0, 0);
+  const auto mine = share((block.rows + 1) / 2, worker.number, worker.team);
+  // row(r): where row r of the block stands in panel 0; the columns of panel p follow at p * panel
+  const auto add = [&](const PairBuffer& buffer, int slot, i64 columns, i64 panel, const auto& row) {
+    for (i64 p = 0; p * n < columns; ++p)
+      for (i64 at = mine.first; at < mine.second; ++at)
+        k.pair_rows(row(2 * at) + p * panel, 2 * at + 1 < block.rows ? row(2 * at + 1) + p * panel : nullptr,
+                    std::min(n, columns - p * n), buffer.rows + slot * buffer.slot + p * buffer.panel + at * n);
+  };
+  const auto straight = [n](const T* rows, i64 from) { return [=](i64 r) { return rows + (from + r) * n; }; };
+  if (dir.layer == 0) add(w.block_inputs, 0, net.I(), n, [&](i64 r) { return b.x + (first + r) * w.x_stride; });
+  for (int s = 0; dir.layer > 0 && s < net.D(); ++s)
+    add(w.block_inputs, s, net.H(), b.below[s].panel, straight(b.below[s].rows, first));
+  const Run* run = w.plan.runs.data() + block.run0;
+  const auto before = [&](i64 r) {
+    while (r >= run->g + run->count) ++run;
+    while (r < run->g) --run;
+    return b.saved + (run->a + r - run->g) * n;
+  };
+  int done = -1;  // the last stage whose hidden operand is there
+  for (int j = 0; j < net.info.preactivations; ++j) {
+    const Preactivation& preactivation = net.info.preactivation[j];
+    add(w.block_gates, j, net.H(), w.dgates_panel, straight(w.dgates + j * w.dgates_stride, 0));
+    if (preactivation.hidden == Preactivation::none || preactivation.stage == done) continue;
+    done = preactivation.stage;
+    if (preactivation.hidden == Preactivation::before)
+      add(w.block_inputs, PairBuffer::hidden + done, net.H(), b.panel, before);
+    else
+      add(w.block_inputs, PairBuffer::hidden + done, net.H(), b.panel,
+          straight(b.saved + preactivation.hidden * b.saved_stride, w.plan.batch + first));
+  }
+}
+
+// The same product, of what pair_block left
+template <class T>
+WeightGradArgs<T, Pair> of_pairs(const Workspace<T>& w, const WeightGradArgs<T>& a, const Preactivation& preactivation,
+                                 const GradientTask& t, const Run& run) {
+  const PairBuffer &left = w.block_inputs, &right = w.block_gates;
+  const i64 slot = t.kind == GradientTask::hidden ? PairBuffer::hidden + preactivation.stage : t.source;
+  return {.a = left.rows + slot * left.slot + t.operand * left.panel + t.column,
+          .a_stride = w.panel,
+          .a_columns = a.a_columns,
+          .g = right.rows + t.preactivation * right.slot + t.panel * right.panel,
+          .g_columns = a.g_columns,
+          .runs = &run,
+          .run_count = 1,
+          .c = a.c,
+          .add = a.add};
+}
+
+template <class T>
+void weight_gradient(const Net<T>& net, const Workspace<T>& w, const Worker& worker, std::size_t i, i64 window,
+                     const BatchPlan::Block& block, const GradientSource& source, bool add) {
+  static constexpr T one[1] = {1};
+  const Kernels<T>& k = kernels_for(w);
+  const LayerDirection& dir = net.layer_directions[i];
+  const LayerBuffers<T>& b = w.layers[i];
+  const i64 n = w.panel, first = w.plan.row(block.t0, 0) - w.plan.row(w.plan.window(window).t0, 0);
+  const Run straight{first, 0, block.rows}, of_saved{w.plan.batch + first, 0, block.rows},
+      pairs{0, 0, (block.rows + 1) / 2};
+  const auto wanted = [](const GradientTask& t) { return t.kind != GradientTask::output; };
+  for_tasks(b, worker, wanted, [&](const GradientTask& t) {
+    const Preactivation& preactivation = net.info.preactivation[t.preactivation];
+    WeightGradArgs<T> a{};
+    a.a_columns = t.columns;
+    a.g = w.dgates + t.preactivation * w.dgates_stride + t.panel * w.dgates_panel;
+    a.g_columns = std::min(n, net.H() - t.panel * n);
+    a.runs = &straight;
+    a.run_count = 1;
+    a.c = b.dw + gradient_offset(net, w, dir, t.preactivation) + t.panel * gradient_rows(net, dir, t.preactivation) * n;
+    a.add = add;
+    const i64 inputs = net.inputs_of(preactivation, dir), column = t.operand * n + t.column;
+    switch (t.kind) {
+      case GradientTask::input:
+        a.a = b.x + column;
+        a.a_stride = w.x_stride;
+        a.c += column * n;
+        break;
+      case GradientTask::below:
+        a.a = b.below[t.source].rows + t.operand * b.below[t.source].panel + t.column;
+        a.a_stride = n;
+        a.c += (t.source * net.H() + column) * n;
+        break;
+      case GradientTask::hidden:
+        a.a = b.saved + std::max(preactivation.hidden, 0) * b.saved_stride + t.operand * b.panel + t.column;
+        a.a_stride = n;
+        if (preactivation.hidden == Preactivation::before) {
+          a.runs = w.plan.runs.data() + block.run0;
+          a.run_count = static_cast<i64>(block.run1 - block.run0);
+        } else {
+          a.runs = &of_saved;
+        }
+        a.c += (inputs + column) * n;
+        break;
+      default:
+        a.a = one;
+        a.c += (inputs + net.hidden_of(preactivation)) * n;
+    }
+    if (net.spec.bfloat16 && t.kind != GradientTask::bias)
+      k.weight_grad_pairs(of_pairs(w, a, preactivation, t, pairs));
+    else
+      k.weight_grad(a);
+  });
+  if (!net.is_top(dir) || !net.O() || !source.outputs || !source.all_steps) return;
+  const T* dy = dir.reverse() ? w.dy_reverse : w.dy;
+  output_gradient(net, w, worker, i, b.saved, b.panel, w.plan.batch, dy, {first, first, block.rows}, add);
+  if (dir.reverse()) return;
+  const auto [o0, o1] = share(net.O(), worker.number, worker.team);
+  for (i64 r = first; r < first + block.rows; ++r)
+    for (i64 o = o0; o < o1; ++o) w.db_y[o] += double(w.dy[r * net.O() + o]);
+}
+
+// dW_hy^T += dy^T h over one run of rows; h's row 0 stands at row offset of its panels
+template <class T>
+void output_gradient(const Net<T>& net, const Workspace<T>& w, const Worker& worker, std::size_t i, const T* h,
+                     i64 h_panel, i64 offset, const T* dy, const Run& run, bool add) {
+  const Kernels<T>& k = kernels_for(w);
+  const i64 n = w.panel;
+  const auto wanted = [](const GradientTask& t) { return t.kind == GradientTask::output; };
+  for_tasks(w.layers[i], worker, wanted, [&](const GradientTask& t) {
+    WeightGradArgs<T> a{};
+    a.a = dy + t.column;
+    a.a_stride = net.O();
+    a.a_columns = t.columns;
+    a.g = h + t.panel * h_panel + offset * n;
+    a.g_columns = std::min(n, net.H() - t.panel * n);
+    a.runs = &run;
+    a.run_count = 1;
+    a.c = w.layers[i].dw_y + (t.panel * net.O() + t.column) * n;
+    a.add = add;
+    k.weight_grad(a);
+  });
+}
+
+// Onto the rows of the tokens that occur in a block; workers share the columns, so that each sum has one order
+template <class T>
+void embedding_gradient(const Net<T>& net, const Workspace<T>& w, const Worker& worker, std::size_t i,
+                        const BatchPlan::Block& block, T* gradient) {
+  if (net.layer_directions[i].layer > 0 || !net.trains_embedding()) return;
+  const LayerBuffers<T>& b = w.layers[i];
+  const auto [from, to] = share(net.I(), worker.number, worker.team);
+  const i64 window = w.plan.row(window_of(w, block).t0, 0), first = w.plan.row(block.t0, 0) - window;
+  for (i64 r = 0; r < block.rows; ++r) {
+    const i64 token = b.tokens[first + r];
+    if (token == net.spec.padding_index) continue;
+    T* row = gradient + net.embedding + token * net.I();
+    for (i64 j = from; j < to; ++j) row[j] += b.dx[r * net.I() + j];
+  }
+}
+
+template <class T>
+const BatchPlan::Window& window_of(const Workspace<T>& w, const BatchPlan::Block& block) {
+  return *std::find_if(w.plan.windows.begin(), w.plan.windows.end(),
+                       [&](const BatchPlan::Window& window) { return window.t1 >= block.t1; });
+}
+
+// From panels to the flat buffer
+template <class T>
+void finish_gradient(const Net<T>& net, Workspace<T>& w, const Worker& worker, const GradientSource& source,
+                     const GradientTargets& out, const bool* given, T* gradient) {
+  const bool last = source.outputs && !source.all_steps && net.O();
+  for (i64 d = 0; last && d < net.D(); ++d) {
+    const LayerBuffers<T>& b = w.layers[size_of(net.top() + d)];
+    output_gradient(net, w, worker, size_of(net.top() + d), b.last, b.last_panel, 0, w.dy, {0, 0, w.plan.batch}, false);
+  }
+  worker.barrier.meet();
+  i64 panel = 0;
+  for (std::size_t i = 0; i < net.layer_directions.size(); ++i)
+    for (i64 p = 0; p < panels_of(net, w); ++p)
+      if (panel++ % worker.team == worker.number) unpack_panel(net, w, i, p, source, gradient);
+  if (worker.number != worker.team - 1) return;
+  for (int s = 0; net.spec.learn_state && s < net.info.states; ++s)
+    for (i64 i = 0; i < net.spec.state_rows(); ++i)
+      for (i64 j = 0; j < net.H(); ++j) {
+        const T* d = initial_target(net, w, out, s, size_of(i));
+        double total = 0;
+        for (i64 b = 0; !given[s] && b < w.plan.batch; ++b) total += double(d[b * net.H() + j]);
+        gradient[net.initial[s] + i * net.H() + j] = T(total);
+      }
+  for (i64 o = 0; net.O() && net.spec.bias && o < net.O(); ++o) {
+    double total = w.db_y[o];
+    for (i64 b = 0; last && b < w.plan.batch; ++b) total += double(w.dy[b * net.O() + o]);
+    gradient[net.b_y + o] = T(total);
+  }
+}
+
+template <class T>
+void unpack_panel(const Net<T>& net, const Workspace<T>& w, std::size_t i, i64 p, const GradientSource& source,
+                  T* out) {
+  const LayerDirection& dir = net.layer_directions[i];
+  const LayerBuffers<T>& b = w.layers[i];
+  const i64 n = w.panel, real = std::min(n, net.H() - p * n);
+  for (int j = 0; j < net.info.preactivations; ++j) {
+    const Preactivation& preactivation = net.info.preactivation[j];
+    const i64 inputs = net.inputs_of(preactivation, dir), hidden = net.hidden_of(preactivation),
+              column = preactivation.gate * net.H() + p * n;
+    const T* from = b.dw + gradient_offset(net, w, dir, j) + p * gradient_rows(net, dir, j) * n;
+    for (i64 r = 0; r < inputs; ++r) std::copy_n(from + r * n, real, out + dir.W_xh + r * net.GH() + column);
+    from += inputs * n;
+    for (i64 r = 0; r < hidden; ++r) std::copy_n(from + r * n, real, out + dir.W_hh + r * net.GH() + column);
+    from += hidden * n;
+    if (net.spec.bias) std::copy_n(from, real, out + net.bias_of(dir, j) + p * n);
+  }
+  for (i64 o = 0; o < net.readout_of(dir); ++o)
+    for (i64 j = 0; j < real; ++j)
+      out[net.W_hy + (dir.direction * net.H() + p * n + j) * net.O() + o] =
+          source.outputs ? b.dw_y[(p * net.O() + o) * n + j] : T(0);
+}
+
+}  // namespace fastbptt
+
+#endif

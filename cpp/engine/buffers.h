@@ -1,0 +1,269 @@
+// Buffer sizes and layout of a pass over a batch.
+#ifndef FASTBPTT_ENGINE_BUFFERS_H
+#define FASTBPTT_ENGINE_BUFFERS_H
+
+#include <limits>
+
+#include "engine/layer_directions.h"
+
+namespace fastbptt {
+
+constexpr std::size_t page = 4096;
+
+template <class T>
+void prepare(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time, const i64* lengths) {
+  w.set = &active();
+  if (net.spec.bfloat16 && !kernels_for(w).pair_rows)
+    throw std::invalid_argument("precision is 'bfloat16'; expected 'float32' because the instruction set " +
+                                std::string(w.set->name) + " has no products in bfloat16");
+  w.panel = kernels_for(w).panel;
+  w.found.clear();
+  w.d_final = false;
+  w.layers.resize(net.layer_directions.size());
+  // docs/performance.md, "blocks of time"
+  w.plan.make(batch, time, lengths, 512);
+}
+
+template <class T>
+Needs training_needs(const Net<T>& net) {
+  return {.all_steps = true,
+          .loss = true,
+          .backward = true,
+          .gradient = true,
+          .input_gradient = !net.spec.vocabulary,
+          .drop = net.spec.dropout > 0};
+}
+
+template <class T>
+i64 bytes_of(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+  w.kept_layout = w.scratch_layout = {};  // measuring loses the addresses
+  return static_cast<i64>(w.kept.measure(kept_buffers(net, w, needs)) +
+                          w.scratch.measure(scratch_buffers(net, w, needs)) + w.plan.bytes());
+}
+
+// Splits time into the fewest windows that the budget allows (0: no limit, one); returns the bytes that they take
+template <class T>
+i64 fit_windows(const Net<T>& net, Workspace<T>& w, const Needs& needs, i64 budget) {
+  if (w.plan.windows.size() != 1) w.plan.split_windows(1);
+  if (budget <= 0) return 0;
+  if (net.spec.bidirectional)
+    throw std::invalid_argument("memory_budget is given; expected none for a bidirectional network");
+  i64 bytes = bytes_of(net, w, needs);
+  for (i64 windows = 2; bytes > budget; windows += std::max<i64>(windows / 8, 1)) {
+    const auto most = static_cast<i64>(w.plan.blocks.size());
+    if (windows > most) {
+      bytes = smallest(net, w, needs);
+      if (bytes <= budget) break;
+      throw std::invalid_argument("memory_budget is " + std::to_string(budget) + " bytes; expected at least " +
+                                  std::to_string(bytes) + " for such a batch");
+    }
+    w.plan.split_windows(windows);
+    bytes = bytes_of(net, w, needs);
+  }
+  return bytes;
+}
+
+// The number of windows that takes least, and its bytes: many windows have many checkpoints
+template <class T>
+i64 smallest(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+  const auto most = static_cast<i64>(w.plan.blocks.size());
+  i64 best = 1, least = std::numeric_limits<i64>::max();
+  for (i64 windows = 1; windows <= most; windows += std::max<i64>(windows / 16, 1)) {
+    w.plan.split_windows(windows);
+    const i64 bytes = bytes_of(net, w, needs);
+    if (bytes < least) {
+      least = bytes;
+      best = windows;
+    }
+  }
+  w.plan.split_windows(best);
+  return least;
+}
+
+// Elements from matrix to matrix so that the same row of all of them does not fight over the same cache sets
+template <class T>
+i64 spread_matrix(i64 elements) {
+  constexpr std::size_t offset = 1600;
+  const std::size_t rest = size_of(elements) * sizeof(T) % page;
+  return elements + static_cast<i64>((offset + page - rest) % page / sizeof(T));
+}
+
+// Slots of panels of so many rows and columns in pairs
+template <class T>
+PairBuffer pair_buffer(const Workspace<T>& w, Arena& a, i64 slots, i64 rows, i64 columns) {
+  PairBuffer buffer;
+  buffer.panel = spread_rows(rows, size_of(w.panel) * sizeof(Pair)) * w.panel;
+  buffer.slot = (columns + w.panel - 1) / w.panel * buffer.panel;
+  buffer.rows = a.allocate<Pair>(slots, buffer.slot);
+  return buffer;
+}
+
+// What forward leaves for backward, as a function that allocates it in an arena
+template <class T>
+auto kept_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+  const i64 n = w.panel, panels = panels_of(net, w), rows = w.plan.window_rows, b = w.plan.batch;
+  const std::size_t row_bytes = size_of(n) * sizeof(T);
+  w.x_stride = net.I() + (net.I() * i64(sizeof(T)) % 2048 == 0 ? 64 / i64(sizeof(T)) : 0);
+  const i64 saved_panel = spread_rows(rows + b, row_bytes) * n, last_panel = spread_rows(b, row_bytes) * n,
+            above_panel = spread_rows(rows, row_bytes) * n;
+  const auto windows = static_cast<i64>(w.plan.windows.size());
+  w.input_weights = needs.input_gradient || net.trains_embedding();
+  return [=, &net, &w](Arena& a) {
+    for (std::size_t i = 0; i < net.layer_directions.size(); ++i) {
+      const LayerDirection& p = net.layer_directions[i];
+      LayerBuffers<T>& buffers = w.layers[i];
+      const bool first = p.layer == 0, read_above = !net.is_top(p);
+      buffers.w_forward = a.allocate<T>(panels, net.with_input * p.inputs + net.with_hidden * net.H(), n);
+      buffers.w_backward = a.allocate<T>(panels, net.depth_back(p), n);
+      for (i64 s = 0; s < 2; ++s) {
+        const bool wanted = first ? s == 0 && w.input_weights : s < net.D();
+        const i64 columns = first ? net.I() : net.H();
+        buffers.w_input[s] = a.allocate<T>(wanted ? (columns + n - 1) / n : 0, net.with_input * net.H(), n);
+      }
+      buffers.bias = a.allocate<T>(net.info.preactivations, panels, n);
+      buffers.x = a.allocate<T>(first ? rows : 0, w.x_stride);
+      buffers.tokens = a.allocate<std::int32_t>(first && net.spec.vocabulary ? rows : 0);
+      buffers.panel = saved_panel;
+      buffers.saved_stride = spread_matrix<T>(panels * saved_panel);
+      buffers.saved = a.allocate<T>(net.info.saved, buffers.saved_stride);
+      buffers.last_panel = last_panel;
+      buffers.last_stride = panels * last_panel;
+      buffers.last = a.allocate<T>(net.info.states, buffers.last_stride);
+      buffers.above_panel = above_panel;
+      buffers.dropped = a.allocate<T>(read_above && needs.drop ? panels : 0, above_panel);
+      buffers.crossed = a.allocate<T>(read_above && net.D() == 2 ? panels : 0, above_panel);
+      buffers.checkpoints = a.allocate<T>(windows > 1 ? windows : 0, net.info.states * panels, b * n);
+    }
+    link(net, w, needs.drop);
+    w.b_y = a.allocate<T>(net.O());
+    const bool outputs = net.O() || needs.loss;
+    w.y = a.allocate<T>(!outputs ? 0 : needs.all_steps ? rows : b, net.spec.output_width());
+    w.y_last = a.allocate<T>(b, net.spec.output_width());
+    w.y_reverse = a.allocate<T>(net.D() == 2 && net.O() ? std::max(needs.all_steps ? rows : b, b) : 0, net.O());
+    w.pairs = {};
+    if (net.spec.bfloat16)
+      w.pairs = pair_buffer(w, a, std::max(net.info.preactivations, PairBuffer::hidden + net.info.stages), b,
+                            (std::max(net.I(), net.H()) + 1) / 2);
+  };
+}
+
+// What each layer reads from the one below
+template <class T>
+void link(const Net<T>& net, Workspace<T>& w, bool drop) {
+  const auto directions = size_of(net.D());
+  for (std::size_t i = directions; i < net.layer_directions.size(); ++i)
+    for (std::size_t s = 0; s < directions; ++s) {
+      const LayerBuffers<T>& from = w.layers[size_of(net.layer_directions[i].layer - 1) * directions + s];
+      if (static_cast<i64>(s) != net.layer_directions[i].direction)
+        w.layers[i].below[s] = {from.crossed, from.above_panel, net.H()};
+      else if (drop)
+        w.layers[i].below[s] = {from.dropped, from.above_panel, net.H()};
+      else
+        w.layers[i].below[s] = {from.saved ? from.saved + w.plan.batch * w.panel : nullptr, from.panel, net.H()};
+    }
+}
+
+// What forward leaves; tight: memory that a larger call has left is given back
+template <class T>
+void begin_forward(const Net<T>& net, Workspace<T>& w, const Needs& needs, bool tight) {
+  const ArenaLayout wanted{w.set, w.plan.number, needs};
+  if (w.kept_layout == wanted) return;
+  w.kept_layout = {};
+  w.kept.lay_out(kept_buffers(net, w, needs), tight);
+  w.kept_layout = wanted;
+}
+
+template <class T>
+void begin_backward(const Net<T>& net, Workspace<T>& w, const Needs& needs, bool tight) {
+  if (const ArenaLayout wanted{w.set, w.plan.number, needs}; w.scratch_layout != wanted) {
+    w.scratch_layout = {};
+    w.scratch.lay_out(scratch_buffers(net, w, needs), tight);
+    for (std::size_t i = 0; i < net.layer_directions.size(); ++i)
+      make_tasks(net, w, net.layer_directions[i], w.layers[i]);
+    w.scratch_layout = wanted;
+  }
+  for (const LayerBuffers<T>& b : w.layers)
+    if (needs.backward) std::fill_n(b.carry, net.info.carries * b.batch_stride, T(0));
+  std::fill_n(w.db_y, net.O(), 0.0);
+}
+
+template <class T>
+auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
+  const i64 n = w.panel, panels = panels_of(net, w), b = w.plan.batch, window = w.plan.window_rows,
+            rows = needs.all_steps ? window : b, width = net.spec.output_width();
+  const std::size_t row_bytes = size_of(n) * sizeof(T);
+  const i64 gate_panel = spread_rows(w.plan.block_rows, row_bytes) * n, batch_panel = spread_rows(b, row_bytes) * n;
+  const bool recomputes = w.plan.windows.size() > 1;
+  return [=, &net, &w](Arena& a) {
+    w.dgates_panel = gate_panel;
+    w.dgates_stride = spread_matrix<T>(panels * gate_panel);
+    w.dgates = a.allocate<T>(needs.backward ? net.info.preactivations : 0, w.dgates_stride);
+    w.dh_kept = needs.numbers ? a.allocate<T>(w.dgates_stride) : nullptr;
+    w.squares = needs.norms ? a.allocate<double>(w.plan.block_rows, 2 * kernels_for(w).squares) : nullptr;
+    for (std::size_t i = 0; i < net.layer_directions.size(); ++i) {
+      const LayerDirection& p = net.layer_directions[i];
+      LayerBuffers<T>& buffers = w.layers[i];
+      // d_outputs of a network with readout goes through dy, so that dh holds only what enters at the last step
+      const i64 dh_rows = net.is_top(p) ? (net.O() ? b : rows) : window;
+      buffers.dh_panel = spread_rows(dh_rows, row_bytes) * n;
+      buffers.batch_panel = batch_panel;
+      buffers.batch_stride = panels * batch_panel;
+      const i64 wanted = needs.backward ? 1 : 0;
+      buffers.dh = a.allocate<T>(wanted * panels, buffers.dh_panel);
+      buffers.d_final = a.allocate<T>(needs.d_final ? 1 : 0, buffers.batch_stride);
+      buffers.carry = a.allocate<T>(wanted * net.info.carries, buffers.batch_stride);
+      buffers.next = a.allocate<T>(wanted * net.info.preactivations, buffers.batch_stride);
+      buffers.dw = a.allocate<T>(wanted * panels,
+                                 net.with_input * p.inputs + net.with_hidden * net.H() + net.info.preactivations, n);
+      buffers.dw_y = a.allocate<T>(wanted * panels, net.readout_of(p), n);
+      buffers.dx = a.allocate<T>(p.layer == 0 && net.trains_embedding() ? wanted * w.plan.block_rows : 0, net.I());
+    }
+    w.block_inputs = w.block_gates = {};
+    if (net.spec.bfloat16 && needs.backward) {
+      const i64 pairs = (w.plan.block_rows + 1) / 2;
+      w.block_inputs = pair_buffer(w, a, PairBuffer::hidden + net.info.stages, pairs, std::max(net.I(), net.H()));
+      w.block_gates = pair_buffer(w, a, net.info.preactivations, pairs, net.H());
+    }
+    w.dy = a.allocate<T>(rows, width);
+    w.dy_reverse = a.allocate<T>(net.D() == 2 && net.O() && needs.all_steps ? rows : 0, net.O());
+    w.targets = a.allocate<T>(needs.loss ? rows : 0, width);
+    w.classes = a.allocate<std::int32_t>(needs.loss ? rows : 0);
+    w.factor = a.allocate<T>(b, width);
+    w.loss_sum = a.allocate<double>(b, width);
+    w.idle_sum = a.allocate<double>(recomputes ? b : 0, width);
+    w.db_y = a.allocate<double>(net.O());
+    for (int s = 0; s < net.info.states; ++s)
+      w.d_initial[s] = a.allocate<T>(net.spec.learn_state ? net.spec.state_rows() : 0, b, net.H());
+    w.gradient = a.allocate<T>(needs.gradient ? net.count : 0);
+  };
+}
+
+template <class T>
+void make_tasks(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, LayerBuffers<T>& buffers) {
+  const i64 n = w.panel, panels = panels_of(net, w), columns_at_once = 4 * kernels_for(w).tile_rows;
+  buffers.tasks.clear();
+  buffers.task_columns = 0;
+  for (int j = 0; j < net.info.preactivations; ++j) {
+    const Preactivation& preactivation = net.info.preactivation[j];
+    const auto add = [&](GradientTask::Kind kind, i64 p, i64 source, i64 operand, i64 columns) {
+      for (i64 c = 0; c < columns; c += columns_at_once) {
+        buffers.tasks.push_back({kind, j, p, source, operand, c, std::min(columns_at_once, columns - c)});
+        buffers.task_columns += buffers.tasks.back().columns;
+      }
+    };
+    for (i64 p = 0; p < panels; ++p) {
+      for (i64 q = 0; preactivation.input && dir.layer == 0 && q * n < net.I(); ++q)
+        add(GradientTask::input, p, 0, q, std::min(n, net.I() - q * n));
+      for (i64 s = 0; preactivation.input && dir.layer > 0 && s < net.D(); ++s)
+        for (i64 q = 0; q < panels; ++q) add(GradientTask::below, p, s, q, std::min(n, net.H() - q * n));
+      for (i64 q = 0; preactivation.hidden != Preactivation::none && q < panels; ++q)
+        add(GradientTask::hidden, p, 0, q, std::min(n, net.H() - q * n));
+      if (net.spec.bias) add(GradientTask::bias, p, 0, 0, 1);
+      if (j == 0) add(GradientTask::output, p, 0, 0, net.readout_of(dir));
+    }
+  }
+}
+
+}  // namespace fastbptt
+
+#endif
