@@ -461,7 +461,7 @@ WRONG: dict[str, tuple[str, list[str], str]] = {
     "a column with two roles": (
         GOOD,
         ["--target-column", "id"],
-        "--target-column is 'id', which is id, too",
+        "--target-column is 'id', which is --id-column, too",
     ),
     "a target that is text": (
         GOOD,

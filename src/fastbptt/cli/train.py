@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from .. import _core
+from ..datasets import formats
 from . import _data, _parser, _task
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ def add(subparsers: _parser.Subparsers) -> None:
         subparsers,
         "train",
         "Train a recurrent network on the sequences in a file",
-        details=_data.FORMATS,
+        details=_data.formats_help(),
         epilog="Example:\n"
         "  fastbptt train steps.csv --cell lstm --test test.csv -o model.safetensors\n"
         "  fastbptt predict model.safetensors new.csv",
         usage="DATA [-o MODEL] [OPTION ...]",
     )
-    parser.add_argument("data", metavar="DATA", help="sequences with labels: .csv, .npz or .ts")
+    parser.add_argument("data", metavar="DATA", help=f"sequences with labels: {formats.suffixes()}")
     _add_results(parser)
     _add_network(parser)
     _add_training(parser)
@@ -115,7 +115,8 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         "--embedding",
         type=_parser.positive,
         metavar="N",
-        help="x of an .npz file holds tokens (whole numbers): learn N numbers for each",
+        help=f"x of an {formats.suffixes(lambda form: form.takes('tokens'))} file holds tokens "
+        "(whole numbers): learn N numbers for each",
     )
     group.add_argument(
         "--dropout",
@@ -358,7 +359,9 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
         options["tokens"] = True
     data, steps, why = _data.read(arguments.data, columns, steps=arguments.steps, **options)
     if data.y is None:
-        raise ValueError(f"{arguments.data}: there are no labels; expected {_data.LABELS}")
+        raise ValueError(
+            f"{arguments.data}: there are no labels; expected {_data.missing_labels()}"
+        )
     if why:
         _warn_of_steps(data, why)
     task = _task.Task(
@@ -376,10 +379,9 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
         columns = columns._replace(features=list(data.feature_names))
 
     def other(path: str) -> Sequences:
-        own = columns if Path(path).suffix.lower() == ".csv" else _data.Columns()
-        one, _, _ = _data.read(path, own, steps=steps, **like)
+        one, _, _ = _data.read(path, columns.fitting(path), steps=steps, **like)
         if one.y is None:
-            raise ValueError(f"{path}: there are no labels; expected {_data.LABELS}")
+            raise ValueError(f"{path}: there are no labels; expected {_data.missing_labels()}")
         shapes = [_data.flat(part.y, steps).shape[1:] for part in (one, data)]
         if (one.classes is None) != (data.classes is None) or shapes[0] != shapes[1]:
             raise ValueError(f"{path}: the labels are of another kind than in {arguments.data}")
@@ -424,7 +426,7 @@ def _check_classes(arguments: argparse.Namespace, task: _task.Task, data: Sequen
         )
     if present > len(data) / 2 and present > 20 and task.steps == "last":
         hint = ""
-        if Path(arguments.data).suffix.lower() == ".csv":
+        if formats.find(arguments.data).columns is not None:
             hint = f" (to predict numbers: --target-column {arguments.label_column or 'label'})"
         _note(arguments, f"{present} classes among {len(data)} sequences{hint}")
 
