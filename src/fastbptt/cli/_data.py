@@ -1,4 +1,4 @@
-"""Data files as the command line takes them: their options, their form, their scale."""
+"""Data files as the command line takes them: their options and their form."""
 
 from __future__ import annotations
 
@@ -231,39 +231,6 @@ def pick(data: datasets.Sequences, rows: NDArray[np.int64]) -> datasets.Sequence
 
     y = None if data.y is None else some_of(data.y)
     return replace(data, x=some_of(data.x), y=y, ids=tuple(data.ids[i] for i in rows))
-
-
-# ---------------------------------------------------------------- scale
-
-
-class Scale(NamedTuple):
-    """What is subtracted from each feature, and by what it is divided then."""
-
-    mean: list[float]
-    std: list[float]
-
-    @staticmethod
-    def of(x: Any) -> Scale:
-        """Take mean and deviation over all steps; a constant keeps its unit."""
-        steps = sum(len(one) for one in x)
-        mean = sum(one.sum(axis=0, dtype=np.float64) for one in x) / steps
-        variance = sum(np.square(one - mean).sum(axis=0) for one in x) / steps
-        std = np.sqrt(variance)
-        # A constant leaves rounding errors of its mean.
-        std[std <= 1e-7 * np.abs(mean)] = 0.0
-        return Scale(mean.tolist(), np.where(std > 0.0, std, 1.0).tolist())
-
-    def apply(self, x: Any) -> Any:
-        """Make features of mean 0 and deviation 1, as new arrays of the same dtype."""
-        mean, std = np.array(self.mean), np.array(self.std)
-        if isinstance(x, list):
-            return [((one - mean) / std).astype(one.dtype) for one in x]
-        if x.ndim < 3:
-            return ((x - mean) / std).astype(x.dtype)
-        result = np.empty_like(x)
-        for to, one in zip(result, x, strict=True):  # float64 for one sequence at a time
-            to[:] = (one - mean) / std
-        return result
 
 
 def flat(values: Any, steps: str) -> NDArray[Any]:

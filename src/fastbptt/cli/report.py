@@ -50,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"{arguments.data}: there are no labels; expected {_new_data.labels(task, arguments)}"
         )
-    x = data.x if task.scale is None else task.scale.apply(data.x)
+    x = data.x if task.scale is None else task.scale.transform(data.x)
     fastbptt.report(model, x, data.y, arguments.output, ids=data.ids)
     if arguments.json:
         print(_parser.as_json({"report": arguments.output, "sequences": len(data)}))

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import _core
 from ..datasets import formats
+from ..preprocessing import Standardizer
 from . import _data, _parser, _task
 
 if TYPE_CHECKING:
@@ -273,11 +274,11 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.epochs is None:
         updates = -(-len(parts.train) // arguments.batch)  # in an epoch
         arguments.epochs = max(_EPOCHS, -(-_UPDATES // updates))
-    scaled, targets = _scaled(arguments, task, parts)
-    task = task._replace(scale=scaled)
+    features, targets = _standardizers(arguments, task, parts.train)
+    task = task._replace(scale=features)
     train, validation, _ = parts
-    train = _prepared(train, task, targets)
-    validation = None if validation is None else _prepared(validation, task, targets)
+    train = _standardized(train, task, targets)
+    validation = None if validation is None else _standardized(validation, task, targets)
     model = _model(arguments, task, parts)
     start = time.perf_counter()
     try:
@@ -288,7 +289,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{error}; expected a training that converges: a smaller --lr") from None
     seconds = time.perf_counter() - start
     if targets is not None:
-        _in_own_units(model, targets)
+        _fold_into_readout(model, targets)
 
     model.metadata = task.metadata() | {
         "trained_on": arguments.data,
@@ -307,7 +308,7 @@ def _run(arguments: argparse.Namespace) -> None:
     result = _result(arguments, task, model, history, parts, seconds)
     if arguments.report:
         judged = parts.test or parts.validation or parts.train
-        x = judged.x if task.scale is None else task.scale.apply(judged.x)
+        x = judged.x if task.scale is None else task.scale.transform(judged.x)
         fastbptt.report(model, x, judged.y, arguments.report, history, ids=judged.ids)
     print(_parser.as_json(result) if arguments.json else _text(arguments, task, result))
 
@@ -471,26 +472,32 @@ def _most(parts: _Parts) -> int:
     return max(int(one.max()) for part in parts if part is not None for one in part.x)
 
 
-def _scaled(
-    arguments: argparse.Namespace, task: _task.Task, parts: _Parts
-) -> tuple[_data.Scale | None, _data.Scale | None]:
-    """Take the scales of features, and of numbers to predict, from the training part."""
+def _standardizers(
+    arguments: argparse.Namespace, task: _task.Task, train: Sequences
+) -> tuple[Standardizer | None, Standardizer | None]:
+    """Fit the standardizers of features and of regression targets to the training part."""
     if not arguments.standardize:
         return None, None
+    features = None if task.features is None else Standardizer().fit(train.x)
     targets = None
     if task.kind == "regression":
-        y = _data.flat(parts.train.y, task.steps)
-        targets = _data.Scale.of([y.reshape(len(y), -1)])
-    return None if task.features is None else _data.Scale.of(parts.train.x), targets
+        targets = Standardizer().fit(_with_outputs(train.y, task.steps), name="y")
+    return features, targets
 
 
-def _prepared(part: Sequences, task: _task.Task, targets: _data.Scale | None) -> Sequences:
-    """Scale a part as the training part is."""
+def _standardized(part: Sequences, task: _task.Task, targets: Standardizer | None) -> Sequences:
+    """Standardise features and targets of a part as those of the training part."""
     if task.scale is not None:
-        part = replace(part, x=task.scale.apply(part.x))
+        part = replace(part, x=task.scale.transform(part.x))
     if targets is not None:
-        part = replace(part, y=targets.apply(part.y))
+        part = replace(part, y=targets.transform(_with_outputs(part.y, task.steps)))
     return part
+
+
+def _with_outputs(y: Any, steps: _data.Steps) -> Any:
+    """Give an array of one number per step, (sequences, steps), an axis of outputs."""
+    lacks_axis = steps == "all" and not isinstance(y, list) and y.ndim == 2
+    return y[..., np.newaxis] if lacks_axis else y
 
 
 # ---------------------------------------------------------------- training
@@ -571,11 +578,14 @@ def _noise(deviation: float) -> Augmentation:
     return add
 
 
-def _in_own_units(model: Recurrent, targets: _data.Scale) -> None:
-    """Make outputs of mean 0 and deviation 1 those that the file has: the readout is linear."""
-    std = np.array(targets.std)
-    model.parameters["W_hy"][:] = model.parameters["W_hy"] * std
-    model.parameters["b_y"][:] = model.parameters["b_y"] * std + targets.mean
+def _fold_into_readout(model: Recurrent, targets: Standardizer) -> None:
+    """Make the model predict in the targets' units.
+
+    The readout is linear: with z = W_hy h + b_y, the inverse transform z * scale + mean is a
+    readout with W_hy * scale and b_y * scale + mean.
+    """
+    model.parameters["W_hy"][:] = model.parameters["W_hy"] * targets.scale_
+    model.parameters["b_y"][:] = targets.inverse_transform(model.parameters["b_y"][np.newaxis])[0]
 
 
 # ---------------------------------------------------------------- results
