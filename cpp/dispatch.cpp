@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "errors.h"
+
 namespace fastbptt {
 
 #define FASTBPTT_SET(name, description, supported) extern const InstructionSet isa_##name;
@@ -30,12 +32,12 @@ const InstructionSet& find(const std::string& name, const std::string& source) {
   for (const Backend& b : backends()) {
     if (name == b.name) {
       if (b.usable) return *b.set;
-      throw std::invalid_argument(source + " is '" + name + "' (" + b.description + "), which this " +
-                                  (b.set ? "machine cannot run" : "build does not contain"));
+      throw ArgumentError({source, "is '" + name + "' (" + b.description + "), which this " +
+                                       (b.set ? "machine cannot run" : "build does not contain")});
     }
     known += (known.empty() ? "" : ", ") + std::string(b.name);
   }
-  throw std::invalid_argument(source + " is '" + name + "'; expected one of " + known);
+  throw ArgumentError({source, "is '" + name + "'", "one of " + known});
 }
 
 const InstructionSet* choose() {
@@ -52,7 +54,7 @@ int place(const std::vector<std::string>& names, const std::string& name, const 
     if (names[i] == name) return static_cast<int>(i);
     known += (i ? ", " : "") + names[i];
   }
-  throw std::invalid_argument(what + " is '" + name + "'; expected one of " + known);
+  throw ArgumentError({what, "is '" + name + "'", "one of " + known});
 }
 
 std::atomic<const InstructionSet*>& current() {

@@ -7,10 +7,10 @@
 #include <cstring>
 #include <mutex>
 #include <shared_mutex>
-#include <stdexcept>
 #include <utility>
 
 #include "denormals.h"
+#include "errors.h"
 #include "engine/backward.h"
 #include "engine/forward.h"
 #include "engine/packing.h"
@@ -113,37 +113,37 @@ class NetworkEngine final : public Engine {
     return tape;
   }
 
-  void backward(Tape& tape, const Array& d_outputs, const Array& d_last, const Array* d_final,
-                const GradientTargets& out, bool check_finite) override {
+  void backward(Tape& tape, const OutputGradients& from, const GradientTargets& out) override {
     auto* kept = dynamic_cast<WorkspaceTape<T>*>(&tape);
-    if (!kept || !kept->w.is_from(pool_)) throw std::invalid_argument("the forward result belongs to another model");
-    if (d_outputs && d_last) throw std::invalid_argument("d_outputs and d_last are both given; expected one of them");
+    if (!kept || !kept->w.is_from(pool_)) throw ArgumentError({"the forward result", "belongs to another model"});
+    if (from.outputs && from.last) throw ArgumentError({"d_outputs and d_last", "are both given", "one of them"});
     const std::lock_guard<std::mutex> one(kept->mutex_);
     Workspace<T>& w = *kept->w;
-    const GradientSource source{d_outputs || d_last, bool(d_outputs)};
-    begin_backward(net_, w, {.all_steps = source.all_steps, .backward = true, .d_final = d_final && d_final[0]}, false);
-    inject(net_, w, d_outputs, d_last, d_final, check_finite);
+    const GradientSource source{from.outputs || from.last, bool(from.outputs)};
+    begin_backward(net_, w, {.all_steps = source.all_steps, .backward = true, .d_final = bool(from.final_state[0])},
+                   false);
+    inject(net_, w, from);
     T* gradient = static_cast<T*>(out.parameters);
     run(w, [&](int number, int team, Barrier& barrier) {
       Worker worker = worker_of(w, number, team, barrier);
       spread_output_gradient(net_, w, source, worker.row0, worker.row1);
       start_gradient(net_, gradient, number, team);
       barrier.meet();
-      backward_window(net_, w, worker, 0, source, out, gradient);
+      backward_window(net_, w, worker, 0, source, out, {}, gradient);
       finish_gradient(net_, w, worker, source, out, kept->given_, gradient);
     });
-    if (check_finite) report_gradient(static_cast<T*>(out.parameters));
+    if (from.check_finite) report_gradient(static_cast<T*>(out.parameters));
   }
 
   double loss(const Batch& batch, const Objective& objective) override {
     const BorrowedWorkspace<T> borrowed(pool_);
-    return forward_and_loss(*borrowed, batch, objective, nullptr, 0);
+    return forward_and_loss(*borrowed, batch, objective, nullptr, {}, 0);
   }
 
-  double loss_and_grad(const Batch& batch, const Objective& objective, const GradientTargets& out,
+  double loss_and_grad(const Batch& batch, const Objective& objective, const GradientTargets& out, const Probes& probes,
                        i64 memory_budget) override {
     const BorrowedWorkspace<T> borrowed(pool_);
-    const double value = forward_and_loss(*borrowed, batch, objective, &out, memory_budget);
+    const double value = forward_and_loss(*borrowed, batch, objective, &out, probes, memory_budget);
     if (batch.check_finite) {
       report_gradient(static_cast<T*>(out.parameters));
       report_loss(value);
@@ -151,22 +151,24 @@ class NetworkEngine final : public Engine {
     return value;
   }
 
-  double train_step(const Batch& batch, const Objective& objective, OptimizerState& optimizer, const Clip& clip,
-                    i64 memory_budget, void* const* final, const Probes& record) override {
+  double train_step(const Batch& batch, const Objective& objective, const Update& update, const Probes& probes,
+                    i64 memory_budget) override {
+    OptimizerState& optimizer = *update.optimizer;
+    const Clip& clip = update.clip;
     optimizer.check();
     if (clip.value >= 0 && clip.norm >= 0)
-      throw std::invalid_argument("clip.value and clip.norm are both given; expected one of them");
+      throw ArgumentError({"clip.value and clip.norm", "are both given", "one of them"});
     const std::lock_guard<std::mutex> one(train_mutex_);
     const BorrowedWorkspace<T> borrowed(pool_);
     Workspace<T>& w = *borrowed;
-    GradientTargets out;  // the workspace's own
-    out.record = record;
-    const double value = forward_and_loss(w, batch, objective, &out, memory_budget);
+    const GradientTargets out;  // the workspace's own
+    const double value = forward_and_loss(w, batch, objective, &out, probes, memory_budget);
     if (batch.check_finite) report_loss(value);
-    const double scale = clipped(w.gradient, clip, batch.check_finite, record.norm);
+    const double scale = clipped(w.gradient, clip, batch.check_finite, probes.norm);
     if (clip.value >= 0) updates_.limit(kernels_of<T>(active()), w.gradient, clip.value);
     apply(optimizer, w.gradient, scale);
-    for (int s = 0; final && s < net_.info.states; ++s) read_final(w, net_.H(), s, static_cast<T*>(final[s]));
+    for (int s = 0; s < net_.info.states; ++s)
+      if (probes.final_state[s]) read_final(w, net_.H(), s, static_cast<T*>(probes.final_state[s]));
     return value;
   }
 
@@ -184,7 +186,7 @@ class NetworkEngine final : public Engine {
   }
 
   void step(const Array& x, void* const* state, void* y, bool check_finite) override {
-    if (net_.spec.bidirectional) throw std::invalid_argument("a bidirectional network cannot go step by step");
+    if (net_.spec.bidirectional) throw ArgumentError({"a bidirectional network", "cannot go step by step"});
     const FlushDenormals mode;
     const std::shared_lock<std::shared_mutex> weights(params_mutex_);
     inference_step(net_, x, state, static_cast<T*>(y), check_finite);
@@ -260,7 +262,7 @@ class NetworkEngine final : public Engine {
 
   // out null: no gradients. Leaves them in out.parameters, or in the workspace if that is null.
   double forward_and_loss(Workspace<T>& w, const Batch& batch, const Objective& objective, const GradientTargets* out,
-                          i64 memory_budget) {
+                          const Probes& probes, i64 memory_budget) {
     const double start = memory_budget > 0 ? now() : 0;
     double again = 0;  // seconds that recomputing took
     const bool all = objective.steps == Steps::all;
@@ -270,8 +272,8 @@ class NetworkEngine final : public Engine {
                       .gradient = out && !out->parameters,
                       .input_gradient = out && out->x,
                       .drop = net_.dropping(batch),
-                      .norms = out && (out->record.hidden || out->record.gates),
-                      .numbers = out && out->record.d_hidden};
+                      .norms = probes.hidden || probes.gates,
+                      .numbers = probes.d_hidden != nullptr};
     begin(w, batch, needs, memory_budget);
     begin_backward(net_, w, needs, memory_budget > 0);
     make_factors(net_, w, objective);
@@ -319,7 +321,7 @@ class NetworkEngine final : public Engine {
           window_forward(i);
           if (number == 0) again += now() - before;
         }
-        backward_window(net_, w, worker, i, source, *out, gradient);
+        backward_window(net_, w, worker, i, source, *out, probes, gradient);
       }
       finish_gradient(net_, w, worker, source, *out, given, gradient);
     });
@@ -345,7 +347,7 @@ class NetworkEngine final : public Engine {
     const double total = updates_.squares(kernels_of<T>(active()), gradient);
     if (check && !std::isfinite(total)) {
       report_flat(gradient, "the gradient of ", updates_.trained());
-      throw std::invalid_argument("the norm of the gradient overflows");
+      throw ArgumentError({"the norm of the gradient", "overflows"});
     }
     const double norm = std::sqrt(total);
     if (norm_out) *norm_out = norm;
@@ -364,7 +366,7 @@ class NetworkEngine final : public Engine {
     if (!batch.check_finite || !w.found.weights) return;
     const std::shared_lock<std::shared_mutex> lock(params_mutex_);
     report_flat(net_.params, "parameter ", whole());
-    throw std::invalid_argument("a parameter held a value that is not finite, and changed during the call");
+    throw ArgumentError({"a parameter", "held a value that is not finite, and changed during the call"});
   }
 
   void report_gradient(const T* gradient) const { report_flat(gradient, "the gradient of ", whole()); }
@@ -385,7 +387,8 @@ class NetworkEngine final : public Engine {
   }
 
   static void report_loss(double value) {
-    if (!std::isfinite(value)) throw std::invalid_argument("the loss is not finite (" + number(value) + ")");
+    if (std::isfinite(value)) return;
+    throw ArgumentError({.argument = "the loss", .problem = "is not finite (" + number(value) + ")", .value = value});
   }
 
   Net<T> net_;
@@ -401,9 +404,9 @@ class NetworkEngine final : public Engine {
 
 std::unique_ptr<Engine> make_engine(const Spec& spec, Dtype dtype, void* params) {
   if (dtype == Dtype::f32) return std::make_unique<NetworkEngine<float>>(spec, static_cast<float*>(params));
-  if (spec.bfloat16 && dtype != Dtype::f32) throw std::invalid_argument("bfloat16 goes with float32 only");
+  if (spec.bfloat16 && dtype != Dtype::f32) throw ArgumentError({"bfloat16", "is given for float64", "float32"});
   if (dtype == Dtype::f64) return std::make_unique<NetworkEngine<double>>(spec, static_cast<double*>(params));
-  throw std::invalid_argument("dtype must be float32 or float64");
+  throw ArgumentError({"dtype", "is int64", "float32 or float64"});
 }
 
 const char* proof_of_backend() {

@@ -3,9 +3,8 @@
 //
 // All arrays belong to the caller and are only borrowed for the call, but for the parameters, which an Engine borrows
 // for its life. Calls on one Engine from several threads are safe: updates come one after another, readers take their
-// own copy of the weights when they start. Throws std::invalid_argument for what the contents of an argument forbid
-// (the message names the argument, the value and its place) and std::bad_alloc where the memory is not there; then
-// nothing has changed.
+// own copy of the weights when they start. Throws ArgumentError (errors.h) for what the contents of an argument forbid
+// and std::bad_alloc where the memory is not there; then nothing has changed.
 #ifndef FASTBPTT_ENGINE_H
 #define FASTBPTT_ENGINE_H
 
@@ -13,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 namespace fastbptt {
 
@@ -92,6 +91,7 @@ struct Probes {
   void* outputs = nullptr;  // (B, T, output width): dL/d(outputs) of a loss at all steps; of a loss on the last ones at
                             // T = 1
   double* norm = nullptr;   // of all gradients together, before clipping; only train_step
+  void* final_state[CellInfo::most_states] = {};  // (layers * directions, B, H) each; only train_step
   explicit operator bool() const { return hidden || gates || d_hidden || d_gates || saved || outputs; }
 };
 
@@ -100,7 +100,15 @@ struct GradientTargets {
   void* parameters = nullptr;                 // flat
   void* x = nullptr;                          // (B, T, I)
   void* initial[CellInfo::most_states] = {};  // (layers * directions, B, H) each
-  Probes record;
+};
+
+// Gradients of a custom loss, from which a backward pass starts: outputs or last, not both. final_state: as many as the
+// cell has states. All absent: zero.
+struct OutputGradients {
+  Array outputs;                             // (B, T, output width)
+  Array last;                                // (B, output width)
+  Array final_state[CellInfo::most_states];  // (layers * directions, B, H) each
+  bool check_finite = true;
 };
 
 // A rule of optimizers/list.inc with its settings (those that are not set are 0) and its slots, by their places in the
@@ -122,6 +130,12 @@ struct OptimizerState {
 struct Clip {
   double value = -1;  // largest magnitude of each element
   double norm = -1;   // largest norm of all of it
+};
+
+// What a training step does with the gradient
+struct Update {
+  OptimizerState* optimizer = nullptr;
+  Clip clip;
 };
 
 // What forward keeps for backward: a copy of the weights, the packed inputs, all states.
@@ -149,17 +163,14 @@ class Engine {
   virtual ~Engine() = default;
   virtual const Spec& spec() const = 0;
   virtual std::unique_ptr<Tape> forward(const Batch& batch) = 0;
-  // d_outputs (B, T, output width) or d_last (B, output width), not both; d_final: as many as the cell has states
-  virtual void backward(Tape& tape, const Array& d_outputs, const Array& d_last, const Array* d_final,
-                        const GradientTargets& out, bool check_finite) = 0;
+  virtual void backward(Tape& tape, const OutputGradients& from, const GradientTargets& out) = 0;
   virtual double loss(const Batch& batch, const Objective& objective) = 0;
   // memory_budget: bytes that the pass may take beside the arguments; what does not fit is computed again. 0: no limit
   virtual double loss_and_grad(const Batch& batch, const Objective& objective, const GradientTargets& out,
-                               i64 memory_budget) = 0;
-  // forward, loss, backward, clip, update; returns the loss before the update.
-  // final: where the final states go, (layers * directions, B, H) each; null: not wanted
-  virtual double train_step(const Batch& batch, const Objective& objective, OptimizerState& optimizer, const Clip& clip,
-                            i64 memory_budget, void* const* final, const Probes& record = {}) = 0;
+                               const Probes& probes = {}, i64 memory_budget = 0) = 0;
+  // forward, loss, backward, clip, update; returns the loss before the update
+  virtual double train_step(const Batch& batch, const Objective& objective, const Update& update,
+                            const Probes& probes = {}, i64 memory_budget = 0) = 0;
   virtual void update(OptimizerState& optimizer, const void* gradient, bool check_finite) = 0;
   // From now on updates leave exactly these parameters as they are, beside a frozen embedding and the padding row;
   // their gradients take no part in check and norm. Throws for a name that is none.

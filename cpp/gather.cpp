@@ -2,8 +2,9 @@
 
 #include <cstdint>
 #include <cstring>
-#include <stdexcept>
 #include <string>
+
+#include "errors.h"
 
 namespace fastbptt {
 
@@ -23,11 +24,11 @@ void Sequences::gather(const i64* rows, i64 n, i64 time, void* out) const {
   const std::vector<i64> mine(rows, rows + n);  // what is checked is what is used, whoever writes to rows meanwhile
   for (const i64 row : mine) {
     if (row < 0 || row >= count())
-      throw std::invalid_argument("row " + std::to_string(row) + " of " + std::to_string(count()) + " sequences");
+      throw ArgumentError({"rows", "holds " + std::to_string(row), "0 to " + std::to_string(count() - 1)});
     const i64 steps = all_[static_cast<std::size_t>(row)].steps;
     if (steps > time)
-      throw std::invalid_argument("sequence " + std::to_string(row) + " has " + std::to_string(steps) +
-                                  " steps; there is room for " + std::to_string(time));
+      throw ArgumentError({"sequence " + std::to_string(row), "has " + std::to_string(steps) + " steps",
+                           "at most " + std::to_string(time)});
   }
   auto* to = static_cast<std::byte*>(out);
   const i64 step = columns_ * itemsize_;

@@ -10,11 +10,11 @@
 #include <cstdlib>
 #include <fstream>
 #include <mutex>
-#include <stdexcept>
 #include <string>
 #include <system_error>
 
 #include "denormals.h"
+#include "errors.h"
 
 namespace fastbptt {
 namespace {
@@ -118,8 +118,6 @@ double cgroup_quota() {
   return 0;
 }
 
-constexpr int most_threads = 1024;
-
 std::atomic<int>& thread_setting() {
   static std::atomic<int> n{default_threads()};
   return n;
@@ -146,7 +144,7 @@ int get_num_threads() { return thread_setting().load(); }
 
 void set_num_threads(int n) {
   if (n < 1 || n > most_threads)
-    throw std::invalid_argument("n is " + std::to_string(n) + "; expected 1 to " + std::to_string(most_threads));
+    throw ArgumentError({"n", "is " + std::to_string(n), "1 to " + std::to_string(most_threads)});
   thread_setting().store(n);
 }
 

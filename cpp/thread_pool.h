@@ -52,7 +52,8 @@ class Barrier {
 // quota leave to this process.
 int default_threads();
 int get_num_threads();
-// Throws std::invalid_argument unless 1 <= n <= 1024.
+constexpr int most_threads = 1024;
+// Throws ArgumentError unless 1 <= n <= most_threads.
 void set_num_threads(int n);
 
 // Calls task(worker, team size) for each worker 0 .. n-1 at the same time, worker 0 on the caller's thread, and returns

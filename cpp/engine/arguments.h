@@ -7,10 +7,10 @@
 #include <cstddef>
 #include <cstdio>
 #include <initializer_list>
-#include <stdexcept>
 #include <string>
 
 #include "engine.h"
+#include "errors.h"
 
 namespace fastbptt {
 
@@ -58,15 +58,21 @@ inline std::string number(double value) {
   return text;
 }
 
-inline std::string place(std::initializer_list<i64> index) {
-  std::string text = "(";
-  for (const i64 i : index) text += (text.size() > 1 ? ", " : "") + std::to_string(i);
-  return text + (index.size() == 1 ? ",)" : ")");
+[[noreturn]] inline void throw_not_finite(const std::string& name, double value, std::initializer_list<i64> index) {
+  throw ArgumentError({.argument = name,
+                       .problem = "holds a value that is not finite (" + number(value) + ")",
+                       .index = index,
+                       .value = value});
 }
 
-[[noreturn]] inline void throw_not_finite(const std::string& name, double value, std::initializer_list<i64> index) {
-  throw std::invalid_argument(name + " holds a value that is not finite (" + number(value) + ") at index " +
-                              place(index));
+// An integer that is not from 0 to count - 1
+[[noreturn]] inline void throw_unknown(const std::string& name, const std::string& what, i64 value,
+                                       std::initializer_list<i64> index, const std::string& all, i64 count) {
+  throw ArgumentError({.argument = name,
+                       .problem = "holds " + what + " " + std::to_string(value),
+                       .expected = all + " 0 to " + std::to_string(count - 1),
+                       .index = index,
+                       .value = value});
 }
 
 // What the workers of a team found wrong; they go on computing, and the caller asks at the end.

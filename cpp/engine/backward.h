@@ -112,18 +112,18 @@ void start_gradient(const Net<T>& net, T* gradient, int worker, int team) {
 
 template <class T>
 void backward_window(const Net<T>& net, Workspace<T>& w, Worker& worker, i64 window, const GradientSource& source,
-                     const GradientTargets& out, T* gradient) {
-  if (out.record) record_window(net, w, worker.row0, worker.row1, window, source.all_steps, out.record);
+                     const GradientTargets& out, const Probes& probes, T* gradient) {
+  if (probes) record_window(net, w, worker.row0, worker.row1, window, source.all_steps, probes);
   for (i64 layer = net.spec.layers - 1; layer >= 0; --layer)
     for (i64 d = 0; d < net.D(); ++d)
-      backward_layer(net, w, worker, size_of(layer * net.D() + d), window, source, out, gradient);
+      backward_layer(net, w, worker, size_of(layer * net.D() + d), window, source, out, probes, gradient);
 }
 
 // From the end of a window to its start, block by block: the recursion over a worker's own sequences, then its share
 // of the weight gradients over all of them.
 template <class T>
 void backward_layer(const Net<T>& net, Workspace<T>& w, Worker& worker, std::size_t i, i64 window,
-                    const GradientSource& source, const GradientTargets& out, T* gradient) {
+                    const GradientSource& source, const GradientTargets& out, const Probes& probes, T* gradient) {
   const Kernels<T>& k = kernels_for(w);
   const BatchPlan& plan = w.plan;
   const RowSchedule s = plan.schedule();
@@ -139,7 +139,7 @@ void backward_layer(const Net<T>& net, Workspace<T>& w, Worker& worker, std::siz
     args.base = plan.row(block.t0, 0);
     k.backward(cell_for(net, w), args, worker.row0, worker.row1);
     keep_next(net, w, buffers, worker, block.t0);
-    if (out.record) record_block(net, w, worker.row0, worker.row1, i, block, out.record);
+    if (probes) record_block(net, w, worker.row0, worker.row1, i, block, probes);
     w.vanished[size_of(worker.number)] = vanished(net, w, buffers, worker, args, worker.enters[i]);
     input_gradient(net, w, worker, i, window, block, out);
     if (block.t0 == 0) state_gradient(net, w, worker, i, s, out);
@@ -148,7 +148,7 @@ void backward_layer(const Net<T>& net, Workspace<T>& w, Worker& worker, std::siz
       pair_block(net, w, worker, i, window, block);
       worker.barrier.meet();
     }
-    if (w.squares) record_norms(net, w, worker.number, worker.team, i, block, out.record);
+    if (w.squares) record_norms(net, w, worker.number, worker.team, i, block, probes);
     weight_gradient(net, w, worker, i, window, block, source, at > 0);
     embedding_gradient(net, w, worker, i, block, gradient);
     const bool all_zero =

@@ -14,8 +14,9 @@ template <class T>
 void prepare(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time, const i64* lengths) {
   w.set = &active();
   if (net.spec.bfloat16 && !kernels_for(w).pair_rows)
-    throw std::invalid_argument("precision is 'bfloat16'; expected 'float32' because the instruction set " +
-                                std::string(w.set->name) + " has no products in bfloat16");
+    throw ArgumentError(
+        {"precision", "is 'bfloat16'",
+         "'float32' because the instruction set " + std::string(w.set->name) + " has no products in bfloat16"});
   w.panel = kernels_for(w).panel;
   w.found.clear();
   w.d_final = false;
@@ -46,16 +47,17 @@ template <class T>
 i64 fit_windows(const Net<T>& net, Workspace<T>& w, const Needs& needs, i64 budget) {
   if (w.plan.windows.size() != 1) w.plan.split_windows(1);
   if (budget <= 0) return 0;
-  if (net.spec.bidirectional)
-    throw std::invalid_argument("memory_budget is given; expected none for a bidirectional network");
+  if (net.spec.bidirectional) throw ArgumentError({"memory_budget", "is given", "none for a bidirectional network"});
   i64 bytes = bytes_of(net, w, needs);
   for (i64 windows = 2; bytes > budget; windows += std::max<i64>(windows / 8, 1)) {
     const auto most = static_cast<i64>(w.plan.blocks.size());
     if (windows > most) {
       bytes = smallest(net, w, needs);
       if (bytes <= budget) break;
-      throw std::invalid_argument("memory_budget is " + std::to_string(budget) + " bytes; expected at least " +
-                                  std::to_string(bytes) + " for such a batch");
+      throw ArgumentError({.argument = "memory_budget",
+                           .problem = "is " + std::to_string(budget) + " bytes",
+                           .expected = "at least " + std::to_string(bytes) + " for such a batch",
+                           .value = budget});
     }
     w.plan.split_windows(windows);
     bytes = bytes_of(net, w, needs);

@@ -84,8 +84,7 @@ void read_step_input(const Net<T>& net, const Kernels<T>& k, const Array& x, i64
   }
   const i64 token = read<i64>(x, b);
   if (token < 0 || token >= net.spec.vocabulary)
-    throw std::invalid_argument("x_t holds token " + std::to_string(token) + " at index " + place({b}) +
-                                "; expected tokens 0 to " + std::to_string(net.spec.vocabulary - 1));
+    throw_unknown("x_t", "token", token, {b}, "tokens", net.spec.vocabulary);
   std::copy_n(net.params + net.embedding + token * net.I(), net.I(), input);
 }
 

@@ -40,8 +40,7 @@ struct LayerBuffers {
   Operand<T> below[2] = {};
 
   // what a loss or a backward pass needs besides
-  T *dy = nullptr, *dh = nullptr, *d_final = nullptr, *carry = nullptr, *next = nullptr, *dw = nullptr, *dw_y = nullptr,
-    *dx = nullptr;
+  T *dh = nullptr, *d_final = nullptr, *carry = nullptr, *next = nullptr, *dw = nullptr, *dw_y = nullptr, *dx = nullptr;
   i64 dh_panel = 0, batch_stride = 0, batch_panel = 0;  // the last two: of matrices with one row for each sequence
   std::vector<GradientTask> tasks;
   i64 task_columns = 0;

@@ -1,7 +1,6 @@
-#include <stdexcept>
-
 #include "dispatch.h"
 #include "engine.h"
+#include "errors.h"
 
 namespace fastbptt {
 
@@ -14,8 +13,7 @@ std::size_t place(const char* const (&names)[n], const std::string& name, const 
     if (name == names[i]) return i;
     known += (i ? ", " : "") + std::string(names[i]);
   }
-  throw std::invalid_argument("the optimizer has no " + std::string(what) + " '" + name + "'; expected one of " +
-                              known);
+  throw ArgumentError({"the optimizer", "has no " + std::string(what) + " '" + name + "'", "one of " + known});
 }
 
 }  // namespace
@@ -30,7 +28,7 @@ void OptimizerState::attach(const std::string& slot, void* values) { slots[place
 
 void OptimizerState::check() const {
   for (int i = 0; i < info->required; ++i)
-    if (!slots[i]) throw std::invalid_argument("the optimizer lacks its slot '" + std::string(info->slots[i]) + "'");
+    if (!slots[i]) throw ArgumentError({"the optimizer", "lacks its slot '" + std::string(info->slots[i]) + "'"});
 }
 
 }  // namespace fastbptt

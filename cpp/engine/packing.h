@@ -169,11 +169,14 @@ void make_factors(const Net<T>& net, Workspace<T>& w, const Objective& o) {
       const double value = factor[size_of(b)] = read<double>(o.sample_weight, plan.place(b));
       if (!std::isfinite(value)) throw_not_finite("sample_weight", value, {plan.place(b)});
       if (value < 0)
-        throw std::invalid_argument("sample_weight holds " + number(value) + " at index " + place({plan.place(b)}) +
-                                    "; expected values from 0 up");
+        throw ArgumentError({.argument = "sample_weight",
+                             .problem = "holds " + number(value),
+                             .expected = "values from 0 up",
+                             .index = {plan.place(b)},
+                             .value = value});
     }
   if (std::all_of(factor.begin(), factor.end(), [](double f) { return f == 0; }))
-    throw std::invalid_argument("sample_weight holds only zeros; expected at least one above 0");
+    throw ArgumentError({"sample_weight", "holds only zeros", "at least one above 0"});
   if (o.reduction == Reduction::sum) return;
   double total = 0;
   for (i64 b = 0; b < plan.batch; ++b) {
@@ -233,9 +236,8 @@ void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o
       if (o.loss == Loss::cross_entropy) {
         const i64 value = read<i64>(o.y, b, t);
         if (value < 0 || value >= n)
-          throw std::invalid_argument("y holds class " + std::to_string(value) + " at index " +
-                                      (all ? place({b, t}) : place({b})) + "; expected classes 0 to " +
-                                      std::to_string(n - 1));
+          all ? throw_unknown("y", "class", value, {b, t}, "classes", n)
+              : throw_unknown("y", "class", value, {b}, "classes", n);
         continue;
       }
       for (i64 j = 0; j < n; ++j) {
@@ -243,13 +245,15 @@ void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o
         if (check && !std::isfinite(T(value)))
           all ? throw_not_finite("y", value, {b, t, j}) : throw_not_finite("y", value, {b, j});
         if (o.loss == Loss::bce && (value < 0 || value > 1))
-          throw std::invalid_argument("y holds " + number(value) + " at index " +
-                                      (all ? place({b, t, j}) : place({b, j})) +
-                                      "; expected values from 0 to 1 for loss 'bce'");
+          throw ArgumentError({.argument = "y",
+                               .problem = "holds " + number(value),
+                               .expected = "values from 0 to 1 for loss 'bce'",
+                               .index = all ? std::vector<i64>{b, t, j} : std::vector<i64>{b, j},
+                               .value = value});
       }
     }
   }
-  throw std::invalid_argument("y held a value that its loss forbids, and changed during the call");
+  throw ArgumentError({"y", "held a value that its loss forbids, and changed during the call"});
 }
 
 // One row of numbers into (or, added, onto) row `row` of panels, zeros beyond
@@ -263,32 +267,31 @@ void to_panels(const Net<T>& net, const Workspace<T>& w, const T* row, i64 to, b
 
 // The gradients of outputs and final states that the user gives, in the order of the rows
 template <class T>
-void inject(const Net<T>& net, Workspace<T>& w, const Array& d_outputs, const Array& d_last, const Array* d_final,
-            bool check) {
+void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
   const Kernels<T>& k = kernels_for(w);
   const BatchPlan& plan = w.plan;
   const i64 width = net.spec.output_width();
   for (i64 b = 0; b < plan.batch; ++b) {
-    for (i64 t = 0; d_outputs && t < plan.length(b); ++t) {
+    for (i64 t = 0; from.outputs && t < plan.length(b); ++t) {
       T* to = w.dy + plan.row(t, b) * width;
-      if (!copy_numbers(k, d_outputs, plan.place(b), t, width, 2, to) && check)
+      if (!copy_numbers(k, from.outputs, plan.place(b), t, width, 2, to) && from.check_finite)
         for (i64 j = 0; j < width; ++j)
           if (!std::isfinite(to[j])) throw_not_finite("d_outputs", double(to[j]), {plan.place(b), t, j});
     }
     T* to = w.dy + b * width;
-    if (d_last && !copy_numbers(k, d_last, plan.place(b), 0, width, 1, to) && check)
+    if (from.last && !copy_numbers(k, from.last, plan.place(b), 0, width, 1, to) && from.check_finite)
       for (i64 j = 0; j < width; ++j)
         if (!std::isfinite(to[j])) throw_not_finite("d_last", double(to[j]), {plan.place(b), j});
   }
-  w.d_final = d_final && d_final[0];
+  w.d_final = bool(from.final_state[0]);
   std::vector<T> row(size_of(net.H()));
-  for (std::size_t i = 0; d_final && i < net.layer_directions.size(); ++i)
+  for (std::size_t i = 0; i < net.layer_directions.size(); ++i)
     for (int s = 0; s < net.info.states; ++s) {
-      if (!d_final[s]) continue;
+      if (!from.final_state[s]) continue;
       const LayerBuffers<T>& buffers = w.layers[i];
-      const Array part = part_of(d_final[s], static_cast<i64>(i));
+      const Array part = part_of(from.final_state[s], static_cast<i64>(i));
       for (i64 b = 0; b < plan.batch; ++b) {
-        if (!copy_numbers(k, part, plan.place(b), 0, net.H(), 1, row.data()) && check)
+        if (!copy_numbers(k, part, plan.place(b), 0, net.H(), 1, row.data()) && from.check_finite)
           for (i64 j = 0; j < net.H(); ++j)
             if (!std::isfinite(row[size_of(j)]))
               throw_not_finite(
@@ -314,8 +317,11 @@ void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch)
         const auto value = read<double>(batch.x, b, t, j);
         if (!std::isfinite(value)) throw_not_finite("x", value, {b, t, j});
         if (!std::isfinite(T(value)))
-          throw std::invalid_argument("x holds " + number(value) + " at index " + place({b, t, j}) +
-                                      "; too large for float32");
+          throw ArgumentError({.argument = "x",
+                               .problem = "holds " + number(value),
+                               .expected = "values that float32 can hold",
+                               .index = {b, t, j},
+                               .value = value});
       }
   for (int s = 0; w.found.initial && s < net.info.states; ++s)
     for (i64 i = 0; batch.initial[s] && i < net.spec.state_rows(); ++i)
@@ -326,7 +332,7 @@ void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch)
             throw_not_finite(net.info.state_names[s] + std::string("0"), double(value), {i, b, j});
         }
   if (w.found.x || w.found.initial)
-    throw std::invalid_argument("x or h0 held a value that is not finite, and changed during the call");
+    throw ArgumentError({"x or h0", "held a value that is not finite, and changed during the call"});
 }
 
 template <class T>
@@ -335,10 +341,9 @@ void report_tokens(const Net<T>& net, const Workspace<T>& w, const Batch& batch)
     for (i64 t = 0, b = w.plan.place(i); t < w.plan.length(i); ++t) {
       const i64 token = read<i64>(batch.x, b, t);
       if (token < 0 || token >= net.spec.vocabulary)
-        throw std::invalid_argument("x holds token " + std::to_string(token) + " at index " + place({b, t}) +
-                                    "; expected tokens 0 to " + std::to_string(net.spec.vocabulary - 1));
+        throw_unknown("x", "token", token, {b, t}, "tokens", net.spec.vocabulary);
     }
-  throw std::invalid_argument("x held an unknown token, and changed during the call");
+  throw ArgumentError({"x", "held an unknown token, and changed during the call"});
 }
 
 }  // namespace fastbptt

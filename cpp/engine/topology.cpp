@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <stdexcept>
+
 #include "dispatch.h"
+#include "errors.h"
 
 namespace fastbptt {
 
@@ -18,10 +20,11 @@ i64 product(i64 a, i64 b) {
 
 std::vector<Parameter> layout(const Spec& s) {
   if (s.inputs < 1 || s.hidden < 1 || s.outputs < 0 || s.layers < 1 || s.vocabulary < 0)
-    throw std::invalid_argument("the network's sizes must be positive");
+    throw ArgumentError({"the network", "has a size that is not positive"});
   if (s.padding_index >= s.vocabulary && s.padding_index >= 0)
-    throw std::invalid_argument("padding_index must be below the vocabulary");
-  if (!(s.dropout >= 0 && s.dropout < 1)) throw std::invalid_argument("dropout must be at least 0 and below 1");
+    throw ArgumentError({"padding_index", "is " + std::to_string(s.padding_index), "less than the vocabulary"});
+  if (!(s.dropout >= 0 && s.dropout < 1))
+    throw ArgumentError({"dropout", "is " + std::to_string(s.dropout), "at least 0 and below 1"});
   const CellInfo& cell = cell_info(s.cell);
   std::vector<Parameter> all;
   i64 offset = 0;
@@ -62,7 +65,7 @@ std::vector<Range> trained_ranges(const Spec& s, const std::vector<std::string>&
   const std::vector<Parameter> all = layout(s);
   for (const std::string& name : frozen)
     if (std::none_of(all.begin(), all.end(), [&](const Parameter& p) { return p.name == name; }))
-      throw std::invalid_argument("'" + name + "' is not a parameter");
+      throw ArgumentError({"'" + name + "'", "is not a parameter"});
   std::vector<Range> ranges;
   const auto add = [&](i64 from, i64 to) {
     if (from == to) return;

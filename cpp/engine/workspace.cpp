@@ -1,11 +1,11 @@
 #include "engine/workspace.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <numeric>
+
+#include "memory.h"
 
 namespace fastbptt {
 
@@ -13,11 +13,7 @@ namespace {
 
 constexpr std::size_t cache_line = 64;
 
-std::size_t physical_memory() {
-  static const auto bytes =
-      static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
-  return bytes;
-}
+std::size_t most_bytes() { return static_cast<std::size_t>(memory_limit()); }
 
 std::size_t product(std::size_t a, std::size_t b) {
   std::size_t out = 0;
@@ -32,14 +28,14 @@ Arena::~Arena() { std::free(block_); }
 void* Arena::allocate_bytes(i64 a, i64 b, i64 c, std::size_t size) {
   const std::size_t bytes = product(product(product(std::size_t(a), std::size_t(b)), std::size_t(c)), size);
   void* address = base_ ? base_ + used_ : nullptr;
-  if (bytes > physical_memory()) throw std::bad_alloc();
+  if (bytes > most_bytes()) throw std::bad_alloc();
   used_ += (bytes + cache_line - 1) / cache_line * cache_line;
   return address;
 }
 
-// More than the machine's memory is refused here: the system would grant it and kill the process later.
+// More than there is is refused here: the system would grant it and kill the process later.
 void Arena::reserve(bool tight) {
-  if (used_ > physical_memory()) throw std::bad_alloc();
+  if (used_ > most_bytes()) throw std::bad_alloc();
   if (used_ > capacity_ || !block_ || (tight && used_ < capacity_)) {
     std::free(block_);
     capacity_ = 0;
@@ -52,7 +48,7 @@ void Arena::reserve(bool tight) {
 
 void BatchPlan::make(i64 b, i64 t, const i64* given, i64 rows_per_block) {
   if (!given && b == batch && t == time && !ragged && rows_per_block == rows_per_block_) return;
-  if (product(std::size_t(b) + std::size_t(t), 2 * sizeof(i64)) > physical_memory()) throw std::bad_alloc();
+  if (product(std::size_t(b) + std::size_t(t), 2 * sizeof(i64)) > most_bytes()) throw std::bad_alloc();
   batch = -1;  // until it is whole
   const auto n = static_cast<std::size_t>(b);
   order.resize(n);

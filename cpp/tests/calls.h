@@ -112,7 +112,8 @@ class EngineCall {
       initial_[k] = naive::cast<R>(given.initial[k]);
       d_final_[k] = naive::cast<R>(given.d_final[k]);
       if (c.initial) batch.initial[k] = array(initial_[k].data(), dtype, s.state_rows(), c.B, s.hidden);
-      if (!d_final_[k].empty()) d_final[k] = array(d_final_[k].data(), dtype, s.state_rows(), c.B, s.hidden);
+      if (!d_final_[k].empty())
+        output_gradients.final_state[k] = array(d_final_[k].data(), dtype, s.state_rows(), c.B, s.hidden);
     }
     batch.drop = c.drop;
     batch.dropout_seed = given.dropout_seed;
@@ -125,8 +126,8 @@ class EngineCall {
     objective.y = all ? array(y, classes ? Dtype::i64 : dtype, c.B, c.T, width)
                       : array(y, classes ? Dtype::i64 : dtype, c.B, width);
     if (c.weighted) objective.sample_weight = array(sample_weight_.data(), Dtype::f64, c.B);
-    if (!d_outputs_.empty()) d_outputs = array(d_outputs_.data(), dtype, c.B, c.T, s.output_width());
-    if (!d_last_.empty()) d_last = array(d_last_.data(), dtype, c.B, s.output_width());
+    if (!d_outputs_.empty()) output_gradients.outputs = array(d_outputs_.data(), dtype, c.B, c.T, s.output_width());
+    if (!d_last_.empty()) output_gradients.last = array(d_last_.data(), dtype, c.B, s.output_width());
   }
   EngineCall(const EngineCall&) = delete;
   EngineCall& operator=(const EngineCall&) = delete;
@@ -154,7 +155,7 @@ class EngineCall {
   Result<R> loss_and_grad(i64 memory_budget = 0) { return loss_and_grad_on(*engine_, memory_budget); }
   Result<R> loss_and_grad_on(Engine& engine, i64 memory_budget = 0) const {
     Result<R> out;
-    out.loss = engine.loss_and_grad(batch, objective, targets(out), memory_budget);
+    out.loss = engine.loss_and_grad(batch, objective, targets(out), {}, memory_budget);
     return out;
   }
 
@@ -178,14 +179,13 @@ class EngineCall {
   // From the gradients that were given
   Result<R> backward(Tape& tape) {
     Result<R> out;
-    const bool final = d_final[0] || d_final[1];
-    engine_->backward(tape, d_outputs, d_last, final ? d_final : nullptr, targets(out), true);
+    engine_->backward(tape, output_gradients, targets(out));
     return out;
   }
 
   Batch batch;
   Objective objective;
-  Array d_outputs, d_last, d_final[CellInfo::most_states];
+  OutputGradients output_gradients;
 
  private:
   NetworkCase case_;

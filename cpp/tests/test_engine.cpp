@@ -365,9 +365,10 @@ TEST_CASE("values that are not finite are named, and nothing is updated") {
   batch.initial[0] = calls::array(h0, Dtype::f32, 1, 1, 2);
   Objective o;
   o.y = calls::array(y, Dtype::f32, 1, 1);
-  void* finals[] = {final};
+  Probes probes;
+  probes.final_state[0] = final;
   std::vector<float> before(params, params + 11);
-  const auto step = [&] { return engine->train_step(batch, o, adam.state, {}, 0, finals); };
+  const auto step = [&] { return engine->train_step(batch, o, {&adam.state, {}}, probes); };
   CHECK_THROWS_WITH(step(), "x holds a value that is not finite (nan) at index (0, 1, 0)");
   x[1] = 2;
   params[3] = std::numeric_limits<float>::infinity();

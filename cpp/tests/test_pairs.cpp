@@ -79,7 +79,7 @@ Result run(const Spec& spec, i64 batch, i64 time, bool ragged) {
   GradientTargets out;
   out.parameters = result.gradient.data();
   out.x = result.dx.data();
-  result.loss = make_engine(spec, Dtype::f32, params.data())->loss_and_grad(given, objective, out, 0);
+  result.loss = make_engine(spec, Dtype::f32, params.data())->loss_and_grad(given, objective, out);
   return result;
 }
 

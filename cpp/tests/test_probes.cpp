@@ -38,20 +38,21 @@ Seen<R> look(const NetworkCase& c, EngineCall<R>& call, bool numbers, i64 memory
   const CellInfo& info = cell_info(c.net.cell);
   const i64 directions = c.net.state_rows(), rows = directions * c.B * c.T * c.net.hidden;
   Seen<R> out;
-  GradientTargets to = call.targets(out.rest);
+  const GradientTargets to = call.targets(out.rest);
+  Probes probes;
   const auto targets = [](auto& a, i64 n) {
     a.assign(at(n), 0);
     return a.data();
   };
-  to.record.hidden = targets(out.hidden, directions * c.T);
-  to.record.gates = targets(out.gates, directions * c.T);
+  probes.hidden = targets(out.hidden, directions * c.T);
+  probes.gates = targets(out.gates, directions * c.T);
   if (numbers) {
-    to.record.d_hidden = targets(out.d_hidden, rows);
-    to.record.d_gates = targets(out.d_gates, rows * info.preactivations);
-    to.record.saved = targets(out.saved, rows * info.saved);
-    to.record.outputs = targets(out.outputs, c.B * (c.steps == Steps::all ? c.T : 1) * c.net.output_width());
+    probes.d_hidden = targets(out.d_hidden, rows);
+    probes.d_gates = targets(out.d_gates, rows * info.preactivations);
+    probes.saved = targets(out.saved, rows * info.saved);
+    probes.outputs = targets(out.outputs, c.B * (c.steps == Steps::all ? c.T : 1) * c.net.output_width());
   }
-  out.rest.loss = call.engine().loss_and_grad(call.batch, call.objective, to, memory_budget);
+  out.rest.loss = call.engine().loss_and_grad(call.batch, call.objective, to, probes, memory_budget);
   return out;
 }
 
@@ -274,11 +275,11 @@ TEST_CASE("a training step leaves norms, and the norm of the whole gradient") {
       calls::AdamOf<double> adam(fresh.params().size());
       std::vector<double> hidden(6, 0.0), gates(6, 0.0);
       double norm = 0;
-      Probes record;
-      record.hidden = hidden.data();
-      record.gates = gates.data();
-      record.norm = &norm;
-      fresh.engine().train_step(fresh.batch, fresh.objective, adam.state, clip, 0, nullptr, record);
+      Probes probes;
+      probes.hidden = hidden.data();
+      probes.gates = gates.data();
+      probes.norm = &norm;
+      fresh.engine().train_step(fresh.batch, fresh.objective, {&adam.state, clip}, probes);
       CHECK_MESSAGE(norm == doctest::Approx(std::sqrt(squares)).epsilon(1e-12), backend);
       CHECK(hidden == expected.hidden);
       CHECK(gates == expected.gates);

@@ -133,15 +133,15 @@ Trained train(const NetworkCase& c, const Data& data, i64 memory_budget) {
   EngineCall<float> call(c, data);
   Trained out;
   calls::AdamOf<float> adam(call.params().size());
-  void* final[CellInfo::most_states] = {};
+  Probes probes;
   for (int k = 0; k < cell_info(c.net.cell).states; ++k) {
     out.seen.final[k].assign(at(c.net.state_rows() * c.B * c.net.hidden), NAN);
-    final[k] = out.seen.final[k].data();
+    probes.final_state[k] = out.seen.final[k].data();
   }
 #ifndef __SANITIZE_ADDRESS__
   const std::size_t before = aligned_bytes;
 #endif
-  out.loss = call.engine().train_step(call.batch, call.objective, adam.state, {.norm = 1}, memory_budget, final);
+  out.loss = call.engine().train_step(call.batch, call.objective, {&adam.state, {.norm = 1}}, probes, memory_budget);
 #ifndef __SANITIZE_ADDRESS__
   out.bytes = i64(aligned_bytes - before);
 #endif
@@ -250,12 +250,12 @@ TEST_CASE_TEMPLATE("a training step is the gradient and its update, and leaves t
         Result<R> got, expected, gradient;
         parts.read(*parts.forward(), expected);
         got = expected;
-        void* final[CellInfo::most_states] = {};
+        Probes probes;
         for (int k = 0; k < cell_info(cell).states; ++k) {
           std::fill(got.final[k].begin(), got.final[k].end(), R(NAN));
-          final[k] = got.final[k].data();
+          probes.final_state[k] = got.final[k].data();
         }
-        const double loss = step.engine().train_step(step.batch, step.objective, one.state, {}, 0, final);
+        const double loss = step.engine().train_step(step.batch, step.objective, {&one.state, {}}, probes);
         CHECK_MESSAGE(same_bits(got, expected), backend, " ", text(c));
         gradient = parts.loss_and_grad();
         parts.engine().update(two.state, gradient.params.data(), true);
@@ -277,7 +277,7 @@ TEST_CASE("a frozen embedding stays, and of another only rows that occur change"
     data.tokens = {0, 1, 4, 4, 1, 0};
     EngineCall<double> call(c, data);
     calls::AdamOf<double> adam(call.params().size());
-    call.engine().train_step(call.batch, call.objective, adam.state, {.norm = 1}, 0, nullptr);
+    call.engine().train_step(call.batch, call.objective, {&adam.state, {.norm = 1}});
     const Result<double> gradient = call.loss_and_grad();
     const i64 E = layout(c.net).back().offset;
     for (i64 token = 0; token < 6; ++token)
@@ -359,7 +359,7 @@ TEST_CASE_TEMPLATE("clipping, by norm over what is trained or by value", R, floa
       calls::AdamOf<R> adam(call.params().size());
       adam.state.set("beta1", 0);
       call.batch.check_finite = check;
-      call.engine().train_step(call.batch, call.objective, adam.state, clip, 0, nullptr);
+      call.engine().train_step(call.batch, call.objective, {&adam.state, clip});
       const double scale = clip.norm >= 0 ? std::min(1.0, clip.norm / norm) : 1;
       for (std::size_t i = 0; i < adam.m.size(); ++i) {
         double expected = i < std::size_t(6 * 4 * 90) ? 0 : scale * double(gradient.params[i]);
@@ -369,11 +369,10 @@ TEST_CASE_TEMPLATE("clipping, by norm over what is trained or by value", R, floa
       }
     }
   calls::AdamOf<R> adam(first.params().size());
-  CHECK_THROWS_WITH(
-      first.engine().train_step(first.batch, first.objective, adam.state, {.value = 1, .norm = 1}, 0, nullptr),
-      "clip.value and clip.norm are both given; expected one of them");
+  CHECK_THROWS_WITH(first.engine().train_step(first.batch, first.objective, {&adam.state, {.value = 1, .norm = 1}}),
+                    "clip.value and clip.norm are both given; expected one of them");
   OptimizerState bare("adam");
-  CHECK_THROWS_WITH(first.engine().train_step(first.batch, first.objective, bare, {}, 0, nullptr),
+  CHECK_THROWS_WITH(first.engine().train_step(first.batch, first.objective, {&bare, {}}),
                     "the optimizer lacks its slot 'm'");
   CHECK_THROWS_WITH(bare.set("rate", 1),
                     "the optimizer has no setting 'rate'; expected one of lr, beta1, beta2, eps, "
@@ -612,9 +611,7 @@ TEST_CASE_TEMPLATE("backward from a tape, from each of its ends and again", R, f
             data.d_final[1] = waves(ends / 6 ? state : 0, 4);
             const Result<double> expected = naive::network<double>(c, data);
             EngineCall<R> call(c, data);
-            forward.d_outputs = call.d_outputs;
-            forward.d_last = call.d_last;
-            std::copy_n(call.d_final, CellInfo::most_states, forward.d_final);
+            forward.output_gradients = call.output_gradients;
             const Result<R> got = forward.backward(*tape);
             const double d = calls::gradient_difference(c.net, got, expected);
             CHECK_MESSAGE(d < (sizeof(R) == 4 ? 1e-4 : 1e-12), backend, " ", text(c), " ends ", ends, ": ", d);
@@ -632,7 +629,7 @@ TEST_CASE("what backward does not take") {
   EngineCall<float> call(c, data), other(c, data);
   const auto tape = call.forward();
   CHECK_THROWS_AS(call.backward(*tape), std::invalid_argument);
-  call.d_outputs = {};
+  call.output_gradients.outputs = {};
   CHECK_NOTHROW(call.backward(*tape));
   CHECK_THROWS_AS(other.backward(*tape), std::invalid_argument);
 }

@@ -1,0 +1,53 @@
+#include "bindings/register.h"
+#include "bindings/structure.h"
+#include "errors.h"
+
+#include "bindings/arrays.h"
+
+namespace fastbptt::bindings {
+
+namespace {
+
+void read_x(Call& call, py::handle value, Batch& to) {
+  const bool tokens = call.spec.vocabulary > 0;
+  const py::array x = array(value, "x");
+  if (x.ndim() != (tokens ? 2 : 3))
+    throw ArgumentError({"x", "has " + std::to_string(x.ndim()) + " dimensions", tokens ? "2" : "3"});
+  call.batch = x.shape(0);
+  call.time = x.shape(1);
+  if (call.batch < 1 || call.time < 1) throw ArgumentError({"x", "is empty"});
+  to.x = tokens ? view(value, "x", {call.batch, call.time}, {Dtype::i64})
+                : view(value, "x", {call.batch, call.time, call.spec.inputs}, {Dtype::f32, Dtype::f64});
+}
+
+void read_lengths(Call& call, py::handle value, Batch& to) {
+  to.lengths = integers(value, "lengths", call.batch);
+  for (i64 i = 0; i < call.batch; ++i)
+    if (to.lengths[i] < 1 || to.lengths[i] > call.time)
+      throw ArgumentError({.argument = "lengths",
+                           .problem = "holds " + std::to_string(to.lengths[i]),
+                           .expected = "1 to " + std::to_string(call.time),
+                           .index = {i},
+                           .value = to.lengths[i]});
+}
+
+const Field<Batch> fields[] = {
+    {"x", nullptr, read_x},
+    {"lengths", Py_None, read_lengths},
+    {"initial", Py_None, [](Call& call, py::handle value, Batch& to) { read_states(call, value, "h0", to.initial); }},
+    {"dropout_seed", Py_None,
+     [](Call&, py::handle value, Batch& to) {
+       to.drop = true;
+       to.dropout_seed = py::cast<std::uint64_t>(value);
+     }},
+    {"check_finite", Py_True, [](Call&, py::handle value, Batch& to) { to.check_finite = py::cast<bool>(value); }},
+};
+
+}  // namespace
+
+void register_batch(py::module_& m) {
+  Structure<Batch>::add_to(m, "Batch", "Sequences, the states that they start from, and how they go through.", fields,
+                           1);
+}
+
+}  // namespace fastbptt::bindings

@@ -1,0 +1,209 @@
+// One network: its calls, for structures that Python makes.
+#include "engine.h"
+
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings/arrays.h"
+#include "bindings/gil.h"
+#include "bindings/optimizer.h"
+#include "bindings/register.h"
+#include "bindings/structure.h"
+#include "dispatch.h"
+#include "errors.h"
+
+namespace fastbptt::bindings {
+
+namespace {
+
+class PyTape {
+ public:
+  PyTape(std::unique_ptr<Tape> tape, Spec spec, int states, py::dtype dtype, const void* engine)
+      : tape(std::move(tape)), engine(engine), spec_(std::move(spec)), states_(states), dtype_(std::move(dtype)) {}
+
+  py::array outputs() const {
+    return filled({tape->batch(), tape->time(), spec_.output_width()}, [this](void* out) { tape->outputs(out); });
+  }
+  py::array hidden() const {
+    return filled({tape->batch(), tape->time(), spec_.width()}, [this](void* out) { tape->hidden(out); });
+  }
+  py::array last() const {
+    return filled({tape->batch(), spec_.output_width()}, [this](void* out) { tape->last(out); });
+  }
+  py::tuple final_state() const {
+    py::tuple all(states_);
+    for (int s = 0; s < states_; ++s)
+      all[static_cast<std::size_t>(s)] = filled({spec_.state_rows(), tape->batch(), spec_.hidden},
+                                                [this, s](void* out) { tape->final_state(s, out); });
+    return all;
+  }
+
+  std::unique_ptr<Tape> tape;
+  const void* engine;  // whose it is
+
+ private:
+  template <class F>
+  py::array filled(std::vector<py::ssize_t> shape, const F& fill) const {
+    py::array out(dtype_, std::move(shape));
+    void* data = out.mutable_data();
+    without_gil([&] { fill(data); });
+    return out;
+  }
+  Spec spec_;
+  int states_;
+  py::dtype dtype_;
+};
+
+class PyEngine {
+ public:
+  PyEngine(const Spec& spec, py::array params)
+      : params_(std::move(params)),
+        dtype_(dtype_of(params_, "params")),
+        count_(parameter_count(spec)),
+        states_(cell_info(spec.cell).states),
+        engine_(make_engine(spec, dtype_, target(params_, "params", dtype_, {count_}))) {}
+
+  PyTape forward(py::handle batch) {
+    Call call = new_call();
+    const auto b = Structure<Batch>::read(call, batch);
+    auto tape = without_gil([&] { return engine_->forward(b); });
+    return {std::move(tape), spec(), states_, params_.dtype(), this};
+  }
+
+  void backward(PyTape& tape, py::handle output_gradients, py::handle gradients) {
+    if (tape.engine != this) throw ArgumentError({"the forward result", "belongs to another model"});
+    Call call = new_call();
+    call.batch = tape.tape->batch();
+    call.time = tape.tape->time();
+    const auto from = Structure<OutputGradients>::read(call, output_gradients);
+    const auto to = Structure<GradientTargets>::read(call, gradients);
+    without_gil([&] { engine_->backward(*tape.tape, from, to); });
+  }
+
+  double loss(py::handle batch, py::handle objective) {
+    Call call = new_call();
+    const auto b = Structure<Batch>::read(call, batch);
+    const auto o = Structure<Objective>::read(call, objective);
+    return without_gil([&] { return engine_->loss(b, o); });
+  }
+
+  double loss_and_grad(py::handle batch, py::handle objective, py::handle gradients, py::handle probes,
+                       i64 memory_budget) {
+    Call call = new_call();
+    const auto b = Structure<Batch>::read(call, batch);
+    const auto o = Structure<Objective>::read(call, objective);
+    const auto to = Structure<GradientTargets>::read(call, gradients);
+    const auto p = probes.is_none() ? Probes{} : Structure<Probes>::read(call, probes);
+    return without_gil([&] { return engine_->loss_and_grad(b, o, to, p, memory_budget); });
+  }
+
+  double train_step(py::handle batch, py::handle objective, py::handle update, py::handle probes, i64 memory_budget) {
+    Call call = new_call();
+    const auto b = Structure<Batch>::read(call, batch);
+    const auto o = Structure<Objective>::read(call, objective);
+    const auto u = Structure<Update>::read(call, update);
+    const auto p = probes.is_none() ? Probes{} : Structure<Probes>::read(call, probes);
+    return without_gil([&] { return engine_->train_step(b, o, u, p, memory_budget); });
+  }
+
+  void step(py::handle x, py::handle state, py::handle y, bool check_finite) {
+    Call call = new_call();
+    call.batch = py::len(x);
+    const bool tokens = spec().vocabulary > 0;
+    const Array in = tokens ? view(x, "x", {call.batch}, {Dtype::i64})
+                            : view(x, "x", {call.batch, spec().inputs}, {Dtype::f32, Dtype::f64});
+    void* out[CellInfo::most_states] = {};
+    target_states(call, state, "state", out);
+    void* to = target(y, "y", dtype_, {call.batch, spec().output_width()});
+    without_gil([&] { engine_->step(in, out, to, check_finite); });
+  }
+
+  void update(PyOptimizer& optimizer, py::handle grad, bool check_finite) {
+    const void* g = contiguous(grad, "grad", dtype_, {count_});
+    OptimizerState& a = optimizer.checked(dtype_, count_);
+    without_gil([&] { engine_->update(a, g, check_finite); });
+  }
+
+  void freeze(const std::vector<std::string>& names) {
+    without_gil([&] { engine_->freeze(names); });
+  }
+
+  i64 memory_needed(i64 batch, i64 time, i64 memory_budget) {
+    check_sizes(batch, time);
+    return without_gil([&] { return engine_->memory_needed(batch, time, memory_budget); });
+  }
+
+  i64 minimum_memory(i64 batch, i64 time) {
+    check_sizes(batch, time);
+    return without_gil([&] { return engine_->minimum_memory(batch, time); });
+  }
+
+  py::tuple report() const {
+    const MemoryReport r = engine_->report();
+    return py::make_tuple(r.segments, r.bytes, r.seconds, r.recompute_seconds);
+  }
+
+  void set_params(py::handle values) {
+    const void* v = contiguous(values, "values", dtype_, {count_});
+    without_gil([&] { engine_->set_params(v); });
+  }
+
+  py::array get_params() {
+    py::array out(params_.dtype(), std::vector<py::ssize_t>{static_cast<py::ssize_t>(count_)});
+    void* data = out.mutable_data();
+    without_gil([&] { engine_->get_params(data); });
+    return out;
+  }
+
+ private:
+  const Spec& spec() const { return engine_->spec(); }
+  Call new_call() const { return {.spec = spec(), .dtype = dtype_, .parameters = count_, .states = states_}; }
+
+  static void check_sizes(i64 batch, i64 time) {
+    if (batch < 1 || time < 1)
+      throw ArgumentError(
+          {"batch and time", "are " + std::to_string(batch) + " and " + std::to_string(time), "at least 1"});
+  }
+
+  py::array params_;  // kept alive for the engine
+  Dtype dtype_;
+  i64 count_;
+  int states_;
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace
+
+void register_engine(py::module_& m) {
+  using py::arg;
+  py::class_<PyTape>(m, "Tape")
+      .def_property_readonly("outputs", &PyTape::outputs)
+      .def_property_readonly("hidden", &PyTape::hidden)
+      .def_property_readonly("last", &PyTape::last)
+      .def_property_readonly("final_state", &PyTape::final_state)
+      .def_property_readonly("batch", [](const PyTape& t) { return t.tape->batch(); })
+      .def_property_readonly("time", [](const PyTape& t) { return t.tape->time(); });
+  py::class_<PyEngine>(m, "Engine")
+      .def(py::init<const Spec&, py::array>(), arg("spec"), arg("params"))
+      .def("forward", &PyEngine::forward, arg("batch"))
+      .def("backward", &PyEngine::backward, arg("tape"), arg("output_gradients"), arg("gradients"))
+      .def("loss", &PyEngine::loss, arg("batch"), arg("objective"))
+      .def("loss_and_grad", &PyEngine::loss_and_grad, arg("batch"), arg("objective"), arg("gradients"),
+           arg("probes") = py::none(), arg("memory_budget") = 0)
+      .def("train_step", &PyEngine::train_step, arg("batch"), arg("objective"), arg("update"),
+           arg("probes") = py::none(), arg("memory_budget") = 0)
+      .def("step", &PyEngine::step, arg("x"), arg("state"), arg("y"), arg("check_finite"))
+      .def("update", &PyEngine::update, arg("optimizer"), arg("grad"), arg("check_finite"))
+      .def("freeze", &PyEngine::freeze, arg("names"))
+      .def("memory_needed", &PyEngine::memory_needed, arg("batch"), arg("time"), arg("memory_budget") = 0)
+      .def("minimum_memory", &PyEngine::minimum_memory, arg("batch"), arg("time"))
+      .def("report", &PyEngine::report)
+      .def("set_params", &PyEngine::set_params, arg("values"))
+      .def("get_params", &PyEngine::get_params);
+}
+
+}  // namespace fastbptt::bindings

@@ -1,0 +1,43 @@
+// Calls into the core without the GIL.
+#ifndef FASTBPTT_BINDINGS_GIL_H
+#define FASTBPTT_BINDINGS_GIL_H
+
+#include <pybind11/pybind11.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+
+namespace fastbptt::bindings {
+
+// A daemon thread that asks for the GIL while the interpreter goes away is unwound or hung by Python at a point where
+// C++ cannot be left. So at exit no call gets the GIL back any more but in the thread that is closing down: the others
+// stop here, for good.
+inline std::atomic<bool> closing{false};
+inline std::thread::id closer;
+inline std::atomic<int> returning{0};
+
+// Runs work without the GIL; arrays must have been turned into views before.
+template <class F>
+auto without_gil(const F& work) {
+  struct Return {
+    PyThreadState* state = PyEval_SaveThread();
+    Return() = default;
+    Return(const Return&) = delete;
+    Return& operator=(const Return&) = delete;
+    ~Return() {
+      returning.fetch_add(1);
+      if (closing.load() && closer != std::this_thread::get_id()) {
+        returning.fetch_sub(1);
+        for (;;) pause();
+      }
+      PyEval_RestoreThread(state);
+      returning.fetch_sub(1);
+    }
+  } back;
+  return work();
+}
+
+}  // namespace fastbptt::bindings
+
+#endif

@@ -1,0 +1,68 @@
+#include "bindings/register.h"
+#include "bindings/structure.h"
+#include "errors.h"
+
+#include <string_view>
+#include <utility>
+
+#include "bindings/arrays.h"
+
+namespace fastbptt::bindings {
+
+namespace {
+
+template <class E>
+E choice(py::handle value, const char* name, std::initializer_list<std::pair<const char*, E>> all) {
+  const auto text = py::cast<std::string_view>(value);
+  std::string known;
+  for (const auto& [one, e] : all) {
+    if (text == one) return e;
+    known += (known.empty() ? "'" : ", '") + std::string(one) + "'";
+  }
+  throw ArgumentError({name, "is '" + std::string(text) + "'", "one of " + known});
+}
+
+void read_y(Call& call, py::handle value, Objective& to) {
+  const bool classes = to.loss == Loss::cross_entropy;
+  Shape shape{call.batch};
+  if (to.steps == Steps::all) shape.push_back(call.time);
+  if (classes) {
+    to.y = view(value, "y", shape, {Dtype::i64});
+  } else {
+    shape.push_back(call.spec.output_width());
+    to.y = view(value, "y", shape, {Dtype::f32, Dtype::f64});
+  }
+}
+
+// In this order: the shape of y depends on loss and steps.
+const Field<Objective> fields[] = {
+    {"loss", nullptr,
+     [](Call&, py::handle value, Objective& to) {
+       to.loss = choice<Loss>(value, "loss",
+                              {{"bce", Loss::bce}, {"cross_entropy", Loss::cross_entropy}, {"mse", Loss::mse}});
+     }},
+    {"steps", nullptr,
+     [](Call& call, py::handle value, Objective& to) {
+       call.steps = to.steps = choice<Steps>(value, "steps", {{"last", Steps::last}, {"all", Steps::all}});
+     }},
+    {"reduction", nullptr,
+     [](Call&, py::handle value, Objective& to) {
+       to.reduction = choice<Reduction>(
+           value, "reduction",
+           {{"sum", Reduction::sum}, {"mean", Reduction::mean}, {"sequence_mean", Reduction::sequence_mean}});
+     }},
+    {"y", nullptr, read_y},
+    {"sample_weight", Py_None,
+     [](Call& call, py::handle value, Objective& to) {
+       to.sample_weight = view(value, "sample_weight", {call.batch}, {Dtype::f64});
+     }},
+};
+
+}  // namespace
+
+void register_objective(py::module_& m) {
+  Structure<Objective>::add_to(m, "Objective",
+                               "What the outputs should be, and the loss that says how far they are off.", fields, 0);
+}
+
+}  // namespace fastbptt::bindings

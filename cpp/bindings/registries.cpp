@@ -1,0 +1,69 @@
+// Names and descriptions of cells, losses and optimisers.
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "bindings/register.h"
+#include "dispatch.h"
+
+namespace fastbptt::bindings {
+
+namespace {
+
+py::dict describe_cell(const std::string& cell) {
+  const CellInfo& info = cell_info(cell);
+  py::list states, extra_bias;
+  for (int s = 0; s < info.states; ++s) states.append(info.state_names[s]);
+  if (info.extra_bias) extra_bias.append(info.extra_bias);
+  py::list gate_names, preactivations;
+  for (int g = 0; g < info.gates; ++g) gate_names.append(info.gate_names[g]);
+  for (int j = 0; j < info.preactivations; ++j) {
+    const Preactivation& p = info.preactivation[j];
+    py::dict one;
+    one["gate"] = p.gate;
+    one["input"] = p.input;
+    one["hidden"] = p.hidden == Preactivation::none     ? py::object(py::none())
+                    : p.hidden == Preactivation::before ? py::object(py::str("before"))
+                                                        : py::object(py::int_(p.hidden));
+    one["saved"] = p.saved;
+    one["is_sigmoid"] = p.is_sigmoid;
+    preactivations.append(one);
+  }
+  py::dict out;
+  out["gates"] = info.gates;
+  out["gate_names"] = gate_names;
+  out["preactivations"] = preactivations;
+  out["saved"] = info.saved;
+  out["bounded"] = info.bounded;
+  out["states"] = states;
+  out["setting"] = info.setting ? py::object(py::str(info.setting)) : py::object(py::none());
+  out["extra_bias"] = extra_bias;
+  return out;
+}
+
+py::dict describe_optimizer(const std::string& rule) {
+  const OptimizerInfo& info = optimizer_info(rule);
+  py::list slots, settings;
+  for (const char* name : info.slots)
+    if (name) slots.append(name);
+  for (const char* name : info.settings)
+    if (name) settings.append(name);
+  py::dict out;
+  out["slots"] = slots;
+  out["required"] = info.required;
+  out["settings"] = settings;
+  return out;
+}
+
+}  // namespace
+
+void register_registries(py::module_& m) {
+  m.def("cells", &cell_names);
+  m.def("cell_info", &describe_cell, py::arg("name"));
+  m.def("losses", [] { return std::vector<std::string>{"bce", "cross_entropy", "mse"}; });
+  m.def("optimizers", &optimizer_names);
+  m.def("optimizer_info", &describe_optimizer, py::arg("rule"));
+}
+
+}  // namespace fastbptt::bindings

@@ -1,0 +1,65 @@
+// A network's sizes and options, and where its parameters lie.
+#include <pybind11/stl.h>
+
+#include <string>
+#include <utility>
+
+#include "bindings/register.h"
+#include "engine.h"
+
+namespace fastbptt::bindings {
+
+void register_spec(py::module_& m) {
+  using py::arg;
+  py::class_<Spec>(m, "Spec")
+      .def(py::init([](std::string cell, i64 inputs, i64 hidden, i64 outputs, bool bias, i64 layers, bool bidirectional,
+                       double dropout, double setting, bool learn_state, i64 vocabulary, i64 padding_index,
+                       bool freeze_embedding, bool bfloat16) {
+             Spec spec;
+             spec.cell = std::move(cell);
+             spec.inputs = inputs;
+             spec.hidden = hidden;
+             spec.outputs = outputs;
+             spec.bias = bias;
+             spec.layers = layers;
+             spec.bidirectional = bidirectional;
+             spec.dropout = dropout;
+             spec.setting = setting;
+             spec.learn_state = learn_state;
+             spec.vocabulary = vocabulary;
+             spec.padding_index = padding_index;
+             spec.freeze_embedding = freeze_embedding;
+             spec.bfloat16 = bfloat16;
+             layout(spec);  // throws if it is not a network
+             return spec;
+           }),
+           arg("cell"), arg("input_size"), arg("hidden_size"), arg("output_size") = 0, py::kw_only(),
+           arg("bias") = true, arg("num_layers") = 1, arg("bidirectional") = false, arg("dropout") = 0.0,
+           arg("setting") = 0.0, arg("learn_state") = false, arg("vocabulary") = 0, arg("padding_index") = -1,
+           arg("freeze_embedding") = false, arg("bfloat16") = false)
+      .def_readonly("cell", &Spec::cell)
+      .def_readonly("input_size", &Spec::inputs)
+      .def_readonly("hidden_size", &Spec::hidden)
+      .def_readonly("output_size", &Spec::outputs)
+      .def_readonly("bias", &Spec::bias)
+      .def_readonly("num_layers", &Spec::layers)
+      .def_readonly("bidirectional", &Spec::bidirectional)
+      .def_readonly("dropout", &Spec::dropout)
+      .def_readonly("setting", &Spec::setting)
+      .def_readonly("learn_state", &Spec::learn_state)
+      .def_readonly("vocabulary", &Spec::vocabulary)
+      .def_readonly("padding_index", &Spec::padding_index)
+      .def_readonly("freeze_embedding", &Spec::freeze_embedding)
+      .def_readonly("bfloat16", &Spec::bfloat16);
+  m.def(
+      "layout",
+      [](const Spec& spec) {
+        py::list all;
+        for (const Parameter& p : layout(spec))
+          all.append(py::make_tuple(p.name, py::tuple(py::cast(p.shape)), p.offset));
+        return all;
+      },
+      arg("spec"));
+}
+
+}  // namespace fastbptt::bindings

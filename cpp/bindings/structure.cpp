@@ -1,0 +1,34 @@
+#include "bindings/structure.h"
+
+#include "bindings/arrays.h"
+#include "errors.h"
+
+namespace fastbptt::bindings {
+
+namespace {
+
+// f(number, array) for each array of a tuple of as many as the cell has states
+template <class F>
+void for_states(const Call& call, py::handle all, const char* name, const F& f) {
+  const auto items = py::cast<py::tuple>(all);
+  if (static_cast<int>(items.size()) != call.states)
+    throw ArgumentError({name, "has " + std::to_string(items.size()) + " arrays", std::to_string(call.states)});
+  for (std::size_t s = 0; s < items.size(); ++s) f(s, items[s]);
+}
+
+Shape state_shape(const Call& call) { return {call.spec.state_rows(), call.batch, call.spec.hidden}; }
+
+}  // namespace
+
+void read_states(const Call& call, py::handle all, const char* name, Array* out) {
+  for_states(call, all, name, [&](std::size_t s, const py::object& one) {
+    if (!one.is_none()) out[s] = view(one, name, state_shape(call), {Dtype::f32, Dtype::f64});
+  });
+}
+
+void target_states(const Call& call, py::handle all, const char* name, void** out) {
+  for_states(call, all, name,
+             [&](std::size_t s, const py::object& one) { out[s] = target(one, name, call.dtype, state_shape(call)); });
+}
+
+}  // namespace fastbptt::bindings
