@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _check, _core
+from ._errors import ArgumentError, ArgumentTypeError
 from ._views import Gradients
 from .models import (
     GRU,
@@ -47,6 +48,8 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "ArgumentError",
+    "ArgumentTypeError",
     "Backend",
     "Callback",
     "Diagnosis",
@@ -154,8 +157,8 @@ def set_num_threads(n: int) -> None:
     >>> fastbptt.set_num_threads(before)
     """
     count = _check.size("n", n)
-    if count > 4096:
-        raise ValueError(f"n is {count}; expected at most 4096 threads")
+    if count > _core.most_threads:
+        raise ArgumentError("n", f"is {count}", f"at most {_core.most_threads} threads")
     _core.set_num_threads(count)
 
 

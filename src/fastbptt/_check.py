@@ -6,19 +6,18 @@ contents for NaN or looks at the range of labels: the core does that while it re
 
 from __future__ import annotations
 
-import functools
 import math
 import operator
 import os
 import re
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from ._errors import ArgumentError, ArgumentTypeError
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Targets: TypeAlias = Floats | NDArray[np.int64]
@@ -43,13 +42,13 @@ _UNLIMITED: Final = 1 << 60
 def size(name: str, value: Any) -> int:
     """Return a whole number of at least 1."""
     if isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} is {value}; expected a whole number of at least 1")
+        raise ArgumentTypeError(name, f"is {value}", "a whole number of at least 1")
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} is {value!r}; expected a whole number of at least 1") from None
+        raise ArgumentTypeError(name, f"is {value!r}", "a whole number of at least 1") from None
     if number < 1:
-        raise ValueError(f"{name} is {number}; expected at least 1")
+        raise ArgumentError(name, f"is {number}", "at least 1", value=number)
     return number
 
 
@@ -57,35 +56,36 @@ def flag(name: str, value: Any) -> bool:
     """Return True or False; refuse what merely counts as one of them."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    raise TypeError(f"{name} is {value!r}; expected True or False")
+    raise ArgumentTypeError(name, f"is {value!r}", "True or False")
 
 
 def number(name: str, value: Any, expected: str) -> float:
     """Return a real number that is not NaN."""
     if isinstance(value, bool | np.bool_ | str | bytes) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name} is {value!r}; expected {expected}")
+        raise ArgumentTypeError(name, f"is {value!r}", expected)
     try:
         result = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{name} is {value!r}; expected {expected}") from None
+        raise ArgumentTypeError(name, f"is {value!r}", expected) from None
     if math.isnan(result):
-        raise ValueError(f"{name} is nan; expected {expected}")
+        raise ArgumentError(name, "is nan", expected, value=result)
     return result
 
 
-def clips(norm: Any, value: Any) -> tuple[float, float]:
-    """Return clip_norm and clip_value as the core wants them: negative for none."""
+def clip(norm: Any, value: Any) -> _core.Clip:
+    """Read clip_norm and clip_value; None: no limit."""
     if norm is not None and value is not None:
-        raise ValueError("clip_norm and clip_value are both given; expected at most one of them")
-    return _clip("clip_norm", norm), _clip("clip_value", value)
+        raise ArgumentError("clip_norm and clip_value", "are both given", "at most one of them")
+    return _core.Clip(norm=_limit("clip_norm", norm), value=_limit("clip_value", value))
 
 
-def _clip(name: str, value: Any) -> float:
+def _limit(name: str, value: Any) -> float | None:
     if value is None:
-        return -1.0
-    result = number(name, value, "a number above 0, or None")
+        return None
+    expected = "a number above 0, or None"
+    result = number(name, value, expected)
     if result <= 0.0:
-        raise ValueError(f"{name} is {result}; expected a number above 0, or None")
+        raise ArgumentError(name, f"is {result}", expected)
     return result
 
 
@@ -102,16 +102,16 @@ def memory(name: str, value: Any) -> int:
             base = 1024 if found[3] else 1000
             count = int(float(found[1]) * base ** " kmgt".index(found[2].lower() or " "))
         if count < 1 or (found and found[3] and not found[2]):
-            raise ValueError(f"{name} is {value!r}; expected {expected}")
+            raise ArgumentError(name, f"is {value!r}", expected)
         return min(count, _UNLIMITED)
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
         count = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} is {value!r}; expected {expected}") from None
+        raise ArgumentTypeError(name, f"is {value!r}", expected) from None
     if count < 1:
-        raise ValueError(f"{name} is {count}; expected {expected}")
+        raise ArgumentError(name, f"is {count}", expected, value=count)
     return min(count, _UNLIMITED)
 
 
@@ -120,8 +120,8 @@ def option(name: str, value: Any, allowed: Collection[str]) -> str:
     if isinstance(value, str) and value in allowed:
         return value
     names = ", ".join(f'"{one}"' for one in allowed)
-    kind = ValueError if isinstance(value, str) else TypeError
-    raise kind(f"{name} is {quoted(value)}; expected one of {names}")
+    kind = ArgumentError if isinstance(value, str) else ArgumentTypeError
+    raise kind(name, f"is {quoted(value)}", f"one of {names}")
 
 
 def float_dtype(value: Any) -> np.dtype[Any]:
@@ -131,7 +131,7 @@ def float_dtype(value: Any) -> np.dtype[Any]:
     except (TypeError, ValueError):
         dtype = None
     if value is None or dtype is None or dtype not in (F32, F64):
-        raise ValueError(f'dtype is {quoted(value)}; expected "float32" or "float64"')
+        raise ArgumentError("dtype", f"is {quoted(value)}", '"float32" or "float64"')
     return F32 if dtype == F32 else F64
 
 
@@ -141,18 +141,6 @@ def quoted(value: Any) -> str:
 
 
 # ---------------------------------------------------------------- memory
-
-
-@functools.cache
-def memory_limit() -> int:
-    """Return the bytes of memory of this machine, or of this process's control group."""
-    limit = _UNLIMITED
-    with suppress(AttributeError, OSError, ValueError):
-        limit = min(limit, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError), open(path, encoding="ascii") as file:
-            limit = min(limit, int(file.read()))
-    return limit
 
 
 def bytes_text(count: int) -> str:
@@ -167,7 +155,7 @@ def bytes_text(count: int) -> str:
 
 def fits(what: str, needed: int) -> None:
     """Refuse what cannot fit, before the system starts to kill processes."""
-    limit = memory_limit()
+    limit = _core.memory_limit()
     if needed > limit:
         raise MemoryError(f"{what} needs {bytes_text(needed)}; there is {bytes_text(limit)}")
 
@@ -184,17 +172,25 @@ def aligned_empty(count: int, dtype: np.dtype[Any]) -> Floats:
 
 
 def read(
-    name: str, value: Any, expected: str = "real numbers (float32 or float64)"
+    name: str,
+    value: Any,
+    expected: str = "real numbers (float32 or float64)",
+    item: int | None = None,
 ) -> NDArray[Any]:
-    """Read any array-like of real numbers, without a copy where none is needed."""
+    """Read any array-like of real numbers, without a copy where none is needed.
+
+    item: if it is an item of the list `name`, which one.
+    """
     if type(value) is np.ndarray:
         array = value
     else:
         if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
             masked = int(np.ma.getmaskarray(value).sum())
-            raise ValueError(
-                f"{name} is a masked array with {masked} masked values; "
-                "expected none: fill them, or give lengths"
+            raise ArgumentError(
+                name,
+                f"is a masked array with {masked} masked values",
+                "none: fill them, or give lengths",
+                item=item,
             )
         try:
             if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
@@ -204,9 +200,11 @@ def read(
         except MemoryError:
             raise
         except Exception as error:
-            raise TypeError(
-                f"{name} is a {type(value).__name__} that NumPy cannot read as an array of "
-                f"numbers: {error}"
+            raise ArgumentTypeError(
+                name,
+                f"is a {type(value).__name__} that NumPy cannot read as an array of numbers: "
+                f"{error}",
+                item=item,
             ) from error
     if array.dtype.kind not in "fiub":
         came = f"dtype {array.dtype}"
@@ -215,7 +213,7 @@ def read(
         hint = ""
         if came == "dtype object" and array.ndim == 1 and len(array) and np.ndim(array[0]):
             hint = f"; for sequences give a list: list({name})"
-        raise TypeError(f"{name} has {came}; expected {expected}{hint}")
+        raise ArgumentTypeError(name, f"has {came}", f"{expected}{hint}", item=item)
     return array
 
 
@@ -235,12 +233,17 @@ def floats(array: NDArray[Any], dtype: np.dtype[Any]) -> Floats:
 
 
 def exact(
-    name: str, value: Any, shape: tuple[int, ...], means: str, dtype: np.dtype[Any]
+    name: str,
+    value: Any,
+    shape: tuple[int, ...],
+    means: str,
+    dtype: np.dtype[Any],
+    item: int | None = None,
 ) -> Floats:
     """Read an array of exactly this shape: never broadcast."""
-    array = read(name, value)
+    array = read(name, value, item=item)
     if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}; expected {shape}: {means}")
+        raise ArgumentError(name, f"has shape {array.shape}", f"{shape}: {means}", item=item)
     return floats(array, dtype)
 
 
@@ -249,9 +252,10 @@ def fitted(name: str, values: NDArray[Any], dtype: np.dtype[Any]) -> Floats:
     with np.errstate(over="ignore"):
         result: Floats = values.astype(dtype)
     if np.isinf(result).sum() > np.isinf(values).sum():
-        raise ValueError(
-            f"{name} holds values too large for {dtype}; "
-            "expected values that the model's dtype can hold"
+        raise ArgumentError(
+            name,
+            f"holds values too large for {dtype}",
+            "values that the model's dtype can hold",
         )
     return result
 
@@ -259,17 +263,17 @@ def fitted(name: str, values: NDArray[Any], dtype: np.dtype[Any]) -> Floats:
 def file_path(path: Any) -> str:
     """Return a path as text. A number would be taken for an open file's descriptor."""
     if not isinstance(path, str | bytes | os.PathLike):
-        raise TypeError(f"path is of type {type(path).__name__}; expected str or os.PathLike")
+        raise ArgumentTypeError("path", f"is of type {type(path).__name__}", "str or os.PathLike")
     return os.fsdecode(path)
 
 
 def same_names(what: str, given: Mapping[str, Any], names: tuple[str, ...]) -> None:
     """Refuse a mapping that has not exactly these names."""
     if not isinstance(given, Mapping):
-        raise TypeError(f"{what} is of type {type(given).__name__}; expected a mapping")
+        raise ArgumentTypeError(what, f"is of type {type(given).__name__}", "a mapping")
     missing = [name for name in names if name not in given]
     unknown = [str(name) for name in given if name not in names]
     if missing or unknown:
         faults = [f"lacks {', '.join(missing)}"] if missing else []
         faults += [f"has unknown {', '.join(unknown)}"] if unknown else []
-        raise ValueError(f"{what} {' and '.join(faults)}; expected {', '.join(names)}")
+        raise ArgumentError(what, " and ".join(faults), ", ".join(names))

@@ -1,4 +1,3 @@
-from collections.abc import Mapping
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -9,6 +8,7 @@ _Whole: TypeAlias = NDArray[np.int64]
 _States: TypeAlias = tuple[_Array, ...]
 
 compiler: str
+most_threads: int
 version: str
 
 class Spec:
@@ -86,76 +86,150 @@ class OptimizerState:
     def __init__(self, rule: str, slots: dict[str, _Array], settings: dict[str, float]) -> None: ...
     def set(self, setting: str, value: float) -> None: ...
 
+class Batch:
+    def __init__(
+        self,
+        x: _Array | _Whole,
+        *,
+        lengths: _Whole | None = None,
+        initial: _States | None = None,
+        dropout_seed: int | None = None,
+        check_finite: bool = True,
+    ) -> None: ...
+    @property
+    def x(self) -> _Array | _Whole: ...
+    @property
+    def lengths(self) -> _Whole | None: ...
+    @property
+    def initial(self) -> _States | None: ...
+    @property
+    def dropout_seed(self) -> int | None: ...
+    @property
+    def check_finite(self) -> bool: ...
+    def replace(self, **fields: Any) -> Batch: ...
+
+class Objective:
+    def __init__(
+        self,
+        *,
+        loss: str,
+        steps: str,
+        reduction: str,
+        y: _Array | _Whole,
+        sample_weight: NDArray[np.float64] | None = None,
+    ) -> None: ...
+    @property
+    def loss(self) -> str: ...
+    @property
+    def steps(self) -> str: ...
+    @property
+    def reduction(self) -> str: ...
+    @property
+    def y(self) -> _Array | _Whole: ...
+    @property
+    def sample_weight(self) -> NDArray[np.float64] | None: ...
+    def replace(self, **fields: Any) -> Objective: ...
+
+class Clip:
+    def __init__(self, *, norm: float | None = None, value: float | None = None) -> None: ...
+    @property
+    def norm(self) -> float | None: ...
+    @property
+    def value(self) -> float | None: ...
+    def replace(self, **fields: Any) -> Clip: ...
+
+class Update:
+    def __init__(self, optimizer: OptimizerState, clip: Clip | None = None) -> None: ...
+    @property
+    def optimizer(self) -> OptimizerState: ...
+    @property
+    def clip(self) -> Clip | None: ...
+    def replace(self, **fields: Any) -> Update: ...
+
+class Probes:
+    def __init__(
+        self,
+        *,
+        hidden: NDArray[np.float64] | None = None,
+        gates: NDArray[np.float64] | None = None,
+        d_hidden: _Array | None = None,
+        d_gates: _Array | None = None,
+        saved: _Array | None = None,
+        outputs: _Array | None = None,
+        norm: NDArray[np.float64] | None = None,
+        final_state: _States | None = None,
+    ) -> None: ...
+    @property
+    def hidden(self) -> NDArray[np.float64] | None: ...
+    @property
+    def gates(self) -> NDArray[np.float64] | None: ...
+    @property
+    def d_hidden(self) -> _Array | None: ...
+    @property
+    def d_gates(self) -> _Array | None: ...
+    @property
+    def saved(self) -> _Array | None: ...
+    @property
+    def outputs(self) -> _Array | None: ...
+    @property
+    def norm(self) -> NDArray[np.float64] | None: ...
+    @property
+    def final_state(self) -> _States | None: ...
+    def replace(self, **fields: Any) -> Probes: ...
+
+class GradientTargets:
+    def __init__(
+        self, parameters: _Array, *, x: _Array | None = None, initial: _States | None = None
+    ) -> None: ...
+    @property
+    def parameters(self) -> _Array: ...
+    @property
+    def x(self) -> _Array | None: ...
+    @property
+    def initial(self) -> _States | None: ...
+    def replace(self, **fields: Any) -> GradientTargets: ...
+
+class OutputGradients:
+    def __init__(
+        self,
+        *,
+        outputs: _Array | None = None,
+        last: _Array | None = None,
+        final_state: tuple[_Array | None, ...] | None = None,
+        check_finite: bool = True,
+    ) -> None: ...
+    @property
+    def outputs(self) -> _Array | None: ...
+    @property
+    def last(self) -> _Array | None: ...
+    @property
+    def final_state(self) -> tuple[_Array | None, ...] | None: ...
+    @property
+    def check_finite(self) -> bool: ...
+    def replace(self, **fields: Any) -> OutputGradients: ...
+
 class Engine:
     def __init__(self, spec: Spec, params: _Array) -> None: ...
-    def forward(
-        self,
-        x: _Array | _Whole,
-        lengths: _Whole | None,
-        initial: _States | None,
-        dropout_key: int | None,
-        check_finite: bool,
-    ) -> Tape: ...
+    def forward(self, batch: Batch) -> Tape: ...
     def backward(
-        self,
-        tape: Tape,
-        d_outputs: _Array | None,
-        d_final: tuple[_Array | None, ...] | None,
-        d_last: _Array | None,
-        grad: _Array,
-        dx: _Array | None,
-        d_initial: _States | None,
-        check_finite: bool,
+        self, tape: Tape, output_gradients: OutputGradients, gradients: GradientTargets
     ) -> None: ...
-    def loss(
-        self,
-        x: _Array | _Whole,
-        y: _Array | _Whole,
-        loss: str,
-        steps: str,
-        reduction: str,
-        lengths: _Whole | None,
-        initial: _States | None,
-        sample_weight: NDArray[np.float64] | None,
-        dropout_key: int | None,
-        check_finite: bool,
-    ) -> float: ...
+    def loss(self, batch: Batch, objective: Objective) -> float: ...
     def loss_and_grad(
         self,
-        x: _Array | _Whole,
-        y: _Array | _Whole,
-        loss: str,
-        steps: str,
-        reduction: str,
-        lengths: _Whole | None,
-        initial: _States | None,
-        sample_weight: NDArray[np.float64] | None,
-        dropout_key: int | None,
-        check_finite: bool,
-        grad: _Array,
-        dx: _Array | None,
-        d_initial: _States | None,
-        memory_budget: int,
-        record: Mapping[str, _Array] | None = None,
+        batch: Batch,
+        objective: Objective,
+        gradients: GradientTargets,
+        probes: Probes | None = None,
+        memory_budget: int = 0,
     ) -> float: ...
     def train_step(
         self,
-        x: _Array | _Whole,
-        y: _Array | _Whole,
-        loss: str,
-        steps: str,
-        reduction: str,
-        lengths: _Whole | None,
-        initial: _States | None,
-        sample_weight: NDArray[np.float64] | None,
-        dropout_key: int | None,
-        check_finite: bool,
-        optimizer: OptimizerState,
-        clip_norm: float,
-        clip_value: float,
-        memory_budget: int,
-        final: _States | None,
-        record: Mapping[str, _Array] | None = None,
+        batch: Batch,
+        objective: Objective,
+        update: Update,
+        probes: Probes | None = None,
+        memory_budget: int = 0,
     ) -> float: ...
     def step(self, x: _Array | _Whole, state: _States, y: _Array, check_finite: bool) -> None: ...
     def update(self, optimizer: OptimizerState, grad: _Array, check_finite: bool) -> None: ...
@@ -174,6 +248,7 @@ def use_backend(name: str) -> None: ...
 def proof_of_backend() -> str: ...
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
+def memory_limit() -> int: ...
 def tanh(x: _Array) -> _Array: ...
 def multiply_add_rate(dtype: str, rounds: int) -> float: ...
 def losses() -> list[str]: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class BadArgument(Exception):
+class BadArgumentError(Exception):
     """Base class of `ArgumentError` and `ArgumentTypeError`.
 
     Parameters
@@ -74,10 +74,9 @@ class BadArgument(Exception):
         return text + "".join(f" ({remark})" for remark in self.context)
 
 
-class ArgumentError(BadArgument, ValueError):
+class ArgumentError(BadArgumentError, ValueError):
     """An argument with a value or shape that it must not have."""
 
 
-
-class ArgumentTypeError(BadArgument, TypeError):
+class ArgumentTypeError(BadArgumentError, TypeError):
     """An argument of the wrong type or dtype."""

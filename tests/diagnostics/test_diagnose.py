@@ -124,7 +124,7 @@ def test_norms_and_contributions_of_each_example(case: Case) -> None:
 def test_contributions_add_up_to_the_gradient(case: Case) -> None:
     """The matrices themselves, against the core's own and the reference's gradient."""
     model, problem = both(case)
-    call = model._checked(
+    batch, objective = model._checked(
         problem.x,
         problem.y,
         case.loss,
@@ -133,8 +133,9 @@ def test_contributions_add_up_to_the_gradient(case: Case) -> None:
         problem.lengths,
         problem.h0,
         problem.sample_weight,
+        True,
     )
-    record = _record.take(model, call, case.loss, case.steps, case.reduction)
+    record = _record.take(model, batch, objective)
     _, grads = model.loss_and_grad(problem.x, problem.y, **problem.loss_args)
     net = reference.Network(case.cell, case.num_layers, case.bidirectional)
     for i, p in enumerate(record.passes):
@@ -197,8 +198,10 @@ def test_products_of_jacobians(case: Case) -> None:
 def test_one_jacobian(cell: str) -> None:
     case = Case(3, 5, 2, 6, 1, cell=cell, num_layers=2, bidirectional=True, with_lengths=True)
     model, problem = both(case)
-    call = model._checked(problem.x, problem.y, "bce", "last", "mean", problem.lengths, None, None)
-    record = _record.take(model, call, "bce", "last", "mean")
+    batch, objective = model._checked(
+        problem.x, problem.y, "bce", "last", "mean", problem.lengths, None, None, True
+    )
+    record = _record.take(model, batch, objective)
     for p, flow in zip(record.passes, by_definition(case, problem), strict=True):
         width = len(p.initial) * case.H
         for b in range(case.B):

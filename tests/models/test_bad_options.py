@@ -10,7 +10,8 @@ import pytest
 from trained import Bench
 
 import fastbptt
-from fastbptt import _check
+from fastbptt import _core
+from fastbptt import _core
 from fastbptt.models._options import MOST_LAYERS
 from fastbptt.models.cells import MODELS
 
@@ -259,7 +260,7 @@ def test_beyond_memory(options: dict[str, Any]) -> None:
 
 
 def test_beyond_memory_by_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_check, "memory_limit", lambda: 4000)
+    monkeypatch.setattr(_core, "memory_limit", lambda: 4000)
     with pytest.raises(MemoryError) as caught:
         fastbptt.GRU(2, 20)
     assert str(caught.value) == "a model of 1400 parameters needs 5.6 kB; there is 4.0 kB"

@@ -25,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..models.results import norm
+from .._core import Batch, GradientTargets, Objective
+from ..models._arguments import some_rows
+from ..models.results import norm, unpacked
 from . import _dynamics, _record
 from ._numbers import content_gate, contributions, spectral_radii
 from ._record import Array, PassRecord, Record
@@ -80,8 +82,8 @@ class Facts:
 
     model: Recurrent  # in the element type of the diagnosis
     own_dtype: np.dtype[Any]  # of the user's model
-    call: tuple[Any, ...]
-    objective: dict[str, str]
+    batch: Batch
+    objective: Objective
     record: Record
     dynamics: tuple[_dynamics.Dynamics | None, ...]  # by pass
     saturation: tuple[float, ...]
@@ -195,7 +197,7 @@ def _vanish(facts: Facts) -> Iterator[Advice]:
     numbers = {"steps": float(gone), "factor": rate, "of": float(steps)}
     over = "this step" if gone == 1 else f"these {gone}"
     size = f"to less than 1/{FAR:.0f}, by a factor of {_share(rate)} per step over {over}"
-    if facts.objective["steps"] == "all":
+    if facts.objective.steps == "all":
         if steps >= 10 * gone:
             yield Advice(
                 "bptt_steps",
@@ -306,11 +308,8 @@ def _flows(
     None: they grow by more than the limit in some sequence, or the network is too large to tell.
     most: Jacobians of so many of the sequences will do.
     """
-    x, y, lengths = facts.call[:3]
-    rows = np.sort(rows)
-    part = (x[rows], y[rows], None if lengths is None else lengths[rows], None, None)
-    kind = facts.objective
-    record = _record.take(model, part, kind["loss"], kind["steps"], kind["reduction"])
+    batch, objective = some_rows(facts.batch, facts.objective, np.sort(rows))
+    record = _record.take(model, batch.replace(initial=None), objective.replace(sample_weight=None))
     curves = []
     for p in record.passes:
         some = _dynamics.choose(p, None)[:most]
@@ -423,30 +422,15 @@ def _norm_of_last(p: PassRecord, steps: int) -> float:
 
 def batch_norms(facts: Facts) -> Array:
     """Norms of the gradients of up to eight parts of the batch."""
-    x, y, lengths, initial, weight = facts.call
-    groups = np.array_split(np.arange(len(x)), min(PARTS, len(x)))
-    kind, model, norms = facts.objective, facts.model, []
+    count, model, norms = len(facts.batch.x), facts.model, []
+    groups = np.array_split(np.arange(count), min(PARTS, count))
     flat = np.empty(model.num_parameters, model.dtype)
     for rows in groups:
-        own = None if weight is None else weight[rows]
-        if own is not None and not own.any():
+        batch, objective = some_rows(facts.batch, facts.objective, rows)
+        if objective.sample_weight is not None and not objective.sample_weight.any():
             continue
-        model._engine.loss_and_grad(
-            x[rows],
-            y[rows],
-            kind["loss"],
-            kind["steps"],
-            kind["reduction"],
-            None if lengths is None else lengths[rows],
-            None if initial is None else tuple(np.ascontiguousarray(s[:, rows]) for s in initial),
-            own,
-            None,
-            False,
-            flat,
-            None,
-            None,
-            0,
-        )
+        batch = batch.replace(check_finite=False)
+        model._engine.loss_and_grad(batch, objective, GradientTargets(flat))
         norms.append(norm(flat))
     return np.array(norms)
 
@@ -513,7 +497,7 @@ def _dead(facts: Facts) -> Iterator[Advice]:
 
 
 def _learning_rate(facts: Facts) -> Iterator[Advice]:
-    optimizer, kind = facts.optimizer, facts.objective
+    optimizer, loss = facts.optimizer, facts.objective.loss
     if optimizer is None or facts.gradient_norm == 0.0:
         return
     ratio, before, after = trial(facts, optimizer.lr)
@@ -530,7 +514,7 @@ def _learning_rate(facts: Facts) -> Iterator[Advice]:
         yield Advice(
             "learning rate too high",
             f"lr={optimizer.lr:g} is too high: one update changes the weights by {ratio:.1%}, and "
-            f"the {kind['loss']} of the batch that it is computed from goes from {before:.3g} to "
+            f"the {loss} of the batch that it is computed from goes from {before:.3g} to "
             f"{after:.3g}.",
             numbers,
             f"With lr={lr:.2g} it falls to {smaller:.3g}.",
@@ -550,10 +534,10 @@ def trial(facts: Facts, lr: float) -> tuple[float, float, float]:
     assert facts.optimizer is not None
     model, optimizer = facts.given.copy(), facts.optimizer.copy()
     optimizer.lr = lr
-    x, y, lengths, initial, weight = facts.call
-    kind = facts.objective
-    h0 = None if initial is None else initial if len(initial) > 1 else initial[0]
-    how = (kind["loss"], kind["steps"], kind["reduction"], lengths, h0, weight)
+    batch, kind = facts.batch, facts.objective
+    x, y = batch.x, kind.y
+    h0 = None if batch.initial is None else unpacked(batch.initial)
+    how = (kind.loss, kind.steps, kind.reduction, batch.lengths, h0, kind.sample_weight)
     start = model._get_flat().astype(np.float64)
     before = model.loss(x, y, *how)
     model.train_step(x, y, optimizer, *how, check_finite=False)

@@ -101,46 +101,29 @@ class Record:
     gradients: dict[str, Array]  # of the parameters
 
 
-def take(model: Recurrent, call: tuple[Any, ...], loss: str, steps: str, reduction: str) -> Record:
-    """Do one forward and one backward pass, without dropout.
-
-    call: x, y, lengths, initial states and weights as `Recurrent._checked` returns them.
-    """
-    x, y, lengths, initial, weight = call
+def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Record:
+    """Do one forward and one backward pass, without dropout."""
+    x, lengths, initial, steps = batch.x, batch.lengths, batch.initial, objective.steps
     spec, form, dtype = model._spec, model._form, model.dtype
     cell = {"name": spec.cell, **_core.cell_info(spec.cell)}
-    batch, time = x.shape[:2]
-    shape = (batch, time, spec.hidden_size)
-    arrays = {
+    count, time = x.shape[:2]
+    shape = (count, time, spec.hidden_size)
+    arrays: dict[str, Any] = {
         "d_hidden": np.zeros((form.rows, *shape), dtype),
         "d_gates": np.zeros((form.rows, len(cell["preactivations"]), *shape), dtype),
         "saved": np.zeros((form.rows, cell["saved"], *shape), dtype),
-        "outputs": np.zeros((batch, time if steps == "all" else 1, form.width), dtype),
+        "outputs": np.zeros((count, time if steps == "all" else 1, form.width), dtype),
     }
     flat = np.empty(model.num_parameters, dtype)
     value = model._engine.loss_and_grad(
-        x,
-        y,
-        loss,
-        steps,
-        reduction,
-        lengths,
-        initial,
-        weight,
-        None,
-        True,
-        flat,
-        None,
-        None,
-        0,
-        arrays,
+        batch, objective, _core.GradientTargets(flat), _core.Probes(**arrays)
     )
-    whole = np.full(batch, time) if lengths is None else lengths
+    whole = np.full(count, time) if lengths is None else lengths
     d_hidden, d_products, planes, d_y = (
         arrays[name].astype(np.float64, copy=False) for name in arrays
     )
     values = {name: view.astype(np.float64) for name, view in model.parameters.items()}
-    first = _first_states(model, initial, batch)
+    first = _first_states(model, initial, count)
     exist = np.arange(time) < whole[:, np.newaxis]
     below = _input(model, x, exist, values)
     directions = 2 if spec.bidirectional else 1
@@ -174,9 +157,9 @@ def take(model: Recurrent, call: tuple[Any, ...], loss: str, steps: str, reducti
     for direction in range(directions):
         d_all = d_y
         if steps == "last":
-            d_all = np.zeros((batch, time, form.width))
+            d_all = np.zeros((count, time, form.width))
             last = np.zeros_like(whole) if direction else whole - 1
-            d_all[np.arange(batch), last] = d_y[:, 0]
+            d_all[np.arange(count), last] = d_y[:, 0]
         entering.append(d_all)
     gradients = {
         name: flat[start:stop].reshape(size).astype(np.float64)

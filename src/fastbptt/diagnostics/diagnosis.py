@@ -284,19 +284,23 @@ def diagnose(
     wanted = _wanted(jacobians)
     chosen = default_loss(model, y) if loss is None else loss
     with about_chosen(why_loss(model, y, chosen) if loss is None else ""):
-        call = model._checked(x, y, chosen, steps, reduction, lengths, h0, sample_weight, True)
+        batch, objective = model._checked(
+            x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1
+        )
         twin = model if dtype is None else in_double(model, dtype)
-        record = _record.take(twin, _cast(call, twin.dtype), chosen, steps, reduction)
+        if batch.initial is not None:
+            initial = tuple(np.asarray(one, twin.dtype) for one in batch.initial)
+            batch = batch.replace(initial=initial)
+        record = _record.take(twin, batch, objective)
     dynamics = tuple(_analysed(p, wanted) for p in record.passes)
     layers = tuple(_layer(p, each, found) for p, found in zip(record.passes, dynamics, strict=True))
     decays = [layer.decay for layer in layers if layer.decay is not None]
     norms = {name: _norm(values) for name, values in record.gradients.items()}
     total = _norm(np.array(list(norms.values())))
-    objective = {"loss": chosen, "steps": steps, "reduction": reduction}
     facts = _advice.Facts(
         twin,
         model.dtype,
-        _cast(call, twin.dtype),
+        batch,
         objective,
         record,
         dynamics,
@@ -316,7 +320,7 @@ def diagnose(
         total,
         norms,
         max(decays) if decays else None,
-        objective,
+        {"loss": chosen, "steps": steps, "reduction": reduction},
         repr(model).split("  #")[0],
         _advice.advise(facts),
     )
@@ -337,14 +341,6 @@ def in_double(model: Recurrent, dtype: str) -> Recurrent:
     twin = type(model)._from_config(config)
     twin._set_flat(model._get_flat())
     return twin
-
-
-def _cast(call: tuple[Any, ...], dtype: np.dtype[Any]) -> tuple[Any, ...]:
-    """States in the element type of the network that is run."""
-    x, y, lengths, initial, weight = call
-    if initial is not None:
-        initial = tuple(np.asarray(one, dtype) for one in initial)
-    return x, y, lengths, initial, weight
 
 
 def _norm(values: Array) -> float:

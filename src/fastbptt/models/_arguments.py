@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .. import _check, _core
 from .._check import CLASS_LOSSES, F32, F64, I64, VALUE_LOSSES, Floats, Targets
+from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 
 Inputs: TypeAlias = Floats | NDArray[np.int64]
 Lengths: TypeAlias = NDArray[np.int64] | None
@@ -85,10 +86,10 @@ def _whole_input(form: Form, x: Any) -> NDArray[Any]:
     if not _is_input(form, shape, 2):
         one = 1 if form.tokens else 2
         hint = "; for one sequence give x[None]" if len(shape) == one else ""
-        raise ValueError(f"x has shape {shape}; expected {wanted}) because {_why(form)}{hint}")
+        raise ArgumentError("x", f"has shape {shape}", f"{wanted}) because {_why(form)}{hint}")
     if 0 in shape:
         axis = "sequence" if shape[0] == 0 else "time step"
-        raise ValueError(f"x has shape {shape}; expected at least one {axis}")
+        raise ArgumentError("x", f"has shape {shape}", f"at least one {axis}")
     return array
 
 
@@ -104,13 +105,13 @@ def _is_input(form: Form, shape: tuple[int, ...], lead: int) -> bool:
     return len(shape) == lead + 1 and shape[lead] == form.input_size
 
 
-def _read_input(form: Form, name: str, value: Any) -> NDArray[Any]:
+def _read_input(form: Form, name: str, value: Any, item: int | None = None) -> NDArray[Any]:
     if not form.tokens:
-        return _check.read(name, value)
+        return _check.read(name, value, item=item)
     expected = f"tokens of an integer dtype because {_why(form)}"
-    array = _check.read(name, value, expected)
+    array = _check.read(name, value, expected, item)
     if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"{name} has dtype {array.dtype}; expected {expected}")
+        raise ArgumentTypeError(name, f"has dtype {array.dtype}", expected, item=item)
     return array
 
 
@@ -143,25 +144,27 @@ def _listed(
 ) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
     """Read each sequence of a list, as it lies; and how many steps each has."""
     if not x:
-        raise ValueError("x is an empty list; expected at least one sequence")
+        raise ArgumentError("x", "is an empty list", "at least one sequence")
     items = []
     for i, one in enumerate(x):
-        item = _read_input(form, f"x[{i}]", one)
+        item = _read_input(form, "x", one, i)
         if not _is_input(form, item.shape, 1):
             wanted = "(time,)" if form.tokens else f"(time, {form.input_size})"
-            raise ValueError(
-                f"x[{i}] has shape {item.shape}; expected {wanted} because {_why(form)}"
+            raise ArgumentError(
+                "x", f"has shape {item.shape}", f"{wanted} because {_why(form)}", item=i
             )
         if item.shape[0] == 0:
-            raise ValueError(f"x[{i}] has shape {item.shape}; expected at least one time step")
+            raise ArgumentError("x", f"has shape {item.shape}", "at least one time step", item=i)
         items.append(item)
     own = np.array([len(item) for item in items], I64)
     given = lengths(given_lengths, len(items), int(own.max()))
     if given is not None and (given != own).any():
         i = int((given != own).argmax())
-        raise ValueError(
-            f"lengths[{i}] is {given[i]}; expected {own[i]}, the steps of x[{i}] "
-            "(a list of sequences needs no lengths)"
+        raise ArgumentError(
+            "lengths",
+            f"is {given[i]}",
+            f"{own[i]}, the steps of x[{i}] (a list of sequences needs no lengths)",
+            item=i,
         )
     return items, own
 
@@ -179,7 +182,7 @@ def _enough_memory(batch: int, time: int, lengths: Lengths, most: int) -> None:
     if steps > most:
         raise MemoryError(
             f"x has {steps} steps in all; expected at most {most}, "
-            f"whose states fill {_check.bytes_text(_check.memory_limit())}"
+            f"whose states fill {_check.bytes_text(_core.memory_limit())}"
         )
 
 
@@ -191,20 +194,20 @@ def lengths(value: Any, batch: int, time: int) -> Lengths:
     if isinstance(value, list | tuple):
         for i, one in enumerate(value):
             if isinstance(one, bool | np.bool_):
-                raise TypeError(f"lengths[{i}] is {one}; expected {whole}")
+                raise ArgumentTypeError("lengths", f"is {one}", whole, item=i)
     copy = np.array(_check.read("lengths", value, whole))
     if copy.dtype.kind == "b":
-        raise TypeError(f"lengths has dtype bool; expected {whole}")
+        raise ArgumentTypeError("lengths", "has dtype bool", whole)
     if copy.shape != (batch,):
-        raise ValueError(
-            f"lengths has shape {copy.shape}; expected ({batch},): one per sequence of x"
+        raise ArgumentError(
+            "lengths", f"has shape {copy.shape}", f"({batch},): one per sequence of x"
         )
     wrong = ~((copy >= 1) & (copy <= time))
     if copy.dtype.kind == "f":
         wrong |= copy != np.floor(copy)
     if wrong.any():
         i = int(wrong.argmax())
-        raise ValueError(f"lengths[{i}] is {copy[i].item()}; expected {whole}")
+        raise ArgumentError("lengths", f"is {copy[i].item()}", whole, item=i)
     return copy.astype(I64)
 
 
@@ -226,7 +229,7 @@ def initial(form: Form, name: str, value: Any, batch: int) -> tuple[Floats, ...]
     parts = _parts(form, name, value, batch)
     shape = (form.rows, batch, form.hidden_size)
     means = "(layers * directions, batch, hidden_size)"
-    return tuple(_check.exact(label, part, shape, means, form.dtype) for label, part in parts)
+    return tuple(_check.exact(name, part, shape, means, form.dtype, i) for i, part in parts)
 
 
 def d_final(form: Form, value: Any, batch: int) -> tuple[Floats | None, ...] | None:
@@ -237,22 +240,22 @@ def d_final(form: Form, value: Any, batch: int) -> tuple[Floats | None, ...] | N
     shape = (form.rows, batch, form.hidden_size)
     means = "(layers * directions, batch, hidden_size)"
     return tuple(
-        None if part is None else _check.exact(label, part, shape, means, form.dtype)
-        for label, part in parts
+        None if part is None else _check.exact("d_final_state", part, shape, means, form.dtype, i)
+        for i, part in parts
     )
 
 
-def _parts(form: Form, name: str, value: Any, batch: int) -> list[tuple[str, Any]]:
-    """Take a state apart, each part with what to call it in a message."""
+def _parts(form: Form, name: str, value: Any, batch: int) -> list[tuple[int | None, Any]]:
+    """Take a state apart, each part with its place in the tuple, if it is one."""
     if len(form.states) == 1:
-        return [(name, value)]
+        return [(None, value)]
     shape = (form.rows, batch, form.hidden_size)
-    expected = f"expected ({', '.join(form.states)}), each an array of shape {shape}"
+    expected = f"({', '.join(form.states)}), each an array of shape {shape}"
     if not isinstance(value, tuple | list):
-        raise TypeError(f"{name} is of type {type(value).__name__}; {expected}")
+        raise ArgumentTypeError(name, f"is of type {type(value).__name__}", expected)
     if len(value) != len(form.states):
-        raise ValueError(f"{name} has {len(value)} parts; {expected}")
-    return [(f"{name}[{i}]", part) for i, part in enumerate(value)]
+        raise ArgumentError(name, f"has {len(value)} parts", expected)
+    return list(enumerate(value))
 
 
 def carried(form: Form, value: Any, batch: int, flat: Floats) -> tuple[Floats, ...]:
@@ -260,53 +263,46 @@ def carried(form: Form, value: Any, batch: int, flat: Floats) -> tuple[Floats, .
 
     flat: the model's parameters, with which a state may share no memory.
     """
-    arrays = [
-        (label, _writable(form, label, a, batch))
-        for label, a in _parts(form, "state", value, batch)
-    ]
-    for i, (label, array) in enumerate(arrays):
-        if np.may_share_memory(array, flat):
-            raise ValueError(
-                f"{label} shares memory with the model's parameters; expected an array of its own"
-            )
-        for other_label, other in arrays[:i]:
-            if np.may_share_memory(array, other):
-                raise ValueError(
-                    f"{label} shares memory with {other_label}; expected an array of its own"
-                )
+    arrays = [(i, _writable(form, i, a, batch)) for i, a in _parts(form, "state", value, batch)]
+    for k, (i, array) in enumerate(arrays):
+        shared = "the model's parameters" if np.may_share_memory(array, flat) else None
+        for other, before in arrays[:k]:
+            if np.may_share_memory(array, before):
+                shared = shared or f"state[{other}]"
+        if shared:
+            problem = f"shares memory with {shared}"
+            raise ArgumentError("state", problem, "an array of its own", item=i)
     return tuple(array for _, array in arrays)
 
 
-def _writable(form: Form, name: str, array: Any, batch: int) -> Floats:
+def _writable(form: Form, item: int | None, array: Any, batch: int) -> Floats:
     shape = (form.rows, batch, form.hidden_size)
     why = "it is changed in place"
+
+    def wrong(kind: type[BadArgumentError], problem: str, expected: str) -> BadArgumentError:
+        return kind("state", problem, expected, item=item)
+
     if not isinstance(array, np.ndarray):
-        raise TypeError(
-            f"{name} is of type {type(array).__name__}; expected an array of {form.dtype} "
-            f"of shape {shape}: {why}"
-        )
+        came = f"is of type {type(array).__name__}"
+        raise wrong(ArgumentTypeError, came, f"an array of {form.dtype} of shape {shape}: {why}")
     if array.dtype != form.dtype:
-        raise TypeError(
-            f"{name} has dtype {array.dtype}; expected {form.dtype}, the model's: {why}"
-        )
+        came = f"has dtype {array.dtype}"
+        raise wrong(ArgumentTypeError, came, f"{form.dtype}, the model's: {why}")
     if array.shape != shape:
-        raise ValueError(
-            f"{name} has shape {array.shape}; expected {shape}: (layers, batch, hidden_size)"
-        )
+        expected = f"{shape}: (layers, batch, hidden_size)"
+        raise wrong(ArgumentError, f"has shape {array.shape}", expected)
     if not array.flags.writeable:
-        raise ValueError(f"{name} is read-only; expected a writable array: {why}")
+        raise wrong(ArgumentError, "is read-only", f"a writable array: {why}")
     if not (array.flags.c_contiguous and array.flags.aligned):
-        raise ValueError(f"{name} has strides {array.strides}; expected C order: {why}")
+        raise wrong(ArgumentError, f"has strides {array.strides}", f"C order: {why}")
     return array
 
 
-def about_state(form: Form, message: str) -> str:
+def about_state(form: Form, error: BadArgumentError) -> None:
     """Call it `state` where the core speaks of h0 and c0, which it was given as."""
     for i, name in enumerate(form.states):
-        if message.startswith(f"{name}0 "):
-            label = "state" if len(form.states) == 1 else f"state[{i}]"
-            return label + message[len(name) + 1 :]
-    return message
+        if error.argument == f"{name}0":
+            error.argument, error.item = "state", None if len(form.states) == 1 else i
 
 
 # ---------------------------------------------------------------- one step
@@ -349,9 +345,9 @@ def one_step(form: Form, x: Any) -> Inputs:
     shape = array.shape
     if not _is_input(form, shape, 1):
         wanted = "(batch,)" if form.tokens else f"(batch, {form.input_size})"
-        raise ValueError(f"x_t has shape {shape}; expected {wanted} because {_why(form)}")
+        raise ArgumentError("x_t", f"has shape {shape}", f"{wanted} because {_why(form)}")
     if shape[0] == 0:
-        raise ValueError(f"x_t has shape {shape}; expected at least one sequence")
+        raise ArgumentError("x_t", f"has shape {shape}", "at least one sequence")
     return _clean_input(form, array)
 
 
@@ -395,47 +391,61 @@ def targets_as_they_lie(
     context = f'loss="{loss}", steps="{steps}"'
     if ragged and steps == "all" and isinstance(y, list | tuple):
         if len(y) != batch:
-            raise ValueError(f"y has {len(y)} sequences; expected {batch}, as x has")
+            raise ArgumentError("y", f"has {len(y)} sequences", f"{batch}, as x has")
         items: list[NDArray[Any]] = []
         for i, one in enumerate(y):
-            name, own = f"y[{i}]", time if own_lengths is None else int(own_lengths[i])
-            item = _check.read(name, one)
-            items.append(_target_array(form, name, item, (own,), "(time", classes, context))
+            own = time if own_lengths is None else int(own_lengths[i])
+            array = _check.read("y", one, item=i)
+            items.append(_target_array(form, array, (own,), "(time", classes, context, i))
         return items
     lead = (batch, time) if steps == "all" else (batch,)
     means = "(batch, time" if steps == "all" else "(batch"
-    return _target_array(form, "y", _check.read("y", y), lead, means, classes, context)
+    return _target_array(form, _check.read("y", y), lead, means, classes, context)
 
 
 def _target_array(
     form: Form,
-    name: str,
     array: NDArray[Any],
     lead: tuple[int, ...],
     means: str,
     classes: bool,
     context: str,
+    item: int | None = None,
 ) -> NDArray[Any]:
     if classes and array.dtype.kind not in "iu":
-        raise TypeError(
-            f"{name} has dtype {array.dtype}; expected classes of an integer dtype for {context}"
-        )
+        expected = f"classes of an integer dtype for {context}"
+        raise ArgumentTypeError("y", f"has dtype {array.dtype}", expected, item=item)
     shape = array.shape
     if classes:
         if shape != lead:
-            raise ValueError(
-                f"{name} has shape {shape}; expected {lead}: {means}) of classes for {context}"
-            )
+            expected = f"{lead}: {means}) of classes for {context}"
+            raise ArgumentError("y", f"has shape {shape}", expected, item=item)
         return array
     full = (*lead, form.width)
     if shape == lead and form.width == 1:
         return array[..., np.newaxis]
     if shape != full:
-        expected = f"{full} or {lead}" if form.width == 1 else f"{full}"
-        raise ValueError(
-            f"{name} has shape {shape}; expected {expected}: {means}, outputs) for {context}"
-        )
+        shapes = f"{full} or {lead}" if form.width == 1 else f"{full}"
+        expected = f"{shapes}: {means}, outputs) for {context}"
+        raise ArgumentError("y", f"has shape {shape}", expected, item=item)
     return array
+
+
+def some_rows(
+    batch: _core.Batch, objective: _core.Objective, rows: NDArray[np.intp]
+) -> tuple[_core.Batch, _core.Objective]:
+    """Take some of a batch's sequences, and what belongs to them."""
+    lengths, initial, weight = batch.lengths, batch.initial, objective.sample_weight
+    if initial is not None:
+        initial = tuple(np.ascontiguousarray(state[:, rows]) for state in initial)
+    return (
+        batch.replace(
+            x=batch.x[rows], lengths=None if lengths is None else lengths[rows], initial=initial
+        ),
+        objective.replace(
+            y=objective.y[rows], sample_weight=None if weight is None else weight[rows]
+        ),
+    )
 
 
 # ---------------------------------------------------------------- the usual case

@@ -115,7 +115,7 @@ class Network:
         self._dtype = dtype
         self._layout: Layout = _options.layout(spec, dtype)
         states = tuple(_core.cell_info(spec.cell)["states"])
-        self._form = _arguments.Form(spec, states, dtype, _check.memory_limit())
+        self._form = _arguments.Form(spec, states, dtype, _core.memory_limit())
         count = max(stop for _, stop, _ in self._layout.values())
         self._flat = _check.aligned_empty(count, dtype)
         self._flat[:] = 0.0

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .. import _check
-from .._check import Floats, Targets
+from .._check import Floats
+from .._core import Batch, GradientTargets, Objective, OutputGradients, Update
+from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._views import Gradients, State
 from . import _arguments, truncated
-from ._arguments import Inputs, Lengths
 from .network import Network
-from .results import ForwardResult, Recording, StepReport, norm, unpacked
+from .results import ForwardResult, Recording, StepReport, norm, probes, unpacked
 
 if TYPE_CHECKING:
     from ..optim.optimizers import Optimizer
@@ -114,8 +115,11 @@ class Recurrent(Network):
         initial = _arguments.initial(self._form, "h0", h0, len(array))
         finite = _check.flag("check_finite", check_finite)
         key = self._take_key(_check.flag("training", training))
+        batch = Batch(
+            array, lengths=checked, initial=initial, dropout_seed=key, check_finite=finite
+        )
         try:
-            tape = self._engine.forward(array, checked, initial, key, finite)
+            tape = self._engine.forward(batch)
         except BaseException:
             self._give_back(key)
             raise
@@ -170,17 +174,17 @@ class Recurrent(Network):
         (3, 4)
         """
         if not isinstance(out, ForwardResult):
-            raise TypeError(
-                f"out is of type {type(out).__name__}; expected what this model's forward returned"
+            raise ArgumentTypeError(
+                "out", f"is of type {type(out).__name__}", "what this model's forward returned"
             )
         if out._owner is not self._token:
-            raise ValueError("out comes from another model; expected this model's own forward")
+            raise ArgumentError("out", "comes from another model", "this model's own forward")
         if d_outputs is None and d_final_state is None and d_last is None:
-            raise ValueError(
-                "d_outputs, d_final_state and d_last are all None; expected at least one"
+            raise ArgumentError(
+                "d_outputs, d_final_state and d_last", "are all None", "at least one"
             )
         if d_outputs is not None and d_last is not None:
-            raise ValueError("d_outputs and d_last are both given; expected one of them")
+            raise ArgumentError("d_outputs and d_last", "are both given", "one of them")
         batch, time = out._tape.batch, out._tape.time
         form, up, end = self._form, None, None
         if d_outputs is not None:
@@ -190,13 +194,15 @@ class Recurrent(Network):
             end = _check.exact(
                 "d_last", d_last, (batch, form.width), "the shape of last", self._dtype
             )
-        final = _arguments.d_final(form, d_final_state, batch)
-        dx = self._input_gradient(need_input_grad, (batch, time, form.input_size))
-        checked = _check.flag("check_finite", check_finite)
-        flat = _check.aligned_empty(self._flat.size, self._dtype)
-        d_initial = self._states(batch)
-        self._engine.backward(out._tape, up, final, end, flat, dx, d_initial, checked)
-        return Gradients(flat, self._layout, dx, unpacked(d_initial))
+        given = OutputGradients(
+            outputs=up,
+            last=end,
+            final_state=_arguments.d_final(form, d_final_state, batch),
+            check_finite=_check.flag("check_finite", check_finite),
+        )
+        to = self._gradient_targets((batch, time, form.input_size), need_input_grad)
+        self._engine.backward(out._tape, given, to)
+        return self._gradients(to)
 
     def loss(
         self,
@@ -223,15 +229,14 @@ class Recurrent(Network):
         >>> print(f"{model.loss(np.ones((2, 5, 3)), [0, 1]):.4f}")
         0.6931
         """
-        array, target, checked, initial, weight = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight
+        batch, objective = self._checked(
+            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite
         )
-        finite = check_finite is True or _check.flag("check_finite", check_finite)
         key = self._take_key(training is not False and _check.flag("training", training))
+        if key is not None:
+            batch = batch.replace(dropout_seed=key)
         try:
-            return self._engine.loss(
-                array, target, loss, steps, reduction, checked, initial, weight, key, finite
-            )
+            return self._engine.loss(batch, objective)
         except BaseException:
             self._give_back(key)
             raise
@@ -321,44 +326,26 @@ class Recurrent(Network):
         ['W_hh', 'W_hy', 'W_xh', 'b_h', 'b_y']
         """
         budget = 0 if memory_budget is None else self._budget(memory_budget)
-        array, target, checked, initial, weight = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight, budget > 0
+        batch, objective = self._checked(
+            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, budget
         )
-        recording = None if record is None else self._room(record, array, checked)
-        finite = check_finite is True or _check.flag("check_finite", check_finite)
-        flat = _check.aligned_empty(self._flat.size, self._dtype)
-        dx = None
-        if need_input_grad is not False:
-            dx = self._input_gradient(need_input_grad, array.shape)
-        d_initial = self._states(len(array))
+        recording = None if record is None else self._recorder(record, batch)
+        to = self._gradient_targets(batch.x.shape, need_input_grad)
         key = self._take_key(training is True or _check.flag("training", training))
+        if key is not None:
+            batch = batch.replace(dropout_seed=key)
+        left = None if recording is None else probes(recording, None)
         try:
-            value = self._engine.loss_and_grad(
-                array,
-                target,
-                loss,
-                steps,
-                reduction,
-                checked,
-                initial,
-                weight,
-                key,
-                finite,
-                flat,
-                dx,
-                d_initial,
-                budget,
-                None if recording is None else recording.arrays,
-            )
+            value = self._engine.loss_and_grad(batch, objective, to, left, budget)
         except BaseException:
             self._give_back(key)
             raise
         if budget:
             self._report = StepReport(*self._engine.report())
         if recording is not None:
-            recording.arrays["norm"][0] = norm(flat)
+            recording.arrays["norm"][0] = norm(to.parameters)
             self._recording = recording
-        return value, Gradients(flat, self._layout, dx, unpacked(d_initial))
+        return value, self._gradients(to)
 
     def train_step(
         self,
@@ -445,72 +432,50 @@ class Recurrent(Network):
         """
         budget = 0 if memory_budget is None else self._budget(memory_budget)
         chunk = 0 if bptt_steps is None else self._chunk(bptt_steps)
-        array, target, checked, initial, weight = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight, budget > 0 or chunk > 0
+        batch, objective = self._checked(
+            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, budget or chunk
         )
         final = None
         if state is not None:
             if h0 is not None:
-                raise ValueError("h0 and state are both given; expected one of them")
+                raise ArgumentError("h0 and state", "are both given", "one of them")
             self._one_direction("state", "given")
-            initial = final = _arguments.carried(self._form, state, len(array), self._flat)
-        recording = None if record is None else self._room(record, array, checked)
-        limit_norm = limit_value = -1.0
+            final = _arguments.carried(self._form, state, len(batch.x), self._flat)
+            batch = batch.replace(initial=final)
+        recording = None if record is None else self._recorder(record, batch)
+        clip = None
         if clip_norm is not None or clip_value is not None:
-            limit_norm, limit_value = _check.clips(clip_norm, clip_value)
-        finite = check_finite is True or _check.flag("check_finite", check_finite)
+            clip = _check.clip(clip_norm, clip_value)
         try:
             lock = optimizer._lock
         except AttributeError:
             raise _not_an_optimizer(optimizer) from None
-        call = None
-        if 0 < chunk < array.shape[1]:
-            call = truncated.Call(
-                array,
-                target,
-                loss,
-                steps,
-                reduction,
-                checked,
-                initial,
-                weight,
-                finite,
-                limit_norm,
-                limit_value,
-                budget,
-            )
-        key = self._keys.take() if self._drops and call is None else None
+        chunked = 0 < chunk < batch.x.shape[1]
+        key = None
+        if self._drops and not chunked:
+            key = self._keys.take()
+            batch = batch.replace(dropout_seed=key)
         try:
             with lock:
                 binding = optimizer._binding_for(self)
-                if call is not None:
-                    value = truncated.train(self, binding, call, chunk, final, recording)
-                else:
-                    value = self._engine.train_step(
-                        array,
-                        target,
-                        loss,
-                        steps,
-                        reduction,
-                        checked,
-                        initial,
-                        weight,
-                        key,
-                        finite,
-                        binding.state,
-                        limit_norm,
-                        limit_value,
-                        budget,
-                        final,
-                        None if recording is None else recording.arrays,
+                update = Update(binding.state, clip)
+                if chunked:
+                    value = truncated.train(
+                        *(self, binding, batch, objective, update),
+                        *(chunk, budget, final, recording),
                     )
+                else:
+                    left = None
+                    if recording is not None or final is not None:
+                        left = probes(recording, final)
+                    value = self._engine.train_step(batch, objective, update, left, budget)
                 optimizer._binding = binding  # only now: a refused step leaves no trace
         except BaseException as error:
             self._give_back(key)
-            if final is not None and isinstance(error, ValueError):
-                raise ValueError(_arguments.about_state(self._form, str(error))) from None
+            if final is not None and isinstance(error, BadArgumentError):
+                _arguments.about_state(self._form, error)
             raise
-        if budget and call is None:
+        if budget and not chunked:
             self._report = StepReport(*self._engine.report())
         if recording is not None:
             self._recording = recording
@@ -607,10 +572,15 @@ class Recurrent(Network):
         lengths: Any,
         h0: Any,
         sample_weight: Any,
-        unlimited: bool = False,
-    ) -> tuple[Inputs, Targets, Lengths, tuple[Floats, ...] | None, NDArray[np.float64] | None]:
-        """Everything a loss needs, checked; at once if it is as it should be."""
+        check_finite: Any,
+        unlimited: int = 0,
+    ) -> tuple[Batch, Objective]:
+        """Check everything that a loss needs; at once if it is as it should be.
+
+        unlimited: above 0 where memory does not limit the steps of x.
+        """
         form = self._form
+        finite = check_finite is True or _check.flag("check_finite", check_finite)
         if (
             lengths is None
             and h0 is None
@@ -619,16 +589,23 @@ class Recurrent(Network):
         ):
             ready = _arguments.plain(form, x, y, loss, steps)
             if ready is not None:
-                return x, ready, None, None, None
+                return (
+                    Batch(x, check_finite=finite),
+                    Objective(loss=loss, steps=steps, reduction=reduction, y=ready),
+                )
         _check.option("loss", loss, _check.LOSSES)
         _check.option("steps", steps, _check.STEPS)
         _check.option("reduction", reduction, _check.REDUCTIONS)
-        array, checked = _arguments.inputs(form, x, lengths, unlimited)
-        batch, time = array.shape[:2]
+        array, checked = _arguments.inputs(form, x, lengths, unlimited > 0)
+        count, time = array.shape[:2]
         ragged = isinstance(x, list | tuple)
-        target = _arguments.targets(form, y, checked, batch, time, loss, steps, ragged)
-        initial = _arguments.initial(form, "h0", h0, batch)
-        return array, target, checked, initial, _arguments.weights(sample_weight, batch)
+        target = _arguments.targets(form, y, checked, count, time, loss, steps, ragged)
+        initial = _arguments.initial(form, "h0", h0, count)
+        weight = _arguments.weights(sample_weight, count)
+        return (
+            Batch(array, lengths=checked, initial=initial, check_finite=finite),
+            Objective(loss=loss, steps=steps, reduction=reduction, y=target, sample_weight=weight),
+        )
 
     def _states(self, batch: int) -> tuple[Floats, ...]:
         """Make room for a state, or the gradient of one."""
@@ -636,18 +613,25 @@ class Recurrent(Network):
         shape = (form.rows, batch, form.hidden_size)
         return tuple([np.empty(shape, form.dtype) for _ in form.states])
 
-    def _input_gradient(self, wanted: Any, shape: tuple[int, ...]) -> Floats | None:
-        if not _check.flag("need_input_grad", wanted):
-            return None
-        if self._form.tokens:
-            raise ValueError(
-                "need_input_grad is True; expected False because tokens have no gradient"
-            )
-        return np.empty(shape, self._dtype)
+    def _gradient_targets(self, shape: tuple[int, ...], input_gradient: Any) -> GradientTargets:
+        """Make the arrays for the gradients of a batch of this shape."""
+        dx = None
+        if input_gradient is not False and _check.flag("need_input_grad", input_gradient):
+            if self._form.tokens:
+                raise ArgumentError(
+                    "need_input_grad", "is True", "False because tokens have no gradient"
+                )
+            dx = np.empty(shape, self._dtype)
+        flat = _check.aligned_empty(self._flat.size, self._dtype)
+        return GradientTargets(flat, x=dx, initial=self._states(shape[0]))
 
-    def _room(self, record: Any, x: Inputs, lengths: Lengths) -> Recording:
+    def _gradients(self, to: GradientTargets) -> Gradients:
+        assert to.initial is not None
+        return Gradients(to.parameters, self._layout, to.x, unpacked(to.initial))
+
+    def _recorder(self, record: Any, batch: Batch) -> Recording:
         _check.option("record", record, _check.RECORDS)
-        return Recording(self._pass_names, x.shape[1], lengths)
+        return Recording(self._pass_names, batch.x.shape[1], batch.lengths)
 
     def _budget(self, value: Any) -> int:
         count = _check.memory("memory_budget", value)
@@ -661,9 +645,10 @@ class Recurrent(Network):
 
     def _one_direction(self, name: str, done: str) -> None:
         if self._spec.bidirectional:
-            raise ValueError(
-                f"{name} is {done}, but bidirectional=True; expected a model of one direction: "
-                "the other one needs whole sequences"
+            raise ArgumentError(
+                name,
+                f"is {done}, but bidirectional=True",
+                "a model of one direction: the other one needs whole sequences",
             )
 
     def _take_key(self, training: bool) -> int | None:
@@ -722,6 +707,6 @@ class Recurrent(Network):
         return self._engine.minimum_memory(batch, time)
 
 
-def _not_an_optimizer(value: object) -> TypeError:
+def _not_an_optimizer(value: object) -> ArgumentTypeError:
     came = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-    return TypeError(f"optimizer is {came}; expected an optimiser such as fastbptt.Adam()")
+    return ArgumentTypeError("optimizer", f"is {came}", "an optimiser such as fastbptt.Adam()")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,6 +170,12 @@ class Recording:
         """Return what was recorded."""
         hidden, gates, norm = self.arrays.values()
         return GradientRecord(hidden, gates, self.names, self.lengths, float(norm[0]))
+
+
+def probes(recording: Recording | None, final_state: tuple[Floats, ...] | None) -> _core.Probes:
+    """Make what tells the core where to leave norms and final states; None: not wanted."""
+    arrays: dict[str, Any] = {} if recording is None else recording.arrays
+    return _core.Probes(final_state=final_state, **arrays)
 
 
 def norm(values: Floats) -> float:

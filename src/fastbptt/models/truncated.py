@@ -18,37 +18,21 @@ the whole batch would report if no update came in between.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._check import Floats, Targets
-from ._arguments import Inputs, Lengths
-from .results import Recording, StepReport
+from .._check import Floats
+from .._core import Batch, Objective, Update
+from .._errors import ArgumentError, BadArgumentError
+from ._arguments import Lengths
+from .results import Recording, StepReport, probes
 
 if TYPE_CHECKING:
     from ..optim.optimizers import Binding
     from .recurrent import Recurrent
-
-
-class Call(NamedTuple):
-    """A training step's arguments, checked, as the core takes them."""
-
-    x: Inputs
-    y: Targets
-    loss: str
-    steps: str
-    reduction: str
-    lengths: Lengths
-    initial: tuple[Floats, ...] | None
-    weight: NDArray[np.float64] | None
-    finite: bool
-    clip_norm: float
-    clip_value: float
-    budget: int
 
 
 class Chunk(NamedTuple):
@@ -61,25 +45,54 @@ class Chunk(NamedTuple):
     weight: NDArray[np.float64] | None
     share: float | None  # what its loss counts beside those of other chunks; None: it has none
 
+    def of_batch(self, batch: Batch, initial: tuple[Floats, ...] | None, seed: int | None) -> Batch:
+        """Cut these steps out, to start from the given states."""
+        steps = slice(self.first, self.stop)
+        x: Any = batch.x[:, steps] if self.rows is None else batch.x[self.rows, steps]
+        return batch.replace(x=x, lengths=self.lengths, initial=initial, dropout_seed=seed)
 
-def chunks(call: Call, size: int) -> Iterator[Chunk]:
+    def of_objective(self, objective: Objective) -> Objective:
+        """Cut the targets of these steps out."""
+        y: Any = objective.y if self.rows is None else objective.y[self.rows]
+        if objective.steps == "all":
+            y = y[:, self.first : self.stop]
+        return objective.replace(y=y, sample_weight=self.weight)
+
+    def locate(self, error: BadArgumentError, objective: Objective) -> None:
+        """Put the batch's indices into an error, which has the chunk's."""
+        if self.first == 0:
+            return
+        if error.argument not in ("x", "y", "sample_weight") or not error.index:
+            error.context.append(
+                f"in the chunk of steps {self.first} to {self.stop - 1}; "
+                "what the chunks before it had changed is as it was"
+            )
+            return
+        row, *rest = error.index
+        if error.argument == "x" or (error.argument == "y" and objective.steps == "all"):
+            rest[0] += self.first
+        error.index = (row if self.rows is None else int(self.rows[row]), *rest)
+
+
+def chunks(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
     """Cut a batch into chunks of `size` steps; the last one may be shorter."""
-    if call.lengths is None or (call.lengths == call.lengths[0]).all():
-        yield from _even(call, size)
+    whole, weight = batch.lengths, objective.sample_weight
+    if whole is None or (whole == whole[0]).all():
+        yield from _even(batch, objective, size)
         return
-    whole = call.lengths
-    weight = np.ones(len(whole)) if call.weight is None else call.weight
+    if weight is None:
+        weight = np.ones(len(whole))
     end = int(whole.max())
     for first in range(0, end, size):
         stop = min(first + size, end)
         rows = np.flatnonzero(whole > first)
         total, counts = whole[rows], weight[rows]
         inside = np.minimum(total, stop) - first
-        if call.steps == "last":
+        if objective.steps == "last":
             counts = counts * (total <= stop)
-        elif call.reduction == "sequence_mean":
+        elif objective.reduction == "sequence_mean":
             counts = counts * (inside / total)
-        per_step = call.steps == "all" and call.reduction == "mean"
+        per_step = objective.steps == "all" and objective.reduction == "mean"
         share = float((counts * inside if per_step else counts).sum())
         yield Chunk(
             first,
@@ -91,20 +104,24 @@ def chunks(call: Call, size: int) -> Iterator[Chunk]:
         )
 
 
-def _even(call: Call, size: int) -> Iterator[Chunk]:
+def _even(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
     """Chunks of sequences of one length."""
-    end = call.x.shape[1] if call.lengths is None else int(call.lengths[0])
+    end = batch.x.shape[1] if batch.lengths is None else int(batch.lengths[0])
     for first in range(0, end, size):
         stop = min(first + size, end)
-        counts = call.steps == "all" or stop == end
-        yield Chunk(first, stop, None, None, call.weight, float(stop - first) if counts else None)
+        counts = objective.steps == "all" or stop == end
+        share = float(stop - first) if counts else None
+        yield Chunk(first, stop, None, None, objective.sample_weight, share)
 
 
 def train(
     model: Recurrent,
     binding: Binding,
-    call: Call,
+    batch: Batch,
+    objective: Objective,
+    update: Update,
     size: int,
+    budget: int,
     final: tuple[Floats, ...] | None,
     recording: Recording | None,
 ) -> float:
@@ -112,46 +129,55 @@ def train(
 
     The result is the loss; final states are written at the end, if they are wanted.
     """
-    if call.weight is not None and not call.weight.any():
-        raise ValueError("sample_weight holds only zeros; expected at least one above 0")
-    engine, keys = model._engine, model._keys
+    if objective.sample_weight is not None and not objective.sample_weight.any():
+        raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
+    engine, keys, form = model._engine, model._keys, model._form
     before, put_back = engine.get_params(), binding.keep()
     taken: list[int] = []
     reports: list[StepReport] = []
     loss, shares = 0.0, 0.0
     current = None
-    if call.initial is not None:
+    if batch.initial is not None:
         with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
-            current = tuple(np.array(one, model._dtype) for one in call.initial)
+            current = tuple(np.array(one, model._dtype) for one in batch.initial)
     chunk = None
     try:
-        for chunk in chunks(call, size):
+        for chunk in chunks(batch, objective, size):
             if model._drops:
                 taken.append(keys.take())
-            key = taken[-1] if taken else None
-            part = None
+            initial, rows = current, chunk.rows
+            if rows is not None and current is not None:
+                initial = tuple(np.take(state, rows, axis=1) for state in current)
+            part = chunk.of_batch(batch, initial, taken[-1] if taken else None)
+            recorded = None
             if recording is not None:
-                part = Recording(recording.names, chunk.stop - chunk.first, chunk.lengths)
-            value, ends = _step(model, binding, call, chunk, current, key, part)
-            if recording is not None and part is not None:
-                recording.insert(chunk.first, part)
-            if chunk.rows is None or current is None:
+                recorded = Recording(recording.names, part.x.shape[1], chunk.lengths)
+            if chunk.share is None:
+                ends = engine.forward(part).final_state
+            else:
+                shape = (form.rows, len(part.x), form.hidden_size)
+                ends = tuple(np.empty(shape, form.dtype) for _ in form.states)
+                value = engine.train_step(
+                    part, chunk.of_objective(objective), update, probes(recorded, ends), budget
+                )
+                share = 1.0 if objective.reduction == "sum" else chunk.share
+                loss, shares = loss + share * value, shares + share
+                if budget:
+                    reports.append(StepReport(*engine.report()))
+            if recording is not None and recorded is not None:
+                recording.insert(chunk.first, recorded)
+            if rows is None or current is None:
                 current = ends
             else:
                 for state, end in zip(current, ends, strict=True):
-                    state[:, chunk.rows] = end
-            if chunk.share is not None:
-                share = 1.0 if call.reduction == "sum" else chunk.share
-                loss, shares = loss + share * value, shares + share
-                if call.budget:
-                    reports.append(StepReport(*engine.report()))
+                    state[:, rows] = end
     except BaseException as error:
         engine.set_params(before)
         put_back()
         for key in reversed(taken):
             keys.give_back(key)
-        if chunk is not None and isinstance(error, ValueError):
-            raise ValueError(_located(str(error), chunk, call)) from None
+        if chunk is not None and isinstance(error, BadArgumentError):
+            chunk.locate(error, objective)
         raise
     assert current is not None
     if final is not None:
@@ -159,51 +185,7 @@ def train(
             given[...] = state
     if reports:
         model._report = _summed(reports)
-    return loss if call.reduction == "sum" else loss / shares
-
-
-def _step(
-    model: Recurrent,
-    binding: Binding,
-    call: Call,
-    chunk: Chunk,
-    current: tuple[Floats, ...] | None,
-    key: int | None,
-    recording: Recording | None,
-) -> tuple[float, tuple[Floats, ...]]:
-    """One chunk: its loss, and the states of its sequences after it."""
-    rows, time = chunk.rows, slice(chunk.first, chunk.stop)
-    x: Any = call.x[:, time] if rows is None else call.x[rows, time]
-    initial = current
-    if rows is not None and current is not None:
-        initial = tuple(np.take(state, rows, axis=1) for state in current)
-    if chunk.share is None:
-        tape = model._engine.forward(x, chunk.lengths, initial, key, call.finite)
-        return 0.0, tape.final_state
-    y: Any = call.y if rows is None else call.y[rows]
-    if call.steps == "all":
-        y = y[:, time]
-    form = model._form
-    final = tuple(np.empty((form.rows, len(x), form.hidden_size), form.dtype) for _ in form.states)
-    value = model._engine.train_step(
-        x,
-        y,
-        call.loss,
-        call.steps,
-        call.reduction,
-        chunk.lengths,
-        initial,
-        chunk.weight,
-        key,
-        call.finite,
-        binding.state,
-        call.clip_norm,
-        call.clip_value,
-        call.budget,
-        final,
-        None if recording is None else recording.arrays,
-    )
-    return value, final
+    return loss if objective.reduction == "sum" else loss / shares
 
 
 def _summed(reports: list[StepReport]) -> StepReport:
@@ -213,25 +195,3 @@ def _summed(reports: list[StepReport]) -> StepReport:
         sum(report.seconds for report in reports),
         sum(report.recompute_seconds for report in reports),
     )
-
-
-_INDEX: Final = re.compile(r"(x|y|sample_weight) .* at index \((\d+)(?:, (\d+))?")
-
-
-def _located(message: str, chunk: Chunk, call: Call) -> str:
-    """Say where in the batch it was: the core counts within the chunk."""
-    if chunk.first == 0:
-        return message
-    found = _INDEX.match(message)
-    if not found:
-        return (
-            f"{message} (in the chunk of steps {chunk.first} to {chunk.stop - 1}; "
-            "what the chunks before it had changed is as it was)"
-        )
-    name, row, step = found.group(1), found.group(2), found.group(3)
-    place = str(int(row) if chunk.rows is None else chunk.rows[int(row)])
-    if step is not None:
-        timed = name == "x" or (name == "y" and call.steps == "all")
-        place += f", {int(step) + chunk.first if timed else step}"
-    start, end = found.start(2), found.end(3 if step is not None else 2)
-    return message[:start] + place + message[end:]

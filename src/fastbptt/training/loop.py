@@ -188,7 +188,7 @@ def fit(
     """
     check_model(model)
     check_objective(loss, steps, reduction)
-    _check.clips(clip_norm, clip_value)
+    _check.clip(clip_norm, clip_value)
     options: dict[str, Any] = {"clip_norm": clip_norm, "clip_value": clip_value}
     if bptt_steps is not None:
         options["bptt_steps"] = model._chunk(bptt_steps)
