@@ -166,38 +166,38 @@ def scores(task: Task, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``count``; of classes ``correct``, ``accuracy``, ``confusion`` (rows what is true, columns
-        the answer); of numbers ``rmse``, ``mae`` and ``r2``, of all and of each target.
+        ``count``, and every metric that suits the targets; of classes also ``correct`` and
+        ``confusion`` (rows: true class, columns: predicted class).
     """
-    from ..training import METRICS
+    from ..training.metrics import METRICS, suited
 
     if task.classes is not None:
         answers = task.probabilities(outputs).argmax(axis=1)
         confusion = np.zeros((len(task.classes),) * 2, np.int64)
         np.add.at(confusion, (y, answers), 1)
-        correct = int(np.trace(confusion))
-        return {
+        result = {
             "count": len(answers),
-            "correct": correct,
-            "accuracy": correct / len(answers),
+            "correct": int(np.trace(confusion)),
             "confusion": confusion.tolist(),
         }
-    true = y.reshape(outputs.shape)
-    result: dict[str, Any] = {"count": len(outputs)}
-    for name in ("rmse", "mae", "r2"):
-        result[name] = METRICS[name].function(true, outputs)
+        targets = y
+    else:
+        result = {"count": len(outputs)}
+        targets = y.reshape(outputs.shape)
+    for name in suited("numbers" if task.classes is None else "classes"):
+        result[name] = float(METRICS[name].function(targets, outputs))
     return result
 
 
 def scores_text(task: Task, result: dict[str, Any], what: str = "", table: bool = True) -> str:
     """Write scores for a reader, at most 80 columns wide."""
+    from ..training.metrics import suited, title
+
     unit = "step" if task.steps == "all" else "sequence"
     count = f"{result['count']} {unit}{'s' * (result['count'] != 1)}"
     if task.classes is None:
-        return (
-            f"{what or 'Errors'}, {count}: RMSE {result['rmse']:.4g}, "
-            f"mean absolute error {result['mae']:.4g}, R2 {result['r2']:.4f}"
-        )
+        numbers = ", ".join(f"{title(name)} {result[name]:.4g}" for name in suited("numbers"))
+        return f"{what or 'Errors'}, {count}: {numbers}"
     text = f"{what} accuracy".strip().capitalize()
     text += f" {result['accuracy']:.4f}: {result['correct']} of {count}"
     if table:

@@ -155,6 +155,7 @@ def _named(settings: dict[str, str | None]) -> str:
 def _add_training(parser: argparse.ArgumentParser) -> None:
     from ..optim.optimizers import OPTIMIZERS
     from ..optim.schedules import SCHEDULES
+    from ..training.metrics import METRICS, suited
 
     group = parser.add_argument_group("training")
     group.add_argument(
@@ -209,6 +210,13 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="deviation of noise that is added to the features, new in each epoch: against "
         "learning few sequences by heart (default: 0; after standardizing, try 0.1 to 1)",
+    )
+    group.add_argument(
+        "--metrics",
+        type=_parser.names(tuple(METRICS)),
+        metavar="NAME[,NAME]",
+        help=f"curves beside the loss: of classes {', '.join(suited('classes'))}, of numbers "
+        f"{', '.join(suited('numbers'))} (default: accuracy, r2)",
     )
     group.add_argument(
         "--class-weight",
@@ -271,6 +279,7 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     if arguments.class_weight and (task.classes is None or task.steps == "all"):
         raise ValueError(f"{arguments.data}: --class-weight is for one class per sequence")
+    _check_metrics(arguments, task)
     if arguments.epochs is None:
         updates = -(-len(parts.train) // arguments.batch)  # in an epoch
         arguments.epochs = max(_EPOCHS, -(-_UPDATES // updates))
@@ -432,6 +441,22 @@ def _check_classes(arguments: argparse.Namespace, task: _task.Task, data: Sequen
         _note(arguments, f"{present} classes among {len(data)} sequences{hint}")
 
 
+def _check_metrics(arguments: argparse.Namespace, task: _task.Task) -> None:
+    """Refuse metrics for other targets; choose one where none is given."""
+    from ..training.metrics import suited
+
+    if arguments.metrics is None:
+        arguments.metrics = ["r2" if task.classes is None else "accuracy"]
+    targets = "numbers" if task.classes is None else "classes"
+    known = suited(targets)
+    for name in arguments.metrics:
+        if name not in known:
+            raise ValueError(
+                f"--metrics has {name}, but {arguments.data} has {targets} as labels; expected "
+                f"names from {', '.join(known)}"
+            )
+
+
 def _described(task: _task.Task, parts: _Parts) -> str:
     """Say in a few lines what the data are."""
     per = "step" if task.steps == "all" else "sequence"
@@ -560,7 +585,7 @@ def _fit(
         validation=None if validation is None else (validation.x, validation.y),
         patience=arguments.patience,
         monitor=None if validation is None else "validation_loss",
-        metrics=("accuracy",) if task.classes is not None else ("r2",),
+        metrics=arguments.metrics,
         seed=arguments.seed,
         bucket=arguments.bucket,
         augment=_noise(arguments.noise) if arguments.noise else None,
