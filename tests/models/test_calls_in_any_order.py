@@ -69,6 +69,35 @@ def call_train(m: fastbptt.Recurrent, *where: Any, **more: Any) -> list[Any]:
     return [loss, after]
 
 
+def call_more(m: fastbptt.Recurrent, **more: Any) -> list[Any]:
+    x, y, options = problem(4, 9, "all", True)
+    loss, grads = m.loss_and_grad(x, y, training=False, **options, **more)
+    return [loss, grads.flat.copy(), m.loss(x, y, **options, **more)]
+
+
+def call_other_loss(m: fastbptt.Recurrent) -> list[Any]:
+    y = np.eye(O)[Y[4, 9]]
+    loss, grads = m.loss_and_grad(X[4, 9], y, "bce", "all", "sum", training=False)
+    return [loss, grads.flat.copy(), m.loss(X[4, 9], y[:, 0] * 3, "mse", "last", "sequence_mean")]
+
+
+def call_recorded(m: fastbptt.Recurrent) -> list[Any]:
+    x, y, options = problem(4, 9, "last", True)
+    loss, grads = m.loss_and_grad(x, y, training=False, record="gradients", **options)
+    seen = m.last_gradients
+    assert seen is not None
+    return [loss, grads.flat.copy(), seen.hidden, seen.gates]
+
+
+def call_refused(m: fastbptt.Recurrent) -> list[Any]:
+    """Calls that find something wrong in the middle of their work."""
+    x, y, options = problem(4, 9, "all", True)
+    for wrong_x, wrong_y in ((np.full_like(x, np.nan), y), (x, np.full_like(y, O))):
+        with pytest.raises(ValueError, match=r"^[xy]"):
+            m.loss_and_grad(wrong_x, wrong_y, training=False, **options)
+    return []
+
+
 def call_step(m: fastbptt.Recurrent, batch: int, time: int, *_: Any) -> list[Any]:
     state = m.initial_state(batch)
     return [m.step(X[batch, time][:, t], state) for t in range(3)]
@@ -89,6 +118,14 @@ CALLS: dict[str, Callable[[fastbptt.Recurrent], list[Any]]] = {
     "backward": lambda m: call_backward(m, 4, 9, "all", False),
     "backward ragged": lambda m: call_backward(m, 4, 9, "all", True),
     "step": lambda m: call_step(m, 2, 9),
+    "weighted": lambda m: call_more(m, sample_weight=[0.5, 0.0, 3.0, 1.0]),
+    "from a state": lambda m: call_more(m, h0=np.full((m.initial_state(4).shape), 0.7, "f4")),
+    "other loss": lambda m: call_other_loss(m),
+    "recorded": lambda m: call_recorded(m),
+    "within a budget": lambda m: call_grad(
+        m, 4, 9, "all", True, memory_budget=m.minimum_memory(4, 9)
+    ),
+    "refused": lambda m: call_refused(m),
 }
 TRAINING: dict[str, Callable[[fastbptt.Recurrent], list[Any]]] = {
     "train": lambda m: call_train(m, 4, 9, "all", False),

@@ -84,7 +84,9 @@ def test_large_logits_in_several_rows(dtype: str, steps: str) -> None:
         x = np.sign(rng.normal(size=(7, 2, classes))).astype(dtype) * 20
         y = rng.integers(0, classes, (7, 2))
         logits = 60 * np.sign(x)
-        found = [expected(z, t)[0] for z, t in zip(logits.reshape(-1, classes), y.ravel(), strict=True)]
+        found = [
+            expected(z, t)[0] for z, t in zip(logits.reshape(-1, classes), y.ravel(), strict=True)
+        ]
         losses = np.array(found).reshape(7, 2)
         wanted = losses[:, -1].mean() if steps == "last" else losses.mean()
         got = model.loss(x, y[:, -1] if steps == "last" else y, "cross_entropy", steps)
