@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 namespace fastbptt {
 

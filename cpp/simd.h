@@ -1,5 +1,5 @@
 // The vector vocabulary: a dozen verbs on GCC/Clang vector types of FASTBPTT_VECTOR_BYTES bytes.
-// Knows nothing of networks. Included by kernels.inc only, once per instruction set; all in an anonymous namespace, so
+// Knows nothing of networks. Included by kernels/ only, once per instruction set; all in an anonymous namespace, so
 // that no code compiled for one processor can be linked into the path of another.
 #ifndef FASTBPTT_SIMD_H
 #define FASTBPTT_SIMD_H

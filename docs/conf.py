@@ -1,7 +1,7 @@
-"""The site: `sphinx-build -W -c docs . build/site` in the repository's root.
+"""Configuration of the documentation site: `sphinx-build -W -c docs . build/site` builds it.
 
-The sources are the Markdown pages as they lie in the repository, so that links between them work
-on GitHub too. Formulas become MathML: no page asks the network for anything.
+The sources are the Markdown pages in the repository, with links that work on GitHub too. Formulas
+become MathML; no page loads anything from the network.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ include_patterns = ["*.md", "docs/*.md", "docs/api/*.md"]
 # Captions and pages of the side bar, in the order of reading.
 NAVIGATION = {
     "Course": ["docs/bptt", "docs/gradients", "docs/training"],
-    "Guides": ["docs/estimators", "docs/command_line", "docs/pictures"],
+    "Guides": ["docs/estimators", "docs/command_line", "docs/plots"],
     "Reference": ["docs/api/index"],
     "Measured": ["docs/experiments", "docs/benchmark", "docs/benchmark_lstm"],
     "Inside": ["docs/architecture", "docs/performance", "CONTRIBUTING", "CHANGELOG"],

@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 namespace fastbptt {
 

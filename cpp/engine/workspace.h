@@ -52,7 +52,7 @@ class Arena {
   std::size_t used_ = 0, capacity_ = 0;
 };
 
-// The order of a batch's rows (see kernels.h) and how its time is split into blocks for the weight gradients.
+// The order of a batch's rows (see kernels/kernels.h) and how its time is split into blocks for the weight gradients.
 class BatchPlan {
  public:
   struct Block {

@@ -2,4 +2,4 @@
 #define FASTBPTT_VECTOR_BYTES 64
 #define FASTBPTT_TILE_ROWS 6
 #define FASTBPTT_TILE_VECTORS 4
-#include "../kernels.inc"
+#include "../kernels/table.inc"

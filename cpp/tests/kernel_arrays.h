@@ -35,7 +35,7 @@ class Fenced {
   std::vector<T> block_;
 };
 
-// Rows in panels as kernels.h has them: zero from the last real column up to a whole vector, NaN beyond
+// Rows in panels as kernels/kernels.h has them: zero from the last real column up to a whole vector, NaN beyond
 template <class T>
 class Panels {
  public:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .diagnostics import Diagnosis, GradientMonitor, diagnose
     from .files.model_file import load_optimizer
     from .optim import schedules
+    from .preprocessing import Standardizer
     from .reporting import report
     from .training import METRICS, Callback, History, evaluate, fit, predict, probabilities
 
@@ -60,6 +61,7 @@ __all__ = [
     "LeakyRNN",
     "RMSprop",
     "Recurrent",
+    "Standardizer",
     "StepReport",
     "__version__",
     "backends",
@@ -184,6 +186,7 @@ _LAZY: Final = {
     "fit": ".training",
     "predict": ".training",
     "probabilities": ".training",
+    "Standardizer": ".preprocessing",
     "report": ".reporting",
     "load_optimizer": ".files.model_file",
     "show_config": ".config",

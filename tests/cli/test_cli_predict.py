@@ -62,7 +62,7 @@ def by_hand(path: str, task: Task) -> np.ndarray[Any, Any]:
     """What the model says at the end of each sequence, without the command line."""
     model = fastbptt.load(path)
     scale = model.metadata["standardize"]
-    x = [(one.astype(np.float32) - scale["mean"]) / scale["std"] for one in task.x]
+    x = [(one.astype(np.float32) - scale["mean"]) / scale["scale"] for one in task.x]
     return np.concatenate([model.forward(one[None].astype(np.float32)).last for one in x])
 
 
@@ -358,8 +358,8 @@ def test_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ({"task": "classification", "classes": ["a"]}, "classes ('a',); expected 3"),
         ({"feature_names": ["a"]}, "feature_names ('a',); expected 2"),
         ({"feature_names": "ab"}, "feature_names 'ab'; expected a list of names"),
-        ({"standardize": {"mean": [0], "std": [1]}}, "expected mean and std, a list of 2"),
-        ({"standardize": {"mean": [0, 0], "std": [1, 0]}}, "a std above 0 everywhere"),
+        ({"standardize": {"mean": [0], "scale": [1]}}, "expected mean and scale of 2 features"),
+        ({"standardize": {"mean": [0, 0], "scale": [1, 0]}}, "expected 2 finite numbers above 0"),
         ({"steps": 3}, "steps 3; expected last or all"),
     ],
 )

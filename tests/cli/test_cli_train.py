@@ -113,7 +113,7 @@ def test_scale_is_that_of_the_real_steps_of_the_training_part(
     steps = np.concatenate(read_csv(data, dtype="float64").x)
     scale = fastbptt.load(model).metadata["standardize"]
     np.testing.assert_allclose(scale["mean"], steps.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(scale["std"], [steps[:, 0].std(), 1.0], rtol=1e-6)
+    np.testing.assert_allclose(scale["scale"], [steps[:, 0].std(), 1.0], rtol=1e-6)
 
     trained(capsys, data, *SMALL, "--epochs", 1, "--no-standardize", "-o", model)
     assert fastbptt.load(model).metadata["standardize"] is None
@@ -135,7 +135,7 @@ def test_numbers_to_predict_are_learnt_in_their_own_units(
     assert model.metadata["task"] == "regression"
     assert model.metadata["loss"] == "mse"
     scale = model.metadata["standardize"]
-    x = [(one - scale["mean"]) / scale["std"] for one in test.x]
+    x = [(one - scale["mean"]) / scale["scale"] for one in test.x]
     errors = fastbptt.predict(model, x)[:, 0] - test.prices
     np.testing.assert_allclose(np.sqrt(np.mean(errors**2)), result["test"]["rmse"], rtol=1e-3)
 
@@ -361,7 +361,7 @@ def test_the_best_epoch_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert losses[-1] > 1.01 * losses[best], "the test needs a run that gets worse"
     model, held_out = fastbptt.load(tmp_path / "m"), read_csv(other, classes=CLASSES)
     scale = model.metadata["standardize"]
-    x = [(one - scale["mean"]) / scale["std"] for one in held_out.x]
+    x = [(one - scale["mean"]) / scale["scale"] for one in held_out.x]
     found = fastbptt.evaluate(model, x, held_out.y, loss="cross_entropy")["loss"]
     assert found == pytest.approx(losses[best], rel=1e-4)
 
@@ -461,7 +461,7 @@ WRONG: dict[str, tuple[str, list[str], str]] = {
     "a column with two roles": (
         GOOD,
         ["--target-column", "id"],
-        "--target-column is 'id', which is id, too",
+        "--target-column is 'id', which is --id-column, too",
     ),
     "a target that is text": (
         GOOD,

@@ -254,7 +254,7 @@ def test_class_weight() -> None:
     assert np.allclose(balanced.predict_proba(X), named.predict_proba(X))
     assert np.allclose(balanced.loss_curve_, named.loss_curve_)
     # scaling is by sample_weight alone, so that only the loss differs from weights by hand
-    assert not np.array_equal(named.scaler_.mean, by_hand.scaler_.mean)
+    assert not np.array_equal(named.scaler_.mean_, by_hand.scaler_.mean_)
 
 
 def test_units_do_not_matter() -> None:
@@ -265,13 +265,13 @@ def test_units_do_not_matter() -> None:
     expected = 1e4 * model.predict(X) - 5e6
     assert np.allclose(other.predict(X * [1e3, 1e-3] + [7e5, 0.0]), expected, rtol=1e-6)
     plain = RecurrentRegressor(**SHORT, standardize=False).fit(X, y)
-    assert plain.scaler_.mean.tolist() == [0.0, 0.0] and plain.target_scaler_.scale == 1.0
+    assert plain.scaler_.mean_.tolist() == [0.0, 0.0] and plain.target_scaler_.scale_ == 1.0
     weight = np.random.default_rng(0).uniform(size=60)
     scaler = RecurrentRegressor(**SHORT).fit(X, y, weight).scaler_
     mean = np.average(X.reshape(-1, 2), axis=0, weights=weight.repeat(8))
-    assert np.allclose(scaler.mean, mean, rtol=1e-13)
+    assert np.allclose(scaler.mean_, mean, rtol=1e-13)
     square = np.average((X.reshape(-1, 2) - mean) ** 2, axis=0, weights=weight.repeat(8))
-    assert np.allclose(scaler.scale, np.sqrt(square), rtol=1e-13)
+    assert np.allclose(scaler.scale_, np.sqrt(square), rtol=1e-13)
     constant = np.concatenate([X, np.full((60, 8, 1), 3.0)], axis=2)
     assert np.isfinite(RecurrentRegressor(**SHORT).fit(constant, y).predict(constant)).all()
 
@@ -504,6 +504,9 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
         model.fit(series(), signs(series()))
 
 
+LARGE = np.full((2, 4, 2), [[[0.0, 1e300]], [[1.0, -1e300]]])
+
+
 @pytest.mark.parametrize(
     ("X", "y", "message"),
     [
@@ -517,7 +520,11 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
         (np.zeros((3, 4, 2)), [1, 1, 1], r"y has 1 class \(1\); expected at least 2"),
         (np.zeros((3, 4, 2)), [0.5, 1.2, 3.4], "Unknown label type"),
         (np.zeros((3, 4, 2)), None, "requires y to be passed"),
-        (np.full((3, 4, 2), [0.0, 1e300]), [0, 1, 1], "X holds values so large in column 1"),
+        (
+            np.full((2, 4, 2), [[[0.0, 1e300]], [[1.0, -1e300]]]),
+            [0, 1],
+            "X holds values so large in column 1",
+        ),
     ],
 )
 def test_bad_data(X: Any, y: Any, message: str) -> None:

@@ -1,60 +1,33 @@
-"""Data files as the command line takes them: their options, their form, their scale."""
+"""Data files as the command line takes them: their options and their form."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import datasets
+from ..datasets import formats
 from ..datasets._files import some
+from ..datasets.formats import Option
 
 Steps: TypeAlias = Literal["last", "all"]
 
-FORMATS: Final = """\
-Formats of DATA, by its suffix:
-  .csv  a header, and one row for each step of each sequence, for example
-            id,step,speed,height,label
-            a,1,0.5,2.0,walk
-            a,2,0.7,2.1,walk
-            b,1,3.1,2.4,run
-        In place of a label a row may have numbers to predict (--target-column).
-  .npz  arrays x (sequences, steps, features) and y; lengths, where they differ.
-        Whole numbers and names in y are classes, floats are numbers to predict.
-  .ts   a file of the UCR and UEA archives.
-"""
-
-#: What files without labels lack.
-LABELS: Final = (
-    'a column "label" (or --label-column, --target-column), an array y, or @classLabel true'
+# Options for the arguments that readers of all formats take.
+_COMMON: Final = (
+    Option("missing", "--missing", choices=("error", "interpolate")),
+    Option("dtype", "--dtype"),
+    Option("steps", "--steps"),
 )
-
-# Arguments of the readers, which their messages name, and what they are called here.
-_OPTIONS: Final = {
-    "id": "--id-column",
-    "step": "--step-column",
-    "label": "--label-column",
-    "target": "--target-column",
-    "features": "--feature-columns",
-    "delimiter": "--delimiter",
-    "missing": "--missing",
-    "dtype": "--dtype",
-    "steps": "--steps",
-}
-_HINT: Final = re.compile(
-    rf"\b({'|'.join(_OPTIONS)})=(None|\"[^\"]*\"|'[^']*')?"  # step=None, steps="all", (id=)
-)
-_ARGUMENT: Final = re.compile(rf"^({'|'.join(_OPTIONS)})(?= (is|has) )")
 _AS_STEPS: Final = "; expected the same on all its rows, or --steps all"
 NO_COLUMN: Final = "none"
-_CSV_ONLY: Final = ("id", "step", "label", "target", "features", "delimiter")
 _UNNAMED: Final = re.compile(r"(feature|channel) \d+")  # how readers call what has no name
 
 
@@ -67,10 +40,12 @@ class Columns(NamedTuple):
     target: list[str] | None = None
     features: list[str] | None = None
     delimiter: str | None = None
+    other: dict[str, Any] | None = None  # options of other formats, by the reader's argument
 
     def options(self) -> dict[str, Any]:
-        """What of it the reader is to be told."""
+        """Return the options that are given, as arguments of the reader."""
         given = {name: value for name, value in self._asdict().items() if value is not None}
+        given |= given.pop("other", {})
         for name in ("id", "step"):
             if given.get(name) == NO_COLUMN:
                 given[name] = None
@@ -78,40 +53,31 @@ class Columns(NamedTuple):
             given["target"] = self.target[0]
         return given
 
+    def fitting(self, path: str) -> Columns:
+        """Keep the options that the format of a file has."""
+        names = {option.name for option in formats.find(path).options}
+        other = {name: value for name, value in (self.other or {}).items() if name in names}
+        own = {name: value for name, value in self._asdict().items() if name in names}
+        return Columns(**own, other=other or None)
+
 
 def add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add the options that say how DATA is to be read."""
     group = parser.add_argument_group("columns and gaps of the data")
-    group.add_argument(
-        "--id-column",
-        metavar="NAME",
-        help='which sequence a row belongs to (default: id; "none": the file is one sequence)',
-    )
-    group.add_argument(
-        "--step-column",
-        metavar="NAME",
-        help='puts the rows of a sequence in order (default: step; "none": they are in order)',
-    )
-    learnt = group.add_mutually_exclusive_group()
-    learnt.add_argument("--label-column", metavar="NAME", help="names of classes (default: label)")
-    learnt.add_argument(
-        "--target-column",
-        metavar="NAME[,NAME]",
-        type=_columns,
-        help="numbers to predict, in place of classes",
-    )
-    group.add_argument(
-        "--feature-columns",
-        metavar="NAME[,NAME]",
-        type=_columns,
-        help="what the network reads (default: all other columns)",
-    )
-    group.add_argument(
-        "--delimiter",
-        metavar="C",
-        type=lambda text: "\t" if text == r"\t" else text,  # as messages write it
-        help=r"between the cells of a row (default: ,); \t: a tab",
-    )
+    exclusive: dict[str, argparse._MutuallyExclusiveGroup] = {}
+    for option in formats.options():
+        place: argparse._ActionsContainer = group
+        if option.group:
+            if option.group not in exclusive:
+                exclusive[option.group] = group.add_mutually_exclusive_group()
+            place = exclusive[option.group]
+        place.add_argument(
+            option.flag,
+            metavar=option.metavar,
+            type=option.parse,
+            choices=option.choices or None,
+            help=option.help,
+        )
     group.add_argument(
         "--missing",
         choices=("error", "interpolate"),
@@ -124,18 +90,30 @@ def add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 def columns(arguments: argparse.Namespace) -> Columns:
     """Read the columns from the options."""
-    return Columns(
-        arguments.id_column,
-        arguments.step_column,
-        arguments.label_column,
-        arguments.target_column,
-        arguments.feature_columns,
-        arguments.delimiter,
-    )
+    given = {
+        option.name: getattr(arguments, option.flag.lstrip("-").replace("-", "_"))
+        for option in formats.options()
+    }
+    known = {name: given.pop(name) for name in Columns._fields if name in given}
+    other = {name: value for name, value in given.items() if value is not None}
+    return Columns(**known, other=other or None)
 
 
-def _columns(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]
+def formats_help() -> str:
+    """Describe the formats of DATA, for ``--help``."""
+    lines = ["Formats of DATA, by its suffix:"]
+    for form in formats.formats():
+        heading = ", ".join(form.suffixes)
+        for line in form.help.splitlines():
+            lines.append(f"  {heading:4}  {line}")
+            heading = ""
+    return "\n".join(lines)
+
+
+def missing_labels() -> str:
+    """Say what a file without labels lacks."""
+    *most, last = [form.labels for form in formats.formats()]
+    return f"{', '.join(most)}, or {last}" if most else last
 
 
 # ---------------------------------------------------------------- reading
@@ -170,60 +148,44 @@ def read(
     ValueError
         About the file, with the names that its hints have on the command line.
     """
-    suffix = Path(path).suffix.lower()
+    form = formats.find(path)
     given = columns.options()
-    if suffix != ".npz" and options.get("tokens"):
-        raise ValueError(f"{path}: tokens are read from .npz files alone; expected one")
-    if suffix != ".csv":
-        if given and suffix in (".npz", ".ts"):
-            name = next(name for name in _CSV_ONLY if name in given)
-            raise ValueError(f"{path}: {_OPTIONS[name]} is for .csv files; expected none")
-        if suffix == ".ts":
-            if steps == "all":
-                raise ValueError(f"{path}: a .ts file has no labels for each step; expected .csv")
-            return _said(path, options), "last", ""
+    if options.get("tokens") and not form.takes("tokens"):
+        able = formats.suffixes(lambda other: other.takes("tokens"))
+        raise ValueError(f"{path}: tokens are read from {able} files alone; expected one")
+    for option in formats.options():
+        if option.name in given and option not in form.options:
+            able = formats.suffixes(partial(_has, option))
+            raise ValueError(f"{path}: {option.flag} is for {able} files; expected none")
     options |= given
+    if "all" not in form.steps:
+        if steps == "all":
+            able = formats.suffixes(lambda other: "all" in other.steps)
+            own = Path(path).suffix.lower()
+            raise ValueError(f"{path}: a {own} file has no labels for each step; expected {able}")
+        return _named(path, options), "last", ""
     # What fits one form rarely fits the other: a label that changes within its sequence, or does
     # not stand on each row; an array y with an axis for steps.
-    forms: list[Steps] = ["last", "all"] if suffix == ".csv" else ["all", "last"]
-    failures: dict[Steps, ValueError] = {}
-    for form in [steps] if steps else forms:
+    failures: dict[str, ValueError] = {}
+    for steps_form in [steps] if steps else form.steps:
         try:
-            data = _said(path, {**options, "steps": form})
-            why = str(failures["last"]) if suffix == ".csv" and failures else ""
-            return data, form, why.removesuffix(_AS_STEPS)
+            data = _named(path, {**options, "steps": steps_form})
+            why = str(failures.get("last", ""))
+            return data, cast("Steps", steps_form), why.removesuffix(_AS_STEPS)
         except ValueError as error:
-            failures[form] = error
+            failures[steps_form] = error
     raise failures[steps or "last"]
 
 
-def _said(path: str, options: dict[str, Any]) -> datasets.Sequences:
-    """Read a file; hints in messages get the names that the options have here."""
-    try:
+def _has(option: Option, form: formats.Format) -> bool:
+    return option in form.options
+
+
+def _named(path: str, options: dict[str, Any]) -> datasets.Sequences:
+    """Read a file; messages name the options that the command line has."""
+    known = {option.name: option for option in (*formats.options(), *_COMMON)}
+    with formats.named_by(known):
         return datasets.read(path, **options)
-    except ValueError as error:
-        text = str(error).replace('missing="nan" or "interpolate"', 'missing="interpolate"')
-        text = _ARGUMENT.sub(lambda found: _OPTIONS[found[0]], text)
-        raise ValueError(_HINT.sub(_option, text)) from None
-
-
-def _option(hint: re.Match[str]) -> str:
-    value = hint[2]
-    if value is None:
-        return _OPTIONS[hint[1]]
-    if value[0] == '"':
-        value = value[1:-1]
-    return f"{_OPTIONS[hint[1]]} {NO_COLUMN if value == 'None' else value}"
-
-
-def header(path: str, delimiter: str | None) -> list[str]:
-    """Read the names of a table's columns; what is wrong with them is the reader's affair."""
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        try:
-            rows = csv.reader(file, delimiter=delimiter or ",")
-            return [name.strip() for name in next((row for row in rows if row), [])]
-        except csv.Error:
-            return []
 
 
 def named(features: Sequence[str]) -> bool:
@@ -269,39 +231,6 @@ def pick(data: datasets.Sequences, rows: NDArray[np.int64]) -> datasets.Sequence
 
     y = None if data.y is None else some_of(data.y)
     return replace(data, x=some_of(data.x), y=y, ids=tuple(data.ids[i] for i in rows))
-
-
-# ---------------------------------------------------------------- scale
-
-
-class Scale(NamedTuple):
-    """What is subtracted from each feature, and by what it is divided then."""
-
-    mean: list[float]
-    std: list[float]
-
-    @staticmethod
-    def of(x: Any) -> Scale:
-        """Take mean and deviation over all steps; a constant keeps its unit."""
-        steps = sum(len(one) for one in x)
-        mean = sum(one.sum(axis=0, dtype=np.float64) for one in x) / steps
-        variance = sum(np.square(one - mean).sum(axis=0) for one in x) / steps
-        std = np.sqrt(variance)
-        # A constant leaves rounding errors of its mean.
-        std[std <= 1e-7 * np.abs(mean)] = 0.0
-        return Scale(mean.tolist(), np.where(std > 0.0, std, 1.0).tolist())
-
-    def apply(self, x: Any) -> Any:
-        """Make features of mean 0 and deviation 1, as new arrays of the same dtype."""
-        mean, std = np.array(self.mean), np.array(self.std)
-        if isinstance(x, list):
-            return [((one - mean) / std).astype(one.dtype) for one in x]
-        if x.ndim < 3:
-            return ((x - mean) / std).astype(x.dtype)
-        result = np.empty_like(x)
-        for to, one in zip(result, x, strict=True):  # float64 for one sequence at a time
-            to[:] = (one - mean) / std
-        return result
 
 
 def flat(values: Any, steps: str) -> NDArray[Any]:

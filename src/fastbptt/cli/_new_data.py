@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..datasets.tables import read_steps
+from ..datasets import formats
 from . import _data, _task
 
 if TYPE_CHECKING:
@@ -25,10 +24,9 @@ def read(model: Recurrent, task: _task.Task, arguments: argparse.Namespace) -> S
         If the file is not right, or has other features than the model was trained on.
     """
     path = arguments.data
-    suffix = Path(path).suffix.lower()
     columns = _data.columns(arguments)
     labels = task.kind is not None and not arguments.no_labels
-    if suffix == ".csv":
+    if formats.find(path).columns is not None:
         columns, labels = _known_columns(arguments, columns, task, labels)
     options: dict[str, Any] = {"missing": arguments.missing, "dtype": model.dtype}
     if model.vocabulary_size is not None:
@@ -62,17 +60,18 @@ def read(model: Recurrent, task: _task.Task, arguments: argparse.Namespace) -> S
 
 def steps(task: _task.Task, arguments: argparse.Namespace) -> list[float] | None:
     """Read how a table numbers its steps, all sequences' one after the other; None: it does not."""
-    if Path(arguments.data).suffix.lower() != ".csv":
+    numbers = formats.find(arguments.data).step_numbers
+    if numbers is None:
         return None
     options = _known_columns(arguments, _data.columns(arguments), task, False)[0].options()
-    return read_steps(
+    return numbers(
         arguments.data, **{k: v for k, v in options.items() if k in ("id", "step", "delimiter")}
     )
 
 
 def id_name(task: _task.Task, arguments: argparse.Namespace) -> str:
     """Say what a table calls its sequences; ``id`` where it has no name for them."""
-    if Path(arguments.data).suffix.lower() == ".csv":
+    if formats.find(arguments.data).columns is not None:
         name = _known_columns(arguments, _data.columns(arguments), task, False)[0].id
         if name not in (None, _data.NO_COLUMN):
             return name
@@ -82,8 +81,8 @@ def id_name(task: _task.Task, arguments: argparse.Namespace) -> str:
 def labels(task: _task.Task, arguments: argparse.Namespace) -> str:
     """Say what files without labels lack: in a table, the columns that the model knows."""
     known = task.columns.target or [task.columns.label or "label"]
-    if Path(arguments.data).suffix.lower() != ".csv" or known == ["label"]:
-        return _data.LABELS
+    if formats.find(arguments.data).columns is None or known == ["label"]:
+        return _data.missing_labels()
     option = "--label-column" if task.columns.target is None else "--target-column"
     columns = ", ".join(f'"{name}"' for name in known)
     return f"the column{'s' * (len(known) > 1)} {columns} of the training table (or {option})"
@@ -96,7 +95,8 @@ def _known_columns(
     path = arguments.data
     known = task.columns
     delimiter = given.delimiter or known.delimiter
-    header = _data.header(path, delimiter)
+    names = formats.find(path).columns
+    header = [] if names is None else names(path, delimiter)
     features = given.features
     if features is None and task.features is not None and _data.named(task.features):
         features = list(task.features)
@@ -122,6 +122,7 @@ def _known_columns(
         target,
         features,
         delimiter,
+        given.other,
     )
     return columns, labels
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..training.evaluation import probabilities
+from ..preprocessing import Standardizer
+from ..training.evaluation import predict, probabilities
 from . import _data
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Task(NamedTuple):
     loss : str or None
     classes : tuple of str or None
     features : tuple of str or None
-    scale : Scale or None
+    scale : Standardizer or None
         What its inputs went through.
     columns : Columns
         Those of the table that it was trained on.
@@ -43,7 +44,7 @@ class Task(NamedTuple):
     loss: str | None = None
     classes: tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
-    scale: _data.Scale | None = None
+    scale: Standardizer | None = None
     columns: _data.Columns = _data.Columns()
 
     def metadata(self) -> dict[str, Any]:
@@ -54,7 +55,7 @@ class Task(NamedTuple):
             "loss": self.loss,
             "classes": None if self.classes is None else list(self.classes),
             "feature_names": None if self.features is None else list(self.features),
-            "standardize": None if self.scale is None else self.scale._asdict(),
+            "standardize": None if self.scale is None else self.scale.to_dict(),
         }
 
     def names(self, what: str, count: int) -> list[str]:
@@ -113,7 +114,7 @@ def of(model: Recurrent, path: str) -> Task:
         loss,
         classes,
         features,
-        _scale(path, told.get("standardize"), model.input_size),
+        _standardizer(path, told.get("standardize"), model.input_size),
         columns,
     )
 
@@ -138,22 +139,16 @@ def _names(path: str, told: dict[str, Any], key: str) -> tuple[str, ...] | None:
     return tuple(value)
 
 
-def _scale(path: str, told: Any, count: int) -> _data.Scale | None:
+def _standardizer(path: str, told: Any, count: int) -> Standardizer | None:
     if told is None:
         return None
-    expected = f"mean and std, a list of {count} numbers each"
-    if not isinstance(told, dict) or set(told) != {"mean", "std"}:
-        raise _odd(path, "standardize", told, expected)
-    for values in told.values():
-        try:
-            numbers = np.array(values, np.float64)
-        except (TypeError, ValueError):
-            raise _odd(path, "standardize", told, expected) from None
-        if numbers.shape != (count,) or not np.isfinite(numbers).all():
-            raise _odd(path, "standardize", told, expected)
-    if min(told["std"]) <= 0:
-        raise _odd(path, "standardize", told, "a std above 0 everywhere")
-    return _data.Scale(told["mean"], told["std"])
+    try:
+        standardizer = Standardizer.from_dict(told)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: its metadata have standardize {told!r}; {error}") from None
+    if len(standardizer.mean_) != count:
+        raise _odd(path, "standardize", told, f"mean and scale of {count} features")
+    return standardizer
 
 
 # ---------------------------------------------------------------- scores
@@ -161,10 +156,8 @@ def _scale(path: str, told: Any, count: int) -> _data.Scale | None:
 
 def outputs(model: Recurrent, task: Task, data: Sequences) -> NDArray[Any]:
     """What a model says about sequences that are not scaled yet, shape (answers, O)."""
-    import fastbptt
-
-    x = data.x if task.scale is None else task.scale.apply(data.x)
-    return _data.flat(fastbptt.predict(model, x, steps=task.steps), task.steps)
+    x = data.x if task.scale is None else task.scale.transform(data.x)
+    return _data.flat(predict(model, x, steps=task.steps), task.steps)
 
 
 def scores(task: Task, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
@@ -173,38 +166,38 @@ def scores(task: Task, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``count``; of classes ``correct``, ``accuracy``, ``confusion`` (rows what is true, columns
-        the answer); of numbers ``rmse``, ``mae`` and ``r2``, of all and of each target.
+        ``count``, and every metric that suits the targets; of classes also ``correct`` and
+        ``confusion`` (rows: true class, columns: predicted class).
     """
-    from ..training import METRICS
+    from ..training.metrics import METRICS, suited
 
     if task.classes is not None:
         answers = task.probabilities(outputs).argmax(axis=1)
         confusion = np.zeros((len(task.classes),) * 2, np.int64)
         np.add.at(confusion, (y, answers), 1)
-        correct = int(np.trace(confusion))
-        return {
+        result = {
             "count": len(answers),
-            "correct": correct,
-            "accuracy": correct / len(answers),
+            "correct": int(np.trace(confusion)),
             "confusion": confusion.tolist(),
         }
-    true = y.reshape(outputs.shape)
-    result: dict[str, Any] = {"count": len(outputs)}
-    for name in ("rmse", "mae", "r2"):
-        result[name] = METRICS[name].function(true, outputs)
+        targets = y
+    else:
+        result = {"count": len(outputs)}
+        targets = y.reshape(outputs.shape)
+    for name in suited("numbers" if task.classes is None else "classes"):
+        result[name] = float(METRICS[name].function(targets, outputs))
     return result
 
 
 def scores_text(task: Task, result: dict[str, Any], what: str = "", table: bool = True) -> str:
     """Write scores for a reader, at most 80 columns wide."""
+    from ..training.metrics import suited, title
+
     unit = "step" if task.steps == "all" else "sequence"
     count = f"{result['count']} {unit}{'s' * (result['count'] != 1)}"
     if task.classes is None:
-        return (
-            f"{what or 'Errors'}, {count}: RMSE {result['rmse']:.4g}, "
-            f"mean absolute error {result['mae']:.4g}, R2 {result['r2']:.4f}"
-        )
+        numbers = ", ".join(f"{title(name)} {result[name]:.4g}" for name in suited("numbers"))
+        return f"{what or 'Errors'}, {count}: {numbers}"
     text = f"{what} accuracy".strip().capitalize()
     text += f" {result['accuracy']:.4f}: {result['correct']} of {count}"
     if table:

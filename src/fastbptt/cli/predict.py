@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from ..datasets import formats
 from ..files.model_file import write_whole
 from . import _data, _new_data, _parser, _task
 
@@ -32,12 +33,12 @@ number. Labels are not needed; where they are there, the answers are compared
 with them. The names of the columns, the classes and the scale of the features
 are in the model's file.
 
-{_data.FORMATS}""",
+{_data.formats_help()}""",
         epilog="Example: fastbptt predict model.safetensors new.csv -o answers.csv",
         usage="MODEL DATA [-o FILE.csv] [OPTION ...]",
     )
     parser.add_argument("model", metavar="MODEL", help="a file that `fastbptt train -o` wrote")
-    parser.add_argument("data", metavar="DATA", help="sequences: .csv, .npz or .ts")
+    parser.add_argument("data", metavar="DATA", help=f"sequences: {formats.suffixes()}")
     parser.add_argument(
         "-o", "--output", metavar="FILE.csv", help="write the answers to this table instead"
     )

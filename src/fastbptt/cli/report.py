@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..datasets import formats
 from . import _data, _new_data, _parser, _task
 
 __all__ = ["add"]
@@ -19,12 +20,12 @@ def add(subparsers: _parser.Subparsers) -> None:
 One HTML file to open in a browser, to print or to hand on; it needs no network.
 DATA, with labels, should be what the model was not trained on.
 
-{_data.FORMATS}""",
+{_data.formats_help()}""",
         epilog="Example: fastbptt report model.safetensors test.csv -o report.html",
         usage="MODEL DATA -o FILE.html [OPTION ...]",
     )
     parser.add_argument("model", metavar="MODEL", help="a file that `fastbptt train -o` wrote")
-    parser.add_argument("data", metavar="DATA", help="sequences with labels: .csv, .npz or .ts")
+    parser.add_argument("data", metavar="DATA", help=f"sequences with labels: {formats.suffixes()}")
     parser.add_argument("-o", "--output", metavar="FILE.html", required=True, help="the page")
     _data.add_options(parser)
     parser.set_defaults(run=_run, no_labels=False)
@@ -49,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"{arguments.data}: there are no labels; expected {_new_data.labels(task, arguments)}"
         )
-    x = data.x if task.scale is None else task.scale.apply(data.x)
+    x = data.x if task.scale is None else task.scale.transform(data.x)
     fastbptt.report(model, x, data.y, arguments.output, ids=data.ids)
     if arguments.json:
         print(_parser.as_json({"report": arguments.output, "sequences": len(data)}))

@@ -7,12 +7,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from .. import _core
+from ..datasets import formats
+from ..preprocessing import Standardizer
 from . import _data, _parser, _task
 
 if TYPE_CHECKING:
@@ -38,13 +39,13 @@ def add(subparsers: _parser.Subparsers) -> None:
         subparsers,
         "train",
         "Train a recurrent network on the sequences in a file",
-        details=_data.FORMATS,
+        details=_data.formats_help(),
         epilog="Example:\n"
         "  fastbptt train steps.csv --cell lstm --test test.csv -o model.safetensors\n"
         "  fastbptt predict model.safetensors new.csv",
         usage="DATA [-o MODEL] [OPTION ...]",
     )
-    parser.add_argument("data", metavar="DATA", help="sequences with labels: .csv, .npz or .ts")
+    parser.add_argument("data", metavar="DATA", help=f"sequences with labels: {formats.suffixes()}")
     _add_results(parser)
     _add_network(parser)
     _add_training(parser)
@@ -115,7 +116,8 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         "--embedding",
         type=_parser.positive,
         metavar="N",
-        help="x of an .npz file holds tokens (whole numbers): learn N numbers for each",
+        help=f"x of an {formats.suffixes(lambda form: form.takes('tokens'))} file holds tokens "
+        "(whole numbers): learn N numbers for each",
     )
     group.add_argument(
         "--dropout",
@@ -153,6 +155,7 @@ def _named(settings: dict[str, str | None]) -> str:
 def _add_training(parser: argparse.ArgumentParser) -> None:
     from ..optim.optimizers import OPTIMIZERS
     from ..optim.schedules import SCHEDULES
+    from ..training.metrics import METRICS, suited
 
     group = parser.add_argument_group("training")
     group.add_argument(
@@ -207,6 +210,13 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="deviation of noise that is added to the features, new in each epoch: against "
         "learning few sequences by heart (default: 0; after standardizing, try 0.1 to 1)",
+    )
+    group.add_argument(
+        "--metrics",
+        type=_parser.names(tuple(METRICS)),
+        metavar="NAME[,NAME]",
+        help=f"curves beside the loss: of classes {', '.join(suited('classes'))}, of numbers "
+        f"{', '.join(suited('numbers'))} (default: accuracy, r2)",
     )
     group.add_argument(
         "--class-weight",
@@ -269,14 +279,15 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     if arguments.class_weight and (task.classes is None or task.steps == "all"):
         raise ValueError(f"{arguments.data}: --class-weight is for one class per sequence")
+    _check_metrics(arguments, task)
     if arguments.epochs is None:
         updates = -(-len(parts.train) // arguments.batch)  # in an epoch
         arguments.epochs = max(_EPOCHS, -(-_UPDATES // updates))
-    scaled, targets = _scaled(arguments, task, parts)
-    task = task._replace(scale=scaled)
+    features, targets = _standardizers(arguments, task, parts.train)
+    task = task._replace(scale=features)
     train, validation, _ = parts
-    train = _prepared(train, task, targets)
-    validation = None if validation is None else _prepared(validation, task, targets)
+    train = _standardized(train, task, targets)
+    validation = None if validation is None else _standardized(validation, task, targets)
     model = _model(arguments, task, parts)
     start = time.perf_counter()
     try:
@@ -287,7 +298,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{error}; expected a training that converges: a smaller --lr") from None
     seconds = time.perf_counter() - start
     if targets is not None:
-        _in_own_units(model, targets)
+        _fold_into_readout(model, targets)
 
     model.metadata = task.metadata() | {
         "trained_on": arguments.data,
@@ -306,7 +317,7 @@ def _run(arguments: argparse.Namespace) -> None:
     result = _result(arguments, task, model, history, parts, seconds)
     if arguments.report:
         judged = parts.test or parts.validation or parts.train
-        x = judged.x if task.scale is None else task.scale.apply(judged.x)
+        x = judged.x if task.scale is None else task.scale.transform(judged.x)
         fastbptt.report(model, x, judged.y, arguments.report, history, ids=judged.ids)
     print(_parser.as_json(result) if arguments.json else _text(arguments, task, result))
 
@@ -358,7 +369,9 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
         options["tokens"] = True
     data, steps, why = _data.read(arguments.data, columns, steps=arguments.steps, **options)
     if data.y is None:
-        raise ValueError(f"{arguments.data}: there are no labels; expected {_data.LABELS}")
+        raise ValueError(
+            f"{arguments.data}: there are no labels; expected {_data.missing_labels()}"
+        )
     if why:
         _warn_of_steps(data, why)
     task = _task.Task(
@@ -376,10 +389,9 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
         columns = columns._replace(features=list(data.feature_names))
 
     def other(path: str) -> Sequences:
-        own = columns if Path(path).suffix.lower() == ".csv" else _data.Columns()
-        one, _, _ = _data.read(path, own, steps=steps, **like)
+        one, _, _ = _data.read(path, columns.fitting(path), steps=steps, **like)
         if one.y is None:
-            raise ValueError(f"{path}: there are no labels; expected {_data.LABELS}")
+            raise ValueError(f"{path}: there are no labels; expected {_data.missing_labels()}")
         shapes = [_data.flat(part.y, steps).shape[1:] for part in (one, data)]
         if (one.classes is None) != (data.classes is None) or shapes[0] != shapes[1]:
             raise ValueError(f"{path}: the labels are of another kind than in {arguments.data}")
@@ -424,9 +436,25 @@ def _check_classes(arguments: argparse.Namespace, task: _task.Task, data: Sequen
         )
     if present > len(data) / 2 and present > 20 and task.steps == "last":
         hint = ""
-        if Path(arguments.data).suffix.lower() == ".csv":
+        if formats.find(arguments.data).columns is not None:
             hint = f" (to predict numbers: --target-column {arguments.label_column or 'label'})"
         _note(arguments, f"{present} classes among {len(data)} sequences{hint}")
+
+
+def _check_metrics(arguments: argparse.Namespace, task: _task.Task) -> None:
+    """Refuse metrics for other targets; choose one where none is given."""
+    from ..training.metrics import suited
+
+    if arguments.metrics is None:
+        arguments.metrics = ["r2" if task.classes is None else "accuracy"]
+    targets = "numbers" if task.classes is None else "classes"
+    known = suited(targets)
+    for name in arguments.metrics:
+        if name not in known:
+            raise ValueError(
+                f"--metrics has {name}, but {arguments.data} has {targets} as labels; expected "
+                f"names from {', '.join(known)}"
+            )
 
 
 def _described(task: _task.Task, parts: _Parts) -> str:
@@ -469,26 +497,32 @@ def _most(parts: _Parts) -> int:
     return max(int(one.max()) for part in parts if part is not None for one in part.x)
 
 
-def _scaled(
-    arguments: argparse.Namespace, task: _task.Task, parts: _Parts
-) -> tuple[_data.Scale | None, _data.Scale | None]:
-    """Take the scales of features, and of numbers to predict, from the training part."""
+def _standardizers(
+    arguments: argparse.Namespace, task: _task.Task, train: Sequences
+) -> tuple[Standardizer | None, Standardizer | None]:
+    """Fit the standardizers of features and of regression targets to the training part."""
     if not arguments.standardize:
         return None, None
+    features = None if task.features is None else Standardizer().fit(train.x)
     targets = None
     if task.kind == "regression":
-        y = _data.flat(parts.train.y, task.steps)
-        targets = _data.Scale.of([y.reshape(len(y), -1)])
-    return None if task.features is None else _data.Scale.of(parts.train.x), targets
+        targets = Standardizer().fit(_with_outputs(train.y, task.steps), name="y")
+    return features, targets
 
 
-def _prepared(part: Sequences, task: _task.Task, targets: _data.Scale | None) -> Sequences:
-    """Scale a part as the training part is."""
+def _standardized(part: Sequences, task: _task.Task, targets: Standardizer | None) -> Sequences:
+    """Standardise features and targets of a part as those of the training part."""
     if task.scale is not None:
-        part = replace(part, x=task.scale.apply(part.x))
+        part = replace(part, x=task.scale.transform(part.x))
     if targets is not None:
-        part = replace(part, y=targets.apply(part.y))
+        part = replace(part, y=targets.transform(_with_outputs(part.y, task.steps)))
     return part
+
+
+def _with_outputs(y: Any, steps: _data.Steps) -> Any:
+    """Give an array of one number per step, (sequences, steps), an axis of outputs."""
+    lacks_axis = steps == "all" and not isinstance(y, list) and y.ndim == 2
+    return y[..., np.newaxis] if lacks_axis else y
 
 
 # ---------------------------------------------------------------- training
@@ -551,7 +585,7 @@ def _fit(
         validation=None if validation is None else (validation.x, validation.y),
         patience=arguments.patience,
         monitor=None if validation is None else "validation_loss",
-        metrics=("accuracy",) if task.classes is not None else ("r2",),
+        metrics=arguments.metrics,
         seed=arguments.seed,
         bucket=arguments.bucket,
         augment=_noise(arguments.noise) if arguments.noise else None,
@@ -569,11 +603,14 @@ def _noise(deviation: float) -> Augmentation:
     return add
 
 
-def _in_own_units(model: Recurrent, targets: _data.Scale) -> None:
-    """Make outputs of mean 0 and deviation 1 those that the file has: the readout is linear."""
-    std = np.array(targets.std)
-    model.parameters["W_hy"][:] = model.parameters["W_hy"] * std
-    model.parameters["b_y"][:] = model.parameters["b_y"] * std + targets.mean
+def _fold_into_readout(model: Recurrent, targets: Standardizer) -> None:
+    """Make the model predict in the targets' units.
+
+    The readout is linear: with z = W_hy h + b_y, the inverse transform z * scale + mean is a
+    readout with W_hy * scale and b_y * scale + mean.
+    """
+    model.parameters["W_hy"][:] = model.parameters["W_hy"] * targets.scale_
+    model.parameters["b_y"][:] = targets.inverse_transform(model.parameters["b_y"][np.newaxis])[0]
 
 
 # ---------------------------------------------------------------- results

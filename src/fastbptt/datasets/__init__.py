@@ -3,7 +3,7 @@
 :func:`load_japanese_vowels`
     nine speakers, in the package itself
 :func:`read`
-    any of the next three, by the file's suffix
+    a file of any format, by its suffix: the next three
 :func:`read_ts`, :func:`load_ts`
     ``.ts`` files of the UCR and UEA archives (sktime, aeon)
 :func:`read_csv`

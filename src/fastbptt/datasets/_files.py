@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .formats import setting
 
 if TYPE_CHECKING:
     import zipfile
@@ -143,7 +144,7 @@ def to_dtype(
     if beyond.any():
         i = int(beyond.argmax())
         text = f"{values.flat[i]:g} is beyond float32; expected smaller numbers"
-        raise error(i, f'{text}, or dtype="float64"')
+        raise error(i, f"{text}, or {setting('dtype', 'float64')}")
     return result
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
 from . import _files
+from .formats import Format, setting
 from .sequences import Sequences, joined
 
 __all__ = ["read_npz", "write_npz"]
@@ -107,7 +108,8 @@ def read_npz(
                 source,
                 None,
                 f"x has shape {x.shape} and dtype {x.dtype}; expected whole numbers of shape "
-                f"{'(all steps,)' if cut.flat else '(sequences, steps)'}: tokens=True",
+                f"{'(all steps,)' if cut.flat else '(sequences, steps)'}: "
+                f"{setting('tokens', True)}",
             )
         items = cut(x.astype(np.int64))
     else:
@@ -128,8 +130,8 @@ def read_npz(
             raise _files.wrong(
                 source,
                 None,
-                f"y has shape {flat.shape}; expected {lead} or {(*lead, 'targets')}: "
-                f'steps="{steps}"'.replace("'targets'", "targets"),
+                f"y has shape {flat.shape}; expected {lead} or "
+                f"({', '.join(map(str, lead))}, targets): {setting('steps', steps)}",
             )
         parts = cut(flat) if steps == "all" else [flat]
         if flat.dtype.kind == "f":
@@ -223,6 +225,17 @@ def write_npz(
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
     write_whole(path, content.getvalue())
+
+
+FORMAT: Final = Format(
+    suffixes=(".npz",),
+    read=read_npz,
+    help="""\
+arrays x (sequences, steps, features) and y; lengths, where they differ.
+Whole numbers and names in y are classes, floats are numbers to predict.""",
+    labels="an array y",
+    steps=("all", "last"),  # an array y has an axis for steps, or has none
+)
 
 
 # ---------------------------------------------------------------- arrays
@@ -341,7 +354,7 @@ def _finish_gaps(path: str, items: list[NDArray[Any]], missing: str) -> None:
                 path,
                 None,
                 f"feature {c + 1} in step {t + 1} of sequence {i + 1} is NaN; expected a number, "
-                'or missing="nan" or "interpolate"',
+                f"or {setting('missing', 'nan', 'interpolate')}",
             )
         empty = _files.fill(item)
         if empty is not None:

@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from .. import _check
-from .arrays import read_npz
+from . import formats
 from .sequences import Sequences
-from .tables import read_csv
-from .ts import read_ts
 
 __all__ = ["read"]
 
-_READERS: Final[dict[str, Callable[..., Sequences]]] = {
-    ".csv": read_csv,
-    ".npz": read_npz,
-    ".ts": read_ts,
-}
-
 
 def read(path: str | os.PathLike[str], **options: Any) -> Sequences:
-    """Read sequences from a ``.csv``, ``.npz`` or ``.ts`` file.
+    """Read sequences from a file, in the format that its suffix names.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file; its suffix says what it is.
+        The file. ``.csv`` files are read by :func:`read_csv`, ``.npz`` by :func:`read_npz`,
+        ``.ts`` by :func:`read_ts`.
     **options
-        What :func:`read_csv`, :func:`read_npz` or :func:`read_ts` takes.
+        Arguments of that reader.
 
     Returns
     -------
     Sequences
-        What it returns.
+        The sequences in the file.
 
     Raises
     ------
     ValueError, TypeError
-        If the suffix is another, an option is unknown, or the file is not right.
+        If no format has this suffix, an option is unknown, or the file is not valid.
     OSError
         If the file cannot be read.
 
@@ -53,10 +44,4 @@ def read(path: str | os.PathLike[str], **options: Any) -> Sequences:
     ValueError: path is vowels.txt; expected a file that ends in .csv, .npz or .ts
     """
     text = _check.file_path(path)
-    reader = _READERS.get(Path(text).suffix.lower())
-    if reader is None:
-        *most, last = _READERS
-        raise ValueError(
-            f"path is {text}; expected a file that ends in {', '.join(most)} or {last}"
-        )
-    return reader(text, **options)
+    return formats.find(text).read(text, **options)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from . import _files
+from .formats import Format, Option, argument, setting
 from .sequences import Sequences, joined
 
 __all__ = ["read_csv"]
@@ -127,10 +128,13 @@ def read_csv(
     _check.flag("labels", labels)
     given = None if classes is None else _files.class_names(classes)
     if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise ValueError(f"delimiter is {delimiter!r}; expected one character")
+        raise ValueError(f"{argument('delimiter')} is {delimiter!r}; expected one character")
     for name, value in (("label", label), ("classes", classes)):
         if value is not None and target is not None:
-            raise ValueError(f"{name} is {value!r} and target is {target!r}; expected one of them")
+            raise ValueError(
+                f"{argument(name)} is {value!r} and {argument('target')} is {target!r}; expected "
+                "one of them"
+            )
 
     table = _Table.read(source, delimiter)
     if label is None and target is None and _LABEL in table.header and id != _LABEL != step:
@@ -142,7 +146,7 @@ def read_csv(
     rows, starts, ids = _in_order(table, id, step)
     expected = "a finite number, or nothing for a missing value"
     if labels and features is None and label is None and not targets:
-        expected += "; are these names of classes (label=)?"
+        expected += f"; are these names of classes ({setting('label')})?"
     x = table.floats(names, _GAPS, kind, expected)[rows]
     parts = np.split(x, starts[1:])
     if missing != "nan":
@@ -177,6 +181,80 @@ def read_steps(
     places = _files.numbers(table.column("step", step), frozenset())[0]
     found: list[float] = places[rows].tolist()
     return found
+
+
+def read_header(path: str, delimiter: str | None) -> list[str]:
+    """Read the names of a table's columns; `read_csv` reports what is wrong with them."""
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        try:
+            rows = csv.reader(file, delimiter=delimiter or ",")
+            return [name.strip() for name in next((row for row in rows if row), [])]
+        except csv.Error:
+            return []
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+FORMAT: Final = Format(
+    suffixes=(".csv",),
+    read=read_csv,
+    help="""\
+a header, and one row for each step of each sequence, for example
+    id,step,speed,height,label
+    a,1,0.5,2.0,walk
+    a,2,0.7,2.1,walk
+    b,1,3.1,2.4,run
+In place of a label a row may have numbers to predict (--target-column).""",
+    labels='a column "label" (or --label-column, --target-column)',
+    options=(
+        Option(
+            "id",
+            "--id-column",
+            'which sequence a row belongs to (default: id; "none": the file is one sequence)',
+            "NAME",
+        ),
+        Option(
+            "step",
+            "--step-column",
+            'puts the rows of a sequence in order (default: step; "none": they are in order)',
+            "NAME",
+        ),
+        Option(
+            "label",
+            "--label-column",
+            "names of classes (default: label)",
+            "NAME",
+            group="labels",
+        ),
+        Option(
+            "target",
+            "--target-column",
+            "numbers to predict, in place of classes",
+            "NAME[,NAME]",
+            _names,
+            group="labels",
+        ),
+        Option(
+            "features",
+            "--feature-columns",
+            "the network's inputs (default: all other columns)",
+            "NAME[,NAME]",
+            _names,
+        ),
+        Option(
+            "delimiter",
+            "--delimiter",
+            r"between the cells of a row (default: ,); \t: a tab",
+            "C",
+            lambda text: "\t" if text == r"\t" else text,  # as messages write it
+        ),
+    ),
+    steps=("last", "all"),
+    columns=read_header,
+    step_numbers=read_steps,
+)
 
 
 # ---------------------------------------------------------------- one table
@@ -226,20 +304,20 @@ class _Table(NamedTuple):
                 )
         return _Table(path, header, list(zip(*rows, strict=True)), lines, delimiter)
 
-    def column(self, argument: str, name: object) -> tuple[str, ...]:
-        """Find a column by its name."""
+    def column(self, role: str, name: object) -> tuple[str, ...]:
+        """Find a column by its name; `role` is the argument that names it."""
         if not isinstance(name, str):
-            raise TypeError(f"{argument} is {name!r}; expected the name of a column")
+            raise TypeError(f"{argument(role)} is {name!r}; expected the name of a column")
         if name not in self.header:
             hint = ""
-            if argument == "id":
-                hint = "; id=None: all rows are one sequence"
-            elif argument == "step":
-                hint = "; step=None: the rows of a sequence stand in order"
+            if role == "id":
+                hint = f"; {setting('id', None)}: all rows are one sequence"
+            elif role == "step":
+                hint = f"; {setting('step', None)}: the rows of a sequence stand in order"
             raise _files.wrong(
                 self.path,
                 1,
-                f"there is no column {name!r} ({argument}=); there are "
+                f"there is no column {name!r} ({setting(role)}); there are "
                 f"{_files.some([repr(one) for one in self.header])}{hint}",
             )
         return self.columns[self.header.index(name)]
@@ -276,8 +354,9 @@ def _check_header(path: str, line: int, header: tuple[str, ...], delimiter: str)
                 raise _files.wrong(
                     path,
                     line,
-                    f"the header is {_files.shown(header[0])}, one column with delimiter="
-                    f"{delimiter!r}; expected several: perhaps delimiter={other!r}",
+                    f"the header is {_files.shown(header[0])}, one column with "
+                    f"{setting('delimiter', delimiter)}; expected several: perhaps "
+                    f"{setting('delimiter', other)}",
                 )
     seen: set[str] = set()
     for name in header:
@@ -297,21 +376,23 @@ def _feature_columns(
     """Check all names of columns, and choose those of the features."""
     used: dict[str, str] = {}
     roles = [("id", id), ("step", step), ("label", label), *(("target", one) for one in targets)]
-    for argument, name in roles:
+    for role, name in roles:
         if name is None:
             continue
-        table.column(argument, name)
+        table.column(role, name)
         if name in used:
-            raise ValueError(f"{argument} is {name!r}, which is {used[name]}, too")
-        used[name] = argument
+            raise ValueError(f"{argument(role)} is {name!r}, which is {argument(used[name])}, too")
+        used[name] = role
     if features is not None:
         if isinstance(features, str):
-            raise TypeError(f"features is {features!r}; expected a sequence of names")
+            raise TypeError(f"{argument('features')} is {features!r}; expected a sequence of names")
         names = tuple(features)
         for name in names:
             table.column("features", name)
             if name in used:
-                raise ValueError(f"features has {name!r}, which is {used[name]}, too")
+                raise ValueError(
+                    f"{argument('features')} has {name!r}, which is {argument(used[name])}, too"
+                )
     else:
         names = tuple(name for name in table.header if name not in used and name != _LABEL)
         if "" in names:
@@ -319,7 +400,7 @@ def _feature_columns(
                 table.path,
                 1,
                 f"column {table.header.index('') + 1} has no name; expected one (pandas writes "
-                "its index so: to_csv(index=False)), or features= to leave it out",
+                f"its index so: to_csv(index=False)), or {setting('features')} to leave it out",
             )
     if not names:
         raise _files.wrong(
@@ -356,7 +437,7 @@ def _in_order(
                 bad,
                 step,
                 f"is {_files.shown(cells[bad])}; expected a finite number "
-                "(step=None: the rows of a sequence stand in order)",
+                f"({setting('step', None)}: the rows of a sequence stand in order)",
             )
         rows = np.lexsort((place, which))
     sorted_ids = which[rows]
@@ -399,7 +480,7 @@ def _fill_gaps(
             raise table.wrong(
                 int(rows[start + i]),
                 names[c],
-                'has no value; expected a number, or missing="nan" or "interpolate"',
+                f"has no value; expected a number, or {setting('missing', 'nan', 'interpolate')}",
             )
         empty = _files.fill(part)
         if empty is not None:
@@ -445,7 +526,9 @@ def _per_sequence(
         if blank.any():
             i, c = divmod(int(blank.argmax()), values.shape[1])
             raise table.wrong(
-                int(rows[i]), names[c], 'is empty; expected a value on each row: steps="all"'
+                int(rows[i]),
+                names[c],
+                f"is empty; expected a value on each row: {setting('steps', 'all')}",
             )
         return values
     # fmax takes what is not NaN.
@@ -472,6 +555,6 @@ def _per_sequence(
             names[c],
             f"is {_files.shown(cells[rows[second]])}, but in line {table.lines[rows[first]]} of "
             f"{_sequence(ids[which])} {_files.shown(cells[rows[first]])}; expected the same on "
-            'all its rows, or steps="all"',
+            f"all its rows, or {setting('steps', 'all')}",
         )
     return result

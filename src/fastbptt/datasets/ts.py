@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from . import _files
+from .formats import Format, setting
 from .sequences import Sequences, joined
 
 if TYPE_CHECKING:
@@ -120,6 +121,14 @@ def read_ts(
     lines = enumerate(_files.read_text(source).split("\n"), 1)
     header = _Header.read(source, lines)
     return _read_cases(source, lines, header, given, missing, kind, labels)
+
+
+FORMAT: Final = Format(
+    suffixes=(".ts",),
+    read=read_ts,
+    help="a file of the UCR and UEA archives.",
+    labels="@classLabel true",
+)
 
 
 def load_ts(
@@ -503,7 +512,7 @@ def _case(
                 path,
                 number,
                 f"value {i + 1} of channel {c + 1} is missing; expected a number, or "
-                'missing="nan" or "interpolate"',
+                f"{setting('missing', 'nan', 'interpolate')}",
             )
         empty = _files.fill(values)
         if empty is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..training.metrics import title
 from . import _style
 
 if TYPE_CHECKING:
@@ -115,11 +116,9 @@ def _curves(history: Any) -> tuple[dict[str, Any], NDArray[np.int64] | None, int
 def _title(name: str, names: Sequence[str]) -> str:
     """Say which data a curve is about; which number, only if there are several."""
     data = "validation" if name.startswith("validation_") else "training"
-    number = name.removeprefix("validation_").replace("_", " ")
-    same = len({each.removeprefix("validation_") for each in names}) == 1
-    return data if same else f"{number}, {data}"
+    same = len({title(each) for each in names}) == 1
+    return data if same else f"{title(name)}, {data}"
 
 
 def _kind(names: Sequence[str]) -> str:
-    kinds = dict.fromkeys(name.removeprefix("validation_").replace("_", " ") for name in names)
-    return ", ".join(kinds)
+    return ", ".join(dict.fromkeys(title(name) for name in names))

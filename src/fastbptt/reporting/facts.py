@@ -117,6 +117,7 @@ def gather(
     """Compute everything; what is not given stands in ``model.metadata`` or is found out."""
     from .. import History, diagnose, evaluate, predict
     from ..training.data import default_loss
+    from ..training.metrics import suited
 
     said = model.metadata
     steps = steps or said.get("steps") or "last"
@@ -124,7 +125,7 @@ def gather(
     given = None if lengths is None else np.asarray(lengths)
     class_names = class_names or said.get("classes")
     by_class = loss == "cross_entropy" or (loss == "bce" and model.output_size == 1)
-    names = ("accuracy", "balanced_accuracy") if by_class else ("rmse", "mae", "r2")
+    names = suited("classes" if by_class else "numbers")
     metrics = evaluate(model, x, y, loss=loss, steps=steps, metrics=names, lengths=given)
     outputs = predict(model, x, lengths=given, steps=steps)
     ends = np.array(steps_of(x, given), np.int64)

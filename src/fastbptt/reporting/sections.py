@@ -14,6 +14,8 @@ from ..bench.report import time_text
 from ..plot._model import cell_title
 from ..plot._model import sure as percent
 from ..plot.unrolled import diagram_size
+from ..training.metrics import METRICS
+from ..training.metrics import title as metric_title
 from .html import Html, table, tag
 from .pictures import figure
 
@@ -74,10 +76,10 @@ def tiles(facts: Facts) -> Html:
     """Show the numbers that one asks for first."""
     count = f"on {_counted(len(facts.x), 'sequence')}"
     shown = []
-    if "accuracy" in facts.metrics:
-        shown.append(("Accuracy", f"{facts.metrics['accuracy']:.1%}", count))
-    elif "rmse" in facts.metrics:
-        shown.append(("Root mean squared error", f"{facts.metrics['rmse']:.3g}", count))
+    headline = next((METRICS[name] for name in facts.metrics if name in METRICS), None)
+    if headline is not None:
+        value = format(facts.metrics[headline.name], headline.form)
+        shown.append((_heading(metric_title(headline.name)), value, count))
     shown.append(("Loss", f"{facts.metrics['loss']:.4g}", facts.loss.replace("_", " ")))
     size = _check.bytes_text(facts.model.parameters.flat.nbytes)
     shown.append(("Parameters", f"{facts.model.num_parameters:,}", size))
@@ -107,6 +109,10 @@ def _counted(count: int, word: str) -> str:
     return f"{count:,} {word}{ending}"
 
 
+def _heading(title: str) -> str:
+    return f"{title[0].upper()}{title[1:]}"
+
+
 def _section(heading: str, *contents: Any) -> Html:
     return tag("section", tag("h2", heading), *contents)
 
@@ -130,7 +136,7 @@ def advice(facts: Facts, pictures: Pictures) -> Html:
 
 def predictions(facts: Facts, pictures: Pictures) -> Html:
     """How well it does, with examples."""
-    rows = [(name.replace("_", " "), f"{value:.4g}") for name, value in facts.metrics.items()]
+    rows = [(metric_title(name), f"{value:.4g}") for name, value in facts.metrics.items()]
     left: list[Html] = []
     if facts.classes is not None:
         truth, (answer, _) = facts.truths(), facts.answers()
@@ -204,7 +210,7 @@ def training(facts: Facts, pictures: Pictures) -> Html | None:
     kinds = dict.fromkeys(name.removeprefix("validation_") for name in known)
     for kind in [kind for kind in kinds if kind != "loss"][:3]:
         names = [name for name in (kind, f"validation_{kind}") if name in history.curves]
-        text = f"{kind.replace('_', ' ').capitalize()} over the epochs."
+        text = f"{_heading(metric_title(kind))} over the epochs."
         drawn.append(pictures(partial(_curves, history, names), text))
     if facts.monitor is not None:
         drawn.append(

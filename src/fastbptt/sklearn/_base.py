@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -13,11 +13,12 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-import fastbptt
-
 from .. import _check
+from ..models import Recurrent
 from ..optim.optimizers import OPTIMIZERS, Optimizer
 from ..optim.schedules import SCHEDULES
+from ..preprocessing import Standardizer
+from ..training import Callback, fit, predict
 from ._compat import CallbackSupportMixin
 from ._sequences import Array, Steps
 
@@ -25,67 +26,21 @@ _SEEDS: Final = 2**31 - 1
 _CALLER: Final = 5  # who called fit: above it, its decorator, _learn and _train
 
 
-class Scaler:
-    """Mean and standard deviation of columns; zero and one if it is not wanted.
+def fit_standardizer(name: str, rows: Array, weight: Array | None, wanted: bool) -> Standardizer:
+    """Fit a `Standardizer` to rows, (steps, width) with a weight each; the identity if unwanted.
 
-    Parameters
-    ----------
-    name : str
-        What messages call the rows.
-    rows : array (steps, width)
-    weight : array (steps,) or None
-    wanted : bool
+    `name` is how error messages refer to the rows.
     """
-
-    def __init__(self, name: str, rows: Array, weight: Array | None, wanted: bool) -> None:
+    if not wanted:
         width = rows.shape[1]
-        self.mean, self.scale = np.zeros(width), np.ones(width)
-        self._wanted = wanted
-        if not wanted:
-            return
-        whole = float(len(rows)) if weight is None else float(weight.sum())
-
-        def mean(of: Callable[[Array], Array]) -> Array:
-            total = np.zeros(width)
-            for part in _parts(rows):
-                values = of(rows[part].astype(np.float64))
-                total += values.sum(axis=0) if weight is None else weight[part] @ values
-            return total / whole
-
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.mean = mean(lambda values: values)
-            spread = np.sqrt(mean(lambda values: np.square(values - self.mean)))
-        if not np.isfinite(spread).all():
-            column = int(np.argmin(np.isfinite(spread)))
-            raise ValueError(
-                f"{name} holds values so large in column {column} that they have no finite "
-                "standard deviation; expected smaller ones, or standardize=False"
-            )
-        constant = spread <= 10 * np.finfo(np.float64).eps * np.abs(self.mean)
-        self.scale = np.where(constant, 1.0, spread)
-
-    def apply(self, rows: Array, dtype: np.dtype[Any]) -> Array:
-        """Standardise."""
-        if not self._wanted:
-            return rows.astype(dtype, copy=False)
-        out = np.empty(rows.shape, dtype)
-        for part in _parts(rows):
-            out[part] = (rows[part] - self.mean) / self.scale
-        return out
-
-    def undo(self, rows: Array) -> Array:
-        """Go back, in float64: a mean may have many digits."""
-        original: Array = rows * self.scale + self.mean
-        return original
+        return Standardizer.from_dict({"mean": np.zeros(width), "scale": np.ones(width)})
+    try:
+        return Standardizer().fit(rows, sample_weight=weight, name=name)
+    except ValueError as error:
+        raise ValueError(f"{error}, or standardize=False") from None
 
 
-def _parts(rows: Array) -> Iterator[slice]:
-    """Cut rows into parts whose copies in float64 are small."""
-    size = max(1, (1 << 20) // rows.shape[1])
-    return (slice(start, start + size) for start in range(0, len(rows), size))
-
-
-class Reporter(fastbptt.Callback):
+class Reporter(Callback):
     """Tells scikit-learn's callbacks of every epoch, and hears from them when to stop."""
 
     def __init__(self, estimator: Any, context: Any, told: dict[str, Any]) -> None:
@@ -196,7 +151,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         """Make `model_` and forget what an earlier one has learned."""
         units, layers = self._sizes()
         self._random_state = check_random_state(self.random_state)
-        self.model_ = fastbptt.Recurrent(
+        self.model_ = Recurrent(
             self.cell,
             inputs,
             units,
@@ -234,7 +189,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         whole = float(count) if weight is None else float(weight.sum())
         self._optimizer: Optimizer = self._optimizer_for(first, whole * size / count)
         patience = None if partial or self.n_iter_no_change == np.inf else self.n_iter_no_change
-        history = fastbptt.fit(
+        history = fit(
             self.model_,
             x,
             y,
@@ -301,7 +256,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _outputs(self, x: Steps, steps: str) -> Array:
         """Outputs of the network: (sequences, outputs), or (all steps, outputs)."""
-        out = fastbptt.predict(self.model_, x.sequences(), steps=steps)
+        out = predict(self.model_, x.sequences(), steps=steps)
         if steps == "last":
             return np.asarray(out)
         return np.concatenate(out) if isinstance(out, list) else out.reshape(len(x.rows), -1)
@@ -312,6 +267,8 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         return tags
 
 
-def scaled(scaler: Scaler, x: Steps, dtype: np.dtype[Any]) -> Steps:
-    """Standardise inputs."""
-    return x.with_rows(scaler.apply(x.rows, dtype))
+def scaled(standardizer: Standardizer, x: Steps, dtype: np.dtype[Any]) -> Steps:
+    """Standardise inputs; the identity copies nothing."""
+    if not standardizer.mean_.any() and (standardizer.scale_ == 1.0).all():
+        return x.with_rows(x.rows.astype(dtype, copy=False))
+    return x.with_rows(standardizer.transform(x.rows, dtype=dtype))

@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .. import _check
 from ..training.evaluation import probabilities
-from ._base import RecurrentEstimator, Scaler, scaled
+from ._base import RecurrentEstimator, fit_standardizer, scaled
 from ._compat import with_callbacks
 from ._sequences import Array, Steps, read_inputs, read_step_targets
 
@@ -98,7 +98,7 @@ class _Supervised(RecurrentEstimator):
         if first:
             dtype = self._dtype(x.rows)
             spread = None if weight is None else x.spread(weight)
-            self.scaler_ = Scaler("X", x.rows, spread, self.standardize)
+            self.scaler_ = fit_standardizer("X", x.rows, spread, self.standardize)
             outputs = self._begin(target, weight, classes)
             self._network(self._inputs, outputs, dtype)
         self._train(
@@ -223,7 +223,8 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     ----------
     classes_ : array of the labels
     model_ : fastbptt.Recurrent
-    scaler_ : its `mean` and `scale` are those of the features
+    scaler_ : fastbptt.Standardizer
+        Of the features; mean 0 and scale 1 with ``standardize=False``.
     n_features_in_ : int
         Features per step; if X was two-dimensional its width, which is then fixed.
     n_iter_ : int
@@ -467,7 +468,8 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
 
     Attributes
     ----------
-    target_scaler_ : its `mean` and `scale` are those of the targets
+    target_scaler_ : fastbptt.Standardizer
+        Of the targets; mean 0 and scale 1 with ``standardize=False``.
     model_, scaler_, n_features_in_, n_iter_, loss_, best_loss_, loss_curve_, validation_scores_
         As for `RecurrentClassifier`, like the others.
 
@@ -558,7 +560,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     def _begin(self, y: Steps, weight: Array | None, classes: Any) -> int:
         table = y.rows.reshape(len(y.rows), -1)
         spread = None if weight is None else y.spread(weight)
-        self.target_scaler_ = Scaler("y", table, spread, self.standardize)
+        self.target_scaler_ = fit_standardizer("y", table, spread, self.standardize)
         self._one_column = y.rows.ndim == 1
         self.n_outputs_ = table.shape[1]
         self.out_activation_ = "identity"
@@ -570,7 +572,8 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
             raise ValueError(
                 f"y has {table.shape[1]} outputs; expected {self.n_outputs_}, as in the first call"
             )
-        return self.target_scaler_.apply(table, self.model_.dtype)
+        scaled_table: Array = self.target_scaler_.transform(table, dtype=self.model_.dtype)
+        return scaled_table
 
     def predict(self, X: Any) -> Any:
         """Predict targets.
@@ -581,7 +584,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
             With ``steps="all"`` (n, time[, outputs]), or a list of (time_i[, outputs]).
         """
         x, out = self._predicted(X)
-        values = self.target_scaler_.undo(out)
+        values = self.target_scaler_.inverse_transform(out)
         return self._like(x, values[:, 0] if self._one_column else values)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

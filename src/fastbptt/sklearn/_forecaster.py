@@ -8,9 +8,9 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-import fastbptt
-
 from .. import _check
+from ..preprocessing import Standardizer
+from ..training import predict
 from ._base import RecurrentEstimator
 from ._compat import with_callbacks
 from ._sequences import Array
@@ -49,7 +49,7 @@ class RecurrentForecaster(RecurrentEstimator):
     ----------
     model_ : fastbptt.Recurrent
     scale_ : array (features,)
-        What differences are divided by.
+        Divides the differences: their root mean square.
     mean_ : array (features,)
         Zero with ``center="last"``.
     n_features_in_ : int
@@ -154,12 +154,13 @@ class RecurrentForecaster(RecurrentEstimator):
         if first:
             self.n_features_in_ = series[0].shape[1]
             self._flat, self._several = flat, several
-            every = np.concatenate(series)
-            self.mean_ = np.zeros(every.shape[1]) if self._shape[2] else every.mean(axis=0)
-            squares = sum(np.square(part - self._base(part)).sum(axis=(0, 1)) for part in parts)
-            count = sum(part.shape[0] * part.shape[1] for part in parts)
-            scale = np.sqrt(squares / count)
-            self.scale_ = np.where(scale > 0.0, scale, 1.0)
+            self.mean_ = np.zeros(self.n_features_in_)
+            if not self._shape[2]:
+                self.mean_ = Standardizer().fit(series, name="y").mean_
+            self._standardizer = Standardizer(center=False)
+            for part in parts:
+                self._standardizer.partial_fit(part - self._base(part), name="y")
+            self.scale_ = self._standardizer.scale_
             outputs = self.horizon * self.n_features_in_
             self._network(self.n_features_in_, outputs, self._dtype(series[0]))
         self._tails = np.stack([one[-self._shape[0] :] for one in series])
@@ -261,8 +262,8 @@ class RecurrentForecaster(RecurrentEstimator):
 
     def _examples(self, windows: Array) -> tuple[Array, Array]:
         """What the network reads, and what it is to put out."""
-        scaled = (windows - self._base(windows)) / self.scale_
-        scaled = scaled.astype(self.model_.dtype, copy=False)
+        differences = windows - self._base(windows)
+        scaled = self._standardizer.transform(differences, dtype=self.model_.dtype)
         window = self._shape[0]
         return scaled[:, :window], scaled[:, window:].reshape(len(scaled), -1)
 
@@ -282,9 +283,9 @@ class RecurrentForecaster(RecurrentEstimator):
     def _forecast(self, tails: Array) -> Array:
         """One call of the network: (series, window, features) -> (series, horizon, features)."""
         base = self._base(tails)
-        x = ((tails - base) / self.scale_).astype(self.model_.dtype, copy=False)
-        out = np.asarray(fastbptt.predict(self.model_, x)).reshape(len(x), -1, x.shape[2])
-        forecast: Array = out * self.scale_ + base  # float64: a level may have many digits
+        x = self._standardizer.transform(tails - base, dtype=self.model_.dtype)
+        out = np.asarray(predict(self.model_, x)).reshape(len(x), -1, x.shape[2])
+        forecast: Array = self._standardizer.inverse_transform(out) + base
         return forecast
 
     def _same_kind(self, series: list[Array]) -> None:

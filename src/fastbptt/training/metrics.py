@@ -12,11 +12,29 @@ Function: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], float]
 
 
 class Metric(NamedTuple):
-    """A function of targets and outputs, and which way is better."""
+    """A function of targets and outputs.
+
+    Attributes
+    ----------
+    name : str
+        The name that `fit`, `evaluate` and the command line know it by.
+    function : callable
+        Takes targets and outputs, returns a number.
+    larger_is_better : bool
+    targets : {"classes", "numbers"} or None
+        The targets that it suits; None: unknown, any are accepted.
+    title : str
+        Its name in plots, reports and tables; by default `name` with spaces for underscores.
+    form : str
+        How the report's headline writes it, a format specification.
+    """
 
     name: str
     function: Function
-    larger_is_better: bool
+    larger_is_better: bool = True
+    targets: str | None = None
+    title: str = ""
+    form: str = ".3g"
 
 
 def accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
@@ -112,17 +130,29 @@ def _errors(y: NDArray[Any], outputs: NDArray[Any]) -> NDArray[np.float64]:
     return errors
 
 
-#: Metrics by the name that `fit`, `evaluate` and command lines know them by.
+#: Metrics by name. The first for each kind of targets is the headline of a report.
 METRICS: Final[dict[str, Metric]] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", accuracy, True),
-        Metric("balanced_accuracy", balanced_accuracy, True),
-        Metric("mae", mae, False),
-        Metric("rmse", rmse, False),
-        Metric("r2", r2, True),
+        Metric("accuracy", accuracy, True, "classes", form=".1%"),
+        Metric("balanced_accuracy", balanced_accuracy, True, "classes"),
+        Metric("rmse", rmse, False, "numbers", "RMSE"),
+        Metric("mae", mae, False, "numbers", "mean absolute error"),
+        Metric("r2", r2, True, "numbers", "R2"),
     )
 }
+
+
+def suited(targets: str) -> list[str]:
+    """Name the metrics for targets that are "classes" or "numbers"."""
+    return [name for name, metric in METRICS.items() if metric.targets == targets]
+
+
+def title(curve: str) -> str:
+    """Name a curve of a history, of the loss or a metric, for plots, reports and tables."""
+    name = curve.removeprefix("validation_")
+    known = METRICS.get(name)
+    return (known and known.title) or name.replace("_", " ")
 
 
 def resolve(given: Any) -> tuple[Metric, ...]:
