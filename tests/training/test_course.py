@@ -176,7 +176,7 @@ def test_losses_of_batches_are_those_before_their_updates() -> None:
     twin, sgd = fastbptt.RNN(2, 3, 1, seed=0), fastbptt.SGD(0.125)
     losses, counts = [], []
     for batch in seen:
-        rows = [int(np.flatnonzero((X == one).all(axis=(1, 2)))[0]) for one in batch]
+        rows = [int(np.flatnonzero((one == X).all(axis=(1, 2)))[0]) for one in batch]
         losses.append(twin.train_step(X[rows], Y[rows], sgd, "mse"))
         counts.append(len(rows))
     assert notes.losses == losses
