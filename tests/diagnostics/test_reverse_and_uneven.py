@@ -5,6 +5,7 @@ The reverse pass over a batch is the forward pass over the batch turned round in
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,12 @@ def test_a_reverse_pass_is_a_forward_pass_turned_round(cell: str, ragged: bool) 
     # off: nothing goes back through the forward direction
     assert not reverse.layers[0].hidden_gradient.any()
     assert reverse.decay == pytest.approx(forward.decay)
+    # what the readout gets from it: at the steps where it ends, the first ones
+    for name in ("contribution", "running_sum"):
+        expected = flipped(getattr(forward.output, name), lengths)
+        got = getattr(reverse.output, name)
+        np.testing.assert_allclose(got[:, 0], expected[:, 0], rtol=1e-8)
+    assert not reverse.output.contribution[:, 1:].any()
     # where the loss enters: at the ends of the forward pass
     assert (np.abs(forward.output.gradient[np.arange(B), lengths - 1]) > 0).all()
 
@@ -247,6 +254,21 @@ def test_what_helps_is_tried_on_the_longest_sequences() -> None:
         assert one.numbers["factor_then"] == pytest.approx(found[0].numbers["factor_then"])
         assert one.numbers["steps_then"] == found[0].numbers["steps_then"]
         assert one.suggestion == found[0].suggestion
+
+
+def test_what_helps_is_judged_by_the_layer_that_keeps_most() -> None:
+    x, y = RNG.normal(size=(2, 60, I)), [0, 1]
+    model = fastbptt.RNN(I, H, 1, num_layers=2, dtype="float64", seed=0)
+    report = fastbptt.diagnose(model, x, y, jacobians=True)
+    (found,) = [each for each in report.advice if each.kind == "vanishing"]
+    bias = re.search(r"forget_bias=([0-9.]+)", found.suggestion)
+    assert bias is not None
+    better = fastbptt.LSTM(
+        I, H, 1, forget_bias=float(bias[1]), num_layers=2, dtype="float64", seed=0
+    )
+    after = fastbptt.diagnose(better, x, y, jacobians=True)
+    assert len({round(flow.decay or 0, 4) for flow in after.layers}) == 2
+    assert found.numbers["factor_then"] == pytest.approx(after.decay)
 
 
 # ---------------------------------------------------------------- learning rate
