@@ -720,8 +720,8 @@ def test_batch_beyond_memory(bench: Bench) -> None:
         (-2, ValueError, "n is -2; expected at least 1"),
         (True, TypeError, "n is True; expected a whole number of at least 1"),
         (1.5, TypeError, "n is 1.5; expected a whole number of at least 1"),
-        (10**9, ValueError, "n is 1000000000; expected at most 4096 threads"),
-        (2**70, ValueError, f"n is {2**70}; expected at most 4096 threads"),
+        (10**9, ValueError, "n is 1000000000; expected at most 1024 threads"),
+        (2**70, ValueError, f"n is {2**70}; expected at most 1024 threads"),
     ],
 )
 def test_wrong_number_of_threads(n: Any, error: type[Exception], message: str) -> None:

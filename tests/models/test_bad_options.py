@@ -11,7 +11,6 @@ from trained import Bench
 
 import fastbptt
 from fastbptt import _core
-from fastbptt import _core
 from fastbptt.models._options import MOST_LAYERS
 from fastbptt.models.cells import MODELS
 

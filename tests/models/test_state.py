@@ -440,16 +440,15 @@ def test_an_interrupt_undoes_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
 
     x, y = batch("all")
     model, adam = make(), fastbptt.Adam(lr=0.1)
-    before, done = model.parameters.flat.tobytes(), []
-    original = truncated._step
+    before, original = model.parameters.flat.tobytes(), truncated.chunks
 
-    def interrupted(*arguments: Any) -> Any:
-        done.append(0)
-        if len(done) == 3:
-            raise KeyboardInterrupt
-        return original(*arguments)
+    def interrupted(*arguments: Any) -> Iterator[truncated.Chunk]:
+        for done, chunk in enumerate(original(*arguments)):
+            if done == 2:
+                raise KeyboardInterrupt
+            yield chunk
 
-    monkeypatch.setattr(truncated, "_step", interrupted)
+    monkeypatch.setattr(truncated, "chunks", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.train_step(x, y, adam, "mse", "all", bptt_steps=3)
     assert model.parameters.flat.tobytes() == before
