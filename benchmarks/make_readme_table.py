@@ -3,8 +3,8 @@
     python benchmarks/make_readme_table.py --threads 1
     python benchmarks/make_readme_table.py --threads 1 --cell gru,lstm
 
-The pages of other cells than the tanh RNN are docs/benchmark_gru.md and so on. Beside each page a
-.json file keeps what was measured; `--from docs/benchmark.json` makes its page and picture again.
+The pages of the other cells are docs/benchmark_gru.md and so on. The .json file beside each page
+holds the measurements; `--from docs/benchmark.json` writes its page and plot again.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import datetime
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from fastbptt.bench import CHOICES, plot, write
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-# For the heading and the first sentence; a cell that is not here goes by its name.
+# For the heading and the first sentence; other cells appear under their own names.
 TITLES = {
     "rnn": "tanh RNN",
     "relu": "ReLU RNN",
@@ -32,7 +33,7 @@ TITLES = {
 
 
 def measure(cell: str, threads: int, rounds: int) -> dict[str, Any]:
-    """Run the command that a reader would run."""
+    """Run the benchmark command."""
     command = [sys.executable, "-m", "fastbptt", "bench", "--preset", "all", "--against", "all"]
     command += ["--cell", cell, "--threads", str(threads), "--rounds", str(rounds)]
     command += ["--output", "json"]
@@ -42,13 +43,13 @@ def measure(cell: str, threads: int, rounds: int) -> dict[str, Any]:
 
 
 def summary(result: dict[str, Any]) -> list[str]:
-    """Write the short table: a row per preset, a column per system, best times."""
+    """Write the short table of best times: a row per preset, a column per system."""
     names: dict[str, str] = {}
     for found in result["cases"]:
         both = [*found["systems"], *found.get("left_out", [])]
         names |= {each["system"]: each["title"] for each in both}
     lines = [
-        "| B, T, I, H, O, loss at | " + " | ".join(names.values()) + " | ahead | of peak |",
+        "| B, T, I, H, O, loss at | " + " | ".join(names.values()) + " | speed-up | of peak |",
         "|:--|" + "--:|" * (len(names) + 2),
     ]
     for found in result["cases"]:
@@ -59,11 +60,11 @@ def summary(result: dict[str, Any]) -> list[str]:
         ]
         ours = systems["fastbptt"]
         rivals = [each["times_fastbptt"] for each in systems.values() if each is not ours]
-        ahead = f"**{min(rivals):.2f}**" if rivals else ""
+        speedup = f"**{min(rivals):.2f}**" if rivals else ""
         sizes = ", ".join(str(case[key]) for key in ("batch", "time", "input", "hidden", "output"))
         head = f"**{case['name']}** {sizes}, {case['steps']}"
         share = f"{ours['share_of_peak']:.0%}"
-        lines.append(f"| {head} | " + " | ".join([*cells, ahead, share]) + " |")
+        lines.append(f"| {head} | " + " | ".join([*cells, speedup, share]) + " |")
     return lines
 
 
@@ -73,13 +74,13 @@ def text_of(seconds: float) -> str:
 
 
 def cell_of(result: dict[str, Any]) -> str:
-    """Name the one cell that was measured."""
+    """Return the name of the measured cell."""
     cell: str = result["cases"][0]["case"]["cell"]
     return cell
 
 
 def stem_of(result: dict[str, Any]) -> str:
-    """Name the files without their endings."""
+    """Return the name of the files, without extension."""
     return "benchmark" if cell_of(result) == "rnn" else f"benchmark_{cell_of(result)}"
 
 
@@ -93,20 +94,28 @@ def page(result: dict[str, Any]) -> str:
         [
             f"# Benchmark: {cell}",
             "",
-            "One training step (forward, loss, backpropagation through time, Adam) of"
-            f" {article} {cell},",
-            "the best of alternating rounds. *Ahead*: the fastest competitor's time in times of",
-            "fastbptt's. *Of peak*: the floating-point operations that are needed per second, over",
-            "the rate of multiply-adds between registers measured in the same rounds.",
+            textwrap.fill(
+                f"The table lists the time of one training step of {article} {cell} (forward, loss,"
+                " backpropagation through time, Adam), the best of alternating rounds."
+                " *Speed-up*: the time of the fastest competitor divided by that of fastbptt."
+                " *Of peak*: the required floating-point operations per second, relative to the"
+                " rate of multiply-adds on registers measured in the same rounds.",
+                width=120,
+            ),
             "",
-            f"Measured {result['date']} on {machine['processor']}, {machine['instruction_set']},",
-            f"{threads}, by `benchmarks/make_readme_table.py --cell {cell_of(result)}`.",
+            textwrap.fill(
+                f"Measured on {result['date']} on {machine['processor']}"
+                f" ({machine['instruction_set']}, {threads}) by"
+                f" `benchmarks/make_readme_table.py --cell {cell_of(result)}`.",
+                width=120,
+                break_on_hyphens=False,
+            ),
             "",
             *summary(result),
             "",
             f"![Time per training step, relative to fastbptt]({stem_of(result)}.png)",
             "",
-            "## All figures",
+            "## All results",
             "",
             write(result, "md"),
             "",
@@ -115,7 +124,7 @@ def page(result: dict[str, Any]) -> str:
 
 
 def cells(text: str) -> list[str]:
-    """Read names with commas between them."""
+    """Parse comma-separated names."""
     names = text.split(",")
     for name in names:
         if name not in CHOICES["cell"]:
@@ -125,7 +134,7 @@ def cells(text: str) -> list[str]:
 
 
 def main() -> None:
-    """Measure or read, then write."""
+    """Measure, or read earlier measurements, then write the pages."""
     parser = argparse.ArgumentParser(description="Make docs/benchmark.md and docs/benchmark.png.")
     parser.add_argument("--cell", type=cells, default=["rnn"], metavar="NAME[,NAME...]")
     parser.add_argument("--threads", type=int, default=1)
@@ -142,7 +151,7 @@ def main() -> None:
 
 
 def save(result: dict[str, Any], docs: Path) -> None:
-    """Write what was measured, the page and the picture."""
+    """Write the measurements, the page and the plot."""
     file = docs / stem_of(result)
     text = json.dumps(result, indent=1) + "\n"
     file.with_suffix(".json").write_text(text, encoding="utf-8")

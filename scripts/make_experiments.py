@@ -1,11 +1,11 @@
-"""Run the examples that are experiments; write what they print into docs/experiments.md.
+"""Run the examples that are experiments; write their output into docs/experiments.md.
 
     python scripts/make_experiments.py                    # all of them, an hour or two
     python scripts/make_experiments.py video sentiment    # some
     python scripts/make_experiments.py long_memory --results memory.jsonl     # with options
 
-Each table stands between two comments, <!-- NAME --> and <!-- end of NAME -->, and is replaced as a
-whole, with the machine, the versions and the date. The data have to be found: FASTBPTT_DATA.
+Each table is between two comments, <!-- NAME --> and <!-- end of NAME -->. The script replaces it,
+with the machine, the versions and the date. FASTBPTT_DATA names the folder of the data.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import platform
 import re
 import subprocess
 import sys
+import textwrap
 from importlib import metadata
 from pathlib import Path
 
@@ -33,7 +34,7 @@ EXPERIMENTS = {
 
 
 def run(name: str, extra: list[str]) -> str:
-    """Run one example; return what belongs between its comments."""
+    """Run one example; return the text between its comments."""
     command = EXPERIMENTS[name] + extra
     done = subprocess.run(
         [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
@@ -42,18 +43,19 @@ def run(name: str, extra: list[str]) -> str:
 
 
 def provenance(command: list[str]) -> str:
-    """Say how and where a table was made."""
+    """Describe how and where a table was made."""
     machine = info()
     versions = [f"fastbptt {machine['fastbptt']}", f"NumPy {machine['numpy']}"]
     with contextlib.suppress(metadata.PackageNotFoundError):
         versions.append(f"scikit-learn {metadata.version('scikit-learn')}")
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
-    return (
+    text = (
         f"Made by `python {' '.join(command)}` on"
         f" {machine['processor']} ({machine['active']}, {threads}),"
         f" Python {platform.python_version()}, {', '.join(versions)},"
         f" {datetime.date.today().isoformat()}."
     )
+    return textwrap.fill(text, width=120, break_long_words=False, break_on_hyphens=False)
 
 
 def replace(page: str, name: str, content: str) -> str:

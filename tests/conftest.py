@@ -1,12 +1,28 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
+
+# Every worker of pytest-xdist has a processor of its own; two threads each would wait for another.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from trained import Bench
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker per processor for all tests, none for those of a file or with a word in their name.
+
+    ``-n 0`` runs everything in one process, and so does ``--pdb``.
+    """
+    if config.option.keyword or any(".py" in argument for argument in config.args):
+        return 0
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pytest_configure() -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import _core, cli, config
-from fastbptt.cli import SUBCOMMANDS, _speakers
+from fastbptt import _core, cli, config, training
+from fastbptt.cli import SUBCOMMANDS
 
 QUICK = ["--hidden", "8", "--epochs", "2"]
 
@@ -123,9 +123,9 @@ def test_demo_shows_what_a_person_wants_to_see(capsys: pytest.CaptureFixture[str
     assert f"({_core.active_backend()}, 1 thread)" in out
     assert "Next:" in out
     assert [line.split()[0] for line in lines if line[:7].strip().isdigit()] == list("123456789")
-    assert "epoch    2   loss" in err
-    assert "validation accuracy" in err
-    assert "validation accuracy" not in out
+    assert "epoch 2/2  loss " in err
+    assert "validation_accuracy 0." in err
+    assert "validation_accuracy" not in out
 
 
 def test_demo_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,23 +140,46 @@ def test_demo_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert result["history"][1]["loss"] < result["history"][0]["loss"]
 
 
-def test_demo_repeats_itself() -> None:
-    results = [_speakers.run(_speakers.Settings(seed=2, hidden=8, epochs=2)) for _ in range(2)]
-    assert results[0]["history"] == results[1]["history"]
+def demo(capsys: pytest.CaptureFixture[str], *options: object) -> dict[str, Any]:
+    assert cli.main(["demo", *map(str, options), "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_demo_repeats_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    results = [demo(capsys, *QUICK, "--seed", seed) for seed in (2, 2, 3)]
+    assert results[0]["history"] == results[1]["history"] != results[2]["history"]
     assert results[0]["confusion"] == results[1]["confusion"]
 
 
-def test_demo_learns() -> None:
-    accuracies = [
-        _speakers.run(_speakers.Settings(seed=seed))["test_accuracy"] for seed in range(5)
-    ]
-    assert np.median(accuracies) >= 0.96, accuracies
+def test_demo_learns(capsys: pytest.CaptureFixture[str]) -> None:
+    accuracies = [demo(capsys, "--seed", seed)["test_accuracy"] for seed in range(5)]
+    assert np.median(accuracies) >= 0.978, accuracies
 
 
-def test_validation_part_is_stratified_and_apart() -> None:
-    labels = np.repeat(np.arange(9), 30)
-    held_out = _speakers._stratified(labels, 0.1, np.random.default_rng(0))
-    assert np.bincount(labels[held_out]).tolist() == [3] * 9
+def test_demo_options_reach_the_training(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def spy(model: Any, x: Any, y: Any, **options: Any) -> Any:
+        calls.append((model, x, y, options))
+        return training.fit(model, x, y, **options)
+
+    monkeypatch.setattr(fastbptt, "fit", spy, raising=False)
+    options = ["--hidden", 7, "--epochs", 3, "--batch", 50, "--lr", 0.01, "--seed", 4]
+    demo(capsys, *options)
+    ((model, x, y, given),) = calls
+    assert model.hidden_size == 7
+    assert (given["epochs"], given["batch_size"], given["seed"]) == (3, 50, 4)
+    assert given["optimizer"].lr == 0.01
+    assert np.bincount(y).tolist() == [30] * 9
+    steps = np.concatenate(x)
+    np.testing.assert_allclose(steps.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(steps.std(axis=0), 1, rtol=1e-6)
+    zeros = np.zeros((100, 10, 12), np.float32)
+    noise = given["augment"](zeros, np.random.default_rng(0))
+    assert noise.dtype == np.float32 and noise.std() == pytest.approx(1.0, rel=0.02)
 
 
 def test_a_failure_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> None:

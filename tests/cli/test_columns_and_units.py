@@ -71,7 +71,7 @@ def outputs(path: str, x: list[Any]) -> np.ndarray:
     """The model's outputs at the ends, with nothing but its file: scaled by hand."""
     model = fastbptt.load(path)
     scale = model.metadata["standardize"]
-    ready = [((one.astype("f4") - scale["mean"]) / scale["std"]).astype("f4") for one in x]
+    ready = [((one.astype("f4") - scale["mean"]) / scale["scale"]).astype("f4") for one in x]
     return np.concatenate([model.forward(one[np.newaxis]).last for one in ready])
 
 
@@ -190,9 +190,9 @@ def test_b_y_far_from_0(epochs: int, tmp_path: Path, capsys: pytest.CaptureFixtu
     told = fastbptt.load(tmp_path / "m")
     # the same training by hand, in standard units
     scale = told.metadata["standardize"]
-    ready = [((one.astype("f4") - scale["mean"]) / scale["std"]).astype("f4") for one in x]
+    ready = [((one.astype("f4") - scale["mean"]) / scale["scale"]).astype("f4") for one in x]
     np.testing.assert_allclose(
-        scale["std"], np.std(np.concatenate(x).astype("f4"), axis=0, dtype=float), rtol=1e-5
+        scale["scale"], np.std(np.concatenate(x).astype("f4"), axis=0, dtype=float), rtol=1e-5
     )
     model = fastbptt.GRU(3, 6, 1, init="keras", seed=0)
     standard = ((y - y.mean()) / y.std()).astype("f4")
@@ -230,7 +230,7 @@ def test_features_have_mean_0_and_deviation_1_over_the_training_part(
     x = sequences()
     flat = np.concatenate(x)
     np.testing.assert_allclose(scale["mean"], flat.mean(axis=0), rtol=0.02, atol=0.2)
-    np.testing.assert_allclose(scale["std"], flat.std(axis=0), rtol=0.1)
+    np.testing.assert_allclose(scale["scale"], flat.std(axis=0), rtol=0.1)
 
 
 # ---------------------------------------------------------------- who is who

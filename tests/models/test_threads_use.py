@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from cases import sampled
 from trained import Bench
 
 import fastbptt
@@ -238,16 +239,26 @@ time.sleep({wait})
 """
 
 
-@pytest.mark.parametrize("threads", [1, 2], indirect=False)
 @pytest.mark.parametrize(
-    "call", ["model.train_step(x, y, adam)", "model.loss_and_grad(x, y)", "model.forward(x)"]
+    ("threads", "call", "hidden", "steps"),
+    sampled(
+        [
+            (threads, call, *size)
+            for threads in (1, 2)
+            for call in ("train_step(x, y, adam)", "loss_and_grad(x, y)", "forward(x)")
+            for size in ((8, 10), (128, 1000))
+        ],
+        3,
+    ),
+    indirect=False,
 )
-@pytest.mark.parametrize(("hidden", "steps"), [(8, 10), (128, 1000)])
 def test_exit_with_a_daemon_thread_inside_a_call(
     run_script: Run, threads: int, call: str, hidden: int, steps: int
 ) -> None:
     for wait in (0.0, 0.03):
-        code = DAEMON.format(threads=threads, hidden=hidden, steps=steps, call=call, wait=wait)
+        code = DAEMON.format(
+            threads=threads, hidden=hidden, steps=steps, call=f"model.{call}", wait=wait
+        )
         result = run_script(code)
         assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 

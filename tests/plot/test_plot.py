@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import sampled
 
 import fastbptt
 from fastbptt import cli, plot
@@ -519,9 +521,10 @@ def norms_of(ax: Any) -> list[str]:
     return [text.get_text() for text in ax.texts if text.get_color() == BACK]
 
 
-@pytest.mark.parametrize("cell", fastbptt.cells())
-@pytest.mark.parametrize("steps", ["last", "all"])
-@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize(
+    ("cell", "steps", "both"),
+    sampled([*itertools.product(fastbptt.cells(), ["last", "all"], [False, True])], 3),
+)
 def test_the_diagram_holds_the_real_numbers(cell: str, steps: str, both: bool) -> None:
     one = model(cell, bidirectional=both)
     y: Any = CLASSES if steps == "last" else np.tile(CLASSES[:, np.newaxis], 15)

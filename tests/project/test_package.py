@@ -41,9 +41,8 @@ def test_files_of_the_package() -> None:
     assert (package / "py.typed").is_file()
     assert (package / "_core.pyi").is_file()
     assert (package / "datasets" / "data" / "japanese_vowels.npz").is_file()
-    assert "10.24432/C5NS47" in (package / "datasets" / "data" / "NOTICE").read_text(
-        encoding="utf-8"
-    )
+    notice = package / "datasets" / "data" / "NOTICE"
+    assert "10.24432/C5NS47" in notice.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["fastbptt", *MODULES])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from cases import (
     CELLS,
+    FULL_GRID,
     GRID,
     LOSSES,
     OUTPUTS,
@@ -30,6 +31,7 @@ from cases import (
     networks_over_shapes,
     over_shapes,
     padding_of,
+    sampled,
     worst_relative,
 )
 from hypothesis import given, settings
@@ -156,7 +158,7 @@ def check_directions(
 
 def test_every_gradient_by_complex_step_over_all_options() -> None:
     """Every entry of every gradient of a small network, for every combination of the options."""
-    for case in every_option(B=3, T=3, I=1, H=2):
+    for case in sampled(every_option(B=3, T=3, I=1, H=2)):
         problem = build(case)
         check_every_entry(case, problem, evaluate(problem)[1])
 
@@ -166,19 +168,19 @@ def test_every_gradient_by_complex_step_over_all_options() -> None:
 def test_every_gradient_by_complex_step_of_every_cell(cell: str, steps: str) -> None:
     """The same for each cell, in two layers, with some of the options."""
     small = {"B": 3, "T": 3, "I": 2, "H": 2, "num_layers": 2, "with_lengths": True}
-    for case in every_network(cell=cell, steps=steps, bias=True, **small):
+    for case in sampled(every_network(cell=cell, steps=steps, bias=True, **small)):
         problem = build(case)
         check_every_entry(case, problem, evaluate(problem)[1])
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_by_complex_step_of_every_network(cell: str) -> None:
-    for case in every_network(B=3, T=4, I=2, H=3, cell=cell):
+    for case in sampled(every_network(B=3, T=4, I=2, H=3, cell=cell)):
         problem = build(case)
         check_directions(case, problem, evaluate(problem)[1])
 
 
-@pytest.mark.parametrize("case", over_shapes(SPARSE_GRID), ids=str)
+@pytest.mark.parametrize("case", sampled(over_shapes(SPARSE_GRID)), ids=str)
 def test_gradients_by_complex_step_over_shapes(case: Case) -> None:
     if case.loss == "cross_entropy" and case.width == 1:
         case = replace(case, loss="bce")
@@ -189,7 +191,8 @@ def test_gradients_by_complex_step_over_shapes(case: Case) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_by_complex_step_of_networks_over_shapes(cell: str) -> None:
     """One direction in all inputs at once, in each so far that all count the same."""
-    for case in networks_over_shapes(cell=cell, padding_index=None, freeze_embedding=False):
+    cases = networks_over_shapes(cell=cell, padding_index=None, freeze_embedding=False)
+    for case in sampled(cases):
         problem = build(case)
         _, grads = evaluate(problem)
         rng = np.random.default_rng(case.seed)
@@ -228,7 +231,8 @@ def test_gradients_of_saturated_units(gain: float) -> None:
 def test_backward_of_any_gradient(cell: str, outputs: int | None) -> None:
     """Gradients of sum(C * outputs) + sum(F * final_state) + sum(L * last), NaN in C's padding."""
     options = {"freeze_embedding": False, "padding_index": None, "bias": True}
-    for case in every_network(B=4, T=5, I=3, H=3, O=outputs, cell=cell, **options):
+    cases = every_network(B=4, T=5, I=3, H=3, O=outputs, cell=cell, **options)
+    for case in sampled(cases):
         problem = build(case)
         rng = np.random.default_rng(case.seed)
         c, last = rng.normal(size=(4, 5, case.width)), rng.normal(size=(4, case.width))
@@ -396,7 +400,7 @@ def test_loss_and_states_by_hand(cell: str) -> None:
     cases = every_network(B=4, T=5, I=3, H=2, cell=cell)
     if cell == "rnn":
         cases += every_option(B=4, T=5, I=3, H=2)
-    for case in cases:
+    for case in sampled(cases):
         problem = build(case)
         expected, final_state = loss_by_hand(case, problem)
         loss, _ = evaluate(problem)
@@ -410,7 +414,7 @@ def test_loss_and_states_by_hand(cell: str) -> None:
 
 
 def test_last_is_what_each_direction_has_read_last() -> None:
-    for case in every_network(B=5, T=6, I=2, H=3, O=2):
+    for case in sampled(every_network(B=5, T=6, I=2, H=3, O=2)):
         problem = build(case)
         out, rows = run(problem), np.arange(case.B)
         ends = np.full(case.B, case.T) if problem.lengths is None else problem.lengths
@@ -444,7 +448,7 @@ def reverse(values: Array, lengths: Array) -> Array:
 def test_two_directions_are_two_runs(cell: str) -> None:
     plain = {"embedding": None, "learn_initial_state": False, "O": None}
     shape = {"B": 5, "T": 6, "I": 2, "H": 3, "num_layers": 1, "bidirectional": True}
-    for case in every_network(cell=cell, **shape, **plain):
+    for case in sampled(every_network(cell=cell, **shape, **plain), 3):
         problem = build(case)
         network = {name: problem.network.get(name) for name in ("cell", "settings")}
         lengths = np.full(5, 6) if problem.lengths is None else problem.lengths
@@ -464,7 +468,7 @@ def test_two_directions_are_two_runs(cell: str) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_stack_is_a_chain(cell: str) -> None:
     plain = {"embedding": None, "learn_initial_state": False, "num_layers": 3, "dropout": 0.4}
-    for case in every_network(B=4, T=5, I=2, H=3, cell=cell, **plain):
+    for case in sampled(every_network(B=4, T=5, I=2, H=3, cell=cell, **plain), 3):
         problem = build(case)
         out, below = run(problem), problem.x
         for layer in range(3):
@@ -541,7 +545,7 @@ def test_chunks_are_one_long_sequence(cell: str, num_layers: int) -> None:
 def test_learned_initial_state(cell: str) -> None:
     """The same as one given to every sequence; zero where another is given."""
     options = {"num_layers": 2, "with_h0": False, "learn_initial_state": True}
-    for case in every_network(B=4, T=3, I=2, H=3, cell=cell, **options):
+    for case in sampled(every_network(B=4, T=3, I=2, H=3, cell=cell, **options), 3):
         problem = build(case)
         loss, grads = evaluate(problem)
         states = {name: problem.params[name] for name in case.state_names}
@@ -719,7 +723,7 @@ def test_cross_entropy_far_from_zero() -> None:
 def test_dtype_is_kept(dtype: type) -> None:
     """Float32 is float32 throughout: no result is wider, whatever the optional arguments are."""
     shape = {"B": 3, "T": 3, "I": 2, "H": 2, "O": 2}
-    for case in every_option(**shape, bias=True) + every_network(**shape):
+    for case in sampled(every_option(**shape, bias=True) + every_network(**shape)):
         problem = build(case, dtype)
         if np.issubdtype(dtype, np.complexfloating) and problem.y.dtype.kind == "c":
             problem.y = problem.y.real
@@ -759,6 +763,17 @@ def test_grid_is_covered() -> None:
     for axes in ((0,), (1,), (2, 3)):
         sets = [{tuple(shape[a] for a in axes) for shape in grid} for grid in (SPARSE_GRID, GRID)]
         assert sets[0] == sets[1]
+
+
+@pytest.mark.parametrize("one_of", [2, 5, 50])
+def test_a_sample_has_every_value(one_of: int) -> None:
+    cases = every_network(B=3, T=4, I=2, H=3)
+    sample = sampled(cases, one_of)
+    assert sample == sampled(cases, one_of)
+    assert len(sample) == len(cases) if FULL_GRID else len(sample) < len(cases) / one_of + 15
+    for name in set(vars(cases[0])) - {"seed"}:
+        assert {getattr(c, name) for c in sample} == {getattr(c, name) for c in cases}, name
+    assert sampled([(1, "a"), (2, "b"), (1, "b")], 3)
 
 
 def test_networks_are_covered() -> None:

@@ -6,17 +6,22 @@ The lists are driven by the registries of the reference, so what is registered t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastbptt import reference
 
+AnyCase = TypeVar("AnyCase")
 Array = NDArray[Any]
 State = Array | tuple[Array, ...]
+
+FULL_GRID = os.environ.get("FASTBPTT_TEST_GRID") == "full"  # as the gate has it
 
 CELLS = tuple(reference.CELLS)
 BATCHES = (1, 2, 5, 6, 7, 33)
@@ -263,6 +268,31 @@ def padding_of(case: Case, lengths: Array | None) -> Array:
     ends = np.full(case.B, case.T) if lengths is None else lengths
     after: Array = np.arange(case.T) >= ends[:, np.newaxis]
     return after
+
+
+def sampled(cases: Sequence[AnyCase], one_of: int = 5) -> list[AnyCase]:
+    """All cases with ``FASTBPTT_TEST_GRID=full``, else the same one of ``one_of`` every time.
+
+    Cases are dataclasses or tuples. Every value that one of their fields has in some case is in the
+    sample; a field of numbers that are all different, such as a seed, is left aside.
+    """
+    if FULL_GRID:
+        return list(cases)
+    pairs = [
+        {
+            (name, repr(value))
+            for name, value in (dict(enumerate(c)) if isinstance(c, tuple) else vars(c)).items()
+        }
+        for c in cases
+    ]
+    counts = Counter(name for name, _ in set().union(*pairs))
+    missing = {(name, value) for name, value in set().union(*pairs) if counts[name] < len(cases)}
+    least, chosen = -(-len(cases) // one_of), []
+    for k in np.random.default_rng(len(cases)).permutation(len(cases)):
+        if len(chosen) < least or pairs[k] & missing:
+            chosen.append(k)
+            missing -= pairs[k]
+    return [cases[k] for k in sorted(chosen)]
 
 
 def every_option(**fixed: Any) -> list[Case]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -124,43 +125,47 @@ def test_every_setting_counts(name: str, value: Any, tmp_path: Path) -> None:
         run(tmp_path / "run", data, resume=True, **common | {"epochs": 2, name: value})
 
 
-def test_a_run_goes_on_with_its_best_weights_and_rates(tmp_path: Path) -> None:
-    """The end is the same with and without an interruption in the middle, the best epoch too."""
+class Stop(fastbptt.Callback):
+    """Asks for an end as Ctrl-C does, after some batch of all."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def on_batch_end(self, run: Any) -> None:
+        if run.step == self.at:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("schedule", ["step", "plateau", None])
+@pytest.mark.parametrize("at", [1, 3, 4, 11, 16])
+def test_an_interrupted_run_ends_as_a_whole_one(
+    at: int, schedule: str | None, tmp_path: Path
+) -> None:
+    """In the middle of an epoch or at its end, before and after the best epoch."""
     data = small()
-    options: dict[str, Any] = {
-        "monitor": "validation_loss",
-        "validation": 0.3,
-        "schedule": fastbptt.schedules.StepDecay(every=2, factor=0.3),
-        "optimizer": "adam",
-        "bucket": True,
+    kinds = {
+        "step": fastbptt.schedules.StepDecay(every=2, factor=0.3),
+        "plateau": fastbptt.schedules.ReduceOnPlateau(patience=1, factor=0.5),
+        None: None,
     }
 
-    class Stop(fastbptt.Callback):
-        at = 0
+    def noise(x: Any, rng: Any) -> Any:
+        return x + 0.1 * rng.normal(size=x.shape)
 
-        def on_batch_end(self, run: Any) -> bool:
-            return run.step == self.at
-
-    def trained(path: Path, resume: bool, at: int) -> Any:
-        model = fastbptt.LSTM(2, 3, 1, seed=0)
-        stop = Stop()
-        stop.at = at
+    def trained(path: Path, at: int, resume: bool = False) -> Any:
+        model = fastbptt.LSTM(2, 3, 1, num_layers=2, dropout=0.4, seed=0)
         given = {name: value for name, value in data.items() if name not in ("x", "y")}
         history = fastbptt.fit(
-            model, data["x"], data["y"], **given, loss="mse", epochs=7, batch_size=2, verbose=0,
-            checkpoint=path, resume=resume, callbacks=[stop], **options,
+            model, data["x"], data["y"], **given, loss="mse", steps="last", epochs=6, batch_size=2,
+            verbose=0, checkpoint=path, resume=resume, callbacks=[Stop(at)], bucket=True,
+            validation=0.3, monitor="validation_loss", optimizer=fastbptt.Adam(0.3), augment=noise,
+            schedule=kinds[schedule], metrics=["rmse"],
         )  # fmt: skip
-        return model.parameters.flat.copy(), history
+        told = history.to_dict()
+        told["curves"].pop("seconds", None)
+        return model.parameters.flat.tobytes(), told
 
-    whole, history = trained(tmp_path / "a", False, 0)
-    for at in (1, 5, 12, 20):
-        path = tmp_path / f"b{at}"
-        trained(path, False, at)
-        saved = path.read_bytes()
-        assert saved
-        again, other = trained(path, True, 0)
-        if other.stopped == "callback":
-            continue
-        assert (again == whole).all()
-        assert other["lr"] == history["lr"] and other["loss"] == history["loss"]
-        assert other.best_epoch == history.best_epoch
+    whole = trained(tmp_path / "a", 0)
+    part = trained(tmp_path / "b", at)
+    assert part[1]["stopped"] == "interrupted"
+    assert trained(tmp_path / "b", 0, resume=True) == whole

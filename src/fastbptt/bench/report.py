@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -79,7 +80,7 @@ def _table(result: dict[str, Any]) -> str:
 
 
 def _markdown(result: dict[str, Any]) -> str:
-    lines = [f"{_machine(result['machine'])}.", "", _legend(result), ""]
+    lines = [f"{_machine(result['machine'])}.", "", textwrap.fill(_legend(result), 120), ""]
     lines.append("| case | " + " | ".join(_HEAD) + " |")
     lines.append("|:--|:--|" + "--:|" * (len(_HEAD) - 1))
     for found in result["cases"]:
@@ -89,7 +90,9 @@ def _markdown(result: dict[str, Any]) -> str:
             lines.append(f"| {case} | " + " | ".join(_row(each)) + " |")
         for title, reason in _left_out(found):
             lines.append(f"|  | {title} | {reason}" + " |" * (len(_HEAD) - 1))
-    lines += ["", *(f"- {line}" for line in _versions(result))]
+    lines.append("")
+    for line in _versions(result):
+        lines += textwrap.wrap(f"- {line}", 120, subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join(lines)
 
 
@@ -147,7 +150,7 @@ def plot(result: dict[str, Any], file: str | Path) -> None:
     machine = result["machine"]
     cells = ", ".join(dict.fromkeys(found["case"]["cell"] for found in cases))
     figure.suptitle(
-        f"Time per training step ({cells}), in times of fastbptt's (log scale)", fontsize=26
+        f"Time per training step ({cells}), relative to fastbptt (log scale)", fontsize=26
     )
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     figure.supxlabel(
@@ -200,12 +203,13 @@ def _machine(machine: dict[str, Any]) -> str:
 
 def _legend(result: dict[str, Any]) -> str:
     text = (
-        "A step is forward, loss, backpropagation through time and Adam. GFLOP/s, share of the"
-        " peak, sequences/s and time (fastbptt = 1) by the best round; memory of the whole process."
+        "A step is forward, loss, backpropagation through time and Adam. GFLOP/s, fraction of peak,"
+        " sequences/s and time (fastbptt = 1) are those of the best round; memory is that of the"
+        " whole process."
     )
     if any(Case(**found["case"]).precision == "bfloat16" for found in result["cases"]):
         text += (
-            " Where fastbptt multiplies in bfloat16 the peak is still that of float32, and the"
+            " Where fastbptt multiplies in bfloat16, the peak is still the float32 peak, and the"
             " other systems compute in float32."
         )
     return text

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from .. import datasets
 from ..datasets import formats
 from ..datasets._files import some
 from ..datasets.formats import Option
+
+if TYPE_CHECKING:
+    from ..training.batches import Augmentation
 
 Steps: TypeAlias = Literal["last", "all"]
 
@@ -239,3 +242,13 @@ def flat(values: Any, steps: str) -> NDArray[Any]:
         return np.concatenate(values)
     array = np.asarray(values)
     return array.reshape(-1, *array.shape[2:]) if steps == "all" else array
+
+
+def gaussian_noise(deviation: float) -> Augmentation:
+    """Make an ``augment`` for `fastbptt.fit` that adds fresh noise to each batch."""
+
+    def add(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+        x += x.dtype.type(deviation) * rng.standard_normal(x.shape, x.dtype)
+        return x
+
+    return add

@@ -17,12 +17,9 @@ from ..preprocessing import Standardizer
 from . import _data, _parser, _task
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..datasets import Sequences
     from ..models.recurrent import Recurrent
     from ..training import History
-    from ..training.batches import Augmentation
 
 __all__ = ["add"]
 
@@ -588,19 +585,11 @@ def _fit(
         metrics=arguments.metrics,
         seed=arguments.seed,
         bucket=arguments.bucket,
-        augment=_noise(arguments.noise) if arguments.noise else None,
+        augment=_data.gaussian_noise(arguments.noise) if arguments.noise else None,
         verbose=0 if arguments.quiet else None,
         checkpoint=arguments.checkpoint,
         resume=arguments.resume,
     )
-
-
-def _noise(deviation: float) -> Augmentation:
-    def add(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-        x += x.dtype.type(deviation) * rng.standard_normal(x.shape, x.dtype)
-        return x
-
-    return add
 
 
 def _fold_into_readout(model: Recurrent, targets: Standardizer) -> None:

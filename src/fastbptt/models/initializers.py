@@ -1,12 +1,12 @@
-"""Initial weights: a registry of named recipes.
+"""Initialisers: a registry of functions that draw the initial parameters.
 
-`init="name"` or `init=("name", number)` of a model picks one; the number is the recipe's
-single setting (a standard deviation, a gain). All are drawn in float64, parameter after
-parameter in the order of the flat buffer, so a seed means the same weights in both dtypes
-up to rounding. With H hidden units, G gates and D directions:
+`init="name"` or `init=("name", number)` of a model selects an initialiser; the number is its
+only setting (a standard deviation or a gain). Parameters are drawn in float64, one after the
+other in the order of the flat buffer, so a seed gives the same weights in both dtypes up to
+rounding. With H hidden units, G gates and D directions:
 
 ================  ==============================  ==========================  =================
-recipe            input weights                   recurrent weights (H, G H)  biases
+initialiser       input weights                   recurrent weights (H, G H)  biases
 ================  ==============================  ==========================  =================
 ``"torch"``       U(-a, a), a = 1/sqrt(H)         the same                    the same (a sum)
 ``"keras"``       U(-a, a), a = sqrt(6/(m + n))   orthonormal rows            0; forget gate 1
@@ -15,11 +15,11 @@ recipe            input weights                   recurrent weights (H, G H)  bi
 ``"normal"``      N(0, std^2)                     the same                    0
 ================  ==============================  ==========================  =================
 
-Here m and n are the rows and columns of the whole matrix, all gates together. The readout's weights
-are drawn like input weights; PyTorch bounds them by 1/sqrt(D H), the numbers that it reads. Rows of
-an embedding: N(0, 1) with ``"torch"`` and ``"identity"``, U(-0.05, 0.05) with ``"keras"`` and
-``"orthogonal"``, N(0, std^2) with ``"normal"``; the padding token's row is 0. A learned initial
-state begins at 0.
+Here m and n are the rows and columns of the whole matrix, for all gates together. The readout's
+weights are drawn like input weights; for ``"torch"`` their bound is 1/sqrt(D H), because the
+readout has D H inputs. Embedding rows: N(0, 1) with ``"torch"`` and ``"identity"``, U(-0.05, 0.05)
+with ``"keras"`` and ``"orthogonal"``, N(0, std^2) with ``"normal"``; the row of the padding token
+is 0. Learned initial states start at 0.
 """
 
 from __future__ import annotations
@@ -47,30 +47,30 @@ _ROLES: Final[dict[str, Role]] = {
     "E": "embedding",
 }
 
-#: The gate that Keras opens at first and that `forget_bias` sets, by cell.
+#: Index of the forget gate by cell: Keras initialises its bias to 1, and `forget_bias` sets it.
 FORGET_GATE: Final[dict[str, int]] = {"lstm": 1}
 
 
 class ParameterInfo(NamedTuple):
-    """What a recipe is told about one parameter.
+    """Description of a parameter, passed to an initialiser.
 
     Attributes
     ----------
     name : str
         For example ``"W_xh_l1_reverse"``.
     role : str
-        ``"input"``, ``"recurrent"``, ``"bias"``, ``"recurrent_bias"`` (of a gate that has its
-        own), ``"readout"``, ``"readout_bias"``, ``"embedding"`` or ``"state"``.
+        ``"input"``, ``"recurrent"``, ``"bias"``, ``"recurrent_bias"`` (of a gate with a separate
+        one), ``"readout"``, ``"readout_bias"``, ``"embedding"`` or ``"state"``.
     shape : tuple of int
-        The parameter's shape; rows are what it reads, columns what it makes.
+        Shape of the parameter; of a matrix, (inputs, outputs).
     cell : str
         The cell's name, for example ``"gru"``.
     hidden_size : int
-        Hidden units; a recurrent matrix is (hidden_size, gates * hidden_size).
+        Hidden units; a recurrent matrix has shape (hidden_size, gates * hidden_size).
     features : int
-        hidden_size; for the readout and its bias directions * hidden_size.
+        hidden_size; for the readout and its bias, directions * hidden_size.
     single : int
-        How many of the last gates have a recurrent bias of their own, apart from ``b_h``.
+        Number of gates, counted from the last, with a recurrent bias separate from ``b_h``.
     """
 
     name: str
@@ -82,23 +82,25 @@ class ParameterInfo(NamedTuple):
     single: int
 
 
-if TYPE_CHECKING:  # numpy.random is not loaded before a model needs it
-    Recipe: TypeAlias = Callable[[np.random.Generator, ParameterInfo, float], NDArray[np.float64]]
+if TYPE_CHECKING:  # numpy.random is imported only when a model needs it
+    DrawFunction: TypeAlias = Callable[
+        [np.random.Generator, ParameterInfo, float], NDArray[np.float64]
+    ]
 
 
 class Initializer(NamedTuple):
-    """A recipe, what its setting is called (None: it has none), and the setting's default."""
+    """A function that draws parameters, the name of its setting (or None), and its default."""
 
-    recipe: Recipe
+    draw: DrawFunction
     setting: str | None
     default: float
 
 
 def draw(
-    spec: _core.Spec, layout: Layout, init: tuple[Recipe, float], rng: np.random.Generator
+    spec: _core.Spec, layout: Layout, init: tuple[DrawFunction, float], rng: np.random.Generator
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Draw the parameters one after the other, with their names."""
-    recipe, setting = init
+    """Draw the parameters one after the other; yield their names and values."""
+    function, setting = init
     hidden = spec.hidden_size
     extra = _core.cell_info(spec.cell)["extra_bias"]
     for name, (_, _, shape) in layout.items():
@@ -106,7 +108,7 @@ def draw(
         role = _ROLES.get(base, "recurrent_bias" if base in extra else "state")
         features = hidden * (2 if spec.bidirectional and role.startswith("readout") else 1)
         info = ParameterInfo(name, role, shape, spec.cell, hidden, features, len(extra))
-        values = np.zeros(shape) if role == "state" else recipe(rng, info, setting)
+        values = np.zeros(shape) if role == "state" else function(rng, info, setting)
         if role == "embedding" and spec.padding_index >= 0:
             values[spec.padding_index] = 0.0
         yield name, values
@@ -121,7 +123,7 @@ def _glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.floa
 
 
 def _orthonormal(rng: np.random.Generator, rows: int, columns: int) -> NDArray[np.float64]:
-    """Orthonormal rows or columns, whichever are fewer, uniform over all such matrices."""
+    """Draw orthonormal rows or columns, whichever are fewer, uniformly over all such matrices."""
     tall = rng.standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(tall)
     q *= np.where(np.diag(r) < 0.0, -1.0, 1.0)
@@ -129,10 +131,10 @@ def _orthonormal(rng: np.random.Generator, rows: int, columns: int) -> NDArray[n
 
 
 def torch(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
-    """PyTorch's default: every weight and bias uniform in +-1/sqrt(hidden_size).
+    """PyTorch's default: all weights and biases uniform within +-1/sqrt(hidden_size).
 
-    PyTorch adds two biases per hidden unit, so `b_h` is the sum of two such draws, but for
-    gates whose second bias is a parameter of its own (the GRU's n, `b_hn`).
+    PyTorch adds two biases per hidden unit, so `b_h` is the sum of two draws, except for gates
+    whose second bias is a separate parameter (n of the GRU, `b_hn`).
 
     Source: ``torch.nn.RNN``, ``GRU``, ``LSTM``, ``Linear``, ``Embedding``: `reset_parameters`.
     """
@@ -150,8 +152,8 @@ def torch(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDAr
 def keras(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
     """Keras' default: Glorot uniform, recurrent weights orthogonal as one matrix, zero biases.
 
-    Glorot uniform is U(-a, a) with a = sqrt(6 / (rows + columns)), over all gates together. The
-    LSTM's forget gate has bias 1.
+    Glorot uniform is U(-a, a) with a = sqrt(6 / (rows + columns)), for all gates together. The
+    bias of the LSTM's forget gate is 1.
 
     Source: ``keras.layers.SimpleRNN``, ``GRU``, ``LSTM``, ``Dense``, ``Embedding``; Glorot and
     Bengio, AISTATS 2010, equation 16; for the forget gate Jozefowicz, Zaremba and Sutskever,
@@ -170,7 +172,7 @@ def keras(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDAr
 
 
 def forget_block(bias: NDArray[Any], cell: str, hidden_size: int) -> NDArray[Any]:
-    """View the forget gate's part of `b_h`."""
+    """Return a view of the forget gate's part of `b_h`."""
     first = FORGET_GATE[cell] * hidden_size
     return bias[first : first + hidden_size]
 
@@ -178,9 +180,10 @@ def forget_block(bias: NDArray[Any], cell: str, hidden_size: int) -> NDArray[Any
 def orthogonal(
     rng: np.random.Generator, info: ParameterInfo, setting: float
 ) -> NDArray[np.float64]:
-    """Each gate's recurrent matrix is `gain` times orthogonal; the rest as Keras.
+    """Recurrent matrices: `gain` times an orthogonal matrix per gate; the rest as in Keras.
 
-    A random Gaussian matrix is factored as QR, and Q's columns get the signs of R's diagonal.
+    The orthogonal matrix is Q of the QR factorisation of a Gaussian matrix, with the signs of R's
+    diagonal applied to its columns.
 
     Source: Saxe, McClelland and Ganguli, ICLR 2014, arXiv:1312.6120; for the signs Mezzadri,
     Notices of the AMS 54 (2007), page 592.
@@ -193,11 +196,11 @@ def orthogonal(
 
 
 def identity(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
-    """Each gate's recurrent matrix is `gain` times the identity; other weights near 0, biases 0.
+    """Recurrent matrices: `gain` times the identity per gate; other weights near 0, biases 0.
 
-    Meant for ``RNN(nonlinearity="relu")``, which then begins as a sum over time. Other weights are
-    normal with standard deviation 0.001; the rows of an embedding, as they stand for the
-    input itself, are standard normal.
+    Intended for ``RNN(nonlinearity="relu")``, which then starts as a sum over time. Other weights
+    are normal with standard deviation 0.001. Embedding rows, which take the place of the input,
+    are standard normal.
 
     Source: Le, Jaitly and Hinton, 2015, arXiv:1504.00941.
     """
@@ -210,7 +213,7 @@ def identity(rng: np.random.Generator, info: ParameterInfo, setting: float) -> N
 
 
 def normal(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
-    """Weights normal with mean 0 and standard deviation `std`, biases zero."""
+    """Draw normal weights with mean 0 and standard deviation `std`; biases are zero."""
     if info.role in ("bias", "recurrent_bias", "readout_bias"):
         return np.zeros(info.shape)
     return setting * rng.standard_normal(info.shape)
@@ -225,8 +228,8 @@ INITIALIZERS: Final[dict[str, Initializer]] = {
 }
 
 
-def resolve(init: Any) -> tuple[Recipe, float]:
-    """Return the recipe that `init` names, and its setting."""
+def resolve(init: Any) -> tuple[DrawFunction, float]:
+    """Return the function that `init` names, and its setting."""
     if isinstance(init, tuple):
         if len(init) != 2:
             raise ValueError(f"init is {init!r}; expected a name or (name, number)")
@@ -235,14 +238,14 @@ def resolve(init: Any) -> tuple[Recipe, float]:
         name, value = init, None
     entry = INITIALIZERS[_check.option("init", name, INITIALIZERS)]
     if value is None:
-        return entry.recipe, entry.default
+        return entry.draw, entry.default
     if entry.setting is None:
         raise ValueError(f'init is {init!r}; "{name}" has no setting: give init="{name}"')
     expected = f'a finite number of at least 0: the {entry.setting} of "{name}"'
     setting = _check.number("init[1]", value, expected)
     if not 0.0 <= setting < float("inf"):
         raise ValueError(f"init[1] is {setting}; expected {expected}")
-    return entry.recipe, setting
+    return entry.draw, setting
 
 
 def generator(seed: Any) -> np.random.Generator:

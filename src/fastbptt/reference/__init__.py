@@ -1,16 +1,16 @@
 """The specification: the network on plain NumPy arrays, short, and analytic in its arguments.
 
-Every number of the compiled core is checked against this package, and this package against the
-complex step. It computes in the dtype of the arrays it is given: float32, float64 or complex128.
+Tests check every result of the compiled core against this package, and this package against the
+complex step. Functions compute in the dtype of their arguments: float32, float64 or complex128.
 
 Sizes: B batch, T time, I input, H hidden, O output, G gates of the cell, S states of the cell,
-L layers, D directions. Parameters, in this order: of each layer and direction ``W_xh`` (I, G * H),
-``W_hh`` (H, G * H), ``b_h`` (G * H,) and the cell's further biases, with the suffix ``_reverse``,
-``_l1``, ``_l1_reverse``, ...; learned initial states ``h0``, ``c0`` (L * D, H); the readout's
-``W_hy`` (D * H, O), ``b_y`` (O,); the embedding ``E`` (V, I).
+L layers, D directions. The parameters, in this order: for each layer and direction ``W_xh``
+(I, G * H), ``W_hh`` (H, G * H), ``b_h`` (G * H,) and any additional biases of the cell, with the
+suffix ``_reverse``, ``_l1``, ``_l1_reverse``, ...; learned initial states ``h0``, ``c0``
+(L * D, H); readout ``W_hy`` (D * H, O), ``b_y`` (O,); embedding ``E`` (V, I).
 
-A new cell is a module like ``leaky.py`` and a line in ``model.CELLS``; what it defines stands in
-``_cell.py``.
+To add a cell, write a module like ``leaky.py`` and add its name to ``model.CELLS``. ``_cell.py``
+documents the interface.
 
 Examples
 --------

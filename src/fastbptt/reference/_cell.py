@@ -1,30 +1,30 @@
-"""What a cell is, and the few lines that the cells share.
+"""Interface of a cell, and functions shared by the cells.
 
-A cell is a module that knows one layer in one direction, over all T steps of a batch. Lengths,
-layers, directions, dropout, readout and loss are the business of ``model.py``. It defines
+A cell is a module that computes one layer in one direction, over all T steps of a batch.
+``model.py`` handles lengths, layers, directions, dropout, readout and loss. A cell defines
 
 ``STATES``
-    Names of what is carried from step to step, each H wide; the first is the hidden state that
-    the next layer and the readout see.
+    Names of the states carried from step to step, each of width H. The first is the hidden state,
+    which the next layer and the readout see.
 ``GATES``
-    G: ``W_xh`` is (I, G * H), ``W_hh`` (H, G * H), ``b_h`` (G * H,), gate beside gate.
+    G: ``W_xh`` is (I, G * H), ``W_hh`` (H, G * H), ``b_h`` (G * H,), gates side by side.
 ``EXTRA_BIAS``
-    Names of further biases, each (H,), which are there if ``b_h`` is.
+    Names of additional biases, each (H,), present if ``b_h`` is.
 ``SETTING``
-    Name and default of the number that the cell takes as a keyword; empty for most.
+    Name and default of the cell's keyword argument, a number; empty for most cells.
 ``forward(params, x, initial, **setting)``
-    ``x`` (B, T, I), ``initial`` (S, B, H) with S states; returns the states after each step,
+    ``x`` (B, T, I), ``initial`` (S, B, H) with S states. Returns the states after each step,
     (S, B, T, H).
 ``backward(params, x, initial, states, d_states, **setting)``
     ``states`` as returned by ``forward``, ``d_states`` (S, B, T, H) the gradient of the loss with
-    respect to each state as used outside of the recursion. Returns gradients under the names of the
-    parameters and under ``x`` and ``initial``. At steps from which on ``d_states`` is zero,
+    respect to each state as used outside the recursion. Returns gradients under the names of the
+    parameters and under ``x`` and ``initial``. After the last step with a nonzero ``d_states``,
     ``x`` and ``states`` may hold any finite numbers.
 
-``params`` holds ``W_xh``, ``W_hh`` and, unless the cell has no bias, ``b_h`` and the further ones.
-The dtype of the arguments is kept, and every result is analytic in them, for the complex step: no
-``abs``, no ``max``, no comparison but of real parts. `rnn` is the simplest one, `leaky` one with a
-setting.
+``params`` holds ``W_xh``, ``W_hh`` and, unless the cell has no bias, ``b_h`` and any additional
+biases. Results have the dtype of the arguments and are analytic in them, as the complex step
+requires: no ``abs``, no ``max``, and comparisons of real parts only. `rnn` is the simplest cell,
+`leaky` has a setting.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Array = NDArray[Any]
 
 
 def sigmoid(a: Array) -> Array:
-    """The logistic function, ``1 / (1 + exp(-a))``, exact for any size of ``a``.
+    """The logistic function, ``1 / (1 + exp(-a))``, accurate for ``a`` of any size.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def sigmoid(a: Array) -> Array:
     Returns
     -------
     array
-        Of the shape and dtype of ``a``.
+        Same shape and dtype as ``a``.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def sigmoid(a: Array) -> Array:
 
 
 def previous(initial: Array, states: Array) -> Array:
-    """States before each step: the initial one, then those after all steps but the last.
+    """Return the states before each step: the initial one, then those after all but the last step.
 
     Parameters
     ----------
@@ -83,12 +83,12 @@ def previous(initial: Array, states: Array) -> Array:
 
 
 def outer(left: Array, right: Array) -> Array:
-    """Sum over sequences and steps of the outer products, the gradient of a matrix.
+    """Sum outer products over sequences and steps: the gradient of a matrix.
 
     Parameters
     ----------
     left : array (B, T, M)
-        What the matrix was multiplied with.
+        Left operand of the product with the matrix.
     right : array (B, T, N)
         Gradient with respect to the product.
 
@@ -106,7 +106,7 @@ def outer(left: Array, right: Array) -> Array:
 
 
 def input_gradients(params: Mapping[str, Array], x: Array, d_gates: Array) -> dict[str, Array]:
-    """Gradients of everything on the input's side of ``x W_xh + b_h``.
+    """Return the gradients of ``x``, ``W_xh`` and ``b_h`` in ``x W_xh + b_h``.
 
     Parameters
     ----------

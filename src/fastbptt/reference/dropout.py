@@ -1,4 +1,4 @@
-"""Dropout between layers: which values are kept is a pure function of a key and of the place."""
+"""Dropout between layers: the mask is a pure function of a seed and of the position."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _mix(z: Words) -> Words:
 
 
 def dropout_masks(
-    key: int,
+    seed: int,
     p: float,
     batch: int,
     time: int,
@@ -29,35 +29,37 @@ def dropout_masks(
     layers: int,
     dtype: DTypeLike = np.float64,
 ) -> list[Array]:
-    """What the outputs of all layers below the top one are multiplied by in a training pass.
+    """Return the dropout masks of a training pass, for all layers but the top one.
+
+    The outputs of each layer are multiplied by its mask.
 
     Parameters
     ----------
-    key : int
-        Modulo 2^64. One per training pass.
+    seed : int
+        Modulo 2^64. Use a new one for each training pass.
     p : float
-        Probability of a zero, 0 <= p < 1, rounded down to a multiple of 2^-32.
+        Probability of dropping a value, 0 <= p < 1, rounded down to a multiple of 2^-32.
     batch, time, width, layers : int
         Sequences, steps, hidden states of a layer (directions times H), layers of the network.
     dtype : dtype
-        Of the masks.
+        Dtype of the masks.
 
     Returns
     -------
     list of arrays (batch, time, width)
-        One per layer but the top one: 0 where dropped, else ``1 / (1 - p)``.
+        One for each layer but the top one: 0 where dropped, ``1 / (1 - p)`` elsewhere.
 
     Notes
     -----
-    With ``golden = 0x9E3779B97F4A7C15`` and ``mix`` the finaliser of splitmix64, modulo 2^64, the
-    value of layer l, sequence b, step t, column j is dropped if ``u < floor(p * 2^32)``, where::
+    The value of layer l, sequence b, step t, column j is dropped if ``u < floor(p * 2^32)``. Here
+    ``golden = 0x9E3779B97F4A7C15``, ``mix`` is the finaliser of splitmix64, modulo 2^64, and::
 
-        row = mix(key + golden * (1 + l + 2^16 t + 2^40 b))
+        row = mix(seed + golden * (1 + l + 2^16 t + 2^40 b))
         u   = mix(row + golden * (1 + j)) >> 32
 
     G. L. Steele, D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA
     2014. W. Zaremba, I. Sutskever and O. Vinyals, "Recurrent neural network regularization",
-    arXiv:1409.2329 (2014), for the place.
+    arXiv:1409.2329 (2014), for dropout between layers only.
 
     Examples
     --------
@@ -69,7 +71,7 @@ def dropout_masks(
     masks = []
     for layer in range(layers - 1):
         place = (1 + layer + (t << 16) + (b << 40)).astype(np.uint64)
-        row = _mix(golden * place + np.uint64(key % 2**64))
+        row = _mix(golden * place + np.uint64(seed % 2**64))
         u = _mix(golden * (1 + j).astype(np.uint64) + row) >> np.uint64(32)
         masks.append(np.where(u < int(p * 2**32), 0.0, 1 / (1 - p)).astype(dtype))
     return masks

@@ -1,12 +1,12 @@
 """The GRU with the reset after the recurrent product, as in PyTorch, cuDNN and Keras' default.
 
-Blocks r, z, n; ``s`` the logistic function; ``b_hn`` (H,) inside of the reset::
+Blocks r, z, n; ``s`` is the logistic function; the reset gate also scales ``b_hn`` (H,)::
 
     r = s(x W_xr + h_prev W_hr + b_r)        z = s(x W_xz + h_prev W_hz + b_z)
     n = tanh(x W_xn + b_n + r (h_prev W_hn + b_hn))
     h = (1 - z) n + z h_prev
 
-What a cell defines: ``_cell.py``.
+``_cell.py`` documents the interface of a cell.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SETTING: dict[str, float] = {}
 
 
 def _gates(params: Mapping[str, Array], x: Array, h: Array) -> tuple[Array, Array, Array, Array]:
-    """Gates r, z, n from the input and the state before the step, and what the reset scales."""
+    """Return the gates r, z, n and the term that the reset gate scales."""
     x_r, x_z, x_n = np.split(x @ params["W_xh"] + params.get("b_h", 0), 3, axis=-1)
     h_r, h_z, h_n = np.split(h @ params["W_hh"], 3, axis=-1)
     h_n = h_n + params.get("b_hn", 0)
@@ -77,11 +77,11 @@ def backward(
 
     Parameters
     ----------
-    params, x, initial : as given to `forward`
+    params, x, initial : as in `forward`
     states : array (1, B, T, H)
-        What `forward` returned.
+        Result of `forward`.
     d_states : array (1, B, T, H)
-        Gradient of the loss with respect to each state as used outside of the recursion.
+        Gradient of the loss with respect to each state as used outside the recursion.
 
     Returns
     -------

@@ -1,12 +1,12 @@
 """The GRU with the reset before the recurrent product, as first published.
 
-Also Keras' ``reset_after=False``. Blocks r, z, n; ``s`` the logistic function::
+Also Keras' ``reset_after=False``. Blocks r, z, n; ``s`` is the logistic function::
 
     r = s(x W_xr + h_prev W_hr + b_r)        z = s(x W_xz + h_prev W_hz + b_z)
     n = tanh(x W_xn + (r h_prev) W_hn + b_n)
     h = (1 - z) n + z h_prev
 
-What a cell defines: ``_cell.py``.
+``_cell.py`` documents the interface of a cell.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SETTING: dict[str, float] = {}
 
 
 def _gates(params: Mapping[str, Array], x: Array, h: Array) -> tuple[Array, Array, Array]:
-    """Gates r, z, n from the input and the state before the step."""
+    """Return the gates r, z, n from the input and the state before the step."""
     width = h.shape[-1]
     x_r, x_z, x_n = np.split(x @ params["W_xh"] + params.get("b_h", 0), 3, axis=-1)
     h_r, h_z = np.split(h @ params["W_hh"][:, : 2 * width], 2, axis=-1)
@@ -77,11 +77,11 @@ def backward(
 
     Parameters
     ----------
-    params, x, initial : as given to `forward`
+    params, x, initial : as in `forward`
     states : array (1, B, T, H)
-        What `forward` returned.
+        Result of `forward`.
     d_states : array (1, B, T, H)
-        Gradient of the loss with respect to each state as used outside of the recursion.
+        Gradient of the loss with respect to each state as used outside the recursion.
 
     Returns
     -------

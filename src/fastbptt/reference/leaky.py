@@ -1,6 +1,6 @@
 """The leaky tanh RNN: ``h = (1 - alpha) h_prev + alpha tanh(a)``, ``a`` as in `rnn`.
 
-What a cell defines: ``_cell.py``.
+``_cell.py`` documents the interface of a cell.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def forward(params: Mapping[str, Array], x: Array, initial: Array, alpha: float)
     initial : array (1, B, H)
         State before the first step.
     alpha : float
-        Share of the new value, in (0, 1]: the length of a step over the unit's time constant. With
-        1 it is the plain tanh RNN.
+        Weight of the new value, in (0, 1]: the step size divided by the unit's time constant. With
+        1 the cell is the tanh RNN.
 
     Returns
     -------
@@ -70,11 +70,11 @@ def backward(
 
     Parameters
     ----------
-    params, x, initial, alpha : as given to `forward`
+    params, x, initial, alpha : as in `forward`
     states : array (1, B, T, H)
-        What `forward` returned.
+        Result of `forward`.
     d_states : array (1, B, T, H)
-        Gradient of the loss with respect to each state as used outside of the recursion.
+        Gradient of the loss with respect to each state as used outside the recursion.
 
     Returns
     -------

@@ -1,7 +1,6 @@
-"""Losses on the outputs, the steps they look at and the reductions over steps and sequences.
+"""Losses on the outputs, the steps that have a loss, and reductions over steps and sequences.
 
-``LOSSES``, ``STEPS`` and ``REDUCTIONS`` are the registries: an entry added there is known to
-`apply_loss`, and to the tests, at once.
+``LOSSES``, ``STEPS`` and ``REDUCTIONS`` are registries: `apply_loss` and the tests read them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ Array = NDArray[Any]
 
 
 def bce(z: Array, y: Array) -> tuple[Array, Array]:
-    """Binary cross-entropy on logits, ``softplus(z) - y z``, exact for any size of ``z``.
+    """Binary cross-entropy on logits, ``softplus(z) - y z``, accurate for ``z`` of any size.
 
     Parameters
     ----------
@@ -79,7 +78,7 @@ def cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
 
 
 def mse(z: Array, y: Array) -> tuple[Array, Array]:
-    """Squared error, ``(y - z)^2``, without a half.
+    """Squared error, ``(y - z)^2``, without a factor of one half.
 
     Parameters
     ----------
@@ -157,13 +156,14 @@ def apply_loss(
     Parameters
     ----------
     outputs : array (B, T, O)
-        Logits or predictions. Computes in their dtype.
+        Logits or predictions. The computation uses their dtype.
     y : array
-        ``"bce"``, ``"mse"``: (B, O) for the last step, (B, T, O) for all steps, or without the O
-        if it is 1. ``"cross_entropy"``: integers, (B,) or (B, T). Ignored after a sequence's end.
+        For ``"bce"`` and ``"mse"``: (B, O) for the last step, (B, T, O) for all steps; the last
+        axis may be omitted if O is 1. For ``"cross_entropy"``: integers, (B,) or (B, T). Values
+        after a sequence's end are ignored.
     loss : {"bce", "cross_entropy", "mse"}
     steps : {"last", "all"}
-        Each sequence's own last step, or all of its steps.
+        Loss at the last step of each sequence, or at all of its steps.
     reduction : {"sum", "mean", "sequence_mean"}
         Over steps and sequences: the sum; the mean over the counted steps of the batch; the mean
         over sequences of each one's mean. ``"sum"`` also sums over the O outputs of ``"bce"`` and
@@ -176,14 +176,14 @@ def apply_loss(
     Returns
     -------
     loss : float
-        Complex if ``outputs`` is.
+        Complex if ``outputs`` are.
     d_outputs : array (B, T, O)
         Zero at steps without a loss.
 
     Raises
     ------
     ValueError
-        Unknown ``loss``, ``steps`` or ``reduction``; all weights zero.
+        If ``loss``, ``steps`` or ``reduction`` is unknown, or all weights are zero.
 
     Examples
     --------

@@ -1,11 +1,11 @@
 """The LSTM, with a forget gate and without peepholes.
 
-Blocks i, f, g, o; ``s`` the logistic function; ``a = x W_xh + h_prev W_hh + b_h``::
+Blocks i, f, g, o; ``s`` is the logistic function; ``a = x W_xh + h_prev W_hh + b_h``::
 
     i = s(a_i)    f = s(a_f)    g = tanh(a_g)    o = s(a_o)
     c = f c_prev + i g          h = o tanh(c)
 
-What a cell defines: ``_cell.py``.
+``_cell.py`` documents the interface of a cell.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SETTING: dict[str, float] = {}
 
 
 def _gates(params: Mapping[str, Array], x: Array, h: Array) -> tuple[Array, Array, Array, Array]:
-    """Gates i, f, g, o from the input and the hidden state before the step."""
+    """Return the gates i, f, g, o from the input and the hidden state before the step."""
     a = x @ params["W_xh"] + h @ params["W_hh"] + params.get("b_h", 0)
     a_i, a_f, a_g, a_o = np.split(a, 4, axis=-1)
     return sigmoid(a_i), sigmoid(a_f), np.tanh(a_g), sigmoid(a_o)
@@ -75,11 +75,11 @@ def backward(
 
     Parameters
     ----------
-    params, x, initial : as given to `forward`
+    params, x, initial : as in `forward`
     states : array (2, B, T, H)
-        What `forward` returned.
+        Result of `forward`.
     d_states : array (2, B, T, H)
-        Gradient of the loss with respect to each state as used outside of the recursion.
+        Gradient of the loss with respect to each state as used outside the recursion.
 
     Returns
     -------

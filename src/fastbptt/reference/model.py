@@ -33,31 +33,31 @@ CELLS: dict[str, ModuleType] = {
 
 @dataclass(frozen=True)
 class Network:
-    """What the arrays of a network do not say: the keyword arguments of `forward` and the others.
+    """Structure of a network: the keyword arguments of `forward`, `backward` and the others.
 
     Attributes
     ----------
     cell : str
         A key of ``CELLS``.
     num_layers : int
-        L. Each layer above the first reads the hidden states of the one below, of both directions
-        side by side.
+        L. Each layer above the first reads the hidden states of the layer below, with both
+        directions concatenated.
     bidirectional : bool
-        D = 2 directions instead of one. The second runs over each sequence's own steps from the
-        last one to the first; its state at step t is the one after it has read step t.
+        D = 2 directions instead of one. The second reads each sequence from its last step to its
+        first; its state at step t is the state after reading step t.
     settings : mapping of str to float, optional
-        The cell's setting, if not its default: ``{"alpha": 0.1}``.
+        The cell's setting, if it differs from the default: ``{"alpha": 0.1}``.
     masks : sequence of L - 1 arrays (B, T, D * H), optional
-        Factors of the hidden states on their way to the next layer, from `dropout_masks`.
+        Dropout masks for the hidden states that the next layer reads, from `dropout_masks`.
     padding_index : int, optional
-        A row of the embedding matrix that gets no gradient.
+        Row of the embedding matrix whose gradient is zero.
     frozen : bool
-        The embedding matrix gets no gradient at all.
+        If true, the gradient of the whole embedding matrix is zero.
 
     Raises
     ------
     ValueError
-        Unknown ``cell``.
+        If ``cell`` is unknown.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class Network:
 
     @property
     def module(self) -> ModuleType:
-        """The cell's module."""
+        """Module of the cell."""
         return CELLS[self.cell]
 
     @property
@@ -99,13 +99,13 @@ class Network:
         return [f"{state}0" for state in self.module.STATES]
 
     def names(self, layer: int, direction: int) -> dict[str, str]:
-        """The parameters of one layer and direction: name in the cell -> name in the network."""
+        """Map the cell's parameter names to those of one layer and direction of the network."""
         suffix = (f"_l{layer}" if layer else "") + ("_reverse" if direction else "")
         own = ("W_xh", "W_hh", "b_h", *self.module.EXTRA_BIAS)
         return {name: name + suffix for name in own}
 
     def between(self, layer: int, values: Array) -> Array:
-        """Hidden states of a layer, or their gradient, on the way to or from the next one."""
+        """Apply the dropout mask to a layer's hidden states or their gradient."""
         if self.masks is None or layer == self.num_layers - 1:
             return values
         masked: Array = values * np.asarray(self.masks[layer], values.real.dtype)
@@ -114,7 +114,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Forward:
-    """What `forward` returns.
+    """Result of `forward`.
 
     Attributes
     ----------
@@ -123,15 +123,15 @@ class Forward:
     hidden : array (B, T, D * H)
         Hidden states of the top layer; zero after a sequence's end.
     last : array (B, O)
-        Readout of the top layer's final hidden states, both directions side by side: with one
-        direction the outputs of each sequence's own last step.
+        Readout of the top layer's final hidden states, with both directions concatenated. With one
+        direction these are the outputs at the last step of each sequence.
     final_state : array (L * D, B, H), or a tuple of one such array per state of the cell
         States of each layer and direction, in the order l0, l0_reverse, l1, ..., after its last
-        step: for the reverse direction that is a sequence's first.
+        step, which for the reverse direction is the first step of a sequence.
     inputs : list of L arrays (B, T, I or D * H)
-        What each layer has read; zero after a sequence's end.
+        Inputs of each layer; zero after a sequence's end.
     states : array (L * D, S, B, T, H)
-        All states, the cell's hidden one first; zero after a sequence's end.
+        All states, the hidden state first; zero after a sequence's end.
 
     Examples
     --------
@@ -151,7 +151,7 @@ class Forward:
 
 
 class _Steps:
-    """The steps of a batch: which exist, and in which order each direction takes them."""
+    """Steps of a batch: which of them exist, and in which order each direction reads them."""
 
     def __init__(self, x: Array, lengths: Array | None, directions: int) -> None:
         batch, time = x.shape[:2]
@@ -159,34 +159,34 @@ class _Steps:
         ends = np.full((batch, 1), time) if lengths is None else np.asarray(lengths)[:, np.newaxis]
         self.exist = t < ends  # (B, T)
         self.rows = np.arange(batch)[:, np.newaxis]
-        # Each is its own inverse, and leaves the steps after the end where they are.
-        forwards = np.broadcast_to(t, (batch, time))
-        self.orders = [forwards, np.where(self.exist, ends - 1 - t, t)][:directions]  # (B, T)
+        # Each order is its own inverse, and does not move the steps after the end.
+        in_time_order = np.broadcast_to(t, (batch, time))
+        self.orders = [in_time_order, np.where(self.exist, ends - 1 - t, t)][:directions]  # (B, T)
         self.final = (slice(None), self.rows[:, 0], ends[:, 0] - 1)  # of (S, B, T, H), in any order
 
     def real(self, values: Array) -> Array:
-        """``values`` (..., B, T, N), zero after a sequence's end."""
+        """Return ``values`` (..., B, T, N) with zeros after a sequence's end."""
         return np.where(self.exist[:, :, np.newaxis], values, 0)
 
     def ordered(self, direction: int, values: Array) -> Array:
-        """``values`` (..., B, T, N) from the order of time to that of a direction, or back."""
+        """Reorder ``values`` (..., B, T, N) from time order to that of a direction, or back."""
         swapped: Array = values[..., self.rows, self.orders[direction], :]
         return swapped
 
 
 def _stack(state: State) -> Array:
-    """A state as users see it -> (L * D, S, B, H)."""
+    """Convert a state from the public format to (L * D, S, B, H)."""
     return np.stack(state if isinstance(state, (tuple, list)) else (state,), axis=1)
 
 
 def _unstack(stacked: Array) -> State:
-    """(L * D, S, ...) -> a state as users see it."""
+    """Convert (L * D, S, ...) to the public format of a state."""
     states = tuple(np.moveaxis(stacked, 1, 0))
     return states if len(states) > 1 else states[0]
 
 
 def _initial(net: Network, params: Mapping[str, Array], x: Array, h0: State | None) -> Array:
-    """States before the first step, (L * D, S, B, H): given, learned or zero."""
+    """Return the states before the first step, (L * D, S, B, H): given, learned or zero."""
     if h0 is not None:
         return _stack(h0)
     shape = (net.num_layers * net.directions, len(x), len(params["W_hh"]))
@@ -196,7 +196,7 @@ def _initial(net: Network, params: Mapping[str, Array], x: Array, h0: State | No
 
 
 def _own(net: Network, params: Mapping[str, Array], layer: int, direction: int) -> dict[str, Array]:
-    """Parameters of one layer and direction, under the cell's names."""
+    """Return the parameters of one layer and direction, under the cell's names."""
     names = net.names(layer, direction).items()
     return {name: params[full] for name, full in names if full in params}
 
@@ -215,22 +215,22 @@ def forward(
     h0: State | None = None,
     **network: Any,
 ) -> Forward:
-    """Run the network: ``outputs_t = hidden_t W_hy + b_y``, the hidden states those on top.
+    """Run the network: ``outputs_t = hidden_t W_hy + b_y``, with the top layer's hidden states.
 
     Parameters
     ----------
     params : mapping of str to array
-        The cell's parameters (see its module), those of layer 1 with ``_l1`` after their name and
-        so on, those of the reverse direction with ``_reverse`` after that. Learned initial states,
-        if any: ``h0`` (L * D, H), for an LSTM also ``c0``. The readout's: ``W_hy`` (D * H, O),
-        ``b_y`` (O,); without ``W_hy`` the outputs are the hidden states, without ``b_y`` there is
-        no bias. ``E`` (V, I), if ``x`` holds tokens.
+        The cell's parameters (see its module). The names of those of layer 1 end in ``_l1`` and so
+        on; ``_reverse`` is appended for the reverse direction. Learned initial states, if any:
+        ``h0`` (L * D, H), for an LSTM also ``c0``. Readout: ``W_hy`` (D * H, O), ``b_y`` (O,);
+        without ``W_hy`` the outputs are the hidden states, without ``b_y`` there is no bias. ``E``
+        (V, I), if ``x`` holds tokens.
     x : array (B, T, I), or integer array (B, T)
-        Input, or tokens that choose rows of ``E``. Steps after a sequence's end may hold anything.
+        Input, or tokens that select rows of ``E``. Values after a sequence's end are ignored.
     lengths : integer array (B,), optional
         Steps of each sequence, 1 to T; default T.
     h0 : array (L * D, B, H), or a tuple of one such array per state of the cell, optional
-        States before the first step; default the learned ones, else zeros.
+        States before the first step; default: the learned ones, or zeros.
     **network
         Attributes of `Network`: ``cell``, ``num_layers``, ``bidirectional``, ...
 
@@ -242,7 +242,7 @@ def forward(
     Raises
     ------
     ValueError
-        Unknown ``cell``.
+        If ``cell`` is unknown.
 
     Examples
     --------
@@ -291,16 +291,16 @@ def backward(
     h0: State | None = None,
     **network: Any,
 ) -> dict[str, Array]:
-    """Gradients from those of the outputs, of the final state and of the last outputs.
+    """Return the gradients, given those of the outputs, the final state and the last outputs.
 
     Parameters
     ----------
     params, x, lengths, h0, **network : as given to `forward`
     forward : Forward
-        What `forward` returned for these arguments.
+        Result of `forward` for these arguments.
     d_outputs : array (B, T, O), optional
-        Gradient of the loss with respect to the outputs, default zeros. Ignored after a sequence's
-        end, whatever it holds.
+        Gradient of the loss with respect to the outputs, default zeros. Values after a sequence's
+        end are ignored.
     d_final_state : array (L * D, B, H), or a tuple of one per state of the cell, optional
         Gradient of the loss with respect to the final state, default zeros.
     d_last : array (B, O), optional
@@ -309,15 +309,15 @@ def backward(
     Returns
     -------
     dict of str to array
-        Gradients under the names of the parameters, then ``x`` (B, T, I), zero after a sequence's
-        end, unless it holds tokens, and ``h0`` (L * D, B, H), for an LSTM also ``c0``. Where one of
-        these is the name of a parameter, a learned initial state, it is the parameter's gradient,
-        (L * D, H): zero if ``h0`` was given instead.
+        Gradients under the names of the parameters; ``x`` (B, T, I), zero after a sequence's end,
+        unless ``x`` holds tokens; and ``h0`` (L * D, B, H), for an LSTM also ``c0``. For a learned
+        initial state, the gradient is that of the parameter, (L * D, H), and zero if ``h0`` was
+        given instead.
 
     Raises
     ------
     ValueError
-        Unknown ``cell``.
+        If ``cell`` is unknown.
 
     Examples
     --------
@@ -398,19 +398,18 @@ def loss_and_grad(
     ----------
     params, x, lengths, h0, **network : as in `forward`
     y, loss, steps, reduction, sample_weight : as in `apply_loss`
-        ``steps="last"`` is a loss on ``forward(...).last``: with two directions on what each has
-        read last.
+        ``steps="last"`` is a loss on ``forward(...).last``.
 
     Returns
     -------
     loss : float
     grads : dict of str to array
-        As from `backward`.
+        As returned by `backward`.
 
     Raises
     ------
     ValueError
-        Unknown ``loss``, ``steps``, ``reduction`` or ``cell``; all weights zero.
+        If ``loss``, ``steps``, ``reduction`` or ``cell`` is unknown, or all weights are zero.
 
     Examples
     --------
@@ -483,7 +482,7 @@ def _loss(
     lengths: Array | None,
     sample_weight: Array | None,
 ) -> tuple[float, Array | None, Array | None]:
-    """The loss, and its gradient with respect to the outputs or to the last ones."""
+    """Return the loss and its gradient with respect to the outputs or the last outputs."""
     if steps == "last":
         one_step = out.last[:, np.newaxis]
         value, d_last = apply_loss(one_step, y, loss, steps, reduction, None, sample_weight)

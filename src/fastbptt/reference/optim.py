@@ -1,7 +1,8 @@
 """Optimisers and clipping, on dicts of arrays.
 
-A rule is a function of parameters, gradients, state and settings; `OPTIMIZERS` names them. What is
-frozen is left out of the parameters that it is given. A new rule is a function and its line there.
+An update rule is a function of parameters, gradients, state and settings; `OPTIMIZERS` lists the
+rules. Callers leave frozen parameters out of the parameters that they pass. To add a rule, write a
+function and add it to `OPTIMIZERS`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Array = NDArray[Any]
 
 
 class OptimizerState:
-    """Number of steps taken, and moments: by their name, then by that of the parameter.
+    """Number of steps taken, and moments by their name and the name of the parameter.
 
     Examples
     --------
@@ -30,7 +31,7 @@ class OptimizerState:
         self.moments: dict[str, dict[str, Array]] = {}
 
     def moment(self, name: str, params: Mapping[str, Array]) -> dict[str, Array]:
-        """Return arrays shaped and typed like the parameters, zero at first."""
+        """Return the arrays of a moment, like the parameters in shape and dtype, initially zero."""
         arrays = self.moments.setdefault(name, {})
         for key, p in params.items():
             arrays.setdefault(key, np.zeros_like(p))
@@ -48,7 +49,7 @@ def adam_step(
     amsgrad: bool = False,
     weight_decay: float = 0.0,
 ) -> None:
-    """One step of Adam; ``params`` and ``state`` change in place.
+    """Take one step of Adam, updating ``params`` and ``state`` in place.
 
     Parameters
     ----------
@@ -57,21 +58,21 @@ def adam_step(
     grads : mapping of str to array
         Their gradients; other keys are ignored.
     state : OptimizerState
-        New before the first step.
+        Create a new one before the first step.
     lr : float
         Step size.
     betas : tuple of two floats
-        Decay of the first and of the second moment per step.
+        Decay rates of the first and second moments.
     eps : float
-        Added to the root of the second moment.
+        Added to the denominator for numerical stability.
     epsilon_hat : bool
         False: ``eps`` is added after the bias correction, as in PyTorch and optax,
         ``p -= lr * mhat / (sqrt(vhat) + eps)``. True: before it, as in Keras and scikit-learn,
         ``p -= lr * sqrt(1 - b2**t) / (1 - b1**t) * m / (sqrt(v) + eps)``.
     amsgrad : bool
-        The largest second moment so far takes the place of the second moment.
+        If true, use the largest second moment so far in place of the current one.
     weight_decay : float
-        So many times the parameter is added to its gradient.
+        L2 penalty: this multiple of the parameter is added to its gradient.
 
     Notes
     -----
@@ -116,12 +117,13 @@ def adamw_step(
     amsgrad: bool = False,
     weight_decay: float = 0.01,
 ) -> None:
-    """One step of Adam with decoupled weight decay: ``p -= lr * weight_decay * p`` besides.
+    """Take one step of AdamW: Adam, preceded by the weight decay ``p -= lr * weight_decay * p``.
 
     Parameters
     ----------
     params, grads, state, lr, betas, eps, epsilon_hat, amsgrad : as in `adam_step`
     weight_decay : float
+        Decoupled weight decay.
 
     Notes
     -----
@@ -150,7 +152,7 @@ def sgd_step(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> None:
-    """One step of gradient descent: ``u = momentum * u + g``, then ``p -= lr * u``.
+    """Take one step of gradient descent: ``u = momentum * u + g``, then ``p -= lr * u``.
 
     Parameters
     ----------
@@ -158,11 +160,11 @@ def sgd_step(
     lr : float
         Step size.
     momentum : float
-        Decay of the velocity u.
+        Decay rate of the velocity u.
     nesterov : bool
-        ``p -= lr * (g + momentum * u)`` instead.
+        Nesterov momentum: ``p -= lr * (g + momentum * u)``.
     weight_decay : float
-        So many times the parameter is added to its gradient.
+        L2 penalty: this multiple of the parameter is added to its gradient.
 
     Notes
     -----
@@ -198,7 +200,7 @@ def rmsprop_step(
     centered: bool = False,
     weight_decay: float = 0.0,
 ) -> None:
-    """One step of RMSprop: ``p -= lr * g / (sqrt(v) + eps)``, v the running mean of ``g**2``.
+    """Take one step of RMSprop: ``p -= lr * g / (sqrt(v) + eps)``, v the running mean of ``g**2``.
 
     Parameters
     ----------
@@ -206,15 +208,15 @@ def rmsprop_step(
     lr : float
         Step size.
     alpha : float
-        Decay of the running means.
+        Decay rate of the running means.
     eps : float
-        Added to the root.
+        Added to the denominator for numerical stability.
     momentum : float
-        Decay of the velocity, the sum of quotients that is subtracted from p.
+        Decay rate of the velocity, the accumulated update that is subtracted from p.
     centered : bool
-        The variance ``v - m**2``, m the running mean of g, takes the place of v.
+        If true, use the variance ``v - m**2`` in place of v, with m the running mean of g.
     weight_decay : float
-        So many times the parameter is added to its gradient.
+        L2 penalty: this multiple of the parameter is added to its gradient.
 
     Notes
     -----
@@ -237,7 +239,7 @@ def rmsprop_step(
         if centered:
             m = state.moment("m", params)[name]
             m[...] = alpha * m + (1 - alpha) * g
-            variance = np.maximum(v - m**2, 0)  # of equal gradients rounding can leave less than 0
+            variance = np.maximum(v - m**2, 0)  # rounding can make it negative
         g = g / (np.sqrt(variance) + eps)
         if momentum:
             u = state.moment("velocity", params)[name]
@@ -246,7 +248,7 @@ def rmsprop_step(
         p -= lr * g
 
 
-#: By the names of `fastbptt.optim.OPTIMIZERS`; settings have the names that they have there.
+#: Names and settings as in `fastbptt.optim.OPTIMIZERS`.
 OPTIMIZERS: Final[dict[str, Callable[..., None]]] = {
     "adam": adam_step,
     "adamw": adamw_step,
@@ -256,13 +258,14 @@ OPTIMIZERS: Final[dict[str, Callable[..., None]]] = {
 
 
 def global_norm(params: Iterable[str], grads: Mapping[str, Array]) -> float:
-    """Square root of the sum of squares over the gradients of all parameters.
+    """Return the root of the sum of squares over the gradients of all parameters.
 
     Parameters
     ----------
-    params : mapping with the names of the parameters as its keys, or just these names
+    params : iterable of str
+        Names of the parameters, or a mapping with these keys.
     grads : mapping of str to array
-        Gradients; other keys, like ``x``, do not count.
+        Gradients; other keys, such as ``x``, are ignored.
 
     Returns
     -------
@@ -283,19 +286,19 @@ def global_norm(params: Iterable[str], grads: Mapping[str, Array]) -> float:
 def clip_by_global_norm(
     params: Iterable[str], grads: Mapping[str, Array], clip_norm: float
 ) -> dict[str, Array]:
-    """Scale the gradients of all parameters by ``clip_norm / norm`` if their global norm is larger.
+    """Clip the gradients by their global norm: scale all by ``clip_norm / norm`` if it is larger.
 
     Parameters
     ----------
     params, grads : as in `global_norm`
-        Gradients of what is no parameter are passed on as they are.
+        Other gradients are returned unchanged.
     clip_norm : float
-        Largest norm that is left alone.
+        Maximum gradient norm.
 
     Returns
     -------
     dict of str to array
-        New arrays where scaled.
+        Scaled gradients are new arrays.
 
     Notes
     -----
@@ -317,14 +320,14 @@ def clip_by_global_norm(
 def clip_by_value(
     params: Iterable[str], grads: Mapping[str, Array], clip_value: float
 ) -> dict[str, Array]:
-    """Bring each element of the gradients of all parameters into -clip_value to clip_value.
+    """Clip each element of the gradients to the range from -clip_value to clip_value.
 
     Parameters
     ----------
     params, grads : as in `global_norm`
-        Gradients of what is no parameter are passed on as they are.
+        Other gradients are returned unchanged.
     clip_value : float
-        Largest magnitude.
+        Maximum magnitude.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The ReLU RNN: ``h = max(a, 0)``, ``a = x W_xh + h_prev W_hh + b_h``. A cell: ``_cell.py``."""
+"""The ReLU RNN: ``h = max(a, 0)``, ``a = x W_xh + h_prev W_hh + b_h``."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def backward(
 
     Parameters
     ----------
-    params, x, initial : as given to `forward`
+    params, x, initial : as in `forward`
     states : array (1, B, T, H)
-        What `forward` returned.
+        Result of `forward`.
     d_states : array (1, B, T, H)
-        Gradient of the loss with respect to each state as used outside of the recursion.
+        Gradient of the loss with respect to each state as used outside the recursion.
 
     Returns
     -------

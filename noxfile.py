@@ -1,0 +1,258 @@
+"""The steps of the gate, a session each: ``nox -s types`` runs one, ``nox -l`` lists them.
+
+``.ci/run`` runs them on a clean clone. Sessions that need the built package share the environment
+of the session ``wheel``; the C++ sessions use the presets of ``CMakePresets.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+WHEELS = ROOT / "build" / "wheel"
+DATA = ROOT / "build" / "data"
+SITE = ROOT / "build" / "site"
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+WHEEL_LIMIT = 1_600_000  # bytes
+FULL_GRID = {"FASTBPTT_TEST_GRID": "full"}
+
+nox.needs_version = ">=2025.5"
+nox.options.reuse_venv = "yes"
+nox.options.stop_on_first_error = True
+nox.options.error_on_external_run = True
+
+
+def requirement(package: str) -> str:
+    """The version that pyproject.toml asks for."""
+    lines: list[str] = PROJECT["optional-dependencies"]["dev"]
+    return next(line for line in lines if line.startswith(package))
+
+
+def installed(session: nox.Session, program: str) -> str:
+    """A program of the environment with the package: pass it to `run` with external=True."""
+    return str(session.cache_dir.parent / "wheel" / "bin" / program)
+
+
+@nox.session
+def style(session: nox.Session) -> None:
+    """Ruff: rules and format."""
+    session.install(requirement("ruff"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(venv_backend="none")
+def words(session: nox.Session) -> None:
+    """The standard terms, in code and in prose."""
+    session.run(sys.executable, "scripts/check_words.py")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict."""
+    session.install(requirement("mypy"), requirement("nox"), *PROJECT["dependencies"])
+    session.run("mypy")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel and install it, with the tools that need it, for the sessions below."""
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    session.run("pip", "wheel", "--no-deps", "--wheel-dir", str(WHEELS), ".", silent=True)
+    (built,) = WHEELS.glob("*.whl")
+    session.install("--force-reinstall", "--no-deps", str(built))
+    session.install(f"{built}[dev,docs,notebook]")
+    size = built.stat().st_size
+    session.log(f"{built.name}: {size} bytes")
+    if size >= WHEEL_LIMIT:
+        session.error(f"the wheel must stay under {WHEEL_LIMIT} bytes")
+
+
+@nox.session(venv_backend="none", requires=["wheel"])
+def stub(session: nox.Session) -> None:
+    """The stub of the extension against the extension, outside of src/."""
+    session.chdir(session.create_tmp())
+    # Not in the stub: the metaclass of pybind11's classes, and the constructor that refuses a Tape.
+    allowed = Path("allowed")
+    allowed.write_text("fastbptt\\._core\\.[A-Z]\\w*\nfastbptt\\._core\\.Tape\\.__init__\n")
+    command = ["-m", "mypy.stubtest", "--allowlist", str(allowed), "fastbptt._core"]
+    session.run(installed(session, "python"), *command, external=True)
+
+
+@nox.session(venv_backend="none")
+def cpp_style(session: nox.Session) -> None:
+    """clang-format of every C++ file."""
+    files = [path for path in Path("cpp").rglob("*") if path.suffix in {".h", ".cpp", ".inc"}]
+    session.run("clang-format", "--dry-run", "-Werror", *map(str, sorted(files)), external=True)
+
+
+def configure(session: nox.Session, preset: str) -> None:
+    """Configure the C++ build of a preset, with CMake and Ninja from the package index."""
+    session.install("cmake>=3.20", "ninja")
+    ninja = shutil.which("ninja", path=session.bin)
+    session.run("cmake", "--preset", preset, f"-DCMAKE_MAKE_PROGRAM={ninja}", silent=True)
+
+
+def cpp_tests(session: nox.Session, preset: str, **environment: str) -> None:
+    """Build a preset and run its tests."""
+    configure(session, preset)
+    jobs = str(os.cpu_count())
+    session.run("cmake", "--build", "--preset", preset, "--parallel", jobs, silent=True)
+    session.run("ctest", "--preset", preset, "--parallel", jobs, env=environment)
+
+
+@nox.session
+def cpp_sanitized(session: nox.Session) -> None:
+    """C++ tests under the address and undefined-behaviour sanitizers."""
+    cpp_tests(session, "asan")
+
+
+@nox.session
+def cpp_release(session: nox.Session) -> None:
+    """C++ tests, every shape and every float."""
+    cpp_tests(session, "release", **FULL_GRID, FASTBPTT_TEST_FLOATS="all")
+
+
+@nox.session
+def cpp_lint(session: nox.Session) -> None:
+    """clang-tidy on every file of the C++ build; .inc files through the units that include them."""
+    configure(session, "asan")
+    ignored = ("-Wno-unknown-warning-option", "-Wno-ignored-optimization-argument")
+    options = [f"-extra-arg={warning}" for warning in ignored]
+    command = ["run-clang-tidy", "-quiet", "-p", "build/asan", "-j", str(os.cpu_count()), *options]
+    session.run(*command, external=True, silent=True)
+
+
+@nox.session
+def cpp_aarch64(session: nox.Session) -> None:
+    """C++ tests for 64-bit Arm, under qemu."""
+    cpp_tests(session, "aarch64", **FULL_GRID)
+
+
+SMOKE = """
+import sys
+import numpy as np
+import fastbptt
+model = fastbptt.RNN(3, 5, 1, seed=0)
+x, y = np.random.default_rng(0).normal(size=(8, 4, 3)), np.array([0.0, 1.0] * 4)
+loss = model.train_step(x, y, fastbptt.Adam())
+assert np.isfinite(loss)
+assert len(fastbptt.fit(model, x, y, epochs=2, validation=0.5, verbose=0)) == 2
+assert len(fastbptt.diagnose(model, x, y).steps) == 4
+print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}: loss {loss:.4f}")
+"""
+
+
+@nox.session(venv_backend="none")
+def pythons(session: nox.Session) -> None:
+    """Build, import, train and diagnose on every other supported Python that is found."""
+    temporary = Path(session.create_tmp())
+    for version in PYTHONS:
+        python = find_python(version)
+        if python is None or version == f"{sys.version_info.major}.{sys.version_info.minor}":
+            continue  # the Python of all other sessions
+        environment = temporary / version
+        session.run(python, "-m", "venv", "--clear", str(environment), external=True)
+        pip = str(environment / "bin" / "pip")
+        session.run(pip, "install", ".", external=True, silent=True)
+        with session.chdir(temporary):
+            command = [str(environment / "bin" / "python"), "-W", "error", "-c", SMOKE]
+            session.run(*command, external=True, log=False)
+
+
+def find_python(version: str) -> str | None:
+    """Path of an interpreter that runs, is of this version and has venv."""
+    found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    candidates = [str(path) for path in found] + [shutil.which(f"python{version}") or ""]
+    test = f"import sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
+    for python in filter(None, candidates):
+        if subprocess.run([python, "-c", test], capture_output=True, check=False).returncode == 0:
+            return python
+    return None
+
+
+@nox.session
+def data(session: nox.Session) -> None:
+    """Download packages that hold time series and reviews, 17 MB, for examples and tests."""
+    download = ["pip", "download", "--no-deps", "--dest", str(DATA)]
+    session.run(*download, "aeon==1.6.0", "sktime==1.2.0", silent=True)
+    session.run(*download, "--no-binary", ":all:", "vaderSentiment==3.3.2", silent=True)
+
+
+@nox.session(venv_backend="none", requires=["wheel", "data"])
+def examples(session: nox.Session) -> None:
+    """Every example, in its quick form."""
+    session.chdir(session.create_tmp())
+    for example in sorted(ROOT.glob("examples/*.py")):
+        command = [installed(session, "python"), "-W", "error", str(example), "--quick"]
+        session.run(*command, external=True, silent=True, env={"FASTBPTT_DATA": str(DATA)})
+
+
+@nox.session(venv_backend="none", requires=["wheel"])
+def notebook(session: nox.Session) -> None:
+    """The notebook, executed from its text source; it shows every picture that it draws."""
+    made = Path(session.create_tmp()) / "notebook.ipynb"
+    command = [installed(session, "jupytext"), "--to", "ipynb", "--execute", "--output", str(made)]
+    source = "examples/notebook/japanese_vowels.py"
+    session.run(*command, source, external=True, silent=True)
+    cells = json.loads(made.read_text("utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    pictures = sum("image/png" in output.get("data", {}) for output in outputs)
+    session.log(f"{len(cells)} cells, {pictures} pictures")
+    drawn = sum("fastbptt.plot." in "".join(cell["source"]) for cell in cells)
+    if not pictures == drawn > 0:
+        session.error(f"{drawn} cells draw, {pictures} pictures were made")
+
+
+@nox.session(venv_backend="none", requires=["wheel"])
+def docs(session: nox.Session) -> None:
+    """Every page of the documentation, a warning being an error; its figures."""
+    shutil.rmtree(SITE, ignore_errors=True)
+    options = ["-W", "--keep-going", "-q", "-c", "docs"]
+    session.run(installed(session, "sphinx-build"), *options, ".", str(SITE), external=True)
+    figures = [installed(session, "python"), "-W", "error", "docs/make_figures.py"]
+    session.run(*figures, f"{session.create_tmp()}/figures", external=True, silent=True)
+
+
+@nox.session(venv_backend="none", requires=["docs"])
+def browser(session: nox.Session) -> None:
+    """A report and the site open without complaints and without a network, and fit a phone."""
+    python = [installed(session, "python"), "-W", "error"]
+    picture = f"{session.create_tmp()}/report.png"
+    session.run(*python, "tests/browser/check_report.py", "--picture", picture, external=True)
+    session.run(*python, "tests/browser/check_site.py", str(SITE), external=True)
+
+
+def run_readme(session: nox.Session, name: str, **environment: str) -> None:
+    """Run the commands below the README's comment <!-- ci: NAME -->, as they stand, in a clone."""
+    pattern = rf"^<!-- ci: {name} -->$.*?^```sh$\n(.*?)^```$"
+    found = re.search(pattern, (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    if found is None:
+        session.error(f"README.md has no commands marked ci: {name}")
+    clone = Path(session.create_tmp()) / "fastbptt"
+    shutil.rmtree(clone, ignore_errors=True)
+    session.run("git", "clone", "--quiet", str(ROOT), str(clone), external=True)
+    with session.chdir(clone):
+        session.run("bash", "-euo", "pipefail", "-c", found[1], external=True, env=environment)
+
+
+@nox.session(venv_backend="none")
+def readme_demo(session: nox.Session) -> None:
+    """The README's first command: the demo, in an empty environment."""
+    run_readme(session, "demo")
+
+
+# Not among those that `nox` runs: pytest has the last word in .ci/run, so this runs on its own.
+@nox.session(venv_backend="none", requires=["data"], default=False)
+def readme_tests(session: nox.Session) -> None:
+    """The README's second command: all tests, here with the full grids."""
+    run_readme(session, "tests", **FULL_GRID, FASTBPTT_DATA=str(DATA))

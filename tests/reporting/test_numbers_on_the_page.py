@@ -1,0 +1,257 @@
+"""The numbers of a report are those of the data that it names, in their places."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbptt
+from fastbptt import plot
+
+pytest.importorskip("matplotlib")
+
+CLASSES = ["ant", "bee", "cow"]
+
+
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure speed for a moment only: the one private name here, wherever it is."""
+    package = fastbptt.report.__module__
+    parts = pkgutil.iter_modules(sys.modules[package].__path__, f"{package}.")
+    modules = [importlib.import_module(part.name) for part in parts]
+    (found,) = [module for module in modules if hasattr(module, "_SECONDS")]
+    monkeypatch.setattr(found, "_SECONDS", 0.005)
+
+
+class Page(HTMLParser):
+    """What a page says: rows of tables, tiles, bars, and all of its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.tiles: list[list[str]] = []
+        self.bars: list[tuple[str, float]] = []
+        self.headings: list[str] = []
+        self._place: list[tuple[str, str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        told = dict(attrs)
+        kind = told.get("class") or ""
+        if tag in ("tr", "td", "th", "div", "dt", "dd", "h3", "span"):
+            self._place.append((tag, kind))
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+        elif kind == "tile":
+            self.tiles.append([])
+        elif tag in ("dt", "dd") and self.tiles:
+            self.tiles[-1].append("")
+        elif kind == "bar":
+            self._width = float(told["style"].removeprefix("width:").removesuffix("%"))
+        elif tag == "h3":
+            self.headings.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._place and self._place[-1][0] == tag:
+            self._place.pop()
+
+    def handle_data(self, data: str) -> None:
+        tag, kind = self._place[-1] if self._place else ("", "")
+        if tag in ("td", "th"):
+            self.rows[-1][-1] += data
+        elif tag in ("dt", "dd"):
+            self.tiles[-1][-1] += data
+        elif tag == "h3":
+            self.headings[-1] += data
+        elif kind == "number":
+            self.bars.append((data, self._width))
+
+    def starting_with(self, names: Any) -> list[list[str]]:
+        return [row for row in self.rows if row and row[0] in names]
+
+    @property
+    def cells(self) -> set[str]:
+        return {cell for row in self.rows for cell in row}
+
+
+class Drawn:
+    """Stands in for a picture: notes what it was asked to draw."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, Any] = {}
+
+    def spy(self, name: str) -> Any:
+        def draw(*args: Any, ax: Any, **options: Any) -> Any:
+            self.calls[name] = (args, options)
+            return ax
+
+        return draw
+
+
+def page_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, model: Any, x: Any, y: Any, **options: Any
+) -> tuple[Page, Drawn]:
+    drawn = Drawn()
+    for name in (
+        "confusion", "sequences", "losses", "gradient_flow", "gates", "eigenvalues", "influence",
+        "hidden_states", "unrolled", "gradient_heatmap",
+    ):  # fmt: skip
+        monkeypatch.setattr(plot, name, drawn.spy(name))
+    quickly(monkeypatch)
+    fastbptt.report(model, x, y, folder / "page.html", **options)
+    return Page((folder / "page.html").read_text("utf-8")), drawn
+
+
+def problem(count: int = 15) -> tuple[Any, list[Any], Any, list[str]]:
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(3, 13, count)
+    x = [rng.normal(size=(n, 2)) * 2 for n in lengths]
+    model = fastbptt.GRU(2, 6, 3, num_layers=2, init=("normal", 1.0), dtype="float64", seed=2)
+    y = np.where(np.arange(count) % 5 < 3, 0, np.where(np.arange(count) % 5 == 3, 1, 2))
+    return model, x, y, [f"id{i:03}" for i in range(count)]
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_classes(padded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, y, ids = problem()
+    options: dict[str, Any] = {"class_names": CLASSES, "ids": ids}
+    given: Any = x
+    lengths = np.array([len(one) for one in x])
+    if padded:
+        given = np.full((len(x), 14, 2), 9.0)
+        for row, one in zip(given, x, strict=True):
+            row[: len(one)] = one
+        options["lengths"] = lengths
+    page, drawn = page_of(tmp_path, monkeypatch, model, given, y, **options)
+
+    outputs = fastbptt.predict(model, x)
+    shares = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+    answers, sure = shares.argmax(axis=1), shares.max(axis=1)
+    wrong = np.flatnonzero(answers != y)
+    wrong = wrong[np.argsort(-sure[wrong])]
+    assert 3 < len(wrong) < len(y) - 3
+    # the mistakes it is most sure of, first
+    listed = page.starting_with(ids)
+    expected = [[ids[i], CLASSES[y[i]], CLASSES[answers[i]]] for i in wrong[:8]]
+    assert [row[:3] for row in listed] == expected
+    assert any(f"({len(wrong)} of {len(y)})" in heading for heading in page.headings)
+    # of the loss and metrics
+    found = fastbptt.evaluate(model, x, y, metrics=["accuracy", "balanced_accuracy"])
+    values = [value for tile in page.tiles for value in tile]
+    assert f"{found['accuracy']:.1%}" in values
+    assert f"{found['loss']:.4g}" in values
+    for name in ("accuracy", "balanced_accuracy", "loss"):
+        assert f"{found[name]:.4g}" in page.cells
+    # counts of classes, and bars as long as the largest
+    counts = np.bincount(y)
+    assert [text for text, _ in page.bars] == [str(count) for count in counts]
+    widths = [width for _, width in page.bars]
+    assert widths == pytest.approx(100 * counts / counts.max(), abs=0.05)
+    # lengths
+    text = " ".join(page.cells)
+    assert f"{lengths.min()} to {lengths.max()}, {lengths.mean():.1f}" in text
+    # what the pictures are of
+    args, options = drawn.calls["confusion"]
+    assert args[0].tolist() == y.tolist() and args[1].tolist() == answers.tolist()
+    args, options = drawn.calls["sequences"]
+    examples = options["examples"]
+    assert [i for i in examples if i in wrong] == wrong[:3].tolist()
+    assert examples[-3:] == wrong[:3].tolist() and len(examples) == 6
+    np.testing.assert_allclose(np.stack(args[2]), outputs)
+    for name in ("influence", "unrolled"):
+        args, options = drawn.calls[name]
+        (row,) = [i for i, one in enumerate(x) if np.array_equal(one, args[1][0])]
+        assert int(args[2][0]) == y[row]
+        assert row in wrong or row in np.flatnonzero(answers == y)
+    assert drawn.calls["eigenvalues"][1]["layer"] == 1
+
+
+def test_gradients_are_of_sequences_spread_over_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x, y, _ = problem(200)
+    page, _ = page_of(tmp_path, monkeypatch, model, x, y)
+    rows = np.unique(np.linspace(0, 199, 64).astype(int))
+    found = fastbptt.diagnose(model, [x[i] for i in rows], y[rows])
+    assert f"{found.gradient_norm:.4g}" in page.cells
+    assert f"{found.loss:.4g}" in page.cells
+    for flow in found.layers:
+        assert f"{flow.spectral_radius:.4g}" in page.cells
+
+
+def test_an_example_with_its_own_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one example of the pictures is not the first sequence here."""
+    model, x, _, _ = problem(8)
+    answers = fastbptt.predict(model, x).argmax(axis=1)
+    y = (answers + 1) % 3  # all wrong: the one it is most sure of is shown
+    y[0] = answers[0] if len(set(y)) == 1 else y[0]
+    outputs = fastbptt.predict(model, x)
+    sure = (np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)).max(axis=1)
+    order = np.argsort(sure)
+    x, y = [x[i] for i in order], y[order]  # the most certain one is the last
+    _, drawn = page_of(tmp_path, monkeypatch, model, x, y)
+    args, _ = drawn.calls["influence"]
+    (row,) = [i for i, one in enumerate(x) if np.array_equal(one, args[1][0])]
+    assert int(args[2][0]) == int(y[row])
+    assert len(set(y.tolist())) > 1
+
+
+def test_parameters_and_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, y, _ = problem()
+    page, _ = page_of(tmp_path, monkeypatch, model, x, y)
+    for name, values in model.parameters.items():
+        (row,) = page.starting_with([name])
+        assert row[2] == f"{values.size:,}"
+        assert row[3] == f"{np.sqrt(np.mean(np.square(values))):.3g}"
+    tiles = [value for tile in page.tiles for value in tile]
+    assert f"{model.num_parameters:,}" in tiles
+
+
+def test_a_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, y, _ = problem()
+    curves = {"loss": [0.5, 0.4, 0.45, 0.6], "seconds": [11.0, 13.0, 17.0, 3.0]}
+    told = {"epoch": [1, 2, 3, 4], "curves": curves, "best_epoch": 2, "stopped": "epochs"}
+    history = fastbptt.History.from_dict(told)
+    page, drawn = page_of(tmp_path, monkeypatch, model, x, y, history=history)
+    assert any(row[-1] == "2" for row in page.rows)
+    assert any(cell.startswith("44") for cell in page.cells), "all seconds together"
+    assert drawn.calls["losses"][0][0] is history
+
+
+def test_sequences_per_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The speed on top is that of the time below: 15 sequences, however many steps."""
+    model, x, y, _ = problem()
+    page, _ = page_of(tmp_path, monkeypatch, model, x, y)
+    (tile,) = [tile for tile in page.tiles if "per second" in tile[-1]]
+    rate = float(tile[1].replace(",", ""))
+    units = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "\N{GREEK SMALL LETTER MU}s": 1e-6}
+    times = []
+    for row in page.rows:
+        for cell in row:
+            number, _, unit = cell.partition(" ")
+            if unit in units and number.replace(".", "").isdigit():
+                times.append(float(number) * units[unit])
+    assert any(rate * each == pytest.approx(15, rel=0.1) for each in times)
+
+
+def test_numbers_to_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, x, _, _ = problem()
+    model = fastbptt.LSTM(2, 4, 2, dtype="float64", seed=0)
+    y = [np.cumsum(one, axis=0) for one in x]
+    page, drawn = page_of(tmp_path, monkeypatch, model, x, y, steps="all")
+    found = fastbptt.evaluate(model, x, y, loss="mse", steps="all", metrics=["rmse", "mae", "r2"])
+    for name in ("rmse", "mae", "r2"):
+        assert f"{found[name]:.4g}" in page.cells
+    assert f"{found['rmse']:.3g}" in [value for tile in page.tiles for value in tile]
+    args, options = drawn.calls["sequences"]
+    for said, one in zip(args[2], fastbptt.predict(model, x, steps="all"), strict=True):
+        np.testing.assert_allclose(said, one)
+    assert options["steps"] == "all"
