@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -97,8 +98,8 @@ def learn(
             seed=seed,
             verbose=0,
         )["validation_loss"]
-    except ValueError as error:
-        if "not finite" not in str(error):
+    except fastbptt.ArgumentError as error:
+        if error.value is None or math.isfinite(error.value):
             raise
     return {
         "task": task,

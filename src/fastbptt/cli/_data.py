@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .. import datasets
 from ..datasets import formats
-from ..datasets._files import some
+from ..datasets._files import FileError, some
 from ..datasets.formats import Option
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ _COMMON: Final = (
     Option("dtype", "--dtype"),
     Option("steps", "--steps"),
 )
-_AS_STEPS: Final = "; expected the same on all its rows, or --steps all"
 NO_COLUMN: Final = "none"
 _UNNAMED: Final = re.compile(r"(feature|channel) \d+")  # how readers call what has no name
 
@@ -170,14 +169,20 @@ def read(
     # What fits one form rarely fits the other: a label that changes within its sequence, or does
     # not stand on each row; an array y with an axis for steps.
     failures: dict[str, ValueError] = {}
+    why = ""
     for steps_form in [steps] if steps else form.steps:
         try:
             data = _named(path, {**options, "steps": steps_form})
-            why = str(failures.get("last", ""))
-            return data, cast("Steps", steps_form), why.removesuffix(_AS_STEPS)
+            return data, cast("Steps", steps_form), why
         except ValueError as error:
             failures[steps_form] = error
+            if steps_form == "last":
+                why = _without_advice(error)
     raise failures[steps or "last"]
+
+
+def _without_advice(error: ValueError) -> str:
+    return f"{error.place}: {error.problem}" if isinstance(error, FileError) else str(error)
 
 
 def _has(option: Option, form: formats.Format) -> bool:

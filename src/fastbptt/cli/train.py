@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from .. import _core
+from .._errors import ArgumentError
 from ..datasets import formats
 from ..preprocessing import Standardizer
 from . import _data, _parser, _task
@@ -289,10 +291,10 @@ def _run(arguments: argparse.Namespace) -> None:
     start = time.perf_counter()
     try:
         history = _fit(arguments, task, model, train, validation)
-    except ValueError as error:
-        if "not finite" not in str(error):
-            raise
-        raise ValueError(f"{error}; expected a training that converges: a smaller --lr") from None
+    except ArgumentError as error:
+        if error.value is not None and not math.isfinite(error.value):
+            error.expected = "a training that converges: a smaller --lr"
+        raise
     seconds = time.perf_counter() - start
     if targets is not None:
         _fold_into_readout(model, targets)

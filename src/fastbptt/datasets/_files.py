@@ -27,9 +27,31 @@ STEPS: Final = ("last", "all")
 DATA_VARIABLE: Final = "FASTBPTT_DATA"
 
 
-def wrong(path: object, line: int | None, text: str) -> ValueError:
+class FileError(ValueError):
+    """What is wrong with a file, and where in it.
+
+    Attributes
+    ----------
+    place : str
+        The file, and the line where there is one.
+    problem, expected : str
+        What came, and what was expected instead; "" if `problem` says it.
+    """
+
+    def __init__(self, place: str, problem: str, expected: str = "") -> None:
+        super().__init__(place, problem, expected)
+        self.place = place
+        self.problem = problem
+        self.expected = expected
+
+    def __str__(self) -> str:
+        text = f"{self.place}: {self.problem}"
+        return f"{text}; expected {self.expected}" if self.expected else text
+
+
+def wrong(path: object, line: int | None, text: str, expected: str = "") -> FileError:
     """Make the error for what stands in a line of a file, or for the file as a whole."""
-    return ValueError(f"{path}: {text}" if line is None else f"{path}:{line}: {text}")
+    return FileError(str(path) if line is None else f"{path}:{line}", text, expected)
 
 
 def shown(text: str, most: int = 40) -> str:

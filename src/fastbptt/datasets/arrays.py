@@ -257,30 +257,44 @@ def _arrays(path: str) -> dict[str, NDArray[Any]]:
     import zipfile
     import zlib
 
-    name = "?"
     try:
         with open(path, "rb") as file:
+            begin = file.read(2)
+            file.seek(0)
+            if begin and begin not in (b"PK", b"\x93N"):
+                raise _files.wrong(path, None, "is no .npz file")
             stored = np.load(file, allow_pickle=False)
             if isinstance(stored, np.ndarray):
                 raise _files.wrong(path, None, "holds one array without a name; expected .npz")
             arrays = {}
             for name in stored.files:
+                if _holds_objects(stored, name):
+                    raise _files.wrong(
+                        path,
+                        None,
+                        f"{name} is an array of Python objects, which only pickle can read; "
+                        "expected numbers (fastbptt.datasets.write_npz writes lists of arrays as "
+                        "such)",
+                    )
                 arrays[name] = stored[name]
             return arrays
+    except _files.FileError:
+        raise
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-        text = str(error)
-        if text.startswith(path):
-            raise
-        if "allow_pickle" in text and name == "?":
-            raise _files.wrong(path, None, "is no .npz file") from None
-        if "allow_pickle" in text:
-            raise _files.wrong(
-                path,
-                None,
-                f"{name} is an array of Python objects, which only pickle can read; expected "
-                "numbers (fastbptt.datasets.write_npz writes lists of arrays as such)",
-            ) from None
-        raise _files.wrong(path, None, f"cannot be read as .npz: {text or repr(error)}") from None
+        text = str(error) or repr(error)
+        raise _files.wrong(path, None, f"cannot be read as .npz: {text}") from None
+
+
+def _holds_objects(stored: Any, name: str) -> bool:
+    """Look at the header of an array in an archive."""
+    from numpy.lib import format as npy
+
+    if f"{name}.npy" not in stored.zip.namelist():
+        return False
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    with stored.zip.open(f"{name}.npy") as member:
+        reader = readers.get(npy.read_magic(member))
+        return reader is not None and bool(reader(member)[2].hasobject)
 
 
 def _layout(path: str, x: NDArray[Any], lengths: NDArray[Any] | None) -> tuple[NDArray[Any], _Cut]:

@@ -15,7 +15,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -272,7 +272,14 @@ class _Table(NamedTuple):
     @staticmethod
     def read(path: str, delimiter: str) -> _Table:
         text = io.StringIO(_files.read_text(path), newline="")
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        ended = False
+
+        def all_lines() -> Iterator[str]:
+            nonlocal ended
+            yield from text
+            ended = True
+
+        reader = csv.reader(all_lines(), delimiter=delimiter, strict=True)
         rows: list[list[str]] = []
         lines: list[int] = []
         begin = 1
@@ -283,7 +290,7 @@ class _Table(NamedTuple):
                     rows.append(row)
                     lines.append(reader.line_num)
         except csv.Error as error:
-            if "unexpected end" in str(error):
+            if ended:  # within a cell
                 raise _files.wrong(
                     path, begin, 'the row has a " without an end; expected a second one'
                 ) from None
@@ -343,8 +350,8 @@ class _Table(NamedTuple):
             result[:, c] = _files.to_dtype(values, dtype, beyond)
         return result
 
-    def wrong(self, row: int, name: str, text: str) -> ValueError:
-        return _files.wrong(self.path, self.lines[row], f"column {name!r} {text}")
+    def wrong(self, row: int, name: str, text: str, expected: str = "") -> _files.FileError:
+        return _files.wrong(self.path, self.lines[row], f"column {name!r} {text}", expected)
 
 
 def _check_header(path: str, line: int, header: tuple[str, ...], delimiter: str) -> None:
@@ -554,7 +561,7 @@ def _per_sequence(
             int(rows[second]),
             names[c],
             f"is {_files.shown(cells[rows[second]])}, but in line {table.lines[rows[first]]} of "
-            f"{_sequence(ids[which])} {_files.shown(cells[rows[first]])}; expected the same on "
-            f"all its rows, or {setting('steps', 'all')}",
+            f"{_sequence(ids[which])} {_files.shown(cells[rows[first]])}",
+            f"the same on all its rows, or {setting('steps', 'all')}",
         )
     return result

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, _core
 from .._check import Floats
+from .._errors import ArgumentError
 from .._views import Gradients, Layout, NamedViews
 from ..models.recurrent import Recurrent
 
@@ -86,15 +87,18 @@ class Optimizer(ABC):
         if binding.owner is model._token:
             return binding
         if binding.owner is not None:
-            raise ValueError(
-                "optimizer belongs to another model; expected one of this model's own "
-                "(optimizer.copy() carries its state over to a model of the same layout)"
+            raise ArgumentError(
+                "optimizer",
+                "belongs to another model",
+                "one of this model's own (optimizer.copy() carries its state over to a model of "
+                "the same layout)",
             )
         dtype = next((moment.dtype for moment in binding.moments.values()), model._dtype)
         if binding.layout != model._layout or dtype != model._dtype:
-            raise ValueError(
-                f"optimizer holds moments of {dtype} for {_shapes(binding.layout)}; "
-                f"expected {model._dtype} for {_shapes(model._layout)}"
+            raise ArgumentError(
+                "optimizer",
+                f"holds moments of {dtype} for {_shapes(binding.layout)}",
+                f"{model._dtype} for {_shapes(model._layout)}",
             )
         return binding._replace(owner=model._token)
 
@@ -586,14 +590,14 @@ def _decays(value: Any) -> tuple[float, float]:
 def _eps_fits(eps: float, dtype: np.dtype[Any]) -> None:
     least = np.finfo(dtype).tiny
     if eps < least:
-        raise ValueError(f"eps is {eps}; expected at least {least:.3g} for a model of {dtype}")
+        raise ArgumentError("eps", f"is {eps}", f"at least {least:.3g} for a model of {dtype}")
 
 
 def _decay_fits(name: str, value: float, dtype: np.dtype[Any]) -> None:
     least = np.finfo(dtype).epsneg
     if value > 1.0 - least:
-        raise ValueError(
-            f"{name} is {value!r}; expected at most 1 - {least:.3g} for a model of {dtype}"
+        raise ArgumentError(
+            name, f"is {value!r}", f"at most 1 - {least:.3g} for a model of {dtype}"
         )
 
 

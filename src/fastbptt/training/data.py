@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from .._check import CLASS_LOSSES, F64, I64
+from .._errors import ArgumentError, BadArgumentError
 from ..models import _arguments
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
@@ -61,8 +61,9 @@ class DataSet:
                     form, y, own, self.count, longest, self.loss, steps, listed
                 )
             self.weights = _weights(sample_weight, self.count)
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"{name}: {error}" if name else str(error)) from None
+        except BadArgumentError as error:
+            error.source = name
+            raise
         self._name = name
         self.items = items
         self.time = longest
@@ -113,10 +114,10 @@ class DataSet:
                 try:  # the core says what is wrong, and where
                     with about_chosen(self._chosen):
                         self.model.loss(x, y, self.loss, self.steps, self.reduction, lengths)
-                except ValueError as error:
-                    message = located(str(error), rows)
-                    name = self._name
-                    raise ValueError(f"{name}: {message}" if name else message) from None
+                except ArgumentError as error:
+                    locate(error, rows)
+                    error.source = self._name
+                    raise
 
     def _usual_input(self, x: NDArray[Any]) -> bool:
         if self.model._form.tokens:
@@ -153,10 +154,11 @@ def default_loss(model: Recurrent, y: Any) -> str:
             classes = (
                 f"output_size={int(found[-1]) + 1}" if found[0] >= 0 else "another output_size"
             )
-            raise ValueError(
-                f"y holds {len(found)} different integers, but the model has 1 output; expected "
+            raise ArgumentError(
+                "y",
+                f"holds {len(found)} different integers, but the model has 1 output",
                 f'loss="mse" for a regression on whole numbers, or a model with {classes} for '
-                "classes"
+                "classes",
             )
     return "bce" if zero_or_one else "mse"
 
@@ -187,10 +189,10 @@ def about_chosen(why: str) -> Iterator[None]:
     """Add to a message about y why the loss is what it is; "" if the caller has said so."""
     try:
         yield
-    except (ValueError, TypeError) as error:
-        if not why or not str(error).startswith("y"):
-            raise
-        raise type(error)(f"{error} ({why})") from None
+    except BadArgumentError as error:
+        if why and error.argument == "y":
+            error.context.append(why)
+        raise
 
 
 def _weights(value: Any, count: int) -> NDArray[np.float64] | None:
@@ -200,11 +202,11 @@ def _weights(value: Any, count: int) -> NDArray[np.float64] | None:
     wrong = ~(np.isfinite(weights) & (weights >= 0.0))
     if wrong.any():
         i = int(wrong.argmax())
-        raise ValueError(
-            f"sample_weight[{i}] is {weights[i]}; expected a finite number of at least 0"
+        raise ArgumentError(
+            "sample_weight", f"is {weights[i]}", "a finite number of at least 0", item=i
         )
     if not weights.any():
-        raise ValueError("sample_weight holds only zeros; expected at least one above 0")
+        raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
     return weights
 
 
@@ -222,9 +224,10 @@ def class_weights(value: Any, classes: NDArray[Any] | None, rows: Rows) -> NDArr
         Those that are trained on.
     """
     if classes is None:
-        raise ValueError(
-            f"class_weight is {value!r}; expected None unless y holds one class per sequence "
-            '(steps="last")'
+        raise ArgumentError(
+            "class_weight",
+            f"is {value!r}",
+            'None unless y holds one class per sequence (steps="last")',
         )
     result = np.ones(len(classes), F64)
     kinds, counts = np.unique(classes[rows], return_counts=True)
@@ -251,13 +254,7 @@ def class_weights(value: Any, classes: NDArray[Any] | None, rows: Rows) -> NDArr
     return result
 
 
-_INDEX: Final = re.compile(r"(?:x|y|sample_weight) .* at index \((\d+)")
-
-
-def located(message: str, rows: Rows) -> str:
-    """Say which sequence of all it was: the core counts within the batch."""
-    found = _INDEX.match(message)
-    if not found:
-        return message
-    start, end = found.span(1)
-    return f"{message[:start]}{rows[int(found.group(1))]}{message[end:]}"
+def locate(error: BadArgumentError, rows: Rows) -> None:
+    """Put the row among all sequences into an error, which has the one of the batch `rows`."""
+    if error.argument in ("x", "y", "sample_weight") and error.index:
+        error.index = (int(rows[error.index[0]]), *error.index[1:])

@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._check import CLASS_LOSSES, F64, I64, Floats
+from .._errors import ArgumentError
 from ..models import _arguments
 from ..models.recurrent import Recurrent
 from .batches import Gathered, Rows
-from .data import DataSet, located
+from .data import DataSet, locate
 from .metrics import Function, Metric, resolve
 
 
@@ -143,8 +144,9 @@ def outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
     """
     try:
         return _outputs(model, x, rows, every)
-    except ValueError as error:
-        raise ValueError(located(str(error), rows)) from None
+    except ArgumentError as error:
+        locate(error, rows)
+        raise
 
 
 def _outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:

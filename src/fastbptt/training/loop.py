@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
+from .._errors import ArgumentError
 from ..files import model_file
 from ..models.recurrent import Recurrent
 from ..optim import schedules
@@ -25,7 +26,7 @@ from . import checkpoints, progress, stopping
 from . import metrics as _metrics
 from .batches import Augmentation, Order, Rows, augmented, split
 from .callbacks import Callback, TrainingRun
-from .data import DataSet, class_weights, located
+from .data import DataSet, class_weights, locate
 from .evaluation import check_model, check_objective, measure, usual_batch
 from .history import History
 
@@ -428,10 +429,10 @@ class _Loop:
             weight = None if weights is None else weights[rows]
             try:
                 loss = self.update(x, y, lengths=lengths, sample_weight=weight)
-            except ValueError as error:
-                raise ValueError(
-                    f"{located(str(error), rows)} (epoch {run.epoch}, batch {self.batch + 1})"
-                ) from None
+            except ArgumentError as error:
+                locate(error, rows)
+                error.context.append(f"epoch {run.epoch}, batch {self.batch + 1}")
+                raise
             run.batch_loss = loss
             run.step += 1
             self.batch += 1
