@@ -1,7 +1,6 @@
 // Sequences that lie anywhere, gathered into batches.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
-#include <pybind11/stl.h>
 
 #include <cstddef>
 #include <optional>
