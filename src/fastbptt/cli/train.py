@@ -261,7 +261,7 @@ class _Parts(NamedTuple):
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    import fastbptt
+    from .. import report
 
     _check_files(arguments)
     task, parts = _read(arguments)
@@ -315,7 +315,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.report:
         judged = parts.test or parts.validation or parts.train
         x = judged.x if task.scale is None else task.scale.transform(judged.x)
-        fastbptt.report(model, x, judged.y, arguments.report, history, ids=judged.ids)
+        report(model, x, judged.y, arguments.report, history, ids=judged.ids)
     print(_parser.as_json(result) if arguments.json else _text(arguments, task, result))
 
 
@@ -558,8 +558,7 @@ def _fit(
     validation: Sequences | None,
 ) -> History:
     assert train.y is not None
-    import fastbptt
-
+    from .. import fit
     from ..optim.optimizers import OPTIMIZERS
     from ..optim.schedules import SCHEDULES
 
@@ -567,7 +566,7 @@ def _fit(
     if arguments.lr is not None:
         settings["lr"] = arguments.lr
     schedule = SCHEDULES[arguments.schedule.name](**arguments.schedule.settings)
-    return fastbptt.fit(
+    return fit(
         model,
         train.x,
         train.y,
