@@ -24,7 +24,6 @@ from .models import (
     LeakyRNN,
     Recurrent,
     StepReport,
-    load,
 )
 from .optim import SGD, Adam, AdamW, RMSprop
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from . import datasets, plot, reference, training
     from .config import show_config
     from .diagnostics import Diagnosis, GradientMonitor, diagnose
-    from .files.model_file import load_optimizer
+    from .models.saving import load, load_optimizer
     from .optim import schedules
     from .preprocessing import Standardizer
     from .reporting import report
@@ -188,7 +187,8 @@ _LAZY: Final = {
     "probabilities": ".training",
     "Standardizer": ".preprocessing",
     "report": ".reporting",
-    "load_optimizer": ".files.model_file",
+    "load": ".models.saving",
+    "load_optimizer": ".models.saving",
     "show_config": ".config",
 }
 

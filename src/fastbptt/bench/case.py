@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import Recurrent, _core, reference
+from .. import _core, reference
+from ..models.recurrent import Recurrent
 
 __all__ = ["CHECK_LR", "CHOICES", "PRESETS", "TIMED_LR", "Case", "Problem", "needed_flops"]
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import Adam, reference
+from .. import reference
+from ..optim.optimizers import Adam
 from .case import CHECK_LR, Case, Problem
 
 __all__ = ["Expected", "check_gradients", "check_training"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ..datasets import formats
-from ..files.model_file import write_whole
+from ..files.atomic import write_whole
 from . import _data, _new_data, _parser, _task
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ are in the model's file.
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    import fastbptt
+    from .. import load
 
     _parser.check_output("-o", arguments.output, ".csv")
     _parser.check_apart(
         {"MODEL": arguments.model, "DATA": arguments.data}, {"-o": arguments.output}
     )
-    model = fastbptt.load(arguments.model)
+    model = load(arguments.model)
     task = _task.of(model, arguments.model)
     if model.output_size is None:
         raise ValueError(

@@ -32,13 +32,13 @@ DATA, with labels, should be what the model was not trained on.
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    import fastbptt
+    from .. import load, report
 
     _parser.check_output("-o", arguments.output, ".html")
     _parser.check_apart(
         {"MODEL": arguments.model, "DATA": arguments.data}, {"-o": arguments.output}
     )
-    model = fastbptt.load(arguments.model)
+    model = load(arguments.model)
     task = _task.of(model, arguments.model)
     data = _new_data.read(model, task, arguments)
     if task.kind is None:
@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> None:
             f"{arguments.data}: there are no labels; expected {_new_data.labels(task, arguments)}"
         )
     x = data.x if task.scale is None else task.scale.transform(data.x)
-    fastbptt.report(model, x, data.y, arguments.output, ids=data.ids)
+    report(model, x, data.y, arguments.output, ids=data.ids)
     if arguments.json:
         print(_parser.as_json({"report": arguments.output, "sequences": len(data)}))
     else:

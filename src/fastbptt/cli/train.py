@@ -263,7 +263,7 @@ class _Parts(NamedTuple):
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    import fastbptt
+    from .. import report
 
     _check_files(arguments)
     task, parts = _read(arguments)
@@ -317,7 +317,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.report:
         judged = parts.test or parts.validation or parts.train
         x = judged.x if task.scale is None else task.scale.transform(judged.x)
-        fastbptt.report(model, x, judged.y, arguments.report, history, ids=judged.ids)
+        report(model, x, judged.y, arguments.report, history, ids=judged.ids)
     print(_parser.as_json(result) if arguments.json else _text(arguments, task, result))
 
 
@@ -560,8 +560,7 @@ def _fit(
     validation: Sequences | None,
 ) -> History:
     assert train.y is not None
-    import fastbptt
-
+    from .. import fit
     from ..optim.optimizers import OPTIMIZERS
     from ..optim.schedules import SCHEDULES
 
@@ -569,7 +568,7 @@ def _fit(
     if arguments.lr is not None:
         settings["lr"] = arguments.lr
     schedule = SCHEDULES[arguments.schedule.name](**arguments.schedule.settings)
-    return fastbptt.fit(
+    return fit(
         model,
         train.x,
         train.y,

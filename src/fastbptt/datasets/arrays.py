@@ -190,7 +190,7 @@ def write_npz(
     >>> data.x
     [array([5, 3, 2]), array([4])]
     """
-    from ..files.model_file import write_whole
+    from ..files.atomic import write_whole
 
     arrays: dict[str, NDArray[Any]] = {}
     if isinstance(x, list | tuple):

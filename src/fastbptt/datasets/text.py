@@ -259,7 +259,7 @@ class Tokenizer:
         >>> same.tokens == tokenizer.tokens
         True
         """
-        from ..files.model_file import write_whole
+        from ..files.atomic import write_whole
 
         content = {
             "format": _FORMAT,

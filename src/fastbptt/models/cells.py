@@ -1,9 +1,8 @@
-"""The models: a tanh or ReLU RNN, GRU, LSTM, leaky tanh RNN; and `load`."""
+"""The models: a tanh or ReLU RNN, GRU, LSTM, leaky tanh RNN."""
 
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 from numpy.typing import ArrayLike, DTypeLike
@@ -15,7 +14,7 @@ from .recurrent import Recurrent
 if TYPE_CHECKING:
     from .network import Seed
 
-__all__ = ["GRU", "LSTM", "MODELS", "RNN", "LeakyRNN", "Recurrent", "load"]
+__all__ = ["GRU", "LSTM", "MODELS", "RNN", "LeakyRNN", "Recurrent"]
 
 
 class RNN(Recurrent):
@@ -419,35 +418,3 @@ _NONLINEARITIES: Final = {"tanh": "rnn", "relu": "relu"}
 MODELS: Final[dict[str, type[Recurrent]]] = {
     cell: model for model in (RNN, GRU, LSTM, LeakyRNN) for cell in model._cells
 }
-
-
-def load(path: str | os.PathLike[str]) -> Recurrent:
-    """Read a model that its `save` wrote.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    Recurrent
-        Of the class that was saved, with the same weights to the bit.
-
-    Raises
-    ------
-    ValueError
-        If the file is broken, cut short, or no model's.
-    OSError
-        If it cannot be read.
-
-    Examples
-    --------
-    >>> import os, tempfile, fastbptt
-    >>> path = os.path.join(tempfile.mkdtemp(), "model.fastbptt")
-    >>> fastbptt.RNN(3, 4, 1, seed=0).save(path)
-    >>> fastbptt.load(path)
-    RNN(3, 4, 1, dtype="float32")  # 37 parameters, 148 bytes
-    """
-    from ..files import model_file
-
-    return model_file.load_model(path)

@@ -472,9 +472,10 @@ class Network:
         OSError
             If the file cannot be written. Then nothing is left behind.
         """
-        from ..files import model_file
+        # it makes models, so it imports this module
+        from .saving import save_model
 
-        model_file.save_model(self, path, optimizer, metadata)
+        save_model(self, path, optimizer, metadata)
 
     def __getstate__(self) -> dict[str, Any]:
         extra = {k: v for k, v in self.__dict__.items() if k not in self._INTERNAL}

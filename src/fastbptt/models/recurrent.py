@@ -451,7 +451,7 @@ class Recurrent(Network):
         except AttributeError:
             raise _not_an_optimizer(optimizer) from None
         chunked = 0 < chunk < batch.x.shape[1]
-        key = None
+        key, report = None, None
         if self._drops and not chunked:
             key = self._keys.take()
             batch = batch.replace(dropout_seed=key)
@@ -460,8 +460,9 @@ class Recurrent(Network):
                 binding = optimizer._binding_for(self)
                 update = Update(binding.state, clip)
                 if chunked:
-                    value = truncated.train(
-                        *(self, binding, batch, objective, update),
+                    keys = self._keys if self._drops else None
+                    value, report = truncated.train(
+                        *(self._engine, self._form, keys, binding, batch, objective, update),
                         *(chunk, budget, final, recording),
                     )
                 else:
@@ -475,8 +476,8 @@ class Recurrent(Network):
             if final is not None and isinstance(error, BadArgumentError):
                 _arguments.about_state(self._form, error)
             raise
-        if budget and not chunked:
-            self._report = StepReport(*self._engine.report())
+        if budget:
+            self._report = report or StepReport(*self._engine.report())
         if recording is not None:
             self._recording = recording
         return value

@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._check import Floats
-from .._core import Batch, Objective, Update
+from .._core import Batch, Engine, Objective, Update
 from .._errors import ArgumentError, BadArgumentError
-from ._arguments import Lengths
+from ._arguments import Form, Lengths
+from ._dropout import Keys
 from .results import Recording, StepReport, probes
 
 if TYPE_CHECKING:
     from ..optim.optimizers import Binding
-    from .recurrent import Recurrent
 
 
 class Chunk(NamedTuple):
@@ -115,7 +115,9 @@ def _even(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
 
 
 def train(
-    model: Recurrent,
+    engine: Engine,
+    form: Form,
+    keys: Keys | None,
     binding: Binding,
     batch: Batch,
     objective: Objective,
@@ -124,14 +126,14 @@ def train(
     budget: int,
     final: tuple[Floats, ...] | None,
     recording: Recording | None,
-) -> float:
-    """Walk a batch in chunks; if anything fails, put everything back as it was.
+) -> tuple[float, StepReport | None]:
+    """Train on a batch in chunks; if anything fails, put everything back as it was.
 
-    The result is the loss; final states are written at the end, if they are wanted.
+    The result is the loss, and with a budget a report; final states are written at the end, if
+    they are wanted. keys: None without dropout.
     """
     if objective.sample_weight is not None and not objective.sample_weight.any():
         raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
-    engine, keys, form = model._engine, model._keys, model._form
     before, put_back = engine.get_params(), binding.keep()
     taken: list[int] = []
     reports: list[StepReport] = []
@@ -139,11 +141,11 @@ def train(
     current = None
     if batch.initial is not None:
         with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
-            current = tuple(np.array(one, model._dtype) for one in batch.initial)
+            current = tuple(np.array(one, form.dtype) for one in batch.initial)
     chunk = None
     try:
         for chunk in chunks(batch, objective, size):
-            if model._drops:
+            if keys is not None:
                 taken.append(keys.take())
             initial, rows = current, chunk.rows
             if rows is not None and current is not None:
@@ -174,8 +176,9 @@ def train(
     except BaseException as error:
         engine.set_params(before)
         put_back()
-        for key in reversed(taken):
-            keys.give_back(key)
+        if keys is not None:
+            for key in reversed(taken):
+                keys.give_back(key)
         if chunk is not None and isinstance(error, BadArgumentError):
             chunk.locate(error, objective)
         raise
@@ -183,9 +186,8 @@ def train(
     if final is not None:
         for given, state in zip(final, current, strict=True):
             given[...] = state
-    if reports:
-        model._report = _summed(reports)
-    return loss if objective.reduction == "sum" else loss / shares
+    report = _summed(reports) if reports else None
+    return (loss if objective.reduction == "sum" else loss / shares), report
 
 
 def _summed(reports: list[StepReport]) -> StepReport:

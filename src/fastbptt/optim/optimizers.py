@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,10 +14,20 @@ from .. import _check, _core
 from .._check import Floats
 from .._errors import ArgumentError
 from .._views import Gradients, Layout, NamedViews
-from ..models.recurrent import Recurrent
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A model as optimisers see it: parameters in one flat buffer, and who updates them."""
+
+    _flat: Floats
+    _layout: Layout
+    _dtype: np.dtype[Any]
+    _token: object  # the model's identity
+    _engine: _core.Engine
 
 
 class Binding(NamedTuple):
@@ -75,7 +85,7 @@ class Optimizer(ABC):
             self._fit_into(dtype)
         return _core.OptimizerState(self._rule, dict(moments), self._core_settings())
 
-    def _binding_for(self, model: Recurrent) -> Binding:
+    def _binding_for(self, model: Trainable) -> Binding:
         """Return the state for this model; the caller keeps it once its update has succeeded."""
         binding = self._binding
         if binding is None:
@@ -104,7 +114,7 @@ class Optimizer(ABC):
 
     def step(
         self,
-        model: Recurrent,
+        model: Trainable,
         grads: Gradients | Mapping[str, ArrayLike] | ArrayLike,
         check_finite: bool = True,
     ) -> None:
@@ -135,7 +145,7 @@ class Optimizer(ABC):
         >>> adam.step_count
         1
         """
-        if not isinstance(model, Recurrent):
+        if not isinstance(model, Trainable):
             raise TypeError(f"model is of type {type(model).__name__}; expected a fastbptt model")
         finite = _check.flag("check_finite", check_finite)
         with self._lock:
@@ -605,7 +615,7 @@ def _shapes(layout: Layout) -> str:
     return ", ".join(f"{name} {shape}" for name, (_, _, shape) in layout.items())
 
 
-def _gathered(grads: Any, model: Recurrent, binding: Binding) -> Floats:
+def _gathered(grads: Any, model: Trainable, binding: Binding) -> Floats:
     """All gradients as one array of the model's dtype that shares no memory with its state."""
     count, dtype = model._flat.size, model._dtype
     taken = [model._flat, *binding.moments.values()]

@@ -70,7 +70,10 @@ class Examples:
     @cached_property
     def trained(self) -> tuple[Recurrent, History, GradientMonitor]:
         """A GRU that tells nine speakers apart, and how it learned to."""
-        from .. import GRU, Adam, GradientMonitor, fit
+        from ..diagnostics import GradientMonitor
+        from ..models import GRU
+        from ..optim import Adam
+        from ..training import fit
 
         monitor = GradientMonitor(warn=False)
         model = GRU(12, 48, 9, init="keras", seed=0)
@@ -96,7 +99,7 @@ class Examples:
     @cached_property
     def said(self) -> NDArray[np.floating[Any]]:
         """What it says about the test part, (370, 9)."""
-        from .. import predict
+        from ..training import predict
 
         outputs = predict(self.model, self.vowels.x_test)
         assert isinstance(outputs, np.ndarray)
@@ -105,7 +108,8 @@ class Examples:
     @cached_property
     def flows(self) -> dict[str, Diagnosis]:
         """Gradients of a loss at the last of many steps, in three cells before any training."""
-        from .. import GRU, LSTM, RNN, diagnose
+        from ..diagnostics import diagnose
+        from ..models import GRU, LSTM, RNN
 
         models: dict[str, Recurrent] = {
             "tanh RNN": RNN(4, 64, 1, seed=0),
@@ -123,14 +127,14 @@ class Examples:
 
 
 def _unrolled(examples: Examples, ax: Any) -> Any:
-    from .. import RNN
+    from ..models import RNN
 
     model = RNN(4, 64, 1, seed=0)
     return unrolled(model, examples.x[:, :20], examples.y, columns=9, ax=ax)
 
 
 def _unrolled_both(examples: Examples, ax: Any) -> Any:
-    from .. import GRU
+    from ..models import GRU
 
     model = GRU(4, 24, 2, bidirectional=True, seed=0)
     return unrolled(model, examples.x[:, :20], examples.y, ax=ax)
@@ -218,7 +222,7 @@ PICTURES: Final[dict[str, Picture]] = {
 
 
 def _diagnosis(examples: Examples) -> Diagnosis:
-    from .. import diagnose
+    from ..diagnostics import diagnose
 
     same = [i for i, one in enumerate(examples.vowels.x_test) if len(one) == 15]
     x = [examples.vowels.x_test[i] for i in same]

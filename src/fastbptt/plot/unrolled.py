@@ -139,7 +139,7 @@ def _numbers(
     lengths: ArrayLike | None,
     example: int,
 ) -> _Numbers:
-    from .. import diagnose
+    from ..diagnostics import diagnose
 
     if model.output_size is None:
         raise ValueError("model has no readout; expected one with output_size")

@@ -97,8 +97,8 @@ def report(
     >>> os.path.getsize(path) < 3_000_000
     True
     """
-    from .. import __version__
-    from ..files.model_file import write_whole
+    from .. import _core
+    from ..files.atomic import write_whole
     from ..plot import _style
     from ..training.evaluation import check_model
     from . import sections
@@ -130,6 +130,6 @@ def report(
         tag("p", sections.subtitle(facts), class_="note"),
         sections.tiles(facts),
         *(section(facts, pictures) for section in sections.SECTIONS),
-        tag("footer", f"Made by fastbptt {__version__}, {made}."),
+        tag("footer", f"Made by fastbptt {_core.version}, {made}."),
     )
     write_whole(file, page.encode("utf-8"))

@@ -115,7 +115,8 @@ def gather(
     monitor: Any,
 ) -> Facts:
     """Compute everything; what is not given stands in ``model.metadata`` or is found out."""
-    from .. import History, diagnose, evaluate, predict
+    from ..diagnostics import diagnose
+    from ..training import History, evaluate, predict
     from ..training.data import default_loss
     from ..training.metrics import suited
 
@@ -168,9 +169,9 @@ def gather(
 
 def _speed(model: Recurrent, x: Any, y: Any, loss: str, steps: str) -> Speed:
     """Time a training step, on a copy, and predictions."""
-    from .. import Adam
     from ..bench.case import needed_flops
     from ..datasets import pad
+    from ..optim.optimizers import Adam
 
     twin, adam = model.copy(), Adam(lr=0.0)
     padded, lengths = pad(x)

@@ -1,6 +1,6 @@
 """All that a run needs to go on, in one file that is whole at any moment.
 
-A checkpoint is a model file (`fastbptt.files.model_file`) with the optimiser in it and, as
+A checkpoint is a model file (`fastbptt.models.saving`) with the optimiser in it and, as
 ``training``, where the run stands; so `fastbptt.load` reads the model out of it.
 """
 
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from .. import _check
 from .._check import Floats
-from ..files import model_file
+from ..files.atomic import clear_away
+from ..models import saving
 from ..models._dropout import Keys
 from ..models.recurrent import Recurrent
 from ..optim.optimizers import Optimizer
@@ -69,7 +70,7 @@ class Keeper:
         best: Floats | None,
     ) -> None:
         """Replace the file."""
-        model_file.save_model(model, self._path, optimizer, None, training, best)
+        saving.save_model(model, self._path, optimizer, None, training, best)
         self._last = time.monotonic()
 
 
@@ -91,7 +92,7 @@ def keeper(path: Any, every: Any) -> Keeper | None:
     if not isinstance(path, str | bytes | os.PathLike):
         raise TypeError(f"checkpoint is of type {type(path).__name__}; expected str or os.PathLike")
     name = os.fsdecode(path)
-    model_file.clear_away(name)
+    clear_away(name)
     return Keeper(name, seconds)
 
 
@@ -118,7 +119,7 @@ def source(resume: Any, path: Any) -> str | None:
 
 def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
     """Read a checkpoint of a run with these settings and data."""
-    model, content = model_file.load_content(path)
+    model, content = saving.load_content(path)
     if content.training is None or content.optimizer is None:
         raise ValueError(
             f"cannot resume from {path!r}: it is a model without a run of fit; "
@@ -167,7 +168,7 @@ def fingerprint(
     data : mapping of name -> array, list of arrays or None
     """
     config = {key: value for key, value in model._config().items() if key != "dropout_keys"}
-    own = model_file.described(optimizer, model)[0]
+    own = saving.described(optimizer, model)[0]
     found = {
         "model": json.dumps(config),
         "optimizer": json.dumps({"name": own["name"], **own["settings"]}),

@@ -143,7 +143,7 @@ class History:
         >>> fastbptt.History.load(path) == fastbptt.History()
         True
         """
-        from ..files import model_file
+        from ..files.atomic import write_whole
 
         if _kind(path) == "json":
             curves = {name: [_plain(one) for one in c] for name, c in self.curves.items()}
@@ -155,7 +155,7 @@ class History:
             for i, epoch in enumerate(self.epoch):
                 writer.writerow([epoch, *(repr(curve[i]) for curve in self.curves.values())])
             text = file.getvalue()
-        model_file.write_whole(path, text.encode("utf-8"))
+        write_whole(path, text.encode("utf-8"))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._errors import ArgumentError
-from ..files import model_file
+from ..models import saving
 from ..models.recurrent import Recurrent
 from ..optim import schedules
 from ..optim.optimizers import OPTIMIZERS, Adam, Optimizer
@@ -371,7 +371,7 @@ class _Loop:
                 if self.resumed is not None:
                     self._load_state(self.resumed)
                 if self.keeper is not None:  # better now than after an epoch
-                    model_file.json_text(run.model.metadata)
+                    saving.json_text(run.model.metadata)
                     self._states()
                 self.progress = progress.show(verbose, run)
                 while history.stopped is None:
