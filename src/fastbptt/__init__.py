@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _check, _core
 from ._errors import ArgumentError, ArgumentTypeError
+from ._losses import Loss
 from ._views import Gradients
 from .models import (
     GRU,
@@ -58,6 +59,7 @@ __all__ = [
     "Gradients",
     "History",
     "LeakyRNN",
+    "Loss",
     "RMSprop",
     "Recurrent",
     "Standardizer",
@@ -110,7 +112,7 @@ def backends() -> list[Backend]:
 
 
 def losses() -> list[str]:
-    """List the names that `loss` may have.
+    """List the names of losses that `Loss` and every argument `loss` know.
 
     Examples
     --------
@@ -118,7 +120,7 @@ def losses() -> list[str]:
     >>> "bce" in fastbptt.losses()
     True
     """
-    return list(_check.LOSSES)
+    return _core.losses()
 
 
 def cells() -> list[str]:

@@ -500,7 +500,7 @@ def test_public_names() -> None:
         assert getattr(fastbptt, name) is not None
     with pytest.raises(AttributeError, match="module 'fastbptt' has no attribute 'nothing'"):
         fastbptt.nothing  # noqa: B018
-    assert fastbptt.losses() == ["bce", "cross_entropy", "mse"]
+    assert {"bce", "cross_entropy", "mse"} <= set(fastbptt.losses())
     assert {"rnn", "relu", "leaky", "gru", "gru_before", "lstm"} <= set(fastbptt.cells())
     assert fastbptt.backends()[-1].usable
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core, reference
+from .._losses import Loss
 from ..models.recurrent import Recurrent
 
 __all__ = ["CHECK_LR", "CHOICES", "PRESETS", "TIMED_LR", "Case", "Problem", "needed_flops"]
@@ -43,7 +44,7 @@ class Case:
     steps : str
         "last" or "all": where the loss is.
     loss : str
-        "bce", "cross_entropy" or "mse"; its mean is taken.
+        One of `fastbptt.losses`, with its default parameters; its mean is taken.
     cell : str
         A name of the core's registry.
     lengths : str
@@ -185,10 +186,12 @@ class Problem:
             self.lengths[rng.integers(case.batch)] = case.time
         steps = (case.batch,) if case.steps == "last" else (case.batch, case.time)
         self.y: Array
-        if case.loss == "cross_entropy":
+        loss = Loss(case.loss)
+        if loss.targets == "classes":
             self.y = rng.integers(0, case.output, steps)
-        elif case.loss == "bce":
-            self.y = rng.integers(0, 2, (*steps, case.output)).astype(case.dtype)
+        elif loss.bounded:
+            ends = np.array([loss.low, loss.high])
+            self.y = ends[rng.integers(0, 2, (*steps, case.output))].astype(case.dtype)
         else:
             self.y = rng.standard_normal((*steps, case.output)).astype(case.dtype)
 

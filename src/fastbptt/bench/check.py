@@ -48,7 +48,7 @@ class Expected:
 
     def __init__(self, problem: Problem) -> None:
         case = problem.case
-        y = problem.y if case.loss == "cross_entropy" else problem.y.astype(np.float64)
+        y = problem.y if problem.y.dtype.kind == "i" else problem.y.astype(np.float64)
         params = {name: value.astype(np.float64) for name, value in problem.params.items()}
         state = reference.OptimizerState()
         first: tuple[float, dict[str, Array]] | None = None

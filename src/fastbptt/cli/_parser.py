@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
+from .._losses import Loss
+from .._losses import parse as parse_loss
+
 if TYPE_CHECKING:
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -208,3 +211,11 @@ def check_apart(read: Mapping[str, str | None], written: Mapping[str, str | None
             other = names.setdefault(os.path.realpath(path), name)
             if other != name:
                 raise ValueError(f"{name} is {path}, as {other} is; expected another file")
+
+
+def loss(text: str) -> Loss:
+    """Read a loss with its parameters."""
+    try:
+        return parse_loss(text)
+    except (ValueError, TypeError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from .._losses import Loss, parse
 from ..preprocessing import Standardizer
 from ..training.evaluation import predict, probabilities
 from . import _data
@@ -30,7 +31,7 @@ class Task(NamedTuple):
         None: nothing is known, and outputs are numbers.
     steps : {"last", "all"}
         Whether it answers at the end of a sequence, or at each step.
-    loss : str or None
+    loss : Loss or None
     classes : tuple of str or None
     features : tuple of str or None
     scale : Standardizer or None
@@ -41,7 +42,7 @@ class Task(NamedTuple):
 
     kind: Kind | None = None
     steps: _data.Steps = "last"
-    loss: str | None = None
+    loss: Loss | None = None
     classes: tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
     scale: Standardizer | None = None
@@ -52,7 +53,7 @@ class Task(NamedTuple):
         return {
             "task": self.kind,
             "steps": self.steps,
-            "loss": self.loss,
+            "loss": None if self.loss is None else str(self.loss),
             "classes": None if self.classes is None else list(self.classes),
             "feature_names": None if self.features is None else list(self.features),
             "standardize": None if self.scale is None else self.scale.to_dict(),
@@ -92,9 +93,9 @@ def of(model: Recurrent, path: str) -> Task:
     steps = _one_of(path, told, "steps", ("last", "all", None)) or "last"
     classes = _names(path, told, "classes")
     features = _names(path, told, "feature_names")
-    loss = told.get("loss")
+    loss = None if told.get("loss") is None else parse(told["loss"])
     if kind == "classification":
-        expected = 2 if loss == "bce" else outputs
+        expected = 2 if loss is not None and loss.link == "logistic" else outputs
         if classes is None:
             classes = tuple(str(i) for i in range(expected))
         if len(classes) != expected:

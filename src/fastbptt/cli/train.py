@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import _core
 from .._errors import ArgumentError
+from .._losses import Loss
 from ..datasets import formats
 from ..preprocessing import Standardizer
 from . import _data, _parser, _task
@@ -177,6 +178,13 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         default="adam",
         metavar="NAME[:K=V,...]",
         help=f"{', '.join(OPTIMIZERS)}, with settings, as in sgd:momentum=0.9 (default: adam)",
+    )
+    group.add_argument(
+        "--loss",
+        type=_parser.loss,
+        metavar="NAME[:K=V,...]",
+        help=f"{', '.join(_core.losses())}, with parameters (default: cross_entropy for classes, "
+        "mse for numbers)",
     )
     group.add_argument(
         "--lr", type=_parser.rate, metavar="X", help="learning rate (default: the optimiser's)"
@@ -376,7 +384,7 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
     task = _task.Task(
         "regression" if data.classes is None else "classification",
         steps,
-        "mse" if data.classes is None else "cross_entropy",
+        _loss(arguments, data),
         data.classes,
         None if arguments.embedding else data.feature_names,
         None,
@@ -407,6 +415,15 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
     rows = split(len(data), arguments.validation, arguments.seed, by_class)
     train, validation = (_data.pick(data, each) for each in rows)
     return task, _Parts(train, validation, test)
+
+
+def _loss(arguments: argparse.Namespace, data: Sequences) -> Loss:
+    """Choose what --loss says, if it suits the labels."""
+    kind = "numbers" if data.classes is None else "classes"
+    chosen: Loss = arguments.loss or Loss("mse" if kind == "numbers" else "cross_entropy")
+    if chosen.targets != kind:
+        raise ValueError(f"--loss is {chosen}; expected a loss of {kind}, as the labels are")
+    return chosen
 
 
 def _warn_of_steps(data: Sequences, why: str) -> None:

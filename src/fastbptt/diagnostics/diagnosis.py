@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _check
+from .. import _check, _losses
+from .._losses import LossLike
 from ..training.data import about_chosen, default_loss, why_loss
 from . import _advice, _dynamics, _numbers, _record
 from ._advice import Advice, plural
@@ -209,7 +210,7 @@ def diagnose(
     model: Recurrent,
     x: ArrayLike | Sequence[ArrayLike],
     y: ArrayLike | Sequence[ArrayLike],
-    loss: str | None = None,
+    loss: LossLike | None = None,
     steps: str = "last",
     lengths: ArrayLike | None = None,
     reduction: str = "mean",
@@ -230,7 +231,7 @@ def diagnose(
         Not changed. Dropout is off.
     x, y, steps, lengths, reduction, h0, sample_weight
         As for `Recurrent.loss_and_grad`.
-    loss : {"bce", "cross_entropy", "mse"}, optional
+    loss : str or `fastbptt.Loss`, optional
         Default as in `fit`: ``"cross_entropy"`` for integers as `y` and more than one output,
         ``"bce"`` for one output and only 0 and 1 in `y`, else ``"mse"``; integers of more than
         two values and one output are an error.
@@ -282,8 +283,8 @@ def diagnose(
     """
     each = _check.flag("per_example", per_example)
     wanted = _wanted(jacobians)
-    chosen = default_loss(model, y) if loss is None else loss
-    with about_chosen(why_loss(model, y, chosen) if loss is None else ""):
+    chosen = _losses.loss(default_loss(model, y) if loss is None else loss)
+    with about_chosen(why_loss(model, y, chosen.name) if loss is None else ""):
         batch, objective = model._checked(
             x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1
         )
@@ -320,7 +321,7 @@ def diagnose(
         total,
         norms,
         max(decays) if decays else None,
-        {"loss": chosen, "steps": steps, "reduction": reduction},
+        {"loss": str(chosen), "steps": steps, "reduction": reduction},
         repr(model).split("  #")[0],
         _advice.advise(facts),
     )

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, _core
-from .._check import CLASS_LOSSES, F32, F64, I64, VALUE_LOSSES, Floats, Targets
+from .._check import F32, F64, I64, Floats, Targets
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
+from .._losses import Loss
 
 Inputs: TypeAlias = Floats | NDArray[np.int64]
 Lengths: TypeAlias = NDArray[np.int64] | None
@@ -360,13 +361,13 @@ def targets(
     own_lengths: Lengths,
     batch: int,
     time: int,
-    loss: str,
+    loss: Loss,
     steps: str,
     ragged: bool,
 ) -> Targets:
     """Read y for its loss: (batch[, time], outputs) numbers, or (batch[, time]) classes."""
     found = targets_as_they_lie(form, y, own_lengths, batch, time, loss, steps, ragged)
-    classes = loss in CLASS_LOSSES
+    classes = loss.targets == "classes"
     if isinstance(found, list):
         if classes:
             return _stack([_whole(item) for item in found], time, I64)
@@ -382,12 +383,12 @@ def targets_as_they_lie(
     own_lengths: Lengths,
     batch: int,
     time: int,
-    loss: str,
+    loss: Loss,
     steps: str,
     ragged: bool,
 ) -> NDArray[Any] | list[NDArray[Any]]:
     """Check the shapes of y, numbers with their last axis; nothing is padded or converted."""
-    classes = loss in CLASS_LOSSES
+    classes = loss.targets == "classes"
     context = f'loss="{loss}", steps="{steps}"'
     if ragged and steps == "all" and isinstance(y, list | tuple):
         if len(y) != batch:
@@ -451,16 +452,16 @@ def some_rows(
 # ---------------------------------------------------------------- the usual case
 
 
-def plain(form: Form, x: Any, y: Any, loss: Any, steps: Any) -> Floats | None:
+def plain(form: Form, x: Any, y: Any, loss: Loss, steps: Any) -> Floats | None:
     """Return y for the core if x and y can be passed on untouched, else None.
 
     The way of every ordinary training step, so nothing here costs more than an attribute.
     None means "look closer", not "wrong".
     """
-    if type(x) is not np.ndarray or type(y) is not np.ndarray or type(loss) is not str:
+    if type(x) is not np.ndarray or type(y) is not np.ndarray:
         return None
     kind = y.dtype
-    if (kind is not F32 and kind is not F64) or loss not in VALUE_LOSSES:
+    if (kind is not F32 and kind is not F64) or loss.targets != "numbers":
         return None
     kind, shape = x.dtype, x.shape
     if form.tokens:

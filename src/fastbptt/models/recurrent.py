@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _check
+from .. import _check, _losses
 from .._check import Floats
 from .._core import Batch, GradientTargets, Objective, OutputGradients, Update
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
+from .._losses import LossLike
 from .._views import Gradients, State
 from . import _arguments, truncated
 from .network import Network
@@ -208,7 +209,7 @@ class Recurrent(Network):
         self,
         x: ArrayLike | Sequence[ArrayLike],
         y: ArrayLike | Sequence[ArrayLike],
-        loss: str = "bce",
+        loss: LossLike = "bce",
         steps: str = "last",
         reduction: str = "mean",
         lengths: ArrayLike | None = None,
@@ -245,7 +246,7 @@ class Recurrent(Network):
         self,
         x: ArrayLike | Sequence[ArrayLike],
         y: ArrayLike | Sequence[ArrayLike],
-        loss: str = "bce",
+        loss: LossLike = "bce",
         steps: str = "last",
         reduction: str = "mean",
         lengths: ArrayLike | None = None,
@@ -270,7 +271,7 @@ class Recurrent(Network):
             ``"cross_entropy"``: integers from 0 to output_size - 1, (batch,) or (batch, time).
             With ``steps="all"`` and a list as `x`, a list. What stands after a sequence's
             end is ignored. Without readout the outputs are the directions * hidden_size states.
-        loss : {"bce", "cross_entropy", "mse"}
+        loss : str or `fastbptt.Loss`
             On each step's outputs z: mean over the outputs of log(1 + exp(z)) - y z; or
             log(sum(exp(z))) - z[y]; or mean over the outputs of (y - z)^2. With
             ``reduction="sum"`` the sum over the outputs instead of their mean.
@@ -352,7 +353,7 @@ class Recurrent(Network):
         x: ArrayLike | Sequence[ArrayLike],
         y: ArrayLike | Sequence[ArrayLike],
         optimizer: Optimizer,
-        loss: str = "bce",
+        loss: LossLike = "bce",
         steps: str = "last",
         reduction: str = "mean",
         lengths: ArrayLike | None = None,
@@ -582,6 +583,7 @@ class Recurrent(Network):
         """
         form = self._form
         finite = check_finite is True or _check.flag("check_finite", check_finite)
+        loss = _losses.loss(loss)
         if (
             lengths is None
             and h0 is None
@@ -594,7 +596,6 @@ class Recurrent(Network):
                     Batch(x, check_finite=finite),
                     Objective(loss=loss, steps=steps, reduction=reduction, y=ready),
                 )
-        _check.option("loss", loss, _check.LOSSES)
         _check.option("steps", steps, _check.STEPS)
         _check.option("reduction", reduction, _check.REDUCTIONS)
         array, checked = _arguments.inputs(form, x, lengths, unlimited > 0)

@@ -11,6 +11,7 @@ from .. import _check, _core
 from ..training.evaluation import probabilities
 
 if TYPE_CHECKING:
+    from .._losses import LossLike
     from ..models.cells import Recurrent
 
 _TITLES: Final = {
@@ -101,7 +102,7 @@ def input_gradient(
     model: Recurrent,
     x: Any,
     y: Any,
-    loss: str | None,
+    loss: LossLike | None,
     steps: str,
 ) -> NDArray[np.float64]:
     """Return dL/dx, computed in float64 whatever the model's dtype: float32 ends at 1e-38."""

@@ -15,6 +15,7 @@ from ._model import chosen, chosen_target, input_gradient
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from .._losses import LossLike
     from ..models.cells import Recurrent
 
 __all__ = ["gates", "gradient_flow", "gradient_heatmap", "influence"]
@@ -281,7 +282,7 @@ def influence(
     x: Any,
     y: Any,
     *,
-    loss: str | None = None,
+    loss: LossLike | None = None,
     steps: str = "last",
     lengths: ArrayLike | None = None,
     example: int = 0,
@@ -298,7 +299,7 @@ def influence(
         As for :meth:`~fastbptt.Recurrent.loss_and_grad`, like `y`.
     y : array or list of arrays
         Targets.
-    loss : str, optional
+    loss : str or `fastbptt.Loss`, optional
         As for :meth:`~fastbptt.Recurrent.loss_and_grad`; what suits `y` by default.
     steps : {"last", "all"}
         Where the loss is.

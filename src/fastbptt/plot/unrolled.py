@@ -16,6 +16,7 @@ from ._model import bounded, chosen, chosen_target, input_gradient
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from .._losses import LossLike
     from ..models.cells import Recurrent
 
 __all__ = ["unrolled"]
@@ -37,7 +38,7 @@ def unrolled(
     x: Any,
     y: Any,
     *,
-    loss: str | None = None,
+    loss: LossLike | None = None,
     steps: str = "last",
     lengths: ArrayLike | None = None,
     example: int = 0,
@@ -61,7 +62,7 @@ def unrolled(
         As for :meth:`~fastbptt.Recurrent.loss_and_grad`, like `y`.
     y : array or list of arrays
         Targets.
-    loss : str, optional
+    loss : str or `fastbptt.Loss`, optional
         As for :meth:`~fastbptt.Recurrent.loss_and_grad`; what `y` looks like by default.
     steps : {"last", "all"}
         Where the loss is.
@@ -134,7 +135,7 @@ def _numbers(
     model: Recurrent,
     x: Any,
     y: Any,
-    loss: str | None,
+    loss: LossLike | None,
     steps: str,
     lengths: ArrayLike | None,
     example: int,

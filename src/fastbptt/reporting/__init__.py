@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from .. import _check
 
 if TYPE_CHECKING:
+    from .._losses import LossLike
     from ..models.cells import Recurrent
 
 __all__ = ["report"]
@@ -25,7 +26,7 @@ def report(
     history: Any = None,
     *,
     lengths: ArrayLike | None = None,
-    loss: str | None = None,
+    loss: LossLike | None = None,
     steps: str | None = None,
     class_names: Sequence[str] | None = None,
     feature_names: Sequence[str] | None = None,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _core
+from .. import _core, _losses
 from ..plot._model import decide, steps_of
 
 if TYPE_CHECKING:
+    from .._losses import Loss, LossLike
     from ..diagnostics import Diagnosis
     from ..models.cells import Recurrent
     from ..training import History
@@ -58,7 +59,7 @@ class Facts:
     x: list[NDArray[Any]]
     y: list[Any]
     lengths: NDArray[np.int64]
-    loss: str
+    loss: Loss
     steps: str
     classes: list[str] | None  # names, if it is about classes
     feature_names: list[str] | None
@@ -106,7 +107,7 @@ def gather(
     y: Any,
     *,
     lengths: ArrayLike | None,
-    loss: str | None,
+    loss: LossLike | None,
     steps: str | None,
     class_names: Sequence[str] | None,
     feature_names: Sequence[str] | None,
@@ -122,12 +123,13 @@ def gather(
 
     said = model.metadata
     steps = steps or said.get("steps") or "last"
-    loss = loss or said.get("loss") or default_loss(model, y)
+    noted = said.get("loss") or default_loss(model, y)
+    chosen = _losses.parse(noted) if loss is None else _losses.loss(loss)
     given = None if lengths is None else np.asarray(lengths)
     class_names = class_names or said.get("classes")
-    by_class = loss == "cross_entropy" or (loss == "bce" and model.output_size == 1)
+    by_class = chosen.targets == "classes" or (chosen.link == "logistic" and model.output_size == 1)
     names = suited("classes" if by_class else "numbers")
-    metrics = evaluate(model, x, y, loss=loss, steps=steps, metrics=names, lengths=given)
+    metrics = evaluate(model, x, y, loss=chosen, steps=steps, metrics=names, lengths=given)
     outputs = predict(model, x, lengths=given, steps=steps)
     ends = np.array(steps_of(x, given), np.int64)
     looked_at = np.unique(np.linspace(0, len(ends) - 1, _LOOKED_AT).astype(np.int64))
@@ -151,7 +153,7 @@ def gather(
         x=items,
         y=targets,
         lengths=ends,
-        loss=loss,
+        loss=chosen,
         steps=steps,
         classes=[str(name) for name in class_names] if by_class and class_names else None,
         feature_names=[str(name) for name in found_names] if found_names else None,
@@ -160,14 +162,14 @@ def gather(
         monitor=monitor,
         outputs=list(outputs),
         metrics=metrics,
-        diagnosis=diagnose(model, some_x, some_y, loss, steps, history=history),
-        speed=_speed(model, some_x[:_BATCH], some_y[:_BATCH], loss, steps),
+        diagnosis=diagnose(model, some_x, some_y, chosen, steps, history=history),
+        speed=_speed(model, some_x[:_BATCH], some_y[:_BATCH], chosen, steps),
         source=said.get("trained_on"),
         settings=dict(said.get("settings") or {}),
     )
 
 
-def _speed(model: Recurrent, x: Any, y: Any, loss: str, steps: str) -> Speed:
+def _speed(model: Recurrent, x: Any, y: Any, loss: Loss, steps: str) -> Speed:
     """Time a training step, on a copy, and predictions."""
     from ..bench.case import needed_flops
     from ..datasets import pad

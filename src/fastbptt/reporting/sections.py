@@ -80,7 +80,7 @@ def tiles(facts: Facts) -> Html:
     if headline is not None:
         value = format(facts.metrics[headline.name], headline.form)
         shown.append((_heading(metric_title(headline.name)), value, count))
-    shown.append(("Loss", f"{facts.metrics['loss']:.4g}", facts.loss.replace("_", " ")))
+    shown.append(("Loss", f"{facts.metrics['loss']:.4g}", str(facts.loss).replace("_", " ")))
     size = _check.bytes_text(facts.model.parameters.flat.nbytes)
     shown.append(("Parameters", f"{facts.model.num_parameters:,}", size))
     decay = facts.diagnosis.decay

@@ -13,7 +13,10 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from .. import _check
+from .. import _check, _core
+from .._errors import ArgumentError
+from .._losses import Loss, LossLike
+from .._losses import loss as read_loss
 from ..models import Recurrent
 from ..optim.optimizers import OPTIMIZERS, Optimizer
 from ..optim.schedules import SCHEDULES
@@ -38,6 +41,16 @@ def fit_standardizer(name: str, rows: Array, weight: Array | None, wanted: bool)
         return Standardizer().fit(rows, sample_weight=weight, name=name)
     except ValueError as error:
         raise ValueError(f"{error}, or standardize=False") from None
+
+
+def loss_of_numbers(value: Any) -> Loss:
+    """Read the loss of a regressor, whose targets are standardised: any numbers."""
+    loss = read_loss(value)
+    if loss.targets != "numbers" or loss.bounded:
+        every = map(Loss, _core.losses())
+        names = [f'"{one.name}"' for one in every if one.targets == "numbers" and not one.bounded]
+        raise ArgumentError("loss", f'is "{loss}"', f"a loss of any numbers: {', '.join(names)}")
+    return loss
 
 
 class Reporter(Callback):
@@ -96,6 +109,8 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _check_arguments(self) -> None:
         """Look at what neither the network nor the training looks at under the same name."""
+        if hasattr(self, "loss"):
+            loss_of_numbers(self.loss)
         if hasattr(self, "steps"):
             _check.option("steps", self.steps, _check.STEPS)
         _check.option("solver", self.solver, OPTIMIZERS)
@@ -174,7 +189,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         y: Array | list[Array],
         weight: Array | None,
         *,
-        loss: str,
+        loss: LossLike,
         steps: str,
         first: bool,
         partial: bool = False,

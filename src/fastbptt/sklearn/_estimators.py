@@ -14,8 +14,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .. import _check
+from .._losses import Loss, LossLike
 from ..training.evaluation import probabilities
-from ._base import RecurrentEstimator, fit_standardizer, scaled
+from ._base import RecurrentEstimator, fit_standardizer, loss_of_numbers, scaled
 from ._compat import with_callbacks
 from ._sequences import Array, Steps, read_inputs, read_step_targets
 
@@ -24,7 +25,7 @@ class _Supervised(RecurrentEstimator):
     """What learns y from X."""
 
     @property
-    def _loss(self) -> str:
+    def _loss(self) -> LossLike:
         raise NotImplementedError
 
     def _read_y(self, y: Any, x: Steps) -> Steps:
@@ -465,6 +466,8 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         back in the targets' units, losses in those of standardised targets.
     dtype : {"auto", "float32", "float64"}, default "auto"
         As for `RecurrentClassifier`.
+    loss : str or `fastbptt.Loss`, default "mse"
+        Of any numbers. Its parameters are in units of the standardised targets.
 
     Attributes
     ----------
@@ -476,8 +479,8 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     Notes
     -----
     X is as for `RecurrentClassifier`. y has the shape (n,) or (n, outputs), with ``steps="all"``
-    (n, time) or (n, time, outputs), or is a list of (time_i,) or (time_i, outputs). The loss is the
-    mean squared error; `score` is R^2.
+    (n, time) or (n, time, outputs), or is a list of (time_i,) or (time_i, outputs). `score`
+    is R^2.
 
     Examples
     --------
@@ -493,8 +496,8 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     _metric = "r2"
 
     @property
-    def _loss(self) -> str:
-        return "mse"
+    def _loss(self) -> Loss:
+        return loss_of_numbers(self.loss)
 
     def __init__(
         self,
@@ -528,6 +531,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         init: Any = "torch",
         standardize: bool = True,
         dtype: str = "auto",
+        loss: Any = "mse",
     ) -> None:
         self._keep(locals())
 

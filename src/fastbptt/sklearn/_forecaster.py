@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .. import _check
 from ..preprocessing import Standardizer
 from ..training import predict
-from ._base import RecurrentEstimator
+from ._base import RecurrentEstimator, loss_of_numbers
 from ._compat import with_callbacks
 from ._sequences import Array
 
@@ -112,6 +112,7 @@ class RecurrentForecaster(RecurrentEstimator):
         setting: float | None = None,
         init: Any = "torch",
         dtype: str = "auto",
+        loss: Any = "mse",
     ) -> None:
         self._keep(locals())
 
@@ -173,7 +174,7 @@ class RecurrentForecaster(RecurrentEstimator):
             x,
             target,
             None,
-            loss="mse",
+            loss=loss_of_numbers(self.loss),
             steps="last",
             first=first,
             validation=self._examples(np.concatenate(held)) if held else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from .._losses import Loss
     from ..models.recurrent import Recurrent
     from ..optim.optimizers import Optimizer
     from .history import History
@@ -29,8 +30,8 @@ class TrainingRun:
     steps_per_epoch : int
     batch_loss : float
         Of the last batch, before its update.
-    loss : str
-        The objective's: ``"bce"``, ``"cross_entropy"`` or ``"mse"``.
+    loss : `fastbptt.Loss`
+        The objective's.
     steps : str
         The objective's: ``"last"`` or ``"all"``.
     """
@@ -42,7 +43,7 @@ class TrainingRun:
         history: History,
         epochs: int,
         steps_per_epoch: int,
-        loss: str,
+        loss: Loss,
         steps: str,
     ) -> None:
         self.model = model

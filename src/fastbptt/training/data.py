@@ -9,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check
-from .._check import CLASS_LOSSES, F64, I64
+from .. import _check, _losses
+from .._check import F64, I64
 from .._errors import ArgumentError, BadArgumentError
+from .._losses import LossLike
 from ..models import _arguments
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
@@ -28,7 +29,7 @@ class DataSet:
     model : Recurrent
     x, y, lengths, sample_weight
         As for `fastbptt.fit`.
-    loss : str or None
+    loss : str, Loss or None
         None: what suits `y`.
     steps, reduction : str
     name : str
@@ -40,7 +41,7 @@ class DataSet:
         model: Recurrent,
         x: Any,
         y: Any,
-        loss: str | None,
+        loss: LossLike | None,
         steps: str,
         reduction: str,
         lengths: Any = None,
@@ -53,8 +54,9 @@ class DataSet:
             items, own = _arguments.as_they_lie(form, x, lengths)
             self.count = len(items)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
-            self.loss = default_loss(model, y) if loss is None else loss
-            self._chosen = why_loss(model, y, self.loss) if loss is None else ""
+            chosen = default_loss(model, y) if loss is None else loss
+            self.loss = _losses.loss(chosen)
+            self._chosen = "" if loss is not None else why_loss(model, y, self.loss.name)
             listed = isinstance(items, list)
             with about_chosen(self._chosen):
                 targets = _arguments.targets_as_they_lie(
@@ -80,9 +82,9 @@ class DataSet:
         """One label per sequence if the targets are classes, else None."""
         if self.steps != "last" or isinstance(self.targets, list):
             return None
-        if self.loss in CLASS_LOSSES:
+        if self.loss.targets == "classes":
             return self.targets
-        if self.loss == "bce" and self.targets.shape[1] == 1:
+        if self.loss.link == "logistic" and self.targets.shape[1] == 1:
             labels = self.targets[:, 0]
             if bool(((labels == 0) | (labels == 1)).all()):
                 return labels.astype(I64)
@@ -125,10 +127,11 @@ class DataSet:
         return x.dtype.kind != "f" or bool(np.isfinite(x).all())
 
     def _usual_target(self, y: NDArray[Any]) -> bool:
-        if self.loss in CLASS_LOSSES:
+        loss = self.loss
+        if loss.targets == "classes":
             return bool(y.min() >= 0 and y.max() < self.model._form.width)
-        if self.loss == "bce":
-            return bool(y.min() >= 0 and y.max() <= 1)  # nan is neither
+        if loss.bounded:
+            return bool(y.min() >= loss.low and y.max() <= loss.high)  # nan is neither
         return y.dtype.kind != "f" or bool(np.isfinite(y).all())
 
 

@@ -8,9 +8,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _check
-from .._check import CLASS_LOSSES, F64, I64, Floats
+from .. import _check, _losses
+from .._check import F64, I64, Floats
 from .._errors import ArgumentError
+from .._losses import LossLike
 from ..models import _arguments
 from ..models.recurrent import Recurrent
 from .batches import Gathered, Rows
@@ -200,7 +201,7 @@ def evaluate(
     x: ArrayLike | Sequence[ArrayLike],
     y: ArrayLike | Sequence[ArrayLike],
     *,
-    loss: str | None = None,
+    loss: LossLike | None = None,
     steps: str = "last",
     reduction: str = "mean",
     metrics: str | Function | Iterable[str | Function] = (),
@@ -253,7 +254,7 @@ def check_model(model: Any) -> None:
 def check_objective(loss: Any, steps: Any, reduction: Any) -> None:
     """Refuse names that no objective has."""
     if loss is not None:
-        _check.option("loss", loss, _check.LOSSES)
+        _losses.loss(loss)
     _check.option("steps", steps, _check.STEPS)
     _check.option("reduction", reduction, _check.REDUCTIONS)
 
@@ -269,7 +270,8 @@ def measure(
     from ..reference.losses import LOSSES
 
     every = data.steps == "all"
-    classes = data.loss in CLASS_LOSSES
+    loss = data.loss
+    classes = loss.targets == "classes"
     total = shares = 0.0
     kept_y: list[NDArray[Any]] = []
     kept_z: list[NDArray[Any]] = []
@@ -286,7 +288,7 @@ def measure(
                 weight = weight / ends
             z, y, weight = z[real], y[real], np.repeat(weight, ends)
         with np.errstate(all="ignore"):  # of a model that has diverged the loss is nan
-            values = LOSSES[data.loss](z.astype(F64), y)[0]
+            values = LOSSES[loss.name](z.astype(F64), y, **loss.parameters)[0]
         summed = data.reduction == "sum"
         per_step = values.sum(axis=1) if summed else values.mean(axis=1)
         total += float(per_step @ weight)

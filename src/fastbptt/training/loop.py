@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._errors import ArgumentError
+from .._losses import LossLike
 from ..models import saving
 from ..models.recurrent import Recurrent
 from ..optim import schedules
@@ -39,7 +40,7 @@ def fit(
     x: ArrayLike | Sequence[ArrayLike],
     y: ArrayLike | Sequence[ArrayLike],
     *,
-    loss: str | None = None,
+    loss: LossLike | None = None,
     steps: str = "last",
     reduction: str = "mean",
     lengths: ArrayLike | None = None,
@@ -82,7 +83,7 @@ def fit(
         read-only arrays are fine. It must not change meanwhile.
     y : array, or list of n arrays
         As for `Recurrent.loss_and_grad`, of all n sequences.
-    loss : {"bce", "cross_entropy", "mse"}, optional
+    loss : str or `fastbptt.Loss`, optional
         If it is not given: ``"cross_entropy"`` for classes of an integer dtype and a model of
         several outputs, ``"bce"`` for zeros and ones and one output, else ``"mse"``. Integers of
         more than two values and one output could be either: that is an error.
@@ -264,7 +265,7 @@ def fit(
     )
     if keeper is not None or origin is not None:
         settings = {
-            "loss": data.loss,
+            "loss": str(data.loss),
             "steps": steps,
             "reduction": reduction,
             "batch_size": batch_size,

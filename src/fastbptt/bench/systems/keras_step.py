@@ -129,6 +129,8 @@ class Keras(System):
                     losses = tf.reduce_mean(
                         tf.nn.sigmoid_cross_entropy_with_logits(y, outputs), axis=-1
                     )
+                elif case.loss != "cross_entropy":
+                    raise ValueError(f"loss is {case.loss!r}; expected bce, cross_entropy or mse")
                 else:
                     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, outputs)
                 loss = tf.reduce_sum(losses * weights)
