@@ -167,7 +167,7 @@ def read(
             own = Path(path).suffix.lower()
             raise ValueError(f"{path}: a {own} file has no labels for each step; expected {able}")
         return _named(path, options), "last", ""
-    # A file that fits one form rarely fits the other: a label that changes within its sequence, or does
+    # What fits one form rarely fits the other: a label that changes within its sequence, or does
     # not stand on each row; an array y with an axis for steps.
     failures: dict[str, ValueError] = {}
     for steps_form in [steps] if steps else form.steps:

@@ -162,8 +162,8 @@ def _as_csv(columns: list[Column]) -> str:
 
 def _as_table(columns: list[Column]) -> str:
     blocks = []
-    for name, cells, form in columns:
-        lines = [name, *(format(cell, form) for cell in cells)]
+    for name, cells, spec in columns:
+        lines = [name, *(format(cell, spec) for cell in cells)]
         width = max(map(len, lines))
-        blocks.append([f"{line:{'<' if form == 's' else '>'}{width}}" for line in lines])
+        blocks.append([f"{line:{'<' if spec == 's' else '>'}{width}}" for line in lines])
     return "\n".join("  ".join(line).rstrip() for line in zip(*blocks, strict=True))
