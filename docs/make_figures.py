@@ -151,8 +151,8 @@ def hidden_states() -> Figure:
 
 
 @figure
-def influence() -> Figure:
-    return from_gallery("influence")
+def saliency() -> Figure:
+    return from_gallery("saliency")
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 import fastbptt
-from fastbptt.datasets import Task, make_adding, make_copy, make_delayed_xor
+from fastbptt.datasets import SyntheticTask, make_adding, make_copy, make_delayed_xor
 
 TASKS = ("adding", "copy", "xor")
 UPDATES = {50: 5_000, 200: 2_500, 500: 1_500}  # at most, by steps: long sequences take long
@@ -57,7 +57,7 @@ class StopWhenSolved(fastbptt.Callback):
         return bool(run.history["validation_loss"][-1] < self.bound)
 
 
-def make(task: str, n: int, steps: int, seed: int) -> Task:
+def make(task: str, n: int, steps: int, seed: int) -> SyntheticTask:
     if task == "adding":
         return make_adding(n, steps, seed=seed)
     if task == "copy":

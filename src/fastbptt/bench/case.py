@@ -1,4 +1,4 @@
-"""What is measured: sizes, loss, and the data made from them."""
+"""Benchmark cases: sizes, loss, and their data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["CHECK_LR", "CHOICES", "PRESETS", "TIMED_LR", "Case", "Problem", "nee
 
 Array = NDArray[Any]
 
-# What can be chosen besides sizes: field -> values.
+# Options besides sizes: field -> values.
 CHOICES: Final[dict[str, list[str]]] = {
     "cell": _core.cells(),
     "loss": _core.losses(),
@@ -27,7 +27,7 @@ CHOICES: Final[dict[str, list[str]]] = {
     "precision": ["float32", "bfloat16"],
 }
 CHECK_LR: Final = 1e-3
-# Small, so that the weights, and with them the work, stay what they are over 100 000 steps.
+# Small, so that the weights, and with them the work, stay the same over 100 000 steps.
 TIMED_LR: Final = 1e-7
 
 
@@ -42,7 +42,7 @@ class Case:
     batch, time, input, hidden, output : int
         Sizes.
     steps : str
-        "last" or "all": where the loss is.
+        "last" or "all": the steps with a loss.
     loss : str
         One of `fastbptt.losses`, with its default parameters; its mean is taken.
     cell : str
@@ -110,12 +110,12 @@ class Case:
 
     @property
     def arithmetic(self) -> str:
-        """What fastbptt multiplies: the dtype, or bfloat16."""
+        """The type of fastbptt's products: the dtype, or bfloat16."""
         return self.precision if self.precision == "bfloat16" else self.dtype
 
     @property
     def suffixes(self) -> list[list[str]]:
-        """How the names of parameters end: for each layer, for each direction."""
+        """The suffixes of parameter names: for each layer, for each direction."""
         ends = ["", "_reverse"] if self.bidirectional else [""]
         layers = ["", *(f"_l{layer}" for layer in range(1, self.layers))]
         return [[layer + end for end in ends] for layer in layers]
@@ -209,7 +209,7 @@ class Problem:
 
     @cached_property
     def step_weights(self) -> Array:
-        """What each step's loss counts: zero after the end, sum 1.
+        """The weight of each step's loss: zero after the end, sum 1.
 
         Shape (batch,) with the loss at the last step, (batch, time) at all.
         """
@@ -222,7 +222,7 @@ class Problem:
 
     @property
     def needed_flops(self) -> int:
-        """Floating-point operations that a step cannot do without: `needed_flops` of the case."""
+        """Floating-point operations that a step requires: `needed_flops` of the case."""
         case = self.case
         gates: int = reference.CELLS[case.cell].GATES
         steps = int(np.sum(self.last + 1))
@@ -234,7 +234,7 @@ class Problem:
 def needed_flops(
     gates: int, inputs: int, hidden: int, layers: int, directions: int, steps: int
 ) -> int:
-    """Count the floating-point operations that a training step cannot do without.
+    """Count the floating-point operations that a training step requires.
 
     Two for each multiply-add of the products with the recurrent weights (forward, backward,
     gradient) and with the input weights (forward, gradient, and above the first layer

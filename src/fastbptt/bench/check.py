@@ -1,4 +1,4 @@
-"""Nothing is timed before its numbers agree with the reference."""
+"""Check of every system against the reference, before it is timed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TRAINING_STEPS: Final = 3
 
 
 class Expected:
-    """What the reference says, in float64, about the first steps of a problem.
+    """Expected loss, gradients and updates of the first steps, by the float64 reference.
 
     Parameters
     ----------
@@ -81,11 +81,11 @@ def check_gradients(
     Parameters
     ----------
     system : str
-        Whose they are, for the message.
+        The system, for the message.
     case : Case
         The definition.
     expected : Expected
-        What the reference says.
+        By the reference.
     loss : float
         Before the first update.
     gradients : mapping of str -> ndarray
@@ -114,7 +114,7 @@ def check_training(problem: Problem, expected: Expected) -> None:
     problem : Problem
         The data; its model stays as it is.
     expected : Expected
-        What the reference says.
+        By the reference.
 
     Raises
     ------

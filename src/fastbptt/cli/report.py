@@ -32,7 +32,7 @@ DATA, with labels, should be held-out data.
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from ..models import load
+    from ..models.saving import load
     from ..reporting import report
 
     _parser.check_output("-o", arguments.output, ".html")

@@ -1,4 +1,4 @@
-"""What one backward pass of the core leaves: every gradient, gate and state, in float64."""
+"""Record of one backward pass: every gradient, gate and state, in float64."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PassRecord:
     name: str
     layer: int
     reverse: bool
-    cell: dict[str, Any]  # what the core says about the cell
+    cell: dict[str, Any]  # the core's description of the cell
     setting: dict[str, float]
     params: dict[str, Array]  # W_xh, W_hh, b_h, ... as the reference's cells call them
     lengths: NDArray[np.int64]  # (B,)
@@ -53,7 +53,7 @@ class PassRecord:
 
     @cached_property
     def before(self) -> Array:
-        """(S, B, T, H): the states that each step starts from."""
+        """(S, B, T, H): the states before each step."""
         before = np.zeros_like(self.states)
         rows = np.arange(len(self.lengths))
         if self.reverse:
@@ -74,7 +74,7 @@ class PassRecord:
         }
 
     def weight_operands(self) -> dict[str, list[tuple[Array, Array, int]]]:
-        """Return what gradients of weights are sums of products of, by name: left, right, gate.
+        """Return the operands of the weight gradients, by name: left, right, gate.
 
         Left is (B, T, rows of the matrix), right (B, T, H), of the block of columns of a gate.
         """
@@ -91,12 +91,12 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """The network: its passes from the input upwards, and what entered through the outputs."""
+    """Record of the network: layer directions from the input upwards, and output gradients."""
 
     loss: float
     passes: tuple[PassRecord, ...]
     lengths: NDArray[np.int64]
-    top: Array  # (B, T, D H): what the readout has read at steps that have a loss
+    top: Array  # (B, T, D H): the readout's inputs at steps that have a loss
     d_outputs: tuple[Array, ...]  # for each direction (B, T, O)
     gradients: dict[str, Array]  # of the parameters
 
@@ -178,7 +178,7 @@ def _first_states(model: Recurrent, initial: Any, batch: int) -> Array:
 
 
 def _input(model: Recurrent, x: Any, exist: NDArray[np.bool_], values: dict[str, Array]) -> Array:
-    """What the first layer reads; zero after a sequence's end."""
+    """Return the inputs of the first layer; zero after a sequence's end."""
     if model.vocabulary_size is not None:
         x = values["E"][np.where(exist, x, 0)]
     return np.where(exist[:, :, np.newaxis], x, 0.0).astype(np.float64)

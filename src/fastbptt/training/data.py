@@ -1,4 +1,4 @@
-"""The sequences of one call, checked as a whole before anything is trained."""
+"""The sequences of one call, checked as a whole before training starts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
 from .batches import Gathered, Rows
 
-_CHUNK: Final = 1 << 18  # numbers of x that are looked at at a time
+_CHUNK: Final = 1 << 18  # elements of x checked at a time
 
 
-class DataSet:
-    """Inputs and targets for one model and objective, as they lie in the caller's memory.
+class LabelledData:
+    """Inputs and targets for one model and objective, kept in the caller's memory.
 
     Parameters
     ----------
@@ -30,10 +30,10 @@ class DataSet:
     x, y, lengths, sample_weight
         As for `fastbptt.fit`.
     loss : str, Loss or None
-        None: what suits `y`.
+        None: chosen by `y`.
     steps, reduction : str
     name : str
-        What messages call the set, if it is not the one to train on: ``"validation"``.
+        The set's name in messages, if it is not the training set: ``"validation"``.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class DataSet:
 
     @property
     def classes(self) -> NDArray[Any] | None:
-        """One label per sequence if the targets are classes, else None."""
+        """One class per sequence if the targets are classes, else None."""
         if self.steps != "last" or isinstance(self.targets, list):
             return None
         if self.loss.targets == "classes":
@@ -90,8 +90,8 @@ class DataSet:
                 return labels.astype(I64)
         return None
 
-    def shares(self, weights: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
-        """What each sequence counts in a mean over all of them; None: all alike."""
+    def loss_weights(self, weights: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        """Return the weight of each sequence in the mean loss; None: all equal."""
         if self.steps == "all" and self.reduction == "mean" and self.x.ragged:
             assert self.lengths is not None
             lengths = self.lengths.astype(F64)
@@ -99,14 +99,14 @@ class DataSet:
         return weights
 
     def chunks(self, rows: Rows, size: int) -> Iterator[Rows]:
-        """Cut rows into batches of similar lengths: longest first, so that memory runs out soon."""
+        """Cut rows into batches of similar lengths, longest first: a lack of memory shows early."""
         if self.x.ragged and self.lengths is not None:
             rows = rows[np.argsort(-self.lengths[rows], kind="stable")]
         for start in range(0, len(rows), size):
             yield rows[start : start + size]
 
     def check_contents(self) -> None:
-        """Refuse what the core would refuse in a batch, before any is trained on."""
+        """Raise the errors that the core would raise for a batch, before training on any."""
         form = self.model._form
         steps = max(self.time * (1 if form.tokens else form.input_size), 1)
         for rows in self.chunks(np.arange(self.count), max(_CHUNK // steps, 1)):
@@ -142,7 +142,7 @@ def default_loss(model: Recurrent, y: Any) -> str:
     ------
     ValueError
         If `y` holds whole numbers, more than two different ones, for a model with one output:
-        they may be classes that it cannot tell apart, or numbers to predict.
+        they may be classes, which need more outputs, or regression targets.
     """
     arrays = _arrays(y)
     width = model._form.width
@@ -172,7 +172,7 @@ def _arrays(y: Any) -> list[NDArray[Any]]:
 
 
 def why_loss(model: Recurrent, y: Any, loss: str) -> str:
-    """Say why `default_loss` has chosen this loss, and what would give another one."""
+    """Explain why `default_loss` chose this loss, and which `y` would give another one."""
     if model._form.width == 1:
         why, other = "y holds only 0 and 1; other numbers", "mse"
         if loss == "mse":
@@ -222,9 +222,9 @@ def class_weights(value: Any, classes: NDArray[Any] | None, rows: Rows) -> NDArr
         Balanced: n / (number of classes * sequences of this class), over `rows`, so that each
         class weighs the same (King and Zeng, Political Analysis 9 (2001), section 4.2).
         Classes that a mapping does not name weigh 1.
-    classes : array (count,), or None if the targets are none
+    classes : array (count,), or None if the targets are not classes
     rows : int64 array
-        Those that are trained on.
+        The training sequences.
     """
     if classes is None:
         raise ArgumentError(

@@ -36,10 +36,10 @@ class System(ABC):
 
     @abstractmethod
     def run(self, steps: int) -> None:
-        """Make so many training steps and return when all their work is done."""
+        """Run so many training steps; return when they are complete."""
 
     def peak_memory(self) -> int:
-        """Return the bytes that this process has held at most, all libraries included."""
+        """Return the peak memory of this process in bytes, including all libraries."""
         status = Path("/proc/self/status")
         if status.exists():
             for line in status.read_text().splitlines():
@@ -56,7 +56,7 @@ Variants: TypeAlias = Mapping[str, Callable[[], System]]
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a system is, and what it can do.
+    """The location of a system, and the cases that it supports.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ COMPETITORS: Final = tuple(name for name in SYSTEMS if name != "fastbptt")
 
 
 def obstacle(name: str, case: Case) -> str | None:
-    """Say why a system cannot run a case here, or None if it can.
+    """Return why a system cannot run a case here, or None if it can.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ class Fastbptt(System):
 
 
 def variants(problem: Problem, threads: int, record: str | None = None) -> Variants:
-    """Name the one way there is."""
+    """Return the only variant."""
     return {"train_step": lambda: Fastbptt(problem, record)}
 
 

@@ -88,7 +88,7 @@ def _to_ours(cell: str, weights: list[Array], end: str) -> dict[str, Array]:
 
 
 class Keras(System):
-    """A Sequential model trained by a function of our own, which is faster than ``fit``."""
+    """A Sequential model trained by a custom function, which is faster than ``fit``."""
 
     def __init__(self, problem: Problem, unroll: bool, xla: bool) -> None:
         self.case = case = problem.case

@@ -585,7 +585,7 @@ def _views(flat: Array, like: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def variants(problem: Problem, threads: int) -> Variants:
-    """Name the one way there is."""
+    """Return the only variant."""
     return {"batched": lambda: NumPy(problem)}
 
 
