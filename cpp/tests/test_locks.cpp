@@ -88,12 +88,16 @@ TEST_CASE("readers see the weights of one update") {
   SUBCASE("a step") {
     std::vector<float> state(at(Shared::batch * Shared::hidden));
     seen.resize(state.size());
-    beside(write, [&] {
-      std::fill(state.begin(), state.end(), 0.0f);
-      void* states[CellInfo::most_states] = {state.data()};
-      s.engine->step(calls::array(s.x.data(), Dtype::f32, Shared::batch, Shared::inputs), states, seen.data(), true);
-      CHECK(alike(seen));
-    });
+    beside(
+        write,
+        [&] {
+          std::fill(state.begin(), state.end(), 0.0f);
+          void* states[CellInfo::most_states] = {state.data()};
+          s.engine->step(calls::array(s.x.data(), Dtype::f32, Shared::batch, Shared::inputs), states, seen.data(),
+                         true);
+          CHECK(alike(seen));
+        },
+        4000);
   }
   SUBCASE("a forward pass") {
     seen.resize(at(Shared::batch * Shared::hidden));
