@@ -89,7 +89,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     from ..models.initializers import INITIALIZERS
 
     cells = {name: _core.cell_info(name)["setting"] for name in _core.cells()}
-    recipes = {name: one.setting for name, one in INITIALIZERS.items()}
+    recipes = {name: one.argument for name, one in INITIALIZERS.items()}
     group = parser.add_argument_group("network")
     group.add_argument(
         "--cell",

@@ -6,7 +6,7 @@ from ._loss import Array, numbers
 
 
 def mse(z: Array, y: Array) -> tuple[Array, Array]:
-    """Squared error, ``(y - z)^2``, without a half.
+    """Squared error, ``(y - z)^2``, without a factor of one half.
 
     Parameters
     ----------
