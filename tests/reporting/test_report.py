@@ -15,10 +15,7 @@ import fastbptt
 from fastbptt import cli
 
 matplotlib = pytest.importorskip("matplotlib")
-from fastbptt.reporting import (
-    sections,
-    summary,
-)
+from fastbptt.reporting import sections, summary  # noqa: E402
 from fastbptt.reporting.html import Html, document, join, table, tag  # noqa: E402
 
 HOSTILE = '"><script>alert(1)</script>&amp;<img src=http://x.org/y>'

@@ -56,7 +56,7 @@ features are stored in the model file.
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from ..models.saving import load
+    from .. import load
 
     _parser.check_output("-o", arguments.output, ".csv")
     _parser.check_distinct(

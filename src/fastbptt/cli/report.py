@@ -32,8 +32,7 @@ DATA, with labels, should be held-out data.
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from ..models.saving import load
-    from ..reporting import report
+    from .. import load, report
 
     _parser.check_output("-o", arguments.output, ".html")
     _parser.check_distinct(

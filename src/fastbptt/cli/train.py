@@ -274,7 +274,7 @@ class _Parts(NamedTuple):
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from ..reporting import report
+    from .. import report
 
     _check_files(arguments)
     task, parts = _read(arguments)
@@ -581,9 +581,9 @@ def _fit(
     validation: Sequences | None,
 ) -> History:
     assert train.y is not None
+    from .. import fit
     from ..optim.optimizers import OPTIMIZERS
     from ..optim.schedules import SCHEDULES
-    from ..training import fit
 
     settings = dict(arguments.optimizer.settings)
     if arguments.lr is not None:
