@@ -538,7 +538,7 @@ def _model(arguments: argparse.Namespace, task: _task.Task, parts: _Parts) -> Re
         arguments.embedding or len(parts.train.feature_names),
         arguments.hidden,
         outputs,
-        setting=arguments.cell.number,
+        alpha=arguments.cell.number,
         num_layers=arguments.layers,
         bidirectional=arguments.bidirectional,
         dropout=arguments.dropout,

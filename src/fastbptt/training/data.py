@@ -48,7 +48,7 @@ class DataSet:
         name: str = "",
     ) -> None:
         self.model, self.steps, self.reduction = model, steps, reduction
-        form = model._form
+        form = model._input_spec
         try:
             items, own = _arguments.as_they_lie(form, x, lengths)
             self.count = len(items)
@@ -104,7 +104,7 @@ class DataSet:
 
     def check_contents(self) -> None:
         """Refuse what the core would refuse in a batch, before any is trained on."""
-        form = self.model._form
+        form = self.model._input_spec
         steps = max(self.time * (1 if form.tokens else form.input_size), 1)
         for rows in self.chunks(np.arange(self.count), max(_CHUNK // steps, 1)):
             x, lengths = self.x.take(rows)
@@ -119,13 +119,13 @@ class DataSet:
                     raise ValueError(f"{name}: {message}" if name else message) from None
 
     def _usual_input(self, x: NDArray[Any]) -> bool:
-        if self.model._form.tokens:
+        if self.model._input_spec.tokens:
             return bool(x.min() >= 0 and x.max() < (self.model.vocabulary_size or 0))
         return x.dtype.kind != "f" or bool(np.isfinite(x).all())
 
     def _usual_target(self, y: NDArray[Any]) -> bool:
         if self.loss in CLASS_LOSSES:
-            return bool(y.min() >= 0 and y.max() < self.model._form.width)
+            return bool(y.min() >= 0 and y.max() < self.model._input_spec.width)
         if self.loss == "bce":
             return bool(y.min() >= 0 and y.max() <= 1)  # nan is neither
         return y.dtype.kind != "f" or bool(np.isfinite(y).all())
@@ -141,7 +141,7 @@ def default_loss(model: Recurrent, y: Any) -> str:
         they may be classes that it cannot tell apart, or numbers to predict.
     """
     arrays = _arrays(y)
-    width = model._form.width
+    width = model._input_spec.width
     if width > 1:
         whole = all(array.dtype.kind in "iu" for array in arrays)
         wide = arrays[0].ndim > 1 and arrays[0].shape[-1] == width
@@ -168,7 +168,7 @@ def _arrays(y: Any) -> list[NDArray[Any]]:
 
 def why_loss(model: Recurrent, y: Any, loss: str) -> str:
     """Say why `default_loss` has chosen this loss, and what would give another one."""
-    if model._form.width == 1:
+    if model._input_spec.width == 1:
         why, other = "y holds only 0 and 1; other numbers", "mse"
         if loss == "mse":
             why, other = "y holds other numbers than 0 and 1; these alone", "bce"

@@ -216,7 +216,7 @@ def fit(
             "expected an optimiser such as fastbptt.Adam(), or a name"
         )
     with optimizer._lock:
-        optimizer._binding_for(model)  # refuses one that belongs to another model
+        optimizer._binding_for(model._weights)  # refuses one that belongs to another model
     listeners = _listeners(callbacks)
     watch = stopping.watch(
         monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training
@@ -386,7 +386,7 @@ class _Loop:
             if self.watch is not None:
                 history.best_epoch = self.watch.best_epoch
                 if self.watch.weights is not None:
-                    run.model._set_flat(self.watch.weights)
+                    run.model._weights.set(self.watch.weights)
             for callback in self.callbacks:
                 callback.on_train_end(run)
 
@@ -482,7 +482,7 @@ class _Loop:
             if watch.see(run.epoch, curves[watch.curve][-1]):
                 curves.best_epoch = watch.best_epoch
                 if watch.keep:
-                    watch.weights = run.model._get_flat()
+                    watch.weights = run.model._weights.get()
             if watch.enough(run.epoch):
                 curves.stopped = "early stopping"
                 return
