@@ -376,12 +376,12 @@ def test_saturation_and_gate_activation() -> None:
 
 def test_it_leaves_the_model_alone() -> None:
     model = fastbptt.GRU(2, 3, 1, num_layers=2, dropout=0.5, seed=0)
-    before, keys = model.parameters.flat.tobytes(), model._keys.state
+    before, keys = model.parameters.flat.tobytes(), model._dropout_seeds.state
     x = np.ones((2, 4, 2))
     first = fastbptt.diagnose(model, x, [0, 1])
     assert first.to_dict() == fastbptt.diagnose(model, x, [0, 1]).to_dict()
     assert model.parameters.flat.tobytes() == before
-    assert model._keys.state == keys
+    assert model._dropout_seeds.state == keys
     assert model.last_gradients is None
 
 

@@ -457,7 +457,7 @@ MODELS_OF_ALL_KINDS: list[Any] = [
         2, 5, embedding=9, padding_index=3, freeze_embedding=True, bidirectional=True, seed=1
     ),
     lambda: fastbptt.LeakyRNN(2, 5, 2, alpha=0.1, num_layers=2, seed=1),
-    lambda: fastbptt.Recurrent("leaky", 2, 5, 2, setting=0.7, seed=1),
+    lambda: fastbptt.Recurrent("leaky", 2, 5, 2, alpha=0.7, seed=1),
 ]
 
 

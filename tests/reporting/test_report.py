@@ -306,9 +306,9 @@ def test_nothing_is_written_of_what_is_wrong(
 def test_the_model_is_left_alone(undrawn: None, tmp_path: Path) -> None:
     x, y = data()
     model = fastbptt.GRU(2, 6, 2, seed=0, num_layers=2, dropout=0.5)
-    before = model.parameters.flat.tobytes(), model._keys.state
+    before = model.parameters.flat.tobytes(), model._dropout_seeds.state
     write(tmp_path, model, x, y)
-    assert (model.parameters.flat.tobytes(), model._keys.state) == before
+    assert (model.parameters.flat.tobytes(), model._dropout_seeds.state) == before
 
 
 # ---------------------------------------------------------------- the pieces

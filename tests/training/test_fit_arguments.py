@@ -420,13 +420,13 @@ def test_bad_arguments_change_nothing(
             raise AssertionError
 
     net = model()
-    before, keys = bits(net), net._keys.state
+    before, keys = bits(net), net._dropout_seeds.state
     adam = fastbptt.Adam(0.01)
     options = {"optimizer": adam, "callbacks": [Never()], **given}
     with pytest.raises(error, match=re.escape(message)) as caught:
         fit(net, **options)
     assert "\n" not in str(caught.value)
-    assert bits(net) == before and net._keys.state == keys and adam.step_count == 0
+    assert bits(net) == before and net._dropout_seeds.state == keys and adam.step_count == 0
 
 
 def test_other_bad_arguments() -> None:

@@ -171,7 +171,7 @@ class Problem:
             case.input,
             case.hidden,
             case.output,
-            setting=next(iter(self.settings.values()), None),
+            alpha=next(iter(self.settings.values()), None),
             num_layers=case.layers,
             bidirectional=case.bidirectional,
             dtype=case.dtype,

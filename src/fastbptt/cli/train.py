@@ -561,7 +561,7 @@ def _model(arguments: argparse.Namespace, task: _task.ModelTask, parts: _Parts) 
         arguments.embedding or len(parts.train.feature_names),
         arguments.hidden,
         outputs,
-        setting=arguments.cell.number,
+        alpha=arguments.cell.number,
         num_layers=arguments.layers,
         bidirectional=arguments.bidirectional,
         dropout=arguments.dropout,

@@ -540,10 +540,10 @@ def trial(evidence: Evidence, lr: float) -> tuple[float, float, float]:
     x, y = batch.x, kind.y
     h0 = None if batch.initial is None else unpacked(batch.initial)
     how = (kind.loss, kind.steps, kind.reduction, batch.lengths, h0, kind.sample_weight)
-    start = model._get_flat().astype(np.float64)
+    start = model._weights.get().astype(np.float64)
     before = model.loss(x, y, *how)
     model.train_step(x, y, optimizer, *how, check_finite=False)
-    end = model._get_flat().astype(np.float64)
+    end = model._weights.get().astype(np.float64)
     size = float(np.linalg.norm(start))
     ratio = float(np.linalg.norm(end - start)) / size if size > 0 else math.inf
     after = model.loss(x, y, *how, check_finite=False) if np.isfinite(end).all() else math.inf

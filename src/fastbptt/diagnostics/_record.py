@@ -104,7 +104,7 @@ class Record:
 def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Record:
     """Do one forward and one backward pass, without dropout."""
     x, lengths, initial, steps = batch.x, batch.lengths, batch.initial, objective.steps
-    spec, form, dtype = model._spec, model._form, model.dtype
+    spec, form, dtype = model._spec, model._input_spec, model.dtype
     cell = {"name": spec.cell, **_core.cell_info(spec.cell)}
     count, time = x.shape[:2]
     shape = (count, time, spec.hidden_size)
@@ -163,7 +163,7 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
         entering.append(d_all)
     gradients = {
         name: flat[start:stop].reshape(size).astype(np.float64)
-        for name, (start, stop, size) in model._layout.items()
+        for name, (start, stop, size) in model._weights.layout.items()
     }
     return Record(value, tuple(passes), whole, top, tuple(entering), gradients)
 

@@ -340,7 +340,7 @@ def in_double(model: Recurrent, dtype: str) -> Recurrent:
     config["dtype"] = dtype
     config["arguments"] = {**config["arguments"], "precision": "float32"}
     twin = type(model)._from_config(config)
-    twin._set_flat(model._get_flat())
+    twin._weights.set(model._weights.get())
     return twin
 
 

@@ -13,7 +13,7 @@ key                 value
 ``dtype``           ``float32`` or ``float64``
 ``arguments``       a JSON object: those of ``fastbptt.Recurrent`` that fix the network, with the
                     vocabulary's size, or null, as ``embedding``
-``dropout_keys``    a JSON array of two integers: the seed of the model's dropout masks, and how
+``dropout_seeds``    a JSON array of two integers: the seed of the model's dropout masks, and how
                     many it has used
 ``frozen``          a JSON array: the names of the parameters that training leaves as they are
 ``written_by``      the version of fastbptt that wrote the file, for information
@@ -43,7 +43,6 @@ from ..files.safetensors import UnreadableError, parse, shortened
 from ..optim.optimizers import OPTIMIZERS, Optimizer
 from . import _options
 from .cells import MODELS
-from .network import Network
 from .recurrent import Recurrent
 
 __all__ = ["load", "load_optimizer", "save_model"]
@@ -60,7 +59,7 @@ class Content(NamedTuple):
 
 
 def save_model(
-    model: Network,
+    model: Recurrent,
     path: str | os.PathLike[str],
     optimizer: Optimizer | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -109,13 +108,13 @@ def save_model(
         "cell": config["cell"],
         "dtype": config["dtype"],
         "arguments": json.dumps(config["arguments"]),
-        "dropout_keys": json.dumps(config["dropout_keys"]),
+        "dropout_seeds": json.dumps(config["dropout_seeds"]),
         "frozen": json.dumps(config["frozen"]),
         "written_by": _core.version,
         "metadata": json_text(model.metadata if metadata is None else metadata),
     }
     with contextlib.nullcontext() if optimizer is None else _lock_of(optimizer):
-        arrays = dict(NamedViews(model._get_flat(), model._layout))
+        arrays = dict(NamedViews(model._weights.get(), model._weights.layout))
         if optimizer is not None:
             description, moments = described(optimizer, model)
             texts["optimizer"] = json.dumps(description)
@@ -147,7 +146,7 @@ def _lock_of(optimizer: Any) -> Any:
     return optimizer._lock
 
 
-def described(optimizer: Optimizer, model: Network) -> tuple[dict[str, Any], dict[str, Floats]]:
+def described(optimizer: Optimizer, model: Recurrent) -> tuple[dict[str, Any], dict[str, Floats]]:
     """Return what fixes an optimiser, fit for JSON, and copies of its moments."""
     names = [name for name, kind in OPTIMIZERS.items() if kind is type(optimizer)]
     if not names:
@@ -157,7 +156,7 @@ def described(optimizer: Optimizer, model: Network) -> tuple[dict[str, Any], dic
         )
     bound = None
     if optimizer._binding is not None:
-        optimizer._binding_for(model)  # refuses another model's
+        optimizer._binding_for(model._weights)  # refuses another model's
         bound = optimizer.__getstate__()["bound"]
     description = {
         "name": names[0],
@@ -274,7 +273,7 @@ def _load(file: BinaryIO) -> tuple[Recurrent, Content]:
     numbers = safetensors.read_arrays(file, header, shapes, config["dtype"])
     model = MODELS.get(config["cell"], Recurrent)._from_config(config)
     values = numbers.astype(model.dtype, copy=False).reshape(-1, count)
-    model._set_flat(values[0])
+    model._weights.set(values[0])
     model.metadata = further["metadata"]
     if optimizer is not None and further["optimizer"]["step"] is not None:
         state = optimizer.__getstate__()
@@ -330,7 +329,7 @@ def _optimizer(given: dict[str, Any] | None) -> tuple[Optimizer | None, tuple[st
 
 def _config(metadata: dict[str, Any]) -> dict[str, Any]:
     """Return what fixes a model besides its weights; its options are yet to be checked."""
-    for key in ("cell", "dtype", "arguments", "dropout_keys", "frozen"):
+    for key in ("cell", "dtype", "arguments", "dropout_seeds", "frozen"):
         if not isinstance(metadata.get(key), str):
             raise UnreadableError(f"{key} is {shortened(metadata.get(key))}", "a string")
     cell, dtype = metadata["cell"], metadata["dtype"]
@@ -343,15 +342,15 @@ def _config(metadata: dict[str, Any]) -> dict[str, Any]:
             f"dtype is {shortened(dtype)}", " or ".join(map(repr, safetensors.DTYPES))
         )
     arguments = parse(metadata["arguments"], dict, "the model's arguments", "a JSON object")
-    keys = parse(metadata["dropout_keys"], list, "dropout_keys", "a JSON array")
+    keys = parse(metadata["dropout_seeds"], list, "dropout_seeds", "a JSON array")
     if len(keys) != 2 or any(type(key) is not int or not 0 <= key < 1 << 64 for key in keys):
-        raise UnreadableError(f"dropout_keys is {shortened(keys)}", "two whole numbers of 64 bits")
+        raise UnreadableError(f"dropout_seeds is {shortened(keys)}", "two whole numbers of 64 bits")
     frozen = parse(metadata["frozen"], list, "frozen", "a JSON array")
     return {
         "cell": cell,
         "dtype": dtype,
         "arguments": arguments,
-        "dropout_keys": keys,
+        "dropout_seeds": keys,
         "frozen": frozen,
     }
 

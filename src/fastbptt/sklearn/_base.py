@@ -173,7 +173,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             inputs,
             units,
             outputs,
-            setting=self.setting,
+            alpha=self.setting,
             num_layers=layers,
             bidirectional=self.bidirectional,
             dropout=self.dropout,

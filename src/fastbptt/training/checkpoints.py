@@ -21,7 +21,6 @@ from .. import _check
 from .._check import Floats
 from ..files.atomic import clear_away
 from ..models import saving
-from ..models._dropout import Keys
 from ..models.recurrent import Recurrent
 from ..optim.optimizers import Optimizer
 
@@ -36,8 +35,8 @@ class Checkpoint(NamedTuple):
 
     def put_into(self, model: Recurrent, optimizer: Optimizer) -> None:
         """Restore weights, dropout and moments."""
-        model._set_flat(self.model._get_flat())
-        model._keys = Keys(*self.model._keys.state)
+        model._weights.set(self.model._weights.get())
+        model._dropout_seeds.state = self.model._dropout_seeds.state
         optimizer.__setstate__(self.optimizer.__getstate__())
 
 
@@ -167,7 +166,7 @@ def fingerprint(
     settings : mapping of name -> value that JSON can hold
     data : mapping of name -> array, list of arrays or None
     """
-    config = {key: value for key, value in model._config().items() if key != "dropout_keys"}
+    config = {key: value for key, value in model._config().items() if key != "dropout_seeds"}
     own = saving.described(optimizer, model)[0]
     found = {
         "model": json.dumps(config),

@@ -49,7 +49,7 @@ class LabelledData:
         name: str = "",
     ) -> None:
         self.model, self.steps, self.reduction = model, steps, reduction
-        form = model._form
+        form = model._input_spec
         try:
             items, own = _arguments.as_they_lie(form, x, lengths)
             self.count = len(items)
@@ -107,7 +107,7 @@ class LabelledData:
 
     def check_contents(self) -> None:
         """Raise the errors that the core would raise for a batch, before training on any."""
-        form = self.model._form
+        form = self.model._input_spec
         steps = max(self.time * (1 if form.tokens else form.input_size), 1)
         for rows in self.chunks(np.arange(self.count), max(_CHUNK // steps, 1)):
             x, lengths = self.x.take(rows)
@@ -122,14 +122,14 @@ class LabelledData:
                     raise
 
     def _usual_input(self, x: NDArray[Any]) -> bool:
-        if self.model._form.tokens:
+        if self.model._input_spec.tokens:
             return bool(x.min() >= 0 and x.max() < (self.model.vocabulary_size or 0))
         return x.dtype.kind != "f" or bool(np.isfinite(x).all())
 
     def _usual_target(self, y: NDArray[Any]) -> bool:
         loss = self.loss
         if loss.targets == "classes":
-            return bool(y.min() >= 0 and y.max() < self.model._form.width)
+            return bool(y.min() >= 0 and y.max() < self.model._input_spec.width)
         if loss.bounded:
             return bool(y.min() >= loss.low and y.max() <= loss.high)  # nan is neither
         return y.dtype.kind != "f" or bool(np.isfinite(y).all())
@@ -145,7 +145,7 @@ def default_loss(model: Recurrent, y: Any) -> str:
         they may be classes, which need more outputs, or regression targets.
     """
     arrays = _arrays(y)
-    width = model._form.width
+    width = model._input_spec.width
     if width > 1:
         whole = all(array.dtype.kind in "iu" for array in arrays)
         wide = arrays[0].ndim > 1 and arrays[0].shape[-1] == width
@@ -173,7 +173,7 @@ def _arrays(y: Any) -> list[NDArray[Any]]:
 
 def why_loss(model: Recurrent, y: Any, loss: str) -> str:
     """Explain why `default_loss` chose this loss, and which `y` would give another one."""
-    if model._form.width == 1:
+    if model._input_spec.width == 1:
         why, other = "y holds only 0 and 1; other numbers", "mse"
         if loss == "mse":
             why, other = "y holds other numbers than 0 and 1; these alone", "bce"

@@ -66,7 +66,7 @@ def predict(
     check_model(model)
     size = _check.size("batch_size", batch_size)
     _check.option("steps", steps, _check.STEPS)
-    form = model._form
+    form = model._input_spec
     items, own = _arguments.as_they_lie(form, x, lengths)
     gathered, count = Gathered(items, own), len(items)
     listed = isinstance(items, list)
@@ -158,7 +158,7 @@ def _outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
     if model.bidirectional or time <= piece:
         result = model.forward(batch, lengths)
         return result.outputs if every else result.last
-    form = model._form
+    form = model._input_spec
     found = np.zeros((count, time, form.width) if every else (count, form.width), form.dtype)
     state: Any = None
     for first in range(0, time, piece):
@@ -187,7 +187,7 @@ _FEWEST: Final = 16  # steps of a chunk
 
 def _bytes_per_step(model: Recurrent) -> int:
     """Estimate the memory of one step of a sequence: inputs, outputs, saved activations."""
-    form = model._form
+    form = model._input_spec
     planes = 8 * form.rows * form.hidden_size
     return form.dtype.itemsize * (form.input_size + planes + form.width)
 

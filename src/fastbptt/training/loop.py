@@ -216,7 +216,7 @@ def fit(
             "expected an optimiser such as fastbptt.Adam(), or a name"
         )
     with optimizer._lock:
-        optimizer._binding_for(model)  # refuses one that belongs to another model
+        optimizer._binding_for(model._weights)  # refuses one that belongs to another model
     listeners = _listeners(callbacks)
     early_stopping = stopping.early_stopping(
         monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training
@@ -388,7 +388,7 @@ class _Loop:
             if self.early_stopping is not None:
                 history.best_epoch = self.early_stopping.best_epoch
                 if self.early_stopping.weights is not None:
-                    run.model._set_flat(self.early_stopping.weights)
+                    run.model._weights.set(self.early_stopping.weights)
             for callback in self.callbacks:
                 callback.on_train_end(run)
 
@@ -486,7 +486,7 @@ class _Loop:
             if early_stopping.see(run.epoch, curves[early_stopping.curve][-1]):
                 curves.best_epoch = early_stopping.best_epoch
                 if early_stopping.keep:
-                    early_stopping.weights = run.model._get_flat()
+                    early_stopping.weights = run.model._weights.get()
             if early_stopping.enough(run.epoch):
                 curves.stopped = "early stopping"
                 return
