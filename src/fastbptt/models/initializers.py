@@ -177,9 +177,7 @@ def forget_block(bias: NDArray[Any], cell: str, hidden_size: int) -> NDArray[Any
     return bias[first : first + hidden_size]
 
 
-def orthogonal(
-    rng: np.random.Generator, info: ParameterInfo, value: float
-) -> NDArray[np.float64]:
+def orthogonal(rng: np.random.Generator, info: ParameterInfo, value: float) -> NDArray[np.float64]:
     """Recurrent matrices: `gain` times an orthogonal matrix per gate; the rest as in Keras.
 
     The orthogonal matrix is Q of the QR factorisation of a Gaussian matrix, with the signs of R's
