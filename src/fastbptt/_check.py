@@ -1,4 +1,4 @@
-"""Turn what a caller gives into clean arrays, or into one line that says what is wrong.
+"""Convert arguments into clean arrays, or refuse them with a message of one line.
 
 Every message names the argument, what came and what was expected. Nothing here scans
 contents for NaN or looks at the range of labels: the core does that while it reads them.

@@ -1,4 +1,4 @@
-"""What this installation runs on: versions, processor, instruction sets, threads."""
+"""The platform of this installation: versions, processor, instruction sets, threads."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _cores() -> int:
 
 
 def _processor() -> str:
-    """Return the processor's name, or its architecture where the system does not tell."""
+    """Return the processor's name, or its architecture where the system does not give one."""
     if sys.platform == "darwin":
         command = ["sysctl", "-n", "machdep.cpu.brand_string"]
         found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -30,11 +30,9 @@ def turned(x: Any, lengths: Any = None) -> Any:
 
 def pair(cell: str, dtype: str = "float64") -> tuple[fastbptt.Recurrent, fastbptt.Recurrent]:
     """One forward model, and one whose reverse direction is that and whose forward one is off."""
-    setting = 0.3 if cell == "leaky" else None
-    one = fastbptt.Recurrent(cell, I, H, 1, setting=setting, dtype=dtype, seed=1)
-    both = fastbptt.Recurrent(
-        cell, I, H, 1, setting=setting, bidirectional=True, dtype=dtype, seed=2
-    )
+    alpha = 0.3 if cell == "leaky" else None
+    one = fastbptt.Recurrent(cell, I, H, 1, alpha=alpha, dtype=dtype, seed=1)
+    both = fastbptt.Recurrent(cell, I, H, 1, alpha=alpha, bidirectional=True, dtype=dtype, seed=2)
     state = {name: np.zeros_like(values) for name, values in both.state_dict().items()}
     for name, values in one.state_dict().items():
         if name == "W_hy":

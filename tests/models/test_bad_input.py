@@ -407,7 +407,7 @@ def test_wrong_argument_of_forward(bench: Bench, name: str) -> None:
         (
             {"out": "out", "d_outputs": zeros(3, 4, 1)},
             TypeError,
-            "out is of type str; expected what this model's forward returned",
+            "out is of type str; expected a ForwardResult of this model",
         ),
     ],
 )

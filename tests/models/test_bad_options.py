@@ -219,7 +219,7 @@ BIAS = "expected a finite number, or None"
         ),
         (
             lambda **given: fastbptt.Recurrent("lstm", **given),
-            {"setting": 0.5},
+            {"alpha": 0.5},
             ValueError,
             'alpha is 0.5; expected None because the cell "lstm" has none',
         ),

@@ -64,9 +64,9 @@ def test_init_normal(std: float | None) -> None:
 
 def drawn(cell: str, init: Any, **options: Any) -> Any:
     """Weights of a network of 50 inputs, 100 units, 40 outputs, two layers, both directions."""
-    setting = {"setting": 0.5} if reference.CELLS[cell].SETTING else {}
+    alpha = {"alpha": 0.5} if reference.CELLS[cell].SETTING else {}
     given = {"num_layers": 2, "bidirectional": True, "dtype": "float64", "seed": 0, **options}
-    return fastbptt.Recurrent(cell, 50, 100, 40, init=init, **setting, **given).parameters
+    return fastbptt.Recurrent(cell, 50, 100, 40, init=init, **alpha, **given).parameters
 
 
 @pytest.mark.parametrize("cell", CELLS)

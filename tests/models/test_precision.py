@@ -32,8 +32,8 @@ def _same_machine_afterwards() -> Iterator[None]:
 
 
 def make(cell: str, *sizes: int | None, precision: str = "bfloat16", **options: Any) -> Any:
-    setting = 0.3 if cell == "leaky" else None
-    options |= {"setting": setting, "precision": precision, "seed": 3}
+    alpha = 0.3 if cell == "leaky" else None
+    options |= {"alpha": alpha, "precision": precision, "seed": 3}
     return fastbptt.Recurrent(cell, *sizes, **options)  # type: ignore[arg-type]
 
 

@@ -38,7 +38,7 @@ CLASSES = np.array([0, 1, 2, 1, 0, 2])
 def model(cell: str = "rnn", **options: Any) -> fastbptt.Recurrent:
     options = {"output_size": 3, "seed": 1, "dtype": "float64"} | options
     if cell == "leaky":
-        options["setting"] = 0.5
+        options["alpha"] = 0.5
     return fastbptt.Recurrent(cell, 3, 8, **options)
 
 

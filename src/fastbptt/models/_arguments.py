@@ -56,7 +56,7 @@ def inputs(
 ) -> tuple[Inputs, Lengths]:
     """Read x, (batch, time, input_size) or tokens (batch, time), and its lengths; pad a list.
 
-    unlimited: not all states are kept, so their memory says nothing about x.
+    unlimited: not all states are kept, so their memory does not limit x.
     """
     most = 1 << 62 if unlimited else spec.most_steps
     if isinstance(x, list | tuple):
@@ -310,7 +310,7 @@ def about_state(spec: InputSpec, error: BadArgumentError) -> None:
 
 
 def fast_path_step(spec: InputSpec, x: Any, states: Any) -> bool:
-    """Tell whether the arguments of `step` can be passed on untouched.
+    """Check whether the arguments of `step` can be passed on untouched.
 
     False means "look closer", not "wrong". Arrays that own their memory share it with none.
     """

@@ -122,7 +122,7 @@ def check(
         "learn_state": _check.flag("learn_initial_state", options["learn_initial_state"]),
         "freeze_embedding": frozen,
     }
-    share, number = _dropout(options["dropout"]), _setting(cell, alpha)
+    share, number = _dropout(options["dropout"]), _alpha(cell, alpha)
     sizes = f"input_size={inputs}, hidden_size={hidden}, output_size={outputs or None}"
     sizes += f", num_layers={layers}" if layers > 1 else ""
     sizes += f", embedding={vocabulary}" if vocabulary else ""
@@ -149,7 +149,7 @@ def check(
 
 
 def embedding(value: Any, input_size: Any) -> tuple[Any, Floats | None]:
-    """Tell a vocabulary's size from a matrix, whose rows it then is."""
+    """Return the vocabulary's size, and the matrix if one is given."""
     expected = (
         "expected a vocabulary size of at least 1, a matrix (vocabulary, input_size), or None"
     )
@@ -193,7 +193,7 @@ def _dropout(value: Any) -> float:
     return share
 
 
-def _setting(cell: str, value: Any) -> float:
+def _alpha(cell: str, value: Any) -> float:
     """Return the cell's number, 0 if it has none."""
     name = _core.cell_info(cell)["setting"]
     if name is None:

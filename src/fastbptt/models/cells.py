@@ -52,7 +52,7 @@ class RNN(Recurrent):
         of the vocabulary, drawn by `init`. A matrix: their initial values, which are copied.
     padding_index : int, optional
         The token whose row of `E` is not learned. It is zero at first, unless `embedding` is a
-        matrix. It says nothing about where sequences end: that is for `lengths`.
+        matrix. It does not mark the ends of sequences: `lengths` does.
     freeze_embedding : bool, default False
         Leave `E` as it is.
     init : str or (str, float), default "torch"

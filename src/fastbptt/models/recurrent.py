@@ -24,7 +24,7 @@ from ._weights import Weights
 from .results import (
     ForwardResult,
     GradientRecord,
-    Recording,
+    NormProbes,
     Records,
     StepReport,
     norm,
@@ -245,7 +245,7 @@ class Recurrent:
 
     @property
     def last_report(self) -> StepReport | None:
-        """What the last call with a `memory_budget` took; None before any."""
+        """Memory and time of the last call with a `memory_budget`; None before any."""
         return self._records.report
 
     @property
@@ -591,7 +591,7 @@ class Recurrent:
         """
         if not isinstance(out, ForwardResult):
             raise ArgumentTypeError(
-                "out", f"is of type {type(out).__name__}", "what this model's forward returned"
+                "out", f"is of type {type(out).__name__}", "a ForwardResult of this model"
             )
         if out._owner is not self._weights.token:
             raise ArgumentError("out", "comes from another model", "this model's own forward")
@@ -709,7 +709,7 @@ class Recurrent:
             Bytes, or text such as ``"200MB"`` (10^6 each) or ``"1.5 GiB"`` (2^30): what the
             pass may take beside the model's parameters and the arguments. States that do not
             fit are computed a second time, from those that were kept; no bit of the result
-            depends on it. `last_report` says what it cost. Only for one direction.
+            depends on it. `last_report` gives the cost. Only for one direction.
         record : {None, "gradients"}
             ``"gradients"``: leave the norms of the gradients at each step in `last_gradients`, a
             `GradientRecord`.
@@ -747,12 +747,12 @@ class Recurrent:
         batch, objective = self._checked(
             x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, budget
         )
-        recording = None if record is None else self._recorder(record, batch)
+        norms = None if record is None else self._norm_probes(record, batch)
         to = self._gradient_targets(batch.x.shape, need_input_grad)
         seed = self._seed(training is True or _check.flag("training", training))
         if seed is not None:
             batch = batch.replace(dropout_seed=seed)
-        left = None if recording is None else probes(recording, None)
+        left = None if norms is None else probes(norms, None)
         try:
             value = self._engine.loss_and_grad(batch, objective, to, left, budget)
         except BaseException:
@@ -760,9 +760,9 @@ class Recurrent:
             raise
         if budget:
             self._records.report = StepReport(*self._engine.report())
-        if recording is not None:
-            recording.arrays["norm"][0] = norm(to.parameters)
-            self._records.recording = recording
+        if norms is not None:
+            norms.arrays["norm"][0] = norm(to.parameters)
+            self._records.norms = norms
         return value, self._gradients(to)
 
     def train_step(
@@ -803,7 +803,7 @@ class Recurrent:
         bptt_steps : int, optional
             Truncated BPTT: train on the batch in chunks of so many steps, each with a forward
             pass, loss, backward pass and update of its own; the state is carried from chunk to
-            chunk, the gradient is cut. `fastbptt.models.truncated` says how the losses of
+            chunk, the gradient is cut. `fastbptt.models.truncated` defines how the losses of
             chunks are reduced. Only for one direction.
         state : array of shape (layers, batch, hidden_size), or tuple of two, optional
             The initial state instead of `h0`, overwritten with the final state once all has
@@ -817,7 +817,7 @@ class Recurrent:
         -------
         float
             The loss before the update. With `bptt_steps` the mean of the chunks' losses, weighted
-            as `reduction` says (with ``"sum"`` their sum): what a single pass would report if
+            as for `reduction` (with ``"sum"`` their sum): what a single pass would report if
             the weights stayed as they are.
 
         Raises
@@ -860,7 +860,7 @@ class Recurrent:
             self._one_direction("state", "given")
             final = _arguments.carried(self._input_spec, state, len(batch.x), self._weights.flat)
             batch = batch.replace(initial=final)
-        recording = None if record is None else self._recorder(record, batch)
+        norms = None if record is None else self._norm_probes(record, batch)
         clip = None
         if clip_norm is not None or clip_value is not None:
             clip = _check.clip(clip_norm, clip_value)
@@ -889,12 +889,12 @@ class Recurrent:
                         chunk,
                         budget,
                         final,
-                        recording,
+                        norms,
                     )
                 else:
                     left = None
-                    if recording is not None or final is not None:
-                        left = probes(recording, final)
+                    if norms is not None or final is not None:
+                        left = probes(norms, final)
                     value = self._engine.train_step(batch, objective, update, left, budget)
                 optimizer._binding = binding  # only now: a refused step leaves no trace
         except BaseException as error:
@@ -904,8 +904,8 @@ class Recurrent:
             raise
         if budget:
             self._records.report = report or StepReport(*self._engine.report())
-        if recording is not None:
-            self._records.recording = recording
+        if norms is not None:
+            self._records.norms = norms
         return value
 
     # ------------------------------------------------------------ step by step
@@ -1056,9 +1056,9 @@ class Recurrent:
         assert to.initial is not None
         return Gradients(to.parameters, self._weights.layout, to.x, unpacked(to.initial))
 
-    def _recorder(self, record: Any, batch: Batch) -> Recording:
+    def _norm_probes(self, record: Any, batch: Batch) -> NormProbes:
         _check.option("record", record, _check.RECORDS)
-        return Recording(self._records.pass_names, batch.x.shape[1], batch.lengths)
+        return NormProbes(self._records.pass_names, batch.x.shape[1], batch.lengths)
 
     def _budget(self, value: Any) -> int:
         count = _check.memory("memory_budget", value)

@@ -1,4 +1,4 @@
-"""What models return besides numbers and gradients."""
+"""Results of calls besides numbers and gradients: outputs and states, reports, recorded norms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .._views import State
 
 
 class ForwardResult:
-    """What `forward` returns: outputs and states, and all that `backward` needs.
+    """Result of `forward`: outputs, states, and the saved activations that `backward` needs.
 
     The arrays are the caller's own copies, made when first looked at; changing them does
     not change what `backward` computes.
@@ -79,7 +79,7 @@ class ForwardResult:
 
 
 class StepReport(NamedTuple):
-    """What the last call with a `memory_budget` took.
+    """Memory and time of the last call with a `memory_budget`.
 
     Attributes
     ----------
@@ -146,7 +146,7 @@ class GradientRecord:
         return f"GradientRecord({passes} passes, {time} steps, norm {self.norm:.3g})"
 
 
-class Recording:
+class NormProbes:
     """The arrays that a step leaves its norms in."""
 
     __slots__ = ("arrays", "lengths", "names")
@@ -159,7 +159,7 @@ class Recording:
         both = np.zeros((2, len(names), time))
         self.arrays = {"hidden": both[0], "gates": both[1], "norm": np.zeros(1)}
 
-    def insert(self, first: int, part: Recording) -> None:
+    def insert(self, first: int, part: NormProbes) -> None:
         """Take over the norms of a chunk of steps."""
         for name in ("hidden", "gates"):
             values = part.arrays[name]
@@ -175,21 +175,21 @@ class Recording:
 class Records:
     """The report and the recorded gradients of the last calls that asked for them."""
 
-    __slots__ = ("pass_names", "recording", "report")
+    __slots__ = ("norms", "pass_names", "report")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.pass_names = names
         self.report: StepReport | None = None
-        self.recording: Recording | None = None
+        self.norms: NormProbes | None = None
 
     def gradients(self) -> GradientRecord | None:
         """Return what was recorded last; None before any."""
-        return None if self.recording is None else self.recording.done()
+        return None if self.norms is None else self.norms.done()
 
 
-def probes(recording: Recording | None, final_state: tuple[Floats, ...] | None) -> _core.Probes:
-    """Make what tells the core where to leave norms and final states; None: not wanted."""
-    arrays: dict[str, Any] = {} if recording is None else recording.arrays
+def probes(norms: NormProbes | None, final_state: tuple[Floats, ...] | None) -> _core.Probes:
+    """Name the arrays that the core writes norms and final states to; None: not wanted."""
+    arrays: dict[str, Any] = {} if norms is None else norms.arrays
     return _core.Probes(final_state=final_state, **arrays)
 
 

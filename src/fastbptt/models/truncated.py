@@ -29,7 +29,7 @@ from .._core import Batch, Engine, Objective, Update
 from .._errors import ArgumentError, BadArgumentError
 from ._arguments import InputSpec, Lengths
 from ._dropout import DropoutSeeds
-from .results import Recording, StepReport, probes
+from .results import NormProbes, StepReport, probes
 
 if TYPE_CHECKING:
     from ..optim.optimizers import Binding
@@ -125,7 +125,7 @@ def train(
     size: int,
     budget: int,
     final: tuple[Floats, ...] | None,
-    recording: Recording | None,
+    norms: NormProbes | None,
 ) -> tuple[float, StepReport | None]:
     """Train on a batch in chunks; if anything fails, put everything back as it was.
 
@@ -137,7 +137,7 @@ def train(
     before, put_back = engine.get_params(), binding.keep()
     taken: list[int | None] = []
     reports: list[StepReport] = []
-    loss, shares = 0.0, 0.0
+    loss, total_share = 0.0, 0.0
     current = None
     if batch.initial is not None:
         with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
@@ -152,8 +152,8 @@ def train(
                 initial = tuple(np.take(state, rows, axis=1) for state in current)
             part = chunk.of_batch(batch, initial, seed)
             recorded = None
-            if recording is not None:
-                recorded = Recording(recording.names, part.x.shape[1], chunk.lengths)
+            if norms is not None:
+                recorded = NormProbes(norms.names, part.x.shape[1], chunk.lengths)
             if chunk.share is None:
                 ends = engine.forward(part).final_state
             else:
@@ -163,11 +163,11 @@ def train(
                     part, chunk.of_objective(objective), update, probes(recorded, ends), budget
                 )
                 share = 1.0 if objective.reduction == "sum" else chunk.share
-                loss, shares = loss + share * value, shares + share
+                loss, total_share = loss + share * value, total_share + share
                 if budget:
                     reports.append(StepReport(*engine.report()))
-            if recording is not None and recorded is not None:
-                recording.insert(chunk.first, recorded)
+            if norms is not None and recorded is not None:
+                norms.insert(chunk.first, recorded)
             if rows is None or current is None:
                 current = ends
             else:
@@ -186,7 +186,7 @@ def train(
         for given, state in zip(final, current, strict=True):
             given[...] = state
     report = _summed(reports) if reports else None
-    return (loss if objective.reduction == "sum" else loss / shares), report
+    return (loss if objective.reduction == "sum" else loss / total_share), report
 
 
 def _summed(reports: list[StepReport]) -> StepReport:

@@ -57,7 +57,7 @@ class Binding(NamedTuple):
 
 
 class Optimizer(ABC):
-    """What all optimisers share.
+    """Base class of all optimisers.
 
     An optimiser belongs to the first model that it updates, without keeping it alive, and
     refuses any other. A copy, or one that was pickled, keeps its settings and moments and
@@ -321,7 +321,7 @@ class Adam(Optimizer):
 
     @property
     def eps(self) -> float:
-        """What keeps the quotient finite."""
+        """Added to the denominator for numerical stability."""
         return self._eps
 
     @property
@@ -536,7 +536,7 @@ class RMSprop(Optimizer):
 
     @property
     def eps(self) -> float:
-        """What keeps the quotient finite."""
+        """Added to the denominator for numerical stability."""
         return self._eps
 
     @property
@@ -634,19 +634,19 @@ def _gathered(grads: Any, weights: TrainableWeights, binding: Binding) -> Floats
         for name, (start, stop, shape) in weights.layout.items():
             label = f"grads[{name!r}]"
             given = _check.read(label, grads[name])
-            _apart(label, given, taken)
+            _refuse_shared(label, given, taken)
             part = _check.exact(label, given, shape, f"the shape of {name}", dtype)
             with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
                 flat[start:stop] = part.ravel()
         return flat
     given = _check.read("grads", grads)
-    _apart("grads", given, taken)
+    _refuse_shared("grads", given, taken)
     flat = _check.exact("grads", given, (count,), "all parameters in one array", dtype)
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(flat, dtype)
 
 
-def _apart(name: str, array: NDArray[Any], taken: list[Floats]) -> None:
+def _refuse_shared(name: str, array: NDArray[Any], taken: list[Floats]) -> None:
     if any(np.may_share_memory(array, one) for one in taken):
         raise ValueError(
             f"{name} shares memory with the model's parameters or the optimiser's moments; "
