@@ -303,4 +303,4 @@ def test_the_benchmark_checks_it_and_says_what_the_share_is_of(
     result = bench.measure([case, case.with_(cell="relu")], ["numpy"], rounds=1)
     text = bench.write(result, "table")
     assert "bce, bfloat16" in text
-    assert "peak is still that of float32" in text
+    assert "peak is still the float32 peak" in text
