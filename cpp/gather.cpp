@@ -20,7 +20,7 @@ void copy_elements(const std::byte* from, i64 steps, i64 columns, i64 step_strid
 
 }  // namespace
 
-void Sequences::gather(const i64* rows, i64 n, i64 time, void* out) const {
+void StridedSequences::gather(const i64* rows, i64 n, i64 time, void* out) const {
   const std::vector<i64> mine(rows, rows + n);  // what is checked is what is used, whoever writes to rows meanwhile
   for (const i64 row : mine) {
     if (row < 0 || row >= count())
@@ -39,7 +39,7 @@ void Sequences::gather(const i64* rows, i64 n, i64 time, void* out) const {
   }
 }
 
-void Sequences::copy(const Sequence& from, std::byte* to) const {
+void StridedSequences::copy(const Sequence& from, std::byte* to) const {
   const i64 step = columns_ * itemsize_;
   if (from.steps * columns_ == 0) return;
   if (columns_ == 1 || from.column_stride == itemsize_) {

@@ -9,11 +9,11 @@
 
 namespace fastbptt {
 
-// Sequences of elements of one size, each of its own number of steps, with the same number of columns in every step.
+// StridedSequences of elements of one size, each of its own number of steps, with the same number of columns in every step.
 // The memory is borrowed for the life of this object; strides in bytes, of any sign, nothing need be aligned.
-class Sequences {
+class StridedSequences {
  public:
-  Sequences(i64 itemsize, i64 columns) : itemsize_(itemsize), columns_(columns) {}
+  StridedSequences(i64 itemsize, i64 columns) : itemsize_(itemsize), columns_(columns) {}
 
   void add(const void* data, i64 steps, i64 step_stride, i64 column_stride) {
     all_.push_back({static_cast<const std::byte*>(data), steps, step_stride, column_stride});

@@ -56,7 +56,7 @@ def main() -> int:
     print("By hand: the equations in NumPy, float64 (read them in fastbptt/reference)")
     params = {name: weight.astype(np.float64) for name, weight in start.items()}
     x64 = x.astype(np.float64)
-    adam = reference.OptimizerState()
+    adam = reference.Moments()
     losses_by_hand = []
     for epoch in range(1, EPOCHS + 1):
         loss, grads = reference.loss_and_grad(params, x64, y, loss="bce", steps="last")

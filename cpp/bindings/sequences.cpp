@@ -1,4 +1,4 @@
-// Sequences that lie anywhere, gathered into batches.
+// StridedSequences that lie anywhere, gathered into batches.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -19,9 +19,9 @@ namespace {
 using Optional = std::optional<py::array>;
 
 // Arrays of one dtype and one number of columns, each a sequence; or one array of sequences. They are kept alive.
-class PySequences {
+class PyStridedSequences {
  public:
-  PySequences(const py::array& all, const Optional& lengths)
+  PyStridedSequences(const py::array& all, const Optional& lengths)
       : kept_(py::make_tuple(all)),
         dtype_(real(all.dtype())),
         axes_(all.ndim()),
@@ -39,7 +39,7 @@ class PySequences {
     }
   }
 
-  explicit PySequences(const py::list& all)
+  explicit PyStridedSequences(const py::list& all)
       : kept_(all),
         dtype_(real(item(0).dtype())),
         axes_(item(0).ndim() + 1),
@@ -94,18 +94,18 @@ class PySequences {
   py::tuple kept_;
   py::dtype dtype_;
   py::ssize_t axes_;
-  Sequences sequences_;
+  StridedSequences sequences_;
 };
 
 }  // namespace
 
 void register_sequences(py::module_& m) {
   using py::arg;
-  py::class_<PySequences>(m, "Sequences")
+  py::class_<PyStridedSequences>(m, "StridedSequences")
       .def(py::init<const py::list&>(), arg("sequences"))
       .def(py::init<const py::array&, const Optional&>(), arg("sequences"), arg("lengths") = py::none())
-      .def("gather", &PySequences::gather, arg("rows"), arg("out"))
-      .def("__len__", &PySequences::count);
+      .def("gather", &PyStridedSequences::gather, arg("rows"), arg("out"))
+      .def("__len__", &PyStridedSequences::count);
 }
 
 }  // namespace fastbptt::bindings

@@ -31,7 +31,7 @@ struct Field {
         for (i64 c = 0; c < columns; ++c) origin[r * row + t * step + c * column] = mark<U>(r, t, c);
   }
   static std::size_t reach(i64 n, i64 stride) { return static_cast<std::size_t>(n * (stride < 0 ? -stride : stride)); }
-  void add(Sequences& all, i64 r, i64 steps) const {
+  void add(StridedSequences& all, i64 r, i64 steps) const {
     const auto size = static_cast<i64>(sizeof(U));
     all.add(origin + r * row, steps, step * size, column * size);
   }
@@ -44,7 +44,7 @@ template <class U>
 void check(i64 columns, i64 row, i64 step, i64 column) {
   const i64 time = 4, lengths[] = {4, 1, 0, 3, 2};
   const Field<U> field(5, time, columns, row, step, column);
-  Sequences all(sizeof(U), columns);
+  StridedSequences all(sizeof(U), columns);
   for (i64 r = 0; r < 5; ++r) field.add(all, r, lengths[r]);
   CHECK(all.count() == 5);
   const i64 rows[] = {3, 0, 0, 2, 1, 4};
@@ -76,7 +76,7 @@ TEST_CASE("elements need not be aligned") {
   const double values[] = {1.5, -2.5, 3.5};
   std::memcpy(memory.data() + 1, values, sizeof values);
   for (const bool backwards : {false, true}) {
-    Sequences all(sizeof(double), 1);
+    StridedSequences all(sizeof(double), 1);
     const i64 size = sizeof(double);
     all.add(memory.data() + 1 + (backwards ? 2 * size : 0), 3, backwards ? -size : size, size);
     double out[3];
@@ -88,7 +88,7 @@ TEST_CASE("elements need not be aligned") {
 
 TEST_CASE("rows that are not there and sequences that are too long are refused before anything is written") {
   const float values[] = {1, 2, 3};
-  Sequences all(sizeof(float), 1);
+  StridedSequences all(sizeof(float), 1);
   all.add(values, 3, sizeof(float), sizeof(float));
   float out[8];
   std::fill_n(out, 8, -1.0f);

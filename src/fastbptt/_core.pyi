@@ -73,7 +73,7 @@ class Tape:
     @property
     def time(self) -> int: ...
 
-class Sequences:
+class StridedSequences:
     @overload
     def __init__(self, sequences: list[NDArray[Any]]) -> None: ...
     @overload

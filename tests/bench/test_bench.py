@@ -20,10 +20,10 @@ from cases import sampled
 
 import fastbptt
 from fastbptt import _core, bench, cli, reference
-from fastbptt.bench import check, systems, timing
+from fastbptt.bench import systems, timing, verify
 from fastbptt.bench.case import CHOICES, PRESETS, Case, Problem
-from fastbptt.bench.check import Expected, check_gradients, check_training
 from fastbptt.bench.systems import numpy_step
+from fastbptt.bench.verify import Expected, check_gradients, check_training
 
 MAKE_TABLE = Path(__file__).parent.parent.parent / "benchmarks" / "make_readme_table.py"
 TINY = PRESETS["tutorial"].with_(time=4, hidden=8)
@@ -147,7 +147,7 @@ def test_two_directions_with_lengths_are_not_for_everybody() -> None:
 
 @pytest.mark.parametrize("cell", CHOICES["cell"])
 def test_numpy_trains_as_the_reference_does(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numpy_step, "TIMED_LR", check.CHECK_LR)
+    monkeypatch.setattr(numpy_step, "TIMED_LR", verify.CHECK_LR)
     problem = Problem(TINY.with_(dtype="float64", cell=cell))
     if systems.obstacle("numpy", problem.case) is not None:
         pytest.skip("NumPy does not have the cell")

@@ -13,7 +13,7 @@ from networks import close, next_masks, parts
 
 import fastbptt
 from fastbptt import reference
-from fastbptt.models._dropout import DropoutSeeds
+from fastbptt.models._dropout_seeds import DropoutSeeds
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 6, 2))

@@ -102,7 +102,7 @@ def test_training_follows_the_reference(cell: str, dtype: str) -> None:
     model, problem = both(case, dtype)
     adam, params = fastbptt.Adam(lr=0.01), problem.astype(np.float64).params
     double = problem.astype(np.float64)
-    state = reference.OptimizerState()
+    state = reference.Moments()
     for _ in range(5):
         loss = model.train_step(problem.x, problem.y, adam, **problem.loss_args, clip_norm=0.5)
         expected, grads = reference.loss_and_grad(

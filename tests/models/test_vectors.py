@@ -76,7 +76,7 @@ def run_core(stored: Arrays, dtype: str) -> Run:
 def run_reference(stored: Arrays, dtype: str) -> Run:
     x, y = stored["x"].astype(dtype), stored["y"].astype(dtype)
     params = initial(stored, dtype)
-    state = reference.OptimizerState()
+    state = reference.Moments()
     while True:
         loss, grads = reference.loss_and_grad(params, x, y, loss="bce", steps="last")
         reference.adam_step(

@@ -81,7 +81,7 @@ def follow(
     if frozen:
         model.freeze(frozen)
     exact = {key: array.astype(np.float64) for key, array in model.state_dict().items()}
-    state, before = reference.OptimizerState(), exact.get(frozen, np.zeros(0)).copy()
+    state, before = reference.Moments(), exact.get(frozen, np.zeros(0)).copy()
     learned = {key: array for key, array in exact.items() if key != frozen}
     for step in range(steps):
         optimizer.lr *= 1 / (1 + step)

@@ -47,7 +47,7 @@ def core(case: Case) -> Array:
 def plain(case: Case) -> Array:
     settings = dict(case.options["settings"])
     rule = reference.OPTIMIZERS[case.options["optimizer"]]
-    params, state = {"p": case.arrays["start"].copy()}, reference.OptimizerState()
+    params, state = {"p": case.arrays["start"].copy()}, reference.Moments()
     kept = []
     for step in range(STEPS):
         if step == SLOWER_AFTER:

@@ -980,7 +980,7 @@ def test_equal_weights_are_no_weights(case: Case) -> None:
 def test_adam_where_epsilon_counts(epsilon_hat: bool, decreases: list[float]) -> None:
     """A constant gradient of 1e-7: the numbers of torch 2.13 and optax 0.2.8, and of Keras 3.15."""
     params = {"b_h": np.ones(1)}
-    state = reference.OptimizerState()
+    state = reference.Moments()
     for step, decrease in enumerate(decreases, start=1):
         grads = {"b_h": np.full(1, 1e-7), "x": np.ones(3)}
         reference.adam_step(params, grads, state, epsilon_hat=epsilon_hat)
@@ -994,7 +994,7 @@ def test_adam_against_scalars(epsilon_hat: bool) -> None:
     start, gradients = rng.normal(size=(2, 3)), rng.normal(size=(20, 2, 3))
     params = {"W_xh": start.copy()}
     view = params["W_xh"]
-    state = reference.OptimizerState()
+    state = reference.Moments()
     lr, b1, b2, eps = 0.01, 0.8, 0.95, 1e-3
     for g in gradients:
         reference.adam_step(params, {"W_xh": g}, state, lr, (b1, b2), eps, epsilon_hat)
@@ -1012,7 +1012,7 @@ def test_adam_against_scalars(epsilon_hat: bool) -> None:
 
 def test_adam_keeps_float32() -> None:
     params = {"W_xh": np.ones((2, 2), np.float32)}
-    state = reference.OptimizerState()
+    state = reference.Moments()
     reference.adam_step(params, {"W_xh": np.ones((2, 2), np.float32)}, state)
     assert {
         a.dtype for a in (params["W_xh"], state.moments["m"]["W_xh"], state.moments["v"]["W_xh"])
@@ -1049,6 +1049,6 @@ def test_a_learned_initial_state_is_a_parameter() -> None:
             factor = 0.5 if learned else 1.0
             assert worst_relative(clipped[name], factor * grads[name]) < 1e-14
         before = {name: p.copy() for name, p in params.items()}
-        reference.adam_step(params, grads, reference.OptimizerState())
+        reference.adam_step(params, grads, reference.Moments())
         assert ("c0" in params) == learned
         assert all((before[name] != p).any() for name, p in params.items())

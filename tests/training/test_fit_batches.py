@@ -83,7 +83,7 @@ def test_mixed_lists_take_a_dtype_for_all() -> None:
 
 def out_of(x: Any, rows: Any, out: Any, own: Any = None) -> None:
     given = (x,) if isinstance(x, list) else (x, own)
-    _core.Sequences(*given).gather(rows, out)
+    _core.StridedSequences(*given).gather(rows, out)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_the_core_refuses_what_would_leave_memory(call: Any, error: type[Excepti
 
 def test_sequences_outlive_their_arrays() -> None:
     expected = cube()[ROWS]
-    sequences = _core.Sequences([one.copy() for one in cube()])
+    sequences = _core.StridedSequences([one.copy() for one in cube()])
     out = np.empty((len(ROWS), T, I))
     sequences.gather(ROWS, out)
     assert (out == expected).all()

@@ -9,7 +9,7 @@ backpropagation through time, Adam. A loss or gradient that disagrees with
 from __future__ import annotations
 
 from .case import CHOICES, PRESETS, Case, Problem
-from .report import FORMATS, plot, write
+from .output import FORMATS, plot, write
 from .systems import COMPETITORS
 from .timing import measure
 

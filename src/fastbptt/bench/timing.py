@@ -20,8 +20,8 @@ import numpy as np
 
 from .. import _core, config
 from .case import Case, Problem
-from .check import Expected, check_gradients, check_training
 from .systems import SYSTEMS, obstacle
+from .verify import Expected, check_gradients, check_training
 
 __all__ = ["measure"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .. import datasets
 from ..datasets import formats
-from ..datasets._files import FileError, some
+from ..datasets._lines import FileError, some
 from ..datasets.formats import Option
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from . import _files
+from . import _lines
 from .formats import Format, setting
 from .sequences import Sequences, joined
 
@@ -90,21 +90,21 @@ def read_npz(
     Sequences(2 sequences of 3 to 5 steps x 2 features, 2 classes)
     """
     source = _check.file_path(path)
-    _check.option("steps", steps, _files.STEPS)
-    _check.option("missing", missing, _files.MISSING)
+    _check.option("steps", steps, _lines.STEPS)
+    _check.option("missing", missing, _lines.MISSING)
     _check.flag("tokens", tokens)
     _check.flag("labels", labels)
     kind = _check.float_dtype(dtype)
-    given = None if classes is None else _files.class_names(classes)
+    given = None if classes is None else _lines.class_names(classes)
     arrays = _arrays(source)
     if "x" not in arrays:
-        raise _files.wrong(source, None, f"has no array 'x'; it has {_files.some(list(arrays))}")
+        raise _lines.wrong(source, None, f"has no array 'x'; it has {_lines.some(list(arrays))}")
     x, cut = _layout(source, arrays["x"], arrays.get("lengths"))
 
     features: tuple[str, ...] = ()
     if tokens:
         if x.ndim != 2 - cut.flat or x.dtype.kind not in "iu":
-            raise _files.wrong(
+            raise _lines.wrong(
                 source,
                 None,
                 f"x has shape {x.shape} and dtype {x.dtype}; expected whole numbers of shape "
@@ -127,7 +127,7 @@ def read_npz(
         flat = arrays["y"]
         lead = x.shape[: 2 - cut.flat] if steps == "all" else (len(cut.lengths),)
         if flat.shape[: len(lead)] != lead or flat.ndim > len(lead) + 1:
-            raise _files.wrong(
+            raise _lines.wrong(
                 source,
                 None,
                 f"y has shape {flat.shape}; expected {lead} or "
@@ -262,14 +262,14 @@ def _arrays(path: str) -> dict[str, NDArray[Any]]:
             begin = file.read(2)
             file.seek(0)
             if begin and begin not in (b"PK", b"\x93N"):
-                raise _files.wrong(path, None, "is no .npz file")
+                raise _lines.wrong(path, None, "is no .npz file")
             stored = np.load(file, allow_pickle=False)
             if isinstance(stored, np.ndarray):
-                raise _files.wrong(path, None, "holds one array without a name; expected .npz")
+                raise _lines.wrong(path, None, "holds one array without a name; expected .npz")
             arrays = {}
             for name in stored.files:
                 if _holds_objects(stored, name):
-                    raise _files.wrong(
+                    raise _lines.wrong(
                         path,
                         None,
                         f"{name} is an array of Python objects, which only pickle can read; "
@@ -278,11 +278,11 @@ def _arrays(path: str) -> dict[str, NDArray[Any]]:
                     )
                 arrays[name] = stored[name]
             return arrays
-    except _files.FileError:
+    except _lines.FileError:
         raise
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         text = str(error) or repr(error)
-        raise _files.wrong(path, None, f"cannot be read as .npz: {text}") from None
+        raise _lines.wrong(path, None, f"cannot be read as .npz: {text}") from None
 
 
 def _holds_objects(stored: Any, name: str) -> bool:
@@ -300,12 +300,12 @@ def _holds_objects(stored: Any, name: str) -> bool:
 def _layout(path: str, x: NDArray[Any], lengths: NDArray[Any] | None) -> tuple[NDArray[Any], _Cut]:
     """Detect the layout of the sequences in x."""
     if x.dtype.kind not in "fiub":
-        raise _files.wrong(path, None, f"x has dtype {x.dtype}; expected numbers")
+        raise _lines.wrong(path, None, f"x has dtype {x.dtype}; expected numbers")
     if 0 in x.shape:
-        raise _files.wrong(path, None, f"x has shape {x.shape}; expected at least one step")
+        raise _lines.wrong(path, None, f"x has shape {x.shape}; expected at least one step")
     if lengths is None:
         if x.ndim not in (2, 3):
-            raise _files.wrong(
+            raise _lines.wrong(
                 path,
                 None,
                 f"x has shape {x.shape}; expected (sequences, steps, features) or "
@@ -313,7 +313,7 @@ def _layout(path: str, x: NDArray[Any], lengths: NDArray[Any] | None) -> tuple[N
             )
         return x, _Cut(np.full(len(x), x.shape[1], np.int64), False)
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not len(lengths):
-        raise _files.wrong(
+        raise _lines.wrong(
             path,
             None,
             f"lengths has shape {lengths.shape} and dtype {lengths.dtype}; expected whole numbers "
@@ -322,12 +322,12 @@ def _layout(path: str, x: NDArray[Any], lengths: NDArray[Any] | None) -> tuple[N
     own = lengths.astype(np.int64)
     if own.min() < 1:
         i = int((own < 1).argmax())
-        raise _files.wrong(path, None, f"lengths[{i}] is {own[i]}; expected at least 1")
+        raise _lines.wrong(path, None, f"lengths[{i}] is {own[i]}; expected at least 1")
     if x.ndim in (1, 2) and int(own.sum()) == len(x):
         return x, _Cut(own, True)
     if x.ndim in (2, 3) and len(own) == len(x) and own.max() <= x.shape[1]:
         return x, _Cut(own, False)
-    raise _files.wrong(
+    raise _lines.wrong(
         path,
         None,
         f"x has shape {x.shape}, and there are {len(own)} lengths up to {own.max()}, in all "
@@ -347,11 +347,11 @@ def _float_array(
     bad = np.isinf(values) if gaps else ~np.isfinite(values)
     if bad.any():
         i = int(bad.argmax())
-        raise _files.wrong(path, None, f"{at(i)} is {values.flat[i]}; expected a finite number")
+        raise _lines.wrong(path, None, f"{at(i)} is {values.flat[i]}; expected a finite number")
     if array.dtype == dtype:
         return array
-    return _files.to_dtype(
-        values, dtype, lambda i, text: _files.wrong(path, None, f"{at(i)}: {text}")
+    return _lines.to_dtype(
+        values, dtype, lambda i, text: _lines.wrong(path, None, f"{at(i)}: {text}")
     )
 
 
@@ -364,15 +364,15 @@ def _finish_gaps(path: str, items: list[NDArray[Any]], missing: str) -> None:
             continue
         if missing == "error":
             t, c = divmod(int(gaps.argmax()), item.shape[1])
-            raise _files.wrong(
+            raise _lines.wrong(
                 path,
                 None,
                 f"feature {c + 1} in step {t + 1} of sequence {i + 1} is NaN; expected a number, "
                 f"or {setting('missing', 'nan', 'interpolate')}",
             )
-        empty = _files.fill(item)
+        empty = _lines.fill(item)
         if empty is not None:
-            raise _files.wrong(
+            raise _lines.wrong(
                 path,
                 None,
                 f"feature {empty + 1} of sequence {i + 1} is NaN in every step; "
@@ -387,7 +387,7 @@ def _texts(
         return None
     array = arrays[name]
     if array.shape != (count,):
-        raise _files.wrong(path, None, f"{name} has shape {array.shape}; expected ({count},)")
+        raise _lines.wrong(path, None, f"{name} has shape {array.shape}; expected ({count},)")
     return tuple(str(one) for one in array.tolist())
 
 
@@ -401,7 +401,7 @@ def _class_array(
     """Number the classes in y, which holds names, or numbers that may have names."""
     whole = arrays["y"]
     if whole.dtype.kind not in "iubU" or whole.ndim != ndim:
-        raise _files.wrong(
+        raise _lines.wrong(
             path,
             None,
             f"y has shape {whole.shape} and dtype {whole.dtype}; expected classes (whole numbers "
@@ -414,7 +414,7 @@ def _class_array(
     if own is not None and whole.dtype.kind != "U":
         beyond = sorted(value for value in found if not 0 <= value < len(own))
         if beyond:
-            raise _files.wrong(
+            raise _lines.wrong(
                 path,
                 None,
                 f"y holds {beyond[0]}; expected whole numbers from 0 to {len(own) - 1}: "
@@ -423,15 +423,15 @@ def _class_array(
         name_of = {value: own[int(value)] for value in found}
     else:
         name_of = {value: str(value) for value in found}
-    names = given or own or _files.ordered(set(name_of.values()))
+    names = given or own or _lines.ordered(set(name_of.values()))
     index = {name: i for i, name in enumerate(names)}
-    unknown = _files.ordered(set(name_of.values()) - index.keys())
+    unknown = _lines.ordered(set(name_of.values()) - index.keys())
     if unknown:
-        raise _files.wrong(
+        raise _lines.wrong(
             path,
             None,
-            f"y holds the class {_files.shown(unknown[0])}; expected one of classes: "
-            f"{_files.some(names)}",
+            f"y holds the class {_lines.shown(unknown[0])}; expected one of classes: "
+            f"{_lines.some(names)}",
         )
     numbered = []
     for part in parts:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from . import _files
+from . import _lines
 
 __all__ = ["Texts", "load_imdb", "load_snippets"]
 
@@ -28,7 +28,7 @@ _SDISTS: Final = "vader[Ss]entiment-*.tar.gz"
 _INNER: Final = "hutto_ICWSM_2014.tar.gz"
 _FETCH: Final = (
     "get them with `pip download --no-deps --no-binary :all: vaderSentiment`, here or in the "
-    f"folder that {_files.DATA_VARIABLE} names, or give their place: path="
+    f"folder that {_lines.DATA_VARIABLE} names, or give their place: path="
 )
 
 
@@ -126,19 +126,19 @@ def _part(root: Path, part: str, limit: int | None) -> Texts:
             match = _REVIEW.fullmatch(name)
             if match is None:
                 if name.endswith(".txt"):
-                    raise _files.wrong(
+                    raise _lines.wrong(
                         folder / name, None, "expected a name NUMBER_POINTS.txt, such as 0_9.txt"
                     )
                 continue
             if not low <= int(match[2]) <= high:
-                raise _files.wrong(
+                raise _lines.wrong(
                     folder / name, None, f"{match[2]} points; expected {low} to {high} in {kind}"
                 )
             found.append((int(match[1]), int(match[2]), name))
         if not found:
             raise FileNotFoundError(f"{folder} has no review; expected files such as 0_9.txt")
         for _, points, name in sorted(found)[:limit]:
-            texts.append(_files.read_text(folder / name))
+            texts.append(_lines.read_text(folder / name))
             y.append(label)
             ratings.append(points)
             ids.append(f"{part}/{kind}/{name[:-4]}")
@@ -209,11 +209,11 @@ def load_snippets(name: str = "movies", path: str | os.PathLike[str] | None = No
         if found is None:
             raise FileNotFoundError(f"path is {place}: there is no {file} in it, and no {_SDISTS}")
     else:
-        folders = _files.data_folders()
+        folders = _lines.data_folders()
         found = next(filter(None, (_search(folder, file) for folder in folders)), None)
         if found is None:
             raise FileNotFoundError(
-                f"neither {file} nor {_SDISTS} is in {_files.some(folders)}; {_FETCH}"
+                f"neither {file} nor {_SDISTS} is in {_lines.some(folders)}; {_FETCH}"
             )
     return _snippets(*_open_snippets(found, file))
 
@@ -230,7 +230,7 @@ def _search(folder: Path, file: str) -> Path | None:
 def _open_snippets(path: Path, file: str) -> tuple[str, str]:
     """Read the file, from nested archives if necessary; return its place and text."""
     if not path.name.endswith((".tar.gz", ".tgz", ".whl", ".zip")):
-        return str(path), _files.read_text(path)
+        return str(path), _lines.read_text(path)
     import tarfile
 
     where, content = str(path), path.read_bytes()
@@ -242,13 +242,13 @@ def _open_snippets(path: Path, file: str) -> tuple[str, str]:
                 names = [one for one in archive.getnames() if one.rpartition("/")[2] == wanted]
                 member = archive.extractfile(names[0]) if names else None
                 if member is None:
-                    raise _files.wrong(where, None, f"there is no {wanted} in it")
+                    raise _lines.wrong(where, None, f"there is no {wanted} in it")
                 content = member.read()
         except (tarfile.TarError, EOFError, OSError) as error:
             text = f"cannot be read as an archive .tar.gz: {error}"
             if path.suffix == ".whl":
                 text = "is a wheel, which has no texts; expected the source package .tar.gz"
-            raise _files.wrong(where, None, text) from None
+            raise _lines.wrong(where, None, text) from None
         where = f"{where}/{wanted}"
     try:
         return where, content.decode("utf-8-sig")
@@ -264,19 +264,21 @@ def _snippets(path: str, content: str) -> Texts:
             continue
         cells = line.split("\t", 2)
         if len(cells) < 3:
-            raise _files.wrong(
-                path, number, f"{_files.shown(line)}; expected NUMBER, RATING and TEXT with tabs"
+            raise _lines.wrong(
+                path,
+                number,
+                f"{_lines.shown(line)}; expected NUMBER, RATING and TEXT with tabs",
             )
-        values, bad = _files.numbers(cells[1:2], frozenset())
+        values, bad = _lines.numbers(cells[1:2], frozenset())
         if bad is not None or not -4 <= values[0] <= 4:
-            raise _files.wrong(
-                path, number, f"the rating is {_files.shown(cells[1])}; expected -4 to 4"
+            raise _lines.wrong(
+                path, number, f"the rating is {_lines.shown(cells[1])}; expected -4 to 4"
             )
         if values[0] != 0:
             ids.append(cells[0])
             ratings.append(float(values[0]))
             texts.append(cells[2].strip())
     if not texts:
-        raise _files.wrong(path, None, "has no text with a rating; expected at least one")
+        raise _lines.wrong(path, None, "has no text with a rating; expected at least one")
     numbers = np.array(ratings)
     return Texts(texts, (numbers > 0).astype(np.int64), numbers, tuple(ids))

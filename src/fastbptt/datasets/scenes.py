@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from . import _files
+from . import _lines
 from .video import Detections
 
 __all__ = ["Scenes", "make_scenes"]
@@ -101,7 +101,7 @@ def make_scenes(
     40
     """
     count = _check.size("n", n)
-    names = _files.class_names(kinds, "kinds")
+    names = _lines.class_names(kinds, "kinds")
     for i, name in enumerate(names):
         _check.option(f"kinds[{i}]", name, _KINDS)
     try:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from . import _files
+from . import _lines
 from .formats import Format, Option, argument, setting
 from .sequences import Sequences, joined
 
@@ -122,11 +122,11 @@ def read_csv(
     (array([1, 0]), ('run', 'walk'), ('speed', 'height'), ('a', 'b'))
     """
     source = _check.file_path(path)
-    _check.option("steps", steps, _files.STEPS)
-    _check.option("missing", missing, _files.MISSING)
+    _check.option("steps", steps, _lines.STEPS)
+    _check.option("missing", missing, _lines.MISSING)
     kind = _check.float_dtype(dtype)
     _check.flag("labels", labels)
-    given = None if classes is None else _files.class_names(classes)
+    given = None if classes is None else _lines.class_names(classes)
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(f"{argument('delimiter')} is {delimiter!r}; expected one character")
     for name, value in (("label", label), ("classes", classes)):
@@ -178,7 +178,7 @@ def read_steps(
         return None
     table = _Table.read(path, delimiter)
     rows, _, _ = _in_order(table, id, step)
-    places = _files.numbers(table.column("step", step), frozenset())[0]
+    places = _lines.numbers(table.column("step", step), frozenset())[0]
     found: list[float] = places[rows].tolist()
     return found
 
@@ -271,7 +271,7 @@ class _Table(NamedTuple):
 
     @staticmethod
     def read(path: str, delimiter: str) -> _Table:
-        text = io.StringIO(_files.read_text(path), newline="")
+        text = io.StringIO(_lines.read_text(path), newline="")
         ended = False
 
         def all_lines() -> Iterator[str]:
@@ -291,20 +291,20 @@ class _Table(NamedTuple):
                     lines.append(reader.line_num)
         except csv.Error as error:
             if ended:  # within a cell
-                raise _files.wrong(
+                raise _lines.wrong(
                     path, begin, 'the row has a " without an end; expected a second one'
                 ) from None
-            raise _files.wrong(path, reader.line_num, f"{error}; expected a CSV file") from None
+            raise _lines.wrong(path, reader.line_num, f"{error}; expected a CSV file") from None
         if not rows:
-            raise _files.wrong(path, None, "is empty; expected a header and one row per step")
+            raise _lines.wrong(path, None, "is empty; expected a header and one row per step")
         header = tuple(name.strip() for name in rows.pop(0))
         first = lines.pop(0)
         _check_header(path, first, header, delimiter)
         if not rows:
-            raise _files.wrong(path, None, "has no row after the header; expected one per step")
+            raise _lines.wrong(path, None, "has no row after the header; expected one per step")
         for row, line in zip(rows, lines, strict=True):
             if len(row) != len(header):
-                raise _files.wrong(
+                raise _lines.wrong(
                     path,
                     line,
                     f"the row has {len(row)} cells; expected {len(header)}, as the header has",
@@ -321,11 +321,11 @@ class _Table(NamedTuple):
                 hint = f"; {setting('id', None)}: all rows are one sequence"
             elif role == "step":
                 hint = f"; {setting('step', None)}: the rows of a sequence stand in order"
-            raise _files.wrong(
+            raise _lines.wrong(
                 self.path,
                 1,
                 f"there is no column {name!r} ({setting(role)}); there are "
-                f"{_files.some([repr(one) for one in self.header])}{hint}",
+                f"{_lines.some([repr(one) for one in self.header])}{hint}",
             )
         return self.columns[self.header.index(name)]
 
@@ -336,10 +336,10 @@ class _Table(NamedTuple):
         result = np.empty((len(self.lines), len(names)), dtype)
         for c, name in enumerate(names):
             cells = self.column("features", name)
-            values, bad = _files.numbers(cells, gaps)
+            values, bad = _lines.numbers(cells, gaps)
             if bad is not None:
                 cell = cells[bad]
-                text = f"is {_files.shown(cell)}; expected {expected}"
+                text = f"is {_lines.shown(cell)}; expected {expected}"
                 if self.delimiter != "," and _DECIMAL_COMMA.fullmatch(cell.strip()):
                     text += f": with a decimal point, {cell.strip().replace(',', '.')}"
                 raise self.wrong(bad, name, text)
@@ -347,28 +347,28 @@ class _Table(NamedTuple):
             def beyond(i: int, text: str, name: str = name) -> ValueError:
                 return self.wrong(i, name, f"is too large: {text}")
 
-            result[:, c] = _files.to_dtype(values, dtype, beyond)
+            result[:, c] = _lines.to_dtype(values, dtype, beyond)
         return result
 
-    def wrong(self, row: int, name: str, text: str, expected: str = "") -> _files.FileError:
-        return _files.wrong(self.path, self.lines[row], f"column {name!r} {text}", expected)
+    def wrong(self, row: int, name: str, text: str, expected: str = "") -> _lines.FileError:
+        return _lines.wrong(self.path, self.lines[row], f"column {name!r} {text}", expected)
 
 
 def _check_header(path: str, line: int, header: tuple[str, ...], delimiter: str) -> None:
     if len(header) == 1:
         for other in ";\t|,":
             if other != delimiter and other in header[0]:
-                raise _files.wrong(
+                raise _lines.wrong(
                     path,
                     line,
-                    f"the header is {_files.shown(header[0])}, one column with "
+                    f"the header is {_lines.shown(header[0])}, one column with "
                     f"{setting('delimiter', delimiter)}; expected several: perhaps "
                     f"{setting('delimiter', other)}",
                 )
     seen: set[str] = set()
     for name in header:
         if name in seen and name:
-            raise _files.wrong(path, line, f"the header has {name!r} twice; expected it once")
+            raise _lines.wrong(path, line, f"the header has {name!r} twice; expected it once")
         seen.add(name)
 
 
@@ -403,15 +403,17 @@ def _feature_columns(
     else:
         names = tuple(name for name in table.header if name not in used and name != _LABEL)
         if "" in names:
-            raise _files.wrong(
+            raise _lines.wrong(
                 table.path,
                 1,
                 f"column {table.header.index('') + 1} has no name; expected one (pandas writes "
                 f"its index so: to_csv(index=False)), or {setting('features')} to leave it out",
             )
     if not names:
-        raise _files.wrong(
-            table.path, 1, f"no column is left for features; there are {_files.some(table.header)}"
+        raise _lines.wrong(
+            table.path,
+            1,
+            f"no column is left for features; there are {_lines.some(table.header)}",
         )
     return names
 
@@ -438,12 +440,12 @@ def _in_order(
         rows = np.argsort(which, kind="stable")
     else:
         cells = table.column("step", step)
-        place, bad = _files.numbers(cells, frozenset())
+        place, bad = _lines.numbers(cells, frozenset())
         if bad is not None:
             raise table.wrong(
                 bad,
                 step,
-                f"is {_files.shown(cells[bad])}; expected a finite number "
+                f"is {_lines.shown(cells[bad])}; expected a finite number "
                 f"({setting('step', None)}: the rows of a sequence stand in order)",
             )
         rows = np.lexsort((place, which))
@@ -489,7 +491,7 @@ def _fill_gaps(
                 names[c],
                 f"has no value; expected a number, or {setting('missing', 'nan', 'interpolate')}",
             )
-        empty = _files.fill(part)
+        empty = _lines.fill(part)
         if empty is not None:
             raise table.wrong(
                 int(rows[start]),
@@ -506,14 +508,16 @@ def _codes(
     found = set(cells) - {""}
     if not found:
         raise table.wrong(0, label, "has no class in any row; expected at least one")
-    names = _files.ordered(found) if given is None else given
+    names = _lines.ordered(found) if given is None else given
     index = {name: float(i) for i, name in enumerate(names)}
     index.setdefault("", np.nan)
     unknown = found - index.keys()
     if unknown:
         i = next(i for i, cell in enumerate(cells) if cell in unknown)
         raise table.wrong(
-            i, label, f"is {_files.shown(cells[i])}; expected one of classes: {_files.some(names)}"
+            i,
+            label,
+            f"is {_lines.shown(cells[i])}; expected one of classes: {_lines.some(names)}",
         )
     return np.fromiter((index[cell] for cell in cells), np.float64, len(cells)), names
 
@@ -560,8 +564,8 @@ def _per_sequence(
         raise table.wrong(
             int(rows[second]),
             names[c],
-            f"is {_files.shown(cells[rows[second]])}, but in line {table.lines[rows[first]]} of "
-            f"{_sequence(ids[which])} {_files.shown(cells[rows[first]])}",
+            f"is {_lines.shown(cells[rows[second]])}, but in line {table.lines[rows[first]]} of "
+            f"{_sequence(ids[which])} {_lines.shown(cells[rows[first]])}",
             f"the same on all its rows, or {setting('steps', 'all')}",
         )
     return result

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from . import _files
+from . import _lines
 
 __all__ = ["Tokenizer"]
 
@@ -294,13 +294,13 @@ class Tokenizer:
         """
         source = _check.file_path(path)
         try:
-            content = json.loads(_files.read_text(source))
+            content = json.loads(_lines.read_text(source))
         except json.JSONDecodeError as error:
-            raise _files.wrong(source, error.lineno, f"is no JSON: {error.msg}") from None
+            raise _lines.wrong(source, error.lineno, f"is no JSON: {error.msg}") from None
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise _files.wrong(source, None, f'is no tokenizer; expected "format": "{_FORMAT}"')
+            raise _lines.wrong(source, None, f'is no tokenizer; expected "format": "{_FORMAT}"')
         if content.get("version") != _VERSION:
-            raise _files.wrong(
+            raise _lines.wrong(
                 source, None, f'has "version": {content.get("version")!r}; expected {_VERSION}'
             )
         tokens = content.get("tokens")
@@ -310,7 +310,7 @@ class Tokenizer:
             or len(set(tokens)) < len(tokens)
             or (tokens and tokens[:2] != [cls.padding, cls.unknown])
         ):
-            raise _files.wrong(
+            raise _lines.wrong(
                 source,
                 None,
                 f'"tokens" is not right; expected a list of different texts that begins with '
@@ -322,7 +322,7 @@ class Tokenizer:
         try:
             tokenizer = cls(**arguments)
         except (TypeError, ValueError) as error:
-            raise _files.wrong(source, None, str(error)) from None
+            raise _lines.wrong(source, None, str(error)) from None
         tokenizer._set_tokens(tokens)
         return tokenizer
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from . import _files
+from . import _lines
 from .formats import Format, setting
 from .sequences import Sequences, joined
 
@@ -41,13 +41,13 @@ _INSIDE: Final = "datasets/data"
 _FLAGS: Final = {"timestamps", "missing", "univariate", "equallength", "targetlabel"}
 _FETCH: Final = (
     "`pip download --no-deps aeon sktime`, here or in the folder that "
-    f"{_files.DATA_VARIABLE} names, gets wheels that hold some sets (PLAID: sktime only; "
+    f"{_lines.DATA_VARIABLE} names, gets wheels that hold some sets (PLAID: sktime only; "
     "PickupGestureWiimoteZ: aeon only), or give their place: where="
 )
 
 
 def read_ts(
-    path: _files.Source,
+    path: _lines.Source,
     *,
     classes: Sequence[str] | None = None,
     missing: str = "nan",
@@ -113,12 +113,12 @@ def read_ts(
     >>> data.x[1][:, 0], data.y, data.classes
     (array([0.9, 0.8, 0.7, 0.8], dtype=float32), array([0, 1]), ('walk', 'run'))
     """
-    source = _files.path_of(path)
-    _check.option("missing", missing, _files.MISSING)
+    source = _lines.path_of(path)
+    _check.option("missing", missing, _lines.MISSING)
     kind = _check.float_dtype(dtype)
     _check.flag("labels", labels)
-    given = None if classes is None else _files.class_names(classes)
-    lines = enumerate(_files.read_text(source).split("\n"), 1)
+    given = None if classes is None else _lines.class_names(classes)
+    lines = enumerate(_lines.read_text(source).split("\n"), 1)
     header = _SetHeader.read(source, lines)
     return _read_cases(source, lines, header, given, missing, kind, labels)
 
@@ -178,7 +178,7 @@ def load_ts(
     train = read_ts(train_path, missing=missing, dtype=dtype)
     test = read_ts(test_path, classes=train.classes, missing=missing, dtype=dtype)
     if len(train.feature_names) != len(test.feature_names):
-        raise _files.wrong(
+        raise _lines.wrong(
             test_path,
             None,
             f"cases have {len(test.feature_names)} channels; expected "
@@ -229,7 +229,7 @@ def find_ts(
         roots = list(_roots(place))
     else:
         roots = list(_installed())
-        for folder in _files.data_folders():
+        for folder in _lines.data_folders():
             roots += list(_roots(folder))
     known: set[str] = set()
     for root in roots:
@@ -239,9 +239,9 @@ def find_ts(
         known |= _names(root)
     paths = [str(root).rstrip("/") for root in roots]
     places = [one for one in paths if not any(one.startswith(f"{other}/") for other in paths)]
-    text = f"{name}_TRAIN.ts and {name}_TEST.ts are not in {_files.some(places)}"
+    text = f"{name}_TRAIN.ts and {name}_TEST.ts are not in {_lines.some(places)}"
     if known:
-        text += f" (there are {_files.some(sorted(known), 40)})"
+        text += f" (there are {_lines.some(sorted(known), 40)})"
     if where is None:
         absent = [package for package in _PACKAGES if importlib.util.find_spec(package) is None]
         text += "".join(f"; the package {package} is not installed" for package in absent)
@@ -277,7 +277,7 @@ def _roots(place: Path) -> Iterator[Path | zipfile.Path]:
         import zipfile
 
         if not zipfile.is_zipfile(archive):
-            raise _files.wrong(archive, None, "is no zip file; expected a folder, wheel or zip")
+            raise _lines.wrong(archive, None, "is no zip file; expected a folder, wheel or zip")
         root = zipfile.Path(archive)
         yield root
         for package in _PACKAGES:
@@ -315,7 +315,7 @@ class _SetHeader(NamedTuple):
     length: int | None
 
     @staticmethod
-    def read(path: _files.Source, lines: Iterator[tuple[int, str]]) -> _SetHeader:
+    def read(path: _lines.Source, lines: Iterator[tuple[int, str]]) -> _SetHeader:
         """Read up to @data."""
         flags: dict[str, bool] = {}
         sizes: dict[str, int] = {}
@@ -330,9 +330,9 @@ class _SetHeader(NamedTuple):
             key = key.lower()
             if key == "@data":
                 if values:
-                    raise _files.wrong(path, number, f"{_files.shown(text)}; expected @data alone")
+                    raise _lines.wrong(path, number, f"{_lines.shown(text)}; expected @data alone")
                 if not labels_known:
-                    raise _files.wrong(
+                    raise _lines.wrong(
                         path,
                         number,
                         "@data comes before any @classLabel or @targetLabel; expected one of "
@@ -348,17 +348,17 @@ class _SetHeader(NamedTuple):
                     sizes.get("serieslength"),
                 )
             if not key.startswith("@"):
-                raise _files.wrong(
+                raise _lines.wrong(
                     path,
                     number,
-                    f"{_files.shown(text)}; expected a header line @KEY VALUE, or @data",
+                    f"{_lines.shown(text)}; expected a header line @KEY VALUE, or @data",
                 )
             key = key[1:]
             if key in _FLAGS:
                 flags[key] = _flag(path, number, text, values)
                 labels_known |= key == "targetlabel"
                 if key == "timestamps" and flags[key]:
-                    raise _files.wrong(
+                    raise _lines.wrong(
                         path,
                         number,
                         f"{text}; expected @timeStamps false: values alone, at even steps, "
@@ -366,42 +366,42 @@ class _SetHeader(NamedTuple):
                     )
             elif key in ("dimensions", "dimension", "serieslength"):
                 if len(values) != 1 or not values[0].isdecimal() or int(values[0]) < 1:
-                    raise _files.wrong(
-                        path, number, f"{_files.shown(text)}; expected a whole number"
+                    raise _lines.wrong(
+                        path, number, f"{_lines.shown(text)}; expected a whole number"
                     )
                 sizes[key] = int(values[0])
             elif key == "classlabel":
                 labels_known = True
                 classes = _class_label(path, number, text, values)
-        raise _files.wrong(path, number, "the file ends without a line @data")
+        raise _lines.wrong(path, number, "the file ends without a line @data")
 
 
-def _flag(path: _files.Source, number: int, text: str, values: list[str]) -> bool:
+def _flag(path: _lines.Source, number: int, text: str, values: list[str]) -> bool:
     value = values[0].lower() if len(values) == 1 else ""
     if value not in ("true", "false"):
-        raise _files.wrong(path, number, f"{_files.shown(text)}; expected true or false")
+        raise _lines.wrong(path, number, f"{_lines.shown(text)}; expected true or false")
     return value == "true"
 
 
 def _class_label(
-    path: _files.Source, number: int, text: str, values: list[str]
+    path: _lines.Source, number: int, text: str, values: list[str]
 ) -> tuple[str, ...] | None:
     if values and values[0].lower() == "false":
         return None
     if len(values) < 2 or values[0].lower() != "true":
-        raise _files.wrong(
+        raise _lines.wrong(
             path,
             number,
-            f'{_files.shown(text)}; expected "@classLabel true NAME NAME ..." or "false"',
+            f'{_lines.shown(text)}; expected "@classLabel true NAME NAME ..." or "false"',
         )
     try:
-        return _files.class_names(values[1:])
+        return _lines.class_names(values[1:])
     except ValueError as error:
-        raise _files.wrong(path, number, f"@classLabel: {error}") from None
+        raise _lines.wrong(path, number, f"@classLabel: {error}") from None
 
 
 def _read_cases(
-    path: _files.Source,
+    path: _lines.Source,
     lines: Iterator[tuple[int, str]],
     header: _SetHeader,
     given: tuple[str, ...] | None,
@@ -421,7 +421,7 @@ def _read_cases(
         if labelled:
             if len(channels) < 2:
                 what = "target" if header.target else "class"
-                raise _files.wrong(
+                raise _lines.wrong(
                     path, number, f"there is no ':'; expected values, ':' and the {what}"
                 )
             labels.append(channels.pop().strip())
@@ -430,7 +430,7 @@ def _read_cases(
         cases.append(_case(path, number, channels, header, first, missing, dtype))
         places.append(number)
     if not cases:
-        raise _files.wrong(path, None, "has no case after @data; expected at least one")
+        raise _lines.wrong(path, None, "has no case after @data; expected at least one")
 
     y: NDArray[Any] | None = None
     classes: tuple[str, ...] | None = None
@@ -438,7 +438,7 @@ def _read_cases(
         pass
     elif header.target:
         if given is not None:
-            raise _files.wrong(path, None, "has targets, which are numbers; expected classes")
+            raise _lines.wrong(path, None, "has targets, which are numbers; expected classes")
         y = _targets(path, places, labels, dtype)
     elif header.classes is not None:
         classes = header.classes if given is None else given
@@ -449,7 +449,7 @@ def _read_cases(
 
 
 def _check_channels(
-    path: _files.Source,
+    path: _lines.Source,
     number: int,
     channels: list[str],
     header: _SetHeader,
@@ -463,7 +463,7 @@ def _check_channels(
     elif first is not None:
         expected, reason = first.shape[1], "as in the first case"
     if expected is not None and len(channels) != expected:
-        raise _files.wrong(
+        raise _lines.wrong(
             path,
             number,
             f"the case has {len(channels)} channel{'s' * (len(channels) != 1)}; "
@@ -472,7 +472,7 @@ def _check_channels(
 
 
 def _case(
-    path: _files.Source,
+    path: _lines.Source,
     number: int,
     channels: list[str],
     header: _SetHeader,
@@ -490,17 +490,17 @@ def _case(
     values = np.empty((expected, len(cells)))
     for c, row in enumerate(cells):
         if len(row) != expected:
-            raise _files.wrong(
+            raise _lines.wrong(
                 path,
                 number,
                 f"channel {c + 1} has {len(row)} values; expected {expected}: {reason}",
             )
-        values[:, c], bad = _files.numbers(row, _GAPS)
+        values[:, c], bad = _lines.numbers(row, _GAPS)
         if bad is not None:
-            raise _files.wrong(
+            raise _lines.wrong(
                 path,
                 number,
-                f"value {bad + 1} of channel {c + 1} is {_files.shown(row[bad])}; "
+                f"value {bad + 1} of channel {c + 1} is {_lines.shown(row[bad])}; "
                 "expected a finite number, or ? for a missing value",
             )
 
@@ -508,43 +508,43 @@ def _case(
         gaps = np.isnan(values)
         if missing == "error" and gaps.any():
             c, i = divmod(int(gaps.T.argmax()), len(values))
-            raise _files.wrong(
+            raise _lines.wrong(
                 path,
                 number,
                 f"value {i + 1} of channel {c + 1} is missing; expected a number, or "
                 f"{setting('missing', 'nan', 'interpolate')}",
             )
-        empty = _files.fill(values)
+        empty = _lines.fill(values)
         if empty is not None:
-            raise _files.wrong(
+            raise _lines.wrong(
                 path, number, f"channel {empty + 1} has no value at all; expected at least one"
             )
 
     def beyond(index: int, text: str) -> ValueError:
         i, c = divmod(index, values.shape[1])
-        return _files.wrong(path, number, f"value {i + 1} of channel {c + 1}: {text}")
+        return _lines.wrong(path, number, f"value {i + 1} of channel {c + 1}: {text}")
 
-    return _files.to_dtype(values, dtype, beyond)
+    return _lines.to_dtype(values, dtype, beyond)
 
 
 def _targets(
-    path: _files.Source, places: list[int], labels: list[str], dtype: np.dtype[Any]
+    path: _lines.Source, places: list[int], labels: list[str], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    values, bad = _files.numbers(labels, frozenset())
+    values, bad = _lines.numbers(labels, frozenset())
     if bad is not None:
-        raise _files.wrong(
+        raise _lines.wrong(
             path,
             places[bad],
-            f"the target is {_files.shown(labels[bad])}; expected a finite number: "
+            f"the target is {_lines.shown(labels[bad])}; expected a finite number: "
             "@targetLabel true",
         )
-    return _files.to_dtype(
-        values, dtype, lambda i, text: _files.wrong(path, places[i], f"the target: {text}")
+    return _lines.to_dtype(
+        values, dtype, lambda i, text: _lines.wrong(path, places[i], f"the target: {text}")
     )
 
 
 def _classes(
-    path: _files.Source,
+    path: _lines.Source,
     places: list[int],
     labels: list[str],
     classes: tuple[str, ...],
@@ -555,10 +555,10 @@ def _classes(
     if (y < 0).any():
         i = int((y < 0).argmax())
         source = "@classLabel" if own else "classes"
-        raise _files.wrong(
+        raise _lines.wrong(
             path,
             places[i],
-            f"the class is {_files.shown(labels[i])}; expected one of {source}: "
-            f"{_files.some(classes)}",
+            f"the class is {_lines.shown(labels[i])}; expected one of {source}: "
+            f"{_lines.some(classes)}",
         )
     return y

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from . import _files
+from . import _lines
 
 __all__ = [
     "Detections",
@@ -176,25 +176,27 @@ def read_yolo(
     clips = sorted({name for name, _, _ in files})
     if clip is not None:
         if clip not in clips:
-            raise _files.wrong(
-                root, None, f"there is no clip {clip!r}; there are {_files.some(clips) or 'none'}"
+            raise _lines.wrong(
+                root,
+                None,
+                f"there is no clip {clip!r}; there are {_lines.some(clips) or 'none'}",
             )
         files = [one for one in files if one[0] == clip]
     elif len(clips) > 1:
-        raise _files.wrong(
+        raise _lines.wrong(
             root,
             None,
             f"there are files of {len(clips)} clips; expected clip= with one of "
-            f"{_files.some([repr(one) for one in clips])}",
+            f"{_lines.some([repr(one) for one in clips])}",
         )
     if not files and count is None:
-        raise _files.wrong(
+        raise _lines.wrong(
             root, None, "there is no file of a frame, such as clip_1.txt; expected one, or frames="
         )
     files.sort(key=lambda one: one[1])
     for (_, number, path), (_, other, same) in itertools.pairwise(files):
         if number == other:
-            raise _files.wrong(same, None, f"is frame {number}, as {path.name} is; expected one")
+            raise _lines.wrong(same, None, f"is frame {number}, as {path.name} is; expected one")
     if first is None:
         first = 0 if files and files[0][1] == 0 else 1
     elif first != 0:
@@ -202,11 +204,11 @@ def read_yolo(
     if files:
         low, high = files[0], files[-1]
         if low[1] < first:
-            raise _files.wrong(low[2], None, f"is frame {low[1]}; expected {first} or more: first=")
+            raise _lines.wrong(low[2], None, f"is frame {low[1]}; expected {first} or more: first=")
         if count is None:
             count = high[1] - first + 1
         elif high[1] - first >= count:
-            raise _files.wrong(
+            raise _lines.wrong(
                 high[2],
                 None,
                 f"is frame {high[1]}; expected {first} to {first + count - 1}: frames={count}",
@@ -216,7 +218,7 @@ def read_yolo(
     rows: list[tuple[int, list[float]]] = []
     lines: list[tuple[Path, int]] = []
     for _, number, path in files:
-        for line, text in enumerate(_files.read_text(path).split("\n"), 1):
+        for line, text in enumerate(_lines.read_text(path).split("\n"), 1):
             if text.strip():
                 rows.append((number - first, _box(path, line, text)))
                 lines.append((path, line))
@@ -293,7 +295,7 @@ def _frame_files(folder: Path) -> Iterable[tuple[str, int, Path]]:
             continue
         match = _NAME.fullmatch(name)
         if match is None:
-            raise _files.wrong(
+            raise _lines.wrong(
                 folder / name, None, "expected the frame's number at the end of the file's name"
             )
         yield match["clip"], int(match["frame"]), folder / name
@@ -304,16 +306,16 @@ def _box(path: Path, line: int, text: str) -> list[float]:
     cells = text.split()
     if not 5 <= len(cells) <= 7:
         hint = " (polygons, key points and rotated boxes are not read)" if len(cells) > 7 else ""
-        raise _files.wrong(
+        raise _lines.wrong(
             path, line, f"there are {len(cells)} numbers; expected 5 to 7: {_FORMAT}{hint}"
         )
-    values, bad = _files.numbers(cells, frozenset())
+    values, bad = _lines.numbers(cells, frozenset())
     if bad is not None:
-        raise _files.wrong(
-            path, line, f"{_files.shown(cells[bad])} is no finite number; expected {_FORMAT}"
+        raise _lines.wrong(
+            path, line, f"{_lines.shown(cells[bad])} is no finite number; expected {_FORMAT}"
         )
     if values[0] < 0 or values[0] != int(values[0]):
-        raise _files.wrong(
+        raise _lines.wrong(
             path, line, f"the class is {cells[0]}; expected a whole number from 0 up"
         )
     # A box may reach over the edge a little, one in pixels is far beyond.
@@ -321,7 +323,7 @@ def _box(path: Path, line: int, text: str) -> list[float]:
     beyond[2:] |= values[3:5] < 0
     if beyond.any():
         i = int(beyond.argmax())
-        raise _files.wrong(
+        raise _lines.wrong(
             path,
             line,
             f"{_FORMAT.split()[i + 1]} is {cells[i + 1]}; expected a part of the frame's size, "
@@ -345,11 +347,11 @@ def _detections(
         if rest and (len(rest) == 2 or not is_track):
             confidence[i] = rest[0]
             if not 0 <= rest[0] <= 1:
-                raise _files.wrong(path, line, f"the confidence is {rest[0]:g}; expected 0 to 1")
+                raise _lines.wrong(path, line, f"the confidence is {rest[0]:g}; expected 0 to 1")
         if rest and (len(rest) == 2 or is_track):
             number = rest[-1]
             if number < 0 or number != int(number):
-                raise _files.wrong(
+                raise _lines.wrong(
                     path, line, f"the track is {number:g}; expected a whole number from 0 up"
                 )
             track[i] = int(number)
@@ -592,7 +594,7 @@ def _classes(classes: Classes) -> tuple[dict[int, str], bool]:
     elif isinstance(classes, str):
         raise TypeError(f"classes is {classes!r}; expected a number, or a sequence of names")
     elif hasattr(classes, "__iter__"):
-        wanted = dict(enumerate(_files.class_names(classes)))
+        wanted = dict(enumerate(_lines.class_names(classes)))
     else:
         wanted = {i: f"class {i}" for i in range(_check.size("classes", classes))}
     if not wanted:

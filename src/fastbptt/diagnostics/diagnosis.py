@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, _losses
 from .._losses import LossLike
-from ..training.data import about_chosen, default_loss, why_loss
+from ..training.labelled import about_chosen, default_loss, why_loss
 from . import _advice, _dynamics, _numbers, _record
 from ._advice import Advice, plural
 from ._record import Array, PassRecord, Record

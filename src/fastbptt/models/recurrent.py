@@ -18,7 +18,7 @@ from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._losses import LossLike
 from .._views import Gradients, Parameters, State
 from . import _arguments, _options, initializers, truncated
-from ._dropout import DropoutSeeds
+from ._dropout_seeds import DropoutSeeds
 from ._options import Options, with_options
 from ._weights import Weights
 from .results import (

@@ -28,7 +28,7 @@ from .._check import Floats
 from .._core import Batch, Engine, Objective, Update
 from .._errors import ArgumentError, BadArgumentError
 from ._arguments import InputSpec, Lengths
-from ._dropout import DropoutSeeds
+from ._dropout_seeds import DropoutSeeds
 from .results import NormProbes, StepReport, probes
 
 if TYPE_CHECKING:

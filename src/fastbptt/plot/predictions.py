@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from . import _style
-from ._model import class_label, decide, index, percent, steps_of
+from ._helpers import class_label, decide, index, percent, steps_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

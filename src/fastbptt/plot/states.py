@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from . import _style
-from ._model import bounded, chosen, gate_letters, suffix
+from ._helpers import bounded, chosen, gate_letters, suffix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

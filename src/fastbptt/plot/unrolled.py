@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from . import _style
-from ._model import bounded, chosen, chosen_target, input_gradient
+from ._helpers import bounded, chosen, chosen_target, input_gradient
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

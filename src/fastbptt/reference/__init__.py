@@ -20,7 +20,7 @@ Examples
 >>> shapes = {"W_xh": (32, 64), "W_hh": (64, 64), "b_h": (64,), "W_hy": (64, 1), "b_y": (1,)}
 >>> params = {name: rng.normal(0, 0.01, shape) for name, shape in shapes.items()}
 >>> x, y = rng.normal(size=(5, 10, 32)), np.array([1.0, 0, 1, 0, 1])
->>> state = reference.OptimizerState()
+>>> state = reference.Moments()
 >>> for _ in range(5):
 ...     loss, grads = reference.loss_and_grad(params, x, y)
 ...     reference.adam_step(params, grads, state, lr=0.01)
@@ -35,7 +35,7 @@ from .losses import LOSSES, REDUCTIONS, STEPS, apply_loss
 from .model import CELLS, Forward, Network, backward, forward, loss_and_grad, loss_only
 from .optim import (
     OPTIMIZERS,
-    OptimizerState,
+    Moments,
     adam_step,
     adamw_step,
     clip_by_global_norm,
@@ -52,8 +52,8 @@ __all__ = [
     "REDUCTIONS",
     "STEPS",
     "Forward",
+    "Moments",
     "Network",
-    "OptimizerState",
     "adam_step",
     "adamw_step",
     "apply_loss",

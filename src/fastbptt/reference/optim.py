@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-class OptimizerState:
+class Moments:
     """Number of steps taken, and moments by their name and the name of the parameter.
 
     Examples
     --------
-    >>> state = OptimizerState()
+    >>> state = Moments()
     >>> state.step, state.moments
     (0, {})
     """
@@ -41,7 +41,7 @@ class OptimizerState:
 def adam_step(
     params: Mapping[str, Array],
     grads: Mapping[str, Array],
-    state: OptimizerState,
+    state: Moments,
     lr: float = 1e-3,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
@@ -57,7 +57,7 @@ def adam_step(
         Parameters, writable.
     grads : mapping of str to array
         Their gradients; other keys are ignored.
-    state : OptimizerState
+    state : Moments
         Create a new one before the first step.
     lr : float
         Step size.
@@ -84,7 +84,7 @@ def adam_step(
     --------
     >>> import numpy as np
     >>> params = {"b_h": np.ones(1)}
-    >>> adam_step(params, {"b_h": np.array([5.0])}, OptimizerState(), lr=0.01)
+    >>> adam_step(params, {"b_h": np.array([5.0])}, Moments(), lr=0.01)
     >>> params["b_h"].round(6).tolist()
     [0.99]
     """
@@ -109,7 +109,7 @@ def adam_step(
 def adamw_step(
     params: Mapping[str, Array],
     grads: Mapping[str, Array],
-    state: OptimizerState,
+    state: Moments,
     lr: float = 1e-3,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
@@ -134,7 +134,7 @@ def adamw_step(
     --------
     >>> import numpy as np
     >>> params = {"b_h": np.ones(1)}
-    >>> adamw_step(params, {"b_h": np.zeros(1)}, OptimizerState(), lr=0.1, weight_decay=0.1)
+    >>> adamw_step(params, {"b_h": np.zeros(1)}, Moments(), lr=0.1, weight_decay=0.1)
     >>> params["b_h"].round(6).tolist()
     [0.99]
     """
@@ -146,7 +146,7 @@ def adamw_step(
 def sgd_step(
     params: Mapping[str, Array],
     grads: Mapping[str, Array],
-    state: OptimizerState,
+    state: Moments,
     lr: float = 1e-2,
     momentum: float = 0.0,
     nesterov: bool = False,
@@ -175,7 +175,7 @@ def sgd_step(
     --------
     >>> import numpy as np
     >>> params = {"b_h": np.ones(1)}
-    >>> sgd_step(params, {"b_h": np.array([5.0])}, OptimizerState(), lr=0.01)
+    >>> sgd_step(params, {"b_h": np.array([5.0])}, Moments(), lr=0.01)
     >>> params["b_h"].round(6).tolist()
     [0.95]
     """
@@ -192,7 +192,7 @@ def sgd_step(
 def rmsprop_step(
     params: Mapping[str, Array],
     grads: Mapping[str, Array],
-    state: OptimizerState,
+    state: Moments,
     lr: float = 1e-2,
     alpha: float = 0.99,
     eps: float = 1e-8,
@@ -227,7 +227,7 @@ def rmsprop_step(
     --------
     >>> import numpy as np
     >>> params = {"b_h": np.ones(1)}
-    >>> rmsprop_step(params, {"b_h": np.array([5.0])}, OptimizerState(), lr=0.01)
+    >>> rmsprop_step(params, {"b_h": np.array([5.0])}, Moments(), lr=0.01)
     >>> params["b_h"].round(6).tolist()
     [0.9]
     """

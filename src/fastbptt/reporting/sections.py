@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from .. import _check, plot
-from ..bench.report import time_text
-from ..plot._model import cell_title, percent
+from ..bench.output import time_text
+from ..plot._helpers import cell_title, percent
 from ..plot.unrolled import diagram_size
 from ..training.metrics import METRICS
 from ..training.metrics import title as metric_title

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core, _losses
-from ..plot._model import decide, steps_of
+from ..plot._helpers import decide, steps_of
 
 if TYPE_CHECKING:
     from .._losses import Loss, LossLike
@@ -118,7 +118,7 @@ def gather(
     """Compute everything; missing arguments come from ``model.metadata`` or from the data."""
     from ..diagnostics import diagnose
     from ..training import History, evaluate, predict
-    from ..training.data import default_loss
+    from ..training.labelled import default_loss
     from ..training.metrics import suited
 
     metadata = model.metadata

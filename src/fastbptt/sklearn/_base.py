@@ -23,7 +23,7 @@ from ..optim.schedules import SCHEDULES
 from ..preprocessing import Standardizer
 from ..training import Callback, fit, predict
 from ._compat import CallbackSupportMixin
-from ._sequences import Array, Steps
+from ._inputs import Array, StackedSteps
 
 _SEEDS: Final = 2**31 - 1
 _CALLER: Final = 5  # stack level of the caller of fit, above its decorator, _learn and _train
@@ -273,7 +273,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
 
     # ------------------------------------------------------------ predicting
 
-    def _outputs(self, x: Steps, steps: str) -> Array:
+    def _outputs(self, x: StackedSteps, steps: str) -> Array:
         """Return the outputs of the network: (sequences, outputs), or (all steps, outputs)."""
         out = predict(self.model_, x.sequences(), steps=steps)
         if steps == "last":
@@ -286,7 +286,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         return tags
 
 
-def scaled(standardizer: Standardizer, x: Steps, dtype: np.dtype[Any]) -> Steps:
+def scaled(standardizer: Standardizer, x: StackedSteps, dtype: np.dtype[Any]) -> StackedSteps:
     """Standardise inputs; no copy with ``standardize=False``."""
     if not standardizer.mean_.any() and (standardizer.scale_ == 1.0).all():
         return x.with_rows(x.rows.astype(dtype, copy=False))

@@ -18,7 +18,7 @@ from .._losses import Loss, LossLike
 from ..training.evaluation import probabilities
 from ._base import RecurrentEstimator, fit_standardizer, loss_of_numbers, scaled
 from ._compat import with_callbacks
-from ._sequences import Array, Steps, read_inputs, read_step_targets
+from ._inputs import Array, StackedSteps, read_inputs, read_step_targets
 
 
 class _Supervised(RecurrentEstimator):
@@ -28,18 +28,18 @@ class _Supervised(RecurrentEstimator):
     def _loss(self) -> LossLike:
         raise NotImplementedError
 
-    def _read_y(self, y: Any, x: Steps) -> Steps:
+    def _read_y(self, y: Any, x: StackedSteps) -> StackedSteps:
         raise NotImplementedError
 
-    def _begin(self, y: Steps, weight: Array | None, classes: Any) -> int:
+    def _begin(self, y: StackedSteps, weight: Array | None, classes: Any) -> int:
         """Infer the output size from y."""
         raise NotImplementedError
 
-    def _encode(self, y: Steps) -> Array:
+    def _encode(self, y: StackedSteps) -> Array:
         """Turn y into targets of the network."""
         raise NotImplementedError
 
-    def _weigh(self, y: Steps, weight: Array | None) -> Array | None:
+    def _weigh(self, y: StackedSteps, weight: Array | None) -> Array | None:
         return weight
 
     @with_callbacks
@@ -120,13 +120,13 @@ class _Supervised(RecurrentEstimator):
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
 
-    def _predicted(self, X: Any) -> tuple[Steps, Array]:
+    def _predicted(self, X: Any) -> tuple[StackedSteps, Array]:
         """Return the sequences and the network's outputs."""
         check_is_fitted(self, "model_")
         x = read_inputs(self, X, False)
         return x, self._outputs(scaled(self.scaler_, x, self.model_.dtype), self._steps)
 
-    def _like(self, x: Steps, rows: Array) -> Any:
+    def _like(self, x: StackedSteps, rows: Array) -> Any:
         """Give results the form of X."""
         return rows if self._steps == "last" else x.with_rows(rows).sequences()
 
@@ -141,7 +141,7 @@ class _Supervised(RecurrentEstimator):
         return y_rows, rows, sample_weight
 
 
-def _weights(value: Any, x: Steps) -> Array:
+def _weights(value: Any, x: StackedSteps) -> Array:
     """Check the weights: one of at least 0 per sequence."""
     weight: Array = _check_sample_weight(value, x.lengths, dtype=np.float64)
     if weight.min() < 0.0:
@@ -334,9 +334,9 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
 
     # ------------------------------------------------------------ targets
 
-    def _read_y(self, y: Any, x: Steps) -> Steps:
+    def _read_y(self, y: Any, x: StackedSteps) -> StackedSteps:
         if self._steps == "last":
-            target = Steps.single(column_or_1d(y, warn=True))
+            target = StackedSteps.single(column_or_1d(y, warn=True))
             check_consistent_length(x.lengths, target.rows)
         else:
             target = read_step_targets(y, x)
@@ -346,7 +346,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         check_classification_targets(labels)
         return target.with_rows(labels)
 
-    def _begin(self, y: Steps, weight: Array | None, classes: Any) -> int:
+    def _begin(self, y: StackedSteps, weight: Array | None, classes: Any) -> int:
         found = np.unique(y.rows) if classes is None else classes
         count = len(found)
         if count < 2:
@@ -361,7 +361,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     def _loss(self) -> str:
         return "bce" if self.n_outputs_ == 1 else "cross_entropy"
 
-    def _codes(self, y: Steps) -> NDArray[np.int64]:
+    def _codes(self, y: StackedSteps) -> NDArray[np.int64]:
         """Encode labels as class indices."""
         codes = np.minimum(np.searchsorted(self.classes_, y.rows), len(self.classes_) - 1)
         strange = self.classes_[codes] != y.rows
@@ -372,11 +372,11 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
             )
         return codes.astype(np.int64)
 
-    def _encode(self, y: Steps) -> Array:
+    def _encode(self, y: StackedSteps) -> Array:
         codes = self._codes(y)
         return codes.astype(self.model_.dtype) if self.n_outputs_ == 1 else codes
 
-    def _weigh(self, y: Steps, weight: Array | None) -> Array | None:
+    def _weigh(self, y: StackedSteps, weight: Array | None) -> Array | None:
         """Multiply the weights of sequences by those of their classes."""
         given = self.class_weight
         if given is None:
@@ -550,17 +550,17 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         self._learn(X, y, sample_weight, partial=True)
         return self
 
-    def _read_y(self, y: Any, x: Steps) -> Steps:
+    def _read_y(self, y: Any, x: StackedSteps) -> StackedSteps:
         if self._steps == "last":
             rows = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
             check_consistent_length(x.lengths, rows)
-            target = Steps.single(rows)
+            target = StackedSteps.single(rows)
         else:
             target = read_step_targets(y, x)
             rows = check_array(target.rows, ensure_2d=False, dtype=np.float64, input_name="y")
         return target.with_rows(rows)
 
-    def _begin(self, y: Steps, weight: Array | None, classes: Any) -> int:
+    def _begin(self, y: StackedSteps, weight: Array | None, classes: Any) -> int:
         table = y.rows.reshape(len(y.rows), -1)
         spread = None if weight is None else y.spread(weight)
         self.target_scaler_ = fit_standardizer("y", table, spread, self.standardize)
@@ -569,7 +569,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         self.out_activation_ = "identity"
         return self.n_outputs_
 
-    def _encode(self, y: Steps) -> Array:
+    def _encode(self, y: StackedSteps) -> Array:
         table = y.rows.reshape(len(y.rows), -1)
         if table.shape[1] != self.n_outputs_:
             raise ValueError(

@@ -13,7 +13,7 @@ from ..preprocessing import Standardizer
 from ..training import predict
 from ._base import RecurrentEstimator, loss_of_numbers
 from ._compat import with_callbacks
-from ._sequences import Array
+from ._inputs import Array
 
 _CENTERS = ("last", "mean")
 
@@ -29,7 +29,7 @@ class RecurrentForecaster(RecurrentEstimator):
     window : int, default 24
         Input steps of a forecast; at least one season of a seasonal series.
     horizon : int, default 12
-        Steps predicted at once.
+        StackedSteps predicted at once.
     center : {"last", "mean"}, default "last"
         Value subtracted from every window and its targets, before both are divided by a scale
         per feature. ``"last"``: the window's last value. Forecasts are then changes from that

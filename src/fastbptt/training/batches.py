@@ -34,13 +34,13 @@ class Gathered:
         if isinstance(items, list):
             kind = np.result_type(*{item.dtype for item in items})
             items = [item if item.dtype == kind else item.astype(kind) for item in items]
-            self._core = _core.Sequences(items)
+            self._core = _core.StridedSequences(items)
             self._tail = items[0].shape[1:]
             time = max(len(item) for item in items)
         else:
             kind = items.dtype
             own = None if lengths is None else np.ascontiguousarray(lengths, I64)
-            self._core = _core.Sequences(items, own)
+            self._core = _core.StridedSequences(items, own)
             self._tail = items.shape[2:]
             time = items.shape[1] if items.ndim > 1 else -1  # without an axis of steps
         self._dtype = kind

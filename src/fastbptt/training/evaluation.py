@@ -15,7 +15,7 @@ from .._losses import LossLike
 from ..models import _arguments
 from ..models.recurrent import Recurrent
 from .batches import Gathered, Rows
-from .data import LabelledData, locate
+from .labelled import LabelledData, locate
 from .metrics import Function, Metric, resolve
 
 

@@ -27,9 +27,9 @@ from . import checkpoints, progress, stopping
 from . import metrics as _metrics
 from .batches import Augmentation, Order, Rows, augmented, split
 from .callbacks import Callback, TrainingRun
-from .data import LabelledData, class_weights, locate
 from .evaluation import check_model, check_objective, measure, usual_batch
 from .history import History
+from .labelled import LabelledData, class_weights, locate
 
 if TYPE_CHECKING:
     from .metrics import Function, Metric

@@ -15,7 +15,7 @@ Array: TypeAlias = NDArray[Any]
 _FLOATS = [np.float64, np.float32]  # other dtypes become the first
 
 
-class Steps(NamedTuple):
+class StackedSteps(NamedTuple):
     """All steps of all sequences, concatenated.
 
     rows: (steps,) or (steps, width). lengths: (sequences,), their sum is `steps`. even: they came
@@ -27,24 +27,24 @@ class Steps(NamedTuple):
     even: bool
 
     @classmethod
-    def from_array(cls, array: Array) -> Steps:
+    def from_array(cls, array: Array) -> StackedSteps:
         """Convert an array (sequences, time, ...)."""
         count, time, *rest = array.shape
         return cls(array.reshape(count * time, *rest), np.full(count, time, np.int64), True)
 
     @classmethod
-    def from_items(cls, items: list[Array]) -> Steps:
+    def from_items(cls, items: list[Array]) -> StackedSteps:
         """Convert a list of arrays (time_i, ...)."""
         return cls(np.concatenate(items), np.array([len(item) for item in items], np.int64), False)
 
     @classmethod
-    def single(cls, rows: Array) -> Steps:
+    def single(cls, rows: Array) -> StackedSteps:
         """Convert one step per sequence: (sequences, ...)."""
         return cls(rows, np.ones(len(rows), np.int64), True)
 
-    def with_rows(self, rows: Array) -> Steps:
+    def with_rows(self, rows: Array) -> StackedSteps:
         """Replace the values of the steps."""
-        return Steps(rows, self.lengths, self.even)
+        return StackedSteps(rows, self.lengths, self.even)
 
     def sequences(self) -> Array | list[Array]:
         """Return views: (sequences, time, ...), or a list of (time_i, ...)."""
@@ -52,16 +52,18 @@ class Steps(NamedTuple):
             return self.rows.reshape(len(self.lengths), -1, *self.rows.shape[1:])
         return np.split(self.rows, np.cumsum(self.lengths)[:-1])
 
-    def take(self, chosen: NDArray[np.bool_]) -> Steps:
+    def take(self, chosen: NDArray[np.bool_]) -> StackedSteps:
         """Keep some sequences."""
-        return Steps(self.rows[np.repeat(chosen, self.lengths)], self.lengths[chosen], self.even)
+        return StackedSteps(
+            self.rows[np.repeat(chosen, self.lengths)], self.lengths[chosen], self.even
+        )
 
     def spread(self, values: Array) -> Array:
         """Repeat one value per sequence for each of its steps."""
         return np.repeat(values, self.lengths)
 
 
-def read_inputs(estimator: Any, X: Any, reset: bool) -> Steps:
+def read_inputs(estimator: Any, X: Any, reset: bool) -> StackedSteps:
     """Read X; with `reset` store its number of features, else check X against it.
 
     A two-dimensional X is one univariate series per row. Then `n_features_in_` is its width, which
@@ -80,7 +82,7 @@ def read_inputs(estimator: Any, X: Any, reset: bool) -> Steps:
             raise ValueError(
                 f"X has shape {array.shape}; expected (sequences, time, features), each at least 1"
             )
-        steps = Steps.from_array(array)
+        steps = StackedSteps.from_array(array)
     else:
         steps = _read_items(estimator, items)
     width = steps.rows.shape[1]
@@ -122,7 +124,7 @@ def _dims(X: Any) -> int:
         return 2
 
 
-def _read_flat(estimator: Any, X: Any, reset: bool) -> Steps:
+def _read_flat(estimator: Any, X: Any, reset: bool) -> StackedSteps:
     if reset or estimator._columns is not None:
         array = validate_data(estimator, X, reset=reset, dtype=_FLOATS)
         if reset:
@@ -135,10 +137,10 @@ def _read_flat(estimator: Any, X: Any, reset: bool) -> Steps:
                 f"{type(estimator).__name__} is expecting {estimator._inputs} features per step; "
                 "for one sequence give X[None]"
             )
-    return Steps.from_array(array[:, :, np.newaxis])
+    return StackedSteps.from_array(array[:, :, np.newaxis])
 
 
-def _read_items(estimator: Any, items: list[Any]) -> Steps:
+def _read_items(estimator: Any, items: list[Any]) -> StackedSteps:
     arrays = [np.asarray(item) for item in items]
     arrays = [array[:, np.newaxis] if array.ndim == 1 else array for array in arrays]
     width = arrays[0].shape[-1]
@@ -150,12 +152,12 @@ def _read_items(estimator: Any, items: list[Any]) -> Steps:
         if array.ndim != 2 or array.shape[1] != width:
             wanted = f"(time, {width}), as X[0] has" if i else "(time, features)"
             raise ValueError(f"X[{i}] has shape {shape}; expected {wanted}")
-    steps = Steps.from_items(arrays)
+    steps = StackedSteps.from_items(arrays)
     options = {"dtype": _FLOATS, "estimator": estimator, "input_name": "X"}
     return steps.with_rows(check_array(steps.rows, **options))
 
 
-def read_step_targets(y: Any, x: Steps) -> Steps:
+def read_step_targets(y: Any, x: StackedSteps) -> StackedSteps:
     """Read a y with a target for every step: (n, time[, outputs]), or a list."""
     y = y if isinstance(y, list | tuple) else np.asarray(y)
     if len(y) != len(x.lengths):

@@ -50,7 +50,7 @@ class Expected:
         case = problem.case
         y = problem.y if problem.y.dtype.kind == "i" else problem.y.astype(np.float64)
         params = {name: value.astype(np.float64) for name, value in problem.params.items()}
-        state = reference.OptimizerState()
+        state = reference.Moments()
         first: tuple[float, dict[str, Array]] | None = None
         for _ in range(_TRAINING_STEPS):
             loss, grads = reference.loss_and_grad(

@@ -262,7 +262,7 @@ def time_text(seconds: float) -> str:
 
     Examples
     --------
-    >>> from fastbptt.bench.report import time_text
+    >>> from fastbptt.bench.output import time_text
     >>> time_text(0.00425)
     '4.25 ms'
     """

@@ -107,7 +107,7 @@ def input_gradient(
 ) -> NDArray[np.float64]:
     """Return dL/dx, computed in float64 whatever the model's dtype: float32 ends at 1e-38."""
     from ..diagnostics.diagnosis import in_double
-    from ..training.data import default_loss
+    from ..training.labelled import default_loss
 
     loss = default_loss(model, y) if loss is None else loss
     twin = in_double(model, "float64")
