@@ -21,12 +21,15 @@ def readings(tree: ast.Module) -> list[int]:
     for scope, error in errors(tree):
         texts: set[str] = set()
         for node in ast.walk(scope):  # text = str(error)
-            if isinstance(node, ast.Assign):
-                if any(is_text(part, error, texts) for part in ast.walk(node.value)):
-                    texts |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-        for node in ast.walk(scope):
-            if (is_text(node, error, texts) and is_read(node)) or is_args(node, error):
-                found.append(node.lineno)  # type: ignore[attr-defined]
+            if isinstance(node, ast.Assign) and any(
+                is_text(part, error, texts) for part in ast.walk(node.value)
+            ):
+                texts |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        found += [
+            node.lineno  # type: ignore[attr-defined]
+            for node in ast.walk(scope)
+            if (is_text(node, error, texts) and is_read(node)) or is_args(node, error)
+        ]
     return found
 
 
