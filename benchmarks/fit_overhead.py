@@ -1,4 +1,4 @@
-"""What `fastbptt.fit` costs beside bare training steps: one epoch of each in turn, same batches.
+"""Overhead of `fastbptt.fit` over bare training steps: one epoch of each in turn, same batches.
 
 The bare loop calls `train_step` on arrays that are ready; `fit` shuffles, gathers every batch, and
 keeps the loss and the history. Printed are the ratios of the best times and of the medians.

@@ -1,9 +1,8 @@
-"""How much faster GridSearchCV is with n_jobs=2 than with n_jobs=1, in threads.
+"""Speed-up of GridSearchCV with n_jobs=2 over n_jobs=1, in threads.
 
 Four settings of equal cost, five folds, the refit included. Every call of fastbptt gets one thread
 (``--threads``), so that n_jobs alone decides how many cores work. Both ways take turns, and each
-pair gives a ratio; the median of the ratios is what counts. Run it on a machine with
-nothing else to do:
+pair gives a ratio; the result is the median of the ratios. Run it on an otherwise idle machine:
 
     python benchmarks/grid_search.py
 """

@@ -48,13 +48,21 @@ const InstructionSet* choose() {
   throw std::logic_error("no instruction set is usable");  // portable always is
 }
 
-int place(const std::vector<std::string>& names, const std::string& name, const std::string& what) {
+// The place of a name in a registry; what: the argument that holds it
+template <class Entry>
+int place(const Entry* all, int count, const std::string& name, const char* what) {
+  for (int i = 0; i < count; ++i)
+    if (name == all[i].name) return i;
   std::string known;
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    if (names[i] == name) return static_cast<int>(i);
-    known += (i ? ", " : "") + names[i];
-  }
+  for (int i = 0; i < count; ++i) known += (i ? ", " : "") + std::string(all[i].name);
   throw ArgumentError({what, "is '" + name + "'", "one of " + known});
+}
+
+template <class Entry>
+std::vector<std::string> names_of(const Entry* all, int count) {
+  std::vector<std::string> names;
+  for (int i = 0; i < count; ++i) names.emplace_back(all[i].name);
+  return names;
 }
 
 std::atomic<const InstructionSet*>& current() {
@@ -80,25 +88,23 @@ std::vector<std::string> bfloat16_names() {
   return names;
 }
 
-std::vector<std::string> cell_names() {
-  const InstructionSet& set = active();
-  std::vector<std::string> names;
-  for (int i = 0; i < set.cells; ++i) names.emplace_back(set.cells_f32[i].name);
-  return names;
-}
+std::vector<std::string> cell_names() { return names_of(active().cells_f32, active().cells); }
 
-int find_cell(const std::string& name) { return place(cell_names(), name, "cell"); }
+int find_cell(const std::string& name) { return place(active().cells_f32, active().cells, name, "cell"); }
 
 const CellInfo& cell_info(const std::string& name) { return *active().cells_f32[find_cell(name)].info; }
 
-std::vector<std::string> optimizer_names() {
-  const InstructionSet& set = active();
-  std::vector<std::string> names;
-  for (int i = 0; i < set.optimizers; ++i) names.emplace_back(set.optimizers_f32[i].name);
-  return names;
-}
+std::vector<std::string> loss_names() { return names_of(active().losses_f32, active().losses); }
 
-int find_optimizer(const std::string& name) { return place(optimizer_names(), name, "optimizer"); }
+int find_loss(const std::string& name) { return place(active().losses_f32, active().losses, name, "loss"); }
+
+const LossInfo& loss_info(const std::string& name) { return *active().losses_f32[find_loss(name)].info; }
+
+std::vector<std::string> optimizer_names() { return names_of(active().optimizers_f32, active().optimizers); }
+
+int find_optimizer(const std::string& name) {
+  return place(active().optimizers_f32, active().optimizers, name, "optimizer");
+}
 
 const OptimizerInfo& optimizer_info(const std::string& name) {
   return *active().optimizers_f32[find_optimizer(name)].info;

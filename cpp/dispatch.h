@@ -36,6 +36,11 @@ int find_cell(const std::string& name);
 
 const CellInfo& cell_info(const std::string& name);
 
+// The same for losses
+std::vector<std::string> loss_names();
+int find_loss(const std::string& name);
+const LossInfo& loss_info(const std::string& name);
+
 // The same for optimisers' rules
 std::vector<std::string> optimizer_names();
 int find_optimizer(const std::string& name);
@@ -61,6 +66,17 @@ inline const CellKernels<float>& cell_of<float>(const InstructionSet& set, int c
 template <>
 inline const CellKernels<double>& cell_of<double>(const InstructionSet& set, int cell) {
   return set.cells_f64[cell];
+}
+
+template <class T>
+const LossKernels<T>& loss_of(const InstructionSet& set, int loss);
+template <>
+inline const LossKernels<float>& loss_of<float>(const InstructionSet& set, int loss) {
+  return set.losses_f32[loss];
+}
+template <>
+inline const LossKernels<double>& loss_of<double>(const InstructionSet& set, int loss) {
+  return set.losses_f64[loss];
 }
 
 template <class T>

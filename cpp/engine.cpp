@@ -287,8 +287,8 @@ class NetworkEngine final : public Engine {
       Worker worker = worker_of(w, number, team, barrier);
       const i64 row0 = worker.row0, row1 = worker.row1;
       OutputArgs<T> output = output_args(net_, w, out != nullptr);
-      output.with_loss = true;
-      output.loss = objective.loss;
+      output.loss = &loss_of<T>(*w.set, objective.loss.index);
+      for (int i = 0; i < LossInfo::most_parameters; ++i) output.parameters[i] = T(objective.loss.parameters[i]);
       const auto window_forward = [&](i64 i) {
         if (all) pack_targets(net_, w, objective, batch.check_finite, i, row0, row1);
         forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1);

@@ -70,11 +70,21 @@ struct Batch {
   bool check_finite = true;
 };
 
+// A loss of losses/list.inc, with its parameters: preset, or set within their ranges
+struct Loss {
+  explicit Loss(const std::string& name);
+  void set(const std::string& parameter, double value);
+
+  int index;
+  const LossInfo* info;
+  double parameters[LossInfo::most_parameters] = {};
+};
+
 struct Objective {
-  Loss loss = Loss::mse;
+  Loss loss{"mse"};
   Steps steps = Steps::last;
   Reduction reduction = Reduction::mean;
-  Array y;              // (B, O) or (B, T, O); classes: i64 (B) or (B, T)
+  Array y;              // numbers: (B, O) or (B, T, O); classes: i64 (B) or (B, T)
   Array sample_weight;  // (B), f64; absent: ones
 };
 

@@ -1,7 +1,7 @@
-"""Make the figures of the course: `python docs/make_figures.py [FOLDER]`, by default docs/figures.
+"""Draw the figures of the course: `python docs/make_figures.py [FOLDER]`, by default docs/figures.
 
-Each function below makes one, under its own name, with `fastbptt.plot`. A test holds the list
-against the files, and the gate runs this script.
+Each function below draws the figure of its name with `fastbptt.plot`. A test compares the list
+with the files, and the gate runs this script.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def long_sequences() -> tuple[np.ndarray, np.ndarray]:
 
 @figure
 def unrolled() -> Figure:
-    """A tanh RNN of three units over five steps, with its numbers."""
+    """A tanh RNN of three units over five steps, with its values."""
     x = np.random.default_rng(0).normal(size=(1, 5, 2))
     model = fastbptt.RNN(2, 3, 1, seed=1)
     return fastbptt.plot.unrolled(model, x, np.array([1])).figure
@@ -44,7 +44,7 @@ def unrolled() -> Figure:
 
 @figure
 def unrolled_long() -> Figure:
-    """A tanh RNN of 64 units over twenty steps: what is left of the gradient at the first ones."""
+    """A tanh RNN of 64 units over twenty steps, to show how little gradient reaches the start."""
     x, y = long_sequences()
     model = fastbptt.RNN(4, 64, 1, seed=0)
     return fastbptt.plot.unrolled(model, x[:, :20], y, columns=9).figure
@@ -52,7 +52,7 @@ def unrolled_long() -> Figure:
 
 @figure
 def vanishing() -> Figure:
-    """Cells as they come, and an LSTM whose forget gate is open."""
+    """Cells with default weights, and LSTMs with larger forget biases."""
     x, y = long_sequences()
     models = {
         "tanh RNN": fastbptt.RNN(4, 64, 1, seed=0),
@@ -67,7 +67,7 @@ def vanishing() -> Figure:
 
 @figure
 def gains() -> Figure:
-    """One recurrent matrix, orthogonal, times different gains."""
+    """An orthogonal recurrent matrix times different gains."""
     x, y = long_sequences()
     models = {
         f"gain {gain}": fastbptt.RNN(4, 64, 1, init=("orthogonal", gain), seed=0)
@@ -127,7 +127,7 @@ def remembering() -> Figure:
 
 
 def from_gallery(name: str) -> Figure:
-    """A picture of the gallery: of a GRU that tells nine speakers apart."""
+    """A plot of the gallery: a GRU that recognises nine speakers."""
     picture = fastbptt.plot.PICTURES[name]
     with fastbptt.plot.style():
         made, ax = plt.subplots(figsize=picture.size, layout="constrained")
@@ -151,8 +151,8 @@ def hidden_states() -> Figure:
 
 
 @figure
-def influence() -> Figure:
-    return from_gallery("influence")
+def saliency() -> Figure:
+    return from_gallery("saliency")
 
 
 def main() -> None:

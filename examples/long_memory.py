@@ -1,14 +1,13 @@
-"""Which cell learns what asks for a long memory: adding, copying and a delayed XOR.
+"""Long-memory tasks for all cells: adding, copying and a delayed XOR.
 
-Each task can be made as long as one likes, and its answer is known; fastbptt.datasets says what
-they are and where they come from. A cell has solved a task when its loss on sequences that it has
-never seen is below a tenth of what the best guess without memory has; training stops there, or
-after the updates given. The table shows after how many updates a cell had solved a task, or what
-part of the guess's loss was left.
+The tasks have any length and known solutions; fastbptt.datasets describes them and their sources. A
+cell has solved a task when its validation loss is below a tenth of the loss of the best guess
+without memory. Training stops there, or after the given number of updates. The table shows the
+number of updates until a task was solved, or the fraction of the guess's loss that was left.
 
     python examples/long_memory.py                            # everything: an hour or two
     python examples/long_memory.py --tasks adding --steps 50
-    python examples/long_memory.py --results memory.jsonl     # goes on where it was stopped
+    python examples/long_memory.py --results memory.jsonl     # resumes where it was stopped
     python examples/long_memory.py --quick                    # half a minute
 
 All cells get the same: 10,000 sequences, 64 hidden units, batches of 32, Adam, gradients clipped to
@@ -29,7 +28,7 @@ from typing import Any
 import numpy as np
 
 import fastbptt
-from fastbptt.datasets import Task, make_adding, make_copy, make_delayed_xor
+from fastbptt.datasets import SyntheticTask, make_adding, make_copy, make_delayed_xor
 
 TASKS = ("adding", "copy", "xor")
 UPDATES = {50: 5_000, 200: 2_500, 500: 1_500}  # at most, by steps: long sequences take long
@@ -58,7 +57,7 @@ class StopWhenSolved(fastbptt.Callback):
         return bool(run.history["validation_loss"][-1] < self.bound)
 
 
-def make(task: str, n: int, steps: int, seed: int) -> Task:
+def make(task: str, n: int, steps: int, seed: int) -> SyntheticTask:
     if task == "adding":
         return make_adding(n, steps, seed=seed)
     if task == "copy":
@@ -69,7 +68,7 @@ def make(task: str, n: int, steps: int, seed: int) -> Task:
 def learn(
     task: str, steps: int, name: str, updates: int, sequences: int, seed: int
 ) -> dict[str, Any]:
-    """Train one cell on one task; say how far it came."""
+    """Train one cell on one task; return the result."""
     train = make(task, sequences, steps, seed)
     test = make(task, max(sequences // 20, 32), steps, seed + 1_000_000)
     sizes = (train.input_size, HIDDEN, train.output_size)
@@ -114,7 +113,7 @@ def learn(
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Write what was found as Markdown."""
+    """Write the results as a Markdown table."""
     names = [name for name in CELLS if any(one["cell"] == name for one in results)]
     lines = [f"| task | steps | at most | {' | '.join(names)} |", "|---" * (3 + len(names)) + "|"]
     found = {(one["task"], one["steps"], one["cell"]): one for one in results}
@@ -145,7 +144,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--cells", nargs="+", choices=list(CELLS), default=list(CELLS))
     parser.add_argument("--updates", type=int, help="at most (5000 for 50 steps, 2500, 1500)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, metavar="FILE", help="keep what was found there")
+    parser.add_argument(
+        "--results", type=Path, metavar="FILE", help="save results there, and continue from them"
+    )
     parser.add_argument("--quick", action="store_true", help="two cells, short sequences")
     arguments = parser.parse_args(argv)
 

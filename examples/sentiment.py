@@ -1,23 +1,23 @@
-"""The sentiment of reviews: words, an embedding, a recurrent network in both directions.
+"""Sentiment of reviews: words, an embedding, a bidirectional recurrent network.
 
 With the 50,000 film reviews of Maas et al. (https://ai.stanford.edu/~amaas/data/sentiment/,
 aclImdb_v1.tar.gz unpacked), whose test part is given:
 
     python examples/sentiment.py --imdb aclImdb
 
-Without it, with the 10,568 sentences from film reviews in the source package of vaderSentiment, a
-fifth of them, drawn at random, as the test part:
+Without it, with the 10,568 sentences from film reviews in the source package of vaderSentiment. A
+random fifth of them is the test set:
 
     pip download --no-deps --no-binary :all: -d data vaderSentiment
     FASTBPTT_DATA=data python examples/sentiment.py
-    python examples/sentiment.py --quick          # also without any data: made-up sentences
+    python examples/sentiment.py --quick          # without any data: synthetic sentences
 
-The table has the network's test accuracies beside a logistic regression on the same split, which
-knows how often each word and each pair of neighbours occurs, and nothing of their order (it needs
-scikit-learn). Sentences without context are hard: a person does not agree with all labels either.
+The table compares the network's test accuracy with that of a logistic regression on the same split,
+which uses the counts of words and word pairs, not their order (it needs scikit-learn). Sentences
+without context are hard: people do not agree with all labels either.
 
-The settings were chosen by the accuracy on some of the training part; the test part was not looked
-at. What matters is to forget words: in each batch the unknown word takes the place of some of them.
+The settings were chosen by the accuracy on a part of the training set; the test set was not used.
+Word dropout matters most: in each batch some words are replaced by the unknown word.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from fastbptt.datasets import Texts, Tokenizer, load_imdb, load_snippets
 
 CELL, WORD_SIZE, HIDDEN = "GRU", 64, 64
 EPOCHS, BATCH, LR = 4, 32, 2e-3
-FORGOTTEN = 0.3  # share of the words that are unknown in a batch
+WORD_DROPOUT = 0.3  # fraction of the words replaced in each batch
 MOST_WORDS, MAX_LENGTH = 20_000, 400
 SHOWN = (
     "A moving, funny and beautifully acted film.",
@@ -75,7 +75,7 @@ def made_up(n: int, seed: int) -> Texts:
 
 
 def network(train: Texts, test: Texts, seed: int, quick: bool) -> tuple[float, list[str]]:
-    """Train on reviews; return the test accuracy, and what it says about some sentences."""
+    """Train on reviews; return the test accuracy and its predictions for some sentences."""
     tokenizer = Tokenizer(max_size=MOST_WORDS, min_count=2).fit(train.texts)
     model = getattr(fastbptt, CELL)(
         WORD_SIZE,
@@ -88,8 +88,8 @@ def network(train: Texts, test: Texts, seed: int, quick: bool) -> tuple[float, l
         seed=seed,
     )
 
-    def forget(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return np.where(rng.random(batch.shape) < FORGOTTEN, tokenizer.unknown_index, batch)
+    def drop_words(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.where(rng.random(batch.shape) < WORD_DROPOUT, tokenizer.unknown_index, batch)
 
     fastbptt.fit(
         model,
@@ -101,7 +101,7 @@ def network(train: Texts, test: Texts, seed: int, quick: bool) -> tuple[float, l
         optimizer=fastbptt.Adam(lr=LR),
         schedule="cosine",
         clip_norm=1.0,
-        augment=forget,
+        augment=drop_words,
         bucket=True,
         seed=seed,
         verbose=0,
@@ -109,7 +109,7 @@ def network(train: Texts, test: Texts, seed: int, quick: bool) -> tuple[float, l
 
     def probability(texts: Any) -> np.ndarray:
         outputs = fastbptt.predict(model, tokenizer.encode(texts, max_length=MAX_LENGTH))
-        return np.asarray(1 / (1 + np.exp(-outputs[:, 0])))
+        return fastbptt.probabilities(outputs)[:, 1]
 
     accuracy = float(((probability(test.texts) > 0.5) == test.y).mean())
     lines = []
@@ -136,7 +136,9 @@ def bag_of_words(train: Texts, test: Texts) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--imdb", metavar="FOLDER", help="the folder aclImdb")
-    parser.add_argument("--limit", type=int, metavar="N", help="so many texts of each kind of IMDB")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="number of texts of each class of IMDB"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="networks (5)")
     parser.add_argument("--quick", action="store_true", help="one network, few epochs")
     arguments = parser.parse_args(argv)
@@ -170,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
         bag_of_words(train, test),
     ]
     print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|\n| {' | '.join(row)} |")
-    print("\nWhat the last network says:\n")
+    print("\nPredictions of the last network:\n")
     for line in lines:
         print(f"    {line}")
     return 0

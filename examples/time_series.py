@@ -1,6 +1,6 @@
-"""Time series of the UCR and UEA archives: what kind of sequence is this?
+"""Classification of time series from the UCR and UEA archives.
 
-Japanese Vowels ships with fastbptt. The other sets lie in the wheels of aeon and sktime, which need
+Japanese Vowels ships with fastbptt. The other sets are in the wheels of aeon and sktime, which need
 not be installed:
 
     pip download --no-deps -d data aeon sktime
@@ -9,19 +9,19 @@ not be installed:
     python examples/time_series.py GunPoint --seeds 1            # one set
 
 One network per seed, no ensembles. A set's settings were chosen among some dozens by the accuracy,
-then the loss, in a stratified five-fold cross-validation on its training part; the test part had
-no say in it. (For BasicMotions, where one cross-validation of 40 sequences hardly tells settings
-apart, three were made in the end; the choice before that had a test accuracy of 0.950.) Only the
+then the loss, in a stratified five-fold cross-validation on its training part; the test part was
+not used. (For BasicMotions, where one cross-validation of 40 sequences hardly separates the
+settings, three were made in the end; the choice before that had a test accuracy of 0.950.) Only the
 seed differs between the runs of a set: of the weights, of the sequences' order and of the noise.
 
-What helps most is noise: each batch, standardised, gets fresh Gaussian noise, so that no sequence
-is seen twice in the same form. A loss at all steps, with the mean of the outputs as the answer,
-helps where what tells the classes apart can happen at any time.
+Noise helps most: fresh Gaussian noise is added to each standardised batch, so that no sequence is
+seen twice in the same form. A loss at all steps, with the mean of the outputs as the prediction,
+helps where the characteristic event can happen at any time.
 
 The table has 1-nearest-neighbour classification with dynamic time warping beside it (no window,
 squared distances, all features warped together), computed here; for PLAID, where that takes hours
 in NumPy, it is the archive's own figure: H. A. Dau et al., The UCR Time Series Archive, 2018,
-arXiv:1810.07758. The last column is what the literature reports of a recurrent network alone,
+arXiv:1810.07758. The last column is the published accuracy of a recurrent network alone,
 without convolutions or ensembles: the echo state network TWIESN in
 H. Ismail Fawaz et al., Deep learning for time series classification: a review, Data Mining and
 Knowledge Discovery 33, 2019, https://doi.org/10.1007/s10618-019-00619-1, means of ten runs.
@@ -42,17 +42,17 @@ from fastbptt.datasets import load_japanese_vowels, load_ts, pad
 
 @dataclass(frozen=True)
 class Setting:
-    """How a set is prepared and learnt."""
+    """Preparation of a set, network and training."""
 
     cell: str
     hidden: int
-    steps: str  # where the loss is taken; "all": the answer is the mean of the outputs
-    noise: float  # deviation of what is added to each standardised number of a batch
+    steps: str  # where the loss is taken; "all": the prediction is the mean of the outputs
+    noise: float  # standard deviation of the noise added to each batch
     epochs: int
     batch: int
     lr: float
-    pool: int = 1  # so many steps become one, their mean
-    stack: int = 1  # so many steps become one, side by side
+    pool: int = 1  # mean of so many steps
+    stack: int = 1  # concatenate so many steps
     own_scale: bool = False  # standardise each sequence by itself
     differences: bool = False  # add the differences between steps as features
 
@@ -105,36 +105,34 @@ def load(name: str) -> Set:
     return Set(name, list(train.x), np.asarray(train.y), list(test.x), np.asarray(test.y))
 
 
-# ---------------------------------------------------------------- learning
+# ---------------------------------------------------------------- training
 
 
 def features(x: np.ndarray, setting: Setting) -> np.ndarray:
-    """Turn a sequence (steps, channels) into what the network reads, (steps, features)."""
+    """Turn a sequence (steps, channels) into the inputs of the network (steps, features)."""
     whole = len(x) // setting.pool * setting.pool
     x = x[:whole].reshape(-1, setting.pool, x.shape[1]).mean(axis=1)
     whole = len(x) // setting.stack * setting.stack
     x = x[:whole].reshape(-1, setting.stack * x.shape[1])
     if setting.own_scale:
-        x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-6)
+        x = fastbptt.Standardizer().fit_transform(x)
     if setting.differences:
         x = np.concatenate([x, np.diff(x, axis=0, prepend=x[:1])], axis=1)
     return x.astype(np.float32)
 
 
-def train_and_answer(
+def train_and_predict(
     x_train: list[np.ndarray],
     y_train: np.ndarray,
     x: list[np.ndarray],
     setting: Setting,
     seed: int,
 ) -> np.ndarray:
-    """Train one network, let it say the class of each sequence of `x`."""
+    """Train one network; predict the class of each sequence of `x`."""
     learn = [features(one, setting) for one in x_train]
-    ask = [features(one, setting) for one in x]
-    all_steps = np.concatenate(learn)
-    mean, scale = all_steps.mean(axis=0), all_steps.std(axis=0) + np.float32(1e-8)
-    learn = [(one - mean) / scale for one in learn]
-    ask = [(one - mean) / scale for one in ask]
+    standardizer = fastbptt.Standardizer().fit(learn)
+    learn = standardizer.transform(learn)
+    ask = standardizer.transform([features(one, setting) for one in x])
 
     classes = int(y_train.max()) + 1
     model = getattr(fastbptt, setting.cell)(
@@ -161,12 +159,12 @@ def train_and_answer(
     outputs = fastbptt.predict(model, ask, steps=setting.steps)
     if each_step:
         outputs = np.array([one.mean(axis=0) for one in outputs])
-    answers: np.ndarray = outputs.argmax(axis=1)
-    return answers
+    predictions: np.ndarray = outputs.argmax(axis=1)
+    return predictions
 
 
 def cross_validate(data: Set, setting: Setting, seed: int = 0) -> float:
-    """Return the accuracy on the training part, each fold answered by a network of the others."""
+    """Return the five-fold cross-validated accuracy on the training part."""
     fold = np.empty(len(data.y_train), int)
     rng = np.random.default_rng(seed)
     start = 0
@@ -177,14 +175,14 @@ def cross_validate(data: Set, setting: Setting, seed: int = 0) -> float:
     right = 0
     for i in range(FOLDS):
         learn, ask = np.flatnonzero(fold != i), np.flatnonzero(fold == i)
-        answers = train_and_answer(
+        predictions = train_and_predict(
             [data.x_train[j] for j in learn],
             data.y_train[learn],
             [data.x_train[j] for j in ask],
             setting,
             seed,
         )
-        right += int((answers == data.y_train[ask]).sum())
+        right += int((predictions == data.y_train[ask]).sum())
     return right / len(fold)
 
 
@@ -226,8 +224,8 @@ def row(data: Set, setting: Setting, seeds: int, quick: bool) -> str:
     steps = f"{min(lengths)}-{max(lengths)}" if min(lengths) < max(lengths) else f"{lengths[0]}"
     accuracies = []
     for seed in range(seeds):
-        answers = train_and_answer(data.x_train, data.y_train, data.x_test, setting, seed)
-        accuracies.append(float((answers == data.y_test).mean()))
+        predictions = train_and_predict(data.x_train, data.y_train, data.x_test, setting, seed)
+        accuracies.append(float((predictions == data.y_test).mean()))
         print(f"{data.name}, seed {seed}: test accuracy {accuracies[-1]:.4f}", file=sys.stderr)
     validated = "" if quick else f"{cross_validate(data, setting):.3f}"
     if data.name in DTW_OF_THE_ARCHIVE:

@@ -1,7 +1,7 @@
 """Train a small recurrent network twice: by hand, equation by equation, and with the fast core.
 
-The network reads 5 sequences of 10 words, each word a vector of 32 numbers, and says for each
-sequence whether its sentiment is positive (1) or negative (0):
+The network reads 5 sequences of 10 words, each word a vector of 32 numbers, and predicts for
+each sequence whether its sentiment is positive (1) or negative (0):
 
     h_t   = tanh(x_t W_xh + h_{t-1} W_hh + b_h)      hidden state, 64 numbers, h_0 = 0
     logit = h_10 W_hy + b_y                          read from the last hidden state

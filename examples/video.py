@@ -1,21 +1,22 @@
-"""What happens in a clip? From the detections in its frames to sequences, and to a classifier.
+"""Classification of video clips by the objects detected in their frames.
 
-A detector such as YOLO writes a text file per frame, one line for each box; `yolo track
-save_txt=True save_conf=True` makes them. Put the files of each kind of clip into a folder of its
-own, FOLDER/KIND/CLIP_FRAME.txt, and
+A detector such as YOLO writes a text file per frame, with one line per box: `yolo track
+save_txt=True save_conf=True`. Put the files of each kind of clip into a separate folder,
+FOLDER/KIND/CLIP_FRAME.txt. Then
 
     python examples/video.py --folder FOLDER --objects 2=car
 
-learns to tell the kinds apart from what the objects of the detector's class 2 do. Each frame
-becomes numbers: how many boxes there are, where, how large, how sure the detector is, how fast
-those with a track move. Without a folder, scenes are made up: a car that crosses the picture,
-turns, stops, or starts, people who walk about, boxes that are missed, and some where nothing is:
+trains a classifier on the objects of the detector's class 2. Each frame becomes a vector: the
+number of boxes, their positions and sizes, the detector's confidence, the speed of tracked boxes.
+
+Without a folder, the scenes are synthetic: a car that crosses the picture, turns, stops or starts,
+walking people, missed boxes and false detections:
 
     python examples/video.py
     python examples/video.py --quick
-    python examples/video.py --write FOLDER    # some made-up scenes as files, to look at
+    python examples/video.py --write FOLDER    # write some synthetic scenes as files
 
-A third of the clips is the test part. The settings were chosen on other made-up scenes.
+A third of the clips is the test set. The settings were chosen on other synthetic scenes.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def write_clips(folder: Path, n: int) -> None:
 
 
 def split(y: np.ndarray, part: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut off the same share of each kind, at random, for the test."""
+    """Hold out the same fraction of each kind, at random, for the test."""
     rng = np.random.default_rng(seed)
     test = np.zeros(len(y), bool)
     for label in np.unique(y):
@@ -71,13 +72,12 @@ def split(y: np.ndarray, part: float, seed: int) -> tuple[np.ndarray, np.ndarray
     return np.flatnonzero(~test), np.flatnonzero(test)
 
 
-def train_and_answer(
+def train_and_predict(
     x: list[np.ndarray], y: np.ndarray, learn: np.ndarray, ask: np.ndarray, epochs: int, seed: int
 ) -> np.ndarray:
-    """Train on some clips, say what happens in others."""
-    frames = np.concatenate([x[i] for i in learn])
-    mean, scale = frames.mean(axis=0), frames.std(axis=0) + 1e-3
-    x = [((one - mean) / scale).astype(np.float32) for one in x]
+    """Train on some clips; return the predicted kinds of others."""
+    standardizer = fastbptt.Standardizer().fit([x[i] for i in learn])
+    x = standardizer.transform(x, dtype="float32")
     model = fastbptt.GRU(
         x[0].shape[1], HIDDEN, int(y.max()) + 1, bidirectional=True, init="keras", seed=seed
     )
@@ -96,8 +96,8 @@ def train_and_answer(
         verbose=0,
     )
     outputs = np.asarray(fastbptt.predict(model, [x[i] for i in ask]))
-    answers: np.ndarray = outputs.argmax(axis=1)
-    return answers
+    predictions: np.ndarray = outputs.argmax(axis=1)
+    return predictions
 
 
 def objects_of(text: str) -> tuple[int, str]:
@@ -133,9 +133,9 @@ def main(argv: list[str] | None = None) -> int:
     accuracies = []
     counts = np.zeros((len(kinds), len(kinds)), int)
     for seed in range(1 if arguments.quick else arguments.seeds):
-        answers = train_and_answer(x, y, learn, ask, 10 if arguments.quick else EPOCHS, seed)
-        accuracies.append(float((answers == y[ask]).mean()))
-        np.add.at(counts, (y[ask], answers), 1)
+        predictions = train_and_predict(x, y, learn, ask, 10 if arguments.quick else EPOCHS, seed)
+        accuracies.append(float((predictions == y[ask]).mean()))
+        np.add.at(counts, (y[ask], predictions), 1)
         print(f"seed {seed}: test accuracy {accuracies[-1]:.3f}", file=sys.stderr)
 
     largest = np.bincount(y[ask]).max() / len(ask)
@@ -151,10 +151,12 @@ def main(argv: list[str] | None = None) -> int:
         f"{largest:.3f}",
     ]
     print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|\n| {' | '.join(row)} |")
-    print("\nWhat was said (columns) of each kind (rows), over all networks:\n")
+    print("\nConfusion matrix over all networks (rows: true class, columns: predicted class):\n")
     print(f"| | {' | '.join(kinds)} |\n|---{'|---' * len(kinds)}|")
-    for kind, said in zip(kinds, counts, strict=True):
-        print(f"| {kind} | {' | '.join(f'{count / said.sum():.0%}' for count in said)} |")
+    for kind, row_counts in zip(kinds, counts, strict=True):
+        print(
+            f"| {kind} | {' | '.join(f'{count / row_counts.sum():.0%}' for count in row_counts)} |"
+        )
     return 0
 
 

@@ -12,6 +12,7 @@ PYBIND11_MODULE(_core, m) {
   register_spec(m);
   register_optimizer(m);
   register_batch(m);
+  register_loss(m);
   register_objective(m);
   register_update(m);
   register_gradients(m);

@@ -23,7 +23,7 @@ E choice(py::handle value, const char* name, std::initializer_list<std::pair<con
 }
 
 void read_y(Call& call, py::handle value, Objective& to) {
-  const bool classes = to.loss == Loss::cross_entropy;
+  const bool classes = to.loss.info->targets == LossInfo::Targets::classes;
   Shape shape{call.batch};
   if (to.steps == Steps::all) shape.push_back(call.time);
   if (classes) {
@@ -38,8 +38,7 @@ void read_y(Call& call, py::handle value, Objective& to) {
 const Field<Objective> fields[] = {
     {"loss", nullptr,
      [](Call&, py::handle value, Objective& to) {
-       to.loss = choice<Loss>(value, "loss",
-                              {{"bce", Loss::bce}, {"cross_entropy", Loss::cross_entropy}, {"mse", Loss::mse}});
+       to.loss = py::cast<const Loss&>(value);
      }},
     {"steps", nullptr,
      [](Call& call, py::handle value, Objective& to) {

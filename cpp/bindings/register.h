@@ -15,6 +15,7 @@ void register_registries(py::module_& m);
 void register_spec(py::module_& m);
 void register_optimizer(py::module_& m);
 void register_batch(py::module_& m);
+void register_loss(py::module_& m);
 void register_objective(py::module_& m);
 void register_update(py::module_& m);
 void register_gradients(py::module_& m);

@@ -1,6 +1,7 @@
 // Names and descriptions of cells, losses and optimisers.
 #include <pybind11/stl.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,28 @@ py::dict describe_cell(const std::string& cell) {
   return out;
 }
 
+py::dict describe_loss(const std::string& loss) {
+  const LossInfo& info = loss_info(loss);
+  py::dict parameters;
+  for (const LossParameter& p : info.parameters) {
+    if (!p.name) continue;
+    py::dict one;
+    one["default"] = p.preset;
+    if (std::isfinite(p.range.low)) one[p.range.open ? "above" : "low"] = p.range.low;
+    if (std::isfinite(p.range.high)) one[p.range.open ? "below" : "high"] = p.range.high;
+    parameters[p.name] = one;
+  }
+  py::dict out;
+  out["name"] = loss;
+  out["targets"] = info.targets == LossInfo::Targets::classes ? "classes" : "numbers";
+  out["low"] = info.range.low;
+  out["high"] = info.range.high;
+  out["link"] = info.link;
+  out["per_row"] = info.per_row;
+  out["parameters"] = parameters;
+  return out;
+}
+
 py::dict describe_optimizer(const std::string& rule) {
   const OptimizerInfo& info = optimizer_info(rule);
   py::list slots, settings;
@@ -61,7 +84,8 @@ py::dict describe_optimizer(const std::string& rule) {
 void register_registries(py::module_& m) {
   m.def("cells", &cell_names);
   m.def("cell_info", &describe_cell, py::arg("name"));
-  m.def("losses", [] { return std::vector<std::string>{"bce", "cross_entropy", "mse"}; });
+  m.def("losses", &loss_names);
+  m.def("loss_info", &describe_loss, py::arg("name"));
   m.def("optimizers", &optimizer_names);
   m.def("optimizer_info", &describe_optimizer, py::arg("rule"));
 }

@@ -58,6 +58,12 @@ inline std::string number(double value) {
   return text;
 }
 
+inline std::string text(const Interval& r) {
+  if (!std::isfinite(r.high)) return r.open ? "above " + number(r.low) : "from " + number(r.low) + " up";
+  return r.open ? "above " + number(r.low) + " and below " + number(r.high)
+                : "from " + number(r.low) + " to " + number(r.high);
+}
+
 [[noreturn]] inline void throw_not_finite(const std::string& name, double value, std::initializer_list<i64> index) {
   throw ArgumentError({.argument = name,
                        .problem = "holds a value that is not finite (" + number(value) + ")",

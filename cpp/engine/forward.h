@@ -167,8 +167,7 @@ void joined_outputs(const Net<T>& net, Workspace<T>& w, const OutputArgs<T>& o, 
       for (i64 d = 0; !net.O() && d < net.D(); ++d)
         read_row(w, net.H(), states(d).first, states(d).second, d ? other : row(t, b), y + d * net.H());
     }
-  for (i64 t = 0; o.with_loss && t < steps && row0 < end(t); ++t)
-    kernels_for(w).losses(o, row(t, row0), row0, end(t) - row0);
+  for (i64 t = 0; o.loss && t < steps && row0 < end(t); ++t) o.loss->rows(o, row(t, row0), row0, end(t) - row0);
 }
 
 }  // namespace fastbptt

@@ -19,7 +19,33 @@ using i64 = std::int64_t;
 // adds in one go. Operands of matrix products may be pairs, sums never are.
 using Pair = std::uint32_t;
 
-enum class Loss : int { bce, cross_entropy, mse };
+// Numbers from low to high
+struct Interval {
+  double low = -__builtin_huge_val(), high = __builtin_huge_val();
+  bool open = false;  // without its ends
+  constexpr bool excludes(double a) const { return open ? a <= low || a >= high : a < low || a > high; }
+};
+
+// A number that a loss takes
+struct LossParameter {
+  const char* name = nullptr;
+  double preset = 0;
+  Interval range = {};
+};
+
+// What a loss expects and is told, beside its arithmetic
+struct LossInfo {
+  static constexpr int most_parameters = 4;
+  enum class Targets { numbers, classes };  // a number for each output, or one of as many classes as there are outputs
+  Targets targets = Targets::numbers;
+  Interval range = {};            // of the numbers
+  const char* link = "identity";  // the function that makes predictions of outputs
+  bool per_row = false;           // one loss for all outputs of a row, else one for each of them
+  LossParameter parameters[most_parameters] = {};
+};
+
+template <class T>
+struct LossKernels;
 
 struct RowSchedule {
   i64 batch;
@@ -38,22 +64,30 @@ struct Run {
 // y = h W_hy + b_y for some rows, and, if asked for, loss and dy
 template <class T>
 struct OutputArgs {
-  i64 outputs;        // O
-  i64 hidden;         // H
-  const T* weights;   // W_hy^T as panels [H panels][..][N], row o at o * N; null: y = h, outputs = hidden
-  i64 weights_panel;  // elements from panel to panel
-  const T* bias;      // [O]; null: none
-  const T* addend;    // [rows][O], added to y; null: none
-  T* y;               // [rows][O]
-  bool with_loss;     // false: stop here
-  Loss loss;
-  const T* targets;             // [rows][O], bce and mse
-  const std::int32_t* classes;  // [rows], cross_entropy
+  i64 outputs;                 // O
+  i64 hidden;                  // H
+  const T* weights;            // W_hy^T as panels [H panels][..][N], row o at o * N; null: y = h, outputs = hidden
+  i64 weights_panel;           // elements from panel to panel
+  const T* bias;               // [O]; null: none
+  const T* addend;             // [rows][O], added to y; null: none
+  T* y;                        // [rows][O]
+  const LossKernels<T>* loss;  // null: stop here
+  T parameters[LossInfo::most_parameters];
+  const T* targets;             // [rows][O], if they are numbers
+  const std::int32_t* classes;  // [rows], if they are classes
   const T* factor;              // [B][O] dL / d(loss of that output at one step of sequence b)
-  double* loss_sum;  // [B][O] the same losses summed over steps, before the factor; cross_entropy: the first of O
+  double* loss_sum;  // [B][O] the same losses summed over steps, before the factor; those of a row: the first of O
   T* dy;             // [rows][O] out; null: loss only
   T* dh;             // where weights is null and dy is not: dy again as panels [rows][N]
   i64 dh_panel;
+};
+
+// dy null: losses only
+template <class T>
+struct LossKernels {
+  const char* name;
+  const LossInfo* info;
+  void (*rows)(const OutputArgs<T>&, i64 row, i64 sequence, i64 count);
 };
 
 // Rows of numbers in panels, as an operand of a product: row 0 of panel 0, elements from panel to panel, real columns
@@ -254,7 +288,6 @@ struct Kernels {
   void (*backward)(const CellKernels<T>&, const BackwardArgs<T>&, i64 row0, i64 row1);
   void (*input_grad)(const CellKernels<T>&, const InputGradArgs<T>&, i64 row0, i64 row1);
   void (*outputs)(const OutputArgs<T>&, const T* h, i64 h_panel, i64 row, i64 sequence, i64 count);
-  void (*losses)(const OutputArgs<T>&, i64 row, i64 sequence, i64 count);
   void (*weight_grad)(const WeightGradArgs<T>&);
   // null: this instruction set has no products of pairs
   void (*weight_grad_pairs)(const WeightGradArgs<T, Pair>&);
@@ -287,6 +320,9 @@ struct InstructionSet {
   const CellKernels<float>* cells_f32;
   const CellKernels<double>* cells_f64;
   int cells;
+  const LossKernels<float>* losses_f32;
+  const LossKernels<double>* losses_f64;
+  int losses;
   const OptimizerKernels<float>* optimizers_f32;
   const OptimizerKernels<double>* optimizers_f64;
   int optimizers;

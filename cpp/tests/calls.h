@@ -57,8 +57,8 @@ inline std::string text(const NetworkCase& c) {
   const Spec& s = c.net;
   const auto number = [](const char* name, i64 n) { return " " + std::string(name) + std::to_string(n); };
   std::string out = s.cell + number("layers ", s.layers) + number("B", c.B) + number("T", c.T) + number("I", s.inputs) +
-                    number("H", s.hidden) + number("O", s.outputs) + number("loss ", int(c.loss)) +
-                    number("steps ", int(c.steps)) + number("reduction ", int(c.reduction));
+                    number("H", s.hidden) + number("O", s.outputs) + " " + c.loss + number("steps ", int(c.steps)) +
+                    number("reduction ", int(c.reduction));
   if (s.vocabulary) out += number("vocabulary ", s.vocabulary) + number("padding ", s.padding_index);
   return out + (s.bidirectional ? " bidirectional" : "") + (c.lengths ? " lengths" : "") +
          (c.initial ? " initial" : "") + (s.learn_state ? " learned" : "") + (c.drop ? " dropout" : "") +
@@ -117,10 +117,10 @@ class EngineCall {
     }
     batch.drop = c.drop;
     batch.dropout_seed = given.dropout_seed;
-    objective.loss = c.loss;
+    objective.loss = Loss(c.loss);
     objective.steps = c.steps;
     objective.reduction = c.reduction;
-    const bool all = c.steps == Steps::all, classes = c.loss == Loss::cross_entropy;
+    const bool all = c.steps == Steps::all, classes = c.loss == "cross_entropy";
     const void* y = classes ? static_cast<const void*>(classes_.data()) : y_.data();
     const i64 width = classes ? 0 : s.output_width();
     objective.y = all ? array(y, classes ? Dtype::i64 : dtype, c.B, c.T, width)

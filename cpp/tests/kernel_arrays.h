@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -71,6 +72,14 @@ void for_lengths(const F& f) {
     for (i64 n = 0; n <= 2 * vector + 1; ++n)
       for (const i64 off : {0, 1, 2, 3}) f(kernels_of<T>(set), n, off, name + " n " + std::to_string(n));
   });
+}
+
+// The instruction set that kernels belong to
+template <class T>
+const InstructionSet& set_of(const Kernels<T>& k) {
+  for (const Backend& b : backends())
+    if (b.usable && &kernels_of<T>(*b.set) == &k) return *b.set;
+  throw std::logic_error("kernels of no instruction set");
 }
 
 template <class T>

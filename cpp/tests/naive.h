@@ -19,7 +19,6 @@
 namespace naive {
 
 using fastbptt::i64;
-using fastbptt::Loss;
 using fastbptt::Reduction;
 using fastbptt::Spec;
 using fastbptt::Steps;
@@ -183,7 +182,7 @@ struct NetworkCase {
   i64 B = 1, T = 1;
   bool lengths = false, initial = false, weighted = false;
   bool drop = false;  // a training pass, with the net's dropout
-  Loss loss = Loss::mse;
+  std::string loss = "mse";
   Steps steps = Steps::last;
   Reduction reduction = Reduction::mean;
   unsigned seed = 1;
@@ -224,9 +223,11 @@ std::vector<R> cast(const std::vector<double>& a) {
   return std::vector<R>(a.begin(), a.end());
 }
 
-// The loss of one step with outputs z, and its derivative
+const std::vector<std::string>& losses();
+
+// The loss of one step with outputs z, and its derivative. Throws std::invalid_argument if it is not known here.
 template <class R>
-double step_loss(Loss loss, const std::vector<R>& z, const R* y, i64 target, double factor, R* dz);
+double step_loss(const std::string& loss, const std::vector<R>& z, const R* y, i64 target, double factor, R* dz);
 
 // Outputs, loss and gradients
 template <class R>

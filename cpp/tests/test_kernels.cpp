@@ -16,6 +16,7 @@
 
 #include "calls.h"
 #include "dispatch.h"
+#include "engine/arguments.h"
 #include "engine.h"
 #include "kernel_arrays.h"
 #include "naive.h"
@@ -26,7 +27,9 @@ using kernel_arrays::Fenced;
 using kernel_arrays::for_lengths;
 using kernel_arrays::for_sets;
 using kernel_arrays::Panels;
+using kernel_arrays::set_of;
 using kernel_arrays::value;
+using naive::at;
 
 TEST_CASE_TEMPLATE("tanh", T, float, double) {
   for_lengths<T>([](const Kernels<T>& k, i64 n, i64 off, const std::string& name) {
@@ -367,9 +370,10 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
     if (hidden == 0 || off > 1) return;
     const i64 n = k.panel, rows = 1 + hidden % 6, first = 2, panel = (rows + first) * n + 1;
     for (const i64 columns : {0, 1, 4, 5, 17})
-      for (const Loss loss : {Loss::bce, Loss::cross_entropy, Loss::mse}) {
+      for (const std::string& loss : naive::losses()) {
         const i64 O = columns ? columns : hidden;
-        if (loss == Loss::cross_entropy && O == 1) continue;
+        const LossKernels<T>& kernels = loss_of<T>(set_of(k), find_loss(loss));
+        if (kernels.info->per_row && O == 1) continue;
         Panels<T> h(k, rows + first, hidden, panel, off), w(k, O, hidden, O * n + 3, 1 - off);
         for (i64 j = 0; j < hidden; ++j) {
           for (i64 r = first; r < rows + first; ++r) h(r, j) = value<T>(r * 7 + j);
@@ -397,8 +401,7 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
         o.bias = bias.data();
         o.addend = columns ? addend.data() : nullptr;
         o.y = y.data();
-        o.with_loss = true;
-        o.loss = loss;
+        o.loss = &kernels;
         o.targets = targets.data();
         o.classes = classes.data();
         o.factor = factor.data();
@@ -416,13 +419,13 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
             expected += columns ? double(bias[i]) + double(addend[r * O + i]) : double(h(r + first, i));
             CHECK_MESSAGE(close_to(y[r * O + i], expected, 32), name, " outputs ", columns);
             t[std::size_t(i)] = double(targets[r * O + i]);
-            if (loss != Loss::cross_entropy || i == 0) got += double(factor[r * O]) * (sum[r * O + i] - 1);
+            if (!kernels.info->per_row || i == 0) got += double(factor[r * O]) * (sum[r * O + i] - 1);
           }
           const double expected =
               naive::step_loss(loss, z, t.data(), classes[std::size_t(r)], double(factor[r * O]), dz.data());
-          CHECK_MESSAGE(close_to(T(got), expected, 256), name, " loss ", int(loss), " outputs ", columns);
+          CHECK_MESSAGE(close_to(T(got), expected, 256), name, " ", loss, " outputs ", columns);
           for (i64 i = 0; i < O; ++i) {
-            CHECK_MESSAGE(close_to(dy[r * O + i], dz[std::size_t(i)], 64), name, " loss ", int(loss));
+            CHECK_MESSAGE(close_to(dy[r * O + i], dz[std::size_t(i)], 64), name, " ", loss);
             if (!columns) CHECK_MESSAGE(dh(r, i) == dy[r * O + i], name);
           }
         }
@@ -432,4 +435,107 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
         CHECK(dh.fences_stand());
       }
   });
+}
+
+namespace {
+
+// A row of O outputs: its loss, and dy
+template <class T>
+double loss_of_row(const LossKernels<T>& loss, std::vector<T> z, const std::vector<T>& t, std::int32_t label,
+                   T* dy = nullptr) {
+  OutputArgs<T> o{};
+  const std::vector<T> factor(z.size(), T(1));
+  std::vector<double> sum(z.size(), 0.0);
+  o.outputs = i64(z.size());
+  o.loss = &loss;
+  for (int i = 0; i < LossInfo::most_parameters; ++i) o.parameters[i] = T(loss.info->parameters[i].preset);
+  o.y = z.data();
+  o.targets = t.data();
+  o.classes = &label;
+  o.factor = factor.data();
+  o.loss_sum = sum.data();
+  o.dy = dy;
+  loss.rows(o, 0, 0, 1);
+  double total = 0;
+  for (const double s : sum) total += s;
+  return total;
+}
+
+}  // namespace
+
+// Each loss of the registry, known to naive.h or not
+TEST_CASE("losses and their derivatives, against differences and in both types") {
+  for_sets([](const InstructionSet& set, const std::string& isa) {
+    for (const std::string& name : loss_names()) {
+      const LossKernels<double>& loss = loss_of<double>(set, find_loss(name));
+      const LossKernels<float>& narrow = loss_of<float>(set, find_loss(name));
+      const Interval& range = loss.info->range;
+      for (const i64 O : {2, 5, 16, 19})
+        for (const double scale : {0.3, 1.0, 4.0}) {
+          std::vector<double> z, t, dy(at(O), NAN);
+          for (i64 i = 0; i < O; ++i) {
+            z.push_back(double(float(scale * value<double>(i * 5 + O))));
+            t.push_back(double(float(std::fmin(std::fmax(value<double>(i + 60), range.low), range.high))));
+          }
+          const auto label = std::int32_t(O / 2);
+          const double whole = loss_of_row(loss, z, t, label, dy.data());
+          CHECK(whole == loss_of_row(loss, z, t, label));
+          for (i64 i = 0; i < O; ++i) {
+            const double h = 1e-5;
+            std::vector<double> up = z, down = z;
+            up[at(i)] += h;
+            down[at(i)] -= h;
+            const double slope = (loss_of_row(loss, up, t, label) - loss_of_row(loss, down, t, label)) / (2 * h);
+            CHECK_MESSAGE(std::fabs(slope - dy[at(i)]) < 1e-6 * std::fmax(1.0, std::fabs(slope)), isa, " ", name);
+          }
+          std::vector<float> dy_narrow(at(O), NAN);
+          const double other =
+              loss_of_row<float>(narrow, naive::cast<float>(z), naive::cast<float>(t), label, dy_narrow.data());
+          CHECK_MESSAGE(close_to(float(other), whole, 64), isa, " ", name);
+          for (i64 i = 0; i < O; ++i)
+            CHECK_MESSAGE(close_to(dy_narrow[at(i)], dy[at(i)], 16), isa, " ", name, " ", dy_narrow[at(i)], " ",
+                          dy[at(i)]);
+        }
+    }
+  });
+}
+
+TEST_CASE("parameters of losses start at presets within their ranges, and stay within them") {
+  CHECK_THROWS_WITH(Loss("mse").set("delta", 1), "loss has no parameter 'delta'; expected none");
+  for (const std::string& name : loss_names()) {
+    Loss loss(name);
+    for (int i = 0; i < LossInfo::most_parameters && loss.info->parameters[i].name; ++i) {
+      const LossParameter& p = loss.info->parameters[i];
+      CHECK(loss.parameters[i] == p.preset);
+      CHECK_FALSE(p.range.excludes(p.preset));
+      CHECK_THROWS(loss.set(p.name, NAN));
+      CHECK_THROWS(loss.set(p.name, HUGE_VAL));
+      if (std::isfinite(p.range.low)) CHECK_THROWS(loss.set(p.name, p.range.low - (p.range.open ? 0 : 1)));
+      if (std::isfinite(p.range.high)) CHECK_THROWS(loss.set(p.name, p.range.high + (p.range.open ? 0 : 1)));
+      CHECK(loss.parameters[i] == p.preset);
+      const double other = p.range.excludes(p.preset / 2) ? p.preset * 2 : p.preset / 2;
+      loss.set(p.name, other);
+      CHECK(loss.parameters[i] == other);
+    }
+    CHECK_THROWS(loss.set("none of these", 1));
+  }
+}
+
+TEST_CASE("intervals, and the words for them") {
+  const Interval all{}, closed{.low = 0, .high = 1}, open{.low = 0, .high = 1, .open = true}, up{.low = 2},
+      above{.low = 2, .open = true};
+  CHECK_FALSE(all.excludes(-1e300));
+  for (const double a : {0.0, 1.0}) {
+    CHECK_FALSE(closed.excludes(a));
+    CHECK(open.excludes(a));
+  }
+  for (const double a : {-0.5, 1.5}) {
+    CHECK(closed.excludes(a));
+    CHECK(open.excludes(a));
+  }
+  CHECK_FALSE(open.excludes(0.5));
+  CHECK(text(closed) == "from 0 to 1");
+  CHECK(text(open) == "above 0 and below 1");
+  CHECK(text(up) == "from 2 up");
+  CHECK(text(above) == "above 2");
 }

@@ -127,7 +127,7 @@ std::vector<NetworkCase> networks(const std::string& cell) {
     c.initial = n % 4 == 1;
     c.B = 1 + n % 6;
     c.T = std::vector<i64>{1, 5, 9, 3, 300}[n % 5];
-    c.loss = n % 2 ? Loss::mse : Loss::bce;
+    c.loss = n % 2 ? "mse" : "bce";
     c.seed = n + 1;
     cases.push_back(c);
   }

@@ -56,7 +56,7 @@ Result<R> all_calls(EngineCall<R>& call) {
 // Two layers or two directions, dropout, tokens, a learned state, sequences of very different lengths
 std::vector<NetworkCase> varied(const std::string& cell, i64 B, i64 T, i64 H) {
   NetworkCase plain = make(cell, B, T, 17, H, 1);
-  plain.loss = Loss::bce;
+  plain.loss = "bce";
   plain.initial = true;
   NetworkCase stacked = make(cell, B, T, 9, H, 3);
   stacked.net.layers = 2;
@@ -64,7 +64,7 @@ std::vector<NetworkCase> varied(const std::string& cell, i64 B, i64 T, i64 H) {
   stacked.drop = stacked.lengths = stacked.weighted = true;
   stacked.net.learn_state = true;
   stacked.steps = Steps::all;
-  stacked.loss = Loss::cross_entropy;
+  stacked.loss = "cross_entropy";
   NetworkCase tokens = make(cell, B, T, 9, H, 0);
   tokens.net.bidirectional = true;
   tokens.net.layers = 2;

@@ -15,7 +15,7 @@
 #
 # Nine men say the same two Japanese vowels, one after the other. Each recording is a sequence of 7
 # to 29 steps, and each step holds 12 numbers (cepstrum coefficients) that describe the sound at
-# that moment. From such a sequence a recurrent network shall say which of the nine it was.
+# that moment. From such a sequence a recurrent network is to recognise the speaker.
 #
 # The recordings are by M. Kudo, J. Toyama and M. Shimbo (UCI Machine Learning Repository,
 # [10.24432/C5NS47](https://doi.org/10.24432/C5NS47), CC BY 4.0). They come with `fastbptt`, so
@@ -30,7 +30,7 @@ from fastbptt.datasets import load_japanese_vowels
 
 data = load_japanese_vowels()
 steps = [len(x) for x in data.x_train]
-print(f"{len(data.x_train)} recordings to learn from, {len(data.x_test)} to be tested on")
+print(f"{len(data.x_train)} training recordings, {len(data.x_test)} test recordings")
 print(f"{min(steps)} to {max(steps)} steps of {len(data.feature_names)} numbers")
 print(f"each speaker occurs {np.bincount(data.y_train)} times in the first part")
 
@@ -45,23 +45,21 @@ ax = fastbptt.plot.sequences(
 )
 
 # %% [markdown]
-# The coefficients have different means and spreads. The network learns faster if each has mean 0
-# and standard deviation 1. What is subtracted and divided by comes from the training part alone.
+# The coefficients have different means and standard deviations. The network learns faster if each
+# has mean 0 and standard deviation 1. Both are computed from the training part alone.
 
 # %%
-everything = np.concatenate(data.x_train)
-mean, scale = everything.mean(axis=0), everything.std(axis=0)
-x_train = [(x - mean) / scale for x in data.x_train]
-x_test = [(x - mean) / scale for x in data.x_test]
+standardizer = fastbptt.Standardizer().fit(data.x_train)
+x_train = standardizer.transform(data.x_train)
+x_test = standardizer.transform(data.x_test)
 
 # %% [markdown]
 # ## Training
 #
-# A GRU reads each recording in both directions; from its last states a linear layer makes nine
-# numbers, one for each speaker. 270 recordings are few, and the network could learn them by heart.
-# So each time that it sees a recording, fresh random noise is added: `augment` gets each batch
-# before it is trained on. A tenth of the training part is held out to watch how well the network
-# does on recordings that it does not learn from.
+# A GRU reads each recording in both directions; a linear layer on its last states has nine
+# outputs, one for each speaker. 270 recordings are few, and the network would overfit. Therefore
+# fresh Gaussian noise is added to each batch by `augment`. A tenth of the training part is held out
+# for validation.
 
 # %%
 model = fastbptt.GRU(
@@ -112,28 +110,27 @@ assert accuracy > 0.95
 ax = fastbptt.plot.confusion(data.y_test, speaker, class_names=data.class_names)
 
 # %% [markdown]
-# ## What it says, recording by recording
+# ## Predictions for single recordings
 #
-# The nine numbers become probabilities with the softmax.
+# The softmax turns the nine outputs into probabilities.
 
 # %%
-probability = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-probability /= probability.sum(axis=1, keepdims=True)
+probability = fastbptt.probabilities(outputs)
 for i in range(0, len(x_test), 60):
     name = data.class_names[speaker[i]]
     verdict = "right" if speaker[i] == data.y_test[i] else "wrong"
     print(f"Recording {i:3}: {name} (Probability: {probability[i, speaker[i]]:.2f})  {verdict}")
 
 # %% [markdown]
-# Those where it was wrong, if any, or least sure:
+# The recordings with the lowest probability of the true speaker:
 
 # %%
-sure = probability[np.arange(len(speaker)), data.y_test]
+confidence = probability[np.arange(len(speaker)), data.y_test]
 ax = fastbptt.plot.sequences(
     x_test,
     data.y_test,
     outputs,
-    examples=[int(i) for i in sure.argsort()[:4]],
+    examples=[int(i) for i in confidence.argsort()[:4]],
     class_names=data.class_names,
 )
 

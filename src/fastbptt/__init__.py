@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _check, _core
 from ._errors import ArgumentError, ArgumentTypeError
+from ._losses import Loss
 from ._views import Gradients
 from .models import (
     GRU,
@@ -24,7 +25,6 @@ from .models import (
     LeakyRNN,
     Recurrent,
     StepReport,
-    load,
 )
 from .optim import SGD, Adam, AdamW, RMSprop
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from . import datasets, plot, reference, training
     from .config import show_config
     from .diagnostics import Diagnosis, GradientMonitor, diagnose
-    from .files.model_file import load_optimizer
+    from .models.saving import load, load_optimizer
     from .optim import schedules
     from .preprocessing import Standardizer
     from .reporting import report
@@ -59,6 +59,7 @@ __all__ = [
     "Gradients",
     "History",
     "LeakyRNN",
+    "Loss",
     "RMSprop",
     "Recurrent",
     "Standardizer",
@@ -111,7 +112,7 @@ def backends() -> list[Backend]:
 
 
 def losses() -> list[str]:
-    """List the names that `loss` may have.
+    """List the names of losses that `Loss` and every argument `loss` know.
 
     Examples
     --------
@@ -119,7 +120,7 @@ def losses() -> list[str]:
     >>> "bce" in fastbptt.losses()
     True
     """
-    return list(_check.LOSSES)
+    return _core.losses()
 
 
 def cells() -> list[str]:
@@ -188,7 +189,8 @@ _LAZY: Final = {
     "probabilities": ".training",
     "Standardizer": ".preprocessing",
     "report": ".reporting",
-    "load_optimizer": ".files.model_file",
+    "load": ".models.saving",
+    "load_optimizer": ".models.saving",
     "show_config": ".config",
 }
 

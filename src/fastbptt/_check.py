@@ -26,9 +26,6 @@ F32: Final = np.dtype(np.float32)
 F64: Final = np.dtype(np.float64)
 I64: Final = np.dtype(np.int64)
 
-LOSSES: Final = tuple(_core.losses())
-CLASS_LOSSES: Final = frozenset({"cross_entropy"})  # y holds classes, not numbers per output
-VALUE_LOSSES: Final = frozenset(LOSSES) - CLASS_LOSSES
 STEPS: Final = ("last", "all")
 REDUCTIONS: Final = ("mean", "sum", "sequence_mean")
 RECORDS: Final = ("gradients",)

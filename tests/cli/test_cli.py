@@ -71,7 +71,7 @@ def test_help(
         (["demo", "--hidden", "0"], "'0' is not a positive whole number"),
         (["demo", "--hidden", "2.5"], "'2.5' is not a positive whole number"),
         (["demo", "--epochs", "-1"], "'-1' is not a positive whole number"),
-        (["demo", "--seed", "-1"], "'-1' is not a whole number from 0 up"),
+        (["demo", "--seed", "-1"], "'-1' is not a whole number of at least 0"),
         (["demo", "--lr", "nan"], "'nan' is not a positive number"),
         (["demo", "--lr", "0"], "'0' is not a positive number"),
         (["demo", "--lr", "fast"], "'fast' is not a positive number"),

@@ -126,7 +126,7 @@ def test_a_table_of_answers(
     output = tmp_path / "answers.csv"
     code, out, _ = run(capsys, "predict", models["label"], path, "-o", output, "--probabilities")
     assert code == 0
-    assert out.startswith(f"Wrote 5 answers to {output}\n\nAccuracy ")
+    assert out.startswith(f"Wrote 5 predictions to {output}\n\nAccuracy ")
     with open(output, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     expected = predicted(capsys, models["label"], path, "--probabilities")["predictions"]
@@ -277,7 +277,7 @@ def test_other_labels(
     message = fails(capsys, models["label"], path)
     assert f"{path}:" in message
     assert "column 'label' is \"sideways\"; expected one of classes: down, flat, up" in message
-    assert "(--no-labels: do not look at labels)" in message
+    assert "(--no-labels: ignore the labels)" in message
     result = predicted(capsys, models["label"], path, "--no-labels")
     assert result["scores"] is None
     assert len(result["predictions"]) == 3
@@ -291,7 +291,7 @@ def test_other_labels(
         capsys, models["label"], tmp_path / "a.npz"
     )
     np.savez(tmp_path / "b.npz", x=np.ones((3, 4, 2)), y=np.ones((3, 2)))
-    assert "2 numbers are to be predicted; expected 1" in fails(
+    assert "2 targets per label; expected 1, as the model predicts" in fails(
         capsys, models["price"], tmp_path / "b.npz"
     )
     # a table with classes has no prices: the answers are all that is asked for
@@ -320,7 +320,7 @@ def test_models_that_say_nothing_of_themselves(
     result = predicted(capsys, tmp_path / "m", path, "--steps", "all")
     assert len(result["predictions"]) == sum(map(len, task.x))
     message = fails(capsys, tmp_path / "m", path, "--probabilities")
-    assert "does not tell classes" in message
+    assert "is not a classifier; expected no --probabilities" in message
     np.savez(tmp_path / "a.npz", x=np.ones((3, 4, 5)))
     assert "there are 5 features; " in fails(capsys, tmp_path / "m", tmp_path / "a.npz")
 
@@ -476,7 +476,7 @@ def test_no_page(
     page = tmp_path / "page.html"
     for table, message in (
         (Task(3).csv(tmp_path / "b.csv", "none"), "there are no labels; expected a column"),
-        (path, "its metadata do not say what it was trained for"),
+        (path, "its metadata have no task; expected a model of `fastbptt train`"),
     ):
         model = models["label"]
         if table == path:

@@ -57,15 +57,13 @@ def test_from_a_table_to_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert code == 0
     lines = out.splitlines()
     assert max(map(len, lines[:3] + lines[5:-2])) <= 80  # paths may be long
-    assert lines[0] == (
-        "Sequences: 54 to train on, 6 to validate on, 30 to test on; of 6 to 12 steps"
-    )
+    assert lines[0] == ("Sequences: 54 training, 6 validation, 30 test; 6 to 12 steps")
     assert lines[1] == "Features:  2 features: height, noise"
     assert lines[2] == "Labels:    one of 3 classes per sequence: down, flat, up"
     accuracy = next(line for line in lines if line.startswith("Test accuracy ")).split()
     assert accuracy[4:] == ["of", "30", "sequences"]
     assert float(accuracy[2][:-1]) >= 0.9
-    assert lines[-7].split() == ["true", *CLASSES, "right"]
+    assert lines[-7].split() == ["true", *CLASSES, "correct"]
     assert lines[-2] == f"Wrote model {model}, history {history}"
     assert lines[-1] == f"Next:  fastbptt predict {model} {test}"
     assert "epoch 25/25" in err
@@ -148,7 +146,7 @@ def test_several_numbers_to_predict(tmp_path: Path, capsys: pytest.CaptureFixtur
     path.write_text("\n".join(lines))
     code, out, _ = run(capsys, "train", path, "--target-column", "price,tax", *SMALL, "--epochs", 2)
     assert code == 0
-    assert "Labels:    2 numbers per sequence to predict: price, tax" in out
+    assert "Labels:    2 targets per sequence: price, tax" in out
     assert "Validation, 2 sequences: RMSE" in out
 
 
@@ -193,7 +191,7 @@ def test_a_slip_in_one_label_does_not_pass_unseen(
     assert code == 0
     assert err.startswith(
         f"fastbptt: warning: 1 of 12 sequences has more than one label: {path}:3: column 'label' "
-        'is "up", but in line 2 of sequence \'s1\' "down"; a class per step will be learnt '
+        'is "up", but in line 2 of sequence \'s1\' "down"; training with one class per step '
         "(--steps last: "
     )
     assert err.count("\n") == 1
@@ -206,8 +204,8 @@ def test_a_slip_in_one_label_does_not_pass_unseen(
     path.write_text("\n".join([lines[0][:-1] + "n", *lines[1:]]))
     numbers = ["--target-column", "n", "--feature-columns", "height"]
     err = run(capsys, *command, *numbers)[2]
-    assert "12 of 12 sequences have more than one number to predict: " in err
-    assert "; a number per step will be learnt (" in err
+    assert "12 of 12 sequences have more than one target: " in err
+    assert "; training with one target per step (" in err
 
 
 def test_one_task_in_three_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,7 +243,7 @@ def test_many_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80
     assert "one of 30 classes per sequence: a class by the name of 0, ...\n" in out
-    assert "Most often wrong:\n  a class by the name of " in out
+    assert "Most frequent errors:\n  a class by the name of " in out
 
 
 def test_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -533,7 +531,7 @@ def test_options_that_do_not_fit_the_data(
         ([table, "--history", tmp_path / "h.txt"], "expected a file that ends in .csv or .json"),
         ([table, "--patience", "3"], "expected --validation or --validation-data"),
         ([rising, "--class-weight", "balanced"], "--class-weight is for one class per sequence"),
-        ([table, "--resume"], "--resume needs the file to go on from"),
+        ([table, "--resume"], "--resume needs a checkpoint; expected --checkpoint FILE"),
         ([table, "--test", other], f"{other}:1: there is no column 'height'"),
         ([table, "--test", tmp_path / "c.csv"], 'is "sideways"; expected one of classes: down'),
         ([table, "--cell", "gru:2"], 'expected None because the cell "gru" has none'),
@@ -554,7 +552,7 @@ def test_options_that_do_not_fit_the_data(
         (["a.csv", "--optimizer", "sgd:speed=3"], "'speed=3' is no setting of sgd"),
         (["a.csv", "--optimizer", "adam:eps=-1"], "adam: eps is -1"),
         (["a.csv", "--schedule", "step:every=often"], "expected a number, true or false"),
-        (["a.csv", "--validation", "1"], "'1' is not a number from 0 up and below 1"),
+        (["a.csv", "--validation", "1"], "'1' is not a number of at least 0 and below 1"),
         (["a.csv", "--validation", "0.2", "--validation-data", "b.csv"], "not allowed with"),
         (["a.csv", "--label-column", "a", "--target-column", "b"], "not allowed with"),
         (["a.csv", "--hidden", "0"], "'0' is not a positive whole number"),
@@ -621,7 +619,7 @@ def test_interrupted_and_taken_up_again(tmp_path: Path) -> None:
             child.kill()
     assert child.returncode == 130
     assert "Traceback" not in err
-    assert f"{tmp_path / 'broken.safetensors'} holds the model" in err
+    assert f"; the model is in {tmp_path / 'broken.safetensors'}" in err
     history = fastbptt.History.load(tmp_path / "broken.json")
     assert history.stopped == "interrupted"
     assert 2 <= len(history) < epochs

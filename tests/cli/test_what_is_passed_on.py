@@ -14,7 +14,7 @@ from fastbptt import cli
 
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(3, 9, 40)
-X = [RNG.normal(size=(n, 2)) * [30.0, 0.5] + [500.0, -7.0] for n in LENGTHS]
+X = [RNG.normal(size=(n, 2)) * [30.0, 0.5] + [60000.0, -7.0] for n in LENGTHS]
 KINDS = ["rare" if i % 5 == 4 else "often" for i in range(40)]
 PRICES = [float(1000 + one[:, 0].mean()) for one in X]
 IDS = [f"n{i:02}" for i in range(40)]

@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt.datasets import Task, make_adding, make_copy, make_delayed_xor, make_temporal_order
+from fastbptt.datasets import (
+    SyntheticTask,
+    make_adding,
+    make_copy,
+    make_delayed_xor,
+    make_temporal_order,
+)
 
-MAKERS: dict[str, Callable[..., Task]] = {
+MAKERS: dict[str, Callable[..., SyntheticTask]] = {
     "adding": make_adding,
     "copy": make_copy,
     "delayed xor": make_delayed_xor,

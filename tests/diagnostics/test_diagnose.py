@@ -108,7 +108,7 @@ def test_norms_and_contributions_of_each_example(case: Case) -> None:
             close(layer.contribution[name], norm(added, 2, 3))
             close(layer.running_sum[name], norm(backwards(added, flow.reverse, 1), 2, 3))
         assert layer.saturation.shape == (case.B, case.T)
-        for values in layer.openness.values():
+        for values in layer.gate_activation.values():
             assert values.shape == (case.B, case.T)
     whole = fastbptt.diagnose(both(case)[0], problem.x, problem.y, **problem.loss_args)
     for layer, one in zip(whole.layers, report.layers, strict=True):
@@ -345,24 +345,24 @@ def test_down_to_the_end_of_float64() -> None:
 # ---------------------------------------------------------------- gates and units
 
 
-def test_saturation_and_openness() -> None:
+def test_saturation_and_gate_activation() -> None:
     model = fastbptt.LSTM(1, 4, 1, init=("normal", 0.0), seed=0)
     b = model.parameters["b_h"].reshape(4, 4)  # i, f, g, o
     b[0], b[1], b[3] = 2.0, -1.0, 9.0
     b[2] = [9.0, -9.0, 0.1, 0.0]
     report = fastbptt.diagnose(model, np.zeros((2, 5, 1)), [0, 1], lengths=[5, 2])
     layer = report.layers[0]
-    assert set(layer.openness) == {"i", "f", "o"}
+    assert set(layer.gate_activation) == {"i", "f", "o"}
     for letter, bias in (("i", 2.0), ("f", -1.0), ("o", 9.0)):
         expected = 1 / (1 + np.exp(-bias))
-        np.testing.assert_allclose(layer.openness[letter], np.full(5, expected), rtol=1e-6)
+        np.testing.assert_allclose(layer.gate_activation[letter], np.full(5, expected), rtol=1e-6)
     assert layer.cell_saturation is not None
     assert layer.dead == 0.25
     rnn = fastbptt.RNN(1, 4, 1, init=("normal", 0.0), seed=0)
     rnn.parameters["b_h"][...] = [9.0, -9.0, 2.0, 0.5]
     one = fastbptt.diagnose(rnn, np.zeros((1, 3, 1)), [0]).layers[0]
     np.testing.assert_allclose(one.saturation, 0.5)  # tanh(2) is 0.964
-    assert one.openness == {}
+    assert one.gate_activation == {}
     assert one.cell_saturation is None
     relu = fastbptt.RNN(1, 4, 1, nonlinearity="relu", init=("normal", 0.0), seed=0)
     relu.parameters["b_h"][...] = [9.0, -9.0, 2.0, -0.5]
@@ -376,12 +376,12 @@ def test_saturation_and_openness() -> None:
 
 def test_it_leaves_the_model_alone() -> None:
     model = fastbptt.GRU(2, 3, 1, num_layers=2, dropout=0.5, seed=0)
-    before, keys = model.parameters.flat.tobytes(), model._keys.state
+    before, keys = model.parameters.flat.tobytes(), model._dropout_seeds.state
     x = np.ones((2, 4, 2))
     first = fastbptt.diagnose(model, x, [0, 1])
     assert first.to_dict() == fastbptt.diagnose(model, x, [0, 1]).to_dict()
     assert model.parameters.flat.tobytes() == before
-    assert model._keys.state == keys
+    assert model._dropout_seeds.state == keys
     assert model.last_gradients is None
 
 

@@ -72,9 +72,10 @@ NUMBERS = {
 @pytest.mark.parametrize("cell", fastbptt.cells())
 @pytest.mark.parametrize("ragged", [False, True])
 def test_a_reverse_pass_is_a_forward_pass_turned_round(cell: str, ragged: bool) -> None:
+    rng = np.random.default_rng(4)
     one, both = pair(cell)
     lengths = LENGTHS if ragged else np.full(B, T)
-    h0: Any = RNG.uniform(-0.5, 0.5, (1, B, H))
+    h0: Any = rng.uniform(-0.5, 0.5, (1, B, H))
     states = h0 if isinstance(one.initial_state(B), np.ndarray) else (h0, 0.5 * h0)
     doubled = (
         np.concatenate([np.zeros_like(h0), h0])
@@ -179,12 +180,13 @@ def test_steps_without_gradient_are_those_of_the_forward_direction() -> None:
 
 def test_norms_of_mini_batches_are_those_of_their_own_sequences() -> None:
     """With their own targets, lengths, weights and states."""
+    rng = np.random.default_rng(4)
     n = 16
-    x = RNG.normal(size=(n, T, I))
-    y = RNG.integers(0, 2, n)
-    lengths = RNG.integers(20, T + 1, n)
-    weight = RNG.uniform(0.2, 5, n)
-    h0 = RNG.uniform(-0.1, 0.1, (1, n, H))
+    x = rng.normal(size=(n, T, I))
+    y = rng.integers(0, 2, n)
+    lengths = rng.integers(20, T + 1, n)
+    weight = rng.uniform(0.2, 5, n)
+    h0 = rng.uniform(-0.1, 0.1, (1, n, H))
     model, _ = pair("rnn")
     model.parameters["W_hh"][...] *= 6
     model.parameters["W_xh"][...] *= 0.05
@@ -237,7 +239,8 @@ def test_the_layer_that_keeps_the_past_speaks_for_the_network() -> None:
 
 def test_what_helps_is_tried_on_the_longest_sequences() -> None:
     """Whether these stand in front or behind, or alone."""
-    long, short = RNG.normal(size=(4, 60, I)), RNG.normal(size=(4, 60, I))
+    rng = np.random.default_rng(4)
+    long, short = rng.normal(size=(4, 60, I)), rng.normal(size=(4, 60, I))
     model = fastbptt.RNN(I, H, 1, dtype="float64", seed=0)
     model.parameters["W_hh"][...] *= 0.5
     found = []
@@ -257,7 +260,8 @@ def test_what_helps_is_tried_on_the_longest_sequences() -> None:
 
 
 def test_what_helps_is_judged_by_the_layer_that_keeps_most() -> None:
-    x, y = RNG.normal(size=(2, 60, I)), [0, 1]
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(2, 60, I)), [0, 1]
     model = fastbptt.RNN(I, H, 1, num_layers=2, dtype="float64", seed=0)
     report = fastbptt.diagnose(model, x, y, jacobians=True)
     (found,) = [each for each in report.advice if each.kind == "vanishing"]
@@ -276,12 +280,13 @@ def test_what_helps_is_judged_by_the_layer_that_keeps_most() -> None:
 
 @pytest.mark.parametrize("loss", ["bce", "mse"])
 def test_a_trial_is_of_the_batch_with_its_weights_and_states(loss: str) -> None:
+    rng = np.random.default_rng(4)
     n = 12
-    x, y = RNG.normal(size=(n, 9, I)), RNG.integers(0, 2, n)
+    x, y = rng.normal(size=(n, 9, I)), rng.integers(0, 2, n)
     options: dict[str, Any] = {
-        "lengths": RNG.integers(3, 10, n),
-        "sample_weight": RNG.uniform(0.1, 9, n),
-        "h0": RNG.uniform(-0.9, 0.9, (1, n, H)),
+        "lengths": rng.integers(3, 10, n),
+        "sample_weight": rng.uniform(0.1, 9, n),
+        "h0": rng.uniform(-0.9, 0.9, (1, n, H)),
     }
     model = fastbptt.RNN(I, H, 1, dtype="float64", seed=0)
     report = fastbptt.diagnose(model, x, y, loss, **options, optimizer=fastbptt.SGD(60.0))
@@ -307,11 +312,12 @@ def test_a_trial_is_of_the_batch_with_its_weights_and_states(loss: str) -> None:
 
 def test_a_loss_that_rises_a_little_is_no_reason() -> None:
     """Up to a twentieth, or a hair where it is almost nothing."""
-    x, y = RNG.normal(size=(8, 6, I)), RNG.integers(0, 2, 8)
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(8, 6, I)), rng.integers(0, 2, 8)
     model = fastbptt.RNN(I, H, 1, dtype="float64", seed=0)
     before = model.loss(x, y)
-    lr, changed = 1.0, []
-    for _ in range(60):
+    lr, changed = 0.5, []
+    for _ in range(20):
         twin = model.copy()
         twin.train_step(x, y, fastbptt.SGD(lr))
         rise = twin.loss(x, y) / before
@@ -319,7 +325,7 @@ def test_a_loss_that_rises_a_little_is_no_reason() -> None:
         report = fastbptt.diagnose(model, x, y, optimizer=fastbptt.SGD(lr))
         said = "learning rate too high" in [each.kind for each in report.advice]
         assert said == (rise > 1.05)
-        lr *= 1.12
+        lr *= 1.3
     assert any(1.0 < rise < 1.05 for rise in changed)
 
 
@@ -339,7 +345,8 @@ def test_a_curve_names_its_best_epoch_and_its_last_rate() -> None:
 
 
 def test_what_saturates_is_named_with_its_numbers() -> None:
-    x = RNG.normal(size=(4, 12, I))
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(4, 12, I))
     model = fastbptt.RNN(I, H, 1, dtype="float64", seed=0)
     model.parameters["W_hh"][...] *= 30
     h0 = np.full((1, 4, H), 0.01)

@@ -113,7 +113,7 @@ def test_file_is_as_documented(path: Path, model: fastbptt.RNN) -> None:
         "cell",
         "dtype",
         "arguments",
-        "dropout_keys",
+        "dropout_seeds",
         "frozen",
         "written_by",
         "metadata",
@@ -135,7 +135,7 @@ def test_file_is_as_documented(path: Path, model: fastbptt.RNN) -> None:
         "freeze_embedding": False,
         "precision": "float32",
     }
-    assert json.loads(metadata["dropout_keys"]) == list(model._keys.state)
+    assert json.loads(metadata["dropout_seeds"]) == list(model._dropout_seeds.state)
     assert json.loads(metadata["frozen"]) == []
     assert metadata["written_by"] == fastbptt.__version__
     blank = content.replace(metadata["sha256"].encode(), b"0" * 64)
@@ -256,13 +256,13 @@ def with_another(header: Header) -> None:
         (metadata("dtype", "float16"), "dtype is 'float16'"),
         (metadata("dtype", ["float32"]), "dtype is"),
         (metadata("dtype", "float64"), "W_xh is"),
-        (metadata("dropout_keys", "7"), "dropout_keys is '7'"),
-        (metadata("dropout_keys", "[7]"), "dropout_keys is [7]"),
-        (metadata("dropout_keys", "[7, -1]"), "dropout_keys is [7, -1]"),
-        (metadata("dropout_keys", "[7.0, 1]"), "dropout_keys is [7.0, 1]"),
-        (metadata("dropout_keys", "[true, 1]"), "dropout_keys is [True, 1]"),
-        (metadata("dropout_keys", f"[{2**64}, 1]"), "dropout_keys is"),
-        (metadata("dropout_keys", None), "dropout_keys is None"),
+        (metadata("dropout_seeds", "7"), "dropout_seeds is '7'"),
+        (metadata("dropout_seeds", "[7]"), "dropout_seeds is [7]"),
+        (metadata("dropout_seeds", "[7, -1]"), "dropout_seeds is [7, -1]"),
+        (metadata("dropout_seeds", "[7.0, 1]"), "dropout_seeds is [7.0, 1]"),
+        (metadata("dropout_seeds", "[true, 1]"), "dropout_seeds is [True, 1]"),
+        (metadata("dropout_seeds", f"[{2**64}, 1]"), "dropout_seeds is"),
+        (metadata("dropout_seeds", None), "dropout_seeds is None"),
         (metadata("frozen", "7"), "frozen is '7'"),
         (metadata("frozen", '["W_xx"]'), "frozen is ['W_xx']"),
         (metadata("frozen", "[[]]"), "frozen is [[]]"),

@@ -221,7 +221,7 @@ BIAS = "expected a finite number, or None"
             lambda **given: fastbptt.Recurrent("lstm", **given),
             {"setting": 0.5},
             ValueError,
-            'setting is 0.5; expected None because the cell "lstm" has none',
+            'alpha is 0.5; expected None because the cell "lstm" has none',
         ),
     ],
 )

@@ -13,7 +13,7 @@ from networks import close, next_masks, parts
 
 import fastbptt
 from fastbptt import reference
-from fastbptt.models._dropout import Keys
+from fastbptt.models._dropout import DropoutSeeds
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 6, 2))
@@ -38,7 +38,7 @@ def test_off_in_prediction() -> None:
     for t in range(6):
         y = model.step(X[:, t], state)
     assert y.tobytes() == model.forward(X).last.tobytes() or np.allclose(y, model.forward(X).last)
-    assert model._keys.state[1] == 0
+    assert model._dropout_seeds.state[1] == 0
 
 
 def test_on_in_training_with_masks_by_the_formula() -> None:
@@ -56,7 +56,7 @@ def test_on_in_training_with_masks_by_the_formula() -> None:
         assert loss == pytest.approx(expected, rel=1e-12)
         for name in params:
             close(grads[name], wanted[name])
-    assert model._keys.state[1] == 6
+    assert model._dropout_seeds.state[1] == 6
 
 
 def test_backward_uses_the_masks_of_its_forward() -> None:
@@ -101,7 +101,8 @@ def test_copies_go_on_alike(how: str, tmp_path: Any) -> None:
         "file": through_a_file,
     }[how]()
     other = adam.copy()
-    assert twin._keys.state == model._keys.state == (model._keys.state[0], 3)
+    assert twin._dropout_seeds.state == model._dropout_seeds.state
+    assert model._dropout_seeds.state[1] == 3
     for _ in range(3):
         assert twin.train_step(X, Y, other, "mse") == model.train_step(X, Y, adam, "mse")
     assert twin.parameters.flat.tobytes() == model.parameters.flat.tobytes()
@@ -120,21 +121,22 @@ def test_a_refused_pass_uses_no_mask() -> None:
     for count, call in enumerate(calls):
         with pytest.raises(ValueError, match="x holds a value that is not finite"):
             call(bad)
-        assert model._keys.state[1] == count
+        assert model._dropout_seeds.state[1] == count
         call(X)
-        assert model._keys.state[1] == (count + 1 if count < 4 else 7)
+        assert model._dropout_seeds.state[1] == (count + 1 if count < 4 else 7)
 
 
-def test_only_the_latest_key_can_be_given_back() -> None:
-    keys = Keys(7)
-    first, second = keys.take(), keys.take()
-    keys.give_back(first)  # the second is in use: no other pass may get it
-    assert keys.state == (7, 2)
-    keys.give_back(second)
-    keys.give_back(first)
-    keys.give_back(first)
-    assert keys.state == (7, 0)
-    assert keys.take() == first
+def test_only_the_latest_seed_can_be_given_back() -> None:
+    seeds = DropoutSeeds(used=True)
+    seeds.state = (7, 0)
+    first, second = seeds.take(), seeds.take()
+    seeds.give_back(first)  # the second is in use: no other pass may get it
+    assert seeds.state == (7, 2)
+    seeds.give_back(second)
+    seeds.give_back(first)
+    seeds.give_back(first)
+    assert seeds.state == (7, 0)
+    assert seeds.take() == first
 
 
 def test_threads_never_share_a_mask() -> None:
@@ -150,7 +152,7 @@ def test_threads_never_share_a_mask() -> None:
     for thread in threads:
         thread.join()
     assert len(set(losses)) == 200
-    assert model._keys.state[1] == 200
+    assert model._dropout_seeds.state[1] == 200
 
 
 def test_share_of_zeros() -> None:

@@ -226,8 +226,8 @@ def test_properties() -> None:
         ),
         (lambda: fastbptt.Recurrent("gru", 2, 3), 'Recurrent("gru", 2, 3, None, '),
         (
-            lambda: fastbptt.Recurrent("leaky", 2, 3, setting=0.5),
-            'Recurrent("leaky", 2, 3, None, setting=0.5, ',
+            lambda: fastbptt.Recurrent("leaky", 2, 3, alpha=0.5),
+            'Recurrent("leaky", 2, 3, None, alpha=0.5, ',
         ),
     ],
 )

@@ -457,7 +457,7 @@ MODELS_OF_ALL_KINDS: list[Any] = [
         2, 5, embedding=9, padding_index=3, freeze_embedding=True, bidirectional=True, seed=1
     ),
     lambda: fastbptt.LeakyRNN(2, 5, 2, alpha=0.1, num_layers=2, seed=1),
-    lambda: fastbptt.Recurrent("leaky", 2, 5, 2, setting=0.7, seed=1),
+    lambda: fastbptt.Recurrent("leaky", 2, 5, 2, alpha=0.7, seed=1),
 ]
 
 
@@ -500,7 +500,7 @@ def test_public_names() -> None:
         assert getattr(fastbptt, name) is not None
     with pytest.raises(AttributeError, match="module 'fastbptt' has no attribute 'nothing'"):
         fastbptt.nothing  # noqa: B018
-    assert fastbptt.losses() == ["bce", "cross_entropy", "mse"]
+    assert {"bce", "cross_entropy", "mse"} <= set(fastbptt.losses())
     assert {"rnn", "relu", "leaky", "gru", "gru_before", "lstm"} <= set(fastbptt.cells())
     assert fastbptt.backends()[-1].usable
 

@@ -330,7 +330,7 @@ def test_states_of_all_steps_need_not_fit() -> None:
     """With chunks or a memory budget they are never all in memory."""
     x, y = batch("all")
     model, adam = make(), fastbptt.Adam()
-    model._form.most_steps = 30  # of 48
+    model._input_spec.most_steps = 30  # of 48
     for call in (
         lambda: model.train_step(x, y, adam, "mse", "all"),
         lambda: model.loss_and_grad(x, y, "mse", "all"),
@@ -381,7 +381,7 @@ def test_a_chunk_that_fails_undoes_the_call(where: str, ragged: bool, bound: boo
 
     def everything() -> Any:
         moments = (adam.m.flat.tobytes(), adam.v.flat.tobytes(), adam.step_count)
-        return model.parameters.flat.tobytes(), moments, bits(state), model._keys.state
+        return model.parameters.flat.tobytes(), moments, bits(state), model._dropout_seeds.state
 
     before = everything()
     t = {"first": 1, "middle": 6, "last": 10}[where]

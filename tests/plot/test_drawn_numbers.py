@@ -84,7 +84,8 @@ def test_sequences_that_are_chosen_keep_what_is_theirs() -> None:
 
 @pytest.mark.parametrize("padded", [False, True])
 def test_numbers_for_each_step_of_the_sequences_that_are_chosen(padded: bool) -> None:
-    y, said = RNG.normal(size=(2, 5, 12, 1))
+    rng = np.random.default_rng(4)
+    y, said = rng.normal(size=(2, 5, 12, 1))
     if padded:
         ax = plot.sequences(X, y, said, steps="all", lengths=LENGTHS, examples=ORDER, ax=axes())
     else:
@@ -101,7 +102,8 @@ def test_numbers_for_each_step_of_the_sequences_that_are_chosen(padded: bool) ->
 
 
 def test_of_many_features_those_that_vary_most_are_drawn() -> None:
-    x = RNG.normal(size=(1, 6, 20)) * np.linspace(0.1, 2.0, 20)
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(1, 6, 20)) * np.linspace(0.1, 2.0, 20)
     spread = x[0].std(axis=0)
     ax = plot.sequences(x, ax=axes())
     kept = np.sort(np.argsort(-spread)[:16])
@@ -189,8 +191,9 @@ def test_gates_of_each_layer() -> None:
 
 @pytest.mark.parametrize("example", [0, 1, 3])
 def test_influence_and_states_of_the_sequence_that_is_chosen(example: int) -> None:
+    rng = np.random.default_rng(4)
     model, end = deep(), LENGTHS[example]
-    y = RNG.normal(size=(5, 12, 1))
+    y = rng.normal(size=(5, 12, 1))
     one = X[example : example + 1, :end]
     ax = plot.influence(
         model, X, y, loss="mse", steps="all", lengths=LENGTHS, example=example, ax=axes()

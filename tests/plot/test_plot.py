@@ -61,7 +61,7 @@ PICTURES: dict[str, Callable[[Any], Any]] = {
     "gradient_flow": lambda ax: plot.gradient_flow(diagnosis(), ax=ax),
     "gates": lambda ax: plot.gates(diagnosis("gru"), ax=ax),
     "gradient_heatmap": lambda ax: plot.gradient_heatmap(NORMS, ax=ax),
-    "influence": lambda ax: plot.influence(model(), X, CLASSES, example=2, ax=ax),
+    "saliency": lambda ax: plot.saliency(model(), X, CLASSES, example=2, ax=ax),
     "unrolled": lambda ax: plot.unrolled(model(), X, CLASSES, example=2, ax=ax),
 }
 
@@ -276,27 +276,27 @@ def test_one_gate() -> None:
         plot.eigenvalues(model(), layer=1)
 
 
-# ---------------------------------------------------------------- answers
+# ---------------------------------------------------------------- predictions
 
 
 def test_confusion_is_the_numbers() -> None:
-    y, said = np.array([0, 0, 0, 2]), np.array([0, 2, 2, 2])
-    ax = plot.confusion(y, said, ["a", "b", "$c$"])
+    y, predicted = np.array([0, 0, 0, 2]), np.array([0, 2, 2, 2])
+    ax = plot.confusion(y, predicted, ["a", "b", "$c$"])
     assert np.allclose(ax.images[0].get_array(), [[1 / 3, 0, 2 / 3], [0, 0, 0], [0, 0, 1]])
     cells = {text.get_position(): text.get_text() for text in ax.texts}
     assert cells == {(0, 0): "1", (2, 0): "2", (2, 2): "1"}
     assert [text.get_text() for text in ax.get_xticklabels()] == ["a", "b", r"\$c\$"]
-    assert ax.get_title() == "2 of 4 right (50.0%)"
+    assert ax.get_title() == "2 of 4 correct (50.0%)"
     ax.figure.canvas.draw()
 
 
 def test_confusion_of_outputs() -> None:
     outputs = np.array([[3.0, 1.0], [0.0, 2.0]])
-    assert plot.confusion([0, 0], outputs).get_title() == "1 of 2 right (50.0%)"
+    assert plot.confusion([0, 0], outputs).get_title() == "1 of 2 correct (50.0%)"
     logits = np.array([[-1.0], [4.0]])
-    assert plot.confusion([0.0, 1.0], logits).get_title() == "2 of 2 right (100.0%)"
+    assert plot.confusion([0.0, 1.0], logits).get_title() == "2 of 2 correct (100.0%)"
     steps = plot.confusion([[0, 1], [1, 1]], [[0, 1], [0, 1]])
-    assert steps.get_title() == "3 of 4 right (75.0%)"
+    assert steps.get_title() == "3 of 4 correct (75.0%)"
 
 
 @pytest.mark.parametrize(
@@ -326,8 +326,8 @@ def test_sequences_with_classes() -> None:
     outputs = np.log([[0.7, 0.3], [0.9, 0.1], [0.5, 0.5]])
     ax = plot.sequences(X[:3], [0, 1, 0], outputs, examples=[0, 1], class_names=["no", "yes"])
     verdicts = [text.get_text() for text in ax.texts]
-    assert verdicts[0].split() == ["\N{CHECK MARK}", "no", "70%", "sure"]
-    assert verdicts[1].split() == ["\N{BALLOT X}", "no,", "90%", "sure", "truth:", "yes"]
+    assert verdicts[0].split() == ["\N{CHECK MARK}", "no", "70%"]
+    assert verdicts[1].split() == ["\N{BALLOT X}", "no,", "90%", "true:", "yes"]
     assert ax.texts[0].get_color() != ax.texts[1].get_color()
     assert len(ax.lines) == 6, "three features each"
     for i, line in enumerate(ax.lines[:3]):
@@ -338,31 +338,34 @@ def test_sequences_with_classes() -> None:
 
 def test_sequences_with_numbers() -> None:
     ax = plot.sequences(X[:2], [0.25, 1.5], [[0.5], [1.0]], ids=["a", "b"])
-    assert [text.get_text() for text in ax.texts] == ["true 0.25\nsaid 0.5", "true 1.5\nsaid 1"]
+    assert [text.get_text() for text in ax.texts] == [
+        "true 0.25\npredicted 0.5",
+        "true 1.5\npredicted 1",
+    ]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b"]
     ax = plot.sequences(X[:1], predictions=[[1.0, 2.0, 3.0, 4.0]])
-    assert ax.texts[0].get_text() == "said 1, 2, 3, …"
+    assert ax.texts[0].get_text() == "predicted 1, 2, 3, …"
 
 
 def test_sequences_with_numbers_for_each_step() -> None:
     y = X[:, :, :1] * 2
     ax = plot.sequences(X, y, y + 1, steps="all", lengths=LENGTHS, examples=[2])
-    truth = next(line for line in ax.lines if line.get_label() == "truth")
-    said = next(line for line in ax.lines if line.get_label() == "prediction")
-    assert len(truth.get_xdata()) == len(said.get_xdata()) == 9
+    target = next(line for line in ax.lines if line.get_label() == "target")
+    predicted = next(line for line in ax.lines if line.get_label() == "prediction")
+    assert len(target.get_xdata()) == len(predicted.get_xdata()) == 9
     scale = (y[2, :9].max() + 1 - y[2, :9].min()) / 0.8
-    assert np.allclose((truth.get_ydata() - said.get_ydata()) * scale, 1.0, atol=1e-5)
+    assert np.allclose((target.get_ydata() - predicted.get_ydata()) * scale, 1.0, atol=1e-5)
 
 
 def test_sequences_with_classes_for_each_step() -> None:
     y = (X[..., 0] > 0).astype(int)
     logits = np.stack([np.zeros(y.shape), 3.0 * y - 1], axis=-1)
     ax = plot.sequences(list(X), list(y), list(logits), steps="all")
-    truth, said = (
+    target, predicted = (
         next(line for line in ax.lines if line.get_label() == name)
-        for name in ("truth", "prediction")
+        for name in ("target", "prediction")
     )
-    assert truth.get_ydata().tolist() == said.get_ydata().tolist()
+    assert target.get_ydata().tolist() == predicted.get_ydata().tolist()
 
 
 def test_many_features() -> None:
@@ -466,7 +469,9 @@ def test_gates_are_the_diagnosis(cell: str) -> None:
     found = diagnosis(cell, num_layers=2)
     ax = plot.gates(found, layer=0)
     assert len(ax.lines) == {"lstm": 3}.get(cell, 2)
-    for line, (letter, values) in zip(ax.lines, found.layers[0].openness.items(), strict=True):
+    for line, (letter, values) in zip(
+        ax.lines, found.layers[0].gate_activation.items(), strict=True
+    ):
         assert line.get_ydata().tolist() == values.tolist()
         assert line.get_label().endswith(f"gate {letter}")
 
@@ -492,26 +497,26 @@ def test_heat_map_of_a_training() -> None:
 
 
 @pytest.mark.parametrize("cell", fastbptt.cells())
-def test_influence_is_the_gradient(cell: str) -> None:
+def test_saliency_is_the_gradient(cell: str) -> None:
     one = model(cell, bidirectional=True)
     _, grads = one.loss_and_grad(
         X[2:3, :9], CLASSES[2:3], "cross_entropy", "last", need_input_grad=True
     )
-    ax = plot.influence(one, X, CLASSES, lengths=LENGTHS, example=2, feature_names=["a", "b", "c"])
+    ax = plot.saliency(one, X, CLASSES, lengths=LENGTHS, example=2, feature_names=["a", "b", "c"])
     assert np.allclose(ax.images[0].get_array(), grads.x[0].T, rtol=1e-12, atol=0)
     assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b", "c"]
     with pytest.raises(ValueError, match="feature_names has 1 names; expected 3"):
-        plot.influence(one, X, CLASSES, feature_names=["a"])
+        plot.saliency(one, X, CLASSES, feature_names=["a"])
     with pytest.raises(ValueError, match="model has an embedding"):
-        plot.influence(fastbptt.RNN(3, 8, 1, embedding=5), [[1]], [0])
+        plot.saliency(fastbptt.RNN(3, 8, 1, embedding=5), [[1]], [0])
 
 
-def test_influence_does_not_end_where_float32_does() -> None:
+def test_saliency_does_not_end_where_float32_does() -> None:
     one = fastbptt.RNN(1, 4, 1, init=("normal", 0.001), seed=0)
     x = np.ones((1, 30, 1))
     _, grads = one.loss_and_grad(x, [1.0], need_input_grad=True)
     assert (grads.x[0, :10] == 0).all()
-    assert (plot.influence(one, x, [1.0]).images[0].get_array()[0] != 0).all()
+    assert (plot.saliency(one, x, [1.0]).images[0].get_array()[0] != 0).all()
 
 
 # ---------------------------------------------------------------- the unrolled network

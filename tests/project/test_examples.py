@@ -118,7 +118,7 @@ def test_folds_answer_for_what_they_did_not_learn(monkeypatch: pytest.MonkeyPatc
         asked.extend(numbers)
         return np.where(np.array(numbers) < 9, y[numbers], -1)
 
-    monkeypatch.setattr(time_series, "train_and_answer", answer)
+    monkeypatch.setattr(time_series, "train_and_predict", answer)
     data = time_series.Set("made up", x, y, [], y[:0])
     setting = time_series.SETTINGS["JapaneseVowels"]
     assert time_series.cross_validate(data, setting) == pytest.approx(9 / 27)

@@ -379,8 +379,10 @@ def loss_by_hand(case: Case, problem: Problem) -> tuple[float, Array]:
             pairs = zip(z.tolist(), np.ravel(y).tolist(), strict=True)
             if case.loss == "bce":
                 terms = [math.log(1 + math.exp(v)) - u * v for v, u in pairs]
-            else:
+            elif case.loss == "mse":
                 terms = [(u - v) ** 2 for v, u in pairs]
+            else:  # tested by itself
+                terms = reference.LOSSES[case.loss](z[np.newaxis], np.ravel(y))[0][0].tolist()
             own.append(sum(terms) / (1 if case.reduction == "sum" else len(terms)))
         step_losses.append(own)
     w = [1.0] * case.B if problem.sample_weight is None else problem.sample_weight.tolist()

@@ -15,8 +15,7 @@ import fastbptt
 from fastbptt import cli
 
 matplotlib = pytest.importorskip("matplotlib")
-from fastbptt.reporting import facts as facts_module  # noqa: E402
-from fastbptt.reporting import sections  # noqa: E402
+from fastbptt.reporting import sections, summary  # noqa: E402
 from fastbptt.reporting.html import Html, document, join, table, tag  # noqa: E402
 
 HOSTILE = '"><script>alert(1)</script>&amp;<img src=http://x.org/y>'
@@ -71,7 +70,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts_module, "_SECONDS", 0.01)
+    monkeypatch.setattr(summary, "_SECONDS", 0.01)
 
 
 def data(steps: str = "last", kind: str = "classes") -> tuple[list[Any], Any]:
@@ -132,7 +131,7 @@ def test_a_page_about_classes(cell: str, tmp_path: Path) -> None:
     assert repr(model).split("  #")[0] in page.text
     assert "1 to 12, 7.5 on average" in page.text
     assert "going up" in page.text
-    # confusion, examples, loss, accuracy, flow, eigenvalues, influence, states, unrolled; gates
+    # confusion, examples, loss, accuracy, flow, eigenvalues, saliency, states, unrolled; gates
     assert page.tags["svg"] == page.tags["figure"] == 9 + (cell != "rnn")
     right = round(found["accuracy"] * 6)
     assert f"Mistakes ({6 - right} of 6)" in page.text
@@ -193,7 +192,7 @@ def test_what_the_model_knows_is_used(undrawn: None, tmp_path: Path) -> None:
     page = write(tmp_path, model, x, y)
     for text in ("still", "speed, height", "walks.csv", "over 2 epochs", "lr 0.25"):
         assert text in page.text
-    assert "Steps of each class" in page.text
+    assert "Steps per class" in page.text
 
 
 @pytest.mark.parametrize("truth", [0, 1])
@@ -227,7 +226,7 @@ def test_examples_are_right_and_wrong_ones() -> None:
                 "monitor",
             )
         )
-        found = facts_module.gather(model, np.zeros((8, 2, 1)), np.array(y), **nothing)
+        found = summary.gather(model, np.zeros((8, 2, 1)), np.array(y), **nothing)
         assert found.examples(4) == expected
 
 
@@ -241,7 +240,7 @@ def test_advice_stands_on_the_page(undrawn: None, tmp_path: Path) -> None:
     for each in found:
         assert " ".join(each.text.split()) in page.text
         assert " ".join(each.suggestion.split()) in page.text
-    assert "Nothing to advise" not in page.text
+    assert "No problems found" not in page.text
 
 
 def test_a_monitor_is_drawn(tmp_path: Path) -> None:
@@ -250,7 +249,7 @@ def test_a_monitor_is_drawn(tmp_path: Path) -> None:
     monitor = fastbptt.GradientMonitor(warn=False)
     history = fastbptt.fit(model, x, y, epochs=3, callbacks=[monitor], verbose=0)
     page = write(tmp_path, model, x, y, history=history, monitor=monitor)
-    assert "epoch by epoch" in page.text
+    assert "Gradient norm at each time step in each epoch" in page.text
 
 
 def test_names_that_are_code_stay_names(tmp_path: Path) -> None:
@@ -307,9 +306,9 @@ def test_nothing_is_written_of_what_is_wrong(
 def test_the_model_is_left_alone(undrawn: None, tmp_path: Path) -> None:
     x, y = data()
     model = fastbptt.GRU(2, 6, 2, seed=0, num_layers=2, dropout=0.5)
-    before = model.parameters.flat.tobytes(), model._keys.state
+    before = model.parameters.flat.tobytes(), model._dropout_seeds.state
     write(tmp_path, model, x, y)
-    assert (model.parameters.flat.tobytes(), model._keys.state) == before
+    assert (model.parameters.flat.tobytes(), model._dropout_seeds.state) == before
 
 
 # ---------------------------------------------------------------- the pieces

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+import fastbptt
 from fastbptt import reference
 
 AnyCase = TypeVar("AnyCase")
@@ -203,11 +204,12 @@ def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
 def make_y(case: Case, rng: np.random.Generator) -> Array:
     """Targets of the shape the loss wants, the O left out where it is 1 and the seed is odd."""
     lead = (case.B,) if case.steps == "last" else (case.B, case.T)
-    if case.loss == "cross_entropy":
+    loss = fastbptt.Loss(case.loss)
+    if loss.targets == "classes":
         return rng.integers(0, case.width, lead)
     shape = lead if case.width == 1 and case.seed % 2 else (*lead, case.width)
-    if case.loss == "bce":
-        return rng.choice([0.0, 1.0, 0.25], shape)
+    if loss.bounded:
+        return rng.choice([loss.low, loss.high, 0.75 * loss.low + 0.25 * loss.high], shape)
     return rng.normal(size=shape)
 
 

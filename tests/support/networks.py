@@ -19,7 +19,7 @@ def model_of(case: Case, dtype: str = "float64", seed: int = 0) -> fastbptt.Recu
         case.I,
         case.H,
         case.O,
-        setting=case.spec_args["setting"] if has_setting else None,
+        alpha=case.spec_args["setting"] if has_setting else None,
         num_layers=case.num_layers,
         bidirectional=case.bidirectional,
         bias=case.bias,
@@ -44,7 +44,7 @@ def both(case: Case, dtype: str = "float64") -> tuple[fastbptt.Recurrent, Proble
 
 def next_masks(model: fastbptt.Recurrent, batch: int, time: int) -> list[Array]:
     """The masks of the model's next training pass, by the formulas in words of the docs."""
-    seed, count = model._keys.state
+    seed, count = model._dropout_seeds.state
     z = seed + (count + 1) * 0x9E3779B97F4A7C15
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z %= 2**64

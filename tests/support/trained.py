@@ -38,7 +38,7 @@ class Bench:
             self.adam.v.flat.tobytes(),
             self.adam.step_count,
             repr(self.adam),
-            self.model._keys.state,
+            self.model._dropout_seeds.state,
         )
 
     @contextmanager

@@ -20,7 +20,7 @@ CELLS = fastbptt.cells()
 
 def model_for(cell: str = "gru", outputs: int | None = 1, **options: Any) -> fastbptt.Recurrent:
     setting = 0.5 if fastbptt._core.cell_info(cell)["setting"] else None
-    return fastbptt.Recurrent(cell, I, 6, outputs, setting=setting, seed=1, **options)
+    return fastbptt.Recurrent(cell, I, 6, outputs, alpha=setting, seed=1, **options)
 
 
 def data(seed: int = 0) -> np.ndarray:

@@ -372,7 +372,7 @@ BAD: list[tuple[str, type[Exception], dict[str, Any]]] = [
     ("class_weight[1] is -1.0", ValueError, {"class_weight": {1: -1}}),
     ("class_weight is 'balanced'; expected None unless", ValueError,
      {"class_weight": "balanced", "y": Y + 0.5}),
-    ("all sequences to train on have weight 0", ValueError, {"class_weight": {0: 0, 1: 0}}),
+    ("all training sequences have weight 0", ValueError, {"class_weight": {0: 0, 1: 0}}),
     ("epochs is 0; expected at least 1", ValueError, {"epochs": 0}),
     ("epochs is 1.5", TypeError, {"epochs": 1.5}),
     ("batch_size is 0", ValueError, {"batch_size": 0}),
@@ -380,7 +380,7 @@ BAD: list[tuple[str, type[Exception], dict[str, Any]]] = [
     ("clip_norm is -1.0", ValueError, {"clip_norm": -1}),
     ("bptt_steps is 0", ValueError, {"bptt_steps": 0}),
     ("memory_budget is 'much'", ValueError, {"memory_budget": "much"}),
-    ("validation is 1.0; expected a share above 0 and below 1", ValueError, {"validation": 1.0}),
+    ("validation is 1.0; expected a fraction above 0 and below 1", ValueError, {"validation": 1.0}),
     ("validation has 1 parts; expected", ValueError, {"validation": (X,)}),
     ("validation: y has shape (3,)", ValueError, {"validation": (X, Y[:3])}),
     ("validation: x holds a value that is not finite (nan) at index (13, 2, 1)", ValueError,
@@ -420,13 +420,13 @@ def test_bad_arguments_change_nothing(
             raise AssertionError
 
     net = model()
-    before, keys = bits(net), net._keys.state
+    before, keys = bits(net), net._dropout_seeds.state
     adam = fastbptt.Adam(0.01)
     options = {"optimizer": adam, "callbacks": [Never()], **given}
     with pytest.raises(error, match=re.escape(message)) as caught:
         fit(net, **options)
     assert "\n" not in str(caught.value)
-    assert bits(net) == before and net._keys.state == keys and adam.step_count == 0
+    assert bits(net) == before and net._dropout_seeds.state == keys and adam.step_count == 0
 
 
 def test_other_bad_arguments() -> None:

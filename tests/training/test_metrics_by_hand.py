@@ -35,8 +35,9 @@ def test_classes_without_a_sequence_do_not_count() -> None:
 
 
 def test_each_output_has_its_own_mean_in_r2() -> None:
-    y = RNG.normal(size=(30, 3)) * [1.0, 10.0, 100.0] + [0.0, 500.0, -3.0]
-    z = y + RNG.normal(size=(30, 3)) * [0.5, 2.0, 70.0]
+    rng = np.random.default_rng(4)
+    y = rng.normal(size=(30, 3)) * [1.0, 10.0, 100.0] + [0.0, 500.0, -3.0]
+    z = y + rng.normal(size=(30, 3)) * [0.5, 2.0, 70.0]
     expected = [
         1 - ((y - z)[:, j] ** 2).sum() / ((y[:, j] - y[:, j].mean()) ** 2).sum() for j in range(3)
     ]
@@ -61,12 +62,13 @@ def test_which_way_is_better() -> None:
 @pytest.mark.parametrize("steps", ["last", "all"])
 def test_a_share_to_validate_on_is_measured_alone(steps: str, ragged: bool) -> None:
     """Loss and metrics of these sequences, and of those that were trained on."""
+    rng = np.random.default_rng(4)
     n, time = 29, 8
-    x = RNG.normal(size=(n, time, 2))
+    x = rng.normal(size=(n, time, 2))
     x[:, 0, 0] = np.arange(n)
-    y = RNG.normal(size=(n, time, 2) if steps == "all" else (n, 2))
-    lengths = RNG.integers(1, time + 1, n) if ragged else None
-    weight = RNG.uniform(0.5, 2, n)
+    y = rng.normal(size=(n, time, 2) if steps == "all" else (n, 2))
+    lengths = rng.integers(1, time + 1, n) if ragged else None
+    weight = rng.uniform(0.5, 2, n)
     trained: set[int] = set()
 
     def note(batch: Any, _: Any) -> Any:
@@ -103,13 +105,14 @@ def test_a_share_to_validate_on_is_measured_alone(steps: str, ragged: bool) -> N
     ],
 )
 def test_when_checkpoints_are_written(every: Any, files: list[bool], tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
     path, seen = tmp_path / "run", []
 
     class Look(fastbptt.Callback):
         def on_batch_end(self, run: Any) -> None:
             seen.append(path.exists())
 
-    x, y = RNG.normal(size=(9, 2, 1)), RNG.normal(size=9)
+    x, y = rng.normal(size=(9, 2, 1)), rng.normal(size=9)
     fastbptt.fit(
         fastbptt.RNN(1, 2, 1, seed=0), x, y, loss="mse", epochs=3, batch_size=3, verbose=0,
         checkpoint=path, checkpoint_every=every, callbacks=[Look()],

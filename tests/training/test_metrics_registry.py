@@ -56,7 +56,7 @@ def test_plots_and_report(registered: None, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     fastbptt.report(model, x, y, page, history)
     text = page.read_text("utf-8")
-    assert "Largest absolute error over the epochs." in text
+    assert "Largest absolute error by epoch." in text
     found = fastbptt.evaluate(model, x, y, metrics="worst")["worst"]
     assert f'<th scope="row">largest absolute error</th><td>{found:.4g}</td>' in text
 

@@ -1,9 +1,9 @@
-"""The command ``fastbptt bench``: one training step, measured beside other systems.
+"""The command ``fastbptt bench``: time of a training step, compared with other systems.
 
-A system (:mod:`fastbptt.bench.systems`) runs in a process of its own, which sleeps while another
-one is measured. All of them do the work that a :class:`~fastbptt.bench.case.Case` defines: forward,
-loss, backpropagation through time, Adam. A loss or a gradient that disagrees with
-:mod:`fastbptt.reference` is an error, and then no number is printed.
+Each system (:mod:`fastbptt.bench.systems`) runs in its own process, which sleeps while another one
+is measured. All do the work that a :class:`~fastbptt.bench.case.Case` defines: forward, loss,
+backpropagation through time, Adam. A loss or gradient that disagrees with
+:mod:`fastbptt.reference` is an error, and nothing is printed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is measured: sizes, loss, and the data made from them."""
+"""Benchmark cases: sizes, loss, and their data."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import Recurrent, _core, reference
+from .. import _core, reference
+from .._losses import Loss
+from ..models.recurrent import Recurrent
 
 __all__ = ["CHECK_LR", "CHOICES", "PRESETS", "TIMED_LR", "Case", "Problem", "needed_flops"]
 
 Array = NDArray[Any]
 
-# What can be chosen besides sizes: field -> values.
+# Options besides sizes: field -> values.
 CHOICES: Final[dict[str, list[str]]] = {
     "cell": _core.cells(),
     "loss": _core.losses(),
@@ -25,7 +27,7 @@ CHOICES: Final[dict[str, list[str]]] = {
     "precision": ["float32", "bfloat16"],
 }
 CHECK_LR: Final = 1e-3
-# Small, so that the weights, and with them the work, stay what they are over 100 000 steps.
+# Small, so that the weights, and with them the work, stay the same over 100 000 steps.
 TIMED_LR: Final = 1e-7
 
 
@@ -40,9 +42,9 @@ class Case:
     batch, time, input, hidden, output : int
         Sizes.
     steps : str
-        "last" or "all": where the loss is.
+        "last" or "all": the steps with a loss.
     loss : str
-        "bce", "cross_entropy" or "mse"; its mean is taken.
+        One of `fastbptt.losses`, with its default parameters; its mean is taken.
     cell : str
         A name of the core's registry.
     lengths : str
@@ -108,12 +110,12 @@ class Case:
 
     @property
     def arithmetic(self) -> str:
-        """What fastbptt multiplies: the dtype, or bfloat16."""
+        """The type of fastbptt's products: the dtype, or bfloat16."""
         return self.precision if self.precision == "bfloat16" else self.dtype
 
     @property
     def suffixes(self) -> list[list[str]]:
-        """How the names of parameters end: for each layer, for each direction."""
+        """The suffixes of parameter names: for each layer, for each direction."""
         ends = ["", "_reverse"] if self.bidirectional else [""]
         layers = ["", *(f"_l{layer}" for layer in range(1, self.layers))]
         return [[layer + end for end in ends] for layer in layers]
@@ -169,7 +171,7 @@ class Problem:
             case.input,
             case.hidden,
             case.output,
-            setting=next(iter(self.settings.values()), None),
+            alpha=next(iter(self.settings.values()), None),
             num_layers=case.layers,
             bidirectional=case.bidirectional,
             dtype=case.dtype,
@@ -184,10 +186,12 @@ class Problem:
             self.lengths[rng.integers(case.batch)] = case.time
         steps = (case.batch,) if case.steps == "last" else (case.batch, case.time)
         self.y: Array
-        if case.loss == "cross_entropy":
+        loss = Loss(case.loss)
+        if loss.targets == "classes":
             self.y = rng.integers(0, case.output, steps)
-        elif case.loss == "bce":
-            self.y = rng.integers(0, 2, (*steps, case.output)).astype(case.dtype)
+        elif loss.bounded:
+            ends = np.array([loss.low, loss.high])
+            self.y = ends[rng.integers(0, 2, (*steps, case.output))].astype(case.dtype)
         else:
             self.y = rng.standard_normal((*steps, case.output)).astype(case.dtype)
 
@@ -205,7 +209,7 @@ class Problem:
 
     @cached_property
     def step_weights(self) -> Array:
-        """What each step's loss counts: zero after the end, sum 1.
+        """The weight of each step's loss: zero after the end, sum 1.
 
         Shape (batch,) with the loss at the last step, (batch, time) at all.
         """
@@ -218,7 +222,7 @@ class Problem:
 
     @property
     def needed_flops(self) -> int:
-        """Floating-point operations that a step cannot do without: `needed_flops` of the case."""
+        """Floating-point operations that a step requires: `needed_flops` of the case."""
         case = self.case
         gates: int = reference.CELLS[case.cell].GATES
         steps = int(np.sum(self.last + 1))
@@ -230,7 +234,7 @@ class Problem:
 def needed_flops(
     gates: int, inputs: int, hidden: int, layers: int, directions: int, steps: int
 ) -> int:
-    """Count the floating-point operations that a training step cannot do without.
+    """Count the floating-point operations that a training step requires.
 
     Two for each multiply-add of the products with the recurrent weights (forward, backward,
     gradient) and with the input weights (forward, gradient, and above the first layer

@@ -1,4 +1,4 @@
-"""Nothing is timed before its numbers agree with the reference."""
+"""Check of every system against the reference, before it is timed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import Adam, reference
+from .. import reference
+from ..optim.optimizers import Adam
 from .case import CHECK_LR, Case, Problem
 
 __all__ = ["Expected", "check_gradients", "check_training"]
@@ -28,7 +29,7 @@ _TRAINING_STEPS: Final = 3
 
 
 class Expected:
-    """What the reference says, in float64, about the first steps of a problem.
+    """Expected loss, gradients and updates of the first steps, by the float64 reference.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ class Expected:
 
     def __init__(self, problem: Problem) -> None:
         case = problem.case
-        y = problem.y if case.loss == "cross_entropy" else problem.y.astype(np.float64)
+        y = problem.y if problem.y.dtype.kind == "i" else problem.y.astype(np.float64)
         params = {name: value.astype(np.float64) for name, value in problem.params.items()}
         state = reference.OptimizerState()
         first: tuple[float, dict[str, Array]] | None = None
@@ -80,11 +81,11 @@ def check_gradients(
     Parameters
     ----------
     system : str
-        Whose they are, for the message.
+        The system, for the message.
     case : Case
         The definition.
     expected : Expected
-        What the reference says.
+        By the reference.
     loss : float
         Before the first update.
     gradients : mapping of str -> ndarray
@@ -113,7 +114,7 @@ def check_training(problem: Problem, expected: Expected) -> None:
     problem : Problem
         The data; its model stays as it is.
     expected : Expected
-        What the reference says.
+        By the reference.
 
     Raises
     ------

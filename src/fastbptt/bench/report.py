@@ -1,4 +1,4 @@
-"""What :func:`fastbptt.bench.measure` found, for a reader, a program, a spreadsheet, a page."""
+"""Output of :func:`fastbptt.bench.measure` results: table, JSON, CSV, Markdown, plot."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def plot(result: dict[str, Any], file: str | Path) -> None:
     result : dict
         What :func:`~fastbptt.bench.measure` returned.
     file : str or path
-        Where to write the picture; its ending says in which format.
+        The file to write; its suffix determines the format.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Measures systems side by side: many short rounds, each system in turn, the others asleep."""
+"""Timing of several systems: many short rounds, each system in turn while the others sleep."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def measure(
     rounds: int = 15,
     seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Check and time fastbptt, and others beside it; progress goes to standard error.
+    """Check and time fastbptt and other systems; progress goes to standard error.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def _summary(problem: Problem, workers: Sequence[_Worker], threads: int) -> dict
 
 
 class _Worker:
-    """The process of one system, asleep but for its own rounds."""
+    """The process of one system, asleep except in its own rounds."""
 
     def __init__(self, name: str, case: Case, threads: int) -> None:
         self.name, self.case, self.threads = name, case, threads
@@ -231,16 +231,16 @@ class _Worker:
         assert self._process.stdout is not None
         try:
             print(json.dumps(order), file=self._process.stdin, flush=True)
-            answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+            reply: dict[str, Any] = json.loads(self._process.stdout.readline())
         except (OSError, ValueError):
             self._log.seek(0)
             text = self._log.read().decode(errors="replace").strip()
             raise ChildProcessError(f"{self.case.name}: {self.name} failed: {text}") from None
-        return answer
+        return reply
 
 
 def _processors(threads: int) -> list[int]:
-    """Name the processors that a system may use: as many as it has threads."""
+    """List the processors that a system may use: one for each thread."""
     if not hasattr(os, "sched_getaffinity"):
         return []
     return sorted(os.sched_getaffinity(0))[:threads]

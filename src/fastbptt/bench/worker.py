@@ -1,7 +1,7 @@
 """The process in which one system runs: ``python -m fastbptt.bench.worker``.
 
-It reads a JSON object a line from standard input and answers each with one. The first says what
-to run; the answer comes when the system is compiled, warm, and its first gradients are written.
+It reads one JSON object per line from standard input and replies to each with one. The first names
+the system to run; the reply comes when it is compiled, warm, and its first gradients are written.
 Each further one asks for a round.
 """
 
@@ -32,8 +32,8 @@ def main() -> None:
         # In a group of its own, so that Ctrl-C is its parent's affair, and the system ends it, even
         # asleep, when its parent is gone.
         os.setpgid(0, 0)
-    # Libraries print what they like; the answers keep the real standard output for themselves.
-    with os.fdopen(os.dup(1), "w") as answers:
+    # Libraries print what they like; replies keep the real standard output.
+    with os.fdopen(os.dup(1), "w") as replies:
         os.dup2(2, 1)
         order = json.loads(sys.stdin.readline())
         if hasattr(os, "sched_setaffinity"):
@@ -43,10 +43,10 @@ def main() -> None:
         entry = SYSTEMS[order["system"]]
         module = entry.load()
         ways = module.variants(problem, order["threads"], **dict(entry.options))
-        system, answer = _fastest(ways, order["gradients"])
-        _tell(answers, answer | {"version": module.version()})
+        system, reply = _fastest(ways, order["gradients"])
+        _reply(replies, reply | {"version": module.version()})
         for _ in sys.stdin:
-            _tell(answers, _round(system, answer["steps"], problem))
+            _reply(replies, _round(system, reply["steps"], problem))
 
 
 def _fastest(ways: Any, gradients_file: str) -> tuple[System, dict[str, Any]]:
@@ -63,12 +63,12 @@ def _fastest(ways: Any, gradients_file: str) -> tuple[System, dict[str, Any]]:
         if best is None or seconds < best[0]:
             best = seconds, system, gradients, {"variant": name, "loss": loss}
     assert best is not None
-    _, system, gradients, answer = best
+    _, system, gradients, reply = best
     np.savez(gradients_file, **gradients)
     steps = 1
     while (seconds := steps * _time(system, steps)) < ROUND_SECONDS / 4:
         steps *= 2
-    return system, answer | {"steps": max(1, round(steps * ROUND_SECONDS / seconds))}
+    return system, reply | {"steps": max(1, round(steps * ROUND_SECONDS / seconds))}
 
 
 def _time(system: System, steps: int) -> float:
@@ -88,8 +88,8 @@ def _round(system: System, steps: int, problem: Problem) -> dict[str, Any]:
     return {"seconds": seconds, "rate": rate, "peak_memory": system.peak_memory()}
 
 
-def _tell(answers: Any, answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), file=answers, flush=True)
+def _reply(replies: Any, reply: dict[str, Any]) -> None:
+    print(json.dumps(reply), file=replies, flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ usage, 130 interrupted.
 
 A subcommand is one module of this package. It has ``add(subparsers)``, which adds its parser and
 names, with ``set_defaults(run=...)``, the function that does the work. Parsers are made at every
-start of the program, so what the work needs is imported where it is done.
+start of the program, so the imports for the work are in the function that does it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _described(error: Exception) -> str:
 def _program() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fastbptt",
-        description="Trains recurrent networks by backpropagation through time, fast, on the CPU.",
+        description="Train recurrent networks by backpropagation through time on the CPU.",
         epilog="Start with: fastbptt demo",
     )
     parser.add_argument("--version", action="version", version=f"fastbptt {_core.version}")

@@ -1,4 +1,4 @@
-"""Data files as the command line takes them: their options and their form."""
+"""Data files on the command line: options, reading, and the form of the labels."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _COMMON: Final = (
     Option("steps", "--steps"),
 )
 NO_COLUMN: Final = "none"
-_UNNAMED: Final = re.compile(r"(feature|channel) \d+")  # how readers call what has no name
+_UNNAMED: Final = re.compile(r"(feature|channel) \d+")  # the readers' names for unnamed features
 
 
 class Columns(NamedTuple):
-    """Which columns of a table mean what; None: as :func:`fastbptt.datasets.read_csv` has it."""
+    """Columns of a table; None: the default of :func:`fastbptt.datasets.read_csv`."""
 
     id: str | None = None
     step: str | None = None
@@ -64,8 +64,8 @@ class Columns(NamedTuple):
 
 
 def add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Add the options that say how DATA is to be read."""
-    group = parser.add_argument_group("columns and gaps of the data")
+    """Add the options for reading DATA."""
+    group = parser.add_argument_group("data columns and missing values")
     exclusive: dict[str, argparse._MutuallyExclusiveGroup] = {}
     for option in formats.options():
         place: argparse._ActionsContainer = group
@@ -84,8 +84,8 @@ def add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "--missing",
         choices=("error", "interpolate"),
         default="error",
-        help="missing numbers among the features: refuse them, or take the straight line between "
-        "their neighbours in the sequence (default: error)",
+        help="missing feature values: report an error, or interpolate linearly within the "
+        "sequence (default: error)",
     )
     return group
 
@@ -113,7 +113,7 @@ def formats_help() -> str:
 
 
 def missing_labels() -> str:
-    """Say what a file without labels lacks."""
+    """Name the places where each format holds labels, for messages."""
     *most, last = [form.labels for form in formats.formats()]
     return f"{', '.join(most)}, or {last}" if most else last
 
@@ -133,22 +133,22 @@ def read(
     columns : Columns
         For tables.
     steps : {"last", "all"} or None
-        Whether there is a label for each sequence or for each step; None: found out.
+        One label per sequence, or one per step; None: found from the file.
     **options
-        ``missing``, ``dtype`` and what else the reader takes.
+        ``missing``, ``dtype`` and other arguments of the reader.
 
     Returns
     -------
     data : fastbptt.datasets.Sequences
     steps : {"last", "all"}
-        Which it is.
+        The form of the labels.
     why : str
-        Why it was found to be so, where that may surprise.
+        Why ``"all"`` was chosen, where that may surprise; else empty.
 
     Raises
     ------
     ValueError
-        About the file, with the names that its hints have on the command line.
+        About the file; hints name the options of the command line.
     """
     form = formats.find(path)
     given = columns.options()
@@ -204,17 +204,17 @@ def named(features: Sequence[str]) -> bool:
 def with_features(
     data: datasets.Sequences, path: str, wanted: Sequence[str], whose: str
 ) -> datasets.Sequences:
-    """Check features by number and, where both sides have them, names; put them in order.
+    """Check the number of features and, where both sides have them, names; put them in order.
 
     Parameters
     ----------
     data : Sequences
-        From `path`.
+        The contents of `path`.
     path : str
     wanted : sequence of str
-        The features that are expected.
+        The expected features.
     whose : str
-        Who expects them, for messages: "model.safetensors was trained on".
+        Start of the expectation in messages: "model.safetensors was trained on".
     """
     names = data.feature_names
     by_name = named(names) and named(wanted)
@@ -242,7 +242,7 @@ def pick(data: datasets.Sequences, rows: NDArray[np.int64]) -> datasets.Sequence
 
 
 def flat(values: Any, steps: str) -> NDArray[Any]:
-    """Lay what belongs to each sequence, or to each of its steps, one after the other."""
+    """Concatenate values per sequence or, with ``steps="all"``, per step."""
     if isinstance(values, list):
         return np.concatenate(values)
     array = np.asarray(values)

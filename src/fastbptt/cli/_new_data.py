@@ -1,4 +1,4 @@
-"""Files for a model that is trained: read as it wants them."""
+"""Read data files for a trained model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from ..models.recurrent import Recurrent
 
 
-def read(model: Recurrent, task: _task.Task, arguments: argparse.Namespace) -> Sequences:
-    """Read DATA as the model wants it; ``y`` is None where it has no labels of its kind.
+def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace) -> Sequences:
+    """Read DATA for a model; ``y`` is None if the file has no labels of the model's task.
 
     Raises
     ------
     ValueError
-        If the file is not right, or has other features than the model was trained on.
+        If the file is malformed, or its features are not those of the training data.
     """
     path = arguments.data
     columns = _data.columns(arguments)
@@ -37,13 +37,13 @@ def read(model: Recurrent, task: _task.Task, arguments: argparse.Namespace) -> S
         data, _, _ = _data.read(path, columns, steps=task.steps, labels=labels, **options)
     except ValueError as error:
         if labels and _readable(path, columns, task, options):
-            raise ValueError(f"{error} (--no-labels: do not look at labels)") from None
+            raise ValueError(f"{error} (--no-labels: ignore the labels)") from None
         raise
     if data.y is not None and (data.classes is None) != (task.classes is None):
         kinds = ("numbers", "classes") if data.classes is None else ("classes", "numbers")
         raise ValueError(
             f"{path}: the labels are {kinds[0]}; expected {kinds[1]}, which the model predicts "
-            "(--no-labels: do not look at labels)"
+            "(--no-labels: ignore the labels)"
         )
     if model.vocabulary_size is None:
         wanted = task.features or tuple(f"feature {i + 1}" for i in range(model.input_size))
@@ -52,14 +52,14 @@ def read(model: Recurrent, task: _task.Task, arguments: argparse.Namespace) -> S
         count = np.shape(data.y[0])[1 if task.steps == "all" else 0 :]
         if (count or (1,)) != (model.output_size,):
             raise ValueError(
-                f"{path}: {count[0] if count else 1} numbers are to be predicted; expected "
-                f"{model.output_size}, as the model does (--no-labels: do not look at them)"
+                f"{path}: {count[0] if count else 1} targets per label; expected "
+                f"{model.output_size}, as the model predicts (--no-labels: ignore the labels)"
             )
     return data
 
 
-def steps(task: _task.Task, arguments: argparse.Namespace) -> list[float] | None:
-    """Read how a table numbers its steps, all sequences' one after the other; None: it does not."""
+def steps(task: _task.ModelTask, arguments: argparse.Namespace) -> list[float] | None:
+    """Return the step numbers of a table, concatenated over sequences; None: it has none."""
     numbers = formats.find(arguments.data).step_numbers
     if numbers is None:
         return None
@@ -69,8 +69,8 @@ def steps(task: _task.Task, arguments: argparse.Namespace) -> list[float] | None
     )
 
 
-def id_name(task: _task.Task, arguments: argparse.Namespace) -> str:
-    """Say what a table calls its sequences; ``id`` where it has no name for them."""
+def id_name(task: _task.ModelTask, arguments: argparse.Namespace) -> str:
+    """Return the name of a table's id column; ``id`` if it has none."""
     if formats.find(arguments.data).columns is not None:
         name = _known_columns(arguments, _data.columns(arguments), task, False)[0].id
         if name not in (None, _data.NO_COLUMN):
@@ -78,8 +78,8 @@ def id_name(task: _task.Task, arguments: argparse.Namespace) -> str:
     return "id"
 
 
-def labels(task: _task.Task, arguments: argparse.Namespace) -> str:
-    """Say what files without labels lack: in a table, the columns that the model knows."""
+def labels(task: _task.ModelTask, arguments: argparse.Namespace) -> str:
+    """Name the missing labels, for messages: of a table, the label columns that the model knows."""
     known = task.columns.target or [task.columns.label or "label"]
     if formats.find(arguments.data).columns is None or known == ["label"]:
         return _data.missing_labels()
@@ -89,9 +89,9 @@ def labels(task: _task.Task, arguments: argparse.Namespace) -> str:
 
 
 def _known_columns(
-    arguments: argparse.Namespace, given: _data.Columns, task: _task.Task, labels: bool
+    arguments: argparse.Namespace, given: _data.Columns, task: _task.ModelTask, labels: bool
 ) -> tuple[_data.Columns, bool]:
-    """Fill in the columns of the training table where they are here; say if labels are."""
+    """Fill in columns of the training table that this table has; whether it has labels."""
     path = arguments.data
     known = task.columns
     delimiter = given.delimiter or known.delimiter
@@ -101,7 +101,7 @@ def _known_columns(
     if features is None and task.features is not None and _data.named(task.features):
         features = list(task.features)
         absent = [name for name in features if name not in header]
-        # of no table, or one with another delimiter, the reader knows better what is wrong
+        # if this is no table, or has another delimiter, the reader gives the better message
         if absent and (len(header) > 1 or len(absent) < len(features)):
             raise ValueError(
                 f"{path}:1: there is no column {absent[0]!r}; expected the features that "
@@ -127,8 +127,10 @@ def _known_columns(
     return columns, labels
 
 
-def _readable(path: str, columns: _data.Columns, task: _task.Task, options: dict[str, Any]) -> bool:
-    """Whether all is well but for the labels."""
+def _readable(
+    path: str, columns: _data.Columns, task: _task.ModelTask, options: dict[str, Any]
+) -> bool:
+    """Whether the file can be read without its labels."""
     options = {name: value for name, value in options.items() if name != "classes"}
     columns = columns._replace(label=None, target=None)
     try:

@@ -1,4 +1,4 @@
-"""What the parsers of all subcommands share: their own options, and the kinds of values."""
+"""Shared by all subcommands: common options, and parsers of option values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from .._losses import Loss
+from .._losses import parse as parse_loss
 
 if TYPE_CHECKING:
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -35,15 +38,15 @@ def add_subcommand(
     subparsers
         Of the program's parser.
     name : str
-        Of the subcommand.
+        The subcommand.
     summary : str
-        What it does, in one line.
+        One line: what the subcommand does.
     details : str
         Paragraphs of at most 80 columns, shown as they are.
     epilog : str, optional
-        What comes last: an example.
+        Shown at the end: an example.
     usage : str, optional
-        What follows the name, where the list of all options would hide it.
+        Replaces the generated usage line after the name.
     """
     parser = subparsers.add_parser(
         name,
@@ -57,7 +60,8 @@ def add_subcommand(
         "--threads",
         type=positive,
         metavar="N",
-        help="threads to use (default: what the processor, its quota and OMP_NUM_THREADS allow)",
+        help="number of threads (default: as many as the processor, its quota and "
+        "OMP_NUM_THREADS allow)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
@@ -78,7 +82,7 @@ def positive(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    return _number(text, int, lambda value: value >= 0, "a whole number from 0 up")
+    return _number(text, int, lambda value: value >= 0, "a whole number of at least 0")
 
 
 def rate(text: str) -> float:
@@ -86,11 +90,11 @@ def rate(text: str) -> float:
 
 
 def fraction(text: str) -> float:
-    return _number(text, float, lambda value: 0 <= value < 1, "a number from 0 up and below 1")
+    return _number(text, float, lambda value: 0 <= value < 1, "a number of at least 0 and below 1")
 
 
 def amount(text: str) -> float:
-    return _number(text, float, lambda value: 0 <= value < float("inf"), "a number from 0 up")
+    return _number(text, float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
 
 
 def names(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -108,7 +112,7 @@ def names(known: Sequence[str]) -> Callable[[str], list[str]]:
 
 
 class Choice(NamedTuple):
-    """A name and what follows it, in the option's words and as arguments."""
+    """An option's value: its text, a name, and the number or settings after it."""
 
     text: str
     name: str
@@ -161,7 +165,7 @@ def name_and_settings(known: Mapping[str, Callable[..., object]]) -> Callable[[s
 
 
 def as_json(value: Any) -> str:
-    """Write what every reader of JSON takes: what is not finite is null."""
+    """Write strict JSON: numbers that are not finite become null."""
 
     def finite(one: Any) -> Any:
         if isinstance(one, Mapping):
@@ -174,7 +178,7 @@ def as_json(value: Any) -> str:
 
 
 def check_output(option: str, path: str | None, *suffixes: str) -> None:
-    """Refuse, before any work, a file that could not be written after it.
+    """Refuse, before any work, a file that could not be written afterwards.
 
     Parameters
     ----------
@@ -200,7 +204,7 @@ def check_output(option: str, path: str | None, *suffixes: str) -> None:
         raise ValueError(f"{option} is {path}; the folder {folder} cannot be written to")
 
 
-def check_apart(read: Mapping[str, str | None], written: Mapping[str, str | None]) -> None:
+def check_distinct(read: Mapping[str, str | None], written: Mapping[str, str | None]) -> None:
     """Refuse to write a file that is read, or that is written already; None: no such file."""
     names = {os.path.realpath(path): name for name, path in read.items() if path is not None}
     for name, path in written.items():
@@ -208,3 +212,11 @@ def check_apart(read: Mapping[str, str | None], written: Mapping[str, str | None
             other = names.setdefault(os.path.realpath(path), name)
             if other != name:
                 raise ValueError(f"{name} is {path}, as {other} is; expected another file")
+
+
+def loss(text: str) -> Loss:
+    """Read a loss with its parameters."""
+    try:
+        return parse_loss(text)
+    except (ValueError, TypeError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

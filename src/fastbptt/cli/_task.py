@@ -1,4 +1,4 @@
-"""What a model was trained for, as its metadata say it, and what its outputs then mean."""
+"""The task of a model, as its metadata store it, and the scores of its predictions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from .._losses import Loss, parse
 from ..preprocessing import Standardizer
 from ..training.evaluation import predict, probabilities
 from . import _data
@@ -21,59 +22,59 @@ _WIDTH: Final = 80  # columns of a terminal
 _NAME: Final = 16  # of which a class name takes at most so many
 
 
-class Task(NamedTuple):
-    """What a model was trained for.
+class ModelTask(NamedTuple):
+    """The task that a model was trained for.
 
     Attributes
     ----------
     kind : {"classification", "regression"} or None
-        None: nothing is known, and outputs are numbers.
+        None: unknown; outputs are plain numbers.
     steps : {"last", "all"}
-        Whether it answers at the end of a sequence, or at each step.
-    loss : str or None
+        Predictions at the end of each sequence, or at every step.
+    loss : Loss or None
     classes : tuple of str or None
     features : tuple of str or None
-    scale : Standardizer or None
-        What its inputs went through.
+    standardizer : Standardizer or None
+        Applied to the inputs.
     columns : Columns
-        Those of the table that it was trained on.
+        Columns of the training table.
     """
 
     kind: Kind | None = None
     steps: _data.Steps = "last"
-    loss: str | None = None
+    loss: Loss | None = None
     classes: tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
-    scale: Standardizer | None = None
+    standardizer: Standardizer | None = None
     columns: _data.Columns = _data.Columns()
 
     def metadata(self) -> dict[str, Any]:
-        """Write it down for the model's file."""
+        """Return the metadata that `of` reads."""
         return {
             "task": self.kind,
             "steps": self.steps,
-            "loss": self.loss,
+            "loss": None if self.loss is None else str(self.loss),
             "classes": None if self.classes is None else list(self.classes),
             "feature_names": None if self.features is None else list(self.features),
-            "standardize": None if self.scale is None else self.scale.to_dict(),
+            "standardize": None if self.standardizer is None else self.standardizer.to_dict(),
         }
 
-    def names(self, what: str, count: int) -> list[str]:
-        """Name the numbers that it predicts, what they are in front."""
+    def names(self, prefix: str, count: int) -> list[str]:
+        """Name the targets, each with a prefix."""
         given = self.columns.target
         if given is not None and len(given) == count:
-            return [f"{what} {name}" for name in given]
-        return [what] if count == 1 else [f"{what} {i + 1}" for i in range(count)]
+            return [f"{prefix} {name}" for name in given]
+        return [prefix] if count == 1 else [f"{prefix} {i + 1}" for i in range(count)]
 
     # ------------------------------------------------------------ outputs
 
     def probabilities(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
-        """Turn outputs (answers, O) into probabilities (answers, classes)."""
+        """Turn outputs (predictions, O) into probabilities (predictions, classes)."""
         return cast("NDArray[np.float64]", probabilities(outputs.astype(np.float64)))
 
 
-def of(model: Recurrent, path: str) -> Task:
-    """Read what a model was trained for from its metadata.
+def of(model: Recurrent, path: str) -> ModelTask:
+    """Read the task of a model from its metadata.
 
     Parameters
     ----------
@@ -86,15 +87,15 @@ def of(model: Recurrent, path: str) -> Task:
     ValueError
         If the metadata do not fit the model.
     """
-    told = model.metadata
+    metadata = model.metadata
     outputs = model.output_size or 0
-    kind = _one_of(path, told, "task", ("classification", "regression", None))
-    steps = _one_of(path, told, "steps", ("last", "all", None)) or "last"
-    classes = _names(path, told, "classes")
-    features = _names(path, told, "feature_names")
-    loss = told.get("loss")
+    kind = _one_of(path, metadata, "task", ("classification", "regression", None))
+    steps = _one_of(path, metadata, "steps", ("last", "all", None)) or "last"
+    classes = _names(path, metadata, "classes")
+    features = _names(path, metadata, "feature_names")
+    loss = None if metadata.get("loss") is None else parse(metadata["loss"])
     if kind == "classification":
-        expected = 2 if loss == "bce" else outputs
+        expected = 2 if loss is not None and loss.link == "logistic" else outputs
         if classes is None:
             classes = tuple(str(i) for i in range(expected))
         if len(classes) != expected:
@@ -103,18 +104,18 @@ def of(model: Recurrent, path: str) -> Task:
         classes = None
     if features is not None and len(features) != model.input_size:
         raise _odd(path, "feature_names", features, f"{model.input_size}: the model's input size")
-    settings = told.get("settings")
+    settings = metadata.get("settings")
     known = settings.get("columns") if isinstance(settings, dict) else None
     columns = _data.Columns()
     if isinstance(known, dict):
         columns = _data.Columns(**{k: v for k, v in known.items() if k in columns._fields})
-    return Task(
+    return ModelTask(
         cast("Kind | None", kind),
         cast("_data.Steps", steps),
         loss,
         classes,
         features,
-        _standardizer(path, told.get("standardize"), model.input_size),
+        _standardizer(path, metadata.get("standardize"), model.input_size),
         columns,
     )
 
@@ -123,15 +124,17 @@ def _odd(path: str, key: str, value: Any, expected: str) -> ValueError:
     return ValueError(f"{path}: its metadata have {key} {value!r}; expected {expected}")
 
 
-def _one_of(path: str, told: dict[str, Any], key: str, known: tuple[str | None, ...]) -> str | None:
-    value = told.get(key)
+def _one_of(
+    path: str, metadata: dict[str, Any], key: str, known: tuple[str | None, ...]
+) -> str | None:
+    value = metadata.get(key)
     if value not in known:
         raise _odd(path, key, value, " or ".join(str(one) for one in known if one))
     return cast("str | None", value)
 
 
-def _names(path: str, told: dict[str, Any], key: str) -> tuple[str, ...] | None:
-    value = told.get(key)
+def _names(path: str, metadata: dict[str, Any], key: str) -> tuple[str, ...] | None:
+    value = metadata.get(key)
     if value is None:
         return None
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
@@ -139,29 +142,29 @@ def _names(path: str, told: dict[str, Any], key: str) -> tuple[str, ...] | None:
     return tuple(value)
 
 
-def _standardizer(path: str, told: Any, count: int) -> Standardizer | None:
-    if told is None:
+def _standardizer(path: str, metadata: Any, count: int) -> Standardizer | None:
+    if metadata is None:
         return None
     try:
-        standardizer = Standardizer.from_dict(told)
+        standardizer = Standardizer.from_dict(metadata)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: its metadata have standardize {told!r}; {error}") from None
+        raise ValueError(f"{path}: its metadata have standardize {metadata!r}; {error}") from None
     if len(standardizer.mean_) != count:
-        raise _odd(path, "standardize", told, f"mean and scale of {count} features")
+        raise _odd(path, "standardize", metadata, f"mean and scale of {count} features")
     return standardizer
 
 
 # ---------------------------------------------------------------- scores
 
 
-def outputs(model: Recurrent, task: Task, data: Sequences) -> NDArray[Any]:
-    """What a model says about sequences that are not scaled yet, shape (answers, O)."""
-    x = data.x if task.scale is None else task.scale.transform(data.x)
+def outputs(model: Recurrent, task: ModelTask, data: Sequences) -> NDArray[Any]:
+    """Predict for sequences in the units of their file, shape (predictions, O)."""
+    x = data.x if task.standardizer is None else task.standardizer.transform(data.x)
     return _data.flat(predict(model, x, steps=task.steps), task.steps)
 
 
-def scores(task: Task, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
-    """Compare outputs (answers, O) with what is true, (answers,) or (answers, O).
+def scores(task: ModelTask, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
+    """Compare outputs (predictions, O) with targets (predictions,) or (predictions, O).
 
     Returns
     -------
@@ -172,11 +175,11 @@ def scores(task: Task, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
     from ..training.metrics import METRICS, suited
 
     if task.classes is not None:
-        answers = task.probabilities(outputs).argmax(axis=1)
+        predicted = task.probabilities(outputs).argmax(axis=1)
         confusion = np.zeros((len(task.classes),) * 2, np.int64)
-        np.add.at(confusion, (y, answers), 1)
+        np.add.at(confusion, (y, predicted), 1)
         result = {
-            "count": len(answers),
+            "count": len(predicted),
             "correct": int(np.trace(confusion)),
             "confusion": confusion.tolist(),
         }
@@ -189,8 +192,8 @@ def scores(task: Task, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
     return result
 
 
-def scores_text(task: Task, result: dict[str, Any], what: str = "", table: bool = True) -> str:
-    """Write scores for a reader, at most 80 columns wide."""
+def scores_text(task: ModelTask, result: dict[str, Any], what: str = "", table: bool = True) -> str:
+    """Format scores as text, at most 80 columns wide."""
     from ..training.metrics import suited, title
 
     unit = "step" if task.steps == "all" else "sequence"
@@ -206,24 +209,24 @@ def scores_text(task: Task, result: dict[str, Any], what: str = "", table: bool 
 
 
 def _confusion_text(classes: tuple[str, ...], confusion: NDArray[np.int64]) -> str:
-    """Write the table; where it would be too wide, what is most often taken for what."""
+    """Format the confusion table; if it is too wide, list the most frequent confusions."""
     names = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}…" for name in classes]
     left = max(map(len, [*names, "true"])) + 2
     widths = [
         max(len(name), len(str(most))) + 2
         for name, most in zip(names, confusion.max(axis=0).tolist(), strict=True)
     ]
-    if left + sum(widths) + 8 > _WIDTH:
+    if left + sum(widths) + 9 > _WIDTH:
         return _worst_text(classes, confusion)
 
     def line(first: str, cells: list[str], last: str) -> str:
         between = "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
-        return f"{first:{left}}{between}{last:>8}".rstrip()
+        return f"{first:{left}}{between}{last:>9}".rstrip()
 
-    lines = [line("true", names, "right")]
+    lines = [line("true", names, "correct")]
     for i, row in enumerate(confusion.tolist()):
-        share = f"{row[i] / sum(row):.0%}" if sum(row) else ""
-        lines.append(line(names[i], [str(count or ".") for count in row], share))
+        correct = f"{row[i] / sum(row):.0%}" if sum(row) else ""
+        lines.append(line(names[i], [str(count or ".") for count in row], correct))
     return "\n".join(lines)
 
 
@@ -232,8 +235,8 @@ def _worst_text(classes: tuple[str, ...], confusion: NDArray[np.int64]) -> str:
     pairs = [(i, j) for i in range(len(counts)) for j in range(len(counts)) if i != j]
     worst = sorted(pairs, key=lambda pair: -int(counts[pair[0]][pair[1]]))[:10]
     lines = [
-        f"  {classes[i]} taken for {classes[j]}: {counts[i][j]} of {sum(counts[i])}"
+        f"  {classes[i]} predicted as {classes[j]}: {counts[i][j]} of {sum(counts[i])}"
         for i, j in worst
         if counts[i][j]
     ]
-    return "\n".join(["Most often wrong:", *lines]) if lines else "None is wrong."
+    return "\n".join(["Most frequent errors:", *lines]) if lines else "No errors."

@@ -1,4 +1,4 @@
-"""``fastbptt bench``: measure a training step."""
+"""``fastbptt bench``: time a training step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def add(subparsers: _parser.Subparsers) -> None:
     parser = _parser.add_subcommand(
         subparsers,
         "bench",
-        "Measure a training step, beside other systems if asked to",
+        "Time a training step, optionally against other systems",
         epilog="Example:\n"
         "  fastbptt bench --preset tutorial,small --against numpy,torch --threads 1",
     )
@@ -26,20 +26,25 @@ def add(subparsers: _parser.Subparsers) -> None:
         type=_parser.names(tuple(bench.PRESETS)),
         metavar="NAME[,NAME...]|all",
         default=["small"],
-        help=f"what to measure: {', '.join(bench.PRESETS)} (default: small)",
+        help=f"shapes to measure: {', '.join(bench.PRESETS)} (default: small)",
     )
     for size in ("batch", "time", "input", "hidden", "output-size"):
         parser.add_argument(
-            f"--{size}", type=_parser.positive, metavar="N", help="instead of the preset's"
+            f"--{size}", type=_parser.positive, metavar="N", help="overrides the preset"
         )
-    parser.add_argument("--layers", type=_parser.positive, metavar="N", help="on top of each other")
     parser.add_argument(
-        "--bidirectional", action="store_true", default=None, help="read from the end, too"
+        "--layers", type=_parser.positive, metavar="N", help="number of stacked layers"
+    )
+    parser.add_argument(
+        "--bidirectional",
+        action="store_true",
+        default=None,
+        help="read each sequence in both directions",
     )
     for option, choices in bench.CHOICES.items():
-        parser.add_argument(f"--{option}", choices=choices, help="instead of the preset's")
+        parser.add_argument(f"--{option}", choices=choices, help="overrides the preset")
     parser.add_argument(
-        "--seed", type=_parser.seed, metavar="N", help="of the data and the weights"
+        "--seed", type=_parser.seed, metavar="N", help="seed of the data and the weights"
     )
     parser.add_argument(
         "--against",
@@ -60,12 +65,12 @@ def add(subparsers: _parser.Subparsers) -> None:
         "--seconds",
         type=_parser.rate,
         metavar="X",
-        help="how long each measurement goes on instead",
+        help="duration of each measurement instead",
     )
     parser.add_argument(
         "--output", choices=tuple(bench.FORMATS), default="table", help="format of the result"
     )
-    parser.add_argument("--plot", metavar="FILE.png", help="draw the result, too")
+    parser.add_argument("--plot", metavar="FILE.png", help="plot the result")
     parser.set_defaults(run=_run)
 
 

@@ -1,4 +1,4 @@
-"""``fastbptt demo``: tell nine speakers apart by how they pronounce two vowels.
+"""``fastbptt demo``: recognise nine speakers by how they pronounce two vowels.
 
 The defaults were chosen by mean accuracy on 20 stratified splits of the training part into 80 %
 and 20 %: 0.98, without the noise at best 0.93. The test part is used once, at the end.
@@ -28,7 +28,7 @@ _OPTIONS: Final[tuple[tuple[str, Any, str, float, str], ...]] = (
 
 def add(subparsers: _parser.Subparsers) -> None:
     """Add the parser of ``fastbptt demo``."""
-    summary = "Train a recurrent network to tell nine speakers apart"
+    summary = "Train a recurrent network that recognises nine speakers"
     example = "Example: fastbptt demo --seed 1 --hidden 200 --threads 1"
     parser = _parser.add_subcommand(subparsers, "demo", summary, epilog=example)
     for name, kind, metavar, default, text in _OPTIONS:
@@ -68,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if history.stopped == "interrupted":
         raise KeyboardInterrupt
 
-    task = _task.Task("classification", classes=tuple(str(i + 1) for i in range(classes)))
+    task = _task.ModelTask("classification", classes=tuple(str(i + 1) for i in range(classes)))
     outputs = np.asarray(predict(model, standardizer.transform(data.x_test)))
     scores = _task.scores(task, data.y_test, outputs)
     seconds, threads, isa = sum(history["seconds"]), _core.get_num_threads(), _core.active_backend()

@@ -1,4 +1,4 @@
-"""``fastbptt gallery``: every picture that the package can draw, into a folder."""
+"""``fastbptt gallery``: draw every plot of the package."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ def add(subparsers: _parser.Subparsers) -> None:
     parser = _parser.add_subcommand(
         subparsers,
         "gallery",
-        "Draw every kind of picture into a folder",
+        "Draw every plot into a folder",
         details="""\
-The pictures are of a small network that learns to tell the demo's nine
-speakers apart, and of gradients that vanish over 200 steps. The functions that
-draw them are those of fastbptt.plot.
+The plots show a small network that classifies the nine speakers of the demo,
+and gradients that vanish over 200 steps. All are functions of fastbptt.plot.
 Needs matplotlib: pip install matplotlib""",
         epilog="Example: fastbptt gallery -o pictures --format pdf",
         usage="-o FOLDER [OPTION ...]",
     )
     parser.add_argument(
-        "-o", "--output", metavar="FOLDER", required=True, help="made if it is not there"
+        "-o", "--output", metavar="FOLDER", required=True, help="created if it does not exist"
     )
     parser.add_argument(
-        "--format", choices=("png", "svg", "pdf"), default="png", help="(default: %(default)s)"
+        "--format",
+        choices=("png", "svg", "pdf"),
+        default="png",
+        help="file format (default: %(default)s)",
     )
     parser.set_defaults(run=_run)
 

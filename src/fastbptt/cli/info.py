@@ -1,4 +1,4 @@
-"""``fastbptt info``: what this build and this machine offer."""
+"""``fastbptt info``: versions, processor, instruction sets and threads."""
 
 from __future__ import annotations
 

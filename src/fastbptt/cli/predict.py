@@ -1,4 +1,4 @@
-"""``fastbptt predict``: what a trained model says about sequences in a file."""
+"""``fastbptt predict``: predict with a trained model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ..datasets import formats
-from ..files.model_file import write_whole
+from ..files.atomic import write_whole
 from . import _data, _new_data, _parser, _task
 
 if TYPE_CHECKING:
@@ -26,55 +26,53 @@ def add(subparsers: _parser.Subparsers) -> None:
     parser = _parser.add_subcommand(
         subparsers,
         "predict",
-        "Say what a trained model makes of the sequences in a file",
+        "Predict with a trained model",
         details=f"""\
-Prints a line for each sequence: its id, the class and its probability, or the
-number. Labels are not needed; where they are there, the answers are compared
-with them. The names of the columns, the classes and the scale of the features
-are in the model's file.
+Prints one line per sequence: its id, and the predicted class with its
+probability, or the predicted number. Labels are optional; if DATA has them,
+the predictions are scored. Column names, classes and the scaling of the
+features are stored in the model file.
 
 {_data.formats_help()}""",
-        epilog="Example: fastbptt predict model.safetensors new.csv -o answers.csv",
+        epilog="Example: fastbptt predict model.safetensors new.csv -o predictions.csv",
         usage="MODEL DATA [-o FILE.csv] [OPTION ...]",
     )
     parser.add_argument("model", metavar="MODEL", help="a file that `fastbptt train -o` wrote")
     parser.add_argument("data", metavar="DATA", help=f"sequences: {formats.suffixes()}")
     parser.add_argument(
-        "-o", "--output", metavar="FILE.csv", help="write the answers to this table instead"
+        "-o", "--output", metavar="FILE.csv", help="write the predictions to this table instead"
     )
     parser.add_argument(
         "--probabilities", action="store_true", help="show the probability of every class"
     )
-    parser.add_argument(
-        "--no-labels", action="store_true", help="do not look at labels that DATA may hold"
-    )
+    parser.add_argument("--no-labels", action="store_true", help="ignore any labels in DATA")
     parser.add_argument(
         "--steps",
         choices=("last", "all"),
-        help="answer at the end of each sequence, or at every step (default: as it was trained)",
+        help="predict at the end of each sequence, or at every step (default: as in training)",
     )
     _data.add_options(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    import fastbptt
+    from .. import load
 
     _parser.check_output("-o", arguments.output, ".csv")
-    _parser.check_apart(
+    _parser.check_distinct(
         {"MODEL": arguments.model, "DATA": arguments.data}, {"-o": arguments.output}
     )
-    model = fastbptt.load(arguments.model)
+    model = load(arguments.model)
     task = _task.of(model, arguments.model)
     if model.output_size is None:
         raise ValueError(
             f"{arguments.model}: the model has no outputs; expected one with a readout"
         )
     if arguments.probabilities and task.classes is None:
-        raise ValueError(f"{arguments.model} does not tell classes; expected no --probabilities")
+        raise ValueError(f"{arguments.model} is not a classifier; expected no --probabilities")
     if arguments.steps not in (None, task.steps):
         task = task._replace(steps=arguments.steps)
-        arguments.no_labels = True  # theirs have the other form
+        arguments.no_labels = True  # labels have the other form
     data = _new_data.read(model, task, arguments)
     outputs = _task.outputs(model, task, data)
     y = None if data.y is None else _data.flat(data.y, task.steps)
@@ -82,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> None:
     steps = _new_data.steps(task, arguments) if task.steps == "all" else None
     columns = _columns(task, data, steps, y, outputs, arguments.probabilities)
 
-    # As the table has it, for a reader; in JSON the key is the same for all files.
+    # The id column is named as in DATA; in JSON its key is always "id".
     table = [(_new_data.id_name(task, arguments), *columns[0][1:]), *columns[1:]]
     if arguments.output:
         write_whole(arguments.output, _as_csv(table).encode())
@@ -101,35 +99,37 @@ def _run(arguments: argparse.Namespace) -> None:
         print(_parser.as_json(result))
         return
     if arguments.output:
-        print(f"Wrote {len(outputs)} answers to {arguments.output}")
+        print(f"Wrote {len(outputs)} predictions to {arguments.output}")
     else:
         print(_as_table(table))
     if scores is not None:
         print(f"\n{_task.scores_text(task, scores)}")
 
 
-# ---------------------------------------------------------------- the answers
+# ---------------------------------------------------------------- the table
 
 # A column's name, its cells, and how a cell is written.
 Column: TypeAlias = "tuple[str, list[Any], str]"
 
 
 def _columns(
-    task: _task.Task,
+    task: _task.ModelTask,
     data: Sequences,
     steps: list[float] | None,
     y: NDArray[Any] | None,
     outputs: NDArray[Any],
     probabilities: bool,
 ) -> list[Column]:
-    """Make the columns of the table of answers."""
+    """Make the columns of the table of predictions."""
     count = data.lengths if task.steps == "all" else np.ones(len(data), np.int64)
     ids = np.repeat(np.arange(len(data)), count).tolist()
     columns: list[Column] = [("id", [data.ids[i] for i in ids], "s")]
     if task.steps == "all":
         if steps is None:
             steps = np.concatenate([np.arange(1.0, n + 1) for n in count]).tolist()
-        whole = all(step.is_integer() for step in steps)  # as in the file: answers go beside it
+        whole = all(
+            step.is_integer() for step in steps
+        )  # as in the file, so that the two can be joined
         columns.append(("step", [int(step) for step in steps] if whole else steps, ""))
     if task.classes is None:
         values = {"output" if task.kind is None else "predicted": outputs}
@@ -141,13 +141,13 @@ def _columns(
         return columns
     if y is not None:
         columns.append(("label", [task.classes[i] for i in y.tolist()], "s"))
-    shares = task.probabilities(outputs)
-    best = shares.argmax(axis=1)
+    probs = task.probabilities(outputs)
+    best = probs.argmax(axis=1)
     columns.append(("predicted", [task.classes[i] for i in best.tolist()], "s"))
-    columns.append(("probability", shares.max(axis=1).tolist(), ".4f"))
+    columns.append(("probability", probs.max(axis=1).tolist(), ".4f"))
     if probabilities:
         columns += [
-            (f"P({name})", shares[:, i].tolist(), ".4f") for i, name in enumerate(task.classes)
+            (f"P({name})", probs[:, i].tolist(), ".4f") for i, name in enumerate(task.classes)
         ]
     return columns
 
@@ -162,8 +162,8 @@ def _as_csv(columns: list[Column]) -> str:
 
 def _as_table(columns: list[Column]) -> str:
     blocks = []
-    for name, cells, form in columns:
-        lines = [name, *(format(cell, form) for cell in cells)]
+    for name, cells, spec in columns:
+        lines = [name, *(format(cell, spec) for cell in cells)]
         width = max(map(len, lines))
-        blocks.append([f"{line:{'<' if form == 's' else '>'}{width}}" for line in lines])
+        blocks.append([f"{line:{'<' if spec == 's' else '>'}{width}}" for line in lines])
     return "\n".join("  ".join(line).rstrip() for line in zip(*blocks, strict=True))

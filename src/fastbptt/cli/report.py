@@ -1,4 +1,4 @@
-"""``fastbptt report``: one page about a model and what it makes of some data."""
+"""``fastbptt report``: a shareable HTML report on a model and its predictions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def add(subparsers: _parser.Subparsers) -> None:
     parser = _parser.add_subcommand(
         subparsers,
         "report",
-        "Write a page about a model: curves, answers, how its gradient flows",
+        "Write an HTML report on a model: curves, predictions, gradient flow",
         details=f"""\
-One HTML file to open in a browser, to print or to hand on; it needs no network.
-DATA, with labels, should be what the model was not trained on.
+A single, self-contained HTML file to open in a browser, print or share.
+DATA, with labels, should be held-out data.
 
 {_data.formats_help()}""",
         epilog="Example: fastbptt report model.safetensors test.csv -o report.html",
@@ -26,32 +26,31 @@ DATA, with labels, should be what the model was not trained on.
     )
     parser.add_argument("model", metavar="MODEL", help="a file that `fastbptt train -o` wrote")
     parser.add_argument("data", metavar="DATA", help=f"sequences with labels: {formats.suffixes()}")
-    parser.add_argument("-o", "--output", metavar="FILE.html", required=True, help="the page")
+    parser.add_argument("-o", "--output", metavar="FILE.html", required=True, help="the report")
     _data.add_options(parser)
     parser.set_defaults(run=_run, no_labels=False)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    import fastbptt
+    from .. import load, report
 
     _parser.check_output("-o", arguments.output, ".html")
-    _parser.check_apart(
+    _parser.check_distinct(
         {"MODEL": arguments.model, "DATA": arguments.data}, {"-o": arguments.output}
     )
-    model = fastbptt.load(arguments.model)
+    model = load(arguments.model)
     task = _task.of(model, arguments.model)
     data = _new_data.read(model, task, arguments)
     if task.kind is None:
         raise ValueError(
-            f"{arguments.model}: its metadata do not say what it was trained for; expected a model "
-            "of `fastbptt train`"
+            f"{arguments.model}: its metadata have no task; expected a model of `fastbptt train`"
         )
     if data.y is None:
         raise ValueError(
             f"{arguments.data}: there are no labels; expected {_new_data.labels(task, arguments)}"
         )
-    x = data.x if task.scale is None else task.scale.transform(data.x)
-    fastbptt.report(model, x, data.y, arguments.output, ids=data.ids)
+    x = data.x if task.standardizer is None else task.standardizer.transform(data.x)
+    report(model, x, data.y, arguments.output, ids=data.ids)
     if arguments.json:
         print(_parser.as_json({"report": arguments.output, "sequences": len(data)}))
     else:

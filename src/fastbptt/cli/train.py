@@ -1,4 +1,4 @@
-"""``fastbptt train``: from a file of sequences to a model in a file."""
+"""``fastbptt train``: train a model on a file of sequences."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import _core
 from .._errors import ArgumentError
+from .._losses import Loss
 from ..datasets import formats
 from ..preprocessing import Standardizer
 from . import _data, _parser, _task
@@ -27,9 +28,9 @@ __all__ = ["add"]
 
 _EPOCHS: Final = 100
 _UPDATES: Final = 1500
-_SHARE: Final = 0.1
+_VALIDATION: Final = 0.1
 _WIDTH: Final = 69  # of a terminal's 80 columns, behind a heading
-_ENOUGH: Final = 100  # sequences: a tenth of fewer says next to nothing about an epoch
+_ENOUGH: Final = 100  # sequences: a tenth of fewer is too noisy to choose an epoch by
 
 
 def add(subparsers: _parser.Subparsers) -> None:
@@ -48,19 +49,19 @@ def add(subparsers: _parser.Subparsers) -> None:
     _add_results(parser)
     _add_network(parser)
     _add_training(parser)
-    _add_judgement(parser)
+    _add_held_out(parser)
     columns = _data.add_options(parser)
     columns.add_argument(
         "--steps",
         choices=("last", "all"),
-        help="a label for each sequence, or for each step (default: as DATA has them)",
+        help="one label per sequence, or one per step (default: found from DATA)",
     )
     columns.add_argument(
         "--no-standardize",
         dest="standardize",
         action="store_false",
-        help="take features, and numbers to predict, as they are; by default training sees them "
-        "with mean 0 and deviation 1, and the model's file knows what to do with new ones",
+        help="use features and regression targets as they are (default: standardise both; the "
+        "model file stores the scaling, and predictions are in the units of DATA)",
     )
     parser.set_defaults(run=_run)
 
@@ -68,19 +69,17 @@ def add(subparsers: _parser.Subparsers) -> None:
 def _add_results(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("results")
     group.add_argument("-o", "--output", metavar="MODEL", help="save the model to this file")
-    group.add_argument(
-        "--history", metavar="FILE", help="write the curves of the training: .csv or .json"
-    )
+    group.add_argument("--history", metavar="FILE", help="save the training history: .csv or .json")
     group.add_argument(
         "--report",
         metavar="FILE.html",
-        help="write a page about the result, on the test data if there are some (needs matplotlib)",
+        help="write an HTML report, on the test data if there are any (needs matplotlib)",
     )
     group.add_argument(
-        "--checkpoint", metavar="FILE", help="save the state of the training after each epoch"
+        "--checkpoint", metavar="FILE", help="save the training state after each epoch"
     )
     group.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint, if it is there"
+        "--resume", action="store_true", help="resume from the checkpoint, if it exists"
     )
     group.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
@@ -90,7 +89,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     from ..models.initializers import INITIALIZERS
 
     cells = {name: _core.cell_info(name)["setting"] for name in _core.cells()}
-    recipes = {name: one.setting for name, one in INITIALIZERS.items()}
+    recipes = {name: one.argument for name, one in INITIALIZERS.items()}
     group = parser.add_argument_group("network")
     group.add_argument(
         "--cell",
@@ -100,8 +99,8 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         help=f"{_named(cells)} (default: gru)",
     )
     for option, default, metavar, text in (
-        ("hidden", 64, "H", "hidden units of a layer and direction"),
-        ("layers", 1, "N", "layers on top of each other"),
+        ("hidden", 64, "H", "hidden units per layer and direction"),
+        ("layers", 1, "N", "number of stacked layers"),
     ):
         group.add_argument(
             f"--{option}",
@@ -110,39 +109,42 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
             metavar=metavar,
             help=f"{text} (default: %(default)s)",
         )
-    group.add_argument("--bidirectional", action="store_true", help="read from the end, too")
+    group.add_argument(
+        "--bidirectional", action="store_true", help="read each sequence in both directions"
+    )
     group.add_argument(
         "--embedding",
         type=_parser.positive,
         metavar="N",
         help=f"x of an {formats.suffixes(lambda form: form.takes('tokens'))} file holds tokens "
-        "(whole numbers): learn N numbers for each",
+        "(integers): learn an embedding of size N",
     )
     group.add_argument(
         "--dropout",
         type=_parser.fraction,
         default=0.0,
         metavar="X",
-        help="share of the values between layers to drop (default: 0)",
+        help="dropout rate between layers (default: 0)",
     )
     group.add_argument(
         "--init",
         type=_parser.name_and_number(tuple(recipes)),
         default="keras",
         metavar="NAME[:X]",
-        help=f"first weights: {_named(recipes)} (default: keras)",
+        help=f"weight initialisation: {_named(recipes)} (default: keras)",
     )
     group.add_argument(
         "--dtype",
         choices=("float32", "float64"),
         default="float32",
-        help="of weights, data and arithmetic (default: float32)",
+        help="data type of weights, data and arithmetic (default: float32)",
     )
     group.add_argument(
         "--precision",
         choices=_options.PRECISIONS,
         default="float32",
-        help="of the factors in products; bfloat16 is faster, where the processor has it",
+        help="data type of the factors in matrix products; bfloat16 is faster if the processor "
+        "supports it (default: float32)",
     )
 
 
@@ -161,32 +163,42 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         "--epochs",
         type=_parser.positive,
         metavar="N",
-        help="passes over the training sequences, at most "
-        f"(default: {_EPOCHS}, of few sequences so many that there are {_UPDATES} updates)",
+        help="maximum number of passes over the training sequences "
+        f"(default: {_EPOCHS}, or more if that is less than {_UPDATES} updates)",
     )
     group.add_argument(
         "--batch",
         type=_parser.positive,
         default=32,
         metavar="B",
-        help="sequences in a batch (default: %(default)s)",
+        help="sequences per batch (default: %(default)s)",
     )
     group.add_argument(
         "--optimizer",
         type=_parser.name_and_settings(OPTIMIZERS),
         default="adam",
         metavar="NAME[:K=V,...]",
-        help=f"{', '.join(OPTIMIZERS)}, with settings, as in sgd:momentum=0.9 (default: adam)",
+        help=f"{', '.join(OPTIMIZERS)}; with settings: sgd:momentum=0.9 (default: adam)",
     )
     group.add_argument(
-        "--lr", type=_parser.rate, metavar="X", help="learning rate (default: the optimiser's)"
+        "--loss",
+        type=_parser.loss,
+        metavar="NAME[:K=V,...]",
+        help=f"{', '.join(_core.losses())}, with parameters (default: cross_entropy for classes, "
+        "mse for numbers)",
+    )
+    group.add_argument(
+        "--lr",
+        type=_parser.rate,
+        metavar="X",
+        help="initial learning rate (default: the optimiser's)",
     )
     group.add_argument(
         "--schedule",
         type=_parser.name_and_settings(SCHEDULES),
         default="cosine",
         metavar="NAME[:K=V,...]",
-        help=f"of the learning rate: {', '.join(SCHEDULES)}, with settings, as in "
+        help=f"learning-rate schedule: {', '.join(SCHEDULES)}; with settings: "
         "step:every=30,factor=0.1 (default: cosine)",
     )
     group.add_argument(
@@ -194,61 +206,60 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         type=_parser.amount,
         default=1.0,
         metavar="X",
-        help="longest gradient of a step; 0: any (default: 1)",
+        help="maximum gradient norm; 0: no clipping (default: 1)",
     )
     group.add_argument(
         "--patience",
         type=_parser.positive,
         metavar="N",
-        help="stop after N epochs without a better validation loss (default: go on)",
+        help="stop early after N epochs without a lower validation loss (default: never)",
     )
     group.add_argument(
         "--noise",
         type=_parser.amount,
         default=0.0,
         metavar="X",
-        help="deviation of noise that is added to the features, new in each epoch: against "
-        "learning few sequences by heart (default: 0; after standardizing, try 0.1 to 1)",
+        help="standard deviation of Gaussian noise added to the features of each batch; "
+        "regularises small data sets (default: 0; for standardised features, try 0.1 to 1)",
     )
     group.add_argument(
         "--metrics",
         type=_parser.names(tuple(METRICS)),
         metavar="NAME[,NAME]",
-        help=f"curves beside the loss: of classes {', '.join(suited('classes'))}, of numbers "
-        f"{', '.join(suited('numbers'))} (default: accuracy, r2)",
+        help="metrics to record beside the loss; classification: "
+        f"{', '.join(suited('classes'))}; regression: {', '.join(suited('numbers'))} "
+        "(default: accuracy, r2)",
     )
     group.add_argument(
         "--class-weight",
         choices=("balanced",),
-        help="rare classes count as much as frequent ones",
+        help="weight classes inversely to their frequency",
     )
     group.add_argument(
-        "--bucket", action="store_true", help="make batches of sequences of similar length"
+        "--bucket", action="store_true", help="batch sequences of similar length together"
     )
     group.add_argument(
         "--seed",
         type=_parser.seed,
         default=0,
         metavar="N",
-        help="of the weights, the validation part and the order (default: %(default)s)",
+        help="seed of the weights, the validation split and the batch order (default: %(default)s)",
     )
 
 
-def _add_judgement(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("data apart")
+def _add_held_out(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("held-out data")
     held_out = group.add_mutually_exclusive_group()
     held_out.add_argument(
         "--validation",
         type=_parser.fraction,
-        metavar="SHARE",
-        help="share of the sequences, of each class alike, that chooses the best epoch and is "
-        f"not trained on; 0: none, and the last epoch is kept (default: {_SHARE}, of fewer than "
-        f"{_ENOUGH} sequences 0)",
+        metavar="FRACTION",
+        help="fraction of the sequences, stratified by class, held out to choose the best epoch; "
+        f"0: none, keep the last epoch (default: {_VALIDATION}; 0 for fewer than {_ENOUGH} "
+        "sequences)",
     )
-    held_out.add_argument("--validation-data", metavar="FILE", help="a file that does so instead")
-    group.add_argument(
-        "--test", metavar="FILE", help="a file on which the final model is tried, once"
-    )
+    held_out.add_argument("--validation-data", metavar="FILE", help="validate on this file instead")
+    group.add_argument("--test", metavar="FILE", help="held-out test set, evaluated once")
 
 
 # ---------------------------------------------------------------- the work
@@ -263,18 +274,18 @@ class _Parts(NamedTuple):
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    import fastbptt
+    from .. import report
 
     _check_files(arguments)
     task, parts = _read(arguments)
     if not arguments.json:
         print(_described(task, parts), flush=True)
     if not arguments.output:
-        _note(arguments, "no -o: the model will not be kept")
+        _note(arguments, "no -o given: the model will not be saved")
 
     if arguments.patience is not None and parts.validation is None:
         raise ValueError(
-            "--patience needs sequences to validate on; expected --validation or --validation-data"
+            "--patience needs validation data; expected --validation or --validation-data"
         )
     if arguments.class_weight and (task.classes is None or task.steps == "all"):
         raise ValueError(f"{arguments.data}: --class-weight is for one class per sequence")
@@ -283,7 +294,7 @@ def _run(arguments: argparse.Namespace) -> None:
         updates = -(-len(parts.train) // arguments.batch)  # in an epoch
         arguments.epochs = max(_EPOCHS, -(-_UPDATES // updates))
     features, targets = _standardizers(arguments, task, parts.train)
-    task = task._replace(scale=features)
+    task = task._replace(standardizer=features)
     train, validation, _ = parts
     train = _standardized(train, task, targets)
     validation = None if validation is None else _standardized(validation, task, targets)
@@ -309,15 +320,15 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.history:
         history.save(arguments.history)
     if history.stopped == "interrupted":
-        kept = f"; {arguments.output} holds the model" if arguments.output else ""
+        kept = f"; the model is in {arguments.output}" if arguments.output else ""
         print(f"stopped after {len(history)} of {arguments.epochs} epochs{kept}", file=sys.stderr)
         raise KeyboardInterrupt
 
     result = _result(arguments, task, model, history, parts, seconds)
     if arguments.report:
         judged = parts.test or parts.validation or parts.train
-        x = judged.x if task.scale is None else task.scale.transform(judged.x)
-        fastbptt.report(model, x, judged.y, arguments.report, history, ids=judged.ids)
+        x = judged.x if task.standardizer is None else task.standardizer.transform(judged.x)
+        report(model, x, judged.y, arguments.report, history, ids=judged.ids)
     print(_parser.as_json(result) if arguments.json else _text(arguments, task, result))
 
 
@@ -327,7 +338,7 @@ def _note(arguments: argparse.Namespace, text: str) -> None:
 
 
 def _check_files(arguments: argparse.Namespace) -> None:
-    """Refuse what would fail after the training, before it."""
+    """Refuse before training what would fail after it."""
     _parser.check_output("-o", arguments.output)
     _parser.check_output("--history", arguments.history, ".csv", ".json")
     _parser.check_output("--report", arguments.report, ".html")
@@ -337,10 +348,10 @@ def _check_files(arguments: argparse.Namespace) -> None:
 
         require()
     if arguments.resume and not arguments.checkpoint:
-        raise ValueError("--resume needs the file to go on from; expected --checkpoint FILE, too")
+        raise ValueError("--resume needs a checkpoint; expected --checkpoint FILE")
     if arguments.embedding and arguments.noise:
         raise ValueError("--noise is for numbers; expected none with --embedding")
-    _parser.check_apart(
+    _parser.check_distinct(
         {
             "DATA": arguments.data,
             "--validation-data": arguments.validation_data,
@@ -358,8 +369,8 @@ def _check_files(arguments: argparse.Namespace) -> None:
 # ---------------------------------------------------------------- data
 
 
-def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
-    """Read all files; the training file says what the others must be like."""
+def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
+    """Read all files; the others must have the classes and columns of the training file."""
     from ..training.batches import split
 
     columns = _data.columns(arguments)
@@ -373,10 +384,10 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
         )
     if why:
         _warn_of_steps(data, why)
-    task = _task.Task(
+    task = _task.ModelTask(
         "regression" if data.classes is None else "classification",
         steps,
-        "mse" if data.classes is None else "cross_entropy",
+        _loss(arguments, data),
         data.classes,
         None if arguments.embedding else data.feature_names,
         None,
@@ -393,14 +404,14 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
             raise ValueError(f"{path}: there are no labels; expected {_data.missing_labels()}")
         shapes = [_data.flat(part.y, steps).shape[1:] for part in (one, data)]
         if (one.classes is None) != (data.classes is None) or shapes[0] != shapes[1]:
-            raise ValueError(f"{path}: the labels are of another kind than in {arguments.data}")
+            raise ValueError(f"{path}: the labels differ in kind from those in {arguments.data}")
         return _data.with_features(one, path, data.feature_names, f"{arguments.data} has")
 
     test = other(arguments.test) if arguments.test else None
     if arguments.validation_data:
         return task, _Parts(data, other(arguments.validation_data), test)
     if arguments.validation is None:
-        arguments.validation = _SHARE if len(data) >= _ENOUGH else 0.0
+        arguments.validation = _VALIDATION if len(data) >= _ENOUGH else 0.0
     if not arguments.validation or len(data) < 2:
         return task, _Parts(data, None, test)
     by_class = _data.flat(data.y, steps) if data.classes is not None and steps == "last" else None
@@ -409,21 +420,30 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.Task, _Parts]:
     return task, _Parts(train, validation, test)
 
 
+def _loss(arguments: argparse.Namespace, data: Sequences) -> Loss:
+    """Choose what --loss says, if it suits the labels."""
+    kind = "numbers" if data.classes is None else "classes"
+    chosen: Loss = arguments.loss or Loss("mse" if kind == "numbers" else "cross_entropy")
+    if chosen.targets != kind:
+        raise ValueError(f"--loss is {chosen}; expected a loss of {kind}, as the labels are")
+    return chosen
+
+
 def _warn_of_steps(data: Sequences, why: str) -> None:
-    """Say what a slip in one cell does, too: it turns the task into another one."""
+    """Warn: one mistyped label turns one label per sequence into one per step."""
     assert data.y is not None
     several = sum(bool((one != one[0]).any()) for one in data.y)
-    verb, what = "has" if several == 1 else "have", "number" if data.classes is None else "class"
-    label = "number to predict" if data.classes is None else "label"
+    verb, what = "has" if several == 1 else "have", "target" if data.classes is None else "class"
+    label = "target" if data.classes is None else "label"
     print(
         f"fastbptt: warning: {several} of {len(data)} sequences {verb} more than one {label}: "
-        f"{why}; a {what} per step will be learnt (--steps last: one per sequence, and an error "
-        "where there are more; --steps all: as now, without this warning)",
+        f"{why}; training with one {what} per step (--steps last: one per sequence, an error "
+        "otherwise; --steps all: as now, without this warning)",
         file=sys.stderr,
     )
 
 
-def _check_classes(arguments: argparse.Namespace, task: _task.Task, data: Sequences) -> None:
+def _check_classes(arguments: argparse.Namespace, task: _task.ModelTask, data: Sequences) -> None:
     if task.classes is None:
         return
     found = np.unique(_data.flat(data.y, task.steps))
@@ -436,11 +456,11 @@ def _check_classes(arguments: argparse.Namespace, task: _task.Task, data: Sequen
     if present > len(data) / 2 and present > 20 and task.steps == "last":
         hint = ""
         if formats.find(arguments.data).columns is not None:
-            hint = f" (to predict numbers: --target-column {arguments.label_column or 'label'})"
+            hint = f" (for regression: --target-column {arguments.label_column or 'label'})"
         _note(arguments, f"{present} classes among {len(data)} sequences{hint}")
 
 
-def _check_metrics(arguments: argparse.Namespace, task: _task.Task) -> None:
+def _check_metrics(arguments: argparse.Namespace, task: _task.ModelTask) -> None:
     """Refuse metrics for other targets; choose one where none is given."""
     from ..training.metrics import suited
 
@@ -456,13 +476,12 @@ def _check_metrics(arguments: argparse.Namespace, task: _task.Task) -> None:
             )
 
 
-def _described(task: _task.Task, parts: _Parts) -> str:
-    """Say in a few lines what the data are."""
+def _described(task: _task.ModelTask, parts: _Parts) -> str:
+    """Describe the data in a few lines."""
     per = "step" if task.steps == "all" else "sequence"
     lengths = np.concatenate([part.lengths for part in parts if part is not None])
     low, high = int(lengths.min()), int(lengths.max())
-    counts = [("to train on", parts.train), ("to validate on", parts.validation)]
-    counts.append(("to test on", parts.test))
+    counts = [("training", parts.train), ("validation", parts.validation), ("test", parts.test)]
     text = ", ".join(f"{len(part)} {what}" for what, part in counts if part is not None)
     if task.features is None:
         features = f"tokens up to {_most(parts)}"
@@ -474,16 +493,16 @@ def _described(task: _task.Task, parts: _Parts) -> str:
         labels = _listed(f"one of {len(task.classes)} classes per {per}", task.classes)
     else:
         count = _data.flat(parts.train.y, task.steps)[0].size
-        labels = f"{count} number{'s' * (count > 1)} per {per} to predict"
+        labels = f"{count} target{'s' * (count > 1)} per {per}"
         if task.columns.target is not None:
             labels = _listed(labels, task.columns.target)
     steps = f"{low}" if low == high else f"{low} to {high}"
     steps += f" step{'s' * (high > 1)}"
-    return f"Sequences: {text}; of {steps}\nFeatures:  {features}\nLabels:    {labels}"
+    return f"Sequences: {text}; {steps}\nFeatures:  {features}\nLabels:    {labels}"
 
 
 def _listed(before: str, names: Sequence[str]) -> str:
-    """List names after a text, as many as the line holds behind a heading."""
+    """List names after a text, as many as fit on the line after a heading."""
     for count in range(len(names), 0, -1):
         line = f"{before}: {', '.join(names[:count])}{', ...' * (count < len(names))}"
         if len(line) <= _WIDTH:
@@ -497,7 +516,7 @@ def _most(parts: _Parts) -> int:
 
 
 def _standardizers(
-    arguments: argparse.Namespace, task: _task.Task, train: Sequences
+    arguments: argparse.Namespace, task: _task.ModelTask, train: Sequences
 ) -> tuple[Standardizer | None, Standardizer | None]:
     """Fit the standardizers of features and of regression targets to the training part."""
     if not arguments.standardize:
@@ -509,10 +528,12 @@ def _standardizers(
     return features, targets
 
 
-def _standardized(part: Sequences, task: _task.Task, targets: Standardizer | None) -> Sequences:
+def _standardized(
+    part: Sequences, task: _task.ModelTask, targets: Standardizer | None
+) -> Sequences:
     """Standardise features and targets of a part as those of the training part."""
-    if task.scale is not None:
-        part = replace(part, x=task.scale.transform(part.x))
+    if task.standardizer is not None:
+        part = replace(part, x=task.standardizer.transform(part.x))
     if targets is not None:
         part = replace(part, y=targets.transform(_with_outputs(part.y, task.steps)))
     return part
@@ -527,7 +548,7 @@ def _with_outputs(y: Any, steps: _data.Steps) -> Any:
 # ---------------------------------------------------------------- training
 
 
-def _model(arguments: argparse.Namespace, task: _task.Task, parts: _Parts) -> Recurrent:
+def _model(arguments: argparse.Namespace, task: _task.ModelTask, parts: _Parts) -> Recurrent:
     from .. import Recurrent
 
     if task.classes is not None:
@@ -540,7 +561,7 @@ def _model(arguments: argparse.Namespace, task: _task.Task, parts: _Parts) -> Re
         arguments.embedding or len(parts.train.feature_names),
         arguments.hidden,
         outputs,
-        setting=arguments.cell.number,
+        alpha=arguments.cell.number,
         num_layers=arguments.layers,
         bidirectional=arguments.bidirectional,
         dropout=arguments.dropout,
@@ -554,14 +575,13 @@ def _model(arguments: argparse.Namespace, task: _task.Task, parts: _Parts) -> Re
 
 def _fit(
     arguments: argparse.Namespace,
-    task: _task.Task,
+    task: _task.ModelTask,
     model: Recurrent,
     train: Sequences,
     validation: Sequences | None,
 ) -> History:
     assert train.y is not None
-    import fastbptt
-
+    from .. import fit
     from ..optim.optimizers import OPTIMIZERS
     from ..optim.schedules import SCHEDULES
 
@@ -569,7 +589,7 @@ def _fit(
     if arguments.lr is not None:
         settings["lr"] = arguments.lr
     schedule = SCHEDULES[arguments.schedule.name](**arguments.schedule.settings)
-    return fastbptt.fit(
+    return fit(
         model,
         train.x,
         train.y,
@@ -607,8 +627,8 @@ def _fold_into_readout(model: Recurrent, targets: Standardizer) -> None:
 # ---------------------------------------------------------------- results
 
 
-def _settings(arguments: argparse.Namespace, task: _task.Task) -> dict[str, Any]:
-    """Return what this training was told, as plain values."""
+def _settings(arguments: argparse.Namespace, task: _task.ModelTask) -> dict[str, Any]:
+    """Return the options of this training as plain values."""
     settings = {
         name: value.text if isinstance(value, _parser.Choice) else value
         for name, value in vars(arguments).items()
@@ -619,7 +639,7 @@ def _settings(arguments: argparse.Namespace, task: _task.Task) -> dict[str, Any]
 
 def _result(
     arguments: argparse.Namespace,
-    task: _task.Task,
+    task: _task.ModelTask,
     model: Recurrent,
     history: History,
     parts: _Parts,
@@ -649,8 +669,8 @@ def _result(
     return result
 
 
-def _text(arguments: argparse.Namespace, task: _task.Task, result: dict[str, Any]) -> str:
-    """Write a result for a reader, at most 80 columns wide."""
+def _text(arguments: argparse.Namespace, task: _task.ModelTask, result: dict[str, Any]) -> str:
+    """Format a result as text, at most 80 columns wide."""
     epochs = len(result["history"]["epoch"])
     rate = f"{result['instruction_set']}, {result['threads']} thread"
     rate += "s" * (result["threads"] > 1)
@@ -663,7 +683,7 @@ def _text(arguments: argparse.Namespace, task: _task.Task, result: dict[str, Any
         lines.append(f"Stopped early: {arguments.patience} epochs without a lower validation loss")
     best = result["history"]["best_epoch"]
     if best is not None:
-        lines.append(f"Kept the weights after epoch {best}, whose validation loss is the lowest")
+        lines.append(f"Kept the weights of epoch {best}, which has the lowest validation loss")
     for name in ("validation", "test"):
         if name in result:
             table = name == "test" or "test" not in result

@@ -1,7 +1,7 @@
-"""Data: what ships with the package, readers of the formats of the field, generators of tasks.
+"""Data: sets that ship with the package, readers of common formats, synthetic tasks.
 
 :func:`load_japanese_vowels`
-    nine speakers, in the package itself
+    nine speakers; ships with the package
 :func:`read`
     a file of any format, by its suffix: the next three
 :func:`read_ts`, :func:`load_ts`
@@ -21,11 +21,11 @@
 :func:`make_scenes`
     synthetic scenes of detections
 :func:`make_adding`, :func:`make_copy`, :func:`make_delayed_xor`, :func:`make_temporal_order`
-    tasks that ask for a long memory
+    tasks that need a long memory
 
-Nothing is downloaded. What does not ship is looked for where you say, in installed packages, in the
-folder that the environment variable ``FASTBPTT_DATA`` names, and in the current folder; an error
-says what to fetch.
+Nothing is downloaded. Other sets are searched for in the given place, in installed packages, in the
+folder named by the environment variable ``FASTBPTT_DATA``, and in the current folder; if a set is
+missing, the error tells how to get it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .arrays import read_npz, write_npz
-    from .memory import Task, make_adding, make_copy, make_delayed_xor, make_temporal_order
+    from .memory import SyntheticTask, make_adding, make_copy, make_delayed_xor, make_temporal_order
     from .reading import read
     from .reviews import Texts, load_imdb, load_snippets
     from .scenes import Scenes, make_scenes
@@ -59,7 +59,7 @@ __all__ = [
     "Detections",
     "Scenes",
     "Sequences",
-    "Task",
+    "SyntheticTask",
     "Texts",
     "Tokenizer",
     "feature_names",
@@ -86,8 +86,8 @@ __all__ = [
     "yolo_clips",
 ]
 
-# Where the names are; each room is opened when a name is asked for that no earlier one has.
-_ROOMS = (
+# The modules with the public names, imported in this order until one has the name asked for.
+_MODULES = (
     "vowels",
     "sequences",
     "memory",
@@ -104,8 +104,8 @@ _ROOMS = (
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for room in _ROOMS:
-            module = importlib.import_module(f".{room}", __name__)
+        for module_name in _MODULES:
+            module = importlib.import_module(f".{module_name}", __name__)
             if name in module.__all__:
                 return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Reading files of people: their text, their numbers, their gaps, and one line about what is wrong.
+"""Reading text files: decoding, numbers, gaps, and error messages with file and line.
 
 Every message begins with the file, and the line where there is one: ``vowels.ts:17: ...``.
 """
@@ -28,14 +28,14 @@ DATA_VARIABLE: Final = "FASTBPTT_DATA"
 
 
 class FileError(ValueError):
-    """What is wrong with a file, and where in it.
+    """A problem in a file, and its place.
 
     Attributes
     ----------
     place : str
         The file, and the line where there is one.
     problem, expected : str
-        What came, and what was expected instead; "" if `problem` says it.
+        The problem, and what was expected; "" if `problem` includes it.
     """
 
     def __init__(self, place: str, problem: str, expected: str = "") -> None:
@@ -50,23 +50,23 @@ class FileError(ValueError):
 
 
 def wrong(path: object, line: int | None, text: str, expected: str = "") -> FileError:
-    """Make the error for what stands in a line of a file, or for the file as a whole."""
+    """Make an error about a line of a file, or about the file."""
     return FileError(str(path) if line is None else f"{path}:{line}", text, expected)
 
 
 def shown(text: str, most: int = 40) -> str:
-    """Quote what came, without filling the screen."""
+    """Quote a value, shortened if it is long."""
     return f'"{text}"' if len(text) <= most else f'"{text[:most]}..."'
 
 
 def some(names: Sequence[object], most: int = 12) -> str:
-    """List names, without filling the screen."""
+    """List names, shortened if there are many."""
     text = ", ".join(str(name) for name in names[:most])
     return text if len(names) <= most else f"{text}, ... ({len(names)} in all)"
 
 
 def data_folders() -> list[Path]:
-    """List the folders where data of the user may lie: that of the environment, the current."""
+    """List the folders to search for data: the one in the environment, the current one."""
     given = os.environ.get(DATA_VARIABLE)
     return ([Path(given)] if given else []) + [Path()]
 
@@ -89,7 +89,7 @@ def read_text(path: Source) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("latin-1")  # old files: only their comments, as a rule
+        return content.decode("latin-1")  # old files: usually only in comments
 
 
 def path_of(path: Any) -> Source:
@@ -104,21 +104,21 @@ def path_of(path: Any) -> Source:
 
 
 def numbers(cells: Sequence[str], gaps: frozenset[str]) -> tuple[NDArray[np.float64], int | None]:
-    """Read decimal numbers; say which cell is the first that is neither finite nor a gap.
+    """Read decimal numbers; find the first cell that is neither finite nor a gap.
 
     Parameters
     ----------
     cells : sequence of str
-        Numbers, with white space around them or not.
+        Numbers, with or without white space around them.
     gaps : frozenset of str
-        What stands for a missing value, in lower case.
+        The texts for a missing value, in lower case.
 
     Returns
     -------
     values : ndarray
         float64, NaN where a value is missing.
     wrong : int or None
-        The first cell that is no number.
+        The first cell that is not a number.
     """
     plain = "".join(cells)
     if plain.isascii() and "_" not in plain:  # float() takes digits of any script, and 1_000
@@ -147,7 +147,7 @@ def numbers(cells: Sequence[str], gaps: frozenset[str]) -> tuple[NDArray[np.floa
 def to_dtype(
     values: NDArray[np.float64], dtype: np.dtype[Any], error: Callable[[int, str], ValueError]
 ) -> NDArray[Any]:
-    """Round to the dtype asked for; refuse numbers that it cannot hold.
+    """Round to a dtype; refuse numbers that it cannot hold.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def to_dtype(
     dtype : dtype
         float32 or float64.
     error : callable
-        Makes the error from the index of the wrong number (in C order) and what is wrong.
+        Makes the error from the index of the number (in C order) and a text.
     """
     if values.dtype == dtype:
         return values
@@ -187,7 +187,7 @@ def fill(x: NDArray[Any]) -> int | None:
 
 
 def ordered(names: set[str]) -> tuple[str, ...]:
-    """Put class names in order: by value if all are numbers, else by spelling."""
+    """Sort class names: by value if all are numbers, else alphabetically."""
     try:
         values = {name: float(name) for name in names}
     except ValueError:

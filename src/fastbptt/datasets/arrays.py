@@ -58,21 +58,21 @@ def read_npz(
     classes : sequence of str, optional
         The names of class 0, 1, ... of the result. For a test file, those of the training file.
     missing : {"nan", "interpolate", "error"}, default "nan"
-        What becomes of NaN in ``x``, as in :func:`read_csv`.
+        How to treat NaN in ``x``, as in :func:`read_csv`.
     dtype : {"float32", "float64"}, default "float32"
         Of features and targets.
     labels : bool, default True
-        False: leave ``y`` in the file.
+        False: ignore ``y``.
 
     Returns
     -------
     Sequences
-        With ``lengths`` in the file, what stands after a sequence's end is left out.
+        Steps after a sequence's end, by ``lengths`` in the file, are left out.
 
     Raises
     ------
     ValueError, TypeError
-        If the file or an argument is not right.
+        If the file or an argument is not valid.
     OSError
         If the file cannot be read.
 
@@ -190,12 +190,12 @@ def write_npz(
     >>> data.x
     [array([5, 3, 2]), array([4])]
     """
-    from ..files.model_file import write_whole
+    from ..files.atomic import write_whole
 
     arrays: dict[str, NDArray[Any]] = {}
     if isinstance(x, list | tuple):
         if lengths is not None:
-            raise ValueError("lengths is given with a list x; expected None: the list says it")
+            raise ValueError("lengths is given with a list x; expected None: a list has its own")
         items = [_check.read(f"x[{i}]", one) for i, one in enumerate(x)]
         arrays["x"], arrays["lengths"] = _concatenated("x", items)
         if isinstance(y, list | tuple) and any(np.ndim(one) > 0 for one in y):
@@ -242,7 +242,7 @@ Whole numbers and names in y are classes, floats are numbers to predict.""",
 
 
 class _Cut(NamedTuple):
-    """How to take an array apart: sequences one after the other, or padded ones."""
+    """Splits an array into sequences, either concatenated or padded."""
 
     lengths: NDArray[np.int64]
     flat: bool
@@ -298,7 +298,7 @@ def _holds_objects(stored: Any, name: str) -> bool:
 
 
 def _layout(path: str, x: NDArray[Any], lengths: NDArray[Any] | None) -> tuple[NDArray[Any], _Cut]:
-    """Find out how the sequences lie in x."""
+    """Detect the layout of the sequences in x."""
     if x.dtype.kind not in "fiub":
         raise _files.wrong(path, None, f"x has dtype {x.dtype}; expected numbers")
     if 0 in x.shape:
@@ -442,7 +442,7 @@ def _class_array(
 
 
 def _concatenated(name: str, items: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Lay a list of arrays one after the other; return their lengths, too."""
+    """Concatenate a list of arrays; also return their lengths."""
     if not items:
         raise ValueError(f"{name} is an empty list; expected at least one sequence")
     for i, item in enumerate(items):

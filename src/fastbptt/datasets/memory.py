@@ -1,4 +1,4 @@
-"""Tasks that ask for a long memory, made at random: no data, and the answer is known.
+"""Synthetic tasks that need a long memory.
 
 Each generator returns a batch that is ready for a model's training step::
 
@@ -6,8 +6,8 @@ Each generator returns a batch that is ready for a model's training step::
     model = fastbptt.GRU(task.input_size, 128, task.output_size)
     model.train_step(task.x, task.y, adam, **task.arguments)
 
-To train on fresh sequences all the time, as the papers do, give one ``numpy.random.Generator`` as
-`seed` to every call.
+To train on new sequences all the time, as the papers do, pass the same
+``numpy.random.Generator`` as `seed` to every call.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from .. import _check
 
-__all__ = ["Task", "make_adding", "make_copy", "make_delayed_xor", "make_temporal_order"]
+__all__ = ["SyntheticTask", "make_adding", "make_copy", "make_delayed_xor", "make_temporal_order"]
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """A batch of a task, and how to train on it.
+class SyntheticTask:
+    """A batch of a synthetic task, with its objective.
 
     Attributes
     ----------
@@ -34,16 +34,16 @@ class Task:
         The sequences, float32, shape (sequences, steps, features), or tokens, int64, shape
         (sequences, steps).
     y : ndarray
-        What is to be answered, of the shape that `loss` and `steps` ask for.
+        The targets, in the shape that `loss` and `steps` require.
     loss : str
         The loss: "mse", "bce" or "cross_entropy".
     steps : str
-        Where it is taken: "last" or "all".
+        Whether it is taken at the "last" step or at "all" steps.
     input_size, output_size : int
         A model's sizes; for tokens, `input_size` is the size of the vocabulary.
     baseline : float
-        The mean loss of the best answer that knows nothing of the sequence. What stays there has
-        learnt nothing.
+        The mean loss of the best prediction that ignores the sequence. A model at this loss has
+        learned nothing.
     lengths : ndarray or None
         The number of steps of each sequence, if they differ.
     """
@@ -59,17 +59,17 @@ class Task:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What a model's methods have to be told: loss, steps and lengths."""
+        """The arguments of a model's methods: loss, steps and lengths."""
         return {"loss": self.loss, "steps": self.steps, "lengths": self.lengths}
 
 
 def make_adding(
     n: int, length: int = 200, *, seed: int | np.random.Generator | None = None
-) -> Task:
+) -> SyntheticTask:
     """Make the adding problem: the sum of two marked numbers among many.
 
     The first feature is a number from 0 to 1 in each step, the second marks two steps with 1, one
-    in each half of the sequence. The answer, after the last step, is the sum of the two numbers.
+    in each half of the sequence. The target, at the last step, is the sum of the two numbers.
 
     Parameters
     ----------
@@ -78,13 +78,13 @@ def make_adding(
     length : int, default 200
         Their number of steps, at least 2.
     seed : int, numpy.random.Generator or None, default None
-        The same number, the same sequences. A generator goes on from its state.
+        Equal seeds give equal sequences. A generator continues from its state.
 
     Returns
     -------
-    Task
-        ``x`` (n, length, 2), ``y`` (n, 1) float32, loss "mse" at the last step. Whoever always
-        answers 1 has a loss of 1/6.
+    SyntheticTask
+        ``x`` (n, length, 2), ``y`` (n, 1) float32, loss "mse" at the last step.
+        Always predicting 1 gives a loss of 1/6.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def make_adding(
     first, second = rng.integers(half, size=count), rng.integers(half, steps, size=count)
     x[rows, first, 1] = x[rows, second, 1] = 1
     y = (x[rows, first, 0] + x[rows, second, 0])[:, None]
-    return Task(x, y, "mse", "last", 2, 1, 1 / 6)
+    return SyntheticTask(x, y, "mse", "last", 2, 1, 1 / 6)
 
 
 def make_copy(
@@ -127,11 +127,11 @@ def make_copy(
     memorize: int = 10,
     tokens: bool = False,
     seed: int | np.random.Generator | None = None,
-) -> Task:
+) -> SyntheticTask:
     """Make the copy task: repeat a word after a long pause.
 
     A word of `memorize` random symbols, then a pause of `delay` - 1 blanks, a sign to begin, and
-    as many blanks as the word has symbols. The answer is a blank in every step up to the sign,
+    as many blanks as the word has symbols. The target is a blank at every step up to the sign,
     then the word.
 
     Parameters
@@ -149,14 +149,14 @@ def make_copy(
         Whether ``x`` holds the symbols' numbers, for a model with an embedding, instead of
         vectors of zeros and a one.
     seed : int, numpy.random.Generator or None, default None
-        The same number, the same sequences. A generator goes on from its state.
+        Equal seeds give equal sequences. A generator continues from its state.
 
     Returns
     -------
-    Task
+    SyntheticTask
         ``x`` (n, steps, symbols + 2) float32 or (n, steps) int64, ``y`` (n, steps) int64 with
-        classes up to `symbols`, loss "cross_entropy" at all steps. Whoever guesses the word has a
-        mean loss of memorize * log(symbols) / steps.
+        classes up to `symbols`, loss "cross_entropy" at all steps. Guessing the word gives a mean
+        loss of memorize * log(symbols) / steps.
 
     Raises
     ------
@@ -190,17 +190,17 @@ def make_copy(
     y[:, -word:] = numbers[:, :word]
     x = numbers if tokens else np.eye(kinds + 2, dtype=np.float32)[numbers]
     baseline = word * math.log(kinds) / steps
-    return Task(x, y, "cross_entropy", "all", kinds + 2, kinds + 1, baseline)
+    return SyntheticTask(x, y, "cross_entropy", "all", kinds + 2, kinds + 1, baseline)
 
 
 def make_delayed_xor(
     n: int, length: int = 200, *, seed: int | np.random.Generator | None = None
-) -> Task:
-    """Make the delayed XOR: say whether two bits from the beginning differ.
+) -> SyntheticTask:
+    """Make the delayed XOR: predict whether two bits from the beginning differ.
 
     The first feature is a random bit in each step, the second marks two steps with 1, both in the
-    first tenth of the sequence. The answer, after the last step, is 1 if the two marked bits
-    differ. Neither of them alone tells anything about it.
+    first tenth of the sequence. The target, at the last step, is 1 if the two marked bits
+    differ. Neither of them alone is informative.
 
     Parameters
     ----------
@@ -209,13 +209,13 @@ def make_delayed_xor(
     length : int, default 200
         Their number of steps, at least 2.
     seed : int, numpy.random.Generator or None, default None
-        The same number, the same sequences. A generator goes on from its state.
+        Equal seeds give equal sequences. A generator continues from its state.
 
     Returns
     -------
-    Task
+    SyntheticTask
         ``x`` (n, length, 2) of zeros and ones, ``y`` (n, 1) float32, loss "bce" at the last step.
-        Whoever knows nothing has a loss of log(2).
+        Guessing gives a loss of log(2).
 
     Raises
     ------
@@ -249,7 +249,7 @@ def make_delayed_xor(
     second = (first + rng.integers(1, early, size=count)) % early
     x[rows, first, 1] = x[rows, second, 1] = 1
     y = (x[rows, first, 0] != x[rows, second, 0]).astype(np.float32)[:, None]
-    return Task(x, y, "bce", "last", 2, 1, math.log(2))
+    return SyntheticTask(x, y, "bce", "last", 2, 1, math.log(2))
 
 
 _ORDER: Final = "abcdXYEB"  # four that mean nothing, the two that matter, the first, the last
@@ -261,12 +261,12 @@ def make_temporal_order(
     *,
     tokens: bool = False,
     seed: int | np.random.Generator | None = None,
-) -> Task:
-    """Make the temporal order problem: say which of two symbols came first, which second.
+) -> SyntheticTask:
+    """Make the temporal order problem: predict which of two symbols came first and second.
 
     A sequence begins with the symbol E, ends with B, and has random symbols a, b, c, d between
     them, but for two, each X or Y: one after a tenth to a fifth of the steps, one after five to
-    six tenths. The answer is one of XX, XY, YX, YY.
+    six tenths. The target is one of XX, XY, YX, YY.
 
     Parameters
     ----------
@@ -278,14 +278,14 @@ def make_temporal_order(
         Whether ``x`` holds the symbols' numbers (in the order abcdXYEB), for a model with an
         embedding, instead of vectors of zeros and a one.
     seed : int, numpy.random.Generator or None, default None
-        The same number, the same sequences. A generator goes on from its state.
+        Equal seeds give equal sequences. A generator continues from its state.
 
     Returns
     -------
-    Task
+    SyntheticTask
         ``x`` (n, steps, 8) float32, zero after a sequence's end, or (n, steps) int64; ``y`` (n,)
-        int64, 0 to 3; loss "cross_entropy" at the last step; with ``lengths``. Whoever guesses
-        has a loss of log(4).
+        int64, 0 to 3; loss "cross_entropy" at the last step; with ``lengths``. Guessing gives a
+        loss of log(4).
 
     Raises
     ------
@@ -327,7 +327,7 @@ def make_temporal_order(
         x[ended] = 0
     y = 2 * pair[:, 0] + pair[:, 1]
     size = len(_ORDER)
-    return Task(x, y, "cross_entropy", "last", size, 4, math.log(4), lengths)
+    return SyntheticTask(x, y, "cross_entropy", "last", size, 4, math.log(4), lengths)
 
 
 def _start(

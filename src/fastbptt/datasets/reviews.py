@@ -1,4 +1,4 @@
-"""Texts with a sentiment each: film reviews, and sentences about films, goods, news and life."""
+"""Labelled texts: film reviews, and sentences about films, products, news and life."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SDISTS: Final = "vader[Ss]entiment-*.tar.gz"
 _INNER: Final = "hutto_ICWSM_2014.tar.gz"
 _FETCH: Final = (
     "get them with `pip download --no-deps --no-binary :all: vaderSentiment`, here or in the "
-    f"folder that {_files.DATA_VARIABLE} names, or say where they are: path="
+    f"folder that {_files.DATA_VARIABLE} names, or give their place: path="
 )
 
 
@@ -38,11 +38,11 @@ class Texts(NamedTuple):
     Attributes
     ----------
     texts : list of str
-        As they stand in the files.
+        The texts in the files.
     y : ndarray
         1 for positive, 0 for negative, int64, shape (texts,).
     ratings : ndarray
-        What the sentiment is made of, float64, shape (texts,).
+        The ratings behind the labels, float64, shape (texts,).
     ids : tuple of str
         The name of each text in its source.
     """
@@ -78,7 +78,7 @@ def load_imdb(folder: str | os.PathLike[str], *, limit: int | None = None) -> tu
     Raises
     ------
     ValueError
-        If a file's name or text is not right.
+        If a file's name or text is not valid.
     OSError
         If the folder is not there or cannot be read.
 
@@ -148,7 +148,7 @@ def _part(root: Path, part: str, limit: int | None) -> Texts:
 def load_snippets(name: str = "movies", path: str | os.PathLike[str] | None = None) -> Texts:
     r"""Load sentences with a sentiment each, from the source package of vaderSentiment.
 
-    At least twenty people said of each how positive or negative it is, from -4 to 4.
+    At least twenty people rated each from -4 (negative) to 4 (positive).
 
     ========  =======  =========================================================================
     name      texts    what they are
@@ -162,7 +162,7 @@ def load_snippets(name: str = "movies", path: str | os.PathLike[str] | None = No
     Parameters
     ----------
     name : {"movies", "amazon", "nyt", "tweets"}, default "movies"
-        Which of them.
+        The set.
     path : str or os.PathLike, optional
         The source package ``vaderSentiment-3.3.2.tar.gz`` (the wheel has no texts), or the archive
         ``hutto_ICWSM_2014.tar.gz`` in it, or the file of `name` in that, or a folder with one of
@@ -179,9 +179,9 @@ def load_snippets(name: str = "movies", path: str | os.PathLike[str] | None = No
     Raises
     ------
     FileNotFoundError
-        If the texts are not found; the message says how to get them.
+        If the texts are not found; the message tells how to get them.
     ValueError
-        If a file is not right.
+        If a file is not valid.
 
     References
     ----------
@@ -228,7 +228,7 @@ def _search(folder: Path, file: str) -> Path | None:
 
 
 def _open_snippets(path: Path, file: str) -> tuple[str, str]:
-    """Read the file, out of an archive in an archive if need be; say where it stood."""
+    """Read the file, from nested archives if necessary; return its place and text."""
     if not path.name.endswith((".tar.gz", ".tgz", ".whl", ".zip")):
         return str(path), _files.read_text(path)
     import tarfile

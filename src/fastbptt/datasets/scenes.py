@@ -1,4 +1,4 @@
-"""Synthetic scenes: detections of cars that cross the picture, turn, stop, or start."""
+"""Synthetic scenes: detections of cars that cross the picture, turn, stop or start."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["Scenes", "make_scenes"]
 
 _KINDS: Final = ("crossing", "turning", "stopping", "starting")
 _CLASSES: Final = ("car", "person")
-_NEW_TRACK: Final = 5  # frames in which a thing is missed until a tracker takes it for a new one
+_NEW_TRACK: Final = 5  # missed frames after which a tracker starts a new track
 
 
 class Scenes(NamedTuple):
-    """Clips of detections with what happens in them.
+    """Clips of detections, classified by the car's behaviour.
 
     Attributes
     ----------
     clips : list of Detections
         One for each scene.
     y : ndarray
-        What the car does, int64, shape (scenes,).
+        The car's behaviour, int64, shape (scenes,).
     kinds : tuple of str
-        The name of what 0, 1, ... in `y` stand for.
+        The names of 0, 1, ... in `y`.
     class_names : tuple of str
         The names of the detections' classes.
     """
@@ -56,8 +56,8 @@ def make_scenes(
 
     The car comes from any side and drives through the middle of the picture: straight on
     ("crossing"), into another direction ("turning", by 60 to 120 degrees to either side), it slows
-    down and stands ("stopping"), or it stands and drives off ("starting"). The last two look the
-    same to whoever does not see the order of the frames. People walk about, whatever the car does.
+    down and stands ("stopping"), or it stands and drives off ("starting"). The last two differ only
+    in the order of the frames. People walk about independently of the car.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the readers return, and the one way to make a rectangle of it."""
+"""The result of the readers, and padding to one array."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Sequences", "pad"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sequences:
-    """Sequences read from a file, with what is said about them.
+    """Sequences read from a file, with labels and names.
 
     Its ``x`` and ``y`` are what a model's methods take.
 
@@ -26,7 +26,7 @@ class Sequences:
         One array of shape (sequences, steps, features) if all have the same number of steps, else
         one of shape (steps, features) for each. Floats; missing values are NaN.
     y : ndarray, list of ndarray or None
-        None if the file says nothing. Otherwise classes, int64, or targets, floats: shape
+        None if the file has no labels. Otherwise classes, int64, or targets, floats: shape
         (sequences,) or (sequences, targets). With one for each step, shape (sequences, steps) or
         (sequences, steps, targets), and a list of arrays without the first axis where `x` is one.
     classes : tuple of str or None
@@ -85,18 +85,18 @@ class Sequences:
 def pad(
     sequences: Sequence[Any], *, value: float = 0, max_length: int | None = None
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Lay sequences of different lengths out in one array.
+    """Pad sequences of different lengths to one array.
 
-    Models take lists of sequences as they are; this is for those who index batches themselves.
+    Models accept lists of sequences; padding is only needed for custom batches.
 
     Parameters
     ----------
     sequences : sequence of array_like
         Arrays of shape (steps,) or (steps, features), at least one, of at least one step.
     value : float, default 0
-        What fills the steps after a sequence's end.
+        The value of the steps after a sequence's end.
     max_length : int, optional
-        Leave out the steps after this one.
+        Truncate sequences to this length.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Sequences in tables, ``.csv``.
 
 A table in long format: a column says which sequence a row belongs to, one says where in the
-sequence it stands, the others hold the numbers of that step, and what is to be learnt::
+sequence it stands, the others hold the features of that step, and the labels::
 
     id,step,speed,height,label
     a,1,0.5,2.0,walk
@@ -66,26 +66,26 @@ def read_csv(
         The column with the names of classes. By default the column "label", if there is one that
         is not empty throughout.
     target : str or sequence of str, optional
-        The column or columns with numbers to be learnt, in place of classes.
+        The column or columns with numbers to predict, in place of classes.
     features : sequence of str, optional
         The columns to read as features, in this order. By default all that `id`, `step`, `label`
         and `target` do not name, except a column "label".
     steps : {"last", "all"}, default "last"
-        "last": one label or target for each sequence; its rows agree, or say nothing. "all": one
-        for each row.
+        "last": one label or target for each sequence; its rows agree or are empty. "all": one for
+        each row.
     classes : sequence of str, optional
         The names of class 0, 1, ...; by default those that occur, sorted (by value if all are
         numbers). For a test file, those of the training file.
     delimiter : str, default ","
-        What separates the cells of a row.
+        The separator of the cells of a row.
     missing : {"nan", "interpolate", "error"}, default "nan"
-        What becomes of empty cells, ``?``, ``NA``, ``NaN`` and ``null`` among the features: NaN; a
-        value on the straight line between its neighbours in the sequence (at the ends, the
-        nearest); or an error.
+        How to treat empty cells, ``?``, ``NA``, ``NaN`` and ``null`` among the features: keep them
+        as NaN; interpolate linearly between the neighbours in the sequence (at the ends, take the
+        nearest); or raise an error.
     dtype : {"float32", "float64"}, default "float32"
         Of features and targets.
     labels : bool, default True
-        False: read the features alone; ``y`` is None, whatever the columns of labels hold.
+        False: read only the features; ``y`` is None.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def read_csv(
     Raises
     ------
     ValueError, TypeError
-        If an argument, the header or a row is not right, with file and line.
+        If an argument, the header or a row is not valid, with file and line.
     OSError
         If the file cannot be read.
 
@@ -146,7 +146,7 @@ def read_csv(
     rows, starts, ids = _in_order(table, id, step)
     expected = "a finite number, or nothing for a missing value"
     if labels and features is None and label is None and not targets:
-        expected += f"; are these names of classes ({setting('label')})?"
+        expected += f"; are these class names ({setting('label')})?"
     x = table.floats(names, _GAPS, kind, expected)[rows]
     parts = np.split(x, starts[1:])
     if missing != "nan":
@@ -419,7 +419,7 @@ def _feature_columns(
 def _in_order(
     table: _Table, id: str | None, step: str | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
-    """Sort the rows by sequence and step; say which row each sequence starts with."""
+    """Sort the rows by sequence and step; return them and the start of each sequence."""
     count = len(table.lines)
     index: dict[str, int] = {}
     if id is None:
@@ -527,7 +527,7 @@ def _per_sequence(
     ids: tuple[str, ...],
     steps: str,
 ) -> NDArray[Any]:
-    """Take what the sorted rows say (NaN: nothing): all of it, or once for each sequence."""
+    """Take the values of the sorted rows (NaN: none): all of them, or one for each sequence."""
     blank = np.isnan(values)
     if steps == "all":
         if blank.any():
@@ -553,9 +553,9 @@ def _per_sequence(
         i, c = divmod(int(other.argmax()), other.shape[1])
         which = int(np.searchsorted(starts, i, side="right")) - 1
         span = slice(starts[which], starts[which] + lengths[which])
-        said = np.flatnonzero(~blank[span, c]) + starts[which]
-        first = int(said[0])
-        second = int(said[np.flatnonzero(values[said, c] != values[first, c])[0]])
+        given = np.flatnonzero(~blank[span, c]) + starts[which]
+        first = int(given[0])
+        second = int(given[np.flatnonzero(values[given, c] != values[first, c])[0]])
         cells = table.column("label", names[c])
         raise table.wrong(
             int(rows[second]),

@@ -1,4 +1,4 @@
-"""Text to whole numbers: words, their vocabulary, and both ways between them."""
+"""Tokenizer: text to token numbers and back."""
 
 from __future__ import annotations
 
@@ -38,13 +38,12 @@ _TOKEN = re.compile(
 
 
 class Tokenizer:
-    """Cut texts into words and signs, number those of a vocabulary.
+    """Split texts into words and signs, and number them by a vocabulary.
 
-    The text is taken apart without knowledge of a language: HTML tags become spaces, entities the
-    signs that they stand for; letters are lowered; then words, numbers and signs are separated.
-    Contractions are cut as in the Penn Treebank, "didn't" into "did" and "n't", "she's" into "she"
-    and "'s", so that each part meets the others of its kind. Everything is a matter of the text
-    and the arguments: the same vocabulary, in the same order, anywhere.
+    Splitting is language-independent: HTML tags become spaces, entities their characters; letters
+    are lowered; then words, numbers and signs are separated. Contractions are split as in the Penn
+    Treebank, "didn't" into "did" and "n't", "she's" into "she" and "'s", so that equal parts share
+    a token. The vocabulary and its order depend only on the texts and the arguments.
 
     Parameters
     ----------
@@ -52,15 +51,15 @@ class Tokenizer:
         The greatest size of the vocabulary, the two reserved tokens included. Rarer tokens are
         left out first, and among equally frequent ones the last of the alphabet.
     min_count : int, default 1
-        How often a token must occur in the texts to be learnt.
+        How often a token must occur in the texts to enter the vocabulary.
     lower : bool, default True
-        Whether letters are lowered.
+        Whether to lower letters.
 
     Attributes
     ----------
     tokens : tuple of str
-        The vocabulary: token 0 pads, token 1 stands for all that is unknown, then the most
-        frequent one first. Empty until :meth:`fit`.
+        The vocabulary: token 0 pads, token 1 stands for unknown tokens, the others are sorted by
+        falling frequency. Empty until :meth:`fit`.
     padding_index, unknown_index : int
         0 and 1.
 
@@ -108,7 +107,7 @@ class Tokenizer:
         )
 
     def split(self, text: str) -> list[str]:
-        """Cut a text into tokens, known or not.
+        """Split a text into tokens, known or not.
 
         Parameters
         ----------
@@ -118,7 +117,7 @@ class Tokenizer:
         Returns
         -------
         list of str
-            Its words, numbers and signs in their order.
+            Its words, numbers and signs in order.
 
         Examples
         --------
@@ -142,12 +141,12 @@ class Tokenizer:
         return ['"' if token == "''" else token for token in found] if "''" in text else found
 
     def fit(self, texts: Iterable[str]) -> Tokenizer:
-        """Learn the vocabulary of texts, in place of what was learnt before.
+        """Learn the vocabulary of texts, replacing an earlier one.
 
         Parameters
         ----------
         texts : iterable of str
-            The training texts only, or the test is no longer one.
+            Training texts only: with test texts, test results would be biased.
 
         Returns
         -------
@@ -167,14 +166,14 @@ class Tokenizer:
     def encode(
         self, texts: Iterable[str], *, max_length: int | None = None
     ) -> list[NDArray[np.int64]]:
-        """Turn texts into the numbers of their tokens.
+        """Encode texts as token numbers.
 
         Parameters
         ----------
         texts : iterable of str
             Any texts.
         max_length : int, optional
-            Leave out the tokens of a text after this one.
+            Truncate texts to this many tokens.
 
         Returns
         -------
@@ -185,7 +184,7 @@ class Tokenizer:
         Raises
         ------
         ValueError
-            If no vocabulary was learnt.
+            If the vocabulary is empty.
 
         Examples
         --------
@@ -206,7 +205,7 @@ class Tokenizer:
         return result
 
     def decode(self, numbers: Any) -> str:
-        """Write the tokens of a sequence of numbers, with spaces between them, without padding.
+        """Join the tokens of a sequence of numbers with spaces, without padding.
 
         Parameters
         ----------
@@ -240,12 +239,12 @@ class Tokenizer:
         return " ".join(self.tokens[i] for i in array.tolist() if i != self.padding_index)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the vocabulary and the arguments to a JSON file, an existing one as a whole.
+        """Write the vocabulary and the arguments to a JSON file, replaced atomically.
 
         Parameters
         ----------
         path : str or os.PathLike
-            Where to write.
+            The file.
 
         Examples
         --------
@@ -259,7 +258,7 @@ class Tokenizer:
         >>> same.tokens == tokenizer.tokens
         True
         """
-        from ..files.model_file import write_whole
+        from ..files.atomic import write_whole
 
         content = {
             "format": _FORMAT,
@@ -284,12 +283,12 @@ class Tokenizer:
         Returns
         -------
         Tokenizer
-            One that encodes as the saved one does.
+            Equal to the saved one.
 
         Raises
         ------
         ValueError
-            If the file is no such file.
+            If the file is not a tokenizer.
         OSError
             If it cannot be read.
         """

@@ -42,7 +42,7 @@ _FLAGS: Final = {"timestamps", "missing", "univariate", "equallength", "targetla
 _FETCH: Final = (
     "`pip download --no-deps aeon sktime`, here or in the folder that "
     f"{_files.DATA_VARIABLE} names, gets wheels that hold some sets (PLAID: sktime only; "
-    "PickupGestureWiimoteZ: aeon only), or say where the files are: where="
+    "PickupGestureWiimoteZ: aeon only), or give their place: where="
 )
 
 
@@ -64,25 +64,25 @@ def read_ts(
         The names of class 0, 1, ...; by default those of the file's ``@classLabel``, in its order.
         For a test file, those of the training file.
     missing : {"nan", "interpolate", "error"}, default "nan"
-        What becomes of missing values: NaN; a value on the straight line between its neighbours
-        in its channel (at the ends, the nearest); or an error.
+        How to treat missing values: keep them as NaN; interpolate linearly between the neighbours
+        in the channel (at the ends, take the nearest); or raise an error.
     dtype : {"float32", "float64"}, default "float32"
         Of the values and of targets.
     labels : bool, default True
-        False: pass over the classes or targets of the cases.
+        False: ignore the classes or targets of the cases.
 
     Returns
     -------
     Sequences
         ``x`` of shape (cases, steps, channels), or a list of (steps, channels) arrays where cases
         differ in length; ``y`` the classes (int64) or, with ``@targetLabel true``, the targets
-        (floats), None with ``@classLabel false``. Channels and cases have their places as names:
+        (floats), None with ``@classLabel false``. Channels and cases are named by their positions:
         "channel 1", "case 1".
 
     Raises
     ------
     ValueError
-        If a line is not what the format or the header asks for, with file and line. Files with
+        If a line does not fit the format or the header, with file and line. Files with
         ``@timeStamps true`` are refused.
     OSError
         If the file cannot be read.
@@ -119,7 +119,7 @@ def read_ts(
     _check.flag("labels", labels)
     given = None if classes is None else _files.class_names(classes)
     lines = enumerate(_files.read_text(source).split("\n"), 1)
-    header = _Header.read(source, lines)
+    header = _SetHeader.read(source, lines)
     return _read_cases(source, lines, header, given, missing, kind, labels)
 
 
@@ -158,9 +158,9 @@ def load_ts(
     Raises
     ------
     FileNotFoundError
-        If the set is not found; the message says how to get it.
+        If the set is not found; the message tells how to get it.
     ValueError
-        If a file is not right.
+        If a file is not valid.
 
     Examples
     --------
@@ -210,7 +210,7 @@ def find_ts(
     Raises
     ------
     FileNotFoundError
-        If they are not there; the message says where was looked, what is there, and what to do.
+        If they are missing; the message lists the places searched, the sets there, and the remedy.
 
     Examples
     --------
@@ -304,8 +304,8 @@ def _names(root: Path | zipfile.Path) -> set[str]:
 # ---------------------------------------------------------------- parsing
 
 
-class _Header(NamedTuple):
-    """What the lines before the cases say; None where they say nothing."""
+class _SetHeader(NamedTuple):
+    """The header; None for missing entries."""
 
     classes: tuple[str, ...] | None  # None: no class stands at the end of a line
     target: bool
@@ -315,7 +315,7 @@ class _Header(NamedTuple):
     length: int | None
 
     @staticmethod
-    def read(path: _files.Source, lines: Iterator[tuple[int, str]]) -> _Header:
+    def read(path: _files.Source, lines: Iterator[tuple[int, str]]) -> _SetHeader:
         """Read up to @data."""
         flags: dict[str, bool] = {}
         sizes: dict[str, int] = {}
@@ -339,7 +339,7 @@ class _Header(NamedTuple):
                         '"@classLabel true NAME NAME ...", "@classLabel false", '
                         '"@targetLabel true"',
                     )
-                return _Header(
+                return _SetHeader(
                     classes,
                     flags.get("targetlabel", False),
                     flags.get("univariate"),
@@ -403,7 +403,7 @@ def _class_label(
 def _read_cases(
     path: _files.Source,
     lines: Iterator[tuple[int, str]],
-    header: _Header,
+    header: _SetHeader,
     given: tuple[str, ...] | None,
     missing: str,
     dtype: np.dtype[Any],
@@ -452,7 +452,7 @@ def _check_channels(
     path: _files.Source,
     number: int,
     channels: list[str],
-    header: _Header,
+    header: _SetHeader,
     first: NDArray[Any] | None,
 ) -> None:
     expected, reason = None, ""
@@ -475,7 +475,7 @@ def _case(
     path: _files.Source,
     number: int,
     channels: list[str],
-    header: _Header,
+    header: _SetHeader,
     first: NDArray[Any] | None,
     missing: str,
     dtype: np.dtype[Any],

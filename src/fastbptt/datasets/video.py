@@ -1,4 +1,4 @@
-"""Detections in the frames of a video, and the sequences of numbers that networks read.
+"""Detections in the frames of a video, and sequences of features made from them.
 
 YOLO's programs write a text file for each frame in which they found something, one line for each
 box: ``class x_center y_center width height [confidence] [track]``, all lengths as parts of the
@@ -47,7 +47,7 @@ _TRACKS: Final = ("tracks", "speed", "velocity x", "velocity y")
 
 
 class Detections(NamedTuple):
-    """What a detector found in the frames of one clip, one entry for each box.
+    """The detections in the frames of one clip, one entry for each box.
 
     Attributes
     ----------
@@ -61,10 +61,9 @@ class Detections(NamedTuple):
     confidence : ndarray
         From 0 to 1, NaN where it is not known, float64, shape (boxes,).
     track : ndarray
-        The number of the object that a tracker follows, -1 where there is none, int64,
-        shape (boxes,).
+        The tracker's number of the object, -1 where there is none, int64, shape (boxes,).
     frames : int
-        The number of frames, those without any box included.
+        The number of frames, including those without boxes.
     """
 
     frame: NDArray[np.int64]
@@ -79,7 +78,7 @@ class Detections(NamedTuple):
 
 
 def yolo_clips(folder: str | os.PathLike[str]) -> tuple[str, ...]:
-    """List the clips whose frames have files in a folder: what stands before the frame's number.
+    """List the clips whose frames have files in a folder: the names before the frame numbers.
 
     Parameters
     ----------
@@ -131,7 +130,7 @@ def read_yolo(
     folder : str or os.PathLike
         Such as ``runs/detect/predict/labels``.
     clip : str, optional
-        The clip's name, if files of several lie there; :func:`yolo_clips` lists them.
+        The clip's name, if the folder holds several; :func:`yolo_clips` lists them.
     frames : int, optional
         The number of frames of the clip. By default up to the last one with a file: then frames
         without boxes at the end are missing.
@@ -147,14 +146,14 @@ def read_yolo(
     Raises
     ------
     ValueError
-        If a file's name or a line is not right, with file and line.
+        If a file's name or a line is not valid, with file and line.
     OSError
         If the folder cannot be read.
 
     Notes
     -----
-    Ultralytics appends to files that are there: a second run into the same folder leaves each box
-    twice.
+    Ultralytics appends to existing files: after a second run into the same folder each box is
+    there twice.
 
     References
     ----------
@@ -185,7 +184,7 @@ def read_yolo(
         raise _files.wrong(
             root,
             None,
-            f"there are files of {len(clips)} clips; expected clip= to say which of "
+            f"there are files of {len(clips)} clips; expected clip= with one of "
             f"{_files.some([repr(one) for one in clips])}",
         )
     if not files and count is None:
@@ -238,15 +237,15 @@ def write_yolo(
     Parameters
     ----------
     folder : str or os.PathLike
-        The folder; it is made if it is not there.
+        The folder; created if it does not exist.
     clip : str
-        What the files' names begin with.
+        The prefix of the files' names.
     detections : Detections
         Numbers are written with six digits, as Ultralytics writes them.
     first : int, default 1
         The number of the first frame.
     confidence, tracks : bool, default True
-        Whether to write them, where they are known.
+        Whether to write them, if known.
 
     Raises
     ------
@@ -335,7 +334,7 @@ def _box(path: Path, line: int, text: str) -> list[float]:
 def _detections(
     rows: list[tuple[int, list[float]]], lines: list[tuple[Path, int]], frames: int
 ) -> Detections:
-    """Decide what the sixth numbers of a clip are, and make arrays."""
+    """Determine the meaning of the sixth numbers of a clip, and make arrays."""
     sixth = [values[5] for _, values in rows if len(values) == 6]
     has_seven = any(len(values) == 7 for _, values in rows)
     is_track = not has_seven and any(value > 1 for value in sixth)
@@ -365,9 +364,9 @@ def _detections(
 
 
 def from_results(results: Iterable[Any]) -> Detections:
-    """Take the boxes out of what an Ultralytics model returns for the frames of one clip.
+    """Convert the results of an Ultralytics model for the frames of one clip.
 
-    Nothing is imported for it: anything with the attributes ``boxes.cls``, ``boxes.xywhn``,
+    Ultralytics is not imported: anything with the attributes ``boxes.cls``, ``boxes.xywhn``,
     ``boxes.conf`` and ``boxes.id`` (the last two may be None) will do, as arrays or tensors.
 
     Parameters
@@ -496,7 +495,7 @@ def frame_features(
     tracks: bool = False,
     dtype: Any = "float32",
 ) -> NDArray[Any]:
-    """Turn the boxes of a clip into a sequence: some numbers for each class in each frame.
+    """Turn the boxes of a clip into a sequence: features of each class in each frame.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The Japanese Vowels, which come with the package."""
+"""The Japanese Vowels, which ship with the package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Dataset", "load_japanese_vowels"]
 
 
 class Dataset(NamedTuple):
-    """Sequences with a class each, cut into a training and a test part.
+    """Classified sequences, split into a training and a test part.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Dataset(NamedTuple):
     class_names : tuple of str
         The name of class 0, 1, ...
     description : str
-        What the data are, where they come from and under which licence.
+        Contents, source and licence of the data.
     """
 
     x_train: list[NDArray[np.float32]]
@@ -56,9 +56,9 @@ def load_japanese_vowels() -> Dataset:
     -------
     Dataset
         ``x_train`` and ``x_test`` are lists of 270 and 370 float32 arrays of shape (steps, 12),
-        ``y_train`` and ``y_test`` int64 arrays of the speakers 0..8. All arrays are fresh copies;
-        changing them changes nothing else. The sequences stand in the order of the original
-        files: sorted by speaker, so shuffle them before cutting off a validation part.
+        ``y_train`` and ``y_test`` int64 arrays of the speakers 0..8. All arrays are fresh
+        copies. The sequences have the order of the original files, sorted by speaker: shuffle
+        them before splitting off a validation part.
 
     References
     ----------

@@ -1,6 +1,6 @@
-"""See the gradient: what flows back through time, and where it dies.
+"""Diagnosis: how gradients flow back through time, and where they vanish or explode.
 
-`diagnose` looks into a model with one backward pass, `GradientMonitor` watches a training run.
+`diagnose` analyses a model with one backward pass, `GradientMonitor` monitors a training run.
 """
 
 from __future__ import annotations

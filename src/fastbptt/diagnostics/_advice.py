@@ -1,16 +1,16 @@
-"""What a good colleague would say about a diagnosis, each sentence with the number it rests on.
+"""Advice from a diagnosis, each piece with the numbers that support it.
 
 Limits, and where they come from:
 
 - A gradient counts as vanished, or exploded, once it has changed by a factor of 1000 on its way
-  back: then a step that far away has less than a thousandth of the say of the last one, or a
-  thousand times as much. Said only if it happens within half of the sequences' length.
+  back: a step that far away has less than a thousandth of the last step's weight, or a thousand
+  times as much. Reported only if it happens within half of the sequences' length.
 - The norm to clip at is the median of mini-batches' norms: Pascanu, Mikolov and Bengio, ICML 2013,
   section 3.2, found anything from half to ten times the average to work.
-- An update that makes the loss of the very batch that it was computed from larger is too large.
-- What is said to help against vanishing and exploding was tried: a network with it went through
-  some of the sequences, and by the same limits its gradients neither vanish nor explode.
-- Causes come before what they cause: units that are dead or saturated let gradients vanish.
+- An update is too large if it increases the loss of the batch that it was computed from.
+- Remedies for vanishing and exploding gradients were tried: on some of the sequences, by the same
+  limits, the gradients of a network with the remedy neither vanish nor explode.
+- Causes come before effects: dead or saturated units make gradients vanish.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 #: The factor after which a gradient counts as vanished or exploded.
 FAR = 1000.0
-#: Share of saturated, and of dead, units that is worth a word.
-SATURATED_SHARE, DEAD_SHARE = 0.5, 0.25
-#: Sequences, and mini-batches, that are tried.
+#: The fractions of saturated, and of dead, units above which they are reported.
+MOST_SATURATED, MOST_DEAD = 0.5, 0.25
+#: Sequences, and mini-batches, for trials.
 TRIED, PARTS = 4, 8
-#: Gains of an orthogonal W_hh, and spectral radii of the W_hh there is, that are tried. The slopes
-#: of tanh are below 1, half of those of ReLU are 0: the gain that makes up for it is above 1.
+#: Trial gains of an orthogonal W_hh, and spectral radii of the present one. Slopes of tanh are
+#: below 1, half of those of ReLU are 0: a gain above 1 makes up for it.
 GAINS = (1.0, 1.2, 1.4, 1.6)
-#: What is to keep gradients from exploding may let them grow so much: another seed draws others.
+#: The growth that a remedy for exploding gradients may leave: another seed gives other weights.
 CALM = math.sqrt(FAR)
 
 
@@ -60,11 +60,11 @@ class Advice:
         ``"vanishing"``, ``"exploding"``, ``"saturated"``, ``"dead"``, ``"no gradient"``,
         ``"bptt_steps"``, ``"learning rate too high"`` or ``"learning rate too low"``.
     text : str
-        What was found.
+        The finding.
     numbers : dict of str to float
-        What it rests on.
+        The numbers behind it.
     suggestion : str
-        What would help.
+        The remedy.
     """
 
     kind: str
@@ -77,10 +77,10 @@ class Advice:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """All that advice is made from; of batches, whatever the diagnosis itself shows."""
+class Evidence:
+    """Everything that advice is derived from, for the whole batch."""
 
-    model: Recurrent  # in the element type of the diagnosis
+    model: Recurrent  # in the dtype of the diagnosis
     own_dtype: np.dtype[Any]  # of the user's model
     batch: Batch
     objective: Objective
@@ -89,16 +89,16 @@ class Facts:
     saturation: tuple[float, ...]
     dead: tuple[float, ...]
     gradient_norm: float
-    given: Recurrent  # the user's own
+    given: Recurrent  # the user's model
     optimizer: Optimizer | None
     history: History | None
 
 
-def advise(facts: Facts) -> tuple[Advice, ...]:
-    """Look at everything there is advice about; causes first."""
+def advise(evidence: Evidence) -> tuple[Advice, ...]:
+    """Run all checks; causes first."""
     found: list[Advice] = []
     for look in (_nothing, _explode, _dead, _saturated, _vanish, _learning_rate, _curve):
-        found += look(facts)
+        found += look(evidence)
     return tuple(found)
 
 
@@ -118,7 +118,7 @@ def by_lag(
 ) -> Array:
     """Mean logarithm of the norm of ds_T/ds_{T-k}, k = 0, 1, ..., over sequences that long.
 
-    Where it is exactly 0 in most of them, -inf; those few where it is do not count otherwise.
+    -inf where it is exactly 0 in most of them; otherwise exact zeros are left out.
     """
     chosen = slice(None) if some is None else some
     own, norms = lengths[found.sequences][chosen], found.log_norms[chosen]
@@ -135,13 +135,13 @@ def by_lag(
 
 
 def reach(logs: Array) -> int | None:
-    """Steps until a gradient has vanished; None if that does not happen."""
+    """Steps until a gradient has vanished, or None."""
     gone = np.flatnonzero(logs < -math.log(FAR))
     return int(gone[0]) if gone.size else None
 
 
 def _short(logs: Array) -> int | None:
-    """Steps until a gradient has vanished if that is too early: within half of the sequence."""
+    """Steps until a gradient has vanished, if within half of the sequence; else None."""
     gone = reach(logs)
     return gone if gone is not None and gone < len(logs) / 2 and len(logs) >= 10 else None
 
@@ -151,7 +151,7 @@ def _rate(logs: Array) -> float:
     return math.exp(logs[-1] / (len(logs) - 1)) if len(logs) > 1 else 1.0
 
 
-def _share(factor: float) -> str:
+def _factor(factor: float) -> str:
     return f"{factor:.2f}" if factor >= 0.01 else f"{factor:.0e}"
 
 
@@ -160,33 +160,33 @@ def _words(count: float) -> str:
 
 
 def _exploded(found: _dynamics.Dynamics, limit: float = FAR) -> NDArray[np.bool_]:
-    """Which of the sequences: in some it is enough."""
+    """Return the sequences in which gradients explode."""
     return np.asarray((found.log_norms > math.log(limit)).any(axis=1))
 
 
-def _worst(facts: Facts) -> tuple[PassRecord, _dynamics.Dynamics] | None:
+def _worst(evidence: Evidence) -> tuple[PassRecord, _dynamics.Dynamics] | None:
     """The layer in which gradients explode in most sequences."""
     pairs = [
         (p, found)
-        for p, found in zip(facts.record.passes, facts.dynamics, strict=True)
+        for p, found in zip(evidence.record.passes, evidence.dynamics, strict=True)
         if found is not None and _exploded(found).any()
     ]
     return max(pairs, key=lambda pair: int(_exploded(pair[1]).sum()), default=None)
 
 
-def _explode(facts: Facts) -> Iterator[Advice]:
-    worst = _worst(facts)
-    if worst is not None and facts.gradient_norm != 0.0:
-        yield _exploding(facts, *worst)
+def _explode(evidence: Evidence) -> Iterator[Advice]:
+    worst = _worst(evidence)
+    if worst is not None and evidence.gradient_norm != 0.0:
+        yield _exploding(evidence, *worst)
 
 
-def _vanish(facts: Facts) -> Iterator[Advice]:
+def _vanish(evidence: Evidence) -> Iterator[Advice]:
     curves = [
         by_lag(p.lengths, p.reverse, found)
-        for p, found in zip(facts.record.passes, facts.dynamics, strict=True)
+        for p, found in zip(evidence.record.passes, evidence.dynamics, strict=True)
         if found is not None
     ]
-    if not curves or facts.gradient_norm == 0.0 or _worst(facts) is not None:
+    if not curves or evidence.gradient_norm == 0.0 or _worst(evidence) is not None:
         return
     # one layer that keeps the past is enough
     logs = max(curves, key=_rate)
@@ -196,48 +196,48 @@ def _vanish(facts: Facts) -> Iterator[Advice]:
     rate = _rate(logs[: gone + 1])
     numbers = {"steps": float(gone), "factor": rate, "of": float(steps)}
     over = "this step" if gone == 1 else f"these {gone}"
-    size = f"to less than 1/{FAR:.0f}, by a factor of {_share(rate)} per step over {over}"
-    if facts.objective.steps == "all":
+    size = f"to less than 1/{FAR:.0f}, by a factor of {_factor(rate)} per step over {over}"
+    if evidence.objective.steps == "all":
         if steps >= 10 * gone:
             yield Advice(
                 "bptt_steps",
                 f"Gradients reach back about {gone} of {steps} steps: they shrink {size}.",
                 numbers,
-                f"bptt_steps={2 * gone} would lose less than a millionth of them, update "
-                f"{steps // (2 * gone)} times per sequence and keep the states of {2 * gone} "
+                f"bptt_steps={2 * gone} loses less than a millionth of them, makes "
+                f"{steps // (2 * gone)} updates per sequence and keeps the states of {2 * gone} "
                 "steps instead of all.",
             )
         return
     text = f"Gradients vanish after about {gone} of {steps} steps: they shrink {size}."
-    zero = _zeros_in_float32(facts)
+    zero = _zeros_in_float32(evidence)
     if zero:
-        text += f" In float32 nothing at all arrives at the first {plural(zero, 'step')}."
+        text += f" In float32 no gradient reaches the first {plural(zero, 'step')}."
         numbers["zeros"] = float(zero)
-    helps, measured = _what_helps(facts, gone)
-    if not helps and max(facts.saturation) > SATURATED_SHARE:
-        helps = "The saturated units are a cause of it: see to them first."
+    helps, measured = _what_helps(evidence, gone)
+    if not helps and max(evidence.saturation) > MOST_SATURATED:
+        helps = "Saturated units are a cause: fix them first."
     yield Advice("vanishing", text, {**numbers, **measured}, helps)
 
 
-def _zeros_in_float32(facts: Facts) -> int:
-    """First steps whose gradients are below the smallest float32 in every layer."""
-    if facts.own_dtype != np.float32:
+def _zeros_in_float32(evidence: Evidence) -> int:
+    """Count the first steps whose gradients are below the smallest float32 in every layer."""
+    if evidence.own_dtype != np.float32:
         return 0
     tiny = float(np.finfo(np.float32).tiny)
-    alive = np.zeros(facts.record.top.shape[1], bool)
-    for p in facts.record.passes:
+    alive = np.zeros(evidence.record.top.shape[1], bool)
+    for p in evidence.record.passes:
         if not p.reverse:
             alive |= np.abs(p.d_hidden).max(axis=(0, 2)) >= tiny
     return int(alive.argmax()) if alive.any() else 0
 
 
-def _what_helps(facts: Facts, gone: int) -> tuple[str, dict[str, float]]:
-    """Try what usually helps on a few of the sequences, and say what it changed."""
-    rows = np.argsort(-facts.record.lengths, kind="stable")[:TRIED]
-    steps = int(facts.record.lengths.max())
+def _what_helps(evidence: Evidence, gone: int) -> tuple[str, dict[str, float]]:
+    """Try the usual remedies on a few of the sequences; describe the best one."""
+    rows = np.argsort(-evidence.record.lengths, kind="stable")[:TRIED]
+    steps = int(evidence.record.lengths.max())
     tried = []
-    for label, model in _candidates(facts.model, steps):
-        logs = _flows(model, facts, rows, 2)
+    for label, model in _candidates(evidence.model, steps):
+        logs = _flows(model, evidence, rows, 2)
         if logs is None or _short(logs) is not None:
             continue
         far = reach(logs)
@@ -246,16 +246,16 @@ def _what_helps(facts: Facts, gone: int) -> tuple[str, dict[str, float]]:
     if not tried:
         return "", {}
     far, new, all_of_it, label = max(tried, key=lambda one: one[:2])
-    range_ = f"all {steps} of them" if all_of_it else f"{far} of them"
+    range_ = f"all {steps}" if all_of_it else f"{far} of them"
     return (
-        f"{label} starts with a factor of {new:.2f} per step over all {steps}: "
-        f"it reaches {range_}.",
+        f"{label} starts with a factor of {new:.2f} per step over all {steps} steps and reaches "
+        f"{range_}.",
         {"factor_then": new, "steps_then": float(far)},
     )
 
 
 def _candidates(model: Recurrent, steps: int) -> Iterator[tuple[str, Recurrent]]:
-    """Yield fresh networks of the same size, float64, with what usually makes memory longer."""
+    """Yield new float64 networks of the same size with the usual remedies for short memory."""
     info = _core.cell_info(model.cell)
     if info["gates"] == 1 and info["setting"] is None:
         for init in ("orthogonal",) if info["bounded"] else ("identity", "orthogonal"):
@@ -274,7 +274,7 @@ def _options(model: Recurrent) -> dict[str, Any]:
 
 
 def _started(model: Recurrent, init: str, gain: float = 1.0) -> tuple[str, Recurrent]:
-    """The same network without a setting, started in another way, and what that is called."""
+    """Make the same network with another initialisation, and its label."""
     from ..models.recurrent import Recurrent
 
     shape = (model.input_size, model.hidden_size, model.output_size)
@@ -284,7 +284,7 @@ def _started(model: Recurrent, init: str, gain: float = 1.0) -> tuple[str, Recur
 
 
 def _gated(model: Recurrent, steps: int) -> tuple[str, Recurrent]:
-    """An LSTM that keeps what it reads over so many steps, and what that is called."""
+    """Make an LSTM that remembers its input over so many steps, and its label."""
     from ..models.cells import LSTM
 
     shape = (model.input_size, model.hidden_size, model.output_size)
@@ -298,17 +298,17 @@ def _gated(model: Recurrent, steps: int) -> tuple[str, Recurrent]:
 
 def _flows(
     model: Recurrent,
-    facts: Facts,
+    evidence: Evidence,
     rows: NDArray[np.int64],
     most: int | None = None,
     limit: float = FAR,
 ) -> Array | None:
-    """How gradients flow through another network, by lag; of its best layer.
+    """Return how gradients flow through another network, by lag, in its best layer.
 
     None: they grow by more than the limit in some sequence, or the network is too large to tell.
-    most: Jacobians of so many of the sequences will do.
+    most: compute Jacobians of at most so many sequences.
     """
-    batch, objective = some_rows(facts.batch, facts.objective, np.sort(rows))
+    batch, objective = some_rows(evidence.batch, evidence.objective, np.sort(rows))
     record = _record.take(model, batch.replace(initial=None), objective.replace(sample_weight=None))
     curves = []
     for p in record.passes:
@@ -321,13 +321,15 @@ def _flows(
     return max(curves, key=_rate) if curves else None
 
 
-def _calmer(facts: Facts, found: _dynamics.Dynamics, radius: float) -> tuple[str, dict[str, float]]:
-    """Try what usually keeps gradients from exploding; say what does, and neither vanishes.
+def _calmer(
+    evidence: Evidence, found: _dynamics.Dynamics, radius: float
+) -> tuple[str, dict[str, float]]:
+    """Try the usual remedies for exploding gradients; describe one that does not make them vanish.
 
-    The least change first: another start, then smaller weights, then another cell. Of each the one
-    that changes gradients least on their way, tried on the worst sequences and then on all.
+    The least change first: another initialisation, then smaller weights, then another cell. Of each
+    kind the one that changes gradients least, tried on the worst sequences and then on all.
     """
-    model, steps = facts.model, int(facts.record.lengths.max())
+    model, steps = evidence.model, int(evidence.record.lengths.max())
     worst = np.argsort(-np.nanmax(found.log_norms, axis=1), kind="stable")[:TRIED]
     info = _core.cell_info(model.cell)
 
@@ -345,34 +347,34 @@ def _calmer(facts: Facts, found: _dynamics.Dynamics, radius: float) -> tuple[str
                 for name, values in twin.parameters.items():
                     if name.startswith("W_hh"):
                         values[...] *= target / radius
-                share = f"{target / radius:.2g} times W_hh (spectral radius {target:g})"
-                yield share, twin
+                label = f"Scaling W_hh by {target / radius:.2g} (spectral radius {target:g})"
+                yield label, twin
 
     for group in (starts(), smaller(), iter([_gated(model, steps)])):
         tried = []
         for label, other in group:
-            logs = _flows(other, facts, found.sequences[worst], 2, CALM)
+            logs = _flows(other, evidence, found.sequences[worst], 2, CALM)
             if logs is not None and _short(logs) is None:
                 tried.append((float(np.abs(logs).max()), label, other))
         for _, label, other in sorted(tried, key=lambda one: one[0]):
-            logs = _flows(other, facts, found.sequences, None, CALM)
+            logs = _flows(other, evidence, found.sequences, None, CALM)
             if logs is not None and _short(logs) is None:
                 rate = _rate(logs)
                 return (
-                    f"{label} was tried: a factor of {rate:.2f} per step over all {len(logs)}, "
-                    "gradients neither explode nor vanish.",
+                    f"{label} was tried: with a factor of {rate:.2f} per step over all {len(logs)} "
+                    "steps, gradients neither explode nor vanish.",
                     {"factor_then": rate},
                 )
     return "", {}
 
 
-def _exploding(facts: Facts, p: PassRecord, found: _dynamics.Dynamics) -> Advice:
+def _exploding(evidence: Evidence, p: PassRecord, found: _dynamics.Dynamics) -> Advice:
     far = _exploded(found)
     logs, name = by_lag(p.lengths, p.reverse, found, far), p.name
     # the mean of those that exploded may stay below the limit at every lag
     lag = int(np.argmax(logs > math.log(FAR))) or int(np.argmax(logs))
     total, rate = float(logs.max()), _rate(logs[: lag + 1])
-    norms = batch_norms(facts)
+    norms = batch_norms(evidence)
     middle = float(np.median(norms))
     near = max(int(np.argmax(logs > math.log(10.0))), 1)
     of_near = _norm_of_last(p, near)
@@ -387,32 +389,32 @@ def _exploding(facts: Facts, p: PassRecord, found: _dynamics.Dynamics) -> Advice
         "median": middle,
         "largest": float(norms.max()),
         "spectral_radius": radius,
-        "share": float(far.mean()),
+        "fraction": float(far.mean()),
     }
     text = (
         f"Gradients explode in {far.sum()} of {plural(len(far), 'sequence')}: they grow more "
-        f"than {FAR:.0f} times, in the mean {math.exp(min(logs[lag], 700.0)):.0f} times within "
-        f"{plural(lag, 'step')} in {name}, by a factor of {rate:.2f} per step over these; W_hh has "
-        f"spectral radius {radius:.2f}; "
+        f"than {FAR:.0f} times, on average {math.exp(min(logs[lag], 700.0)):.0f} times within "
+        f"{plural(lag, 'step')} in {name}, by a factor of {rate:.2f} per step over these; the "
+        f"spectral radius of W_hh is {radius:.2f}; "
     )
     if len(norms) == 1:
-        text += f"the norm of the gradient is {norms[0]:.2g}."
+        text += f"the gradient norm is {norms[0]:.2g}."
     else:
         text += (
-            f"norms of {len(norms)} mini-batches lie between {norms.min():.2g} and "
+            f"gradient norms of {len(norms)} mini-batches range from {norms.min():.2g} to "
             f"{norms.max():.2g}."
         )
-    last = "step alone gives" if near == 1 else f"{near} steps alone give"
+    last = "step" if near == 1 else f"{near} steps"
     which = "their median" if len(norms) > 1 else "it"
     if limit != middle:
-        which = f"what the last {last}"
+        which = f"the gradient norm of the last {last}"
     helps = f"Clip at {which}, clip_norm={limit:.2g}."
-    better, measured = _calmer(facts, found, radius)
+    better, measured = _calmer(evidence, found, radius)
     return Advice("exploding", text, {**numbers, **measured}, f"{helps} {better}".strip())
 
 
 def _norm_of_last(p: PassRecord, steps: int) -> float:
-    """Norm of the gradients of a layer's W_xh and W_hh from its last steps, unexploded."""
+    """Norm of the gradients of a layer's W_xh and W_hh from its last steps, before exploding."""
     total = 0.0
     for weights in ("W_xh", "W_hh"):
         walk = itertools.islice(contributions(p, weights), steps)
@@ -420,13 +422,13 @@ def _norm_of_last(p: PassRecord, steps: int) -> float:
     return math.sqrt(total)
 
 
-def batch_norms(facts: Facts) -> Array:
+def batch_norms(evidence: Evidence) -> Array:
     """Norms of the gradients of up to eight parts of the batch."""
-    count, model, norms = len(facts.batch.x), facts.model, []
+    count, model, norms = len(evidence.batch.x), evidence.model, []
     groups = np.array_split(np.arange(count), min(PARTS, count))
     flat = np.empty(model.num_parameters, model.dtype)
     for rows in groups:
-        batch, objective = some_rows(facts.batch, facts.objective, rows)
+        batch, objective = some_rows(evidence.batch, evidence.objective, rows)
         if objective.sample_weight is not None and not objective.sample_weight.any():
             continue
         batch = batch.replace(check_finite=False)
@@ -438,76 +440,76 @@ def batch_norms(facts: Facts) -> Array:
 # ---------------------------------------------------------------- units
 
 
-def _nothing(facts: Facts) -> Iterator[Advice]:
-    if facts.gradient_norm == 0.0:
+def _nothing(evidence: Evidence) -> Iterator[Advice]:
+    if evidence.gradient_norm == 0.0:
         yield Advice(
             "no gradient",
-            f"All gradients are exactly 0 (norm 0, at a loss of {_words(facts.record.loss)}).",
-            {"gradient_norm": 0.0, "loss": facts.record.loss},
-            "Nothing will be learned from this batch.",
+            f"All gradients are exactly 0, at a loss of {_words(evidence.record.loss)}.",
+            {"gradient_norm": 0.0, "loss": evidence.record.loss},
+            "The model cannot learn from this batch.",
         )
 
 
-def _saturated(facts: Facts) -> Iterator[Advice]:
-    for p, share in zip(facts.record.passes, facts.saturation, strict=True):
-        if share <= SATURATED_SHARE:
+def _saturated(evidence: Evidence) -> Iterator[Advice]:
+    for p, saturated in zip(evidence.record.passes, evidence.saturation, strict=True):
+        if saturated <= MOST_SATURATED:
             continue
         x, h = p.x[p.exist], p.before[0][p.exist]
         inputs, size = x @ p.params["W_xh"], float(np.sqrt(np.mean(np.square(x))))
         from_x = float(np.sqrt(np.mean(np.square(inputs))))
         from_h = float(np.sqrt(np.mean(np.square(h @ p.params["W_hh"]))))
-        numbers = {"share": share, "input": size, "x_W_xh": from_x, "h_W_hh": from_h}
+        numbers = {"fraction": saturated, "input": size, "x_W_xh": from_x, "h_W_hh": from_h}
         if p.layer == 0 and size > 3.0 and from_x > from_h:
             helps = f"The input has a root mean square of {size:.2g}: standardise it."
         elif from_x > from_h:
             helps = (
-                f'x W_xh has a root mean square of {from_x:.2g}: make W_xh smaller (init="keras").'
+                f'x W_xh has a root mean square of {from_x:.2g}: use a smaller W_xh (init="keras").'
             )
         else:
             helps = (
-                f"h W_hh has a root mean square of {from_h:.2g}: make W_hh smaller "
+                f"h W_hh has a root mean square of {from_h:.2g}: use a smaller W_hh "
                 '(init="orthogonal").'
             )
         yield Advice(
             "saturated",
-            f"{share:.0%} of the units of {p.name} are saturated (abs(h) > 0.97), where tanh lets "
-            "less than 6 % of a gradient through.",
+            f"{saturated:.0%} of the units of {p.name} are saturated (abs(h) > 0.97), where tanh "
+            "passes less than 6 % of a gradient.",
             numbers,
             helps,
         )
 
 
-def _dead(facts: Facts) -> Iterator[Advice]:
-    for p, share in zip(facts.record.passes, facts.dead, strict=True):
-        if p.cell["bounded"] or share <= DEAD_SHARE:
+def _dead(evidence: Evidence) -> Iterator[Advice]:
+    for p, dead in zip(evidence.record.passes, evidence.dead, strict=True):
+        if p.cell["bounded"] or dead <= MOST_DEAD:
             continue
         hidden = p.d_hidden.shape[-1]
-        count = round(share * hidden)
+        count = round(dead * hidden)
         yield Advice(
             "dead",
             f"{count} of {hidden} ReLU units of {p.name} are 0 at every step of every sequence: "
-            "no gradient can revive them.",
-            {"share": share, "units": float(count)},
-            'Start again with init="identity", or with positive biases b_h, and a lower learning '
-            "rate; tanh units do not die.",
+            "no gradient reaches them.",
+            {"fraction": dead, "units": float(count)},
+            'Retrain with init="identity" or positive biases b_h, and a lower learning rate; '
+            "tanh units do not die.",
         )
 
 
 # ---------------------------------------------------------------- learning rate
 
 
-def _learning_rate(facts: Facts) -> Iterator[Advice]:
-    optimizer, loss = facts.optimizer, facts.objective.loss
-    if optimizer is None or facts.gradient_norm == 0.0:
+def _learning_rate(evidence: Evidence) -> Iterator[Advice]:
+    optimizer, loss = evidence.optimizer, evidence.objective.loss
+    if optimizer is None or evidence.gradient_norm == 0.0:
         return
-    ratio, before, after = trial(facts, optimizer.lr)
+    ratio, before, after = trial(evidence, optimizer.lr)
     numbers = {"lr": optimizer.lr, "ratio": ratio, "loss": before, "loss_after": after}
     worse = not math.isfinite(after) or (after > before * 1.05 and after > before + 1e-6)
     if worse:
         lr = optimizer.lr
         for _ in range(12):
             lr /= 3.0
-            smaller = trial(facts, lr)[2]
+            smaller = trial(evidence, lr)[2]
             if smaller <= before:
                 break
         numbers["lr_then"] = lr
@@ -522,36 +524,36 @@ def _learning_rate(facts: Facts) -> Iterator[Advice]:
     elif ratio < 1e-6:
         yield Advice(
             "learning rate too low",
-            f"lr={optimizer.lr:g} is too low: one update changes the weights by a share of "
-            f"{ratio:.1g}; a change of 1 % takes {0.01 / max(ratio, 1e-300):.0e} updates.",
+            f"lr={optimizer.lr:g} is too low: one update changes the weights by {ratio:.1e} "
+            f"of their norm; a change of 1 % takes {0.01 / max(ratio, 1e-300):.0e} updates.",
             numbers,
             f"lr={optimizer.lr * 1e-3 / max(ratio, 1e-12):.1g} would change them by 0.1 %.",
         )
 
 
-def trial(facts: Facts, lr: float) -> tuple[float, float, float]:
-    """Do one update of copies: its share of the weights, and the loss before and after it."""
-    assert facts.optimizer is not None
-    model, optimizer = facts.given.copy(), facts.optimizer.copy()
+def trial(evidence: Evidence, lr: float) -> tuple[float, float, float]:
+    """Update a copy: return the relative change of the weights, and the loss before and after."""
+    assert evidence.optimizer is not None
+    model, optimizer = evidence.given.copy(), evidence.optimizer.copy()
     optimizer.lr = lr
-    batch, kind = facts.batch, facts.objective
+    batch, kind = evidence.batch, evidence.objective
     x, y = batch.x, kind.y
     h0 = None if batch.initial is None else unpacked(batch.initial)
     how = (kind.loss, kind.steps, kind.reduction, batch.lengths, h0, kind.sample_weight)
-    start = model._get_flat().astype(np.float64)
+    start = model._weights.get().astype(np.float64)
     before = model.loss(x, y, *how)
     model.train_step(x, y, optimizer, *how, check_finite=False)
-    end = model._get_flat().astype(np.float64)
+    end = model._weights.get().astype(np.float64)
     size = float(np.linalg.norm(start))
     ratio = float(np.linalg.norm(end - start)) / size if size > 0 else math.inf
     after = model.loss(x, y, *how, check_finite=False) if np.isfinite(end).all() else math.inf
     return ratio, before, after
 
 
-def _curve(facts: Facts) -> Iterator[Advice]:
-    if facts.history is None or "loss" not in facts.history:
+def _curve(evidence: Evidence) -> Iterator[Advice]:
+    if evidence.history is None or "loss" not in evidence.history:
         return
-    curve = np.asarray(facts.history["loss"], np.float64)
+    curve = np.asarray(evidence.history["loss"], np.float64)
     if len(curve) < 5:
         return
     with np.errstate(invalid="ignore"):
@@ -560,11 +562,15 @@ def _curve(facts: Facts) -> Iterator[Advice]:
     best, last = float(curve[low]), float(curve[-1])
     numbers = {"best": best, "best_epoch": low + 1.0, "last": last, "rises": rises}
     if not math.isfinite(last) or last > 1.5 * best + 1e-6:
-        text = f"The loss was {best:.3g} in epoch {low + 1}, and is {last:.3g} now."
+        text = f"The loss was {best:.3g} in epoch {low + 1} and is now {last:.3g}."
     elif rises >= 0.3:
-        text = f"In {rises:.0%} of the epochs the loss rose by more than a tenth."
+        text = f"The loss rose by more than 10 % in {rises:.0%} of the epochs."
     else:
         return
-    rates = facts.history.curves.get("lr", [])
-    helps = f"Try lr={rates[-1] / 3.0:.2g} instead of {rates[-1]:g}." if rates else "Try a third."
+    rates = evidence.history.curves.get("lr", [])
+    helps = (
+        f"Try lr={rates[-1] / 3.0:.2g} instead of {rates[-1]:g}."
+        if rates
+        else "Try a third of the learning rate."
+    )
     yield Advice("learning rate too high", text, numbers, helps)

@@ -1,10 +1,10 @@
-"""The linearised dynamics: how a small change of a state grows or dies on its way to the end.
+"""The linearised dynamics: how a small perturbation of a state grows or decays over time.
 
-The state s_t of a layer is all that the cell carries, side by side: h_t, for an LSTM (h_t, c_t),
-N numbers. J_t = ds_t/ds_{t-1} is N x N, and ds_T/ds_t = J_T J_{T-1} ... J_{t+1}. Rows of that
-product are pushed back through one step after the other by the `backward` of the cell's reference,
-so that every cell that has one has its Jacobians. Numbers are kept relative to the product's
-largest one; nothing underflows.
+The state s_t of a layer is everything that the cell carries: h_t, for an LSTM (h_t, c_t), N
+numbers. J_t = ds_t/ds_{t-1} is N x N, and ds_T/ds_t = J_T J_{T-1} ... J_{t+1}. Rows of that
+product are pulled back through one step after the other by the `backward` of the cell's reference,
+so Jacobians work for every cell that has one. Numbers are kept relative to the product's largest
+one; nothing underflows.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 from ..reference.model import CELLS
 from ._record import Array, PassRecord
 
-#: Up to so many numbers a state's singular values are computed.
+#: The largest state whose singular values are computed.
 SMALL = 64
 #: Most Lyapunov exponents of a layer.
 EXPONENTS = 8
-#: Operations that may be spent on one layer's Jacobians unless they were asked for by number.
+#: Budget of operations for one layer's Jacobians, unless their number is given.
 WORK = 1e10
 
 
 @dataclass(frozen=True)
 class Dynamics:
-    """Of n sequences; steps are those of the input, NaN after a sequence's end.
+    """Dynamics of n sequences; steps are those of the input, NaN after a sequence's end.
 
     Attributes
     ----------
     sequences : integer array (n,)
-        Which ones.
+        Their indices.
     log_norms : array (n, T)
         Natural logarithm of the spectral norm of ds_T/ds_t; 0 at a sequence's last step.
     log_singular_values : array (n, T, k), or None
@@ -48,7 +48,7 @@ class Dynamics:
 
 
 def choose(p: PassRecord, wanted: bool | int | None) -> NDArray[np.int64]:
-    """Which sequences: all, so many, or as many as cost little; spread over the batch."""
+    """Choose sequences, spread over the batch: all, so many, or as many as the budget allows."""
     batch, time = p.x.shape[:2]
     if wanted is None:
         width = p.initial.shape[0] * p.initial.shape[2]
@@ -92,12 +92,12 @@ def pull(p: PassRecord, rows: NDArray[np.int64], steps: NDArray[np.int64], d: Ar
 
 
 def analyse(p: PassRecord, rows: NDArray[np.int64]) -> Dynamics:
-    """Walk back from each sequence's end with the Jacobians' product, and with a few directions.
+    """Go back from each sequence's end with the product of Jacobians, and with a few directions.
 
     Lyapunov exponents: G. Benettin, L. Galgani, A. Giorgilli and J.-M. Strelcyn, "Lyapunov
-    characteristic exponents for smooth dynamical systems", Meccanica 15 (1980): directions are made
-    orthogonal again after each step, and the logarithms of how much they grew are averaged. Here
-    they walk backwards, by the transposed Jacobians, whose product has the same singular values.
+    characteristic exponents for smooth dynamical systems", Meccanica 15 (1980): directions are
+    orthogonalised after each step, and the logarithms of their growth are averaged. Here they go
+    backward, by the transposed Jacobians, whose product has the same singular values.
     """
     states, _, hidden = p.initial.shape
     width, time, count = states * hidden, p.x.shape[1], len(rows)
@@ -141,7 +141,7 @@ def _singular(matrices: Array, all_of_them: bool) -> Array:
 
 
 def log_mean(logs: Array, axis: int) -> Array:
-    """Mean of numbers of which the logarithms are given; those that are NaN do not count."""
+    """Mean of numbers given by their logarithms, without those that are NaN."""
     there = ~np.isnan(logs)
     top = np.where(there, logs, -np.inf).max(axis=axis, keepdims=True, initial=-np.inf)
     shift = np.where(np.isfinite(top), top, 0.0)

@@ -1,4 +1,4 @@
-"""Norms of what flows back, and what each step adds to the gradients of the weights."""
+"""Norms of gradients over time, and the contribution of each step to the weight gradients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ._record import Array, PassRecord, Record
 
-#: A unit is saturated where it is as close to -1 or 1 as this.
+#: A unit is saturated where abs(h) is above this.
 SATURATED = 0.97
 
 
@@ -45,7 +45,7 @@ def product(left: Array, right: Array, each: bool) -> Array:
 
 
 def contributions(p: PassRecord, name: str, each: bool = False) -> Iterator[tuple[int, Array]]:
-    """Walk back through time: a step, and what it adds to dL/dW.
+    """Yield, backward through time, each step and its contribution to dL/dW.
 
     Arrays are shaped like W, with `each` (B, *shape of W): the sum over b of
     (what W multiplies at step t)^T (gradient of the product at step t).
@@ -74,7 +74,7 @@ def output_contributions(record: Record, each: bool = False) -> Iterator[tuple[i
 
 
 def sizes(steps: Iterator[tuple[int, Array]], time: int, batch: int | None) -> tuple[Array, Array]:
-    """Norms of what each step adds, and of the sum of what the gradient has met until there.
+    """Norms of the steps' contributions, and of their running sums.
 
     batch: (B, T) instead of (T,).
     """
@@ -98,12 +98,12 @@ def mean(values: Array, exist: NDArray[np.bool_], each: bool) -> Array:
 
 
 def saturation(values: Array, exist: NDArray[np.bool_], each: bool) -> Array:
-    """Share of the units beyond SATURATED."""
+    """Fraction of the units beyond SATURATED."""
     return mean((np.abs(values) > SATURATED).astype(np.float64), exist, each)
 
 
-def openness(p: PassRecord, each: bool) -> dict[str, Array]:
-    """Mean of those gates that are shares between 0 and 1, by gate."""
+def gate_activation(p: PassRecord, each: bool) -> dict[str, Array]:
+    """Mean activation of the sigmoid gates, by gate."""
     names = p.cell["gate_names"]
     return {
         names[product["gate"]]: mean(p.planes[product["saved"]], p.exist, each)
@@ -123,7 +123,7 @@ def spectral_radii(p: PassRecord) -> dict[str, float]:
 
 
 def content_gate(p: PassRecord) -> str:
-    """Name the gate that makes new content: the first that is no share between 0 and 1."""
+    """Name the gate of the candidate state: the first that is not a sigmoid."""
     cell = p.cell
     name: str = next(
         cell["gate_names"][q["gate"]] for q in cell["preactivations"] if not q["is_sigmoid"]

@@ -1,4 +1,4 @@
-"""What one backward pass of the core leaves: every gradient, gate and state, in float64."""
+"""Record of one backward pass: every gradient, gate and state, in float64."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PassRecord:
     name: str
     layer: int
     reverse: bool
-    cell: dict[str, Any]  # what the core says about the cell
+    cell: dict[str, Any]  # the core's description of the cell
     setting: dict[str, float]
     params: dict[str, Array]  # W_xh, W_hh, b_h, ... as the reference's cells call them
     lengths: NDArray[np.int64]  # (B,)
@@ -53,7 +53,7 @@ class PassRecord:
 
     @cached_property
     def before(self) -> Array:
-        """(S, B, T, H): the states that each step starts from."""
+        """(S, B, T, H): the states before each step."""
         before = np.zeros_like(self.states)
         rows = np.arange(len(self.lengths))
         if self.reverse:
@@ -74,7 +74,7 @@ class PassRecord:
         }
 
     def weight_operands(self) -> dict[str, list[tuple[Array, Array, int]]]:
-        """Return what gradients of weights are sums of products of, by name: left, right, gate.
+        """Return the operands of the weight gradients, by name: left, right, gate.
 
         Left is (B, T, rows of the matrix), right (B, T, H), of the block of columns of a gate.
         """
@@ -91,12 +91,12 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """The network: its passes from the input upwards, and what entered through the outputs."""
+    """Record of the network: layer directions from the input upwards, and output gradients."""
 
     loss: float
     passes: tuple[PassRecord, ...]
     lengths: NDArray[np.int64]
-    top: Array  # (B, T, D H): what the readout has read at steps that have a loss
+    top: Array  # (B, T, D H): the readout's inputs at steps that have a loss
     d_outputs: tuple[Array, ...]  # for each direction (B, T, O)
     gradients: dict[str, Array]  # of the parameters
 
@@ -104,7 +104,7 @@ class Record:
 def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Record:
     """Do one forward and one backward pass, without dropout."""
     x, lengths, initial, steps = batch.x, batch.lengths, batch.initial, objective.steps
-    spec, form, dtype = model._spec, model._form, model.dtype
+    spec, form, dtype = model._spec, model._input_spec, model.dtype
     cell = {"name": spec.cell, **_core.cell_info(spec.cell)}
     count, time = x.shape[:2]
     shape = (count, time, spec.hidden_size)
@@ -163,7 +163,7 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
         entering.append(d_all)
     gradients = {
         name: flat[start:stop].reshape(size).astype(np.float64)
-        for name, (start, stop, size) in model._layout.items()
+        for name, (start, stop, size) in model._weights.layout.items()
     }
     return Record(value, tuple(passes), whole, top, tuple(entering), gradients)
 
@@ -178,7 +178,7 @@ def _first_states(model: Recurrent, initial: Any, batch: int) -> Array:
 
 
 def _input(model: Recurrent, x: Any, exist: NDArray[np.bool_], values: dict[str, Array]) -> Array:
-    """What the first layer reads; zero after a sequence's end."""
+    """Return the inputs of the first layer; zero after a sequence's end."""
     if model.vocabulary_size is not None:
         x = values["E"][np.where(exist, x, 0)]
     return np.where(exist[:, :, np.newaxis], x, 0.0).astype(np.float64)

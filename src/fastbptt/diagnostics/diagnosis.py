@@ -1,4 +1,4 @@
-"""`diagnose`: every number that says how gradients flow through a model, from one backward pass."""
+"""`diagnose`: how gradients flow through a model, from one backward pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _check
+from .. import _check, _losses
+from .._losses import LossLike
 from ..training.data import about_chosen, default_loss, why_loss
 from . import _advice, _dynamics, _numbers, _record
 from ._advice import Advice, plural
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LayerFlow:
-    """One layer in one direction; (T,) stands for (B, T) if `diagnose` was asked for each example.
+    """One layer in one direction; with ``per_example=True`` (T,) stands for (B, T).
 
     Steps are those of the input, for the reverse direction too. Norms are Euclidean (of matrices:
-    Frobenius), of what the whole batch adds up to; 0 where no sequence has such a step.
+    Frobenius), over the whole batch; 0 where no sequence has such a step.
 
     Attributes
     ----------
@@ -35,38 +36,38 @@ class LayerFlow:
     layer : int
     reverse : bool
     hidden_gradient : ndarray (T,)
-        Norm of dL/dh_t, all that enters the arithmetic of step t, over units and sequences.
+        Norm of dL/dh_t, over units and sequences.
     gate_gradient : dict of str to ndarray (T,)
-        The same of dL/da_t of each gate, where a_t = x_t W_xh + h_{t-1} W_hh + b_h is what it is
-        computed from. By letter: i, f, g, o of an LSTM; r, z, n of a GRU; a of the others.
+        Norm of dL/da_t of each gate, where a_t = x_t W_xh + h_{t-1} W_hh + b_h is its
+        pre-activation. By letter: i, f, g, o of an LSTM; r, z, n of a GRU; a of the others.
     contribution : dict of str to ndarray (T,)
-        Norm of what step t adds to dL/dW, for ``"W_xh"`` and ``"W_hh"``.
+        Norm of the contribution of step t to dL/dW, for ``"W_xh"`` and ``"W_hh"``.
     running_sum : dict of str to ndarray (T,)
-        Norm of the sum of these from the step that backpropagation starts at (the last one; in
-        reverse the first) to step t. Where it ends it is the norm of the whole gradient.
+        Norm of the sum of these contributions from the step where backpropagation starts (the
+        last one; in reverse the first) to step t. At the end it is the norm of the gradient.
     saturation : ndarray (T,)
-        Share of units with abs(h) > 0.97, where tanh has lost 94 % of its slope; 0 throughout
-        for a cell whose h has no bound.
+        Fraction of units with abs(h) > 0.97, where tanh has lost 94 % of its slope; 0 for a
+        cell whose h is unbounded.
     saturated : float
         The same over all steps.
     cell_saturation : ndarray (T,), or None
-        Of an LSTM: share of units with abs(tanh(c)) > 0.97.
-    openness : dict of str to ndarray (T,)
-        Mean of the gates that are shares between 0 and 1.
+        Of an LSTM: fraction of units with abs(tanh(c)) > 0.97.
+    gate_activation : dict of str to ndarray (T,)
+        Mean gate activation, of sigmoid gates: 0 closed, 1 open.
     dead : float
-        Share of units that are exactly 0 at all steps of all sequences.
+        Fraction of units that are exactly 0 at all steps of all sequences.
     jacobian : ndarray (T,), or None
-        Spectral norm of ds_T/ds_t, the product of the step's Jacobians, where s_t is all that the
-        layer carries: h_t, for an LSTM h_t and c_t side by side, and T a sequence's last
+        Spectral norm of ds_T/ds_t, the product of the step's Jacobians, where s_t is the
+        layer's whole state: h_t, for an LSTM h_t and c_t side by side, and T a sequence's last
         step (in reverse: its first). Mean over the sequences that it was computed for; NaN where
         there is none.
     log_jacobian : ndarray (T,), or None
-        Mean of the logarithm of that norm, which has no underflow.
+        Mean of the logarithm of that norm, which does not underflow.
     singular_values : ndarray (T, k), or None
         Of ds_T/ds_t, largest first, mean over the sequences; None if s_t has more than 64 numbers.
         Those that are 1e-15 of the largest and less are rounding.
     spectral_radius : float
-        Of W_hh; of several gates, of the block that makes new content (g of an LSTM, n of a GRU).
+        Of W_hh; with several gates, of the block of the candidate state (g of an LSTM, n of a GRU).
     spectral_radii : dict of str to float
         Of each gate's block of W_hh.
     lyapunov : ndarray (k,), or None
@@ -74,11 +75,11 @@ class LayerFlow:
         nearby states move apart. The mean over the sequences, each with the same weight; those in
         which a direction dies out exactly (-inf) do not count unless all are such: then -inf.
     decay : float or None
-        Factor by which a gradient changes from step to step, the geometric mean over all of time:
-        of the norms of ds_T/ds_t. Sequences of which exactly 0 arrives at the other end do not
-        count unless all are such: then 0. None if there are no Jacobians, or only one step.
+        Factor by which a gradient changes per step: the geometric mean over time, from the norms
+        of ds_T/ds_t. Sequences whose gradient is exactly 0 at the other end do not count unless
+        all are such: then 0. None if there are no Jacobians, or only one step.
     sequences : ndarray (n,)
-        Those that Jacobians were computed for.
+        The sequences with Jacobians.
     """
 
     name: str
@@ -91,7 +92,7 @@ class LayerFlow:
     saturation: Array
     saturated: float
     cell_saturation: Array | None
-    openness: dict[str, Array]
+    gate_activation: dict[str, Array]
     dead: float
     jacobian: Array | None
     log_jacobian: Array | None
@@ -113,8 +114,8 @@ class OutputFlow:
         Norm of dL/d(outputs) at step t, over outputs and sequences. Of a loss on the last outputs
         it stands at each sequence's last step; the reverse direction enters at the first one.
     contribution, running_sum : ndarray (T,), or None
-        Norm of what step t adds to dL/dW_hy, and of the sum from the last step to t; None without
-        readout.
+        Norm of the contribution of step t to dL/dW_hy, and of the sum from the last step to t;
+        None without a readout.
     """
 
     gradient: Array
@@ -124,7 +125,7 @@ class OutputFlow:
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What `diagnose` returns; ``print`` it.
+    """The result of `diagnose`; ``print`` it for a summary.
 
     Attributes
     ----------
@@ -141,14 +142,14 @@ class Diagnosis:
     gradient_norms : dict of str to float
         Of each parameter's gradient.
     decay : float or None
-        `LayerFlow.decay` of the layer that keeps most; None without Jacobians.
+        The largest `LayerFlow.decay` of all layers; None without Jacobians.
     objective : dict
         `loss`, `steps` and `reduction` of the loss.
     model : str
-        What the model is.
+        The model, as text.
     advice : tuple of Advice
-        What a good colleague would say; empty if all is well. Each has a `kind`, the `text`, the
-        `numbers` that it rests on, and a `suggestion`.
+        Empty if no problems were found. Each has a `kind`, the `text`, the `numbers` behind it,
+        and a `suggestion`.
     """
 
     layers: tuple[LayerFlow, ...]
@@ -201,7 +202,7 @@ class Diagnosis:
                 f"{full} of {plural(longest, 'step')}."
             )
         lines.append("")
-        lines += [f"- {one}" for one in self.advice] or ["Nothing to advise."]
+        lines += [f"- {one}" for one in self.advice] or ["No problems found."]
         return "\n".join(lines)
 
 
@@ -209,7 +210,7 @@ def diagnose(
     model: Recurrent,
     x: ArrayLike | Sequence[ArrayLike],
     y: ArrayLike | Sequence[ArrayLike],
-    loss: str | None = None,
+    loss: LossLike | None = None,
     steps: str = "last",
     lengths: ArrayLike | None = None,
     reduction: str = "mean",
@@ -222,7 +223,7 @@ def diagnose(
     optimizer: Optimizer | None = None,
     history: History | None = None,
 ) -> Diagnosis:
-    """Look into a model: how gradients flow back through time on a batch, without training it.
+    """Analyse how gradients flow back through time on a batch, without training the model.
 
     Parameters
     ----------
@@ -230,23 +231,23 @@ def diagnose(
         Not changed. Dropout is off.
     x, y, steps, lengths, reduction, h0, sample_weight
         As for `Recurrent.loss_and_grad`.
-    loss : {"bce", "cross_entropy", "mse"}, optional
+    loss : str or `fastbptt.Loss`, optional
         Default as in `fit`: ``"cross_entropy"`` for integers as `y` and more than one output,
         ``"bce"`` for one output and only 0 and 1 in `y`, else ``"mse"``; integers of more than
         two values and one output are an error.
     per_example : bool, default False
-        Numbers of each sequence instead of the batch: (B, T) instead of (T,).
+        Compute the numbers of each sequence instead of the batch: (B, T) instead of (T,).
     jacobians : bool or int, optional
-        For how many sequences, spread over the batch, to multiply Jacobians. Default as many as
-        cost little, none for very large models; True for all, False for none.
+        The number of sequences, spread over the batch, to compute Jacobians for. Default: as many
+        as are cheap, none for very large models; True for all, False for none.
     dtype : {"float64", None}
-        Compute in float64 whatever the model's own, so that norms are seen down to 1e-300; None
-        for the model's own dtype and precision, in which gradients below 1e-38 may be 0.
+        Compute in float64 whatever the model's dtype, so that norms down to 1e-300 are seen; None
+        for the model's own dtype and precision, where gradients below 1e-38 may be 0.
     optimizer : Optimizer, optional
-        The one that trains the model, not changed: is its learning rate right? A copy of it makes
-        an update of a copy of the model.
+        The optimiser that trains the model, to check its learning rate: a copy of it updates a
+        copy of the model.
     history : History, optional
-        What `fit` returned: does the loss fall as it should?
+        The result of `fit`, to check that the loss falls.
 
     Returns
     -------
@@ -282,8 +283,8 @@ def diagnose(
     """
     each = _check.flag("per_example", per_example)
     wanted = _wanted(jacobians)
-    chosen = default_loss(model, y) if loss is None else loss
-    with about_chosen(why_loss(model, y, chosen) if loss is None else ""):
+    chosen = _losses.loss(default_loss(model, y) if loss is None else loss)
+    with about_chosen(why_loss(model, y, chosen.name) if loss is None else ""):
         batch, objective = model._checked(
             x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1
         )
@@ -297,7 +298,7 @@ def diagnose(
     decays = [layer.decay for layer in layers if layer.decay is not None]
     norms = {name: _norm(values) for name, values in record.gradients.items()}
     total = _norm(np.array(list(norms.values())))
-    facts = _advice.Facts(
+    evidence = _advice.Evidence(
         twin,
         model.dtype,
         batch,
@@ -320,9 +321,9 @@ def diagnose(
         total,
         norms,
         max(decays) if decays else None,
-        {"loss": chosen, "steps": steps, "reduction": reduction},
+        {"loss": str(chosen), "steps": steps, "reduction": reduction},
         repr(model).split("  #")[0],
-        _advice.advise(facts),
+        _advice.advise(evidence),
     )
 
 
@@ -333,13 +334,13 @@ def _wanted(jacobians: Any) -> bool | int | None:
 
 
 def in_double(model: Recurrent, dtype: str) -> Recurrent:
-    """The same network in float64."""
+    """Copy a network in float64."""
     _check.option("dtype", dtype, ("float64",))
     config = model._config()
     config["dtype"] = dtype
     config["arguments"] = {**config["arguments"], "precision": "float32"}
     twin = type(model)._from_config(config)
-    twin._set_flat(model._get_flat())
+    twin._weights.set(model._weights.get())
     return twin
 
 
@@ -377,7 +378,7 @@ def _layer(p: PassRecord, each: bool, found: _dynamics.Dynamics | None) -> Layer
         _numbers.saturation(bounded, p.exist, each),
         float((np.abs(bounded[p.exist]) > _numbers.SATURATED).mean()),
         None if cell is None else _numbers.saturation(np.tanh(cell), p.exist, each),
-        _numbers.openness(p, each),
+        _numbers.gate_activation(p, each),
         float((hidden[p.exist] == 0).all(axis=0).mean()),
         jacobian,
         logs,
@@ -393,7 +394,7 @@ def _layer(p: PassRecord, each: bool, found: _dynamics.Dynamics | None) -> Layer
 def _spread(
     found: _dynamics.Dynamics, batch: int, each: bool
 ) -> tuple[Array, Array, Array | None, Array]:
-    """Of each example, or the mean: norms, their logarithms, singular values, exponents."""
+    """Per example or averaged: norms, their logarithms, singular values, exponents."""
     logs, values = found.log_norms, found.log_singular_values
     if not each:
         there = ~np.isnan(logs)

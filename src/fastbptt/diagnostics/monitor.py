@@ -1,4 +1,4 @@
-"""`GradientMonitor`: watch how gradients flow while a model is trained."""
+"""`GradientMonitor`: record how gradients flow during training."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-#: A norm that is so many times the median of at least so many before it has exploded.
+#: A norm has exploded if it is so many times the median of at least so many earlier ones.
 JUMP, SEEN = 100.0, 10
 
 
 class GradientMonitor(Callback):
-    """Record the norms of gradients per time step during `fit`, and warn when they go wrong.
+    """Record gradient norms per time step during `fit`, and warn when gradients explode or vanish.
 
-    Each batch is looked at, each epoch is kept as the mean of its batches, until there are `keep`
-    of them: then every second one is dropped, and only every second one is kept from then on, and
-    so on. So memory is bounded, and the run is covered evenly.
+    Each epoch is recorded as the mean of its batches. When there are `keep` epochs, every second
+    one is dropped, and from then on only every second one is kept, and so on: memory is bounded,
+    and the run is covered evenly.
 
     Parameters
     ----------
     keep : int, default 128
-        Most epochs that are kept, at least 2.
+        The maximum number of epochs to keep, at least 2.
     warn : bool, default True
-        Issue a `RuntimeWarning`, once each, when gradients explode (the norm of all of them is 100
-        times its median so far, or they grow a thousandfold on their way back through time) or
-        vanish (of a loss on the last step, less than a thousandth is left after less than half of
-        the steps, in every layer).
+        Issue a `RuntimeWarning`, once each, when gradients explode (the gradient norm is 100 times
+        its median so far, or gradients grow a thousandfold on their way back through time) or
+        vanish (with a loss at the last step, less than a thousandth is left after less than half
+        of the steps, in every layer).
     log_dir : str or path-like, optional
-        Also write TensorBoard event files there, a point per epoch: the run's curves, the norm of
-        the gradient, and for each layer the norms of dL/dh at the first and at the last step. Needs
-        the package ``tensorboard``.
+        Also write TensorBoard event files to this folder, a point per epoch: the run's curves, the
+        gradient norm, and for each layer the norms of dL/dh at the first and the last step.
+        Requires the package ``tensorboard``.
 
     Attributes
     ----------
     epochs : list of int
-        Those that are kept.
+        The epochs kept.
     hidden : ndarray of shape (epochs, time)
-        Norm of dL/dh_t of all layers together, of each epoch kept.
+        Norm of dL/dh_t over all layers, of each epoch kept.
     layers, gates : ndarray of shape (epochs, passes, time)
-        Norms of dL/dh_t, and of the gates' gradients, by layer and direction. Steps that a batch
-        does not have do not count; 0 where none has them.
+        Norms of dL/dh_t, and of the gates' gradients, by layer and direction, averaged over the
+        batches that have such a step; 0 where none has.
     pass_names : tuple of str
     norm, largest : ndarray of shape (epochs,)
         Of the gradient of all parameters: mean and largest of the batches.
     warnings : list of str
-        What was found, with the step and epoch.
+        The warnings, with step and epoch.
 
     Raises
     ------
@@ -130,7 +130,7 @@ class GradientMonitor(Callback):
 
     @property
     def hidden(self) -> Array:
-        """(epochs, time): norm of dL/dh_t, all layers together."""
+        """(epochs, time): norm of dL/dh_t over all layers."""
         return norms(self.layers, (1,))
 
     @property
@@ -157,17 +157,17 @@ class GradientMonitor(Callback):
     # ------------------------------------------------------------ during training
 
     def on_train_begin(self, run: TrainingRun) -> None:
-        """Forget what was recorded before."""
+        """Clear earlier records."""
         self._reset()
         if self.log_dir is not None:
             self._writer = _tensorboard()(self.log_dir)
 
     def on_epoch_begin(self, run: TrainingRun) -> None:
-        """Begin sums of the epoch."""
+        """Reset the sums of the epoch."""
         self._start()
 
     def on_batch_end(self, run: TrainingRun) -> None:
-        """Add a batch to the sums; look for what goes wrong."""
+        """Add a batch to the sums; check for exploding and vanishing gradients."""
         record = run.model.last_gradients
         if record is None:
             return
@@ -188,7 +188,7 @@ class GradientMonitor(Callback):
         self._look(run, record)
 
     def on_epoch_end(self, run: TrainingRun) -> None:
-        """Keep the epoch, or not."""
+        """Record the epoch, if it is one of those to keep."""
         if not self._batches:
             return
         mean = self._sums / np.maximum(self._counts, 1)
@@ -220,14 +220,14 @@ class GradientMonitor(Callback):
         grown = max(_growth(record, i) for i in range(len(record.pass_names)))
         if 0.0 < JUMP * median < record.norm:
             ratio = record.norm / median
-            self._say(
+            self._warn(
                 run,
                 "explode",
                 f"the norm is {record.norm:.2g}, {ratio:.3g} times its median so far; "
-                f"clip_norm={median:.2g} would hold it there",
+                f"clip_norm={median:.2g} would keep it there",
             )
         elif grown > FAR:
-            self._say(
+            self._warn(
                 run,
                 "explode",
                 f"dL/dh grows by a factor of {grown:.3g} on its way back through time; "
@@ -238,7 +238,7 @@ class GradientMonitor(Callback):
             if None not in reached:
                 least = _shortest(record)
                 most = max(one for one in reached if one is not None)
-                self._say(
+                self._warn(
                     run,
                     "vanish",
                     f"less than a thousandth of dL/dh is left after {most} of {least} steps",
@@ -250,11 +250,11 @@ class GradientMonitor(Callback):
                 self._norms_every *= 2
         self._seen += 1
 
-    def _say(self, run: TrainingRun, kind: str, what: str) -> None:
+    def _warn(self, run: TrainingRun, kind: str, finding: str) -> None:
         if kind in self._warned:
             return
         self._warned.add(kind)
-        text = f"gradients {kind} at step {run.step} (epoch {run.epoch}): {what}"
+        text = f"gradients {kind} at step {run.step} (epoch {run.epoch}): {finding}"
         self.warnings.append(text)
         if self.warn:
             warnings.warn(text, RuntimeWarning, stacklevel=2)
@@ -262,7 +262,7 @@ class GradientMonitor(Callback):
     # ------------------------------------------------------------ keeping
 
     def state(self) -> dict[str, Any]:
-        """Return all that was recorded, as values fit for JSON."""
+        """Return all records, as values that JSON can hold."""
         return {
             "epochs": self.epochs,
             "pass_names": list(self.pass_names),
@@ -278,7 +278,7 @@ class GradientMonitor(Callback):
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was called."""
+        """Restore the records that `state` returned."""
         self.epochs = list(state["epochs"])
         self.pass_names = tuple(state["pass_names"])
         self.warnings = list(state["warnings"])
@@ -312,7 +312,7 @@ class GradientMonitor(Callback):
 
 
 def _shortest(record: GradientRecord) -> int:
-    """Steps that every sequence has."""
+    """Length of the shortest sequence."""
     return record.hidden.shape[1] if record.lengths is None else int(record.lengths.min())
 
 
@@ -326,7 +326,7 @@ def _flow(record: GradientRecord, i: int) -> Array:
 
 
 def _growth(record: GradientRecord, i: int) -> float:
-    """How much dL/dh grows on its way back, from where it enters."""
+    """Return the growth of dL/dh on its way back, from where it enters."""
     flow, least = _flow(record, i), _shortest(record)
     enters = float(flow[least - 1 :].max())
     return float(flow.max()) / enters if enters > 0.0 else 0.0

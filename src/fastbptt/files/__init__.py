@@ -1,1 +1,1 @@
-"""Files of models and checkpoints, written whole or not at all."""
+"""Files, whatever they hold: atomic writing, and a safetensors container with a digest."""

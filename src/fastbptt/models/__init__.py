@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .cells import GRU, LSTM, MODELS, RNN, LeakyRNN, Recurrent, load
+from .cells import GRU, LSTM, MODELS, RNN, LeakyRNN, Recurrent
 from .results import ForwardResult, GradientRecord, StepReport
 
 __all__ = [
@@ -15,5 +15,4 @@ __all__ = [
     "LeakyRNN",
     "Recurrent",
     "StepReport",
-    "load",
 ]

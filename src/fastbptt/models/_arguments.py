@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, _core
-from .._check import CLASS_LOSSES, F32, F64, I64, VALUE_LOSSES, Floats, Targets
+from .._check import F32, F64, I64, Floats, Targets
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
+from .._losses import Loss
 
 Inputs: TypeAlias = Floats | NDArray[np.int64]
 Lengths: TypeAlias = NDArray[np.int64] | None
 
 
-class Form:
-    """What a model's arguments must look like.
+class InputSpec:
+    """The shapes and types that a model's arguments must have.
 
     Not a dataclass or named tuple: importing the one, and reading fields of the other, costs more.
     """
@@ -51,72 +52,72 @@ class Form:
 
 
 def inputs(
-    form: Form, x: Any, given_lengths: Any, unlimited: bool = False
+    spec: InputSpec, x: Any, given_lengths: Any, unlimited: bool = False
 ) -> tuple[Inputs, Lengths]:
     """Read x, (batch, time, input_size) or tokens (batch, time), and its lengths; pad a list.
 
     unlimited: not all states are kept, so their memory says nothing about x.
     """
-    most = 1 << 62 if unlimited else form.most_steps
+    most = 1 << 62 if unlimited else spec.most_steps
     if isinstance(x, list | tuple):
-        return _padded(form, x, given_lengths, most)
-    array = _whole_input(form, x)
+        return _padded(spec, x, given_lengths, most)
+    array = _whole_input(spec, x)
     batch, time = array.shape[:2]
     checked = lengths(given_lengths, batch, time)
     _enough_memory(batch, time, checked, most)
-    return _clean_input(form, array), checked
+    return _clean_input(spec, array), checked
 
 
 def as_they_lie(
-    form: Form, x: Any, given_lengths: Any
+    spec: InputSpec, x: Any, given_lengths: Any
 ) -> tuple[NDArray[Any] | list[NDArray[Any]], Lengths]:
     """Read many sequences, of which calls will take some each: nothing is padded or converted."""
     if isinstance(x, list | tuple):
-        items, own = _listed(form, x, given_lengths)
+        items, own = _listed(spec, x, given_lengths)
         return items, own
-    array = _whole_input(form, x)
+    array = _whole_input(spec, x)
     return array, lengths(given_lengths, *array.shape[:2])
 
 
-def _whole_input(form: Form, x: Any) -> NDArray[Any]:
+def _whole_input(spec: InputSpec, x: Any) -> NDArray[Any]:
     """Read one array of sequences and check its shape."""
-    array = _read_input(form, "x", x)
+    array = _read_input(spec, "x", x)
     shape = array.shape
-    wanted = "(batch, time" if form.tokens else f"(batch, time, {form.input_size}"
-    if not _is_input(form, shape, 2):
-        one = 1 if form.tokens else 2
+    wanted = "(batch, time" if spec.tokens else f"(batch, time, {spec.input_size}"
+    if not _is_input(spec, shape, 2):
+        one = 1 if spec.tokens else 2
         hint = "; for one sequence give x[None]" if len(shape) == one else ""
-        raise ArgumentError("x", f"has shape {shape}", f"{wanted}) because {_why(form)}{hint}")
+        raise ArgumentError("x", f"has shape {shape}", f"{wanted}) because {_why(spec)}{hint}")
     if 0 in shape:
         axis = "sequence" if shape[0] == 0 else "time step"
         raise ArgumentError("x", f"has shape {shape}", f"at least one {axis}")
     return array
 
 
-def _why(form: Form) -> str:
-    if form.tokens:
+def _why(spec: InputSpec) -> str:
+    if spec.tokens:
         return "the model has an embedding"
-    return f"input_size={form.input_size}"
+    return f"input_size={spec.input_size}"
 
 
-def _is_input(form: Form, shape: tuple[int, ...], lead: int) -> bool:
-    if form.tokens:
+def _is_input(spec: InputSpec, shape: tuple[int, ...], lead: int) -> bool:
+    if spec.tokens:
         return len(shape) == lead
-    return len(shape) == lead + 1 and shape[lead] == form.input_size
+    return len(shape) == lead + 1 and shape[lead] == spec.input_size
 
 
-def _read_input(form: Form, name: str, value: Any, item: int | None = None) -> NDArray[Any]:
-    if not form.tokens:
+def _read_input(spec: InputSpec, name: str, value: Any, item: int | None = None) -> NDArray[Any]:
+    if not spec.tokens:
         return _check.read(name, value, item=item)
-    expected = f"tokens of an integer dtype because {_why(form)}"
+    expected = f"tokens of an integer dtype because {_why(spec)}"
     array = _check.read(name, value, expected, item)
     if array.dtype.kind not in "iu" and array.size:
         raise ArgumentTypeError(name, f"has dtype {array.dtype}", expected, item=item)
     return array
 
 
-def _clean_input(form: Form, array: NDArray[Any]) -> Inputs:
-    return _whole(array) if form.tokens else _check.floats(array, form.dtype)
+def _clean_input(spec: InputSpec, array: NDArray[Any]) -> Inputs:
+    return _whole(array) if spec.tokens else _check.floats(array, spec.dtype)
 
 
 def _whole(array: NDArray[Any]) -> NDArray[np.int64]:
@@ -128,30 +129,30 @@ def _whole(array: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _padded(
-    form: Form, x: list[Any] | tuple[Any, ...], given_lengths: Any, most: int
+    spec: InputSpec, x: list[Any] | tuple[Any, ...], given_lengths: Any, most: int
 ) -> tuple[Inputs, Lengths]:
-    items, own = _listed(form, x, given_lengths)
+    items, own = _listed(spec, x, given_lengths)
     time = int(own.max())
     _enough_memory(len(items), time, own, most)
-    if form.tokens:
+    if spec.tokens:
         items = [_whole(item) for item in items]
-    stacked = _stack(items, time, I64 if form.tokens else form.dtype)
+    stacked = _stack(items, time, I64 if spec.tokens else spec.dtype)
     return stacked, own if int(own.min()) < time else None
 
 
 def _listed(
-    form: Form, x: list[Any] | tuple[Any, ...], given_lengths: Any
+    spec: InputSpec, x: list[Any] | tuple[Any, ...], given_lengths: Any
 ) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
     """Read each sequence of a list, as it lies; and how many steps each has."""
     if not x:
         raise ArgumentError("x", "is an empty list", "at least one sequence")
     items = []
     for i, one in enumerate(x):
-        item = _read_input(form, "x", one, i)
-        if not _is_input(form, item.shape, 1):
-            wanted = "(time,)" if form.tokens else f"(time, {form.input_size})"
+        item = _read_input(spec, "x", one, i)
+        if not _is_input(spec, item.shape, 1):
+            wanted = "(time,)" if spec.tokens else f"(time, {spec.input_size})"
             raise ArgumentError(
-                "x", f"has shape {item.shape}", f"{wanted} because {_why(form)}", item=i
+                "x", f"has shape {item.shape}", f"{wanted} because {_why(spec)}", item=i
             )
         if item.shape[0] == 0:
             raise ArgumentError("x", f"has shape {item.shape}", "at least one time step", item=i)
@@ -222,48 +223,48 @@ def weights(value: Any, batch: int) -> NDArray[np.float64] | None:
 # ---------------------------------------------------------------- states
 
 
-def initial(form: Form, name: str, value: Any, batch: int) -> tuple[Floats, ...] | None:
+def initial(spec: InputSpec, name: str, value: Any, batch: int) -> tuple[Floats, ...] | None:
     """Read a given initial state: one array, or a tuple of as many as the cell has states."""
     if value is None:
         return None
-    parts = _parts(form, name, value, batch)
-    shape = (form.rows, batch, form.hidden_size)
+    parts = _parts(spec, name, value, batch)
+    shape = (spec.rows, batch, spec.hidden_size)
     means = "(layers * directions, batch, hidden_size)"
-    return tuple(_check.exact(name, part, shape, means, form.dtype, i) for i, part in parts)
+    return tuple(_check.exact(name, part, shape, means, spec.dtype, i) for i, part in parts)
 
 
-def d_final(form: Form, value: Any, batch: int) -> tuple[Floats | None, ...] | None:
+def d_final(spec: InputSpec, value: Any, batch: int) -> tuple[Floats | None, ...] | None:
     """Read gradients of the final state; of several states, some may be None."""
     if value is None:
         return None
-    parts = _parts(form, "d_final_state", value, batch)
-    shape = (form.rows, batch, form.hidden_size)
+    parts = _parts(spec, "d_final_state", value, batch)
+    shape = (spec.rows, batch, spec.hidden_size)
     means = "(layers * directions, batch, hidden_size)"
     return tuple(
-        None if part is None else _check.exact("d_final_state", part, shape, means, form.dtype, i)
+        None if part is None else _check.exact("d_final_state", part, shape, means, spec.dtype, i)
         for i, part in parts
     )
 
 
-def _parts(form: Form, name: str, value: Any, batch: int) -> list[tuple[int | None, Any]]:
+def _parts(spec: InputSpec, name: str, value: Any, batch: int) -> list[tuple[int | None, Any]]:
     """Take a state apart, each part with its place in the tuple, if it is one."""
-    if len(form.states) == 1:
+    if len(spec.states) == 1:
         return [(None, value)]
-    shape = (form.rows, batch, form.hidden_size)
-    expected = f"({', '.join(form.states)}), each an array of shape {shape}"
+    shape = (spec.rows, batch, spec.hidden_size)
+    expected = f"({', '.join(spec.states)}), each an array of shape {shape}"
     if not isinstance(value, tuple | list):
         raise ArgumentTypeError(name, f"is of type {type(value).__name__}", expected)
-    if len(value) != len(form.states):
+    if len(value) != len(spec.states):
         raise ArgumentError(name, f"has {len(value)} parts", expected)
     return list(enumerate(value))
 
 
-def carried(form: Form, value: Any, batch: int, flat: Floats) -> tuple[Floats, ...]:
+def carried(spec: InputSpec, value: Any, batch: int, flat: Floats) -> tuple[Floats, ...]:
     """Take a state that is to be overwritten: nothing but the very arrays that are needed.
 
     flat: the model's parameters, with which a state may share no memory.
     """
-    arrays = [(i, _writable(form, i, a, batch)) for i, a in _parts(form, "state", value, batch)]
+    arrays = [(i, _writable(spec, i, a, batch)) for i, a in _parts(spec, "state", value, batch)]
     for k, (i, array) in enumerate(arrays):
         shared = "the model's parameters" if np.may_share_memory(array, flat) else None
         for other, before in arrays[:k]:
@@ -275,8 +276,8 @@ def carried(form: Form, value: Any, batch: int, flat: Floats) -> tuple[Floats, .
     return tuple(array for _, array in arrays)
 
 
-def _writable(form: Form, item: int | None, array: Any, batch: int) -> Floats:
-    shape = (form.rows, batch, form.hidden_size)
+def _writable(spec: InputSpec, item: int | None, array: Any, batch: int) -> Floats:
+    shape = (spec.rows, batch, spec.hidden_size)
     why = "it is changed in place"
 
     def wrong(kind: type[BadArgumentError], problem: str, expected: str) -> BadArgumentError:
@@ -284,10 +285,10 @@ def _writable(form: Form, item: int | None, array: Any, batch: int) -> Floats:
 
     if not isinstance(array, np.ndarray):
         came = f"is of type {type(array).__name__}"
-        raise wrong(ArgumentTypeError, came, f"an array of {form.dtype} of shape {shape}: {why}")
-    if array.dtype != form.dtype:
+        raise wrong(ArgumentTypeError, came, f"an array of {spec.dtype} of shape {shape}: {why}")
+    if array.dtype != spec.dtype:
         came = f"has dtype {array.dtype}"
-        raise wrong(ArgumentTypeError, came, f"{form.dtype}, the model's: {why}")
+        raise wrong(ArgumentTypeError, came, f"{spec.dtype}, the model's: {why}")
     if array.shape != shape:
         expected = f"{shape}: (layers, batch, hidden_size)"
         raise wrong(ArgumentError, f"has shape {array.shape}", expected)
@@ -298,33 +299,33 @@ def _writable(form: Form, item: int | None, array: Any, batch: int) -> Floats:
     return array
 
 
-def about_state(form: Form, error: BadArgumentError) -> None:
+def about_state(spec: InputSpec, error: BadArgumentError) -> None:
     """Call it `state` where the core speaks of h0 and c0, which it was given as."""
-    for i, name in enumerate(form.states):
+    for i, name in enumerate(spec.states):
         if error.argument == f"{name}0":
-            error.argument, error.item = "state", None if len(form.states) == 1 else i
+            error.argument, error.item = "state", None if len(spec.states) == 1 else i
 
 
 # ---------------------------------------------------------------- one step
 
 
-def plain_step(form: Form, x: Any, states: Any) -> bool:
+def fast_path_step(spec: InputSpec, x: Any, states: Any) -> bool:
     """Tell whether the arguments of `step` can be passed on untouched.
 
     False means "look closer", not "wrong". Arrays that own their memory share it with none.
     """
-    if type(x) is not np.ndarray or type(states) is not tuple or not form.one_way:
+    if type(x) is not np.ndarray or type(states) is not tuple or not spec.one_way:
         return False
     kind, shape = x.dtype, x.shape
-    if form.tokens:
+    if spec.tokens:
         if kind is not I64 or len(shape) != 1:
             return False
-    elif (kind is not F32 and kind is not F64) or len(shape) != 2 or shape[1] != form.input_size:
+    elif (kind is not F32 and kind is not F64) or len(shape) != 2 or shape[1] != spec.input_size:
         return False
-    if not shape[0] or not x.flags.aligned or len(states) != len(form.states):
+    if not shape[0] or not x.flags.aligned or len(states) != len(spec.states):
         return False
-    wanted = (form.rows, shape[0], form.hidden_size)
-    dtype, before = form.dtype, None
+    wanted = (spec.rows, shape[0], spec.hidden_size)
+    dtype, before = spec.dtype, None
     for array in states:
         if (
             type(array) is not np.ndarray
@@ -339,55 +340,55 @@ def plain_step(form: Form, x: Any, states: Any) -> bool:
     return True
 
 
-def one_step(form: Form, x: Any) -> Inputs:
+def one_step(spec: InputSpec, x: Any) -> Inputs:
     """Read the input of one step: (batch, input_size), or tokens (batch,)."""
-    array = _read_input(form, "x_t", x)
+    array = _read_input(spec, "x_t", x)
     shape = array.shape
-    if not _is_input(form, shape, 1):
-        wanted = "(batch,)" if form.tokens else f"(batch, {form.input_size})"
-        raise ArgumentError("x_t", f"has shape {shape}", f"{wanted} because {_why(form)}")
+    if not _is_input(spec, shape, 1):
+        wanted = "(batch,)" if spec.tokens else f"(batch, {spec.input_size})"
+        raise ArgumentError("x_t", f"has shape {shape}", f"{wanted} because {_why(spec)}")
     if shape[0] == 0:
         raise ArgumentError("x_t", f"has shape {shape}", "at least one sequence")
-    return _clean_input(form, array)
+    return _clean_input(spec, array)
 
 
 # ---------------------------------------------------------------- targets
 
 
 def targets(
-    form: Form,
+    spec: InputSpec,
     y: Any,
     own_lengths: Lengths,
     batch: int,
     time: int,
-    loss: str,
+    loss: Loss,
     steps: str,
     ragged: bool,
 ) -> Targets:
     """Read y for its loss: (batch[, time], outputs) numbers, or (batch[, time]) classes."""
-    found = targets_as_they_lie(form, y, own_lengths, batch, time, loss, steps, ragged)
-    classes = loss in CLASS_LOSSES
+    found = targets_as_they_lie(spec, y, own_lengths, batch, time, loss, steps, ragged)
+    classes = loss.targets == "classes"
     if isinstance(found, list):
         if classes:
             return _stack([_whole(item) for item in found], time, I64)
-        return _stack(found, time, form.dtype)
+        return _stack(found, time, spec.dtype)
     if classes:
         return np.array(_whole(found), order="C")  # private: nobody changes it during the call
-    return _check.floats(found, form.dtype)
+    return _check.floats(found, spec.dtype)
 
 
 def targets_as_they_lie(
-    form: Form,
+    spec: InputSpec,
     y: Any,
     own_lengths: Lengths,
     batch: int,
     time: int,
-    loss: str,
+    loss: Loss,
     steps: str,
     ragged: bool,
 ) -> NDArray[Any] | list[NDArray[Any]]:
     """Check the shapes of y, numbers with their last axis; nothing is padded or converted."""
-    classes = loss in CLASS_LOSSES
+    classes = loss.targets == "classes"
     context = f'loss="{loss}", steps="{steps}"'
     if ragged and steps == "all" and isinstance(y, list | tuple):
         if len(y) != batch:
@@ -396,15 +397,15 @@ def targets_as_they_lie(
         for i, one in enumerate(y):
             own = time if own_lengths is None else int(own_lengths[i])
             array = _check.read("y", one, item=i)
-            items.append(_target_array(form, array, (own,), "(time", classes, context, i))
+            items.append(_target_array(spec, array, (own,), "(time", classes, context, i))
         return items
     lead = (batch, time) if steps == "all" else (batch,)
     means = "(batch, time" if steps == "all" else "(batch"
-    return _target_array(form, _check.read("y", y), lead, means, classes, context)
+    return _target_array(spec, _check.read("y", y), lead, means, classes, context)
 
 
 def _target_array(
-    form: Form,
+    spec: InputSpec,
     array: NDArray[Any],
     lead: tuple[int, ...],
     means: str,
@@ -421,11 +422,11 @@ def _target_array(
             expected = f"{lead}: {means}) of classes for {context}"
             raise ArgumentError("y", f"has shape {shape}", expected, item=item)
         return array
-    full = (*lead, form.width)
-    if shape == lead and form.width == 1:
+    full = (*lead, spec.width)
+    if shape == lead and spec.width == 1:
         return array[..., np.newaxis]
     if shape != full:
-        shapes = f"{full} or {lead}" if form.width == 1 else f"{full}"
+        shapes = f"{full} or {lead}" if spec.width == 1 else f"{full}"
         expected = f"{shapes}: {means}, outputs) for {context}"
         raise ArgumentError("y", f"has shape {shape}", expected, item=item)
     return array
@@ -451,24 +452,24 @@ def some_rows(
 # ---------------------------------------------------------------- the usual case
 
 
-def plain(form: Form, x: Any, y: Any, loss: Any, steps: Any) -> Floats | None:
+def fast_path(spec: InputSpec, x: Any, y: Any, loss: Loss, steps: Any) -> Floats | None:
     """Return y for the core if x and y can be passed on untouched, else None.
 
     The way of every ordinary training step, so nothing here costs more than an attribute.
     None means "look closer", not "wrong".
     """
-    if type(x) is not np.ndarray or type(y) is not np.ndarray or type(loss) is not str:
+    if type(x) is not np.ndarray or type(y) is not np.ndarray:
         return None
     kind = y.dtype
-    if (kind is not F32 and kind is not F64) or loss not in VALUE_LOSSES:
+    if (kind is not F32 and kind is not F64) or loss.targets != "numbers":
         return None
     kind, shape = x.dtype, x.shape
-    if form.tokens:
+    if spec.tokens:
         if kind is not I64 or len(shape) != 2:
             return None
-    elif (kind is not F32 and kind is not F64) or len(shape) != 3 or shape[2] != form.input_size:
+    elif (kind is not F32 and kind is not F64) or len(shape) != 3 or shape[2] != spec.input_size:
         return None
-    if not 0 < shape[0] * shape[1] <= form.most_steps:
+    if not 0 < shape[0] * shape[1] <= spec.most_steps:
         return None
     if not (x.flags.aligned and y.flags.aligned):
         return None
@@ -479,8 +480,8 @@ def plain(form: Form, x: Any, y: Any, loss: Any, steps: Any) -> Floats | None:
     else:
         return None
     came = y.shape
-    if came == (*lead, form.width):
+    if came == (*lead, spec.width):
         return y
-    if came == lead and form.width == 1:
+    if came == lead and spec.width == 1:
         return y.reshape(*lead, 1)
     return None

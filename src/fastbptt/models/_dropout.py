@@ -1,46 +1,61 @@
-"""Keys of dropout masks: a fresh one for every training pass, from a seed and a counter.
+"""Seeds of dropout masks: a fresh one for every training pass, from the model's seed and a counter.
 
-The core makes the masks of a pass from its key alone (`fastbptt.reference.dropout_masks` says
-how), so equal seeds and counters mean equal masks, on every machine and for any number of threads.
+The core makes the masks of a pass from its seed alone (`fastbptt.reference.dropout_masks` does the
+same), so models of equal seeds and counters draw equal masks, on every machine and for any number
+of threads.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Final
 
 _BITS: Final = (1 << 64) - 1
 
 
-class Keys:
-    """The keys of one model. Calls from several threads never get the same one."""
+class DropoutSeeds:
+    """The seeds of one model. Calls from several threads never get the same one.
 
-    __slots__ = ("_count", "_lock", "_seed")
+    used: whether there is any dropout; if not, no pass has a seed.
+    """
 
-    def __init__(self, seed: int, count: int = 0) -> None:
-        self._seed = seed
-        self._count = count
+    __slots__ = ("_count", "_lock", "_seed", "_used")
+
+    def __init__(self, used: bool) -> None:
+        self._used = used
+        self._seed = 0
+        self._count = 0
         self._lock = threading.Lock()
 
     @property
     def state(self) -> tuple[int, int]:
-        """Seed, and how many keys have been used."""
+        """The model's seed, and the number of passes that had one."""
         return self._seed, self._count
 
-    def take(self) -> int:
-        """Return the next key, 64 bits."""
+    @state.setter
+    def state(self, value: Sequence[int]) -> None:
+        with self._lock:
+            self._seed, self._count = value
+
+    def take(self) -> int | None:
+        """Return the next pass's seed, 64 bits; None without dropout."""
+        if not self._used:
+            return None
         with self._lock:
             self._count += 1
-            return _key(self._seed, self._count)
+            return _number(self._seed, self._count)
 
-    def give_back(self, key: int) -> None:
-        """Take a key back whose pass has failed, unless a later one is in use already."""
+    def give_back(self, seed: int | None) -> None:
+        """Take a seed back whose pass has failed, unless a later one is in use already."""
+        if seed is None:
+            return
         with self._lock:
-            if self._count and key == _key(self._seed, self._count):
+            if self._count and seed == _number(self._seed, self._count):
                 self._count -= 1
 
 
-def _key(seed: int, number: int) -> int:
+def _number(seed: int, number: int) -> int:
     """Number `number` of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) from this seed."""
     z = (seed + number * 0x9E3779B97F4A7C15) & _BITS
     z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) & _BITS

@@ -1,18 +1,44 @@
-"""What fixes a network: its options, checked once, kept as the core's `Spec`."""
+"""The options of a network: names, types and defaults, checked once, kept as the core's `Spec`."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _check, _core
+from .._check import Floats
 from .._views import Layout
+from . import initializers
 
-#: Options that most models leave as they are.
+if TYPE_CHECKING:
+    Seed: TypeAlias = int | Sequence[int] | np.random.SeedSequence | np.random.Generator | None
+
+Constructor = TypeVar("Constructor", bound=Callable[..., None])
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments that every class of networks takes; `RNN` documents them."""
+
+    num_layers: int
+    bidirectional: bool
+    bias: bool
+    dropout: float
+    learn_initial_state: bool
+    embedding: int | ArrayLike | None
+    padding_index: int | None
+    freeze_embedding: bool
+    init: initializers.Init
+    dtype: DTypeLike
+    precision: str
+    seed: Seed
+
+
 DEFAULTS: Final[dict[str, Any]] = {
     "num_layers": 1,
     "bidirectional": False,
@@ -22,14 +48,20 @@ DEFAULTS: Final[dict[str, Any]] = {
     "embedding": None,
     "padding_index": None,
     "freeze_embedding": False,
+    "init": "torch",
+    "dtype": "float32",
     "precision": "float32",
+    "seed": None,
 }
 
 #: In what the operands of the recurrent layers' products are.
 PRECISIONS: Final = ("float32", "bfloat16")
 
-#: What files and copies keep of a model's arguments, besides its cell and dtype.
-ARGUMENTS: Final = ("input_size", "hidden_size", "output_size", "setting", *DEFAULTS)
+#: A model's arguments in files and copies, besides its cell and dtype.
+ARGUMENTS: Final = (
+    *("input_size", "hidden_size", "output_size", "alpha"),
+    *(name for name in DEFAULTS if name not in ("init", "dtype", "seed")),
+)
 
 MOST_LAYERS: Final = 1000
 
@@ -39,41 +71,58 @@ _RANGES: Final[dict[str, tuple[str, Callable[[float], bool]]]] = {
 }
 
 
+def with_options(constructor: Constructor) -> Constructor:
+    """Show the shared options in the signature of a constructor that takes ``**options``."""
+    signature = inspect.signature(constructor)
+    shown = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    for name, annotation in Options.__annotations__.items():
+        kind = inspect.Parameter.KEYWORD_ONLY
+        shown.append(
+            inspect.Parameter(
+                name, kind, default=DEFAULTS[name], annotation=annotation.__forward_arg__
+            )
+        )
+    constructor.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+    return constructor
+
+
+def completed(options: Options, constructor: str) -> dict[str, Any]:
+    """Add the defaults; refuse an unknown name as Python does."""
+    for name in options:
+        if name not in DEFAULTS:
+            raise TypeError(f"{constructor}() got an unexpected keyword argument {name!r}")
+    return DEFAULTS | options
+
+
 def check(
     cell: Any,
     input_size: Any,
     hidden_size: Any,
-    output_size: Any = None,
-    setting: Any = None,
-    num_layers: Any = 1,
-    bidirectional: Any = False,
-    bias: Any = True,
-    dropout: Any = 0.0,
-    learn_initial_state: Any = False,
-    embedding: Any = None,
-    padding_index: Any = None,
-    freeze_embedding: Any = False,
-    precision: Any = "float32",
+    output_size: Any,
+    alpha: Any,
+    options: Mapping[str, Any],
 ) -> _core.Spec:
-    """Check every option; `embedding` is the vocabulary's size or None."""
+    """Check every option that fixes the network; the embedding is its vocabulary's size or None."""
     cell = _check.option("cell", cell, _core.cells())
     inputs = _check.size("input_size", input_size)
     hidden = _check.size("hidden_size", hidden_size)
     outputs = 0 if output_size is None else _check.size("output_size", output_size)
-    layers = _check.size("num_layers", num_layers)
+    layers = _check.size("num_layers", options["num_layers"])
     if layers > MOST_LAYERS:
         raise ValueError(f"num_layers is {layers}; expected at most {MOST_LAYERS}")
-    both = _check.flag("bidirectional", bidirectional)
-    vocabulary = 0 if embedding is None else _check.size("embedding", embedding)
-    padding = _padding(padding_index, vocabulary)
-    if _check.flag("freeze_embedding", freeze_embedding) and not vocabulary:
+    both = _check.flag("bidirectional", options["bidirectional"])
+    size = options["embedding"]
+    vocabulary = 0 if size is None else _check.size("embedding", size)
+    padding = _padding(options["padding_index"], vocabulary)
+    frozen = _check.flag("freeze_embedding", options["freeze_embedding"])
+    if frozen and not vocabulary:
         raise ValueError("freeze_embedding is True; expected False because there is no embedding")
     flags = {
-        "bias": _check.flag("bias", bias),
-        "learn_state": _check.flag("learn_initial_state", learn_initial_state),
-        "freeze_embedding": bool(freeze_embedding),
+        "bias": _check.flag("bias", options["bias"]),
+        "learn_state": _check.flag("learn_initial_state", options["learn_initial_state"]),
+        "freeze_embedding": frozen,
     }
-    share, number = _dropout(dropout), _setting(cell, setting)
+    share, number = _dropout(options["dropout"]), _setting(cell, alpha)
     sizes = f"input_size={inputs}, hidden_size={hidden}, output_size={outputs or None}"
     sizes += f", num_layers={layers}" if layers > 1 else ""
     sizes += f", embedding={vocabulary}" if vocabulary else ""
@@ -94,9 +143,28 @@ def check(
         setting=number,
         vocabulary=vocabulary,
         padding_index=padding,
-        bfloat16=_check.option("precision", precision, PRECISIONS) == "bfloat16",
+        bfloat16=_check.option("precision", options["precision"], PRECISIONS) == "bfloat16",
         **flags,
     )
+
+
+def embedding(value: Any, input_size: Any) -> tuple[Any, Floats | None]:
+    """Tell a vocabulary's size from a matrix, whose rows it then is."""
+    expected = (
+        "expected a vocabulary size of at least 1, a matrix (vocabulary, input_size), or None"
+    )
+    if value is None or isinstance(value, int | np.integer):
+        return value, None  # a size is checked with the others
+    if isinstance(value, str | bytes | float | np.floating | np.bool_):
+        raise TypeError(f"embedding is {value!r}; {expected}")
+    matrix = _check.read("embedding", value, "a vocabulary size, or a matrix of real numbers")
+    columns = _check.size("input_size", input_size)
+    if matrix.ndim != 2 or matrix.shape[1] != columns or len(matrix) == 0:
+        raise ValueError(
+            f"embedding has shape {matrix.shape}; expected (vocabulary, {columns}) "
+            f"because input_size={columns}"
+        )
+    return len(matrix), matrix
 
 
 def _padding(value: Any, vocabulary: int) -> int:
@@ -131,7 +199,7 @@ def _setting(cell: str, value: Any) -> float:
     if name is None:
         if value is not None:
             raise ValueError(
-                f'setting is {value!r}; expected None because the cell "{cell}" has none'
+                f'alpha is {value!r}; expected None because the cell "{cell}" has none'
             )
         return 0.0
     expected, fits = _RANGES.get(name, ("a finite number", math.isfinite))
@@ -164,7 +232,8 @@ def arguments(spec: _core.Spec) -> dict[str, Any]:
 def from_arguments(cell: str, given: Mapping[str, Any]) -> _core.Spec:
     """Make the spec of exactly these arguments."""
     _check.same_names("arguments", given, ARGUMENTS)
-    return check(cell, **given)
+    input_size, hidden_size, output_size, alpha, *_ = (given[name] for name in ARGUMENTS)
+    return check(cell, input_size, hidden_size, output_size, alpha, given)
 
 
 def can_run(spec: _core.Spec) -> None:

@@ -1,21 +1,19 @@
-"""The models: a tanh or ReLU RNN, GRU, LSTM, leaky tanh RNN; and `load`."""
+"""The models: a tanh or ReLU RNN, GRU, LSTM, leaky tanh RNN."""
 
 from __future__ import annotations
 
 import math
-import os
 from typing import TYPE_CHECKING, Any, Final
-
-from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _check
 from . import initializers
+from ._options import Options, with_options
 from .recurrent import Recurrent
 
 if TYPE_CHECKING:
-    from .network import Seed
+    from typing_extensions import Unpack
 
-__all__ = ["GRU", "LSTM", "MODELS", "RNN", "LeakyRNN", "Recurrent", "load"]
+__all__ = ["GRU", "LSTM", "MODELS", "RNN", "LeakyRNN", "Recurrent"]
 
 
 class RNN(Recurrent):
@@ -51,7 +49,7 @@ class RNN(Recurrent):
         that give none.
     embedding : int or array of shape (vocabulary, input_size), optional
         Inputs are tokens, and each stands for a row of the matrix `E`, a parameter. A number: rows
-        of the vocabulary, drawn as `init` says. A matrix: what they are at first; it is copied.
+        of the vocabulary, drawn by `init`. A matrix: their initial values, which are copied.
     padding_index : int, optional
         The token whose row of `E` is not learned. It is zero at first, unless `embedding` is a
         matrix. It says nothing about where sequences end: that is for `lengths`.
@@ -96,52 +94,26 @@ class RNN(Recurrent):
 
     _cells = ("rnn", "relu")
 
+    @with_options
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         output_size: int | None = None,
         *,
-        num_layers: int = 1,
         nonlinearity: str = "tanh",
-        bidirectional: bool = False,
-        bias: bool = True,
-        dropout: float = 0.0,
-        learn_initial_state: bool = False,
-        embedding: int | ArrayLike | None = None,
-        padding_index: int | None = None,
-        freeze_embedding: bool = False,
-        init: initializers.Init = "torch",
-        dtype: DTypeLike = "float32",
-        precision: str = "float32",
-        seed: Seed = None,
+        **options: Unpack[Options],
     ) -> None:
         _check.option("nonlinearity", nonlinearity, _NONLINEARITIES)
-        super().__init__(
-            _NONLINEARITIES[nonlinearity],
-            input_size,
-            hidden_size,
-            output_size,
-            num_layers=num_layers,
-            bidirectional=bidirectional,
-            bias=bias,
-            dropout=dropout,
-            learn_initial_state=learn_initial_state,
-            embedding=embedding,
-            padding_index=padding_index,
-            freeze_embedding=freeze_embedding,
-            init=init,
-            dtype=dtype,
-            precision=precision,
-            seed=seed,
-        )
+        cell = _NONLINEARITIES[nonlinearity]
+        self._create(cell, input_size, hidden_size, output_size, None, options)
 
     @property
     def nonlinearity(self) -> str:
         """``"tanh"`` or ``"relu"``."""
         return next(name for name, cell in _NONLINEARITIES.items() if cell == self.cell)
 
-    def _own_options(self, setting: float | None) -> dict[str, Any]:
+    def _own_options(self, alpha: float | None) -> dict[str, Any]:
         return {} if self.cell == "rnn" else {"nonlinearity": self.nonlinearity}
 
 
@@ -185,52 +157,25 @@ class GRU(Recurrent):
 
     _cells = ("gru", "gru_before")
 
+    @with_options
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         output_size: int | None = None,
         *,
-        num_layers: int = 1,
         reset_after: bool = True,
-        bidirectional: bool = False,
-        bias: bool = True,
-        dropout: float = 0.0,
-        learn_initial_state: bool = False,
-        embedding: int | ArrayLike | None = None,
-        padding_index: int | None = None,
-        freeze_embedding: bool = False,
-        init: initializers.Init = "torch",
-        dtype: DTypeLike = "float32",
-        precision: str = "float32",
-        seed: Seed = None,
+        **options: Unpack[Options],
     ) -> None:
-        after = _check.flag("reset_after", reset_after)
-        super().__init__(
-            "gru" if after else "gru_before",
-            input_size,
-            hidden_size,
-            output_size,
-            num_layers=num_layers,
-            bidirectional=bidirectional,
-            bias=bias,
-            dropout=dropout,
-            learn_initial_state=learn_initial_state,
-            embedding=embedding,
-            padding_index=padding_index,
-            freeze_embedding=freeze_embedding,
-            init=init,
-            dtype=dtype,
-            precision=precision,
-            seed=seed,
-        )
+        cell = "gru" if _check.flag("reset_after", reset_after) else "gru_before"
+        self._create(cell, input_size, hidden_size, output_size, None, options)
 
     @property
     def reset_after(self) -> bool:
         """Whether the reset gate comes after the product with the recurrent weights."""
         return self.cell == "gru"
 
-    def _own_options(self, setting: float | None) -> dict[str, Any]:
+    def _own_options(self, alpha: float | None) -> dict[str, Any]:
         return {} if self.reset_after else {"reset_after": False}
 
 
@@ -255,8 +200,8 @@ class LSTM(Recurrent):
     input_size, hidden_size, output_size, num_layers, bidirectional, bias, dropout
         As for `RNN`.
     forget_bias : float, optional
-        What the forget gate's biases are at first in every layer and direction, instead of what
-        `init` says: 1 makes the network remember (Jozefowicz, Zaremba and Sutskever, ICML
+        Initial value of the forget gate's biases in every layer and direction, instead of what
+        `init` gives: 1 makes the network remember (Jozefowicz, Zaremba and Sutskever, ICML
         2015). Where PyTorch has two biases it is their sum.
     learn_initial_state, embedding, padding_index, freeze_embedding, init, dtype, precision, seed
         As for `RNN`; parameters of a learned initial state are `h0` and `c0`.
@@ -279,25 +224,15 @@ class LSTM(Recurrent):
 
     _cells = ("lstm",)
 
+    @with_options
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         output_size: int | None = None,
         *,
-        num_layers: int = 1,
         forget_bias: float | None = None,
-        bidirectional: bool = False,
-        bias: bool = True,
-        dropout: float = 0.0,
-        learn_initial_state: bool = False,
-        embedding: int | ArrayLike | None = None,
-        padding_index: int | None = None,
-        freeze_embedding: bool = False,
-        init: initializers.Init = "torch",
-        dtype: DTypeLike = "float32",
-        precision: str = "float32",
-        seed: Seed = None,
+        **options: Unpack[Options],
     ) -> None:
         forget = None
         if forget_bias is not None:
@@ -305,26 +240,9 @@ class LSTM(Recurrent):
             forget = _check.number("forget_bias", forget_bias, expected)
             if math.isinf(forget):
                 raise ValueError(f"forget_bias is {forget}; expected {expected}")
-            if bias is False:
+            if options.get("bias") is False:
                 raise ValueError(f"forget_bias is {forget}; expected None because bias=False")
-        super().__init__(
-            "lstm",
-            input_size,
-            hidden_size,
-            output_size,
-            num_layers=num_layers,
-            bidirectional=bidirectional,
-            bias=bias,
-            dropout=dropout,
-            learn_initial_state=learn_initial_state,
-            embedding=embedding,
-            padding_index=padding_index,
-            freeze_embedding=freeze_embedding,
-            init=init,
-            dtype=dtype,
-            precision=precision,
-            seed=seed,
-        )
+        self._create("lstm", input_size, hidden_size, output_size, None, options)
         if forget is not None:
             self._set_forget_bias(forget)
 
@@ -364,53 +282,22 @@ class LeakyRNN(Recurrent):
 
     _cells = ("leaky",)
 
+    @with_options
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         output_size: int | None = None,
         *,
-        num_layers: int = 1,
         alpha: float = 0.2,
-        bidirectional: bool = False,
-        bias: bool = True,
-        dropout: float = 0.0,
-        learn_initial_state: bool = False,
-        embedding: int | ArrayLike | None = None,
-        padding_index: int | None = None,
-        freeze_embedding: bool = False,
-        init: initializers.Init = "torch",
-        dtype: DTypeLike = "float32",
-        precision: str = "float32",
-        seed: Seed = None,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            "leaky",
-            input_size,
-            hidden_size,
-            output_size,
-            setting=alpha,
-            num_layers=num_layers,
-            bidirectional=bidirectional,
-            bias=bias,
-            dropout=dropout,
-            learn_initial_state=learn_initial_state,
-            embedding=embedding,
-            padding_index=padding_index,
-            freeze_embedding=freeze_embedding,
-            init=init,
-            dtype=dtype,
-            precision=precision,
-            seed=seed,
-        )
+        self._create("leaky", input_size, hidden_size, output_size, alpha, options)
 
     @property
     def alpha(self) -> float:
         """How far a unit follows its input in one step."""
         return self._spec.setting
-
-    def _own_options(self, setting: float | None) -> dict[str, Any]:
-        return {"alpha": setting}
 
 
 _NONLINEARITIES: Final = {"tanh": "rnn", "relu": "relu"}
@@ -419,35 +306,3 @@ _NONLINEARITIES: Final = {"tanh": "rnn", "relu": "relu"}
 MODELS: Final[dict[str, type[Recurrent]]] = {
     cell: model for model in (RNN, GRU, LSTM, LeakyRNN) for cell in model._cells
 }
-
-
-def load(path: str | os.PathLike[str]) -> Recurrent:
-    """Read a model that its `save` wrote.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    Recurrent
-        Of the class that was saved, with the same weights to the bit.
-
-    Raises
-    ------
-    ValueError
-        If the file is broken, cut short, or no model's.
-    OSError
-        If it cannot be read.
-
-    Examples
-    --------
-    >>> import os, tempfile, fastbptt
-    >>> path = os.path.join(tempfile.mkdtemp(), "model.fastbptt")
-    >>> fastbptt.RNN(3, 4, 1, seed=0).save(path)
-    >>> fastbptt.load(path)
-    RNN(3, 4, 1, dtype="float32")  # 37 parameters, 148 bytes
-    """
-    from ..files import model_file
-
-    return model_file.load_model(path)

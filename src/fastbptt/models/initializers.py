@@ -1,7 +1,7 @@
 """Initialisers: a registry of functions that draw the initial parameters.
 
 `init="name"` or `init=("name", number)` of a model selects an initialiser; the number is its
-only setting (a standard deviation or a gain). Parameters are drawn in float64, one after the
+only argument (a standard deviation or a gain). Parameters are drawn in float64, one after the
 other in the order of the flat buffer, so a seed gives the same weights in both dtypes up to
 rounding. With H hidden units, G gates and D directions:
 
@@ -89,10 +89,10 @@ if TYPE_CHECKING:  # numpy.random is imported only when a model needs it
 
 
 class Initializer(NamedTuple):
-    """A function that draws parameters, the name of its setting (or None), and its default."""
+    """A function that draws parameters, the name of its argument (or None), and the default."""
 
     draw: DrawFunction
-    setting: str | None
+    argument: str | None
     default: float
 
 
@@ -100,7 +100,7 @@ def draw(
     spec: _core.Spec, layout: Layout, init: tuple[DrawFunction, float], rng: np.random.Generator
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Draw the parameters one after the other; yield their names and values."""
-    function, setting = init
+    function, value = init
     hidden = spec.hidden_size
     extra = _core.cell_info(spec.cell)["extra_bias"]
     for name, (_, _, shape) in layout.items():
@@ -108,7 +108,7 @@ def draw(
         role = _ROLES.get(base, "recurrent_bias" if base in extra else "state")
         features = hidden * (2 if spec.bidirectional and role.startswith("readout") else 1)
         info = ParameterInfo(name, role, shape, spec.cell, hidden, features, len(extra))
-        values = np.zeros(shape) if role == "state" else function(rng, info, setting)
+        values = np.zeros(shape) if role == "state" else function(rng, info, value)
         if role == "embedding" and spec.padding_index >= 0:
             values[spec.padding_index] = 0.0
         yield name, values
@@ -130,7 +130,7 @@ def _orthonormal(rng: np.random.Generator, rows: int, columns: int) -> NDArray[n
     return q if rows >= columns else q.T
 
 
-def torch(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
+def torch(rng: np.random.Generator, info: ParameterInfo, value: float) -> NDArray[np.float64]:
     """PyTorch's default: all weights and biases uniform within +-1/sqrt(hidden_size).
 
     PyTorch adds two biases per hidden unit, so `b_h` is the sum of two draws, except for gates
@@ -149,7 +149,7 @@ def torch(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDAr
     return values
 
 
-def keras(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
+def keras(rng: np.random.Generator, info: ParameterInfo, value: float) -> NDArray[np.float64]:
     """Keras' default: Glorot uniform, recurrent weights orthogonal as one matrix, zero biases.
 
     Glorot uniform is U(-a, a) with a = sqrt(6 / (rows + columns)), for all gates together. The
@@ -177,9 +177,7 @@ def forget_block(bias: NDArray[Any], cell: str, hidden_size: int) -> NDArray[Any
     return bias[first : first + hidden_size]
 
 
-def orthogonal(
-    rng: np.random.Generator, info: ParameterInfo, setting: float
-) -> NDArray[np.float64]:
+def orthogonal(rng: np.random.Generator, info: ParameterInfo, value: float) -> NDArray[np.float64]:
     """Recurrent matrices: `gain` times an orthogonal matrix per gate; the rest as in Keras.
 
     The orthogonal matrix is Q of the QR factorisation of a Gaussian matrix, with the signs of R's
@@ -189,13 +187,13 @@ def orthogonal(
     Notices of the AMS 54 (2007), page 592.
     """
     if info.role != "recurrent":
-        return keras(rng, info, setting)
+        return keras(rng, info, value)
     hidden = info.hidden_size
     gates = info.shape[1] // hidden
-    return np.hstack([setting * _orthonormal(rng, hidden, hidden) for _ in range(gates)])
+    return np.hstack([value * _orthonormal(rng, hidden, hidden) for _ in range(gates)])
 
 
-def identity(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
+def identity(rng: np.random.Generator, info: ParameterInfo, value: float) -> NDArray[np.float64]:
     """Recurrent matrices: `gain` times the identity per gate; other weights near 0, biases 0.
 
     Intended for ``RNN(nonlinearity="relu")``, which then starts as a sum over time. Other weights
@@ -206,17 +204,17 @@ def identity(rng: np.random.Generator, info: ParameterInfo, setting: float) -> N
     """
     if info.role == "recurrent":
         hidden = info.hidden_size
-        return np.tile(setting * np.eye(hidden), info.shape[1] // hidden)
+        return np.tile(value * np.eye(hidden), info.shape[1] // hidden)
     if info.role == "embedding":
         return rng.standard_normal(info.shape)
     return normal(rng, info, 0.001)
 
 
-def normal(rng: np.random.Generator, info: ParameterInfo, setting: float) -> NDArray[np.float64]:
+def normal(rng: np.random.Generator, info: ParameterInfo, value: float) -> NDArray[np.float64]:
     """Draw normal weights with mean 0 and standard deviation `std`; biases are zero."""
     if info.role in ("bias", "recurrent_bias", "readout_bias"):
         return np.zeros(info.shape)
-    return setting * rng.standard_normal(info.shape)
+    return value * rng.standard_normal(info.shape)
 
 
 INITIALIZERS: Final[dict[str, Initializer]] = {
@@ -229,7 +227,7 @@ INITIALIZERS: Final[dict[str, Initializer]] = {
 
 
 def resolve(init: Any) -> tuple[DrawFunction, float]:
-    """Return the function that `init` names, and its setting."""
+    """Return the function that `init` names, and its argument."""
     if isinstance(init, tuple):
         if len(init) != 2:
             raise ValueError(f"init is {init!r}; expected a name or (name, number)")
@@ -239,13 +237,13 @@ def resolve(init: Any) -> tuple[DrawFunction, float]:
     entry = INITIALIZERS[_check.option("init", name, INITIALIZERS)]
     if value is None:
         return entry.draw, entry.default
-    if entry.setting is None:
-        raise ValueError(f'init is {init!r}; "{name}" has no setting: give init="{name}"')
-    expected = f'a finite number of at least 0: the {entry.setting} of "{name}"'
-    setting = _check.number("init[1]", value, expected)
-    if not 0.0 <= setting < float("inf"):
-        raise ValueError(f"init[1] is {setting}; expected {expected}")
-    return entry.draw, setting
+    if entry.argument is None:
+        raise ValueError(f'init is {init!r}; "{name}" takes no number: use init="{name}"')
+    expected = f'a finite number of at least 0: the {entry.argument} of "{name}"'
+    number = _check.number("init[1]", value, expected)
+    if not 0.0 <= number < float("inf"):
+        raise ValueError(f"init[1] is {number}; expected {expected}")
+    return entry.draw, number
 
 
 def generator(seed: Any) -> np.random.Generator:

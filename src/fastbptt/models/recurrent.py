@@ -1,39 +1,59 @@
-"""What a model does: forward, backward, training steps, one step of a stream."""
+"""Recurrent networks: one class for every cell, of parts that have files of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+import copy
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _check
+from .. import _check, _core, _losses
 from .._check import Floats
 from .._core import Batch, GradientTargets, Objective, OutputGradients, Update
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
-from .._views import Gradients, State
-from . import _arguments, truncated
-from .network import Network
-from .results import ForwardResult, Recording, StepReport, norm, probes, unpacked
+from .._losses import LossLike
+from .._views import Gradients, Parameters, State
+from . import _arguments, _options, initializers, truncated
+from ._dropout import DropoutSeeds
+from ._options import Options, with_options
+from ._weights import Weights
+from .results import (
+    ForwardResult,
+    GradientRecord,
+    Recording,
+    Records,
+    StepReport,
+    norm,
+    pass_names,
+    probes,
+    unpacked,
+)
 
 if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
     from ..optim.optimizers import Optimizer
 
 StateLike: TypeAlias = ArrayLike | Sequence[ArrayLike]
 
 
-class Recurrent(Network):
+class Recurrent:
     """A network of any registered cell; `RNN`, `GRU`, `LSTM` and `LeakyRNN` are its common kinds.
 
     Parameters
     ----------
     cell : str
         A name of the core's registry: ``fastbptt.cells()``.
-    setting : float, optional
-        The cell's number, if it has one (``alpha`` of ``"leaky"``).
-    input_size, hidden_size, output_size, num_layers, bidirectional, bias, dropout
+    input_size, hidden_size, output_size
         As for `RNN`, like all further arguments.
+    alpha : float, optional
+        As for `LeakyRNN`, for cells that have such a number (``"leaky"``).
+    num_layers, bidirectional, bias, dropout
+        As for `RNN`.
     learn_initial_state, embedding, padding_index, freeze_embedding, init, dtype, precision, seed
         As for `RNN`.
 
@@ -47,9 +67,405 @@ class Recurrent(Network):
     Examples
     --------
     >>> import fastbptt
-    >>> fastbptt.Recurrent("leaky", 3, 4, 1, setting=0.5, seed=0)
-    Recurrent("leaky", 3, 4, 1, setting=0.5, dtype="float32")  # 37 parameters, 148 bytes
+    >>> fastbptt.Recurrent("leaky", 3, 4, 1, alpha=0.5, seed=0)
+    Recurrent("leaky", 3, 4, 1, alpha=0.5, dtype="float32")  # 37 parameters, 148 bytes
     """
+
+    #: Cells whose networks are of this class; a class names its own.
+    _cells: ClassVar[tuple[str, ...]] = ()
+
+    @with_options
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        output_size: int | None = None,
+        *,
+        alpha: float | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        self._create(cell, input_size, hidden_size, output_size, alpha, options)
+
+    def _create(
+        self,
+        cell: Any,
+        input_size: Any,
+        hidden_size: Any,
+        output_size: Any,
+        alpha: Any,
+        options: Options,
+    ) -> None:
+        """Check everything that a constructor took; build the network and draw its weights."""
+        given = _options.completed(options, type(self).__init__.__qualname__)
+        recipe = initializers.resolve(given["init"])
+        rng = initializers.generator(given["seed"])
+        given["embedding"], matrix = _options.embedding(given["embedding"], input_size)
+        spec = _options.check(cell, input_size, hidden_size, output_size, alpha, given)
+        _options.can_run(spec)
+        if spec.dropout > 0.0 and spec.num_layers == 1:
+            warnings.warn(
+                f"dropout={spec.dropout} has no effect with num_layers=1: it lies between layers",
+                stacklevel=3,
+            )
+        self._build(spec, _check.float_dtype(given["dtype"]))
+        weights = self._weights
+        for name, values in initializers.draw(spec, weights.layout, recipe, rng):
+            weights.place(name, values)
+        if matrix is not None:
+            weights.place("E", _check.fitted("embedding", matrix, weights.dtype))
+        self._dropout_seeds.state = (int(rng.integers(1 << 64, dtype=np.uint64)), 0)
+
+    def _build(self, spec: _core.Spec, dtype: np.dtype[Any]) -> None:
+        """Make the parts, with zero parameters."""
+        if spec.bfloat16 and dtype != np.float32:
+            raise ValueError(f'precision is "bfloat16"; expected "float32" because dtype={dtype}')
+        before = frozenset(vars(self))
+        self._spec = spec
+        self._weights = Weights(spec, dtype)
+        self._engine = self._weights.engine
+        states = tuple(_core.cell_info(spec.cell)["states"])
+        self._input_spec = _arguments.InputSpec(spec, states, dtype, _core.memory_limit())
+        self._dropout_seeds = DropoutSeeds(used=spec.dropout > 0.0 and spec.num_layers > 1)
+        self._records = Records(pass_names(spec.num_layers, spec.bidirectional))
+        self._metadata: dict[str, Any] = {}
+        # copies and pickles make these anew; all other attributes are the user's
+        self._parts = frozenset(vars(self)) - before | {"_parts"}
+
+    @classmethod
+    def _from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make a model with zero weights from what `_config` returned."""
+        _check.same_names(
+            "config", config, ("cell", "arguments", "dtype", "dropout_seeds", "frozen")
+        )
+        model = cls.__new__(cls)
+        spec = _options.from_arguments(config["cell"], config["arguments"])
+        model._build(spec, _check.float_dtype(config["dtype"]))
+        model._dropout_seeds.state = config["dropout_seeds"]
+        model._weights.set_frozen(frozenset(config["frozen"]))
+        return model
+
+    def _config(self) -> dict[str, Any]:
+        """Return all that the model is besides its weights, as plain values fit for JSON."""
+        weights = self._weights
+        return {
+            "cell": self._spec.cell,
+            "arguments": _options.arguments(self._spec),
+            "dtype": weights.dtype.name,
+            "dropout_seeds": list(self._dropout_seeds.state),
+            "frozen": [name for name in weights.layout if name in weights.frozen],
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "config": self._config(),
+            "values": self._weights.get(),
+            "metadata": copy.deepcopy(self._metadata),
+            "extra": {k: v for k, v in vars(self).items() if k not in self._parts},
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        twin = type(self)._from_config(state["config"])
+        twin._weights.set(state["values"])
+        twin.metadata = state["metadata"]
+        self.__dict__.update(twin.__dict__)
+        self.__dict__.update(state["extra"])
+
+    # ------------------------------------------------------------ properties
+
+    @property
+    def cell(self) -> str:
+        """The cell's name in the core's registry."""
+        return self._spec.cell
+
+    @property
+    def input_size(self) -> int:
+        """Features per time step; with an embedding those of its rows."""
+        return self._spec.input_size
+
+    @property
+    def hidden_size(self) -> int:
+        """Hidden units of each layer and direction."""
+        return self._spec.hidden_size
+
+    @property
+    def output_size(self) -> int | None:
+        """Outputs of the readout, or None without one."""
+        return self._spec.output_size or None
+
+    @property
+    def num_layers(self) -> int:
+        """Layers on top of each other."""
+        return self._spec.num_layers
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether each layer also reads its input from the end."""
+        return self._spec.bidirectional
+
+    @property
+    def bias(self) -> bool:
+        """Whether there are biases."""
+        return self._spec.bias
+
+    @property
+    def dropout(self) -> float:
+        """Share of the values between layers that a training pass drops."""
+        return self._spec.dropout
+
+    @property
+    def learn_initial_state(self) -> bool:
+        """Whether the initial state is a parameter."""
+        return self._spec.learn_state
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        """Rows of the embedding, or None without one."""
+        return self._spec.vocabulary or None
+
+    @property
+    def padding_index(self) -> int | None:
+        """The token whose row of the embedding is not learned, or None."""
+        return None if self._spec.padding_index < 0 else self._spec.padding_index
+
+    @property
+    def freeze_embedding(self) -> bool:
+        """Whether the embedding stays as it is."""
+        return self._spec.freeze_embedding
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64: of parameters, gradients, outputs and arithmetic."""
+        return self._weights.dtype
+
+    @property
+    def precision(self) -> str:
+        """float32 or bfloat16: of what the layers' products multiply; with float64 the former."""
+        return "bfloat16" if self._spec.bfloat16 else "float32"
+
+    @property
+    def last_report(self) -> StepReport | None:
+        """What the last call with a `memory_budget` took; None before any."""
+        return self._records.report
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Notes that travel with the model: copied, pickled and saved with it; empty at first.
+
+        Text by name, with values that JSON can hold. `fastbptt train` notes here what data the
+        model is for.
+
+        Examples
+        --------
+        >>> import fastbptt
+        >>> model = fastbptt.RNN(3, 4, 2, seed=0)
+        >>> model.metadata["classes"] = ["no", "yes"]
+        >>> model.copy().metadata
+        {'classes': ['no', 'yes']}
+        """
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, value: Mapping[str, Any]) -> None:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"metadata is of type {type(value).__name__}; expected a mapping")
+        self._metadata = dict(value)
+
+    @property
+    def last_gradients(self) -> GradientRecord | None:
+        """Norms of the last call with ``record="gradients"``; None before any."""
+        return self._records.gradients()
+
+    @property
+    def parameters(self) -> Parameters:
+        """The weights: mapping name -> writable view of one flat buffer, itself `.flat`.
+
+        With I inputs, H hidden units, O outputs, G gates, L layers and D directions, in this
+        order: for each layer and direction ``W_xh`` (I, G H), ``W_hh`` (H, G H), ``b_h`` (G H,),
+        of a GRU also ``b_hn`` (H,); above the first layer, where I is D H, names end in ``_l1``,
+        ``_l2``, ...; after that those of the reverse direction end in ``_reverse``. Then ``h0``
+        (L D, H), of an LSTM also ``c0``, if the initial state is learned; ``W_hy`` (D H, O) and
+        ``b_y`` (O,) of the readout; ``E`` (vocabulary, I), the embedding. Gates lie side by
+        side: r, z, n in a GRU; i, f, g, o in an LSTM.
+
+        Examples
+        --------
+        >>> import fastbptt
+        >>> model = fastbptt.RNN(3, 4, 1, seed=0)
+        >>> {name: array.shape for name, array in model.parameters.items()}
+        {'W_xh': (3, 4), 'W_hh': (4, 4), 'b_h': (4,), 'W_hy': (4, 1), 'b_y': (1,)}
+        >>> model.parameters["b_h"][...] = 0.0
+        >>> list(fastbptt.GRU(3, 4, num_layers=2, bias=False, seed=0).parameters)
+        ['W_xh', 'W_hh', 'W_xh_l1', 'W_hh_l1']
+        """
+        return Parameters(self._weights.flat, self._weights.layout)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the parameters are."""
+        return self._weights.flat.size
+
+    # ------------------------------------------------------------ frozen parameters
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Names of the parameters that training leaves as they are."""
+        embedding = {"E"} if self._spec.freeze_embedding else set()
+        weights = self._weights
+        return tuple(name for name in weights.layout if name in weights.frozen | embedding)
+
+    def freeze(self, *names: str) -> None:
+        """Leave parameters as they are in training, whatever the optimiser.
+
+        They are not updated and do not decay; their gradients, which `loss_and_grad` still gives,
+        count neither in the global norm nor in the check for NaN. The choice goes with copies,
+        pickles and files. The row of an embedding's `padding_index` always stays as it is.
+
+        Moments of a frozen parameter stay as they are, too. Adam's bias correction counts all
+        steps: after a long time frozen from the start, a new optimiser makes smaller first steps.
+
+        Parameters
+        ----------
+        *names : str
+            Of `parameters`; at least one.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a name is no parameter's. Nothing has changed then.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbptt
+        >>> model = fastbptt.RNN(3, 4, 1, seed=0)
+        >>> model.freeze("W_xh", "b_h")
+        >>> before = model.state_dict()
+        >>> loss = model.train_step(np.ones((2, 5, 3)), [0, 1], fastbptt.SGD())
+        >>> [name for name, array in model.parameters.items() if (array != before[name]).any()]
+        ['W_hh', 'W_hy', 'b_y']
+        >>> model.unfreeze("b_h")
+        >>> model.frozen
+        ('W_xh',)
+        """
+        weights = self._weights
+        if not names:
+            raise TypeError("freeze() without names; expected at least one of " + weights.names())
+        weights.set_frozen(weights.frozen | weights.known(names))
+
+    def unfreeze(self, *names: str) -> None:
+        """Let training change parameters again.
+
+        Parameters
+        ----------
+        *names : str
+            Of `parameters`; none for all. An embedding frozen by `freeze_embedding` stays so.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a name is no parameter's, or that of such an embedding. Nothing has changed then.
+        """
+        weights = self._weights
+        chosen = weights.known(names) if names else weights.frozen
+        if "E" in chosen and self._spec.freeze_embedding:
+            raise ValueError("E cannot be unfrozen: the model has freeze_embedding=True")
+        weights.set_frozen(weights.frozen - chosen)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self._given()})  "
+            f"# {self.num_parameters} parameters, {_check.bytes_text(self._weights.flat.nbytes)}"
+        )
+
+    def _given(self) -> str:
+        """The constructor's arguments: sizes, and options that are not what they are by default."""
+        given = _options.arguments(self._spec)
+        sizes = [str(given.pop(name)) for name in ("input_size", "hidden_size", "output_size")]
+        options = self._own_options(given.pop("alpha"))
+        options |= {name: v for name, v in given.items() if v != _options.DEFAULTS[name]}
+        named = [f"{name}={_check.quoted(value)}" for name, value in options.items()]
+        cell = [] if self._cells else [f'"{self.cell}"']
+        return ", ".join([*cell, *sizes, *named, f'dtype="{self.dtype.name}"'])
+
+    def _own_options(self, alpha: float | None) -> dict[str, Any]:
+        """Arguments that only this class has, as far as they are worth showing."""
+        return {} if alpha is None else {"alpha": alpha}
+
+    # ------------------------------------------------------------ copies and files
+
+    def state_dict(self) -> dict[str, Floats]:
+        """Copy all parameters by name, at one moment between updates.
+
+        Examples
+        --------
+        >>> import fastbptt
+        >>> model = fastbptt.RNN(3, 4, 1, seed=0)
+        >>> before = model.state_dict()
+        >>> model.parameters["W_xh"][...] = 0.0
+        >>> model.load_state_dict(before)
+        """
+        return self._weights.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
+        """Set all parameters, or none.
+
+        Parameters
+        ----------
+        state : mapping of name -> array
+            Exactly the names and shapes of `parameters`; any real dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a name is missing or unknown, a shape differs, or values do not fit into the
+            model's dtype. Nothing has changed then.
+        """
+        self._weights.load_state_dict(state)
+
+    def copy(self) -> Self:
+        """Make an independent model with the same weights, which draws the same dropout masks.
+
+        Examples
+        --------
+        >>> import fastbptt
+        >>> model = fastbptt.RNN(3, 4, 1, seed=0)
+        >>> twin = model.copy()
+        >>> twin.parameters["b_h"][...] = 9.0
+        >>> bool((model.parameters["b_h"] == 9.0).any())
+        False
+        """
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(self.__getstate__())
+        return twin
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        optimizer: Optimizer | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the model to a file that `fastbptt.load` reads.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Replaced in one move if it exists, so that a crash never leaves half a file.
+        optimizer : Optimizer, optional
+            One of this model, for `fastbptt.load_optimizer` to read from the same file.
+        metadata : mapping, optional
+            Written instead of `metadata`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the optimiser belongs to another model, or JSON cannot hold the metadata.
+        OSError
+            If the file cannot be written. Then nothing is left behind.
+        """
+        # it makes models, so it imports this module
+        from .saving import save_model
+
+        save_model(self, path, optimizer, metadata)
 
     # ------------------------------------------------------------ computing
 
@@ -111,19 +527,19 @@ class Recurrent(Network):
         >>> out.hidden.shape, c.shape
         ((2, 5, 8), (4, 2, 4))
         """
-        array, checked = _arguments.inputs(self._form, x, lengths)
-        initial = _arguments.initial(self._form, "h0", h0, len(array))
+        array, checked = _arguments.inputs(self._input_spec, x, lengths)
+        initial = _arguments.initial(self._input_spec, "h0", h0, len(array))
         finite = _check.flag("check_finite", check_finite)
-        key = self._take_key(_check.flag("training", training))
+        seed = self._seed(_check.flag("training", training))
         batch = Batch(
-            array, lengths=checked, initial=initial, dropout_seed=key, check_finite=finite
+            array, lengths=checked, initial=initial, dropout_seed=seed, check_finite=finite
         )
         try:
             tape = self._engine.forward(batch)
         except BaseException:
-            self._give_back(key)
+            self._dropout_seeds.give_back(seed)
             raise
-        return ForwardResult(tape, self._token, self._spec.output_size > 0)
+        return ForwardResult(tape, self._weights.token, self._spec.output_size > 0)
 
     def backward(
         self,
@@ -177,7 +593,7 @@ class Recurrent(Network):
             raise ArgumentTypeError(
                 "out", f"is of type {type(out).__name__}", "what this model's forward returned"
             )
-        if out._owner is not self._token:
+        if out._owner is not self._weights.token:
             raise ArgumentError("out", "comes from another model", "this model's own forward")
         if d_outputs is None and d_final_state is None and d_last is None:
             raise ArgumentError(
@@ -186,21 +602,23 @@ class Recurrent(Network):
         if d_outputs is not None and d_last is not None:
             raise ArgumentError("d_outputs and d_last", "are both given", "one of them")
         batch, time = out._tape.batch, out._tape.time
-        form, up, end = self._form, None, None
+        spec, up, end = self._input_spec, None, None
         if d_outputs is not None:
-            shape = (batch, time, form.width)
-            up = _check.exact("d_outputs", d_outputs, shape, "the shape of outputs", self._dtype)
+            shape = (batch, time, spec.width)
+            up = _check.exact(
+                "d_outputs", d_outputs, shape, "the shape of outputs", self._weights.dtype
+            )
         if d_last is not None:
             end = _check.exact(
-                "d_last", d_last, (batch, form.width), "the shape of last", self._dtype
+                "d_last", d_last, (batch, spec.width), "the shape of last", spec.dtype
             )
         given = OutputGradients(
             outputs=up,
             last=end,
-            final_state=_arguments.d_final(form, d_final_state, batch),
+            final_state=_arguments.d_final(spec, d_final_state, batch),
             check_finite=_check.flag("check_finite", check_finite),
         )
-        to = self._gradient_targets((batch, time, form.input_size), need_input_grad)
+        to = self._gradient_targets((batch, time, spec.input_size), need_input_grad)
         self._engine.backward(out._tape, given, to)
         return self._gradients(to)
 
@@ -208,7 +626,7 @@ class Recurrent(Network):
         self,
         x: ArrayLike | Sequence[ArrayLike],
         y: ArrayLike | Sequence[ArrayLike],
-        loss: str = "bce",
+        loss: LossLike = "bce",
         steps: str = "last",
         reduction: str = "mean",
         lengths: ArrayLike | None = None,
@@ -232,20 +650,20 @@ class Recurrent(Network):
         batch, objective = self._checked(
             x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite
         )
-        key = self._take_key(training is not False and _check.flag("training", training))
-        if key is not None:
-            batch = batch.replace(dropout_seed=key)
+        seed = self._seed(training is not False and _check.flag("training", training))
+        if seed is not None:
+            batch = batch.replace(dropout_seed=seed)
         try:
             return self._engine.loss(batch, objective)
         except BaseException:
-            self._give_back(key)
+            self._dropout_seeds.give_back(seed)
             raise
 
     def loss_and_grad(
         self,
         x: ArrayLike | Sequence[ArrayLike],
         y: ArrayLike | Sequence[ArrayLike],
-        loss: str = "bce",
+        loss: LossLike = "bce",
         steps: str = "last",
         reduction: str = "mean",
         lengths: ArrayLike | None = None,
@@ -270,7 +688,7 @@ class Recurrent(Network):
             ``"cross_entropy"``: integers from 0 to output_size - 1, (batch,) or (batch, time).
             With ``steps="all"`` and a list as `x`, a list. What stands after a sequence's
             end is ignored. Without readout the outputs are the directions * hidden_size states.
-        loss : {"bce", "cross_entropy", "mse"}
+        loss : str or `fastbptt.Loss`
             On each step's outputs z: mean over the outputs of log(1 + exp(z)) - y z; or
             log(sum(exp(z))) - z[y]; or mean over the outputs of (y - z)^2. With
             ``reduction="sum"`` the sum over the outputs instead of their mean.
@@ -331,20 +749,20 @@ class Recurrent(Network):
         )
         recording = None if record is None else self._recorder(record, batch)
         to = self._gradient_targets(batch.x.shape, need_input_grad)
-        key = self._take_key(training is True or _check.flag("training", training))
-        if key is not None:
-            batch = batch.replace(dropout_seed=key)
+        seed = self._seed(training is True or _check.flag("training", training))
+        if seed is not None:
+            batch = batch.replace(dropout_seed=seed)
         left = None if recording is None else probes(recording, None)
         try:
             value = self._engine.loss_and_grad(batch, objective, to, left, budget)
         except BaseException:
-            self._give_back(key)
+            self._dropout_seeds.give_back(seed)
             raise
         if budget:
-            self._report = StepReport(*self._engine.report())
+            self._records.report = StepReport(*self._engine.report())
         if recording is not None:
             recording.arrays["norm"][0] = norm(to.parameters)
-            self._recording = recording
+            self._records.recording = recording
         return value, self._gradients(to)
 
     def train_step(
@@ -352,7 +770,7 @@ class Recurrent(Network):
         x: ArrayLike | Sequence[ArrayLike],
         y: ArrayLike | Sequence[ArrayLike],
         optimizer: Optimizer,
-        loss: str = "bce",
+        loss: LossLike = "bce",
         steps: str = "last",
         reduction: str = "mean",
         lengths: ArrayLike | None = None,
@@ -383,7 +801,7 @@ class Recurrent(Network):
             Each element of the gradients is brought into -clip_value to clip_value. Not
             together with `clip_norm`.
         bptt_steps : int, optional
-            Truncated BPTT: walk the batch in chunks of so many steps, each with a forward
+            Truncated BPTT: train on the batch in chunks of so many steps, each with a forward
             pass, loss, backward pass and update of its own; the state is carried from chunk to
             chunk, the gradient is cut. `fastbptt.models.truncated` says how the losses of
             chunks are reduced. Only for one direction.
@@ -440,7 +858,7 @@ class Recurrent(Network):
             if h0 is not None:
                 raise ArgumentError("h0 and state", "are both given", "one of them")
             self._one_direction("state", "given")
-            final = _arguments.carried(self._form, state, len(batch.x), self._flat)
+            final = _arguments.carried(self._input_spec, state, len(batch.x), self._weights.flat)
             batch = batch.replace(initial=final)
         recording = None if record is None else self._recorder(record, batch)
         clip = None
@@ -451,18 +869,27 @@ class Recurrent(Network):
         except AttributeError:
             raise _not_an_optimizer(optimizer) from None
         chunked = 0 < chunk < batch.x.shape[1]
-        key = None
-        if self._drops and not chunked:
-            key = self._keys.take()
-            batch = batch.replace(dropout_seed=key)
+        report = None
+        seed = self._seed(not chunked)
+        if seed is not None:
+            batch = batch.replace(dropout_seed=seed)
         try:
             with lock:
-                binding = optimizer._binding_for(self)
+                binding = optimizer._binding_for(self._weights)
                 update = Update(binding.state, clip)
                 if chunked:
-                    value = truncated.train(
-                        *(self, binding, batch, objective, update),
-                        *(chunk, budget, final, recording),
+                    value, report = truncated.train(
+                        self._engine,
+                        self._input_spec,
+                        self._dropout_seeds,
+                        binding,
+                        batch,
+                        objective,
+                        update,
+                        chunk,
+                        budget,
+                        final,
+                        recording,
                     )
                 else:
                     left = None
@@ -471,14 +898,14 @@ class Recurrent(Network):
                     value = self._engine.train_step(batch, objective, update, left, budget)
                 optimizer._binding = binding  # only now: a refused step leaves no trace
         except BaseException as error:
-            self._give_back(key)
+            self._dropout_seeds.give_back(seed)
             if final is not None and isinstance(error, BadArgumentError):
-                _arguments.about_state(self._form, error)
+                _arguments.about_state(self._input_spec, error)
             raise
-        if budget and not chunked:
-            self._report = StepReport(*self._engine.report())
+        if budget:
+            self._records.report = report or StepReport(*self._engine.report())
         if recording is not None:
-            self._recording = recording
+            self._records.recording = recording
         return value
 
     # ------------------------------------------------------------ step by step
@@ -504,7 +931,7 @@ class Recurrent(Network):
         (2, 5, 4)
         """
         states = self._states(_check.size("batch", batch))
-        for name, array in zip(self._form.states, states, strict=True):
+        for name, array in zip(self._input_spec.states, states, strict=True):
             array[...] = 0.0
             if self._spec.learn_state:
                 array[...] = self.parameters[f"{name}0"][:, np.newaxis]
@@ -547,14 +974,14 @@ class Recurrent(Network):
         >>> bool(np.allclose(np.stack(outputs, axis=1), model.forward(x).outputs, atol=1e-6))
         True
         """
-        form = self._form
-        states: Any = (state,) if len(form.states) == 1 else state
+        spec = self._input_spec
+        states: Any = (state,) if len(spec.states) == 1 else state
         array: Any = x_t
-        if not _arguments.plain_step(form, x_t, states):
+        if not _arguments.fast_path_step(spec, x_t, states):
             self._one_direction("step", "called")
-            array = _arguments.one_step(form, x_t)
-            states = _arguments.carried(form, state, len(array), self._flat)
-        y = np.empty((len(array), form.width), form.dtype)
+            array = _arguments.one_step(spec, x_t)
+            states = _arguments.carried(spec, state, len(array), self._weights.flat)
+        y = np.empty((len(array), spec.width), spec.dtype)
         self._engine.step(
             array, states, y, check_finite is True or _check.flag("check_finite", check_finite)
         )
@@ -579,28 +1006,28 @@ class Recurrent(Network):
 
         unlimited: above 0 where memory does not limit the steps of x.
         """
-        form = self._form
+        spec = self._input_spec
         finite = check_finite is True or _check.flag("check_finite", check_finite)
+        loss = _losses.loss(loss)
         if (
             lengths is None
             and h0 is None
             and sample_weight is None
             and reduction in _check.REDUCTIONS
         ):
-            ready = _arguments.plain(form, x, y, loss, steps)
+            ready = _arguments.fast_path(spec, x, y, loss, steps)
             if ready is not None:
                 return (
                     Batch(x, check_finite=finite),
                     Objective(loss=loss, steps=steps, reduction=reduction, y=ready),
                 )
-        _check.option("loss", loss, _check.LOSSES)
         _check.option("steps", steps, _check.STEPS)
         _check.option("reduction", reduction, _check.REDUCTIONS)
-        array, checked = _arguments.inputs(form, x, lengths, unlimited > 0)
+        array, checked = _arguments.inputs(spec, x, lengths, unlimited > 0)
         count, time = array.shape[:2]
         ragged = isinstance(x, list | tuple)
-        target = _arguments.targets(form, y, checked, count, time, loss, steps, ragged)
-        initial = _arguments.initial(form, "h0", h0, count)
+        target = _arguments.targets(spec, y, checked, count, time, loss, steps, ragged)
+        initial = _arguments.initial(spec, "h0", h0, count)
         weight = _arguments.weights(sample_weight, count)
         return (
             Batch(array, lengths=checked, initial=initial, check_finite=finite),
@@ -609,29 +1036,29 @@ class Recurrent(Network):
 
     def _states(self, batch: int) -> tuple[Floats, ...]:
         """Make room for a state, or the gradient of one."""
-        form = self._form
-        shape = (form.rows, batch, form.hidden_size)
-        return tuple([np.empty(shape, form.dtype) for _ in form.states])
+        spec = self._input_spec
+        shape = (spec.rows, batch, spec.hidden_size)
+        return tuple([np.empty(shape, spec.dtype) for _ in spec.states])
 
     def _gradient_targets(self, shape: tuple[int, ...], input_gradient: Any) -> GradientTargets:
         """Make the arrays for the gradients of a batch of this shape."""
         dx = None
         if input_gradient is not False and _check.flag("need_input_grad", input_gradient):
-            if self._form.tokens:
+            if self._input_spec.tokens:
                 raise ArgumentError(
                     "need_input_grad", "is True", "False because tokens have no gradient"
                 )
-            dx = np.empty(shape, self._dtype)
-        flat = _check.aligned_empty(self._flat.size, self._dtype)
+            dx = np.empty(shape, self._weights.dtype)
+        flat = _check.aligned_empty(self._weights.flat.size, self._weights.dtype)
         return GradientTargets(flat, x=dx, initial=self._states(shape[0]))
 
     def _gradients(self, to: GradientTargets) -> Gradients:
         assert to.initial is not None
-        return Gradients(to.parameters, self._layout, to.x, unpacked(to.initial))
+        return Gradients(to.parameters, self._weights.layout, to.x, unpacked(to.initial))
 
     def _recorder(self, record: Any, batch: Batch) -> Recording:
         _check.option("record", record, _check.RECORDS)
-        return Recording(self._pass_names, batch.x.shape[1], batch.lengths)
+        return Recording(self._records.pass_names, batch.x.shape[1], batch.lengths)
 
     def _budget(self, value: Any) -> int:
         count = _check.memory("memory_budget", value)
@@ -651,12 +1078,9 @@ class Recurrent(Network):
                 "a model of one direction: the other one needs whole sequences",
             )
 
-    def _take_key(self, training: bool) -> int | None:
-        return self._keys.take() if training and self._drops else None
-
-    def _give_back(self, key: int | None) -> None:
-        if key is not None:
-            self._keys.give_back(key)
+    def _seed(self, training: bool) -> int | None:
+        """Take the dropout seed of a pass; None without dropout."""
+        return self._dropout_seeds.take() if training else None
 
     # ------------------------------------------------------------ memory
 

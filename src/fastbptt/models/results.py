@@ -172,6 +172,21 @@ class Recording:
         return GradientRecord(hidden, gates, self.names, self.lengths, float(norm[0]))
 
 
+class Records:
+    """The report and the recorded gradients of the last calls that asked for them."""
+
+    __slots__ = ("pass_names", "recording", "report")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.pass_names = names
+        self.report: StepReport | None = None
+        self.recording: Recording | None = None
+
+    def gradients(self) -> GradientRecord | None:
+        """Return what was recorded last; None before any."""
+        return None if self.recording is None else self.recording.done()
+
+
 def probes(recording: Recording | None, final_state: tuple[Floats, ...] | None) -> _core.Probes:
     """Make what tells the core where to leave norms and final states; None: not wanted."""
     arrays: dict[str, Any] = {} if recording is None else recording.arrays

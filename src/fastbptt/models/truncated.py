@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._check import Floats
-from .._core import Batch, Objective, Update
+from .._core import Batch, Engine, Objective, Update
 from .._errors import ArgumentError, BadArgumentError
-from ._arguments import Lengths
+from ._arguments import InputSpec, Lengths
+from ._dropout import DropoutSeeds
 from .results import Recording, StepReport, probes
 
 if TYPE_CHECKING:
     from ..optim.optimizers import Binding
-    from .recurrent import Recurrent
 
 
 class Chunk(NamedTuple):
@@ -115,7 +115,9 @@ def _even(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
 
 
 def train(
-    model: Recurrent,
+    engine: Engine,
+    spec: InputSpec,
+    seeds: DropoutSeeds,
     binding: Binding,
     batch: Batch,
     objective: Objective,
@@ -124,39 +126,39 @@ def train(
     budget: int,
     final: tuple[Floats, ...] | None,
     recording: Recording | None,
-) -> float:
-    """Walk a batch in chunks; if anything fails, put everything back as it was.
+) -> tuple[float, StepReport | None]:
+    """Train on a batch in chunks; if anything fails, put everything back as it was.
 
-    The result is the loss; final states are written at the end, if they are wanted.
+    The result is the loss, and with a budget a report; final states are written at the end, if
+    they are wanted.
     """
     if objective.sample_weight is not None and not objective.sample_weight.any():
         raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
-    engine, keys, form = model._engine, model._keys, model._form
     before, put_back = engine.get_params(), binding.keep()
-    taken: list[int] = []
+    taken: list[int | None] = []
     reports: list[StepReport] = []
     loss, shares = 0.0, 0.0
     current = None
     if batch.initial is not None:
         with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
-            current = tuple(np.array(one, model._dtype) for one in batch.initial)
+            current = tuple(np.array(one, spec.dtype) for one in batch.initial)
     chunk = None
     try:
         for chunk in chunks(batch, objective, size):
-            if model._drops:
-                taken.append(keys.take())
+            seed = seeds.take()
+            taken.append(seed)
             initial, rows = current, chunk.rows
             if rows is not None and current is not None:
                 initial = tuple(np.take(state, rows, axis=1) for state in current)
-            part = chunk.of_batch(batch, initial, taken[-1] if taken else None)
+            part = chunk.of_batch(batch, initial, seed)
             recorded = None
             if recording is not None:
                 recorded = Recording(recording.names, part.x.shape[1], chunk.lengths)
             if chunk.share is None:
                 ends = engine.forward(part).final_state
             else:
-                shape = (form.rows, len(part.x), form.hidden_size)
-                ends = tuple(np.empty(shape, form.dtype) for _ in form.states)
+                shape = (spec.rows, len(part.x), spec.hidden_size)
+                ends = tuple(np.empty(shape, spec.dtype) for _ in spec.states)
                 value = engine.train_step(
                     part, chunk.of_objective(objective), update, probes(recorded, ends), budget
                 )
@@ -174,8 +176,8 @@ def train(
     except BaseException as error:
         engine.set_params(before)
         put_back()
-        for key in reversed(taken):
-            keys.give_back(key)
+        for seed in reversed(taken):
+            seeds.give_back(seed)
         if chunk is not None and isinstance(error, BadArgumentError):
             chunk.locate(error, objective)
         raise
@@ -183,9 +185,8 @@ def train(
     if final is not None:
         for given, state in zip(final, current, strict=True):
             given[...] = state
-    if reports:
-        model._report = _summed(reports)
-    return loss if objective.reduction == "sum" else loss / shares
+    report = _summed(reports) if reports else None
+    return (loss if objective.reduction == "sum" else loss / shares), report
 
 
 def _summed(reports: list[StepReport]) -> StepReport:

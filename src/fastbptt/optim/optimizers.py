@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,10 +14,26 @@ from .. import _check, _core
 from .._check import Floats
 from .._errors import ArgumentError
 from .._views import Gradients, Layout, NamedViews
-from ..models.recurrent import Recurrent
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+class TrainableWeights(Protocol):
+    """The weights that an optimiser updates: one flat buffer, and the engine that reads it."""
+
+    flat: Floats
+    layout: Layout
+    dtype: np.dtype[Any]
+    engine: _core.Engine
+    token: object  # whose weights they are
+
+
+class Trainable(Protocol):
+    """Anything with weights to train: a network."""
+
+    @property
+    def _weights(self) -> TrainableWeights: ...
 
 
 class Binding(NamedTuple):
@@ -75,16 +91,16 @@ class Optimizer(ABC):
             self._fit_into(dtype)
         return _core.OptimizerState(self._rule, dict(moments), self._core_settings())
 
-    def _binding_for(self, model: Recurrent) -> Binding:
-        """Return the state for this model; the caller keeps it once its update has succeeded."""
+    def _binding_for(self, weights: TrainableWeights) -> Binding:
+        """Return the state for these weights; the caller keeps it once its update has succeeded."""
         binding = self._binding
         if binding is None:
             moments = {}
             for name in self._moments:
-                moments[name] = _check.aligned_empty(model._flat.size, model._dtype)
+                moments[name] = _check.aligned_empty(weights.flat.size, weights.dtype)
                 moments[name][:] = 0.0
-            return Binding(model._token, model._layout, moments, self._core_state(moments))
-        if binding.owner is model._token:
+            return Binding(weights.token, weights.layout, moments, self._core_state(moments))
+        if binding.owner is weights.token:
             return binding
         if binding.owner is not None:
             raise ArgumentError(
@@ -93,18 +109,18 @@ class Optimizer(ABC):
                 "one of this model's own (optimizer.copy() carries its state over to a model of "
                 "the same layout)",
             )
-        dtype = next((moment.dtype for moment in binding.moments.values()), model._dtype)
-        if binding.layout != model._layout or dtype != model._dtype:
+        dtype = next((moment.dtype for moment in binding.moments.values()), weights.dtype)
+        if binding.layout != weights.layout or dtype != weights.dtype:
             raise ArgumentError(
                 "optimizer",
                 f"holds moments of {dtype} for {_shapes(binding.layout)}",
-                f"{model._dtype} for {_shapes(model._layout)}",
+                f"{weights.dtype} for {_shapes(weights.layout)}",
             )
-        return binding._replace(owner=model._token)
+        return binding._replace(owner=weights.token)
 
     def step(
         self,
-        model: Recurrent,
+        model: Trainable,
         grads: Gradients | Mapping[str, ArrayLike] | ArrayLike,
         check_finite: bool = True,
     ) -> None:
@@ -135,13 +151,14 @@ class Optimizer(ABC):
         >>> adam.step_count
         1
         """
-        if not isinstance(model, Recurrent):
+        weights = getattr(model, "_weights", None)
+        if weights is None:
             raise TypeError(f"model is of type {type(model).__name__}; expected a fastbptt model")
         finite = _check.flag("check_finite", check_finite)
         with self._lock:
-            binding = self._binding_for(model)
-            flat = _gathered(grads, model, binding)
-            model._engine.update(binding.state, flat, finite)
+            binding = self._binding_for(weights)
+            flat = _gathered(grads, weights, binding)
+            weights.engine.update(binding.state, flat, finite)
             self._binding = binding
 
     @property
@@ -605,16 +622,16 @@ def _shapes(layout: Layout) -> str:
     return ", ".join(f"{name} {shape}" for name, (_, _, shape) in layout.items())
 
 
-def _gathered(grads: Any, model: Recurrent, binding: Binding) -> Floats:
+def _gathered(grads: Any, weights: TrainableWeights, binding: Binding) -> Floats:
     """All gradients as one array of the model's dtype that shares no memory with its state."""
-    count, dtype = model._flat.size, model._dtype
-    taken = [model._flat, *binding.moments.values()]
-    if isinstance(grads, Gradients) and grads._layout == model._layout:
+    count, dtype = weights.flat.size, weights.dtype
+    taken = [weights.flat, *binding.moments.values()]
+    if isinstance(grads, Gradients) and grads._layout == weights.layout:
         grads = grads._flat
     if isinstance(grads, Mapping):
-        _check.same_names("grads", grads, tuple(model._layout))
+        _check.same_names("grads", grads, tuple(weights.layout))
         flat = _check.aligned_empty(count, dtype)
-        for name, (start, stop, shape) in model._layout.items():
+        for name, (start, stop, shape) in weights.layout.items():
             label = f"grads[{name!r}]"
             given = _check.read(label, grads[name])
             _apart(label, given, taken)

@@ -1,21 +1,21 @@
-"""Pictures of recurrent networks and their training, drawn with matplotlib.
+"""Plots of recurrent networks and their training, with matplotlib.
 
-Each function draws one picture and returns the matplotlib Axes: into a new figure, or into the
-Axes that it is given as `ax`. None calls ``show``, and none leaves matplotlib's settings changed.
-A new figure is half a page wide (3.5 inches, type of 8 points), in colours that colour-blind
-readers can tell apart; save it with ``ax.figure.savefig("name.pdf")``.
+Each function draws one plot and returns the matplotlib Axes: into a new figure, or into the
+Axes given as `ax`. None calls ``show`` or changes matplotlib's settings. A new figure is half
+a page wide (3.5 inches, 8-point type), in colours that colour-blind readers can tell apart;
+save it with ``ax.figure.savefig("name.pdf")``.
 
-They need the extra ``fastbptt[plot]``.
+Plots need the extra ``fastbptt[plot]``.
 """
 
 from __future__ import annotations
 
 from ._style import style
-from .answers import confusion, sequences
-from .flow import gates, gradient_flow, gradient_heatmap, influence
+from .curves import losses
+from .flow import gates, gradient_flow, gradient_heatmap, saliency
 from .gallery import PICTURES, Examples, Picture, gallery
+from .predictions import confusion, sequences
 from .states import eigenvalues, hidden_states
-from .training import losses
 from .unrolled import unrolled
 
 __all__ = [
@@ -29,8 +29,8 @@ __all__ = [
     "gradient_flow",
     "gradient_heatmap",
     "hidden_states",
-    "influence",
     "losses",
+    "saliency",
     "sequences",
     "style",
     "unrolled",

@@ -1,4 +1,4 @@
-"""What pictures ask of models and their outputs: one sequence, names of weights, decisions."""
+"""Helpers for plots of models and outputs: one sequence, names of weights, predicted classes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .. import _check, _core
 from ..training.evaluation import probabilities
 
 if TYPE_CHECKING:
+    from .._losses import LossLike
     from ..models.cells import Recurrent
 
 _TITLES: Final = {
@@ -81,9 +82,9 @@ def decide(outputs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64
     return shares.argmax(axis=-1).astype(np.int64), shares.max(axis=-1)
 
 
-def sure(share: float) -> str:
-    """Write a probability; no model is ever entirely sure."""
-    return "> 99%" if share > 0.99 else f"{share:.0%}"
+def percent(probability: float) -> str:
+    """Format a probability; never as 100 %."""
+    return "> 99%" if probability > 0.99 else f"{probability:.0%}"
 
 
 def class_label(names: Any, number: int) -> str:
@@ -101,7 +102,7 @@ def input_gradient(
     model: Recurrent,
     x: Any,
     y: Any,
-    loss: str | None,
+    loss: LossLike | None,
     steps: str,
 ) -> NDArray[np.float64]:
     """Return dL/dx, computed in float64 whatever the model's dtype: float32 ends at 1e-38."""

@@ -1,4 +1,4 @@
-"""How the pictures look: colours, type, axes, logarithmic scales that show zeros."""
+"""The style of plots: colours, fonts, axes, logarithmic scales that show zeros."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _RC: Final[dict[str, Any]] = {
 
 
 def require() -> Any:
-    """Return matplotlib, or say how to get it."""
+    """Return matplotlib, or raise an error that tells how to install it."""
     try:
         import matplotlib
     except ImportError:
@@ -73,10 +73,10 @@ def require() -> Any:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the package's style: for figures that hold several of its pictures.
+    """Use the package's style: for figures that hold several of its plots.
 
-    A picture that makes its own figure has this style anyway; one that is drawn into an Axes of
-    yours takes the size and family of its type from your settings.
+    A plot in a new figure always has this style; a plot in your own Axes takes font size and family
+    from your settings.
 
     Yields
     ------
@@ -104,7 +104,7 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make a figure that no window system and no list of open figures knows; sizes in inches."""
+    """Make a figure outside pyplot, which no window shows; sizes in inches."""
     require()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -132,7 +132,7 @@ def drawing(ax: Axes | None, size: tuple[float, float] = HALF_PAGE) -> Iterator[
 
 
 def points(size: str) -> float:
-    """Return a relative size of type, as "small", in points.
+    """Return a relative font size, such as "small", in points.
 
     Ticks are made when a figure is drawn, out of the style's reach: they need numbers.
     """
@@ -142,7 +142,7 @@ def points(size: str) -> float:
 
 
 def dress(ax: Axes, xlabel: str, ylabel: str, *, grid: str = "", frame: str = "lb") -> None:
-    """Give an Axes its labels and quiet lines; `frame` says which sides are drawn."""
+    """Set an Axes' labels and lines; `frame` names the sides that are drawn."""
     ax.set_xlabel(xlabel, color=INK)
     ax.set_ylabel(ylabel, color=INK)
     for side in ("left", "bottom", "right", "top"):
@@ -162,7 +162,7 @@ def dress(ax: Axes, xlabel: str, ylabel: str, *, grid: str = "", frame: str = "l
 def curve(
     ax: Axes, i: int, x: Any, y: NDArray[np.float64], label: str | None, **options: Any
 ) -> Any:
-    """Draw the picture's i-th curve, in its colour and stroke; return the line."""
+    """Draw the plot's i-th curve, in its colour and line style; return the line."""
     name, stroke = CURVES[i % len(CURVES)]
     options = {"color": PALETTE[name], "linestyle": stroke, "linewidth": 1.4} | options
     if len(y) == 1:
@@ -172,7 +172,7 @@ def curve(
 
 
 def legend(ax: Axes, *, always: bool = False, **options: Any) -> None:
-    """Explain the curves if there are several, where there is room unless `options` say where."""
+    """Add a legend if there are several curves, where there is room unless `options` place it."""
     handles, labels = ax.get_legend_handles_labels()
     if len(handles) > 1 or (handles and always):
         options = {"handlelength": 2.2, "columnspacing": 1.2} | options
@@ -192,7 +192,7 @@ def legend(ax: Axes, *, always: bool = False, **options: Any) -> None:
 
 
 def guide(ax: Axes, *, x: float | None = None, y: float | None = None, colour: str = FAINT) -> None:
-    """Draw a thin line right across, which is none of the Axes' curves."""
+    """Draw a thin line across the Axes."""
     if y is not None:
         ax.hlines(
             y, 0, 1, transform=ax.get_yaxis_transform(), color=colour, linewidth=0.7, zorder=0.5
@@ -204,14 +204,14 @@ def guide(ax: Axes, *, x: float | None = None, y: float | None = None, colour: s
 
 
 def whole_ticks(axis: Any) -> None:
-    """Put ticks at whole numbers only: steps, epochs, units."""
+    """Place ticks at whole numbers only: steps, epochs, units."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=6))
 
 
 def log_scale(ax: Axes, lines: Sequence[Any]) -> None:
-    """Make the vertical scale logarithmic, and show what such a scale cannot: 0 and infinity.
+    """Make the vertical scale logarithmic, and mark what it cannot show: 0 and infinity.
 
     Zeros of a line get a mark at a floor below all values, infinities one at a ceiling, and a value
     between such neighbours a dot, since no line leads to it.
@@ -294,7 +294,7 @@ def log_scale(ax: Axes, lines: Sequence[Any]) -> None:
 
 
 def colour_bar(ax: Axes, image: Any, label: str, **options: Any) -> Any:
-    """Put the scale of an image beside its Axes."""
+    """Add a colour bar beside an image."""
     bar = ax.figure.colorbar(image, ax=ax, pad=0.02, aspect=25, **options)
     bar.set_label(label, color=INK)
     bar.outline.set_visible(False)
@@ -304,11 +304,11 @@ def colour_bar(ax: Axes, image: Any, label: str, **options: Any) -> Any:
 
 
 def cut(text: str, most: int = 18) -> str:
-    """Shorten a name that would not fit."""
+    """Shorten a long name."""
     text = " ".join(str(text).split())
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def plain(text: str) -> str:
-    """Keep a dollar sign from beginning a formula."""
+    """Escape dollar signs, which would begin a formula."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""Pictures of the gradient: its norm over time, in epochs; gates; which inputs it reaches."""
+"""Plots of the gradient: its norm over time and epochs; gates; saliency."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from ._model import chosen, chosen_target, input_gradient
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from .._losses import LossLike
     from ..models.cells import Recurrent
 
-__all__ = ["gates", "gradient_flow", "gradient_heatmap", "influence"]
+__all__ = ["gates", "gradient_flow", "gradient_heatmap", "saliency"]
 
 
 def _all_gates(flow: Any) -> NDArray[np.float64]:
@@ -26,20 +27,20 @@ def _all_gates(flow: Any) -> NDArray[np.float64]:
 
 def _jacobian(flow: Any) -> NDArray[np.float64]:
     if flow.jacobian is None:
-        raise ValueError("quantity is 'jacobian'; expected another one: diagnose made no Jacobians")
+        raise ValueError("quantity is 'jacobian'; expected another: there are no Jacobians")
     return np.asarray(flow.jacobian)
 
 
-# What `gradient_flow` draws, by name: the label of the axis, and the numbers (T,) of a layer.
+# Quantities of `gradient_flow`, by name: the label of the axis, and the numbers (T,) of a layer.
 QUANTITIES: Final[dict[str, tuple[str, Callable[[Any], NDArray[np.float64]]]]] = {
     "hidden": (r"$\|\partial L / \partial h_t\|$", lambda flow: flow.hidden_gradient),
     "gates": (r"$\|\partial L / \partial a_t\|$", _all_gates),
     "W_hh": (
-        r"step t's part of $\|\partial L / \partial W_{hh}\|$",
+        r"contribution of step t to $\|\partial L / \partial W_{hh}\|$",
         lambda flow: flow.contribution["W_hh"],
     ),
     "W_xh": (
-        r"step t's part of $\|\partial L / \partial W_{xh}\|$",
+        r"contribution of step t to $\|\partial L / \partial W_{xh}\|$",
         lambda flow: flow.contribution["W_xh"],
     ),
     "W_hh_sum": (
@@ -57,18 +58,18 @@ def gradient_flow(
     layer: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw how large the gradient is at each time step, on a logarithmic scale.
+    """Plot the gradient norm at each time step, on a logarithmic scale.
 
     Parameters
     ----------
     flows : Diagnosis, mapping of str to Diagnosis, or mapping of str to array of shape (T,)
-        What `fastbptt.diagnose` returned: one line for each layer and direction. Or several
-        of them by name, to compare cells, initial weights or epochs: one line each, of the
-        top layer. Or the numbers themselves.
+        The result of `fastbptt.diagnose`: one line for each layer and direction. Or several of
+        them by name, to compare cells, initial weights or epochs: one line each, of the top
+        layer. Or the numbers themselves.
     quantity : str, default "hidden"
         Which norm: of dL/dh_t, ``"hidden"``; of dL/da_t of all gates together, ``"gates"``; of
-        what step t adds to dL/dW_hh or dL/dW_xh, ``"W_hh"`` and ``"W_xh"``; of dL/dW_hh summed from
-        the end to step t, ``"W_hh_sum"``; of dh_T/dh_t, ``"jacobian"``.
+        the contribution of step t to dL/dW_hh or dL/dW_xh, ``"W_hh"`` and ``"W_xh"``; of dL/dW_hh
+        summed from the end to step t, ``"W_hh_sum"``; of dh_T/dh_t, ``"jacobian"``.
     layer : int, optional
         Draw this layer only, counted as `Diagnosis.layers` counts them; -1 is the last one.
     ax : matplotlib Axes, optional
@@ -77,8 +78,8 @@ def gradient_flow(
     Returns
     -------
     matplotlib Axes
-        With one line for each layer or name. Zeros, which a logarithmic scale has not, are marks
-        at a line that says "exactly 0".
+        With one line for each layer or name. Zeros, which a logarithmic scale cannot show, are
+        marks on a line labelled "exactly 0".
 
     Raises
     ------
@@ -111,8 +112,8 @@ def gradient_flow(
         courses = {_name(flow): numbers(flow) for flow in chosen_layers}
     else:
         raise TypeError(
-            f"flows is {type(flows).__name__}; expected what fastbptt.diagnose returned, or a "
-            "mapping from names to that"
+            f"flows is {type(flows).__name__}; expected the result of fastbptt.diagnose, or a "
+            "mapping from names to results"
         )
     for name, values in courses.items():
         if np.ndim(values) != 1:
@@ -144,12 +145,12 @@ def _name(flow: Any) -> str:
 
 
 def gates(diagnosis: Any, *, layer: int = -1, ax: Axes | None = None) -> Axes:
-    """Draw how far each gate is open at each time step, on average over units and sequences.
+    """Plot the mean activation of each gate at each time step, over units and sequences.
 
     Parameters
     ----------
     diagnosis : Diagnosis
-        What `fastbptt.diagnose` returned, of a model with gates.
+        The result of `fastbptt.diagnose` for a model with gates.
     layer : int, default -1
         Which layer, counted as `Diagnosis.layers` counts them; the last one by default.
     ax : matplotlib Axes, optional
@@ -177,14 +178,14 @@ def gates(diagnosis: Any, *, layer: int = -1, ax: Axes | None = None) -> Axes:
     ['reset gate r', 'update gate z']
     """
     flow = _layer(diagnosis, layer)
-    if not flow.openness:
+    if not flow.gate_activation:
         raise ValueError(f"diagnosis is of {diagnosis.model}; expected a model with gates")
     with _style.drawing(ax) as axes:
-        for i, (letter, open_) in enumerate(flow.openness.items()):
+        for i, (letter, open_) in enumerate(flow.gate_activation.items()):
             name = f"{_GATES.get(letter, 'gate')} {letter}"
             _style.curve(axes, i, diagnosis.steps, open_, name)
         axes.set_ylim(-0.02, 1.02)
-        _style.dress(axes, "time step t", "mean openness (0 closed, 1 open)", grid="y")
+        _style.dress(axes, "time step t", "mean gate activation", grid="y")
         _style.whole_ticks(axes.xaxis)
         _style.legend(axes, always=True)
         return axes
@@ -202,7 +203,7 @@ _GATES: Final = {
 def gradient_heatmap(
     monitor: Any, *, epochs: Sequence[int] | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw how large the gradient was at each time step, epoch by epoch of a training.
+    """Plot the gradient norm at each time step in each epoch of training.
 
     Parameters
     ----------
@@ -216,7 +217,7 @@ def gradient_heatmap(
     Returns
     -------
     matplotlib Axes
-        Its first image holds the norms, of shape (epochs, time); what is exactly 0 is grey.
+        Its first image holds the norms, of shape (epochs, time); exact zeros are grey.
 
     Raises
     ------
@@ -276,32 +277,32 @@ def gradient_heatmap(
         return axes
 
 
-def influence(
+def saliency(
     model: Recurrent,
     x: Any,
     y: Any,
     *,
-    loss: str | None = None,
+    loss: LossLike | None = None,
     steps: str = "last",
     lengths: ArrayLike | None = None,
     example: int = 0,
     feature_names: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the gradient of the loss with respect to each input: what the model listens to.
+    """Plot saliency: the gradient of the loss with respect to each input.
 
     Parameters
     ----------
     model : Recurrent
-        Any network that reads numbers, not tokens.
+        Any network without an embedding.
     x : array of shape (batch, time, input_size), or list of arrays (time_i, input_size)
         As for :meth:`~fastbptt.Recurrent.loss_and_grad`, like `y`.
     y : array or list of arrays
         Targets.
-    loss : str, optional
-        As for :meth:`~fastbptt.Recurrent.loss_and_grad`; what suits `y` by default.
+    loss : str or `fastbptt.Loss`, optional
+        As for :meth:`~fastbptt.Recurrent.loss_and_grad`; chosen by `y` by default.
     steps : {"last", "all"}
-        Where the loss is.
+        Whether the loss is at the last step or at all steps.
     lengths : array of shape (batch,), optional
         Real steps of each sequence.
     example : int, default 0
@@ -315,7 +316,7 @@ def influence(
     -------
     matplotlib Axes
         Its first image holds dL/dx_t, computed in float64, of shape (features, time): red where
-        more of a feature makes the loss larger, blue where it makes it smaller.
+        a larger feature increases the loss, blue where it decreases it.
 
     Raises
     ------
@@ -329,14 +330,12 @@ def influence(
     >>> import numpy as np, fastbptt
     >>> model = fastbptt.RNN(3, 8, 1, seed=0)
     >>> x = np.random.default_rng(0).normal(size=(2, 20, 3))
-    >>> ax = fastbptt.plot.influence(model, x, [0, 1])
+    >>> ax = fastbptt.plot.saliency(model, x, [0, 1])
     >>> ax.images[0].get_array().shape
     (3, 20)
     """
     if model.vocabulary_size is not None:
-        raise ValueError(
-            "model has an embedding; expected one that reads numbers: tokens have no gradient"
-        )
+        raise ValueError("model has an embedding; expected one without: tokens have no gradient")
     _check.option("steps", steps, _check.STEPS)
     one = chosen(x, lengths, example)
     target = chosen_target(y, example, steps, one.shape[1])

@@ -1,4 +1,4 @@
-"""One of each picture, of the demo's data and of gradients that vanish."""
+"""The gallery: one of each plot, of the demo's data and of vanishing gradients."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from .. import _check
 from . import _style
-from .answers import confusion, sequences
-from .flow import gates, gradient_flow, gradient_heatmap, influence
+from .curves import losses
+from .flow import gates, gradient_flow, gradient_heatmap, saliency
+from .predictions import confusion, sequences
 from .states import eigenvalues, hidden_states
-from .training import losses
 from .unrolled import unrolled
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Picture(NamedTuple):
     draw : callable
         Draws it from `Examples` into an Axes.
     caption : str
-        What there is to see.
+        The caption.
     size : tuple of float
         Inches.
     """
@@ -48,14 +48,14 @@ class Picture(NamedTuple):
 
 
 class Examples:
-    """Models and data for the gallery, made when they are first asked for.
+    """Models and data for the gallery, made on first use.
 
     Parameters
     ----------
     epochs : int, default 40
-        Of the training on the Japanese Vowels.
+        Training epochs on the Japanese Vowels.
     steps : int, default 200
-        Time steps of the sequences in which gradients vanish.
+        Length of the sequences in which gradients vanish.
     """
 
     def __init__(self, epochs: int = 40, steps: int = 200) -> None:
@@ -69,8 +69,11 @@ class Examples:
 
     @cached_property
     def trained(self) -> tuple[Recurrent, History, GradientMonitor]:
-        """A GRU that tells nine speakers apart, and how it learned to."""
-        from .. import GRU, Adam, GradientMonitor, fit
+        """A GRU that classifies nine speakers, and its training."""
+        from ..diagnostics import GradientMonitor
+        from ..models import GRU
+        from ..optim import Adam
+        from ..training import fit
 
         monitor = GradientMonitor(warn=False)
         model = GRU(12, 48, 9, init="keras", seed=0)
@@ -90,13 +93,13 @@ class Examples:
 
     @property
     def model(self) -> Recurrent:
-        """The trained one."""
+        """The trained model."""
         return self.trained[0]
 
     @cached_property
-    def said(self) -> NDArray[np.floating[Any]]:
-        """What it says about the test part, (370, 9)."""
-        from .. import predict
+    def predictions(self) -> NDArray[np.floating[Any]]:
+        """Its outputs for the test part, (370, 9)."""
+        from ..training import predict
 
         outputs = predict(self.model, self.vowels.x_test)
         assert isinstance(outputs, np.ndarray)
@@ -104,8 +107,9 @@ class Examples:
 
     @cached_property
     def flows(self) -> dict[str, Diagnosis]:
-        """Gradients of a loss at the last of many steps, in three cells before any training."""
-        from .. import GRU, LSTM, RNN, diagnose
+        """Gradients of a loss at the last of many steps, in three untrained cells."""
+        from ..diagnostics import diagnose
+        from ..models import GRU, LSTM, RNN
 
         models: dict[str, Recurrent] = {
             "tanh RNN": RNN(4, 64, 1, seed=0),
@@ -117,108 +121,108 @@ class Examples:
         }
 
     def shown(self) -> list[int]:
-        """Four sequences of the test part, the last one taken for another speaker if one is."""
-        wrong = np.flatnonzero(self.said.argmax(axis=1) != self.vowels.y_test)
+        """Choose four sequences of the test part, the last one misclassified if any is."""
+        wrong = np.flatnonzero(self.predictions.argmax(axis=1) != self.vowels.y_test)
         return [0, 100, 200, int(wrong[0]) if len(wrong) else 300]
 
 
 def _unrolled(examples: Examples, ax: Any) -> Any:
-    from .. import RNN
+    from ..models import RNN
 
     model = RNN(4, 64, 1, seed=0)
     return unrolled(model, examples.x[:, :20], examples.y, columns=9, ax=ax)
 
 
 def _unrolled_both(examples: Examples, ax: Any) -> Any:
-    from .. import GRU
+    from ..models import GRU
 
     model = GRU(4, 24, 2, bidirectional=True, seed=0)
     return unrolled(model, examples.x[:, :20], examples.y, ax=ax)
 
 
-#: Every picture, by the name of its file.
+#: Every plot, by the name of its file.
 PICTURES: Final[dict[str, Picture]] = {
     "vanishing": Picture(
         lambda examples, ax: gradient_flow(examples.flows, ax=ax),
-        "The gradient of a loss at the last of 200 steps, before any training: in a tanh RNN it is "
-        "smaller by fifty powers of ten at the first step.",
+        "Gradient of a loss at the last of 200 steps, before training: in a tanh RNN it falls by "
+        "fifty orders of magnitude on its way to the first step.",
     ),
     "contributions": Picture(
         lambda examples, ax: gradient_flow(examples.flows, "W_hh", ax=ax),
-        "What each step adds to the gradient of the recurrent weights.",
+        "Contribution of each step to the gradient of the recurrent weights.",
     ),
     "gradient_heatmap": Picture(
         lambda examples, ax: gradient_heatmap(examples.trained[2], ax=ax),
-        "The gradient at each time step, epoch by epoch of a training.",
+        "Gradient norm at each time step in each epoch of training.",
     ),
     "unrolled": Picture(
         _unrolled,
-        "A tanh RNN unrolled over twenty steps, with its real numbers.",
+        "A tanh RNN unrolled over twenty steps, with its values and gradient norms.",
         (6.3, 2.75),
     ),
     "unrolled_bidirectional": Picture(
         _unrolled_both,
-        "A network that reads in both directions.",
+        "A bidirectional network.",
         (3.6, 3.5),
     ),
     "losses": Picture(
         lambda examples, ax: losses(examples.trained[1], ax=ax),
-        "The loss over the epochs, and the epoch that was kept.",
+        "Training and validation loss, and the best epoch.",
     ),
     "accuracy": Picture(
         lambda examples, ax: losses(
             examples.trained[1], ["accuracy", "validation_accuracy"], ax=ax
         ),
-        "Any other curve of the history.",
+        "Another curve of the history.",
     ),
     "confusion": Picture(
         lambda examples, ax: confusion(
-            examples.vowels.y_test, examples.said, examples.vowels.class_names, ax=ax
+            examples.vowels.y_test, examples.predictions, examples.vowels.class_names, ax=ax
         ),
-        "Which speaker was taken for which.",
+        "Confusion matrix of nine speakers.",
         (3.9, 3.5),
     ),
     "sequences": Picture(
         lambda examples, ax: sequences(
             examples.vowels.x_test,
             examples.vowels.y_test,
-            examples.said,
+            examples.predictions,
             examples=examples.shown(),
             class_names=examples.vowels.class_names,
             ax=ax,
         ),
-        "Sequences, and what the model says about them.",
+        "Sequences with their predictions.",
         (3.5, 3.0),
     ),
     "hidden_states": Picture(
         lambda examples, ax: hidden_states(examples.model, examples.vowels.x_test, ax=ax),
-        "What the hidden units do while a sequence is read.",
+        "Hidden states over time.",
     ),
     "gates": Picture(
         lambda examples, ax: gates(_diagnosis(examples), ax=ax),
-        "How far the gates are open.",
+        "Mean gate activation over time.",
     ),
-    "influence": Picture(
-        lambda examples, ax: influence(
+    "saliency": Picture(
+        lambda examples, ax: saliency(
             examples.model,
             examples.vowels.x_test,
             examples.vowels.y_test,
             feature_names=examples.vowels.feature_names,
             ax=ax,
         ),
-        "Which inputs the loss depends on.",
+        "Saliency: the gradient of the loss with respect to the inputs.",
         (3.5, 2.8),
     ),
     "eigenvalues": Picture(
         lambda examples, ax: eigenvalues(examples.model, gate="n", ax=ax),
-        "Eigenvalues of recurrent weights, and the unit circle.",
+        "Eigenvalues of the recurrent weights, and the unit circle.",
         (3.5, 3.1),
     ),
 }
 
 
 def _diagnosis(examples: Examples) -> Diagnosis:
-    from .. import diagnose
+    from ..diagnostics import diagnose
 
     same = [i for i, one in enumerate(examples.vowels.x_test) if len(one) == 15]
     x = [examples.vowels.x_test[i] for i in same]
@@ -228,17 +232,17 @@ def _diagnosis(examples: Examples) -> Diagnosis:
 def gallery(
     folder: str | os.PathLike[str], kind: str = "png", examples: Examples | None = None
 ) -> list[str]:
-    """Draw one of each picture into a folder.
+    """Save one of each plot in a folder.
 
     Parameters
     ----------
     folder : str or path-like
-        Made if it is not there.
+        Created if it does not exist.
     kind : {"png", "svg", "pdf"}
         The format.
     examples : Examples, optional
-        What the pictures are of; by default a GRU trained on the Japanese Vowels, and three cells
-        over 200 steps.
+        The models and data to plot; by default a GRU trained on the Japanese Vowels, and three
+        cells over 200 steps.
 
     Returns
     -------
@@ -250,7 +254,7 @@ def gallery(
     ImportError
         If matplotlib is not installed.
     ValueError
-        If there is no such format.
+        If the format is unknown.
     OSError
         If a file cannot be written.
 
@@ -272,7 +276,7 @@ def gallery(
 
 
 def save(name: str, file: Path, examples: Examples) -> str:
-    """Draw one picture of the gallery into a file; return the file's name."""
+    """Save one plot of the gallery; return the file's name."""
     picture = PICTURES[name]
     with _style.style():
         figure = _style.new_figure(*picture.size)

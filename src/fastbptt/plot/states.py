@@ -1,4 +1,4 @@
-"""Pictures of what is inside: hidden states over time, eigenvalues of the recurrent weights."""
+"""Plots of hidden states over time, and of the eigenvalues of the recurrent weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def hidden_states(
     sort: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the top layer's hidden states: a row for each unit, a column for each time step.
+    """Plot the top layer's hidden states: a row for each unit, a column for each time step.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def hidden_states(
     example : int, default 0
         Which sequence.
     sort : bool, default True
-        Put units beside each other that do the same: by their angle in the plane of the first
-        two principal components over time. The numbers at the axis count rows then, not units.
+        Sort units by similarity: by their angle in the plane of the first two principal
+        components over time. The axis then counts rows, not units.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
 
@@ -84,7 +84,7 @@ def hidden_states(
             vmax=reach,
             extent=(-0.5, states.shape[1] - 0.5, len(states) - 0.5, -0.5),
         )
-        rows = "hidden unit (alike ones together)" if sort else "hidden unit"
+        rows = "hidden unit (sorted by similarity)" if sort else "hidden unit"
         _style.dress(axes, "time step t", rows, frame="")
         _style.whole_ticks(axes.xaxis)
         _style.whole_ticks(axes.yaxis)
@@ -93,14 +93,14 @@ def hidden_states(
 
 
 def _order(states: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Sort units by their angle in the plane of the two strongest courses over time."""
+    """Sort units by their angle in the plane of the first two principal components."""
     courses = states - states.mean(axis=1, keepdims=True)
     left, strength, _ = np.linalg.svd(courses, full_matrices=False)
     if len(strength) < 2:
         return np.argsort(states.mean(axis=1), kind="stable")
     angles = np.arctan2(left[:, 1] * strength[1], left[:, 0] * strength[0])
     order = np.argsort(angles, kind="stable")
-    # The circle is cut open where it is emptiest.
+    # The order starts after the largest gap.
     gaps = np.diff(angles[order], append=angles[order[0]] + 2 * np.pi)
     return np.roll(order, -1 - int(gaps.argmax()))
 
@@ -113,22 +113,22 @@ def eigenvalues(
     gate: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the eigenvalues of the recurrent weights in the complex plane, with the unit circle.
+    """Plot the eigenvalues of the recurrent weights in the complex plane, with the unit circle.
 
-    Where all lie well inside the circle, a linear network forgets, and its gradients vanish; where
-    one lies outside, they explode. tanh and gates change that, but not where to look first.
+    If all lie well inside the circle, a linear network forgets and its gradients vanish; if one
+    lies outside, they explode. With tanh and gates this is only a first indication.
 
     Parameters
     ----------
     model : Recurrent
         Any network. A gated cell's ``W_hh`` holds one square block for each gate; they are drawn
-        together, in colours.
+        together, in different colours.
     layer : int, default 0
         Which layer, from 0.
     reverse : bool, default False
-        The direction that reads from the end, in a bidirectional model.
+        The reverse direction of a bidirectional model.
     gate : str, optional
-        Only the block of this gate: one of r, z, n in a GRU, i, f, g, o in an LSTM.
+        Show only the block of this gate: r, z or n in a GRU, i, f, g or o in an LSTM.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
 

@@ -1,4 +1,4 @@
-"""The unrolled network as a diagram: what goes up and to the right, and what comes back."""
+"""Diagram of the unrolled network: the forward pass, and the gradient on its way back."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from ._model import bounded, chosen, chosen_target, input_gradient
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from .._losses import LossLike
     from ..models.cells import Recurrent
 
 __all__ = ["unrolled"]
 
 _BACK: Final = _style.PALETTE["vermillion"]
-_DECADES: Final = 4  # of gradients that widths tell apart
+_DECADES: Final = 4  # the range of gradients that widths show
 _WIDEST: Final = 6.0  # points
 _NARROWEST: Final = 0.4
 _BOX: Final = 0.31  # half the width of a box; columns are 1 apart
@@ -37,41 +38,41 @@ def unrolled(
     x: Any,
     y: Any,
     *,
-    loss: str | None = None,
+    loss: LossLike | None = None,
     steps: str = "last",
     lengths: ArrayLike | None = None,
     example: int = 0,
     columns: int = 5,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the network unrolled over one sequence, with its real numbers.
+    """Draw the network unrolled over one sequence, with its values and gradient norms.
 
-    From below: the inputs, the top layer's hidden states, the outputs that have a loss, the loss.
-    Boxes hold their values as colours (blue negative, white 0, red positive). Thin arrows are the
-    forward pass. Thick ones are the gradient on its way back: their width grows with the logarithm
-    of the norm that is written beside them, over four decades from the largest one; what is
-    smaller is thinnest, and dotted if it is exactly 0.
+    From the bottom: the inputs, the top layer's hidden states, the outputs with a loss, the loss.
+    Boxes show values as colours (blue negative, white 0, red positive). Thin arrows are the forward
+    pass. Thick arrows are the gradient on its way back: their width grows with the logarithm of the
+    norm written beside them, over four decades from the largest one. Smaller gradients have the
+    thinnest arrows, dotted if the gradient is exactly 0.
 
     Parameters
     ----------
     model : Recurrent
-        Any network with a readout. In a bidirectional one each direction has its row of states. Of
-        several layers only the top one is drawn.
+        Any network with a readout. In a bidirectional one each direction has a row of states.
+        Only the top layer is drawn.
     x : array of shape (batch, time, input_size), or list of arrays (time_i, input_size)
         As for :meth:`~fastbptt.Recurrent.loss_and_grad`, like `y`.
     y : array or list of arrays
         Targets.
-    loss : str, optional
-        As for :meth:`~fastbptt.Recurrent.loss_and_grad`; what `y` looks like by default.
+    loss : str or `fastbptt.Loss`, optional
+        As for :meth:`~fastbptt.Recurrent.loss_and_grad`; chosen by `y` by default.
     steps : {"last", "all"}
-        Where the loss is.
+        Whether the loss is at the last step or at all steps.
     lengths : array of shape (batch,), optional
         Real steps of each sequence.
     example : int, default 0
         Which sequence.
     columns : int, default 5
-        How many columns to draw, at least 3. Of a longer sequence the first and last steps are
-        drawn, and what lies between as dots.
+        The number of columns, at least 3. Of a longer sequence the first and last steps are drawn,
+        with dots between them.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default, of half a page's width for five columns.
 
@@ -109,7 +110,7 @@ def unrolled(
 
 
 def diagram_size(model: Recurrent, columns: int, steps: str) -> tuple[float, float]:
-    """Return the inches that a diagram of so many columns wants."""
+    """Return the size in inches of a diagram of so many columns."""
     crowded = model.bidirectional and steps == "all"
     width = _COLUMN / 72 * columns * (1.3 if crowded else 1.0)
     return max(width, 3.0), 2.75 + 0.72 * model.bidirectional + 0.3 * crowded
@@ -117,7 +118,7 @@ def diagram_size(model: Recurrent, columns: int, steps: str) -> tuple[float, flo
 
 @dataclass
 class _Numbers:
-    """All that the diagram shows of one sequence."""
+    """The numbers in the diagram of one sequence."""
 
     x: NDArray[np.float64]  # (T, I)
     h: list[NDArray[np.float64]]  # for each direction (T, H)
@@ -134,12 +135,12 @@ def _numbers(
     model: Recurrent,
     x: Any,
     y: Any,
-    loss: str | None,
+    loss: LossLike | None,
     steps: str,
     lengths: ArrayLike | None,
     example: int,
 ) -> _Numbers:
-    from .. import diagnose
+    from ..diagnostics import diagnose
 
     if model.output_size is None:
         raise ValueError("model has no readout; expected one with output_size")
@@ -168,7 +169,7 @@ def _numbers(
 
 
 def _columns(time: int, most: int) -> list[int | None]:
-    """Choose the steps that get a column; None stands for those left out."""
+    """Choose the steps with a column; None stands for those left out."""
     if time <= most:
         return list(range(time))
     last = most // 2
@@ -228,13 +229,13 @@ class _Diagram:
                 self._dots(column)
                 continue
             self._box(column, 0.0, numbers.x[t], numbers.x)
-            self._say(column, -_HEIGHT - 0.08, f"$x_{{{t}}}$", ha="center", va="top")
+            self._label(column, -_HEIGHT - 0.08, f"$x_{{{t}}}$", ha="center", va="top")
             for row, h in enumerate(numbers.h, 1):
                 self._box(column, row * _ROWS, h[t], None if numbers.bounded else h)
                 name = f"$h_{{{t}}}$"
                 if len(numbers.h) == 2:
                     name = f"{name} →" if row == 1 else f"← {name}"
-                self._say(column - _BOX, row * _ROWS + _HEIGHT + 0.05, name, va="bottom")
+                self._label(column - _BOX, row * _ROWS + _HEIGHT + 0.05, name, va="bottom")
             self._from_below(column, t)
         for row in range(1, len(numbers.h) + 1):
             for column in range(1, len(shown)):
@@ -244,7 +245,7 @@ class _Diagram:
         ax.set_xlim(-0.5, len(shown) - 0.5 + 0.12 * (len(numbers.h) - 1))
 
     def _legend(self) -> None:
-        """Explain the arrows: beside the loss where that is above the last step only, or below."""
+        """Add the arrows' legend: beside the loss if it is at the last step only, else below."""
         layers = self.numbers.layers
         lines = [
             ("→ forward", _style.MUTED),
@@ -256,14 +257,14 @@ class _Diagram:
         below = self.steps == "all"
         top = -0.62 if below else self.loss_row + 0.12
         for i, (text, colour) in enumerate(lines):
-            self._say(-_BOX, top - 0.24 * i, text, color=colour)
+            self._label(-_BOX, top - 0.24 * i, text, color=colour)
         bottom = top - 0.24 * len(lines) if below else -0.55
         self.ax.set_ylim(bottom, self.loss_row + 0.36)
 
     def _has_loss(self, t: int) -> bool:
         return self.steps == "all" or t == len(self.numbers.x) - 1
 
-    def _say(self, x: float, y: float, text: str, **options: Any) -> None:
+    def _label(self, x: float, y: float, text: str, **options: Any) -> None:
         options = {"fontsize": self.small, "color": _style.INK, "va": "center"} | options
         self.ax.text(x, y, text, **options)
 
@@ -301,7 +302,7 @@ class _Diagram:
             )
         )
         for i, value in enumerate(map(float, values[:2] if values.size < 3 else ())):
-            self._say(
+            self._label(
                 x + (0 if values.size == 1 else _BOX * (i - 0.5)),
                 y,
                 f"{value:.2g}" if values.size == 1 else f"{value:.1f}",
@@ -311,13 +312,13 @@ class _Diagram:
             )
 
     def _dots(self, column: int) -> None:
-        """Stand in for the steps that are left out."""
+        """Draw dots for the steps left out."""
         first, last = self._step(column - 1, 1), self._step(column + 1, -1)
         for row in range(len(self.numbers.h) + 1):
-            self._say(
+            self._label(
                 column, row * _ROWS, r"$\cdots$", ha="center", color=_style.MUTED, fontsize=11
             )
-        self._say(
+        self._label(
             column,
             -_HEIGHT - 0.08,
             f"{last - first + 1} steps",
@@ -343,8 +344,8 @@ class _Diagram:
         bend: float = 0.0,
         **options: Any,
     ) -> None:
-        """Draw a gradient on its way back, its norm beside it."""
-        self._say(*at, _text(norm), color=_BACK, zorder=5, bbox=_BEHIND, **options)
+        """Draw the arrow of a gradient, with its norm beside it."""
+        self._label(*at, _text(norm), color=_BACK, zorder=5, bbox=_BEHIND, **options)
         curved = f"arc3,rad={bend}"
         if norm == 0:
             dots = {"linestyle": (0, (1, 2)), "linewidth": 0.9, "mutation_scale": 6}
@@ -369,11 +370,11 @@ class _Diagram:
         self.ax.add_patch(FancyArrowPatch(tail, head, **options))
 
     def _beside(self, column: int, norm: float) -> float:
-        """Return where the number of a vertical gradient begins, right of its head."""
+        """Return where the label of a vertical gradient begins, right of its head."""
         return column + 0.1 + (_width(norm, self.largest) + 3) / _COLUMN
 
     def _from_below(self, column: int, t: int) -> None:
-        """Draw what lies between an input and the states."""
+        """Draw the arrows between an input and the states."""
         numbers = self.numbers
         low, high = _HEIGHT, _ROWS - _HEIGHT
         self._forward((column - 0.08, low), (column - 0.08, high))
@@ -391,7 +392,7 @@ class _Diagram:
             )
 
     def _along(self, row: int, column: int) -> None:
-        """Draw what lies between the states of two neighbouring columns."""
+        """Draw the arrows between the states of two neighbouring columns."""
         y, bottom = row * _ROWS, row * _ROWS - _HEIGHT
         gap = (0.16 if self.shown[i] is None else _BOX for i in (column - 1, column))
         left, right = column - 1 + next(gap), column - next(gap)
@@ -419,7 +420,7 @@ class _Diagram:
         )
 
     def _readout(self, ends: list[int]) -> None:
-        """Draw outputs, the loss, and what lies between them and the states."""
+        """Draw the outputs, the loss, and the arrows between them and the states."""
         numbers = self.numbers
         low, high = self.y_row - _HEIGHT, self.y_row + _HEIGHT
         middle = (ends[0] + ends[-1]) / 2
@@ -428,7 +429,7 @@ class _Diagram:
             t = self._step(column)
             i = t if self.steps == "all" else 0
             self._box(column, self.y_row, numbers.y[i], numbers.y, least=1.0)
-            self._say(column - _BOX, high + 0.05, f"$y_{{{t}}}$", va="bottom")
+            self._label(column - _BOX, high + 0.05, f"$y_{{{t}}}$", va="bottom")
             self._forward((column - 0.08, high), (column - 0.08, loss_bottom))
             self._back(
                 (column + 0.1, loss_bottom),
@@ -466,10 +467,10 @@ class _Diagram:
                 zorder=3,
             )
         )
-        self._say(middle, self.loss_row, text, ha="center", zorder=4)
+        self._label(middle, self.loss_row, text, ha="center", zorder=4)
 
     def _around(self, column: int, row: int, norm: float) -> None:
-        """Lead from a direction's states to the outputs around the other direction's box."""
+        """Route an arrow from a direction's states to the outputs around the other's box."""
         bottom, top = row * _ROWS, self.y_row
         for side, (start, end), colour, width in (
             (0.06, (bottom + 0.1, top + 0.1), _style.MUTED, 0.8),
@@ -494,7 +495,7 @@ class _Diagram:
                 linewidth=0,
                 mutation_scale=1,
             )
-        self._say(
+        self._label(
             column + _BOX,
             bottom + _HEIGHT + 0.05,
             _text(norm),

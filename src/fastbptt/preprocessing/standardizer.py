@@ -496,7 +496,7 @@ _FORMS: Final = "(batch, time, features), (n, features) or (n,)"
 
 
 def _float_dtype(array: Array) -> np.dtype[Any]:
-    """Return the dtype of what is computed from an array."""
+    """Return the floating-point dtype for results from an array."""
     return F32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else F64
 
 

@@ -1,4 +1,4 @@
-"""One page to hand on: what a model is, how it was trained, what flows back, what it says."""
+"""A shareable report: model, training, gradient flow and predictions on one HTML page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from .. import _check
 
 if TYPE_CHECKING:
+    from .._losses import LossLike
     from ..models.cells import Recurrent
 
 __all__ = ["report"]
@@ -25,7 +26,7 @@ def report(
     history: Any = None,
     *,
     lengths: ArrayLike | None = None,
-    loss: str | None = None,
+    loss: LossLike | None = None,
     steps: str | None = None,
     class_names: Sequence[str] | None = None,
     feature_names: Sequence[str] | None = None,
@@ -33,56 +34,55 @@ def report(
     monitor: Any = None,
     title: str | None = None,
 ) -> None:
-    """Write a page about a model and what it does with some data: one HTML file.
+    """Write a report about a model and its predictions on some data: one HTML file.
 
-    It needs no network and no script, fits a telephone and a sheet of paper, and follows the
-    reader's choice of light or dark. There are: key numbers, advice, predictions with examples,
-    the curves of the training, how the gradient flows back through time, the unrolled network, the
-    data, the model, its speed on this machine, settings and versions.
+    The file needs no network and no scripts, reads well on a phone and on paper, and supports dark
+    mode. It shows key numbers, advice, predictions with examples, training curves, gradient flow
+    through time, the unrolled network, the data, the model, its speed on this machine, settings and
+    versions.
 
-    What is not given is taken from ``model.metadata``, as ``fastbptt train`` writes it.
+    Missing arguments are taken from ``model.metadata``, as ``fastbptt train`` writes it.
 
     Parameters
     ----------
     model : Recurrent
-        The model, as it is. It is not changed.
+        The model. It is not changed.
     x : array of shape (n, time, input_size), or list of arrays (time_i, input_size)
-        Sequences to judge it by, as it takes them: test data say more than those it was trained on.
-        Tokens for a model with an embedding.
+        Sequences to evaluate it on, preferably test data; tokens for a model with an embedding.
     y : array or list of arrays
-        Their classes or numbers, as for `fastbptt.evaluate`.
+        Their targets, as for `fastbptt.evaluate`.
     path : str or path-like
-        The file to write; replaced in one move if it exists.
+        The file to write; an existing one is replaced atomically.
     history : History, optional
-        What `fastbptt.fit` returned.
+        The result of `fastbptt.fit`.
     lengths : array of shape (n,), optional
-        Real steps of each sequence.
+        The number of steps of each sequence.
     loss : str, optional
-        As for `fastbptt.evaluate`; what suits `y` by default.
+        As for `fastbptt.evaluate`; chosen by `y` by default.
     steps : {"last", "all"}, optional
-        Where the loss is.
+        Whether the loss is at the last step or at all steps.
     class_names, feature_names : sequence of str, optional
         Names of class 0, 1, ... and of the features.
     ids : sequence of str, optional
         Names of the sequences; their numbers by default.
     monitor : GradientMonitor, optional
-        The callback that watched the training.
+        The callback that recorded the training.
     title : str, optional
-        The page's heading.
+        The report's heading.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
     ValueError, TypeError
-        Naming the argument, what came and what was expected. Nothing is written then.
+        Naming the argument, its value and the expectation. Nothing is written then.
     OSError
         If the file cannot be written.
 
     Notes
     -----
-    Gradients are looked at on up to 64 of the sequences, from first to last. Times are measured for
-    a second and a half, on a copy of the model.
+    Gradients are computed on up to 64 of the sequences, spread over all of them. Times are measured
+    for a second and a half, on a copy of the model.
 
     Examples
     --------
@@ -97,18 +97,18 @@ def report(
     >>> os.path.getsize(path) < 3_000_000
     True
     """
-    from .. import __version__
-    from ..files.model_file import write_whole
+    from .. import _core
+    from ..files.atomic import write_whole
     from ..plot import _style
     from ..training.evaluation import check_model
     from . import sections
-    from .facts import gather
     from .html import document, tag
+    from .summary import gather
 
     _style.require()
     check_model(model)
     file = _check.file_path(path)
-    facts = gather(
+    summary = gather(
         model,
         x,
         y,
@@ -121,15 +121,15 @@ def report(
         history=history,
         monitor=monitor,
     )
-    heading = sections.title(facts) if title is None else title
+    heading = sections.title(summary) if title is None else title
     pictures = sections.Pictures()
     made = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     page = document(
         heading,
         tag("h1", heading),
-        tag("p", sections.subtitle(facts), class_="note"),
-        sections.tiles(facts),
-        *(section(facts, pictures) for section in sections.SECTIONS),
-        tag("footer", f"Made by fastbptt {__version__}, {made}."),
+        tag("p", sections.subtitle(summary), class_="note"),
+        sections.tiles(summary),
+        *(section(summary, pictures) for section in sections.SECTIONS),
+        tag("footer", f"Made by fastbptt {_core.version}, {made}."),
     )
     write_whole(file, page.encode("utf-8"))

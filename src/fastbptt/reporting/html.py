@@ -1,4 +1,4 @@
-"""HTML out of Python: tags whose contents are escaped unless they are HTML already."""
+"""HTML from Python: tags whose contents are escaped unless they are HTML already."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 __all__ = ["Html", "document", "join", "table", "tag"]
 
-# Nothing but what stands in the file itself may be loaded, by any browser that reads this.
+# Browsers load nothing from outside the file.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _NUMBER = re.compile(r"(> )?-?[\d,.]+(e[-+]?\d+)?( ?(%|s|ms|µs)| \N{MULTIPLICATION SIGN} \d+)?")
 _EMPTY = ("meta", "link", "img", "br", "hr")
 
 
 class Html(str):
-    """Text that is HTML already. Everything else is escaped before it becomes part of one."""
+    """Text that is HTML already; other text is escaped."""
 
     __slots__ = ()
 
@@ -27,7 +27,7 @@ def _escaped(value: Any) -> Html:
 
 
 def join(parts: Iterable[Any]) -> Html:
-    """Put parts one after the other, without those that are None."""
+    """Concatenate parts, without those that are None."""
     return Html("".join(_escaped(part) for part in parts if part is not None))
 
 
@@ -51,9 +51,9 @@ def tag(name: str, /, *contents: Any, **attributes: Any) -> Html:
 
 
 def table(rows: Sequence[Sequence[Any]], head: Sequence[Any] = ()) -> Html:
-    """Make a table that scrolls by itself where the page is narrow.
+    """Make a table that scrolls on its own on a narrow page.
 
-    A row's first cell is its heading. With a head, numbers stand to the right.
+    A row's first cell is its heading. With a head, numbers are right-aligned.
     """
 
     def cell(value: Any) -> Html:
@@ -75,7 +75,7 @@ def table(rows: Sequence[Sequence[Any]], head: Sequence[Any] = ()) -> Html:
 
 
 def document(title: str, *body: Any) -> str:
-    """Make a whole page, with its style inside."""
+    """Make a complete page with an embedded style sheet."""
     style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     head = tag(
         "head",

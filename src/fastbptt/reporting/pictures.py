@@ -1,4 +1,4 @@
-"""Pictures inside a page: SVG whose colours are the page's, by day and by night."""
+"""Plots inside a page: SVG in the page's colours, light or dark."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .html import Html, tag
 
 __all__ = ["figure"]
 
-# What stands for each colour: the page's variables, which differ by day and by night.
+# The page's variable for each colour; their values differ in dark mode.
 _COLOURS: Final = {
     _style.INK: "ink",
     _style.MUTED: "muted",
@@ -32,7 +32,7 @@ def figure(
 ) -> Html:
     """Draw into an Axes of `size` inches and return it as a figure of the page.
 
-    `number` is the figure's own on its page: names inside of it begin with it.
+    `number` is the figure's number on the page: a prefix of the names inside it.
     """
     matplotlib = _style.require()
     settings = {"svg.fonttype": "none", "svg.hashsalt": f"fastbptt {number}"}
@@ -49,10 +49,10 @@ def figure(
 
 
 def _inline(svg: str, prefix: str, caption: str) -> Html:
-    """Make an SVG file a part of an HTML page."""
+    """Embed an SVG file in an HTML page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # it would be the page's
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)  # would apply to the page
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)  # HTML knows these
     svg = re.sub(r'\sid="', f' id="{prefix}', svg)
@@ -61,7 +61,7 @@ def _inline(svg: str, prefix: str, caption: str) -> Html:
     for code, name in _COLOURS.items():
         svg = re.sub(rf"(fill|stroke): {code}\b", rf"\1: var(--{name})", svg, flags=re.IGNORECASE)
     width = float(svg[: svg.index(">")].split('viewBox="0 0 ')[1].split()[0])
-    # Type of the same size in all of them, unless the window is narrow; black text is the page's.
+    # The same font size in all figures, unless the window is narrow; black text adapts.
     look = {"style": f"max-width: {width / 8:.1f}rem", "fill": "currentColor"}
     label = tag("svg", role="img", aria_label=caption, **look)
     return Html(svg.replace("<svg ", f"{label[: label.index('>')]} ", 1).rstrip())

@@ -1,4 +1,4 @@
-"""The parts of a page, in their order; each is made of facts, or is not there."""
+"""The sections of a report, in order; each is made from a summary, or is absent."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import numpy as np
 
 from .. import _check, plot
 from ..bench.report import time_text
-from ..plot._model import cell_title
-from ..plot._model import sure as percent
+from ..plot._model import cell_title, percent
 from ..plot.unrolled import diagram_size
 from ..training.metrics import METRICS
 from ..training.metrics import title as metric_title
@@ -21,7 +20,7 @@ from .pictures import figure
 
 if TYPE_CHECKING:
     from ..training import History
-    from .facts import Facts
+    from .summary import Summary
 
 __all__ = ["SECTIONS", "subtitle", "tiles", "title"]
 
@@ -30,7 +29,7 @@ _MOST_BARS: Final = 20
 
 
 class Pictures:
-    """Draws the figures of one page, numbered."""
+    """Draws the numbered figures of one page."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -46,47 +45,49 @@ class Pictures:
         return figure(draw, caption, self._count, size, wide)
 
 
-def title(facts: Facts) -> str:
-    """Name the model in a few words."""
-    model = facts.model
+def title(summary: Summary) -> str:
+    """Return the model's title."""
+    model = summary.model
     layers = f"{model.num_layers} layers of " if model.num_layers > 1 else ""
-    both = ", both directions" if model.bidirectional else ""
+    both = ", bidirectional" if model.bidirectional else ""
     return f"{cell_title(model.cell)}, {layers}{model.hidden_size} units{both}"
 
 
-def subtitle(facts: Facts) -> str:
-    """Say what it does."""
-    if facts.classes is not None:
-        where = "for each step" if facts.steps == "all" else "for each sequence"
-        what = f"one of {len(facts.classes)} classes {where}"
+def subtitle(summary: Summary) -> str:
+    """Describe the model's inputs and outputs."""
+    if summary.classes is not None:
+        where = "per step" if summary.steps == "all" else "per sequence"
+        what = f"one of {len(summary.classes)} classes {where}"
     else:
-        count = facts.model.output_size or facts.model.hidden_size
-        where = "at each step" if facts.steps == "all" else "at the end of a sequence"
+        count = summary.model.output_size or summary.model.hidden_size
+        where = "at each step" if summary.steps == "all" else "at the last step"
         what = f"{_counted(count, 'number')} {where}"
-    return f"Reads {_input(facts)} and says {what}."
+    return f"Input: {_input(summary)}. Output: {what}."
 
 
-def _input(facts: Facts) -> str:
-    if facts.tokens:
-        return f"tokens, one of {facts.model.vocabulary_size} at each step,"
-    return f"{_counted(facts.model.input_size, 'number')} at each step"
+def _input(summary: Summary) -> str:
+    if summary.tokens:
+        return f"tokens from a vocabulary of {summary.model.vocabulary_size}"
+    return f"{_counted(summary.model.input_size, 'number')} at each step"
 
 
-def tiles(facts: Facts) -> Html:
-    """Show the numbers that one asks for first."""
-    count = f"on {_counted(len(facts.x), 'sequence')}"
+def tiles(summary: Summary) -> Html:
+    """Show the key numbers."""
+    count = f"on {_counted(len(summary.x), 'sequence')}"
     shown = []
-    headline = next((METRICS[name] for name in facts.metrics if name in METRICS), None)
+    headline = next((METRICS[name] for name in summary.metrics if name in METRICS), None)
     if headline is not None:
-        value = format(facts.metrics[headline.name], headline.form)
+        value = format(summary.metrics[headline.name], headline.form)
         shown.append((_heading(metric_title(headline.name)), value, count))
-    shown.append(("Loss", f"{facts.metrics['loss']:.4g}", facts.loss.replace("_", " ")))
-    size = _check.bytes_text(facts.model.parameters.flat.nbytes)
-    shown.append(("Parameters", f"{facts.model.num_parameters:,}", size))
-    decay = facts.diagnosis.decay
+    shown.append(("Loss", f"{summary.metrics['loss']:.4g}", str(summary.loss).replace("_", " ")))
+    size = _check.bytes_text(summary.model.parameters.flat.nbytes)
+    shown.append(("Parameters", f"{summary.model.num_parameters:,}", size))
+    decay = summary.diagnosis.decay
     if decay is not None and math.isfinite(decay):
-        shown.append(("Gradient per step", f"\N{MULTIPLICATION SIGN}{decay:.3g}", "back in time"))
-    rate = facts.speed.batch / facts.speed.train_seconds
+        shown.append(
+            ("Gradient per step", f"\N{MULTIPLICATION SIGN}{decay:.3g}", "backward in time")
+        )
+    rate = summary.speed.batch / summary.speed.train_seconds
     shown.append(("Training speed", f"{rate:,.0f}", "sequences per second"))
     return tag(
         "dl",
@@ -117,12 +118,11 @@ def _section(heading: str, *contents: Any) -> Html:
     return tag("section", tag("h2", heading), *contents)
 
 
-def advice(facts: Facts, pictures: Pictures) -> Html:
-    """What a good colleague would say about the gradients."""
-    found = facts.diagnosis.advice
+def advice(summary: Summary, pictures: Pictures) -> Html:
+    """Advice on the gradients."""
+    found = summary.diagnosis.advice
     if not found:
-        text = "Nothing to advise: none of the numbers that were looked at asks for it."
-        return _section("Advice", tag("p", text))
+        return _section("Advice", tag("p", "No problems found."))
     items = [
         tag(
             "li",
@@ -134,70 +134,70 @@ def advice(facts: Facts, pictures: Pictures) -> Html:
     return _section("Advice", tag("ul", *items, class_="advice"))
 
 
-def predictions(facts: Facts, pictures: Pictures) -> Html:
-    """How well it does, with examples."""
-    rows = [(metric_title(name), f"{value:.4g}") for name, value in facts.metrics.items()]
+def predictions(summary: Summary, pictures: Pictures) -> Html:
+    """Metrics, confusion matrix and examples."""
+    rows = [(metric_title(name), f"{value:.4g}") for name, value in summary.metrics.items()]
     left: list[Html] = []
-    if facts.classes is not None:
-        truth, (answer, _) = facts.truths(), facts.answers()
-        side = min(2.3 + 0.14 * len(facts.classes), 4.5)
+    if summary.classes is not None:
+        truth, (predicted, _) = summary.truths(), summary.predictions()
+        side = min(2.3 + 0.14 * len(summary.classes), 4.5)
         left.append(
             pictures(
-                lambda ax: plot.confusion(truth, answer, facts.classes, ax=ax),
-                "Confusion matrix: rows are what is true, columns what the model said.",
+                lambda ax: plot.confusion(truth, predicted, summary.classes, ax=ax),
+                "Confusion matrix (rows: true class, columns: predicted class).",
                 (side + 0.35, side),
             )
         )
     left += [tag("h3", "Numbers"), table(rows)]
     right = None
-    shown = facts.examples(6)
-    if not facts.tokens:
+    shown = summary.examples(6)
+    if not summary.tokens:
         right = pictures(
             lambda ax: plot.sequences(
-                facts.x,
-                facts.y,
-                facts.outputs,
-                steps=facts.steps,
+                summary.x,
+                summary.y,
+                summary.outputs,
+                steps=summary.steps,
                 examples=shown,
-                class_names=facts.classes,
-                ids=facts.ids,
+                class_names=summary.classes,
+                ids=summary.ids,
                 ax=ax,
             ),
-            _EXAMPLES[facts.classes is not None and facts.steps == "last"],
+            _EXAMPLES[summary.classes is not None and summary.steps == "last"],
             (3.5, 0.55 + 0.6 * len(shown)),
         )
     return _section(
-        "Predictions", tag("div", tag("div", *left), right, class_="pictures"), _mistakes(facts)
+        "Predictions", tag("div", tag("div", *left), right, class_="pictures"), _mistakes(summary)
     )
 
 
 _EXAMPLES: Final = {
-    True: "Examples: some that are right, and the wrong ones of which it is most sure.",
-    False: "Examples: what is true, and what the model says.",
+    True: "Examples: correct predictions, and the mistakes of highest confidence.",
+    False: "Examples: targets and predictions.",
 }
 
 
-def _mistakes(facts: Facts) -> Html | None:
-    """List the sequences that it is most wrongly sure of."""
-    if facts.classes is None or facts.steps == "all":
+def _mistakes(summary: Summary) -> Html | None:
+    """List the mistakes of highest confidence."""
+    if summary.classes is None or summary.steps == "all":
         return None
-    truth, (answer, sure) = facts.truths(), facts.answers()
-    wrong = np.flatnonzero(truth != answer)
-    wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
+    truth, (predicted, confidence) = summary.truths(), summary.predictions()
+    wrong = np.flatnonzero(truth != predicted)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
     heading = tag("h3", f"Mistakes ({len(wrong)} of {len(truth)})")
     if not len(wrong):
         return tag("div", heading, tag("p", "None."))
-    names = facts.classes
+    names = summary.classes
     rows = [
-        (facts.ids[i], names[truth[i]], names[answer[i]], percent(float(sure[i])))
+        (summary.ids[i], names[truth[i]], names[predicted[i]], percent(float(confidence[i])))
         for i in wrong[:_MOST_MISTAKES]
     ]
-    return tag("div", heading, table(rows, ("sequence", "truth", "answer", "how sure")))
+    return tag("div", heading, table(rows, ("sequence", "true", "predicted", "confidence")))
 
 
-def training(facts: Facts, pictures: Pictures) -> Html | None:
-    """The curves of the training."""
-    history = facts.history
+def training(summary: Summary, pictures: Pictures) -> Html | None:
+    """Training curves."""
+    history = summary.history
     if history is None or not history.epoch:
         return None
     drawn = [
@@ -210,13 +210,13 @@ def training(facts: Facts, pictures: Pictures) -> Html | None:
     kinds = dict.fromkeys(name.removeprefix("validation_") for name in known)
     for kind in [kind for kind in kinds if kind != "loss"][:3]:
         names = [name for name in (kind, f"validation_{kind}") if name in history.curves]
-        text = f"{_heading(metric_title(kind))} over the epochs."
+        text = f"{_heading(metric_title(kind))} by epoch."
         drawn.append(pictures(partial(_curves, history, names), text))
-    if facts.monitor is not None:
+    if summary.monitor is not None:
         drawn.append(
             pictures(
-                lambda ax: plot.gradient_heatmap(facts.monitor, ax=ax),
-                "Norm of the gradient at each time step, epoch by epoch.",
+                lambda ax: plot.gradient_heatmap(summary.monitor, ax=ax),
+                "Gradient norm at each time step in each epoch.",
             )
         )
     rows = [("stopped by", history.stopped or "?")]
@@ -224,8 +224,8 @@ def training(facts: Facts, pictures: Pictures) -> Html | None:
         rows.append(("best epoch", str(history.best_epoch)))
     if "seconds" in history.curves:
         rows.append(("time", time_text(sum(history.curves["seconds"]))))
-    if facts.source:
-        rows.append(("trained on", facts.source))
+    if summary.source:
+        rows.append(("trained on", summary.source))
     return _section("Training", tag("div", *drawn, class_="pictures"), table(rows))
 
 
@@ -233,47 +233,48 @@ def _curves(history: History, names: list[str], ax: Any) -> Any:
     return plot.losses(history, names, ax=ax)
 
 
-def gradient(facts: Facts, pictures: Pictures) -> Html:
-    """How the gradient flows back through time."""
-    found, model = facts.diagnosis, facts.model
+def gradient(summary: Summary, pictures: Pictures) -> Html:
+    """Gradient flow through time."""
+    found, model = summary.diagnosis, summary.model
     drawn = [
         pictures(
             lambda ax: plot.gradient_flow(found, ax=ax),
-            _flow_caption(facts),
+            _flow_caption(summary),
         )
     ]
-    if found.layers[-1].openness:
+    if found.layers[-1].gate_activation:
         drawn.append(
-            pictures(lambda ax: plot.gates(found, ax=ax), "How far the gates are open, on average.")
+            pictures(lambda ax: plot.gates(found, ax=ax), "Mean gate activation over time.")
         )
     drawn.append(
         pictures(
             lambda ax: plot.eigenvalues(model, layer=model.num_layers - 1, ax=ax),
-            "Eigenvalues of the recurrent weights. Well inside the circle: a short memory.",
+            "Eigenvalues of the recurrent weights. All well inside the circle: short memory.",
             (3.5, 3.1),
         )
     )
-    example = facts.examples(1)[0]
-    one, target = [facts.x[example]], [facts.y[example]]
-    if not facts.tokens:
+    example = summary.examples(1)[0]
+    one, target = [summary.x[example]], [summary.y[example]]
+    if not summary.tokens:
         drawn.append(
             pictures(
-                lambda ax: plot.influence(
+                lambda ax: plot.saliency(
                     model,
                     one,
                     target,
-                    loss=facts.loss,
-                    steps=facts.steps,
-                    feature_names=facts.feature_names,
+                    loss=summary.loss,
+                    steps=summary.steps,
+                    feature_names=summary.feature_names,
                     ax=ax,
                 ),
-                f"Which inputs of sequence {facts.ids[example]} the loss depends on.",
+                f"Saliency: gradient of the loss with respect to the inputs of sequence "
+                f"{summary.ids[example]}.",
             )
         )
     drawn.append(
         pictures(
             lambda ax: plot.hidden_states(model, one, ax=ax),
-            f"What the hidden units do while it reads sequence {facts.ids[example]}.",
+            f"Hidden states over sequence {summary.ids[example]}.",
         )
     )
     if model.output_size is not None:
@@ -284,20 +285,20 @@ def gradient(facts: Facts, pictures: Pictures) -> Html:
                     model,
                     one,
                     target,
-                    loss=facts.loss,
-                    steps=facts.steps,
+                    loss=summary.loss,
+                    steps=summary.steps,
                     columns=max(3, columns),
                     ax=ax,
                 ),
-                f"The network unrolled over sequence {facts.ids[example]}, with its real numbers.",
-                diagram_size(model, columns, facts.steps),
+                f"The network unrolled over sequence {summary.ids[example]}.",
+                diagram_size(model, columns, summary.steps),
                 wide=True,
             )
         )
     rows = [
         ("model", found.model),
         ("loss", f"{found.loss:.4g}"),
-        ("norm of the whole gradient", f"{found.gradient_norm:.4g}"),
+        ("gradient norm", f"{found.gradient_norm:.4g}"),
     ]
     if found.decay is not None:
         rows.append(("factor per step back", f"{found.decay:.4g}"))
@@ -305,7 +306,7 @@ def gradient(facts: Facts, pictures: Pictures) -> Html:
         (f"spectral radius of W_hh, {flow.name}", f"{flow.spectral_radius:.4g}")
         for flow in found.layers[:8]
     ]
-    note = f"Computed on {_counted(len(found.lengths), 'sequence')} of these data."
+    note = f"Computed on {_counted(len(found.lengths), 'sequence')} of this data."
     return _section(
         "Gradient flow",
         tag("div", *drawn, class_="pictures"),
@@ -314,55 +315,56 @@ def gradient(facts: Facts, pictures: Pictures) -> Html:
     )
 
 
-def _flow_caption(facts: Facts) -> str:
-    text = "How large the gradient of the loss is at each time step"
-    if facts.steps == "all" or facts.model.bidirectional:
+def _flow_caption(summary: Summary) -> str:
+    text = "Gradient norm of the loss at each time step"
+    if summary.steps == "all" or summary.model.bidirectional:
         return f"{text}."
-    few = len(set(facts.diagnosis.lengths)) > 1
-    return f"{text}; it comes from the right{', where few sequences still run' if few else ''}."
+    few = len(set(summary.diagnosis.lengths)) > 1
+    only = ", where only the longest sequences remain" if few else ""
+    return f"{text}; it flows from right to left{only}."
 
 
-def data(facts: Facts, pictures: Pictures) -> Html:
-    """What the sequences are."""
-    low, high = int(facts.lengths.min()), int(facts.lengths.max())
-    steps = f"{low}" if low == high else f"{low} to {high}, {facts.lengths.mean():.1f} on average"
-    rows = [("sequences", f"{len(facts.x):,}"), ("steps", steps)]
-    if facts.tokens:
-        rows.append(("tokens", f"{facts.model.vocabulary_size:,} in the vocabulary"))
+def data(summary: Summary, pictures: Pictures) -> Html:
+    """Sequences, features and classes."""
+    low, high = int(summary.lengths.min()), int(summary.lengths.max())
+    steps = f"{low}" if low == high else f"{low} to {high}, {summary.lengths.mean():.1f} on average"
+    rows = [("sequences", f"{len(summary.x):,}"), ("steps", steps)]
+    if summary.tokens:
+        rows.append(("tokens", f"{summary.model.vocabulary_size:,} in the vocabulary"))
     else:
-        names = ", ".join(facts.feature_names or [])
-        rows.append(("features", f"{facts.model.input_size}{f': {names}' if names else ''}"))
-    return _section("Data", tag("div", table(rows), _bars(facts), class_="columns"))
+        names = ", ".join(summary.feature_names or [])
+        rows.append(("features", f"{summary.model.input_size}{f': {names}' if names else ''}"))
+    return _section("Data", tag("div", table(rows), _bars(summary), class_="columns"))
 
 
-def _bars(facts: Facts) -> Html | None:
-    """Draw how many there are of each class."""
-    if facts.classes is None:
+def _bars(summary: Summary) -> Html | None:
+    """Plot the number of sequences or steps of each class."""
+    if summary.classes is None:
         return None
-    counts = np.bincount(facts.truths(), minlength=len(facts.classes))
+    counts = np.bincount(summary.truths(), minlength=len(summary.classes))
     order = np.argsort(-counts, kind="stable")[:_MOST_BARS]
     order = np.sort(order) if len(counts) <= _MOST_BARS else order
     parts = []
     for i in order:
         width = f"width:{100 * counts[i] / max(counts.max(), 1):.1f}%"
         parts += [
-            tag("span", facts.classes[i], class_="name"),
+            tag("span", summary.classes[i], class_="name"),
             tag("span", tag("div", class_="bar", style=width)),
             tag("span", f"{counts[i]:,}", class_="number"),
         ]
-    what = "steps" if facts.steps == "all" else "sequences"
+    what = "steps" if summary.steps == "all" else "sequences"
     left_out = len(counts) - len(order)
     note = tag("p", f"and {_counted(left_out, 'class')} more", class_="note") if left_out else None
     return tag(
         "div",
-        tag("h3", f"{what.capitalize()} of each class"),
+        tag("h3", f"{what.capitalize()} per class"),
         tag("div", *parts, class_="bars"),
         note,
     )
 
 
-def model(facts: Facts, pictures: Pictures) -> Html:
-    """What the model is made of."""
+def model(summary: Summary, pictures: Pictures) -> Html:
+    """Parameters of the model."""
     rows = [
         (
             name,
@@ -370,13 +372,13 @@ def model(facts: Facts, pictures: Pictures) -> Html:
             f"{values.size:,}",
             f"{_rms(values):.3g}",
         )
-        for name, values in facts.model.parameters.items()
+        for name, values in summary.model.parameters.items()
     ]
-    text = repr(facts.model).split("  #")[0]
+    text = repr(summary.model).split("  #")[0]
     return _section(
         "Model",
         tag("p", tag("code", text)),
-        table(rows, ("parameter", "shape", "numbers", "root mean square")),
+        table(rows, ("parameter", "shape", "size", "root mean square")),
     )
 
 
@@ -384,38 +386,40 @@ def _rms(values: Any) -> float:
     return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
 
 
-def speed(facts: Facts, pictures: Pictures) -> Html:
-    """How fast it is, here."""
+def speed(summary: Summary, pictures: Pictures) -> Html:
+    """Speed on this machine."""
     from .. import config
 
-    found, machine = facts.speed, config.info()
-    batch = f"{_counted(found.batch, 'sequence')}, {_counted(found.steps, 'step')} together"
+    found, machine = summary.speed, config.info()
+    batch = f"{_counted(found.batch, 'sequence')}, {_counted(found.steps, 'step')} in total"
     rows = [
         ("training step", time_text(found.train_seconds), batch),
-        ("prediction of them", time_text(found.predict_seconds), batch),
-        ("prediction of one", time_text(found.single_seconds), "the first of them"),
+        ("prediction of the batch", time_text(found.predict_seconds), batch),
+        ("prediction of one sequence", time_text(found.single_seconds), "the first of the batch"),
     ]
     if found.share_of_peak is not None and found.share_of_peak <= 1:
         rows.append(
             (
                 "share of the peak",
                 f"{found.share_of_peak:.0%}",
-                "of the processor's rate of multiply-adds, in the training step",
+                "of the processor's multiply-add throughput, in the training step",
             )
         )
     where = ", ".join(
         (machine["processor"], machine["active"], _counted(machine["threads"], "thread"))
     )
-    note = f"{where}; the best of some rounds while this page was made."
+    note = f"{where}; best of several rounds, measured for this report."
     return _section("Speed", table(rows), tag("p", note, class_="note"))
 
 
-def settings(facts: Facts, pictures: Pictures) -> Html:
-    """With what it was made."""
+def settings(summary: Summary, pictures: Pictures) -> Html:
+    """Training settings and software versions."""
     from .. import config
 
     machine = config.info()
-    rows: list[tuple[str, str]] = [(name, _value(value)) for name, value in facts.settings.items()]
+    rows: list[tuple[str, str]] = [
+        (name, _value(value)) for name, value in summary.settings.items()
+    ]
     rows += [
         (name, str(machine[name]))
         for name in ("fastbptt", "python", "numpy", "compiler", "platform")
@@ -431,8 +435,8 @@ def _value(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-#: The parts of a page, in their order.
-SECTIONS: Final[tuple[Callable[[Facts, Pictures], Html | None], ...]] = (
+#: The sections of a report, in order.
+SECTIONS: Final[tuple[Callable[[Summary, Pictures], Html | None], ...]] = (
     advice,
     predictions,
     training,

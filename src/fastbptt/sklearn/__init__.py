@@ -1,8 +1,8 @@
 """scikit-learn estimators: `RecurrentClassifier`, `RecurrentRegressor`, `RecurrentForecaster`.
 
-They need scikit-learn 1.4 or later: ``pip install scikit-learn``. Arguments are called as
-those of scikit-learn's ``MLPClassifier`` wherever it has them; one estimator holds one
-`fastbptt.Recurrent`, in its attribute ``model_``.
+They need scikit-learn 1.4 or later: ``pip install scikit-learn``. Arguments have
+the names of scikit-learn's ``MLPClassifier`` where it has them. The network of an estimator is its
+attribute ``model_``, a `fastbptt.Recurrent`.
 
 >>> import numpy as np
 >>> from fastbptt.sklearn import RecurrentClassifier

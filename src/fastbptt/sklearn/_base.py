@@ -1,4 +1,4 @@
-"""What the estimators share: arguments, scaling, the network and its training."""
+"""Base class of the estimators: arguments, standardisation, the network and its training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from .. import _check
+from .. import _check, _core
+from .._errors import ArgumentError
+from .._losses import Loss, LossLike
+from .._losses import loss as read_loss
 from ..models import Recurrent
 from ..optim.optimizers import OPTIMIZERS, Optimizer
 from ..optim.schedules import SCHEDULES
@@ -23,7 +26,7 @@ from ._compat import CallbackSupportMixin
 from ._sequences import Array, Steps
 
 _SEEDS: Final = 2**31 - 1
-_CALLER: Final = 5  # who called fit: above it, its decorator, _learn and _train
+_CALLER: Final = 5  # stack level of the caller of fit, above its decorator, _learn and _train
 
 
 def fit_standardizer(name: str, rows: Array, weight: Array | None, wanted: bool) -> Standardizer:
@@ -40,48 +43,58 @@ def fit_standardizer(name: str, rows: Array, weight: Array | None, wanted: bool)
         raise ValueError(f"{error}, or standardize=False") from None
 
 
-class Reporter(Callback):
-    """Tells scikit-learn's callbacks of every epoch, and hears from them when to stop."""
+def loss_of_numbers(value: Any) -> Loss:
+    """Read the loss of a regressor, whose targets are standardised: any numbers."""
+    loss = read_loss(value)
+    if loss.targets != "numbers" or loss.bounded:
+        every = map(Loss, _core.losses())
+        names = [f'"{one.name}"' for one in every if one.targets == "numbers" and not one.bounded]
+        raise ArgumentError("loss", f'is "{loss}"', f"a loss of any numbers: {', '.join(names)}")
+    return loss
 
-    def __init__(self, estimator: Any, context: Any, told: dict[str, Any]) -> None:
+
+class CallbackBridge(Callback):
+    """Passes every epoch on to scikit-learn's callbacks, which may stop the training."""
+
+    def __init__(self, estimator: Any, context: Any, arguments: dict[str, Any]) -> None:
         self._estimator = estimator
         self._context = context
-        self._told = told
+        self._arguments = arguments
         self._epoch: Any = None
 
     def on_epoch_begin(self, run: Any) -> None:
-        """Open the epoch's task."""
+        """Begin the epoch's task."""
         self._epoch = self._context.subcontext(task_name="epoch")
-        self._epoch.call_on_fit_task_begin(estimator=self._estimator, **self._told)
+        self._epoch.call_on_fit_task_begin(estimator=self._estimator, **self._arguments)
 
     def on_epoch_end(self, run: Any) -> bool:
-        """Close it."""
+        """End the epoch's task; true: stop."""
         return bool(
             self._epoch.call_on_fit_task_end(
                 estimator=self._estimator,
                 reconstruction_attributes=lambda: {"model_": run.model.copy()},
-                **self._told,
+                **self._arguments,
             )
         )
 
 
 class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
-    """A recurrent network with scikit-learn's manners."""
+    """Base class of the scikit-learn estimators."""
 
-    # ------------------------------------------------------------ what subclasses say
+    # ------------------------------------------------------------ set by subclasses
 
-    #: what early stopping watches, a name in fastbptt's METRICS
+    #: metric for early stopping, a name in fastbptt.METRICS
     _metric: str
 
     # ------------------------------------------------------------ arguments
 
     def _keep(self, given: dict[str, Any]) -> None:
-        """Store the constructor's arguments as they are: scikit-learn wants nothing else of it."""
+        """Store the constructor's arguments unchanged, as scikit-learn demands."""
         for name in self._get_param_names():
             setattr(self, name, given[name])
 
     def _sizes(self) -> tuple[int, int]:
-        """(units of each layer, layers)."""
+        """Return the units per layer and the number of layers."""
         given = self.hidden_layer_sizes
         name = "hidden_layer_sizes"
         if np.ndim(given) == 0:
@@ -90,12 +103,14 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         if not sizes or len(set(sizes)) > 1:
             raise ValueError(
                 f"{name} is {given!r}; expected one number, or equal ones, such as (64, 64): "
-                "all layers have as many units"
+                "all layers have the same size"
             )
         return sizes[0], len(sizes)
 
     def _check_arguments(self) -> None:
-        """Look at what neither the network nor the training looks at under the same name."""
+        """Check arguments that the network and `fit` do not check under the same name."""
+        if hasattr(self, "loss"):
+            loss_of_numbers(self.loss)
         if hasattr(self, "steps"):
             _check.option("steps", self.steps, _check.STEPS)
         _check.option("solver", self.solver, OPTIMIZERS)
@@ -112,15 +127,17 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             value = _check.number(name, getattr(self, name), "a number of at least 0")
             if not 0.0 <= value < math.inf:
                 raise ValueError(f"{name} is {value}; expected a number of at least 0")
-        share = _check.number("validation_fraction", self.validation_fraction, "between 0 and 1")
-        if not 0.0 < share < 1.0:
-            raise ValueError(f"validation_fraction is {share}; expected a number between 0 and 1")
+        fraction = _check.number("validation_fraction", self.validation_fraction, "between 0 and 1")
+        if not 0.0 < fraction < 1.0:
+            raise ValueError(
+                f"validation_fraction is {fraction}; expected a number between 0 and 1"
+            )
 
     def _dtype(self, rows: Array) -> np.dtype[Any]:
         return rows.dtype if self.dtype == "auto" else _check.float_dtype(self.dtype)
 
     def _optimizer_for(self, first: bool, batch_weight: float) -> Optimizer:
-        """Make the optimiser, with the moments of earlier calls if it is of the same kind."""
+        """Make the optimiser; it keeps the moments of earlier calls if its class is the same."""
         kind = OPTIMIZERS[self.solver]
         known = {
             "lr": self.learning_rate_init,
@@ -141,14 +158,14 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
     # ------------------------------------------------------------ training
 
     def _is_first(self, partial: bool = False) -> bool:
-        """Tell whether a call of fit starts anew; then there is no model until it has one."""
+        """Whether a call of fit starts afresh; if so, remove the model of earlier calls."""
         first = not (hasattr(self, "model_") and (partial or self.warm_start))
         if first:
             self.__dict__.pop("model_", None)
         return first
 
     def _network(self, inputs: int, outputs: int, dtype: np.dtype[Any]) -> None:
-        """Make `model_` and forget what an earlier one has learned."""
+        """Make `model_` and reset the attributes of earlier training."""
         units, layers = self._sizes()
         self._random_state = check_random_state(self.random_state)
         self.model_ = Recurrent(
@@ -156,7 +173,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             inputs,
             units,
             outputs,
-            setting=self.setting,
+            alpha=self.setting,
             num_layers=layers,
             bidirectional=self.bidirectional,
             dropout=self.dropout,
@@ -174,14 +191,14 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         y: Array | list[Array],
         weight: Array | None,
         *,
-        loss: str,
+        loss: LossLike,
         steps: str,
         first: bool,
         partial: bool = False,
         validation: Any = None,
         callbacks: tuple[Any, ...] = (),
     ) -> None:
-        """Train `model_` by fastbptt.fit; set all attributes that tell of training."""
+        """Train `model_` by fastbptt.fit; set the attributes about training."""
         stopping = self.early_stopping
         curve = f"validation_{self._metric}" if stopping else "loss"
         count, epochs = len(x), 1 if partial else self.max_iter
@@ -223,7 +240,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         if stopping:
             scores, best = history.curves.get(curve, []), history.best_epoch
             self.validation_scores_ = [*(self.validation_scores_ or ()), *scores]
-            # of the epoch whose weights are back
+            # of the epoch whose weights were restored
             self.best_validation_score_ = scores[best - 1] if best else math.nan
         else:
             self.best_loss_ = min(self.loss_curve_, default=math.nan)
@@ -231,31 +248,33 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             warnings.warn("training was interrupted by the user", stacklevel=_CALLER)
         elif history.stopped == "epochs" and not partial:
             warnings.warn(
-                f"max_iter={epochs} epochs are over and the optimisation has not converged yet",
+                f"maximum number of epochs (max_iter={epochs}) reached without convergence",
                 ConvergenceWarning,
                 stacklevel=_CALLER,
             )
 
     @contextmanager
-    def _told(self, X: Any, y: Any = None, sample_weight: Any = None) -> Iterator[tuple[Any, ...]]:
-        """Tell scikit-learn's callbacks of the whole `fit`; yields those of fastbptt that do so.
+    def _callback_context(
+        self, X: Any, y: Any = None, sample_weight: Any = None
+    ) -> Iterator[tuple[Any, ...]]:
+        """Run scikit-learn's callbacks around `fit`; yields the bridge for `fastbptt.fit`.
 
-        `fit` itself has to be decorated by `with_callbacks`.
+        The decorator of `fit` must be `with_callbacks`.
         """
         if not hasattr(self, "_init_callback_context"):
             yield ()
             return
         context = self._init_callback_context(max_subtasks=self.max_iter)
         metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        told = {"X": X, "y": y, "metadata": metadata}
-        context.call_on_fit_task_begin(estimator=self, **told)
-        yield (Reporter(self, context, told),)
-        context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **told)
+        arguments = {"X": X, "y": y, "metadata": metadata}
+        context.call_on_fit_task_begin(estimator=self, **arguments)
+        yield (CallbackBridge(self, context, arguments),)
+        context.call_on_fit_task_end(estimator=self, reconstruction_attributes={}, **arguments)
 
     # ------------------------------------------------------------ predicting
 
     def _outputs(self, x: Steps, steps: str) -> Array:
-        """Outputs of the network: (sequences, outputs), or (all steps, outputs)."""
+        """Return the outputs of the network: (sequences, outputs), or (all steps, outputs)."""
         out = predict(self.model_, x.sequences(), steps=steps)
         if steps == "last":
             return np.asarray(out)
@@ -263,12 +282,12 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True  # as well as two_d_array: univariate series
+        tags.input_tags.three_d_array = True  # besides two_d_array: univariate series
         return tags
 
 
 def scaled(standardizer: Standardizer, x: Steps, dtype: np.dtype[Any]) -> Steps:
-    """Standardise inputs; the identity copies nothing."""
+    """Standardise inputs; no copy with ``standardize=False``."""
     if not standardizer.mean_.any() and (standardizer.scale_ == 1.0).all():
         return x.with_rows(x.rows.astype(dtype, copy=False))
     return x.with_rows(standardizer.transform(x.rows, dtype=dtype))

@@ -1,4 +1,4 @@
-"""What newer versions of scikit-learn have and older ones lack."""
+"""Compatibility with older versions of scikit-learn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ try:
 except ImportError:  # before 1.6
 
     def validate_data(estimator: Any, X: Any, **options: Any) -> Any:
-        """Do what the function of this name does in later versions."""
+        """Stand in for the function of later versions."""
         return estimator._validate_data(X, **options)
 
 
@@ -21,8 +21,8 @@ try:
 except ImportError:  # before 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing: there are no callbacks."""
+        """Empty: this version has no callbacks."""
 
     def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Leave the method as it is."""
+        """Return the method unchanged."""
         return method

@@ -14,28 +14,29 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .. import _check
+from .._losses import Loss, LossLike
 from ..training.evaluation import probabilities
-from ._base import RecurrentEstimator, fit_standardizer, scaled
+from ._base import RecurrentEstimator, fit_standardizer, loss_of_numbers, scaled
 from ._compat import with_callbacks
 from ._sequences import Array, Steps, read_inputs, read_step_targets
 
 
 class _Supervised(RecurrentEstimator):
-    """What learns y from X."""
+    """Base class of classifier and regressor."""
 
     @property
-    def _loss(self) -> str:
+    def _loss(self) -> LossLike:
         raise NotImplementedError
 
     def _read_y(self, y: Any, x: Steps) -> Steps:
         raise NotImplementedError
 
     def _begin(self, y: Steps, weight: Array | None, classes: Any) -> int:
-        """Take in what y can be; the number of the network's outputs."""
+        """Infer the output size from y."""
         raise NotImplementedError
 
     def _encode(self, y: Steps) -> Array:
-        """What the network is to put out."""
+        """Turn y into targets of the network."""
         raise NotImplementedError
 
     def _weigh(self, y: Steps, weight: Array | None) -> Array | None:
@@ -50,10 +51,9 @@ class _Supervised(RecurrentEstimator):
         X : array (n, time, features), list of arrays (time_i, features), or array (n, time)
             The sequences; a two-dimensional array is one univariate series per row.
         y : array-like
-            As the class says.
+            Labels or targets; see the class.
         sample_weight : array-like of shape (n,), optional
-            Weights of the sequences, at least 0. A weight of 0 is the same as leaving the
-            sequence out.
+            Weights of the sequences, at least 0. A sequence of weight 0 is left out.
 
         Returns
         -------
@@ -65,7 +65,7 @@ class _Supervised(RecurrentEstimator):
             Naming the argument, what came and what was expected.
         """
         self._check_arguments()
-        with self._told(X, y, sample_weight) as callbacks:
+        with self._callback_context(X, y, sample_weight) as callbacks:
             self._learn(X, y, sample_weight, callbacks=callbacks)
         return self
 
@@ -121,17 +121,17 @@ class _Supervised(RecurrentEstimator):
             raise ValueError("partial_fit does not support early_stopping=True")
 
     def _predicted(self, X: Any) -> tuple[Steps, Array]:
-        """The sequences, and the network's outputs."""
+        """Return the sequences and the network's outputs."""
         check_is_fitted(self, "model_")
         x = read_inputs(self, X, False)
         return x, self._outputs(scaled(self.scaler_, x, self.model_.dtype), self._steps)
 
     def _like(self, x: Steps, rows: Array) -> Any:
-        """Bring results into the form that X came in."""
+        """Give results the form of X."""
         return rows if self._steps == "last" else x.with_rows(rows).sequences()
 
     def _score_parts(self, X: Any, y: Any, sample_weight: Any) -> tuple[Array, Array, Any]:
-        """y, predictions and weights of single steps."""
+        """Return y, predictions and weights per step."""
         x = read_inputs(self, X, False)
         y_rows = read_step_targets(y, x).rows
         predicted = self.predict(X)
@@ -142,7 +142,7 @@ class _Supervised(RecurrentEstimator):
 
 
 def _weights(value: Any, x: Steps) -> Array:
-    """One weight of at least 0 for each sequence."""
+    """Check the weights: one of at least 0 per sequence."""
     weight: Array = _check_sample_weight(value, x.lengths, dtype=np.float64)
     if weight.min() < 0.0:
         i = int(weight.argmin())
@@ -156,68 +156,68 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     Parameters
     ----------
     cell : str, default "gru"
-        What the hidden layers consist of, a name of ``fastbptt.cells()``.
+        Type of the hidden layers, a name of ``fastbptt.cells()``.
     hidden_layer_sizes : int or tuple of int, default (64,)
-        Hidden units of the layers. All layers have as many: ``(64, 64)`` is two of 64.
+        Hidden units of each layer. All layers have the same size: ``(64, 64)`` is two layers of 64.
     bidirectional : bool, default False
-        Read sequences from their end too.
+        Read sequences in both directions.
     dropout : float, default 0
-        Share of the values between layers that training drops; of no effect with one layer.
+        Dropout rate between layers; no effect with a single layer.
     steps : {"last", "all"}, default "last"
         One label per sequence, or one per step (many to many).
     solver : {"adam", "adamw", "sgd", "rmsprop"}, default "adam"
         A name in ``fastbptt.optim.OPTIMIZERS``.
     alpha : float, default 1e-4
-        Strength of weight decay: alpha / 2 times the sum of squares of all parameters, divided
-        by the sequences of a batch (by the sum of their weights, if there are any), is added to the
-        mean loss, as in ``MLPClassifier``. Of ``"adamw"`` the decay itself.
+        Strength of the L2 regularisation: alpha / 2 times the sum of squares of all parameters,
+        divided by the sequences in a batch (or the sum of their weights), is added to the mean
+        loss, as in ``MLPClassifier``. With ``"adamw"`` the decoupled weight decay.
     batch_size : int or "auto", default "auto"
         Sequences per update; ``"auto"`` is min(200, n).
     learning_rate : str or schedule, default "constant"
-        How the rate changes: a name in ``fastbptt.schedules.SCHEDULES``, or one of them. It is
-        constant in `partial_fit`.
+        Learning-rate schedule: a name in ``fastbptt.schedules.SCHEDULES``, or an instance. Constant
+        in `partial_fit`.
     learning_rate_init : float, default 0.005
-        Step size of the solver.
+        Initial learning rate.
     max_iter : int, default 200
-        Epochs at most.
+        Maximum number of epochs.
     shuffle : bool, default True
-        Draw a new order of the sequences in every epoch.
+        Shuffle the sequences in every epoch.
     random_state : int, RandomState or None
-        Of the initial weights, dropout, order of sequences and validation split.
+        Seed of the initial weights, dropout, order of sequences and validation split.
     tol, n_iter_no_change : float, default 1e-4; int or inf, default 10
-        Training ends when the loss, or with `early_stopping` the validation score, has not
-        become better by at least `tol` for so many epochs.
+        Training ends when the loss, or with `early_stopping` the validation score, has not improved
+        by at least `tol` for `n_iter_no_change` epochs.
     verbose : bool or int, default False
-        As for `fastbptt.fit`; True is a line per epoch.
+        As for `fastbptt.fit`; True: a line per epoch.
     warm_start : bool, default False
-        Let `fit` go on from the weights, scaling and optimiser of the last call. Sizes and cell
-        stay as they were.
+        `fit` continues with the weights, scaling and optimiser of the last call. Sizes and cell
+        stay the same.
     momentum, nesterovs_momentum : float, default 0.9; bool, default True
-        Of ``"sgd"``.
+        Settings of ``"sgd"``.
     early_stopping : bool, default False
-        Hold out sequences, of each class as many as its share, and stop by the accuracy on
-        them; the best weights are restored.
+        Hold out sequences, stratified by class, and stop early by the accuracy on them; the best
+        weights are restored.
     validation_fraction : float, default 0.1
-        The share held out.
+        Fraction held out.
     beta_1, beta_2, epsilon : float, default 0.9, 0.999, 1e-8
-        Of ``"adam"`` and ``"adamw"``; `epsilon` also of ``"rmsprop"``.
+        Settings of ``"adam"`` and ``"adamw"``; `epsilon` also of ``"rmsprop"``.
     clip_norm : float or None, default 1.0
-        Largest global norm of the gradient.
+        Maximum gradient norm.
     class_weight : dict, "balanced" or None, default None
-        Weights of the classes. ``"balanced"``: inversely proportional to their shares. Only with
-        ``steps="last"``.
+        Weights of the classes. ``"balanced"``: inversely proportional to their frequencies. Only
+        with ``steps="last"``.
     setting : float, optional
         The cell's number, if it has one.
     init : str or (str, float), default "torch"
-        How weights begin: `fastbptt.initializers`.
+        Weight initialisation: `fastbptt.initializers`.
     standardize : bool, default True
         Subtract each feature's mean over all steps of the training sequences and divide by its
-        standard deviation. Networks learn badly from values far from 0 and 1, and a
-        ``StandardScaler`` before this estimator cannot read sequences. Means and deviations are
-        those of the first call, with `partial_fit` and `warm_start` too.
+        standard deviation, as `fastbptt.Standardizer` does. Networks train poorly on features of
+        other scales, and a ``StandardScaler`` before this estimator cannot read sequences. With
+        `partial_fit` and `warm_start`, means and deviations are those of the first call.
     dtype : {"auto", "float32", "float64"}, default "auto"
-        Of the arithmetic. ``"auto"`` is that of X, as in ``MLPClassifier``: float64 unless X is
-        float32. ``"float32"`` takes half the time.
+        Data type of the arithmetic. ``"auto"``: that of X, as in ``MLPClassifier``, that is float64
+        unless X is float32. ``"float32"`` is twice as fast.
 
     Attributes
     ----------
@@ -226,11 +226,11 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     scaler_ : fastbptt.Standardizer
         Of the features; mean 0 and scale 1 with ``standardize=False``.
     n_features_in_ : int
-        Features per step; if X was two-dimensional its width, which is then fixed.
+        Features per step; for a two-dimensional X its width, which is then fixed.
     n_iter_ : int
         Epochs of the last call.
     loss_, best_loss_, loss_curve_ : float, float or None, list of float
-        Mean training loss per epoch: the last one, the least, all since the weights were drawn.
+        Mean training loss per epoch: of the last epoch, the lowest, all since initialisation.
     validation_scores_, best_validation_score_ : list of float or None, float or None
         With `early_stopping`.
     history_ : fastbptt.History
@@ -248,9 +248,9 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
 
     Two classes: one output, logistic loss; more: softmax and cross-entropy.
 
-    If several estimators are trained in threads at a time (``n_jobs`` with joblib's backend
-    ``"threading"``), call ``fastbptt.set_num_threads(1)`` before, so that they share the cores.
-    Worker processes are told by joblib.
+    To train several estimators in parallel threads (``n_jobs`` with joblib's backend
+    ``"threading"``), call ``fastbptt.set_num_threads(1)`` before, so that they share the cores. In
+    worker processes joblib limits the threads.
 
     Examples
     --------
@@ -303,14 +303,14 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         self._keep(locals())
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
-        """Go once over some sequences, and go on from there in the next call.
+        """Train for one epoch on some sequences; further calls continue.
 
         Parameters
         ----------
         X, y, sample_weight
             As for `fit`. Scaling is fixed by the first call.
         classes : array-like, optional
-            All labels there will be; needed in the first call.
+            All labels; required in the first call.
 
         Returns
         -------
@@ -320,7 +320,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         if self.class_weight == "balanced":
             raise ValueError(
                 'class_weight is "balanced"; expected a dict or None: partial_fit cannot know '
-                "the classes' shares"
+                "the class frequencies"
             )
         known = getattr(self, "classes_", None)
         if classes is None and known is None:
@@ -351,7 +351,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         count = len(found)
         if count < 2:
             only = np.asarray(found).tolist()[0]
-            raise ValueError(f"y has 1 class ({only!r}); expected at least 2 to tell apart")
+            raise ValueError(f"y has 1 class ({only!r}); expected at least 2")
         self.classes_ = found
         self.n_outputs_ = 1 if count == 2 else count
         self.out_activation_ = "logistic" if count == 2 else "softmax"
@@ -362,7 +362,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         return "bce" if self.n_outputs_ == 1 else "cross_entropy"
 
     def _codes(self, y: Steps) -> NDArray[np.int64]:
-        """Number the labels."""
+        """Encode labels as class indices."""
         codes = np.minimum(np.searchsorted(self.classes_, y.rows), len(self.classes_) - 1)
         strange = self.classes_[codes] != y.rows
         if strange.any():
@@ -377,7 +377,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         return codes.astype(self.model_.dtype) if self.n_outputs_ == 1 else codes
 
     def _weigh(self, y: Steps, weight: Array | None) -> Array | None:
-        """Multiply by the weights of classes."""
+        """Multiply the weights of sequences by those of their classes."""
         given = self.class_weight
         if given is None:
             return weight
@@ -387,8 +387,8 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         own = np.ones(len(codes)) if weight is None else weight
         if isinstance(given, str):
             _check.option("class_weight", given, ("balanced",))
-            shares = np.bincount(codes, own, count)
-            factors = own.sum() / (count * np.where(shares > 0, shares, 1.0))
+            totals = np.bincount(codes, own, count)
+            factors = own.sum() / (count * np.where(totals > 0, totals, 1.0))
         else:
             factors = compute_class_weight(given, classes=self.classes_, y=y.rows)
         weighted: Array = own * factors[codes]
@@ -397,7 +397,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     # ------------------------------------------------------------ predictions
 
     def decision_function(self, X: Any) -> Any:
-        """Outputs of the network before the last function.
+        """Compute the logits.
 
         Returns
         -------
@@ -408,7 +408,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         return self._like(x, z[:, 0] if self.n_outputs_ == 1 else z)
 
     def predict_proba(self, X: Any) -> Any:
-        """Probabilities of the classes, in the order of `classes_`.
+        """Compute the probabilities of the classes, in the order of `classes_`.
 
         Returns
         -------
@@ -419,13 +419,13 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         return self._like(x, probabilities(z))
 
     def predict_log_proba(self, X: Any) -> Any:
-        """Logarithms of `predict_proba`."""
+        """Compute the logarithms of `predict_proba`."""
         x, z = self._predicted(X)
         with np.errstate(divide="ignore"):
             return self._like(x, np.log(probabilities(z)))
 
     def predict(self, X: Any) -> Any:
-        """Return the most probable labels.
+        """Predict the most probable labels.
 
         Returns
         -------
@@ -437,7 +437,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         return self._like(x, self.classes_[codes])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of right labels, with ``steps="all"`` of all steps."""
+        """Compute the accuracy, with ``steps="all"`` over all steps."""
         check_is_fitted(self, "model_")
         if self._steps == "last":
             return float(super().score(X, y, sample_weight))
@@ -459,12 +459,14 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     warm_start, momentum, nesterovs_momentum, beta_1, beta_2, epsilon, clip_norm, setting, init
         As for `RecurrentClassifier`.
     early_stopping, validation_fraction
-        As for `RecurrentClassifier`, by R^2 on sequences held out.
+        As for `RecurrentClassifier`, by R^2 on the held-out sequences.
     standardize : bool, default True
-        Standardise features, as `RecurrentClassifier` does, and targets too; predictions come
-        back in the targets' units, losses in those of standardised targets.
+        Standardise features, as for `RecurrentClassifier`, and targets as well. Predictions are in
+        the original units, losses in those of the standardised targets.
     dtype : {"auto", "float32", "float64"}, default "auto"
         As for `RecurrentClassifier`.
+    loss : str or `fastbptt.Loss`, default "mse"
+        Of any numbers. Its parameters are in units of the standardised targets.
 
     Attributes
     ----------
@@ -476,8 +478,8 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     Notes
     -----
     X is as for `RecurrentClassifier`. y has the shape (n,) or (n, outputs), with ``steps="all"``
-    (n, time) or (n, time, outputs), or is a list of (time_i,) or (time_i, outputs). The loss is the
-    mean squared error; `score` is R^2.
+    (n, time) or (n, time, outputs), or is a list of (time_i,) or (time_i, outputs). `score`
+    is R^2.
 
     Examples
     --------
@@ -493,8 +495,8 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     _metric = "r2"
 
     @property
-    def _loss(self) -> str:
-        return "mse"
+    def _loss(self) -> Loss:
+        return loss_of_numbers(self.loss)
 
     def __init__(
         self,
@@ -528,11 +530,12 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         init: Any = "torch",
         standardize: bool = True,
         dtype: str = "auto",
+        loss: Any = "mse",
     ) -> None:
         self._keep(locals())
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """Go once over some sequences, and go on from there in the next call.
+        """Train for one epoch on some sequences; further calls continue.
 
         Parameters
         ----------
@@ -580,7 +583,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
 
         Returns
         -------
-        float64 array (n,) or (n, outputs), as y was in `fit`
+        float64 array (n,) or (n, outputs), like y in `fit`
             With ``steps="all"`` (n, time[, outputs]), or a list of (time_i[, outputs]).
         """
         x, out = self._predicted(X)
@@ -588,7 +591,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         return self._like(x, values[:, 0] if self._one_column else values)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R^2, with ``steps="all"`` over all steps."""
+        """Compute R^2, with ``steps="all"`` over all steps."""
         check_is_fitted(self, "model_")
         if self._steps == "last":
             return float(super().score(X, y, sample_weight))

@@ -1,4 +1,4 @@
-"""Forecasts of the next steps of a series from a window of the last ones."""
+"""Forecaster: the next steps of a series from a window of past steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .. import _check
 from ..preprocessing import Standardizer
 from ..training import predict
-from ._base import RecurrentEstimator
+from ._base import RecurrentEstimator, loss_of_numbers
 from ._compat import with_callbacks
 from ._sequences import Array
 
@@ -21,29 +21,28 @@ _CENTERS = ("last", "mean")
 class RecurrentForecaster(RecurrentEstimator):
     """Forecaster of univariate and multivariate series by a recurrent network.
 
-    The network reads a window of the last values and puts out the next `horizon` steps at once;
-    further steps are forecast from windows that end in forecasts.
+    The network reads a window of past values and predicts the next `horizon` steps at once. Further
+    steps are forecast recursively, from windows that end in forecasts.
 
     Parameters
     ----------
     window : int, default 24
-        Steps that a forecast sees; at least one season of a seasonal series.
+        Input steps of a forecast; at least one season of a seasonal series.
     horizon : int, default 12
-        Steps that the network forecasts at once.
+        Steps predicted at once.
     center : {"last", "mean"}, default "last"
-        What is subtracted from every window and from what follows it, before both are divided by
-        one number per feature. ``"last"``: the window's last value, so that a series may
-        climb to where it never was; forecasts are changes from there, and putting out
-        zero is the forecast that nothing changes. ``"mean"``: the mean of the whole series,
-        which is better if it always comes back to the same level and what follows depends
-        on the level.
+        Value subtracted from every window and its targets, before both are divided by a scale
+        per feature. ``"last"``: the window's last value. Forecasts are then changes from that
+        value, so that a trend may lead beyond the range of the training data, and an output of
+        zero is the naive forecast. ``"mean"``: the mean of the whole series, which is better if
+        the series returns to a constant level and its future depends on the level.
     cell, hidden_layer_sizes, bidirectional, dropout, solver, alpha, batch_size, learning_rate
-        As for `RecurrentClassifier`, like what is not named here.
+        As for `RecurrentClassifier`, like all parameters not listed here.
     early_stopping : bool, default False
-        Hold out the last windows of each series, and stop by the error on them. No training
-        window reaches into what they are to forecast.
+        Hold out the last windows of each series, and stop early by the error on them. No training
+        window overlaps the steps that they forecast.
     validation_fraction : float, default 0.1
-        The share of windows held out.
+        Fraction of the windows held out.
 
     Attributes
     ----------
@@ -112,6 +111,7 @@ class RecurrentForecaster(RecurrentEstimator):
         setting: float | None = None,
         init: Any = "torch",
         dtype: str = "auto",
+        loss: Any = "mse",
     ) -> None:
         self._keep(locals())
 
@@ -122,9 +122,9 @@ class RecurrentForecaster(RecurrentEstimator):
         Parameters
         ----------
         y : array (time,) or (time, features), or list of such arrays
-            One series, or several of the same kind, each of at least window + horizon steps.
+            One series, or several with the same features, each of at least window + horizon steps.
         X : None
-            Ignored; scikit-learn passes it.
+            Ignored; present for compatibility with scikit-learn.
 
         Returns
         -------
@@ -139,7 +139,7 @@ class RecurrentForecaster(RecurrentEstimator):
         _check.size("window", self.window)
         _check.size("horizon", self.horizon)
         _check.option("center", self.center, _CENTERS)
-        with self._told(y) as callbacks:
+        with self._callback_context(y) as callbacks:
             self._learn(y, callbacks)
         return self
 
@@ -173,7 +173,7 @@ class RecurrentForecaster(RecurrentEstimator):
             x,
             target,
             None,
-            loss="mse",
+            loss=loss_of_numbers(self.loss),
             steps="last",
             first=first,
             validation=self._examples(np.concatenate(held)) if held else None,
@@ -181,18 +181,18 @@ class RecurrentForecaster(RecurrentEstimator):
         )
 
     def predict(self, h: Any = None, y: Any = None) -> Any:
-        """Forecast the steps that follow.
+        """Forecast the next steps.
 
         Parameters
         ----------
         h : int or array-like of int, optional
-            How many of the next steps; or which of them, from 1. None: `horizon`.
+            Number of steps to forecast, or the steps themselves, counted from 1. None: `horizon`.
         y : as for `fit`, optional
-            The series to go on from, each of at least `window` steps. None: that of `fit`.
+            The series to forecast, each of at least `window` steps. None: that of `fit`.
 
         Returns
         -------
-        array (steps,) or (steps, features), as the series were; of a list of series a list
+        array (steps,) or (steps, features), like the series; a list for a list of series
             float64, in the units of the series.
         """
         check_is_fitted(self, "model_")
@@ -230,7 +230,7 @@ class RecurrentForecaster(RecurrentEstimator):
         ----------
         y : as for `fit`
         X : None
-            Ignored; scikit-learn passes it.
+            Ignored; present for compatibility with scikit-learn.
         """
         check_is_fitted(self, "model_")
         series, _, several = _read(y)
@@ -245,7 +245,7 @@ class RecurrentForecaster(RecurrentEstimator):
     # ------------------------------------------------------------ windows
 
     def _windows(self, one: Array, name: str) -> Array:
-        """All windows with what follows them: (windows, window + horizon, features), a view."""
+        """Return all windows with their targets: (windows, window + horizon, features), a view."""
         window, horizon, _ = self._shape
         if len(one) < window + horizon:
             raise ValueError(
@@ -256,32 +256,32 @@ class RecurrentForecaster(RecurrentEstimator):
         return view.transpose(0, 2, 1)
 
     def _base(self, windows: Array) -> Array:
-        """What is subtracted: (windows, 1, features) or (features,)."""
+        """Return the value to subtract: (windows, 1, features) or (features,)."""
         window, _, last = self._shape
         return windows[:, window - 1 : window] if last else self.mean_
 
     def _examples(self, windows: Array) -> tuple[Array, Array]:
-        """What the network reads, and what it is to put out."""
+        """Return inputs and targets of the network."""
         differences = windows - self._base(windows)
         scaled = self._standardizer.transform(differences, dtype=self.model_.dtype)
         window = self._shape[0]
         return scaled[:, :window], scaled[:, window:].reshape(len(scaled), -1)
 
     def _held_out(self, windows: Array, name: str) -> tuple[Array, Array]:
-        """Split: (to train on, the last ones)."""
+        """Split into training windows and held-out windows, the last ones."""
         horizon = self._shape[1]
         count = max(1, round(self.validation_fraction * len(windows)))
-        # what the first held-out window is to forecast begins where these end
+        # training windows end where the targets of the first held-out window begin
         train = len(windows) - count - horizon + 1
         if train < 1:
             raise ValueError(
                 f"{name} has {len(windows)} windows; expected more because "
-                f"early_stopping=True holds out {count} and {horizon - 1} before them"
+                f"early_stopping=True holds out {count} and skips {horizon - 1} before them"
             )
         return windows[:train], windows[-count:]
 
     def _forecast(self, tails: Array) -> Array:
-        """One call of the network: (series, window, features) -> (series, horizon, features)."""
+        """Forecast one horizon: (series, window, features) -> (series, horizon, features)."""
         base = self._base(tails)
         x = self._standardizer.transform(tails - base, dtype=self.model_.dtype)
         out = np.asarray(predict(self.model_, x)).reshape(len(x), -1, x.shape[2])
@@ -297,7 +297,7 @@ class RecurrentForecaster(RecurrentEstimator):
 
 
 def _read(y: Any) -> tuple[list[Array], bool, bool]:
-    """(series as (time, features), whether they were one-dimensional, whether it was a list)."""
+    """Return the series as (time, features), whether they were 1-D, and whether y was a list."""
     several = (
         isinstance(y, list | tuple) and len(y) > 0 and np.ndim(y[0]) > 0 and hasattr(y[0], "ndim")
     )
@@ -316,7 +316,7 @@ def _read(y: Any) -> tuple[list[Array], bool, bool]:
         if one.ndim not in (1, 2) or one.shape[1:] != first.shape[1:]:
             raise ValueError(
                 f"{_name(i, several)} has shape {one.shape}; expected (time,) or (time, features), "
-                "alike in all series"
+                "the same for all series"
             )
     flat = first.ndim == 1
     return [one[:, np.newaxis] if flat else one for one in arrays], flat, several
@@ -327,7 +327,7 @@ def _name(i: int, several: bool) -> str:
 
 
 def _steps(h: Any) -> Array:
-    """Steps ahead, from 1."""
+    """Return the steps ahead, counted from 1."""
     expected = "a number of steps of at least 1, or numbers of steps ahead"
     steps = np.asarray(h)
     if steps.dtype.kind not in "iu":

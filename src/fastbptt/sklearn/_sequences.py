@@ -1,4 +1,4 @@
-"""What scikit-learn's users pass as X and y, read as sequences."""
+"""Read X and y, in all their forms, as sequences."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ._compat import validate_data
 
 Array: TypeAlias = NDArray[Any]
 
-_FLOATS = [np.float64, np.float32]  # what is neither of the two becomes the first
+_FLOATS = [np.float64, np.float32]  # other dtypes become the first
 
 
 class Steps(NamedTuple):
-    """All steps of all sequences, one after another.
+    """All steps of all sequences, concatenated.
 
-    rows: (steps,) or (steps, width). lengths: (sequences,), their sum is `steps`. even: whether
-    they came as one array, so that all lengths are equal.
+    rows: (steps,) or (steps, width). lengths: (sequences,), their sum is `steps`. even: they came
+    as one array, so that all lengths are equal.
     """
 
     rows: Array
@@ -28,26 +28,26 @@ class Steps(NamedTuple):
 
     @classmethod
     def from_array(cls, array: Array) -> Steps:
-        """Take (sequences, time, ...)."""
+        """Convert an array (sequences, time, ...)."""
         count, time, *rest = array.shape
         return cls(array.reshape(count * time, *rest), np.full(count, time, np.int64), True)
 
     @classmethod
     def from_items(cls, items: list[Array]) -> Steps:
-        """Take a list of (time_i, ...)."""
+        """Convert a list of arrays (time_i, ...)."""
         return cls(np.concatenate(items), np.array([len(item) for item in items], np.int64), False)
 
     @classmethod
     def single(cls, rows: Array) -> Steps:
-        """Take one step per sequence: (sequences, ...)."""
+        """Convert one step per sequence: (sequences, ...)."""
         return cls(rows, np.ones(len(rows), np.int64), True)
 
     def with_rows(self, rows: Array) -> Steps:
-        """Give the same steps other values."""
+        """Replace the values of the steps."""
         return Steps(rows, self.lengths, self.even)
 
     def sequences(self) -> Array | list[Array]:
-        """(sequences, time, ...), or a list of (time_i, ...): views."""
+        """Return views: (sequences, time, ...), or a list of (time_i, ...)."""
         if self.even:
             return self.rows.reshape(len(self.lengths), -1, *self.rows.shape[1:])
         return np.split(self.rows, np.cumsum(self.lengths)[:-1])
@@ -62,10 +62,10 @@ class Steps(NamedTuple):
 
 
 def read_inputs(estimator: Any, X: Any, reset: bool) -> Steps:
-    """Read X; set what the estimator knows about it, or check X against that.
+    """Read X; with `reset` store its number of features, else check X against it.
 
-    A two-dimensional X is one univariate series per row. As scikit-learn demands, its width is
-    then fixed, as `n_features_in_`; otherwise that is the number of features per step.
+    A two-dimensional X is one univariate series per row. Then `n_features_in_` is its width, which
+    scikit-learn requires to stay fixed; otherwise it is the number of features per step.
     """
     if isinstance(X, list | tuple) and not X:
         raise ValueError("X is empty; expected at least one sequence")
@@ -98,7 +98,7 @@ def read_inputs(estimator: Any, X: Any, reset: bool) -> Steps:
 
 
 def _items(X: Any) -> list[Any] | None:
-    """Tell a list of sequences from everything else: it is a list whose items are arrays."""
+    """Return the items if X is a list of sequences, that is of arrays; else None."""
     if isinstance(X, np.ndarray):
         if X.dtype != object or X.ndim != 1 or not len(X):
             return None
@@ -118,7 +118,7 @@ def _dims(X: Any) -> int:
         return int(X.ndim)
     try:
         return np.asarray(X).ndim
-    except ValueError:  # a ragged list: scikit-learn has words for that
+    except ValueError:  # a ragged list: scikit-learn reports it
         return 2
 
 
@@ -156,7 +156,7 @@ def _read_items(estimator: Any, items: list[Any]) -> Steps:
 
 
 def read_step_targets(y: Any, x: Steps) -> Steps:
-    """Read a y that has something for every step: (n, time[, outputs]), or a list."""
+    """Read a y with a target for every step: (n, time[, outputs]), or a list."""
     y = y if isinstance(y, list | tuple) else np.asarray(y)
     if len(y) != len(x.lengths):
         raise ValueError(f"y has {len(y)} sequences; expected {len(x.lengths)}, as X has")

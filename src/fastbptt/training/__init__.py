@@ -1,4 +1,4 @@
-"""Training: `fit` and what belongs to it.
+"""Training, evaluation and prediction: `fit`, `evaluate`, `predict`.
 
 >>> import numpy as np, fastbptt
 >>> x = np.random.default_rng(0).normal(size=(64, 5, 1))

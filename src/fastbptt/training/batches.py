@@ -1,4 +1,4 @@
-"""Which sequences are trained on when, and how they get into one array."""
+"""Batches: the order of the sequences, and copying them into one array."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Augmentation: TypeAlias = Callable[[NDArray[Any], np.random.Generator], NDArray[
 
 
 class Gathered:
-    """Sequences in one array or a list of arrays, of which batches are copied into one buffer.
+    """Sequences in one array or a list of arrays; batches are copied into one buffer.
 
     The core gathers them without the GIL, whatever their strides and dtype; a batch is as long as
-    its longest sequence, zero after the ends of the others. Nothing else is copied.
+    its longest sequence, and zero after the ends of the others. Nothing else is copied.
 
     Parameters
     ----------
     items : array (n, ...) or list of n arrays
-        In a list each with its own number of steps, the axes after that alike.
+        In a list each has its own number of steps; the other axes agree.
     lengths : int64 array (n,) or None
         Steps of each; None: all of an array.
     """
@@ -54,7 +54,7 @@ class Gathered:
     def take(self, rows: Rows) -> tuple[NDArray[Any], Lengths]:
         """Copy some sequences into the buffer, which the next call overwrites.
 
-        The result: the batch, and the steps of each sequence if they differ from its time axis.
+        Returns the batch, and the lengths of its sequences if they differ from its time axis.
         """
         count, time, lengths = len(rows), self._time, None
         if self.ragged:
@@ -83,12 +83,12 @@ class Order:
     Parameters
     ----------
     rows : int64 array
-        The sequences there are.
+        The sequences.
     batch_size : int
     shuffle : bool
     seed : int
     lengths : int64 array or None
-        If given, batches are of sequences of similar lengths: these.
+        If given, each batch holds sequences of similar lengths.
     """
 
     def __init__(
@@ -118,14 +118,14 @@ class Order:
             yield rows[start : start + size]
 
 
-# What random numbers are for: streams of one seed that have nothing in common.
+# Purposes of random numbers: independent streams of one seed.
 _ORDER: Final = 1
 _SPLIT: Final = 2
 _AUGMENT: Final = 3
 
 
 def augmented(function: Augmentation, x: NDArray[Any], place: tuple[int, int, int]) -> NDArray[Any]:
-    """Let a function change the inputs of a batch; `place` is seed, epoch, batch."""
+    """Augment the inputs of a batch; `place` is seed, epoch, batch."""
     result = np.asarray(function(x, np.random.default_rng((_AUGMENT, *place))))
     if result.shape != x.shape:
         raise ValueError(
@@ -136,28 +136,28 @@ def augmented(function: Augmentation, x: NDArray[Any], place: tuple[int, int, in
 
 
 def split(
-    count: int, share: float, seed: int, classes: NDArray[Any] | None = None
+    count: int, fraction: float, seed: int, classes: NDArray[Any] | None = None
 ) -> tuple[Rows, Rows]:
-    """Split rows 0 to count - 1 into those to train on and those to validate on.
+    """Split rows 0 to count - 1 into training and validation rows.
 
     Parameters
     ----------
     count : int
-    share : float
-        Of the rows for validation, above 0 and below 1; at least one stays on either side.
+    fraction : float
+        The fraction for validation, above 0 and below 1; each side gets at least one row.
     seed : int
     classes : array (count,), optional
-        Give each class the same share, as near as whole numbers allow.
+        Stratify: take the same fraction of each class, as near as whole numbers allow.
 
     Returns
     -------
     train, validation : int64 arrays, in rising order
     """
     rng = np.random.default_rng((_SPLIT, seed))
-    wanted = min(max(round(count * share), 1), count - 1)
+    wanted = min(max(round(count * fraction), 1), count - 1)
     order = rng.permutation(count)
     if classes is not None:
-        # Rank within its class, as a share of the class: those of the lowest ranks go first.
+        # Rank within its class, relative to its size: the lowest ranks go first.
         _, kinds = np.unique(classes[order], return_inverse=True)
         place = np.empty(count)
         for kind in range(int(kinds.max()) + 1):

@@ -1,17 +1,18 @@
-"""What may look on, and take part, while a model is trained."""
+"""Callbacks: user code that runs during training."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from .._losses import Loss
     from ..models.recurrent import Recurrent
     from ..optim.optimizers import Optimizer
     from .history import History
 
 
 class TrainingRun:
-    """What callbacks see of a run of `fastbptt.fit`.
+    """The state of a run of `fastbptt.fit`, as callbacks see it.
 
     Attributes
     ----------
@@ -19,18 +20,18 @@ class TrainingRun:
     optimizer : Optimizer
         Its ``lr`` may be set, if there is no schedule.
     history : History
-        Of the epochs that are complete; at `on_epoch_end` this one is.
+        The completed epochs; at `on_epoch_end` including the current one.
     epoch : int
-        The epoch that is going on, from 1; 0 before the first.
+        The current epoch, from 1; 0 before the first.
     epochs : int
-        How many there will be at most.
+        The maximum number of epochs.
     step : int
-        Updates that this run has made, in all its epochs.
+        The number of updates so far, over all epochs.
     steps_per_epoch : int
     batch_loss : float
         Of the last batch, before its update.
-    loss : str
-        The objective's: ``"bce"``, ``"cross_entropy"`` or ``"mse"``.
+    loss : `fastbptt.Loss`
+        The objective's.
     steps : str
         The objective's: ``"last"`` or ``"all"``.
     """
@@ -42,7 +43,7 @@ class TrainingRun:
         history: History,
         epochs: int,
         steps_per_epoch: int,
-        loss: str,
+        loss: Loss,
         steps: str,
     ) -> None:
         self.model = model
@@ -61,16 +62,16 @@ class TrainingRun:
 
 
 class Callback:
-    """Base of what `fastbptt.fit` calls while it trains. Override what you need.
+    """Base class of callbacks of `fastbptt.fit`. Override the methods you need.
 
-    `on_batch_end` and `on_epoch_end` may return True: then training stops, after this batch or
-    epoch. An exception ends `fit`, but for KeyboardInterrupt, which stops it as Ctrl-C does.
+    If `on_batch_end` or `on_epoch_end` returns True, training stops after this batch or epoch. An
+    exception ends `fit`, except KeyboardInterrupt, which stops it as Ctrl-C does.
 
     Attributes
     ----------
     record : None or "gradients"
-        With the latter each step also records gradients, and ``run.model.last_gradients`` are
-        those of the last batch in `on_batch_end`.
+        With "gradients" each step also records gradients; in `on_batch_end`
+        ``run.model.last_gradients`` holds those of the last batch.
 
     Examples
     --------
@@ -92,23 +93,23 @@ class Callback:
     record: ClassVar[str | None] = None
 
     def on_train_begin(self, run: TrainingRun) -> None:
-        """Before the first epoch; of a resumed run before `load_state`."""
+        """Called before the first epoch; in a resumed run before `load_state`."""
 
     def on_epoch_begin(self, run: TrainingRun) -> None:
-        """Before the first batch of an epoch."""
+        """Called before the first batch of an epoch."""
 
     def on_batch_end(self, run: TrainingRun) -> bool | None:
-        """After each update; true: stop here."""
+        """Called after each update; return True to stop training."""
 
     def on_epoch_end(self, run: TrainingRun) -> bool | None:
-        """After an epoch, when its numbers are in the history; true: stop here."""
+        """Called after an epoch, with its values in the history; return True to stop training."""
 
     def on_train_end(self, run: TrainingRun) -> None:
-        """After the last epoch, when the best weights are back; also after Ctrl-C."""
+        """Called after training, with the best weights restored; also after Ctrl-C."""
 
     def state(self) -> dict[str, Any]:
-        """Return what `load_state` needs after an interruption, as values fit for JSON."""
+        """Return the callback's state for a checkpoint, as values that JSON can hold."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up where `state` was called; `state` is what it returned."""
+        """Restore the state that `state` returned."""

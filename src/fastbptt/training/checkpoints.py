@@ -1,7 +1,7 @@
-"""All that a run needs to go on, in one file that is whole at any moment.
+"""Checkpoints: the state of a training run in one file, which is replaced atomically.
 
-A checkpoint is a model file (`fastbptt.files.model_file`) with the optimiser in it and, as
-``training``, where the run stands; so `fastbptt.load` reads the model out of it.
+A checkpoint is a model file (`fastbptt.models.saving`) that also holds the optimiser and, as
+``training``, the state of the run; `fastbptt.load` reads the model from it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from .. import _check
 from .._check import Floats
-from ..files import model_file
-from ..models._dropout import Keys
+from ..files.atomic import clear_away
+from ..models import saving
 from ..models.recurrent import Recurrent
 from ..optim.optimizers import Optimizer
 
 
 class Checkpoint(NamedTuple):
-    """What a file held, of which model and optimiser are not yet in place."""
+    """The contents of a checkpoint file."""
 
     model: Recurrent
     optimizer: Optimizer
@@ -34,20 +34,20 @@ class Checkpoint(NamedTuple):
     best: Floats | None
 
     def put_into(self, model: Recurrent, optimizer: Optimizer) -> None:
-        """Set weights, dropout and moments as they were."""
-        model._set_flat(self.model._get_flat())
-        model._keys = Keys(*self.model._keys.state)
+        """Restore weights, dropout and moments."""
+        model._weights.set(self.model._weights.get())
+        model._dropout_seeds.state = self.model._dropout_seeds.state
         optimizer.__setstate__(self.optimizer.__getstate__())
 
 
-class Keeper:
-    """Writes checkpoints, every so often.
+class Checkpointer:
+    """Writes checkpoints at regular intervals.
 
     Parameters
     ----------
     path : str
     every : float or None
-        Seconds between them; None: after each epoch.
+        Seconds between checkpoints; None: after each epoch.
     """
 
     def __init__(self, path: str, every: float | None) -> None:
@@ -56,7 +56,7 @@ class Keeper:
         self._last = time.monotonic()
 
     def due(self, epoch_is_over: bool) -> bool:
-        """Tell whether it is time."""
+        """Whether a checkpoint is due."""
         if self._every is None:
             return epoch_is_over
         return time.monotonic() - self._last >= self._every
@@ -68,13 +68,13 @@ class Keeper:
         training: Mapping[str, Any],
         best: Floats | None,
     ) -> None:
-        """Replace the file."""
-        model_file.save_model(model, self._path, optimizer, None, training, best)
+        """Write a checkpoint, replacing the file."""
+        saving.save_model(model, self._path, optimizer, None, training, best)
         self._last = time.monotonic()
 
 
-def keeper(path: Any, every: Any) -> Keeper | None:
-    """Check `checkpoint` and `checkpoint_every`; clear away what killed writers have left."""
+def checkpointer(path: Any, every: Any) -> Checkpointer | None:
+    """Check `checkpoint` and `checkpoint_every`; remove the leftovers of killed writers."""
     expected = '"epoch", or seconds of at least 0'
     seconds = None
     if every is not None and every != "epoch":
@@ -91,17 +91,17 @@ def keeper(path: Any, every: Any) -> Keeper | None:
     if not isinstance(path, str | bytes | os.PathLike):
         raise TypeError(f"checkpoint is of type {type(path).__name__}; expected str or os.PathLike")
     name = os.fsdecode(path)
-    model_file.clear_away(name)
-    return Keeper(name, seconds)
+    clear_away(name)
+    return Checkpointer(name, seconds)
 
 
-# What `_digest` writes: what an array is, with its length, and its hash.
+# The texts that `_digest` makes: a description of an array with its length, and its hash.
 _DIGEST: Final = re.compile(r"(a list of (\d+)|\S+ \((\d+),.*\)), [0-9a-f]{32}")
 _ABSENT: Final = "not there"
 
 
 def source(resume: Any, path: Any) -> str | None:
-    """Return the file to go on from; None: there is none."""
+    """Return the file to resume from, or None."""
     if resume is False:
         return None
     if resume is True:
@@ -117,8 +117,8 @@ def source(resume: Any, path: Any) -> str | None:
 
 
 def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
-    """Read a checkpoint of a run with these settings and data."""
-    model, content = model_file.load_content(path)
+    """Read a checkpoint; refuse one of a run with other settings or data."""
+    model, content = saving.load_content(path)
     if content.training is None or content.optimizer is None:
         raise ValueError(
             f"cannot resume from {path!r}: it is a model without a run of fit; "
@@ -140,7 +140,7 @@ def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
 
 
 def _difference(name: str, was: str, now: str) -> str:
-    """Say how a part of a fingerprint differs; of arrays without their hashes."""
+    """Describe how a part of a fingerprint differs; arrays without their hashes."""
     found, other = _DIGEST.fullmatch(was), _DIGEST.fullmatch(now)
     if found is None or other is None:
         was, now = (_DIGEST.sub(r"\1", one) for one in (was, now))
@@ -159,15 +159,15 @@ def fingerprint(
     settings: Mapping[str, Any],
     data: Mapping[str, Any],
 ) -> dict[str, str]:
-    """Describe what must be alike for a run to go on.
+    """Describe the settings and data that a resumed run must share.
 
     Parameters
     ----------
-    settings : mapping of name -> what JSON can hold
+    settings : mapping of name -> value that JSON can hold
     data : mapping of name -> array, list of arrays or None
     """
-    config = {key: value for key, value in model._config().items() if key != "dropout_keys"}
-    own = model_file.described(optimizer, model)[0]
+    config = {key: value for key, value in model._config().items() if key != "dropout_seeds"}
+    own = saving.described(optimizer, model)[0]
     found = {
         "model": json.dumps(config),
         "optimizer": json.dumps({"name": own["name"], **own["settings"]}),
@@ -178,7 +178,7 @@ def fingerprint(
 
 
 def _digest(value: NDArray[Any] | list[NDArray[Any]]) -> str:
-    """Say what an array is, and a hash of its contents."""
+    """Describe an array and hash its contents."""
     if isinstance(value, list):
         digest = hashlib.blake2b(digest_size=16)
         for item in value:

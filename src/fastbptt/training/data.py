@@ -1,4 +1,4 @@
-"""The sequences of one call, checked as a whole before anything is trained."""
+"""The sequences of one call, checked as a whole before training starts."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check
-from .._check import CLASS_LOSSES, F64, I64
+from .. import _check, _losses
+from .._check import F64, I64
 from .._errors import ArgumentError, BadArgumentError
+from .._losses import LossLike
 from ..models import _arguments
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
 from .batches import Gathered, Rows
 
-_CHUNK: Final = 1 << 18  # numbers of x that are looked at at a time
+_CHUNK: Final = 1 << 18  # elements of x checked at a time
 
 
-class DataSet:
-    """Inputs and targets for one model and objective, as they lie in the caller's memory.
+class LabelledData:
+    """Inputs and targets for one model and objective, kept in the caller's memory.
 
     Parameters
     ----------
     model : Recurrent
     x, y, lengths, sample_weight
         As for `fastbptt.fit`.
-    loss : str or None
-        None: what suits `y`.
+    loss : str, Loss or None
+        None: chosen by `y`.
     steps, reduction : str
     name : str
-        What messages call the set, if it is not the one to train on: ``"validation"``.
+        The set's name in messages, if it is not the training set: ``"validation"``.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class DataSet:
         model: Recurrent,
         x: Any,
         y: Any,
-        loss: str | None,
+        loss: LossLike | None,
         steps: str,
         reduction: str,
         lengths: Any = None,
@@ -48,13 +49,14 @@ class DataSet:
         name: str = "",
     ) -> None:
         self.model, self.steps, self.reduction = model, steps, reduction
-        form = model._form
+        form = model._input_spec
         try:
             items, own = _arguments.as_they_lie(form, x, lengths)
             self.count = len(items)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
-            self.loss = default_loss(model, y) if loss is None else loss
-            self._chosen = why_loss(model, y, self.loss) if loss is None else ""
+            chosen = default_loss(model, y) if loss is None else loss
+            self.loss = _losses.loss(chosen)
+            self._chosen = "" if loss is not None else why_loss(model, y, self.loss.name)
             listed = isinstance(items, list)
             with about_chosen(self._chosen):
                 targets = _arguments.targets_as_they_lie(
@@ -77,19 +79,19 @@ class DataSet:
 
     @property
     def classes(self) -> NDArray[Any] | None:
-        """One label per sequence if the targets are classes, else None."""
+        """One class per sequence if the targets are classes, else None."""
         if self.steps != "last" or isinstance(self.targets, list):
             return None
-        if self.loss in CLASS_LOSSES:
+        if self.loss.targets == "classes":
             return self.targets
-        if self.loss == "bce" and self.targets.shape[1] == 1:
+        if self.loss.link == "logistic" and self.targets.shape[1] == 1:
             labels = self.targets[:, 0]
             if bool(((labels == 0) | (labels == 1)).all()):
                 return labels.astype(I64)
         return None
 
-    def shares(self, weights: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
-        """What each sequence counts in a mean over all of them; None: all alike."""
+    def loss_weights(self, weights: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        """Return the weight of each sequence in the mean loss; None: all equal."""
         if self.steps == "all" and self.reduction == "mean" and self.x.ragged:
             assert self.lengths is not None
             lengths = self.lengths.astype(F64)
@@ -97,15 +99,15 @@ class DataSet:
         return weights
 
     def chunks(self, rows: Rows, size: int) -> Iterator[Rows]:
-        """Cut rows into batches of similar lengths: longest first, so that memory runs out soon."""
+        """Cut rows into batches of similar lengths, longest first: a lack of memory shows early."""
         if self.x.ragged and self.lengths is not None:
             rows = rows[np.argsort(-self.lengths[rows], kind="stable")]
         for start in range(0, len(rows), size):
             yield rows[start : start + size]
 
     def check_contents(self) -> None:
-        """Refuse what the core would refuse in a batch, before any is trained on."""
-        form = self.model._form
+        """Raise the errors that the core would raise for a batch, before training on any."""
+        form = self.model._input_spec
         steps = max(self.time * (1 if form.tokens else form.input_size), 1)
         for rows in self.chunks(np.arange(self.count), max(_CHUNK // steps, 1)):
             x, lengths = self.x.take(rows)
@@ -120,15 +122,16 @@ class DataSet:
                     raise
 
     def _usual_input(self, x: NDArray[Any]) -> bool:
-        if self.model._form.tokens:
+        if self.model._input_spec.tokens:
             return bool(x.min() >= 0 and x.max() < (self.model.vocabulary_size or 0))
         return x.dtype.kind != "f" or bool(np.isfinite(x).all())
 
     def _usual_target(self, y: NDArray[Any]) -> bool:
-        if self.loss in CLASS_LOSSES:
-            return bool(y.min() >= 0 and y.max() < self.model._form.width)
-        if self.loss == "bce":
-            return bool(y.min() >= 0 and y.max() <= 1)  # nan is neither
+        loss = self.loss
+        if loss.targets == "classes":
+            return bool(y.min() >= 0 and y.max() < self.model._input_spec.width)
+        if loss.bounded:
+            return bool(y.min() >= loss.low and y.max() <= loss.high)  # nan is neither
         return y.dtype.kind != "f" or bool(np.isfinite(y).all())
 
 
@@ -139,10 +142,10 @@ def default_loss(model: Recurrent, y: Any) -> str:
     ------
     ValueError
         If `y` holds whole numbers, more than two different ones, for a model with one output:
-        they may be classes that it cannot tell apart, or numbers to predict.
+        they may be classes, which need more outputs, or regression targets.
     """
     arrays = _arrays(y)
-    width = model._form.width
+    width = model._input_spec.width
     if width > 1:
         whole = all(array.dtype.kind in "iu" for array in arrays)
         wide = arrays[0].ndim > 1 and arrays[0].shape[-1] == width
@@ -169,8 +172,8 @@ def _arrays(y: Any) -> list[NDArray[Any]]:
 
 
 def why_loss(model: Recurrent, y: Any, loss: str) -> str:
-    """Say why `default_loss` has chosen this loss, and what would give another one."""
-    if model._form.width == 1:
+    """Explain why `default_loss` chose this loss, and which `y` would give another one."""
+    if model._input_spec.width == 1:
         why, other = "y holds only 0 and 1; other numbers", "mse"
         if loss == "mse":
             why, other = "y holds other numbers than 0 and 1; these alone", "bce"
@@ -219,9 +222,9 @@ def class_weights(value: Any, classes: NDArray[Any] | None, rows: Rows) -> NDArr
         Balanced: n / (number of classes * sequences of this class), over `rows`, so that each
         class weighs the same (King and Zeng, Political Analysis 9 (2001), section 4.2).
         Classes that a mapping does not name weigh 1.
-    classes : array (count,), or None if the targets are none
+    classes : array (count,), or None if the targets are not classes
     rows : int64 array
-        Those that are trained on.
+        The training sequences.
     """
     if classes is None:
         raise ArgumentError(

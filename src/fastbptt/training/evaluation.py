@@ -8,13 +8,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _check
-from .._check import CLASS_LOSSES, F64, I64, Floats
+from .. import _check, _losses
+from .._check import F64, I64, Floats
 from .._errors import ArgumentError
+from .._losses import LossLike
 from ..models import _arguments
 from ..models.recurrent import Recurrent
 from .batches import Gathered, Rows
-from .data import DataSet, locate
+from .data import LabelledData, locate
 from .metrics import Function, Metric, resolve
 
 
@@ -34,18 +35,18 @@ def predict(
     x : array of shape (n, time, input_size), or list of arrays (time_i, input_size)
         As for `Recurrent.forward`; with an embedding tokens, (n, time) or a list of (time_i,).
     lengths : array of shape (n,), optional
-        Whole numbers from 1 to time: how many steps of each sequence are real.
+        The number of steps of each sequence, from 1 to time.
     batch_size : int, default 256
-        Sequences at a time. Memory is that of one batch's states; no result depends on it.
+        Sequences at a time. Bounds memory; results do not depend on it.
     steps : {"last", "all"}
         Outputs at each sequence's end (`ForwardResult.last`), or at all of its steps.
 
     Returns
     -------
     array of shape (n, output_size)
-        Of the model's dtype. For classes the logits; without readout the states. With
-        ``steps="all"`` an array (n, time, output_size), zero after a sequence's end; of a list
-        as `x` a list of arrays (time_i, output_size).
+        In the model's dtype. Logits for classes; hidden states without a readout. With
+        ``steps="all"`` an array (n, time, output_size), zero after a sequence's end, or, if `x`
+        is a list, a list of arrays (time_i, output_size).
 
     Raises
     ------
@@ -65,7 +66,7 @@ def predict(
     check_model(model)
     size = _check.size("batch_size", batch_size)
     _check.option("steps", steps, _check.STEPS)
-    form = model._form
+    form = model._input_spec
     items, own = _arguments.as_they_lie(form, x, lengths)
     gathered, count = Gathered(items, own), len(items)
     listed = isinstance(items, list)
@@ -94,19 +95,19 @@ def probabilities(outputs: ArrayLike) -> Floats:
     Parameters
     ----------
     outputs : array of shape (..., output_size)
-        From `predict` or `Recurrent.forward`, of a model that was trained with the loss ``"bce"``
-        on one output, or with ``"cross_entropy"``.
+        From `predict` or `Recurrent.forward`, of a model trained with the loss ``"bce"`` on one
+        output, or with ``"cross_entropy"``.
 
     Returns
     -------
     array of shape (..., classes)
-        Softmax over the last axis. One output is the logit of class 1 of two: its logistic function
-        is in column 1. float32 and float64 stay what they are; all else becomes float64.
+        Softmax over the last axis. A single output is the logit of class 1 of two: column 1 holds
+        its sigmoid. float32 and float64 are kept; other dtypes become float64.
 
     Raises
     ------
     ValueError, TypeError
-        If there is no axis of outputs, or nothing that is a number.
+        If there is no axis of outputs, or the outputs are not numbers.
 
     Examples
     --------
@@ -125,8 +126,8 @@ def probabilities(outputs: ArrayLike) -> Floats:
     if z.shape[-1] == 1:
         z = np.concatenate([-0.5 * z, 0.5 * z], axis=-1)
     powers = np.exp(z - z.max(axis=-1, keepdims=True))
-    shares: Floats = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
+    probs: Floats = powers / powers.sum(axis=-1, keepdims=True)
+    return probs
 
 
 def _chunks(lengths: NDArray[np.int64] | None, count: int, size: int) -> Iterable[Rows]:
@@ -139,8 +140,9 @@ def _chunks(lengths: NDArray[np.int64] | None, count: int, size: int) -> Iterabl
 def outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
     """Outputs of one batch: at the ends (rows, outputs), or at all steps (rows, time, outputs).
 
-    Rows by falling length. Long sequences of a network of one direction go through in pieces of
-    time, from state to state, so that memory does not grow with them; no bit depends on it.
+    Rows are sorted by falling length. A unidirectional network reads long sequences in chunks,
+    carrying the state, so that memory does not grow with them; the results are the same, bit
+    for bit.
     """
     try:
         return _outputs(model, x, rows, every)
@@ -156,7 +158,7 @@ def _outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
     if model.bidirectional or time <= piece:
         result = model.forward(batch, lengths)
         return result.outputs if every else result.last
-    form = model._form
+    form = model._input_spec
     found = np.zeros((count, time, form.width) if every else (count, form.width), form.dtype)
     state: Any = None
     for first in range(0, time, piece):
@@ -179,19 +181,19 @@ def _outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
     return found
 
 
-_MEMORY: Final = 1 << 26  # bytes that the states of a batch may take, where that can be chosen
-_FEWEST: Final = 16  # steps of a piece
+_MEMORY: Final = 1 << 26  # bytes for the states of a batch, where that can be chosen
+_FEWEST: Final = 16  # steps of a chunk
 
 
 def _bytes_per_step(model: Recurrent) -> int:
-    """Estimate the memory of one sequence's step: inputs, outputs, all planes of all layers."""
-    form = model._form
+    """Estimate the memory of one step of a sequence: inputs, outputs, saved activations."""
+    form = model._input_spec
     planes = 8 * form.rows * form.hidden_size
     return form.dtype.itemsize * (form.input_size + planes + form.width)
 
 
 def usual_batch(model: Recurrent, time: int, least: int) -> int:
-    """How many sequences to evaluate at a time: at least those of a training batch."""
+    """Return how many sequences to evaluate at a time: at least a training batch."""
     return max(least, min(256, _MEMORY // (_bytes_per_step(model) * time)))
 
 
@@ -200,7 +202,7 @@ def evaluate(
     x: ArrayLike | Sequence[ArrayLike],
     y: ArrayLike | Sequence[ArrayLike],
     *,
-    loss: str | None = None,
+    loss: LossLike | None = None,
     steps: str = "last",
     reduction: str = "mean",
     metrics: str | Function | Iterable[str | Function] = (),
@@ -213,7 +215,7 @@ def evaluate(
     Parameters
     ----------
     model, x, y, loss, steps, reduction, metrics, lengths, sample_weight
-        As for `fit`. The weights count in the loss, not in the metrics.
+        As for `fit`. The weights apply to the loss, not to the metrics.
     batch_size : int, default 256
         Sequences at a time.
 
@@ -239,38 +241,39 @@ def evaluate(
     size = _check.size("batch_size", batch_size)
     check_objective(loss, steps, reduction)
     chosen = resolve(metrics)
-    data = DataSet(model, x, y, loss, steps, reduction, lengths, sample_weight)
+    data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight)
     data.check_contents()
     return measure(data, np.arange(data.count), chosen, size)
 
 
 def check_model(model: Any) -> None:
-    """Refuse what is no model."""
+    """Check that `model` is a fastbptt model."""
     if not isinstance(model, Recurrent):
         raise TypeError(f"model is of type {type(model).__name__}; expected a fastbptt model")
 
 
 def check_objective(loss: Any, steps: Any, reduction: Any) -> None:
-    """Refuse names that no objective has."""
+    """Check the names of an objective."""
     if loss is not None:
-        _check.option("loss", loss, _check.LOSSES)
+        _losses.loss(loss)
     _check.option("steps", steps, _check.STEPS)
     _check.option("reduction", reduction, _check.REDUCTIONS)
 
 
 def measure(
-    data: DataSet,
+    data: LabelledData,
     rows: Rows,
     metrics: Sequence[Metric],
     batch_size: int,
     after_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Loss and metrics of some sequences of a data set."""
+    """Compute loss and metrics on some sequences of a data set."""
     from ..reference.losses import LOSSES
 
     every = data.steps == "all"
-    classes = data.loss in CLASS_LOSSES
-    total = shares = 0.0
+    loss = data.loss
+    classes = loss.targets == "classes"
+    total = total_weight = 0.0
     kept_y: list[NDArray[Any]] = []
     kept_z: list[NDArray[Any]] = []
     for batch in data.chunks(rows, batch_size):
@@ -286,16 +289,16 @@ def measure(
                 weight = weight / ends
             z, y, weight = z[real], y[real], np.repeat(weight, ends)
         with np.errstate(all="ignore"):  # of a model that has diverged the loss is nan
-            values = LOSSES[data.loss](z.astype(F64), y)[0]
+            values = LOSSES[loss.name](z.astype(F64), y, **loss.parameters)[0]
         summed = data.reduction == "sum"
         per_step = values.sum(axis=1) if summed else values.mean(axis=1)
         total += float(per_step @ weight)
-        shares += float(weight.sum())
+        total_weight += float(weight.sum())
         if metrics:
             kept_y.append(y)
             kept_z.append(z)
         after_batch()
-    found = {"loss": total if data.reduction == "sum" else total / shares}
+    found = {"loss": total if data.reduction == "sum" else total / total_weight}
     if metrics:
         all_y, all_z = np.concatenate(kept_y), np.concatenate(kept_z)
         for metric in metrics:

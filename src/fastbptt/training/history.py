@@ -1,4 +1,4 @@
-"""What happened during training: curves by name, and how it ended."""
+"""Training history: the loss and metrics of each epoch."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class History:
-    """Curves of a training run, one number per epoch.
+    """Curves of a training run, one value per epoch.
 
     Attributes
     ----------
     epoch : list of int
-        1, 2, ... as far as the run went.
+        1, 2, ... for each completed epoch.
     curves : dict of str -> list of float
-        ``"loss"``: mean of the batches' losses, each before its update. ``"validation_loss"``,
-        the metrics by name, and those of the validation data as ``"validation_" + name``: after
-        the epoch. ``"lr"``: the optimiser's at the epoch's last step. ``"seconds"``: the time
-        it took.
+        ``"loss"``: mean of the batch losses, each computed before its update.
+        ``"validation_loss"``, the metrics by name, and those of the validation data as
+        ``"validation_" + name``: computed after the epoch. ``"lr"``: the optimiser's learning
+        rate at the last step. ``"seconds"``: the duration.
     best_epoch : int or None
-        The epoch whose monitored number is the best; None if none was monitored.
+        The epoch with the best monitored value; None if no curve was monitored.
     stopped : str or None
         Why the run ended: ``"epochs"``, ``"early stopping"``, ``"interrupted"`` (Ctrl-C) or
         ``"callback"``; None before its end.
@@ -72,17 +72,17 @@ class History:
     __hash__ = None  # type: ignore[assignment]
 
     def add(self, values: dict[str, float]) -> None:
-        """Append an epoch's numbers."""
+        """Append the values of an epoch."""
         self.epoch.append(len(self.epoch) + 1)
         for name, value in values.items():
             self.curves.setdefault(name, []).append(float(value))
 
     def last(self) -> dict[str, float]:
-        """Return the numbers of the last epoch by name."""
+        """Return the values of the last epoch by name."""
         return {name: curve[-1] for name, curve in self.curves.items() if curve}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all as plain values.
+        """Return all contents as plain values.
 
         Examples
         --------
@@ -99,13 +99,13 @@ class History:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make a history of what `to_dict` returned."""
+        """Make a history from the result of `to_dict`."""
         history = cls()
         history.restore(values)
         return history
 
     def restore(self, values: dict[str, Any]) -> None:
-        """Become what `to_dict` returned."""
+        """Restore the state that `to_dict` returned."""
         _check.same_names("values", values, ("epoch", "curves", "best_epoch", "stopped"))
         epochs = [int(number) for number in values["epoch"]]
         curves = {}
@@ -143,7 +143,7 @@ class History:
         >>> fastbptt.History.load(path) == fastbptt.History()
         True
         """
-        from ..files import model_file
+        from ..files.atomic import write_whole
 
         if _kind(path) == "json":
             curves = {name: [_plain(one) for one in c] for name, c in self.curves.items()}
@@ -155,11 +155,11 @@ class History:
             for i, epoch in enumerate(self.epoch):
                 writer.writerow([epoch, *(repr(curve[i]) for curve in self.curves.values())])
             text = file.getvalue()
-        model_file.write_whole(path, text.encode("utf-8"))
+        write_whole(path, text.encode("utf-8"))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote, ``.json`` or ``.csv``.
+        """Read a file that `save` wrote, ``.json`` or ``.csv``.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Training from the first epoch to the last: batches, updates, numbers, and when to stop."""
+"""`fit`: the training loop, its checkpoints and its early stopping."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._errors import ArgumentError
-from ..files import model_file
+from .._losses import LossLike
+from ..models import saving
 from ..models.recurrent import Recurrent
 from ..optim import schedules
 from ..optim.optimizers import OPTIMIZERS, Adam, Optimizer
@@ -26,7 +27,7 @@ from . import checkpoints, progress, stopping
 from . import metrics as _metrics
 from .batches import Augmentation, Order, Rows, augmented, split
 from .callbacks import Callback, TrainingRun
-from .data import DataSet, class_weights, locate
+from .data import LabelledData, class_weights, locate
 from .evaluation import check_model, check_objective, measure, usual_batch
 from .history import History
 
@@ -39,7 +40,7 @@ def fit(
     x: ArrayLike | Sequence[ArrayLike],
     y: ArrayLike | Sequence[ArrayLike],
     *,
-    loss: str | None = None,
+    loss: LossLike | None = None,
     steps: str = "last",
     reduction: str = "mean",
     lengths: ArrayLike | None = None,
@@ -70,7 +71,7 @@ def fit(
     checkpoint_every: float | str | None = None,
     resume: bool | str | os.PathLike[str] = False,
 ) -> History:
-    """Train a model on data, in mini-batches, for some epochs.
+    """Train a model with mini-batches.
 
     Parameters
     ----------
@@ -78,101 +79,99 @@ def fit(
         Trained in place.
     x : array of shape (n, time, input_size), or list of n arrays (time_i, input_size)
         The sequences; with an embedding tokens, (n, time) or a list of (time_i,). Batches are
-        copied out of it as they are needed, whatever its strides and dtype: memory-mapped and
-        read-only arrays are fine. It must not change meanwhile.
+        copied as needed, whatever the strides and dtype: memory-mapped and read-only arrays are
+        fine. Do not change it during training.
     y : array, or list of n arrays
         As for `Recurrent.loss_and_grad`, of all n sequences.
-    loss : {"bce", "cross_entropy", "mse"}, optional
+    loss : str or `fastbptt.Loss`, optional
         If it is not given: ``"cross_entropy"`` for classes of an integer dtype and a model of
         several outputs, ``"bce"`` for zeros and ones and one output, else ``"mse"``. Integers of
         more than two values and one output could be either: that is an error.
     steps : {"last", "all"}
-        Loss at each sequence's end, or at all steps.
+        Whether the loss is at each sequence's last step or at all steps.
     reduction : {"mean", "sum", "sequence_mean"}
-        Of the losses of a batch.
+        How the losses of a batch are combined.
     lengths : array of shape (n,), optional
         Whole numbers from 1 to time. Batches are cut to their longest sequence.
     sample_weight : array of shape (n,), optional
-        Weights of at least 0 in the loss. Sequences of weight 0 are left out.
+        Non-negative weights of the sequences in the loss. Sequences of weight 0 are left out.
     class_weight : "balanced" or mapping of class -> weight, optional
-        Further factors, by the class of each sequence: n / (number of classes * sequences of
-        the class), or those given. Only for classes at the last step; only in training.
+        Further weights, by the class of each sequence. "balanced": n / (number of classes *
+        sequences of the class). Only for classes at the last step, and only in training.
     epochs : int, default 100
     batch_size : int, default 32
-        Sequences per update. The last batch of an epoch holds what is left.
+        Sequences per update. The last batch of an epoch may be smaller.
     optimizer : Optimizer or str, default Adam()
-        An instance keeps its moments for further calls. A name in ``fastbptt.optim.OPTIMIZERS``
-        stands for a new one with its defaults.
+        An instance keeps its moments between calls. A name in ``fastbptt.optim.OPTIMIZERS``
+        makes a new one with default settings.
     schedule : str or Schedule, optional
-        How the learning rate changes: a name in ``fastbptt.schedules.SCHEDULES`` or an instance.
+        Learning-rate schedule: a name in ``fastbptt.schedules.SCHEDULES`` or an instance.
     clip_norm, clip_value, bptt_steps, memory_budget
         As for `Recurrent.train_step`.
     validation : float, or (x, y), or (x, y, lengths), optional
-        Sequences that are not trained on: a share of those given, above 0 and below 1, drawn by
-        `seed`, of each class alike if there are classes; or others.
+        Held-out sequences: a fraction of those given, above 0 and below 1, drawn by `seed`
+        and stratified by class; or other data.
     patience : int, optional
-        Stop after so many epochs in a row without a better number (early stopping).
+        Early stopping: stop after this many epochs without improvement.
     min_delta : float, default 0.0
-        By how much a number must be better to count.
+        The least improvement that counts.
     monitor : str, optional
-        Which curve is watched: ``"validation_loss"`` (default with validation data), ``"loss"``,
-        or a metric's name, which stands for that of the validation data if there are any.
+        The curve to monitor: ``"validation_loss"`` (default with validation data), ``"loss"``,
+        or a metric's name, which means its validation curve if there are validation data.
     restore_best : bool, optional
-        At the end, put back the weights of the best epoch by the number that is watched. Default:
-        if `patience` or `monitor` is given.
+        At the end, restore the weights of the best epoch by the monitored curve. Default: if
+        `patience` or `monitor` is given.
     metrics : str, function or several of them, optional
-        Names in ``fastbptt.METRICS``, or functions of targets and outputs, as `evaluate` has
-        them. A function's name names its curve; its attribute ``larger_is_better`` (default
-        True) says which way is better.
+        Names in ``fastbptt.METRICS``, or functions of targets and outputs. A function's name is
+        the name of its curve; its attribute ``larger_is_better`` (default True) gives the
+        direction.
     training_metrics : bool, default True
-        Compute the metrics of the training data, too: one more forward pass per epoch. Without
-        them, `metrics` are those of the validation data alone.
+        Also compute the metrics on the training data: one more forward pass per epoch.
     callbacks : list of Callback, optional
-        Called in this order.
+        Called in order.
     shuffle : bool, default True
-        In an order that depends on `seed` and the epoch's number alone.
+        Shuffle the sequences in each epoch; the order depends only on `seed` and the epoch.
     seed : int, default 0
         At least 0.
     bucket : bool, default False
-        Batches of similar lengths, in a random order: less padding, less waiting.
+        Make batches of sequences of similar length, in random order: less padding.
     augment : function, optional
-        Called as ``augment(x, rng)`` with the inputs of each batch that is trained on, (batch,
-        time, input_size) or tokens (batch, time), which it may overwrite, and a generator of
-        random numbers that depends on `seed`, the epoch and the batch alone. It returns an array
-        of the same shape: noise added, words left out. Steps after a sequence's end do not count,
-        and validation data and metrics see the data as they are.
+        Data augmentation, called as ``augment(x, rng)`` with the inputs of each training batch,
+        (batch, time, input_size) or tokens (batch, time), which it may overwrite, and a random
+        generator that depends only on `seed`, the epoch and the batch. It returns an array of
+        the same shape. Validation data and metrics are not augmented.
     verbose : {None, 0, 1, 2}
-        0: silent. 1: a bar. 2: a line per epoch. None: a bar if standard error is a terminal,
-        else lines. All on standard error.
+        0: silent. 1: a progress bar. 2: a line per epoch. None: a bar if standard error is a
+        terminal, else lines. Written to standard error.
     checkpoint : str or path-like, optional
-        File for all that is needed to go on after an interruption. It is replaced in one move,
-        so that it is whole at any time.
+        File for the state of the run, to resume after an interruption. It is replaced
+        atomically.
     checkpoint_every : float or "epoch", default "epoch"
         Seconds between checkpoints, or one after each epoch.
     resume : bool or path, default False
-        Go on from a checkpoint of a call with the same arguments: True: from `checkpoint` if
-        that file exists, else from the start. The result is the same, bit for bit, as if
-        nothing had come in between, but for the seconds in the history.
+        Resume from a checkpoint of a call with the same arguments. True: from `checkpoint` if
+        that file exists, else start afresh. Except for the seconds in the history, the result
+        is the same, bit for bit, as without the interruption.
 
     Returns
     -------
     History
-        Curves, and why training stopped.
+        The curves, and the reason why training stopped.
 
     Raises
     ------
     ValueError, TypeError
-        Naming the argument, what came and what was expected; then nothing has changed. Or if an
-        update met numbers that are not finite; then the updates before it stand.
+        Naming the argument, its value and the expectation; nothing has changed then. Or if an
+        update met values that are not finite; earlier updates are kept.
     MemoryError
-        If the states of a batch do not fit.
+        If the states of a batch do not fit into memory.
 
     Notes
     -----
-    Ctrl-C in the main thread stops after the update that is going on (a second one at once).
-    So does a KeyboardInterrupt from a callback. `fit` then returns as usual, with
-    ``history.stopped == "interrupted"``; the model is as after the last update, or as after the
-    best epoch if that was to be restored.
+    Ctrl-C in the main thread stops training after the current update, a second Ctrl-C at once.
+    A KeyboardInterrupt from a callback also stops it. `fit` then returns as usual, with
+    ``history.stopped == "interrupted"``; the model has the weights of the last update, or of
+    the best epoch if those are to be restored.
 
     Examples
     --------
@@ -217,16 +216,16 @@ def fit(
             "expected an optimiser such as fastbptt.Adam(), or a name"
         )
     with optimizer._lock:
-        optimizer._binding_for(model)  # refuses one that belongs to another model
+        optimizer._binding_for(model._weights)  # refuses one that belongs to another model
     listeners = _listeners(callbacks)
-    watch = stopping.watch(
+    early_stopping = stopping.early_stopping(
         monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training
     )
-    plan = copy.copy(schedules.resolve(schedule))  # the caller's own stays as it is
-    keeper = checkpoints.keeper(checkpoint, checkpoint_every)
+    plan = copy.copy(schedules.resolve(schedule))  # leaves the caller's unchanged
+    checkpointer = checkpoints.checkpointer(checkpoint, checkpoint_every)
     origin = checkpoints.source(resume, checkpoint)
 
-    data = DataSet(model, x, y, loss, steps, reduction, lengths, sample_weight)
+    data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight)
     train, held, held_rows = _divided(data, validation, seed)
     weights = data.weights
     if class_weight is not None:
@@ -235,9 +234,9 @@ def fit(
     if weights is not None:
         train = train[weights[train] > 0.0]
         if not len(train):
-            raise ValueError("all sequences to train on have weight 0; expected one above 0")
+            raise ValueError("all training sequences have weight 0; expected one above 0")
     if held is data and data.weights is not None and not data.weights[held_rows].any():
-        raise ValueError("all sequences to validate on have weight 0; expected one above 0")
+        raise ValueError("all validation sequences have weight 0; expected one above 0")
     data.check_contents()
     if held is not None and held is not data:
         held.check_contents()
@@ -257,14 +256,14 @@ def fit(
         batch_size=batch_size,
         options=options,
         callbacks=listeners,
-        watch=watch,
+        early_stopping=early_stopping,
         schedule=plan,
         augment=augment,
         seed=seed,
     )
-    if keeper is not None or origin is not None:
+    if checkpointer is not None or origin is not None:
         settings = {
-            "loss": data.loss,
+            "loss": str(data.loss),
             "steps": steps,
             "reduction": reduction,
             "batch_size": batch_size,
@@ -275,7 +274,9 @@ def fit(
             "options": {k: v for k, v in options.items() if k not in ("record", "memory_budget")},
             "schedule": repr(plan),
             "epochs": epochs if plan is not None and plan.needs_end else None,
-            "watch": None if watch is None else [watch.curve, watch.keep],
+            "monitor": None
+            if early_stopping is None
+            else [early_stopping.curve, early_stopping.keep],
             "patience": patience,
             "min_delta": min_delta,
             "validation": float(validation) if held is data else None,
@@ -290,7 +291,7 @@ def fit(
                 "validation y": held.targets,
                 "validation lengths": held.lengths,
             }
-        loop.keeper = keeper
+        loop.checkpointer = checkpointer
         loop.fingerprint = checkpoints.fingerprint(model, optimizer, settings, contents)
         if origin is not None:
             loop.resumed = checkpoints.load(origin, loop.fingerprint)
@@ -304,18 +305,18 @@ class _Loop:
     def __init__(
         self,
         run: TrainingRun,
-        data: DataSet,
+        data: LabelledData,
         order: Order,
         train: Rows,
         weights: NDArray[np.float64] | None,
-        held: DataSet | None,
+        held: LabelledData | None,
         held_rows: Rows,
         metrics: tuple[Metric, ...],
         on_training: bool,
         batch_size: int,
         options: dict[str, Any],
         callbacks: list[Callback],
-        watch: stopping.Watch | None,
+        early_stopping: stopping.EarlyStopping | None,
         schedule: schedules.Schedule | None,
         augment: Augmentation | None,
         seed: int,
@@ -325,7 +326,7 @@ class _Loop:
         self.order = order
         self.rows = train
         self.weights = weights
-        self.shares = data.shares(weights)
+        self.loss_weights = data.loss_weights(weights)
         self.held = held
         self.held_rows = held_rows
         self.metrics = metrics
@@ -333,11 +334,11 @@ class _Loop:
         self.batch_size = batch_size
         self.callbacks = callbacks
         self.on_batch = [c.on_batch_end for c in callbacks if _overrides(c, "on_batch_end")]
-        self.watch = watch
+        self.early_stopping = early_stopping
         self.schedule = schedule
         self.augment = augment
         self.seed = seed
-        self.keeper: checkpoints.Keeper | None = None
+        self.checkpointer: checkpoints.Checkpointer | None = None
         self.fingerprint: dict[str, str] = {}
         self.resumed: checkpoints.Checkpoint | None = None
         for callback in callbacks:
@@ -362,7 +363,7 @@ class _Loop:
     # ------------------------------------------------------------ the course of a run
 
     def train(self, verbose: int | None) -> None:
-        """Run all epochs that are left, then put the best weights back."""
+        """Run the remaining epochs, then restore the best weights."""
         run, history = self.run, self.run.history
         with self.interrupt:
             try:
@@ -370,8 +371,8 @@ class _Loop:
                     callback.on_train_begin(run)
                 if self.resumed is not None:
                     self._load_state(self.resumed)
-                if self.keeper is not None:  # better now than after an epoch
-                    model_file.json_text(run.model.metadata)
+                if self.checkpointer is not None:  # better now than after an epoch
+                    saving.json_text(run.model.metadata)
                     self._states()
                 self.progress = progress.show(verbose, run)
                 while history.stopped is None:
@@ -384,10 +385,10 @@ class _Loop:
                 self.progress.close()
                 if self.schedule is not None:
                     run.optimizer.lr = self.lr
-            if self.watch is not None:
-                history.best_epoch = self.watch.best_epoch
-                if self.watch.weights is not None:
-                    run.model._set_flat(self.watch.weights)
+            if self.early_stopping is not None:
+                history.best_epoch = self.early_stopping.best_epoch
+                if self.early_stopping.weights is not None:
+                    run.model._weights.set(self.early_stopping.weights)
             for callback in self.callbacks:
                 callback.on_train_end(run)
 
@@ -411,14 +412,16 @@ class _Loop:
         for callback in self.callbacks:
             if callback.on_epoch_end(run):
                 history.stopped = history.stopped or "callback"
-        if self.keeper is not None and (history.stopped or self.keeper.due(epoch_is_over=True)):
+        if self.checkpointer is not None and (
+            history.stopped or self.checkpointer.due(epoch_is_over=True)
+        ):
             self._save()
         self.interrupt.check()
 
     def _batches(self, start: float) -> bool:
-        """Train on the batches of an epoch that are left; true: a callback wants to stop."""
-        run, data, weights, shares = self.run, self.data, self.weights, self.shares
-        summed, keeper = data.reduction == "sum", self.keeper
+        """Train on the remaining batches of an epoch; true: a callback stops training."""
+        run, data, weights, loss_weights = self.run, self.data, self.weights, self.loss_weights
+        summed, checkpointer = data.reduction == "sum", self.checkpointer
         for rows in self.order.batches(run.epoch, self.batch):
             if self.schedule is not None:
                 self._set_rate(self.schedule)
@@ -436,13 +439,13 @@ class _Loop:
             run.batch_loss = loss
             run.step += 1
             self.batch += 1
-            share = float(len(rows)) if shares is None else float(shares[rows].sum())
-            self.total += loss if summed else loss * share
-            self.counted += share
+            weighted = float(len(rows)) if loss_weights is None else float(loss_weights[rows].sum())
+            self.total += loss if summed else loss * weighted
+            self.counted += weighted
             self.progress.batch(run)
             if self.on_batch and _any(self.on_batch, run):
                 return True
-            if keeper is not None and keeper.due(epoch_is_over=False):
+            if checkpointer is not None and checkpointer.due(epoch_is_over=False):
                 self.seconds = time.perf_counter() - start
                 self._save()
             self.interrupt.check()
@@ -455,7 +458,7 @@ class _Loop:
             run.optimizer.lr = rate
 
     def _numbers(self) -> dict[str, float]:
-        """Compute what goes into the history after an epoch."""
+        """Compute the values of an epoch for the history."""
         run, data, check = self.run, self.data, self.interrupt.check
         total = self.total if data.reduction == "sum" else self.total / self.counted
         numbers = {"loss": total}
@@ -471,20 +474,20 @@ class _Loop:
         return numbers
 
     def _judge(self) -> None:
-        """See whether this was the best epoch, and the last; let the schedule know."""
-        run, watch = self.run, self.watch
+        """Update early stopping and the schedule; stop after the last epoch."""
+        run, early_stopping = self.run, self.early_stopping
         curves = run.history
         if self.schedule is not None:
-            if watch is not None:
-                self.schedule.observe(watch.sign * curves[watch.curve][-1])
+            if early_stopping is not None:
+                self.schedule.observe(early_stopping.sign * curves[early_stopping.curve][-1])
             else:
                 self.schedule.observe(curves["loss"][-1])
-        if watch is not None:
-            if watch.see(run.epoch, curves[watch.curve][-1]):
-                curves.best_epoch = watch.best_epoch
-                if watch.keep:
-                    watch.weights = run.model._get_flat()
-            if watch.enough(run.epoch):
+        if early_stopping is not None:
+            if early_stopping.see(run.epoch, curves[early_stopping.curve][-1]):
+                curves.best_epoch = early_stopping.best_epoch
+                if early_stopping.keep:
+                    early_stopping.weights = run.model._weights.get()
+            if early_stopping.enough(run.epoch):
                 curves.stopped = "early stopping"
                 return
         if run.epoch >= run.epochs:
@@ -493,9 +496,9 @@ class _Loop:
     # ------------------------------------------------------------ checkpoints
 
     def _save(self) -> None:
-        if self.keeper is None:
+        if self.checkpointer is None:
             return
-        run, watch, schedule = self.run, self.watch, self.schedule
+        run, early_stopping, schedule = self.run, self.early_stopping, self.schedule
         state = {
             "fingerprint": self.fingerprint,
             "batch": self.batch,
@@ -506,15 +509,15 @@ class _Loop:
             "seconds": self.seconds,
             "lr": self.lr,
             "history": run.history.to_dict(),
-            "watch": None if watch is None else watch.state(),
+            "early_stopping": None if early_stopping is None else early_stopping.state(),
             "schedule": None if schedule is None else schedule.state(),
             "callbacks": self._states(),
         }
-        best = None if watch is None else watch.weights
-        self.keeper.save(run.model, run.optimizer, state, best)
+        best = None if early_stopping is None else early_stopping.weights
+        self.checkpointer.save(run.model, run.optimizer, state, best)
 
     def _states(self) -> list[Any]:
-        """Ask the callbacks for their states."""
+        """Collect the callbacks' states."""
         states = []
         for i, callback in enumerate(self.callbacks):
             state = callback.state()
@@ -523,7 +526,7 @@ class _Loop:
             except (TypeError, ValueError) as error:
                 raise TypeError(
                     f"callbacks[{i}].state() cannot be written ({error}); "
-                    "expected values fit for JSON"
+                    "expected values that JSON can hold"
                 ) from None
             states.append(state)
         return states
@@ -537,10 +540,10 @@ class _Loop:
         run.history.restore(state["history"])
         run.epoch = len(run.history) + (self.batch > 0)
         if run.history.stopped == "epochs" and len(run.history) < run.epochs:
-            run.history.stopped = None  # it may go on for longer now
-        if self.watch is not None:
-            self.watch.load_state(state["watch"])
-            self.watch.weights = kept.best
+            run.history.stopped = None  # epochs has been raised
+        if self.early_stopping is not None:
+            self.early_stopping.load_state(state["early_stopping"])
+            self.early_stopping.weights = kept.best
         if self.schedule is not None:
             self.schedule.load_state(state["schedule"])
         for callback, own in zip(self.callbacks, state["callbacks"], strict=True):
@@ -548,14 +551,14 @@ class _Loop:
 
 
 class _Asked(KeyboardInterrupt):
-    """Ctrl-C, where everything is complete."""
+    """Ctrl-C, raised between updates."""
 
 
 class _Interrupt:
-    """Ctrl-C during training: noted, and raised where everything is complete.
+    """Defers Ctrl-C during training until the current update is complete.
 
-    A second one comes through at once. Elsewhere than in the main thread, or with a handler of
-    the program's own, signals stay as they are.
+    A second Ctrl-C is raised at once. Outside the main thread, or if the program has its own
+    handler, signals are left alone.
     """
 
     def __init__(self) -> None:
@@ -580,13 +583,13 @@ class _Interrupt:
         self._asked = True
 
     def check(self) -> None:
-        """Raise what has been noted."""
+        """Raise a deferred Ctrl-C."""
         if self._asked:
             raise _Asked
 
 
 def _any(calls: Sequence[Callable[[TrainingRun], bool | None]], run: TrainingRun) -> bool:
-    """Make every call; tell whether one returned something true."""
+    """Make every call; return whether one returned a true value."""
     return sum(bool(call(run)) for call in calls) > 0
 
 
@@ -616,10 +619,12 @@ def _seed(value: Any) -> int:
     return int(value)
 
 
-def _divided(data: DataSet, validation: Any, seed: int) -> tuple[Rows, DataSet | None, Rows]:
-    """Return the rows to train on, and the data set and rows to validate on."""
+def _divided(
+    data: LabelledData, validation: Any, seed: int
+) -> tuple[Rows, LabelledData | None, Rows]:
+    """Return the training rows, the validation data and its rows."""
     every = np.arange(data.count)
-    expected = "a share above 0 and below 1, or (x, y), or (x, y, lengths)"
+    expected = "a fraction above 0 and below 1, or (x, y), or (x, y, lengths)"
     if validation is None:
         return every, None, every[:0]
     if isinstance(validation, tuple | list):
@@ -627,7 +632,7 @@ def _divided(data: DataSet, validation: Any, seed: int) -> tuple[Rows, DataSet |
             raise ValueError(f"validation has {len(validation)} parts; expected {expected}")
         x, y = validation[:2]
         lengths = validation[2] if len(validation) == 3 else None
-        held = DataSet(
+        held = LabelledData(
             data.model,
             x,
             y,
@@ -638,10 +643,10 @@ def _divided(data: DataSet, validation: Any, seed: int) -> tuple[Rows, DataSet |
             name="validation",
         )
         return every, held, np.arange(held.count)
-    share = _check.number("validation", validation, expected)
-    if not 0.0 < share < 1.0:
-        raise ValueError(f"validation is {share}; expected {expected}")
+    fraction = _check.number("validation", validation, expected)
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"validation is {fraction}; expected {expected}")
     if data.count < 2:
-        raise ValueError("validation is a share, but x has 1 sequence; expected at least 2")
-    train, rows = split(data.count, share, seed, data.classes)
+        raise ValueError("validation is a fraction, but x has 1 sequence; expected at least 2")
+    train, rows = split(data.count, fraction, seed, data.classes)
     return train, data, rows

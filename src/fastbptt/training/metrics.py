@@ -1,4 +1,4 @@
-"""How good outputs are: numbers by name, or any function of targets and outputs."""
+"""Metrics: by name, or any function of targets and outputs."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Metric(NamedTuple):
 
 
 def accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
-    """Share of the steps whose class is right.
+    """Fraction of time steps classified correctly.
 
     Parameters
     ----------
     y : array (n,) of classes, or (n, outputs) or (n,) of numbers in [0, 1]
     outputs : array (n, outputs)
-        Of classes the largest output counts; else an output above 0 (a probability above one
-        half) stands for 1, and each output counts by itself.
+        For classes, the largest output is the prediction. Otherwise an output above 0 (a
+        probability above one half) predicts 1, and each output counts separately.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
 
 
 def balanced_accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
-    """Mean over the classes in `y` of the share of each that is right; as for `accuracy`.
+    """Mean over the classes in `y` of the fraction classified correctly, as in `accuracy`.
 
     Examples
     --------
@@ -99,9 +99,9 @@ def rmse(y: NDArray[Any], outputs: NDArray[Any]) -> float:
 
 
 def r2(y: NDArray[Any], outputs: NDArray[Any]) -> float:
-    """Share of the variance that is explained, 1 - sum((y - z)^2) / sum((y - mean(y))^2).
+    """Coefficient of determination, 1 - sum((y - z)^2) / sum((y - mean(y))^2).
 
-    The mean over the outputs; an output whose targets are all alike counts 1 if it is exactly
+    Averaged over the outputs. An output with constant targets counts 1 if it is exactly
     right, else 0.
 
     Examples
@@ -115,8 +115,8 @@ def r2(y: NDArray[Any], outputs: NDArray[Any]) -> float:
     y = np.asarray(y, np.float64).reshape(outputs.shape)
     whole = np.square(y - y.mean(axis=0)).sum(axis=0)
     flat = whole == 0.0
-    shares = np.where(flat, left == 0.0, 1.0 - left / np.where(flat, 1.0, whole))
-    return float(shares.mean())
+    explained = np.where(flat, left == 0.0, 1.0 - left / np.where(flat, 1.0, whole))
+    return float(explained.mean())
 
 
 def _decided(y: NDArray[Any], outputs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -156,7 +156,7 @@ def title(curve: str) -> str:
 
 
 def resolve(given: Any) -> tuple[Metric, ...]:
-    """Look metrics up by name; take functions as they are, under their own names."""
+    """Look up metrics by name; wrap functions under their own names."""
     if isinstance(given, str) or callable(given):
         given = [given]
     try:

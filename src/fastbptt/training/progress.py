@@ -1,4 +1,4 @@
-"""How training shows on standard error: a bar on a terminal, else a line per epoch."""
+"""Progress display on standard error: a bar on a terminal, else a line per epoch."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Shows nothing; what the others are derived from."""
+    """Base class; shows nothing."""
 
     def batch(self, run: TrainingRun) -> None:
-        """After a step."""
+        """Called after a step."""
 
     def epoch(self, run: TrainingRun) -> None:
-        """After an epoch."""
+        """Called after an epoch."""
 
     def close(self) -> None:
-        """At the end, whatever happened."""
+        """Called at the end, also after an exception."""
 
 
 class Lines(Progress):
     """A line per epoch."""
 
     def epoch(self, run: TrainingRun) -> None:
-        """Print the epoch's numbers."""
+        """Print the epoch's values."""
         width = len(str(run.epochs))
         numbers = "  ".join(
             f"{value:.1f} s" if name == "seconds" else f"{name} {value:.4g}"
@@ -53,14 +53,14 @@ class Bar(Progress):
         self._epoch = -1
 
     def batch(self, run: TrainingRun) -> None:
-        """Move on by one."""
+        """Advance the bar by one step."""
         if run.epoch != self._epoch:
             self._epoch = run.epoch
             self._bar.set_description_str(f"epoch {run.epoch}/{run.epochs}", refresh=False)
         self._bar.update(1)
 
     def epoch(self, run: TrainingRun) -> None:
-        """Show the epoch's numbers."""
+        """Show the epoch's values."""
         numbers = {
             name: f"{value:.4g}"
             for name, value in run.history.last().items()
@@ -69,12 +69,12 @@ class Bar(Progress):
         self._bar.set_postfix(numbers, refresh=False)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar."""
         self._bar.close()
 
 
 def show(verbose: Any, run: TrainingRun) -> Progress:
-    """Choose: None by what standard error is, 0 nothing, 1 a bar, 2 lines."""
+    """Make the display: 0 none, 1 a bar, 2 lines, None a bar if standard error is a terminal."""
     kind = check(verbose)
     if kind is None:
         kind = 1 if sys.stderr is not None and sys.stderr.isatty() else 2
@@ -84,7 +84,7 @@ def show(verbose: Any, run: TrainingRun) -> Progress:
 
 
 def check(verbose: Any) -> int | None:
-    """Refuse another number than 0, 1, 2."""
+    """Check `verbose`: None, 0, 1 or 2."""
     if verbose is None or (not isinstance(verbose, bool) and verbose in (0, 1, 2)):
         return None if verbose is None else int(verbose)
     raise ValueError(f"verbose is {_check.quoted(verbose)}; expected None, 0, 1 or 2")

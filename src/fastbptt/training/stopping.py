@@ -1,4 +1,4 @@
-"""Which epoch was the best, and when to stop waiting for a better one."""
+"""Early stopping: track the best epoch, and stop when no better one follows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .._check import Floats
 from .metrics import Metric
 
 
-class Watch:
-    """Follows one curve, and keeps the weights of its best epoch.
+class EarlyStopping:
+    """Monitors one curve, and keeps the weights of its best epoch.
 
     Parameters
     ----------
@@ -19,11 +19,11 @@ class Watch:
         Its name in the history.
     larger_is_better : bool
     min_delta : float
-        By how much a number must be better than the best so far to count.
+        The least improvement over the best value so far that counts.
     patience : int or None
-        Epochs without a better number after which training stops.
+        Epochs without improvement after which training stops.
     keep : bool
-        Whether the best epoch's weights are wanted.
+        Whether to keep the best epoch's weights.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Watch:
         self.weights: Floats | None = None
 
     def see(self, epoch: int, value: float) -> bool:
-        """Take note of an epoch's number; tell whether it is the best so far."""
+        """Record an epoch's value; return whether it is the best so far."""
         value *= self.sign
         if self.best_epoch is not None and not value < self._best - self._min_delta:
             return False
@@ -54,20 +54,20 @@ class Watch:
         return True
 
     def enough(self, epoch: int) -> bool:
-        """Tell whether patience is at an end after this epoch."""
+        """Whether patience runs out after this epoch."""
         return self._patience is not None and epoch - (self.best_epoch or 0) >= self._patience
 
     def state(self) -> dict[str, Any]:
-        """Return what an interrupted run needs, but for the weights."""
+        """Return the state for a checkpoint, except the weights."""
         return {"best": self._best if self.best_epoch else None, "epoch": self.best_epoch}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up where `state` was called."""
+        """Restore the state that `state` returned."""
         self.best_epoch = state["epoch"]
         self._best = math.inf if state["best"] is None else state["best"]
 
 
-def watch(
+def early_stopping(
     monitor: Any,
     patience: Any,
     min_delta: Any,
@@ -75,8 +75,8 @@ def watch(
     metrics: tuple[Metric, ...],
     validated: bool,
     on_training: bool,
-) -> Watch | None:
-    """Make the watch that `fastbptt.fit`'s arguments ask for; None: nothing to follow."""
+) -> EarlyStopping | None:
+    """Make the `EarlyStopping` for the arguments of `fastbptt.fit`; None: nothing to monitor."""
     waits = None if patience is None else _check.size("patience", patience)
     expected = "a finite number of at least 0"
     delta = _check.number("min_delta", min_delta, expected)
@@ -92,14 +92,14 @@ def watch(
                 return None
             asks = "restore_best is True" if waits is None else f"patience is {waits}"
             raise ValueError(
-                f"{asks}, but there is no validation data to watch; expected "
+                f"{asks}, but there is no validation data to monitor; expected "
                 "validation=, or monitor= with the name of a curve"
             )
-        return Watch("validation_loss", False, delta, waits, keep)
+        return EarlyStopping("validation_loss", False, delta, waits, keep)
     names = [name for name in curves if validated or on_training or name == "loss"]
     names += [f"validation_{name}" for name in curves] if validated else []
     name = _check.option("monitor", monitor, names)
     bare = name.removeprefix("validation_")
     if validated and name in curves and name != "loss":
-        name = f"validation_{name}"  # of a metric's two curves the one that tells more
-    return Watch(name, curves[bare], delta, waits, keep)
+        name = f"validation_{name}"  # the more telling of a metric's two curves
+    return EarlyStopping(name, curves[bare], delta, waits, keep)

@@ -36,10 +36,10 @@ class System(ABC):
 
     @abstractmethod
     def run(self, steps: int) -> None:
-        """Make so many training steps and return when all their work is done."""
+        """Run so many training steps; return when they are complete."""
 
     def peak_memory(self) -> int:
-        """Return the bytes that this process has held at most, all libraries included."""
+        """Return the peak memory of this process in bytes, including all libraries."""
         status = Path("/proc/self/status")
         if status.exists():
             for line in status.read_text().splitlines():
@@ -56,7 +56,7 @@ Variants: TypeAlias = Mapping[str, Callable[[], System]]
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a system is, and what it can do.
+    """The location of a system, and the cases that it supports.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Entry:
         For people.
     requires : tuple of str
         Python packages, each of which must be installed.
-    cells, dtypes : tuple of str
+    cells, losses, dtypes : tuple of str
         What it can run; empty: everything.
     ragged_both_ways : bool
         Whether it can run both directions on sequences of unequal length.
@@ -78,6 +78,7 @@ class Entry:
     title: str
     requires: tuple[str, ...] = ()
     cells: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     ragged_both_ways: bool = False
     options: tuple[tuple[str, Any], ...] = ()
@@ -87,10 +88,11 @@ class Entry:
         return importlib.import_module(f"{__name__}.{self.module}")
 
 
-# What people have written by hand or found in a library. A cell that is none of these is named as
-# missing, until a system's module has it.
+# What people have written by hand or found in a library. A cell or loss that is none of these is
+# named as missing, until a system's module has it.
 _CELLS: Final = ("rnn", "relu", "leaky", "gru", "gru_before", "lstm")
 _PRIMITIVES: Final = ("rnn", "relu", "gru", "gru_before", "lstm")
+_LOSSES: Final = ("bce", "cross_entropy", "mse")
 
 SYSTEMS: Final[dict[str, Entry]] = {
     "fastbptt": Entry("fastbptt_step", "fastbptt", ragged_both_ways=True),
@@ -101,20 +103,27 @@ SYSTEMS: Final[dict[str, Entry]] = {
         ragged_both_ways=True,
         options=(("record", "gradients"),),
     ),
-    "numpy": Entry("numpy_step", "NumPy", cells=_CELLS, ragged_both_ways=True),
-    "torch": Entry("torch_step", "PyTorch", ("torch",), _CELLS, options=(("flush", False),)),
-    "torch-ftz": Entry(
-        "torch_step", "PyTorch, denormals flushed", ("torch",), _CELLS, options=(("flush", True),)
+    "numpy": Entry("numpy_step", "NumPy", (), _CELLS, _LOSSES, ragged_both_ways=True),
+    "torch": Entry(
+        "torch_step", "PyTorch", ("torch",), _CELLS, _LOSSES, options=(("flush", False),)
     ),
-    "jax": Entry("jax_step", "JAX", ("jax",), _CELLS, ragged_both_ways=True),
-    "keras": Entry("keras_step", "Keras (TensorFlow)", ("keras", "tensorflow"), _CELLS),
-    "onednn": Entry("onednn_step", "oneDNN", cells=_PRIMITIVES, dtypes=("float32",)),
+    "torch-ftz": Entry(
+        "torch_step",
+        "PyTorch, denormals flushed",
+        ("torch",),
+        _CELLS,
+        _LOSSES,
+        options=(("flush", True),),
+    ),
+    "jax": Entry("jax_step", "JAX", ("jax",), _CELLS, _LOSSES, ragged_both_ways=True),
+    "keras": Entry("keras_step", "Keras (TensorFlow)", ("keras", "tensorflow"), _CELLS, _LOSSES),
+    "onednn": Entry("onednn_step", "oneDNN", (), _PRIMITIVES, _LOSSES, dtypes=("float32",)),
 }
 COMPETITORS: Final = tuple(name for name in SYSTEMS if name != "fastbptt")
 
 
 def obstacle(name: str, case: Case) -> str | None:
-    """Say why a system cannot run a case here, or None if it can.
+    """Return why a system cannot run a case here, or None if it can.
 
     Parameters
     ----------
@@ -140,6 +149,8 @@ def obstacle(name: str, case: Case) -> str | None:
     entry = SYSTEMS[name]
     if entry.cells and case.cell not in entry.cells:
         return f"has no {case.cell} cell"
+    if entry.losses and case.loss not in entry.losses:
+        return f"has no {case.loss} loss"
     if entry.dtypes and case.dtype not in entry.dtypes:
         return f"has no {case.dtype}"
     if case.bidirectional and case.lengths != "fixed" and not entry.ragged_both_ways:

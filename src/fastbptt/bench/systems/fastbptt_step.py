@@ -6,8 +6,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-import fastbptt
-
+from ... import _core
+from ...optim.optimizers import Adam
 from ..case import TIMED_LR, Problem
 from . import System, Variants
 
@@ -18,7 +18,7 @@ class Fastbptt(System):
     def __init__(self, problem: Problem, record: str | None) -> None:
         case = problem.case
         self.model = problem.model.copy()
-        self.adam = fastbptt.Adam(lr=TIMED_LR)
+        self.adam = Adam(lr=TIMED_LR)
         self.x, self.y = problem.x, problem.y
         self.how: dict[str, Any] = {"loss": case.loss, "steps": case.steps}
         if problem.lengths is not None:
@@ -37,10 +37,10 @@ class Fastbptt(System):
 
 
 def variants(problem: Problem, threads: int, record: str | None = None) -> Variants:
-    """Name the one way there is."""
+    """Return the only variant."""
     return {"train_step": lambda: Fastbptt(problem, record)}
 
 
 def version() -> str:
     """Return the version and the instruction set."""
-    return f"{fastbptt.__version__} ({fastbptt._core.active_backend()})"
+    return f"{_core.version} ({_core.active_backend()})"

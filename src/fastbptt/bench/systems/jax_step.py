@@ -116,6 +116,8 @@ class Jax(System):
                 losses = jnp.mean((outputs - y) ** 2, axis=-1)
             elif case.loss == "bce":
                 losses = jnp.mean(jax.nn.softplus(outputs) - y * outputs, axis=-1)
+            elif case.loss != "cross_entropy":
+                raise ValueError(f"loss is {case.loss!r}; expected bce, cross_entropy or mse")
             else:
                 chosen = jnp.take_along_axis(outputs, y[..., None], axis=-1)[..., 0]
                 losses = jax.nn.logsumexp(outputs, axis=-1) - chosen

@@ -88,7 +88,7 @@ def _to_ours(cell: str, weights: list[Array], end: str) -> dict[str, Array]:
 
 
 class Keras(System):
-    """A Sequential model trained by a function of our own, which is faster than ``fit``."""
+    """A Sequential model trained by a custom function, which is faster than ``fit``."""
 
     def __init__(self, problem: Problem, unroll: bool, xla: bool) -> None:
         self.case = case = problem.case
@@ -129,6 +129,8 @@ class Keras(System):
                     losses = tf.reduce_mean(
                         tf.nn.sigmoid_cross_entropy_with_logits(y, outputs), axis=-1
                     )
+                elif case.loss != "cross_entropy":
+                    raise ValueError(f"loss is {case.loss!r}; expected bce, cross_entropy or mse")
                 else:
                     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, outputs)
                 loss = tf.reduce_sum(losses * weights)

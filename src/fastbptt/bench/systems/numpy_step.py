@@ -481,6 +481,8 @@ class NumPy(System):
         self.rows = np.arange(len(self.y))
         self.ends = [(self.last, slice(0, H)), (np.zeros_like(self.last), slice(H, None))]
         self.ends = self.ends[: 1 + case.bidirectional]  # of each direction: last step, columns
+        if case.loss not in ("bce", "cross_entropy", "mse"):
+            raise ValueError(f"loss is {case.loss!r}; expected bce, cross_entropy or mse")
         self.scale = self.weight if case.loss == "cross_entropy" else self.weight / O
 
     def forward(self) -> tuple[Array, Array]:
@@ -583,7 +585,7 @@ def _views(flat: Array, like: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def variants(problem: Problem, threads: int) -> Variants:
-    """Name the one way there is."""
+    """Return the only variant."""
     return {"batched": lambda: NumPy(problem)}
 
 

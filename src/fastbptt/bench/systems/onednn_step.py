@@ -119,7 +119,7 @@ def _to_ours(case: Case, flat: Array, like: Mapping[str, Array]) -> dict[str, Ar
 
 
 def obstacle() -> str | None:
-    """Say what is missing to compile and link, or None."""
+    """Return what is missing to compile and link, or None."""
     if _prefix() is None:
         return "is not installed (oneDNN 3 with its headers)"
     if shutil.which(_compiler()[0]) is None:
@@ -128,7 +128,7 @@ def obstacle() -> str | None:
 
 
 def variants(problem: Problem, threads: int) -> Variants:
-    """Name the one way there is."""
+    """Return the only variant."""
     return {_CELLS[problem.case.cell]: partial(OneDnn, problem)}
 
 

@@ -19,6 +19,12 @@ from torch.nn import functional
 from ..case import TIMED_LR, Case, Problem
 from . import System, Variants, as_arrays
 
+# Losses of each output, by fastbptt's names
+_ELEMENTWISE: Final = {
+    "bce": functional.binary_cross_entropy_with_logits,
+    "mse": functional.mse_loss,
+}
+
 Array = NDArray[Any]
 
 
@@ -196,9 +202,7 @@ class Torch(System):
             losses = functional.cross_entropy(flat, self.y, reduction=how)
             losses = losses.reshape(outputs.shape[:-1]) if how == "none" else losses
         else:
-            bce = self.loss_name == "bce"
-            function = functional.binary_cross_entropy_with_logits if bce else functional.mse_loss
-            losses = function(outputs, self.y, reduction=how)
+            losses = _ELEMENTWISE[self.loss_name](outputs, self.y, reduction=how)
             losses = losses.mean(-1) if how == "none" else losses
         return (losses * self.weights).sum() if how == "none" else losses
 

@@ -1,4 +1,4 @@
-"""What a page is about: the numbers, before any of them is written or drawn."""
+"""The numbers of a report, before any is written or plotted."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _core
+from .. import _core, _losses
 from ..plot._model import decide, steps_of
 
 if TYPE_CHECKING:
+    from .._losses import Loss, LossLike
     from ..diagnostics import Diagnosis
     from ..models.cells import Recurrent
     from ..training import History
 
-__all__ = ["Facts", "Speed", "gather"]
+__all__ = ["Speed", "Summary", "gather"]
 
-_LOOKED_AT: Final = 64  # sequences whose gradients are looked at
-_BATCH: Final = 32  # sequences of the step that is timed
-_SECONDS: Final = 0.4  # how long each time is measured
+_DIAGNOSED: Final = 64  # sequences whose gradients are computed
+_BATCH: Final = 32  # sequences in the timed step
+_SECONDS: Final = 0.4  # duration of each measurement
 _PEAK_ROUNDS: Final = 20_000
 
 
 class Speed(NamedTuple):
-    """Times of this machine, the best of some rounds.
+    """Times on this machine, the best of some rounds.
 
     Attributes
     ----------
     batch : int
         Sequences of the step.
     steps : int
-        Real time steps of them together.
+        Their time steps in total.
     train_seconds, predict_seconds, single_seconds : float
-        For a training step with Adam, the predictions of the same batch, that of one sequence.
+        For a training step with Adam, a prediction of the same batch, a prediction of one sequence.
     share_of_peak : float or None
-        Of the processor's rate of multiply-adds, with the operations that a training step cannot
-        do without unless gradients are exactly 0; None for tokens. Above 1 where they are.
+        Of the processor's peak rate of multiply-adds, counting the operations that a training step
+        needs; None for tokens. Above 1 if exact zeros among the gradients save operations.
     """
 
     batch: int
@@ -51,16 +52,16 @@ class Speed(NamedTuple):
 
 
 @dataclass
-class Facts:
-    """All that a page can show."""
+class Summary:
+    """Everything that a report can show."""
 
     model: Recurrent
     x: list[NDArray[Any]]
     y: list[Any]
     lengths: NDArray[np.int64]
-    loss: str
+    loss: Loss
     steps: str
-    classes: list[str] | None  # names, if it is about classes
+    classes: list[str] | None  # their names, for classification
     feature_names: list[str] | None
     ids: list[str]
     history: History | None
@@ -74,15 +75,15 @@ class Facts:
 
     @property
     def tokens(self) -> bool:
-        """Whether the sequences are of tokens."""
+        """Whether the inputs are tokens."""
         return self.model.vocabulary_size is not None
 
     def truths(self) -> NDArray[np.int64]:
-        """Return the true classes, one for each sequence or step."""
+        """Return the true class of each sequence or step."""
         return np.concatenate([np.asarray(one).reshape(-1) for one in self.y]).astype(np.int64)
 
-    def answers(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the classes that the model chose, and how sure it was, like `truths`."""
+    def predictions(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the predicted class of each sequence or step, and the confidence."""
         width = self.outputs[0].shape[-1]
         return decide(np.concatenate([one.reshape(-1, width) for one in self.outputs]))
 
@@ -91,10 +92,10 @@ class Facts:
         everyone = np.arange(len(self.x))
         if self.classes is None or self.steps == "all":
             return [int(i) for i in everyone[:: max(1, len(everyone) // count)][:count]]
-        truth, (answer, sure) = self.truths(), self.answers()
-        wrong = everyone[truth != answer]
-        wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
-        right = everyone[truth == answer]
+        truth, (predicted, confidence) = self.truths(), self.predictions()
+        wrong = everyone[truth != predicted]
+        wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+        right = everyone[truth == predicted]
         wrong = wrong[: max(count // 2, count - len(right))]
         right = right[:: max(1, len(right) // count)][: count - len(wrong)]
         return [int(i) for i in (*right, *wrong)]
@@ -106,51 +107,53 @@ def gather(
     y: Any,
     *,
     lengths: ArrayLike | None,
-    loss: str | None,
+    loss: LossLike | None,
     steps: str | None,
     class_names: Sequence[str] | None,
     feature_names: Sequence[str] | None,
     ids: Sequence[str] | None,
     history: Any,
     monitor: Any,
-) -> Facts:
-    """Compute everything; what is not given stands in ``model.metadata`` or is found out."""
-    from .. import History, diagnose, evaluate, predict
+) -> Summary:
+    """Compute everything; missing arguments come from ``model.metadata`` or from the data."""
+    from ..diagnostics import diagnose
+    from ..training import History, evaluate, predict
     from ..training.data import default_loss
     from ..training.metrics import suited
 
-    said = model.metadata
-    steps = steps or said.get("steps") or "last"
-    loss = loss or said.get("loss") or default_loss(model, y)
+    metadata = model.metadata
+    steps = steps or metadata.get("steps") or "last"
+    named = metadata.get("loss") or default_loss(model, y)
+    chosen = _losses.parse(named) if loss is None else _losses.loss(loss)
     given = None if lengths is None else np.asarray(lengths)
-    class_names = class_names or said.get("classes")
-    by_class = loss == "cross_entropy" or (loss == "bce" and model.output_size == 1)
+    class_names = class_names or metadata.get("classes")
+    by_class = chosen.targets == "classes" or (chosen.link == "logistic" and model.output_size == 1)
     names = suited("classes" if by_class else "numbers")
-    metrics = evaluate(model, x, y, loss=loss, steps=steps, metrics=names, lengths=given)
+    metrics = evaluate(model, x, y, loss=chosen, steps=steps, metrics=names, lengths=given)
     outputs = predict(model, x, lengths=given, steps=steps)
     ends = np.array(steps_of(x, given), np.int64)
-    looked_at = np.unique(np.linspace(0, len(ends) - 1, _LOOKED_AT).astype(np.int64))
+    picked = np.unique(np.linspace(0, len(ends) - 1, _DIAGNOSED).astype(np.int64))
     items = [np.asarray(one)[:end] for one, end in zip(x, ends, strict=True)]
     targets = [np.asarray(one) for one in y]
     if steps == "all":
         targets = [one[:end] for one, end in zip(targets, ends, strict=True)]
         outputs = [one[:end] for one, end in zip(outputs, ends, strict=True)]
-    some_x = [items[i] for i in looked_at]
-    some_y: Any = [targets[i] for i in looked_at]
+    some_x = [items[i] for i in picked]
+    some_y: Any = [targets[i] for i in picked]
     if steps == "last":
         some_y = np.stack(some_y)
     if by_class:
         count = max(model.output_size or 2, 2)
         class_names = [str(i) for i in range(count)] if class_names is None else class_names
-    if history is None and said.get("history"):
-        history = History.from_dict(said["history"])
-    found_names = feature_names or said.get("feature_names")
-    return Facts(
+    if history is None and metadata.get("history"):
+        history = History.from_dict(metadata["history"])
+    found_names = feature_names or metadata.get("feature_names")
+    return Summary(
         model=model,
         x=items,
         y=targets,
         lengths=ends,
-        loss=loss,
+        loss=chosen,
         steps=steps,
         classes=[str(name) for name in class_names] if by_class and class_names else None,
         feature_names=[str(name) for name in found_names] if found_names else None,
@@ -159,18 +162,18 @@ def gather(
         monitor=monitor,
         outputs=list(outputs),
         metrics=metrics,
-        diagnosis=diagnose(model, some_x, some_y, loss, steps, history=history),
-        speed=_speed(model, some_x[:_BATCH], some_y[:_BATCH], loss, steps),
-        source=said.get("trained_on"),
-        settings=dict(said.get("settings") or {}),
+        diagnosis=diagnose(model, some_x, some_y, chosen, steps, history=history),
+        speed=_speed(model, some_x[:_BATCH], some_y[:_BATCH], chosen, steps),
+        source=metadata.get("trained_on"),
+        settings=dict(metadata.get("settings") or {}),
     )
 
 
-def _speed(model: Recurrent, x: Any, y: Any, loss: str, steps: str) -> Speed:
-    """Time a training step, on a copy, and predictions."""
-    from .. import Adam
+def _speed(model: Recurrent, x: Any, y: Any, loss: Loss, steps: str) -> Speed:
+    """Time a training step on a copy of the model, and predictions."""
     from ..bench.case import needed_flops
     from ..datasets import pad
+    from ..optim.optimizers import Adam
 
     twin, adam = model.copy(), Adam(lr=0.0)
     padded, lengths = pad(x)
@@ -179,7 +182,7 @@ def _speed(model: Recurrent, x: Any, y: Any, loss: str, steps: str) -> Speed:
     train = _best(lambda: twin.train_step(padded, y, adam, loss, steps, lengths=lengths))
     predict = _best(lambda: model.forward(padded, lengths))
     single = _best(lambda: model.forward(padded[:1, : lengths[0]]))
-    share = None
+    peak = None
     if model.vocabulary_size is None:
         rate = (
             max(_core.multiply_add_rate(model.dtype.name, _PEAK_ROUNDS) for _ in range(5))
@@ -193,12 +196,12 @@ def _speed(model: Recurrent, x: Any, y: Any, loss: str, steps: str) -> Speed:
             1 + model.bidirectional,
             int(lengths.sum()),
         )
-        share = flops / train / rate
-    return Speed(len(x), int(lengths.sum()), train, predict, single, share)
+        peak = flops / train / rate
+    return Speed(len(x), int(lengths.sum()), train, predict, single, peak)
 
 
 def _best(call: Any) -> float:
-    """Call again and again for a while; return the shortest time, after a first call."""
+    """Repeat a call for a while; return the shortest time, without the first call."""
     call()
     best, end = float("inf"), time.perf_counter() + _SECONDS
     while (start := time.perf_counter()) < end:

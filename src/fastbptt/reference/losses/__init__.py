@@ -6,101 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from importlib import import_module
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-
-
-def bce(z: Array, y: Array) -> tuple[Array, Array]:
-    """Binary cross-entropy on logits, ``softplus(z) - y z``, accurate for ``z`` of any size.
-
-    Parameters
-    ----------
-    z : array (N, O)
-        Logits, real or complex.
-    y : array (N, O) or (N,) if O == 1
-        Probabilities of the positive class, 0 to 1.
-
-    Returns
-    -------
-    values, dz : array (N, O)
-        Loss of each output and its derivative, ``sigmoid(z) - y``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> values, dz = bce(np.array([[0.0], [-1000.0]]), np.array([1.0, 1.0]))
-    >>> values.round(4).tolist(), dz.tolist()
-    ([[0.6931], [1000.0]], [[-0.5], [-1.0]])
-    """
-    y = y.reshape(z.shape)
-    positive = z.real > 0
-    e = np.exp(np.where(positive, -z, z))  # at most 1
-    values = np.where(positive, (1 - y) * z, -y * z) + np.log1p(e)
-    dz = (np.where(positive, 1 - y, e * (1 - y)) - np.where(positive, y * e, y)) / (1 + e)
-    return values, dz
-
-
-def cross_entropy(z: Array, y: Array) -> tuple[Array, Array]:
-    """Softmax cross-entropy, ``logsumexp(z) - z[y]``.
-
-    Parameters
-    ----------
-    z : array (N, O)
-        Logits, real or complex.
-    y : integer array (N,)
-        Classes, 0 to O - 1.
-
-    Returns
-    -------
-    values : array (N, 1)
-        Loss of each row.
-    dz : array (N, O)
-        Its derivative, ``softmax(z) - onehot(y)``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> values, dz = cross_entropy(np.zeros((1, 4)), np.array([2]))
-    >>> values.round(4).tolist(), dz.tolist()
-    ([[1.3863]], [[0.25, 0.25, -0.75, 0.25]])
-    """
-    rows = np.arange(len(y))
-    z = z - z.real.max(axis=1, keepdims=True)  # a constant for the derivative: softmax is unchanged
-    e = np.exp(z)
-    total = e.sum(axis=1, keepdims=True)
-    dz = e / total
-    dz[rows, y] -= 1
-    return np.log(total) - z[rows, y, np.newaxis], dz
-
-
-def mse(z: Array, y: Array) -> tuple[Array, Array]:
-    """Squared error, ``(y - z)^2``, without a factor of one half.
-
-    Parameters
-    ----------
-    z : array (N, O)
-        Outputs, real or complex.
-    y : array (N, O) or (N,) if O == 1
-        Targets.
-
-    Returns
-    -------
-    values, dz : array (N, O)
-        Loss of each output and its derivative, ``2 (z - y)``.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> values, dz = mse(np.array([[3.0]]), np.array([1.0]))
-    >>> values.tolist(), dz.tolist()
-    ([[4.0]], [[4.0]])
-    """
-    difference = z - y.reshape(z.shape)
-    return difference**2, 2 * difference
+from ._loss import Array
 
 
 def _sum(counted: Array, weight: Array) -> Array:
@@ -119,10 +30,14 @@ def _sequence_mean(counted: Array, weight: Array) -> Array:
     return factor
 
 
-LOSSES: dict[str, Callable[[Array, Array], tuple[Array, Array]]] = {
-    "bce": bce,
-    "cross_entropy": cross_entropy,
-    "mse": mse,
+# z (N, O), y, **parameters -> values, dz
+LOSSES: dict[str, Callable[..., tuple[Array, Array]]] = {
+    name: getattr(import_module(f".{name}", __name__), name)
+    for name in (
+        "bce",
+        "cross_entropy",
+        "mse",
+    )
 }
 # t (T,), lengths (B, 1) -> which steps (B, T) have a loss
 STEPS: dict[str, Callable[[Array, Array], Array]] = {
@@ -145,7 +60,7 @@ def _known(argument: str, name: str, registry: Collection[str]) -> None:
 def apply_loss(
     outputs: Array,
     y: Array,
-    loss: str = "bce",
+    loss: Any = "bce",
     steps: str = "last",
     reduction: str = "mean",
     lengths: Array | None = None,
@@ -158,16 +73,16 @@ def apply_loss(
     outputs : array (B, T, O)
         Logits or predictions. The computation uses their dtype.
     y : array
-        For ``"bce"`` and ``"mse"``: (B, O) for the last step, (B, T, O) for all steps; the last
-        axis may be omitted if O is 1. For ``"cross_entropy"``: integers, (B,) or (B, T). Values
-        after a sequence's end are ignored.
-    loss : {"bce", "cross_entropy", "mse"}
+        Numbers: (B, O) for the last step, (B, T, O) for all steps, or without the O if it is 1.
+        Classes (``"cross_entropy"``): integers, (B,) or (B, T). Ignored after a sequence's end.
+    loss : str or fastbptt.Loss
+        A key of ``LOSSES``, or such a name with parameters.
     steps : {"last", "all"}
         Loss at the last step of each sequence, or at all of its steps.
     reduction : {"sum", "mean", "sequence_mean"}
         Over steps and sequences: the sum; the mean over the counted steps of the batch; the mean
-        over sequences of each one's mean. ``"sum"`` also sums over the O outputs of ``"bce"`` and
-        ``"mse"``, the others average over them.
+        over sequences of each one's mean. ``"sum"`` also sums over the O outputs of a loss
+        on numbers, the others average over them.
     lengths : integer array (B,), optional
         Steps of each sequence, 1 to T; default T.
     sample_weight : array (B,), optional
@@ -194,11 +109,13 @@ def apply_loss(
     (2.5, [[0.0, 1.0], [2.0, 0.0]])
     """
     batch, time, _ = outputs.shape
-    _known("loss", loss, LOSSES)
+    name = loss if isinstance(loss, str) else loss.name
+    parameters = {} if isinstance(loss, str) else loss.parameters
+    _known("loss", name, LOSSES)
     _known("steps", steps, STEPS)
     _known("reduction", reduction, REDUCTIONS)
     real = outputs.real.dtype
-    y = np.asarray(y) if loss == "cross_entropy" else np.asarray(y, real)
+    y = np.asarray(y)
     weight = np.ones(batch, real) if sample_weight is None else np.asarray(sample_weight, real)
     if not weight.any():
         raise ValueError("sample_weight is zero for every sequence; at least one must be positive")
@@ -206,7 +123,8 @@ def apply_loss(
 
     counted = STEPS[steps](np.arange(time), ends[:, np.newaxis])
     rows, cols = np.nonzero(counted)
-    values, dz = LOSSES[loss](outputs[rows, cols], y[rows] if steps == "last" else y[rows, cols])
+    wanted = y[rows] if steps == "last" else y[rows, cols]
+    values, dz = LOSSES[name](outputs[rows, cols], wanted, **parameters)
     factor = REDUCTIONS[reduction](counted.astype(real), weight[:, np.newaxis])[rows, cols]
     if reduction != "sum":
         factor = factor / values.shape[1]

@@ -1,4 +1,4 @@
-"""Pictures of what a model says: the confusion matrix, sequences with predictions."""
+"""Plots of predictions: the confusion matrix, sequences with predictions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from . import _style
-from ._model import class_label, decide, index, steps_of, sure
+from ._model import class_label, decide, index, percent, steps_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,17 +30,17 @@ def confusion(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw how often each class was taken for each other one.
+    """Plot a confusion matrix.
 
-    Colours are shares of a row, so that rare classes can be read, too; the numbers are counts.
+    Colours are fractions of a row, so that rare classes are legible; the numbers are counts.
 
     Parameters
     ----------
     y : array of int, shape (sequences,) or (sequences, steps)
         The true classes, from 0.
-    predictions : array of int of the shape of `y`, or of float with an axis of classes more
-        The classes that the model chose; or its outputs, one for each class, or a single
-        one for a yes or no.
+    predictions : array of int of the shape of `y`, or of float with a further axis
+        The predicted classes; or the model's outputs, one for each class, or a single one for
+        two classes.
     class_names : sequence of str, optional
         The names of class 0, 1, ...
     ax : matplotlib Axes, optional
@@ -49,8 +49,8 @@ def confusion(
     Returns
     -------
     matplotlib Axes
-        Its first image holds the shares, of shape (classes, classes): row the truth, column the
-        answer.
+        Its first image holds the fractions, of shape (classes, classes); rows: true class,
+        columns: predicted class.
 
     Raises
     ------
@@ -66,17 +66,17 @@ def confusion(
     >>> ax.images[0].get_array().tolist()
     [[0.5, 0.5], [0.0, 1.0]]
     """
-    true, said = _classes(y, predictions)
-    known = max(int(true.max(initial=0)), int(said.max(initial=0))) + 1
+    true, predicted = _classes(y, predictions)
+    known = max(int(true.max(initial=0)), int(predicted.max(initial=0))) + 1
     count = known if class_names is None else len(class_names)
     if count < known:
         raise ValueError(f"class_names has {count} names; expected at least {known}")
     counts = np.zeros((count, count), np.int64)
-    np.add.at(counts, (true, said), 1)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    np.add.at(counts, (true, predicted), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.3 + 0.14 * min(count, 16)
     with _style.drawing(ax, (min(side + 0.35, 4.8), min(side, 4.5))) as axes:
-        image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+        image = axes.imshow(fractions, cmap="Blues", vmin=0.0, vmax=1.0)
         if count <= _MOST_NUMBERS:
             size = _style.points("small") * min(1.0, 11 / max(count, 1) + 0.15)
             for i, j in zip(*np.nonzero(counts), strict=True):
@@ -87,9 +87,9 @@ def confusion(
                     ha="center",
                     va="center",
                     fontsize=size,
-                    color=_style.ON_DARK if shares[i, j] > 0.55 else _style.ON_LIGHT,
+                    color=_style.ON_DARK if fractions[i, j] > 0.55 else _style.ON_LIGHT,
                 )
-        _style.dress(axes, "answer of the model", "truth", frame="")
+        _style.dress(axes, "predicted class", "true class", frame="")
         axes.tick_params(length=0)
         if count <= _MOST_NAMES:
             texts = [_style.plain(_style.cut(class_label(class_names, i))) for i in range(count)]
@@ -102,10 +102,10 @@ def confusion(
                 rotation_mode="anchor",
             )
             axes.set_yticks(range(count), texts)
-        _style.colour_bar(axes, image, "share of the true class")
+        _style.colour_bar(axes, image, "fraction of the true class")
         right = float(np.trace(counts) / max(counts.sum(), 1))
         axes.set_title(
-            f"{np.trace(counts)} of {counts.sum()} right ({right:.1%})",
+            f"{np.trace(counts)} of {counts.sum()} correct ({right:.1%})",
             fontsize="medium",
             fontweight="normal",
             color=_style.INK,
@@ -114,23 +114,23 @@ def confusion(
 
 
 def _classes(y: ArrayLike, predictions: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return true and answered classes, one after the other."""
-    true, said = np.asarray(y), np.asarray(predictions)
+    """Return true and predicted classes as flat arrays."""
+    true, predicted = np.asarray(y), np.asarray(predictions)
     if true.dtype.kind == "f" and (true == true.astype(np.int64)).all():
         true = true.astype(np.int64)  # 0.0 and 1.0, as "bce" has them
     if true.dtype.kind not in "iub":
         raise TypeError(f"y has dtype {true.dtype}; expected classes, whole numbers from 0")
-    if said.dtype.kind == "f" and said.shape[:-1] == true.shape:
-        said, _ = decide(said)
-    if said.dtype.kind not in "iub" or said.shape != true.shape:
+    if predicted.dtype.kind == "f" and predicted.shape[:-1] == true.shape:
+        predicted, _ = decide(predicted)
+    if predicted.dtype.kind not in "iub" or predicted.shape != true.shape:
         raise ValueError(
-            f"predictions has shape {said.shape} and dtype {said.dtype}; expected classes of the "
-            f"shape of y, {true.shape}, or outputs with one axis more"
+            f"predictions has shape {predicted.shape} and dtype {predicted.dtype}; expected "
+            f"classes of the shape of y, {true.shape}, or outputs with one axis more"
         )
-    for name, values in (("y", true), ("predictions", said)):
+    for name, values in (("y", true), ("predictions", predicted)):
         if values.size and values.min() < 0:
             raise ValueError(f"{name} has the class {values.min()}; expected classes from 0")
-    return true.astype(np.int64).ravel(), said.astype(np.int64).ravel()
+    return true.astype(np.int64).ravel(), predicted.astype(np.int64).ravel()
 
 
 def sequences(
@@ -145,11 +145,11 @@ def sequences(
     ids: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw sequences below each other, with what is true of them and what the model says.
+    """Plot sequences below each other, with targets and predictions.
 
-    With classes or numbers for whole sequences both stand beside each sequence; a wrong class is
-    marked by a cross and another colour. With a number or class for each step both are drawn over
-    the sequence's features: the truth as a broad band, the prediction as a dashed line.
+    With classes or numbers for whole sequences, both stand beside each sequence; a wrong class is
+    marked by a cross and another colour. With a number or class for each step, both are drawn over
+    the sequence's features: the target as a broad band, the prediction as a dashed line.
 
     Parameters
     ----------
@@ -159,14 +159,14 @@ def sequences(
         Classes (int) or numbers (float) as for :meth:`~fastbptt.Recurrent.train_step`: for each
         sequence, or for each step.
     predictions : array or list of arrays, optional
-        Outputs of the model: at the end, of shape (batch, outputs); or at all steps, (batch, time,
-        outputs) or a list of (time_i, outputs).
+        Outputs of the model: at the last step, of shape (batch, outputs); or at all steps, (batch,
+        time, outputs) or a list of (time_i, outputs).
     steps : {"last", "all"}
-        Whether `y` and `predictions` are there for each sequence, or for each of its steps.
+        Whether there is one target and prediction for each sequence, or for each step.
     lengths : array of shape (batch,), optional
         Real steps of each sequence.
     examples : int or sequence of int, default 4
-        How many sequences, from the first; or which.
+        The number of sequences to show, or their indices.
     class_names : sequence of str, optional
         The names of class 0, 1, ...
     ids : sequence of str, optional
@@ -177,8 +177,8 @@ def sequences(
     Returns
     -------
     matplotlib Axes
-        One row of unit height for each sequence, from above. The features of a sequence are
-        scaled together to fill its row; of more than 16 the ones that vary most are drawn.
+        One row of unit height for each sequence, from top to bottom. The features of a sequence
+        share one scale that fills its row; of more than 16, the ones that vary most are drawn.
 
     Raises
     ------
@@ -247,7 +247,7 @@ def _into_row(values: NDArray[np.float64], row: int, low: float, high: float) ->
 
 
 def _features(ax: Axes, values: NDArray[np.float64], row: int, *, quiet: bool) -> None:
-    """Draw the features of a sequence, (steps, features), those that vary most."""
+    """Plot the features of a sequence, (steps, features): those that vary most."""
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     varied = np.argsort(-np.nanstd(values, axis=0), kind="stable")[:_MOST_FEATURES]
@@ -277,26 +277,26 @@ def _are_classes(y: Any, steps: str) -> bool:
 
 
 def _each_step(ax: Axes, target: Any, output: Any, row: int, end: int, classes: bool) -> None:
-    """Draw truth and prediction over a sequence; classes as steps."""
+    """Plot targets and predictions over a sequence; classes as steps."""
     lines = []
     if target is not None:
-        lines.append(("truth", np.asarray(target[:end], np.float64).reshape(end, -1)))
+        lines.append(("target", np.asarray(target[:end], np.float64).reshape(end, -1)))
     if output is not None:
-        said = output[:end].reshape(end, -1)
+        predicted = output[:end].reshape(end, -1)
         if classes:
-            said = decide(said)[0][:, np.newaxis].astype(np.float64)
-        lines.append(("prediction", said))
+            predicted = decide(predicted)[0][:, np.newaxis].astype(np.float64)
+        lines.append(("prediction", predicted))
     every = np.concatenate([values for _, values in lines]) if lines else np.zeros((1, 1))
     for name, values in lines:
-        truth = name == "truth"
+        target_line = name == "target"
         for i, column in enumerate(values.T):
             ax.plot(
                 np.arange(end),
                 _into_row(column, row, every.min(), every.max()),
-                color=_style.PALETTE["orange" if truth else "blue"],
-                linewidth=3.0 if truth else 1.2,
-                alpha=0.55 if truth else 1.0,
-                linestyle="-" if truth else (0, (3, 1)),
+                color=_style.PALETTE["orange" if target_line else "blue"],
+                linewidth=3.0 if target_line else 1.2,
+                alpha=0.55 if target_line else 1.0,
+                linestyle="-" if target_line else (0, (3, 1)),
                 drawstyle="steps-mid" if classes else "default",
                 solid_capstyle="butt",
                 label=name if row == 0 and i == 0 else f"_{name}",
@@ -304,10 +304,12 @@ def _each_step(ax: Axes, target: Any, output: Any, row: int, end: int, classes: 
 
 
 def _verdict(target: Any, output: Any, classes: bool, class_names: Any) -> tuple[str, str]:
-    """Put into words what is true of a sequence and what the model says; and in which colour."""
+    """Return the text beside a sequence, its target and prediction, and the text's colour."""
     if not classes or (target is None and output is not None):
         parts = [
-            (word, one) for word, one in (("true", target), ("said", output)) if one is not None
+            (word, one)
+            for word, one in (("true", target), ("predicted", output))
+            if one is not None
         ]
         return "\n".join(f"{word} {_numbers(one)}" for word, one in parts), _style.INK
     if target is None:
@@ -316,11 +318,12 @@ def _verdict(target: Any, output: Any, classes: bool, class_names: Any) -> tuple
     true = _style.cut(class_label(class_names, number))
     if output is None:
         return true, _style.INK
-    answer, share = decide(output)
-    said = _style.cut(class_label(class_names, int(answer)))
-    if int(answer) == number:
-        return f"✓ {said}\n   {sure(float(share))} sure", _style.PALETTE["blue"]
-    return f"✗ {said}, {sure(float(share))} sure\n   truth: {true}", _style.PALETTE["vermillion"]
+    chosen, probability = decide(output)
+    name = _style.cut(class_label(class_names, int(chosen)))
+    confidence = percent(float(probability))
+    if int(chosen) == number:
+        return f"✓ {name}\n   {confidence}", _style.PALETTE["blue"]
+    return f"✗ {name}, {confidence}\n   true: {true}", _style.PALETTE["vermillion"]
 
 
 def _numbers(values: Any) -> str:

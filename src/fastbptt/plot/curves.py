@@ -1,4 +1,4 @@
-"""Pictures of a training: losses and other curves over the epochs."""
+"""Plots of training curves over the epochs."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def losses(
     log: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the loss over the epochs of a training, or other curves of its history.
+    """Plot the loss over the epochs, or other curves of a training history.
 
     Parameters
     ----------
     history : History or mapping of str to sequence of float
-        What `fastbptt.fit` returned, or curves by name with a number for each epoch.
+        The result of `fastbptt.fit`, or curves by name with a value for each epoch.
     names : sequence of str, optional
-        Which curves; ``"loss"`` and, if it is there, ``"validation_loss"`` by default.
+        The curves to plot; by default ``"loss"`` and, if it exists, ``"validation_loss"``.
     log : bool, optional
-        Draw on a logarithmic scale; by default if all values are positive and the largest
-        is more than 100 times the smallest.
+        Use a logarithmic scale; by default if all values are positive and the largest is more
+        than 100 times the smallest.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
 
@@ -99,7 +99,7 @@ def losses(
 
 
 def _curves(history: Any) -> tuple[dict[str, Any], NDArray[np.int64] | None, int | None]:
-    """Return the curves of a history by name, its epochs and the best one, as far as known."""
+    """Return the curves of a history by name, its epochs and the best one, where known."""
     if isinstance(history, Mapping):
         return dict(history), None, None
     try:
@@ -107,14 +107,14 @@ def _curves(history: Any) -> tuple[dict[str, Any], NDArray[np.int64] | None, int
         epochs = np.asarray(history.epoch, np.int64)
     except (AttributeError, TypeError):
         raise TypeError(
-            f"history is {type(history).__name__}; expected what fastbptt.fit returned, or a "
+            f"history is {type(history).__name__}; expected the result of fastbptt.fit, or a "
             "mapping from names to numbers"
         ) from None
     return curves, epochs, getattr(history, "best_epoch", None)
 
 
 def _title(name: str, names: Sequence[str]) -> str:
-    """Say which data a curve is about; which number, only if there are several."""
+    """Label a curve by its data, and by its quantity if there are several."""
     data = "validation" if name.startswith("validation_") else "training"
     same = len({title(each) for each in names}) == 1
     return data if same else f"{title(name)}, {data}"

@@ -1,0 +1,17 @@
+#include "bindings/register.h"
+#include "engine.h"
+
+namespace fastbptt::bindings {
+
+void register_loss(py::module_& m) {
+  using py::arg;
+  py::class_<Loss>(m, "Loss").def(py::init([](const std::string& name, const py::dict& parameters) {
+                                    Loss loss(name);
+                                    for (const auto& [parameter, value] : parameters)
+                                      loss.set(py::cast<std::string>(parameter), py::cast<double>(value));
+                                    return loss;
+                                  }),
+                                  arg("name"), arg("parameters") = py::dict());
+}
+
+}  // namespace fastbptt::bindings

@@ -1,0 +1,144 @@
+"""A loss and its parameters, as every part takes it: by name, or as a `Loss`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
+
+from . import _check, _core
+from ._errors import ArgumentError
+
+
+class Loss(_core.Loss):
+    """A loss with parameters, for every argument `loss`.
+
+    It does not change after it is made; two with the same name and parameters are equal.
+
+    Parameters
+    ----------
+    name : str
+        One of `fastbptt.losses`.
+    **parameters : float
+        Those that differ from their defaults, by name.
+
+    Attributes
+    ----------
+    name : str
+    parameters : mapping of str to float
+        All of them.
+    targets : {"numbers", "classes"}
+        One number for each output, or one class of as many as there are outputs.
+    low, high : float
+        The interval that the numbers must be in.
+    link : {"identity", "logistic", "softmax"}
+        The function that turns outputs into predictions.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no such loss or parameter, or a value is out of its range.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> loss = fastbptt.Loss("mse")
+    >>> loss, str(loss), loss.targets
+    (Loss("mse"), 'mse', 'numbers')
+    """
+
+    name: str
+    parameters: Mapping[str, float]
+    targets: str
+    low: float
+    high: float
+    link: str
+
+    def __init__(self, name: str, /, **parameters: float) -> None:
+        _check.option("loss", name, _core.losses())
+        info = _core.loss_info(name)
+        values = {key: one["default"] for key, one in info["parameters"].items()}
+        for key, value in parameters.items():
+            if key not in values:
+                known = ", ".join(values) if values else "none"
+                raise ArgumentError(f'the loss "{name}"', f"has no parameter {key}", known)
+            values[key] = _check.number(key, value, "a number")
+        super().__init__(name, values)
+        about = {key: info[key] for key in ("targets", "low", "high", "link")}
+        vars(self).update(name=name, parameters=MappingProxyType(values), **about)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether `low` and `high` exclude any number."""
+        return math.isfinite(self.low) or math.isfinite(self.high)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a Loss does not change; make another one with another {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Loss does not change; its {name} stays")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Loss):
+            return NotImplemented
+        return self.name == other.name and self.parameters == other.parameters
+
+    def __hash__(self) -> int:
+        return hash((self.name, *self.parameters.values()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made, (self.name, dict(self.parameters))
+
+    def __repr__(self) -> str:
+        given = "".join(f", {key}={value!r}" for key, value in self.parameters.items())
+        return f'Loss("{self.name}"{given})'
+
+    def __str__(self) -> str:
+        """Return the form that `parse` reads: ``NAME:PARAMETER=VALUE,..``."""
+        given = ",".join(f"{key}={value!r}" for key, value in self.parameters.items())
+        return f"{self.name}:{given}" if given else self.name
+
+
+#: What an argument `loss` may be.
+LossLike: TypeAlias = str | Loss
+
+
+def _made(name: str, parameters: dict[str, float]) -> Loss:
+    return Loss(name, **parameters)
+
+
+_NAMED: Final = {name: Loss(name) for name in _core.losses()}
+
+
+def loss(value: Any) -> Loss:
+    """Read the argument `loss`: a name, or a `Loss`."""
+    if type(value) is str and value in _NAMED:
+        return _NAMED[value]
+    return value if isinstance(value, Loss) else _NAMED[_check.option("loss", value, _NAMED)]
+
+
+def parse(text: str) -> Loss:
+    """Read a loss as the command line and the notes of saved models write it.
+
+    Parameters
+    ----------
+    text : str
+        ``NAME``, or ``NAME:PARAMETER=VALUE,..``.
+
+    Examples
+    --------
+    >>> parse("mse")
+    Loss("mse")
+    """
+    name, _, rest = text.partition(":")
+    parameters: dict[str, float] = {}
+    for part in rest.split(",") if rest else ():
+        key, sign, value = part.partition("=")
+        try:
+            if not sign:
+                raise ValueError
+            parameters[key.strip()] = float(value)
+        except ValueError:
+            raise ArgumentError("loss", f'is "{text}"', "NAME or NAME:PARAMETER=VALUE,..") from None
+    return Loss(name.strip(), **parameters)

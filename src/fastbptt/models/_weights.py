@@ -1,0 +1,87 @@
+"""A model's parameters: one flat buffer, its layout, and the engine that reads and updates it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _check, _core
+from .._check import Floats
+from .._views import Layout, NamedViews
+from . import _options
+
+
+class Weights:
+    """Zero at first. Views of `flat` are the user's to write to; the engine locks its updates.
+
+    Attributes
+    ----------
+    flat : ndarray
+        All parameters; its memory never moves.
+    layout : dict of name -> (start, stop, shape)
+    dtype : dtype
+    engine : Engine
+    token : object
+        Whose parameters these are, for optimisers and results.
+    frozen : frozenset of str
+        Names that updates leave as they are.
+    """
+
+    __slots__ = ("dtype", "engine", "flat", "frozen", "layout", "token")
+
+    def __init__(self, spec: _core.Spec, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self.layout: Layout = _options.layout(spec, dtype)
+        self.flat = _check.aligned_empty(max(stop for _, stop, _ in self.layout.values()), dtype)
+        self.flat[:] = 0.0
+        self.engine = _core.Engine(spec, self.flat)
+        self.token = object()
+        self.frozen: frozenset[str] = frozenset()
+
+    def get(self) -> Floats:
+        """Copy all parameters, between updates."""
+        return self.engine.get_params()
+
+    def set(self, values: NDArray[Any]) -> None:
+        """Set all parameters, between updates."""
+        self.engine.set_params(np.ascontiguousarray(values, self.dtype))
+
+    def place(self, name: str, values: NDArray[Any]) -> None:
+        """Set one parameter of a model that nobody else knows yet."""
+        start, stop, _ = self.layout[name]
+        self.flat[start:stop] = values.ravel()
+
+    def state_dict(self) -> dict[str, Floats]:
+        """Copy all parameters by name."""
+        return {name: view.copy() for name, view in NamedViews(self.get(), self.layout).items()}
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
+        """Set all parameters by name, or none."""
+        _check.same_names("state", state, tuple(self.layout))
+        flat = _check.aligned_empty(self.flat.size, self.dtype)
+        for name, (start, stop, shape) in self.layout.items():
+            label = f"state[{name!r}]"
+            values = _check.exact(label, state[name], shape, f"the shape of {name}", self.dtype)
+            flat[start:stop] = _check.fitted(label, values, self.dtype).ravel()
+        self.set(flat)
+
+    def known(self, names: tuple[str, ...]) -> frozenset[str]:
+        """Refuse what is no parameter's name."""
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"a name is of type {type(name).__name__}; expected str")
+            if name not in self.layout:
+                raise ValueError(f'"{name}" is not a parameter; expected {self.names()}')
+        return frozenset(names)
+
+    def names(self) -> str:
+        """List the parameters, for messages."""
+        return ", ".join(self.layout)
+
+    def set_frozen(self, names: frozenset[str]) -> None:
+        """Freeze exactly these parameters."""
+        self.engine.freeze(sorted(names))
+        self.frozen = names
