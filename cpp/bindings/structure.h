@@ -38,7 +38,7 @@ struct Field {
 template <class S>
 class Structure {
  public:
-  // fields and documentation must live on; the first `positional` fields need no keyword.
+  // fields must live on; the first `positional` fields need no keyword.
   template <std::size_t n>
   static void add_to(py::module_& m, const char* name, const char* documentation, const Field<S> (&fields)[n],
                      std::size_t positional) {
@@ -54,7 +54,17 @@ class Structure {
         {"replace", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&replace)), METH_FASTCALL | METH_KEYWORDS,
          "Make another one that differs in the given fields."},
         {nullptr, nullptr, 0, nullptr}};
-    PyType_Slot slots[] = {{Py_tp_doc, const_cast<char*>(documentation)},
+    std::string signature(name);
+    for (std::size_t i = 0; i < n; ++i) {
+      signature += i ? ", " : "(";
+      if (i == positional) signature += "*, ";
+      signature += fields[i].name;
+      if (fields[i].preset) signature += fields[i].preset == Py_True ? "=True" : "=None";
+    }
+    signature += ")\n--\n\n";
+    signature += documentation;
+    PyType_Slot slots[] = {{Py_tp_doc, signature.data()},
+                           {Py_tp_init, reinterpret_cast<void*>(&initialize)},
                            {Py_tp_dealloc, reinterpret_cast<void*>(&destroy)},
                            {Py_tp_members, members},
                            {Py_tp_methods, methods},
@@ -85,6 +95,9 @@ class Structure {
   static PyObject** values_of(PyObject* self) {
     return reinterpret_cast<PyObject**>(reinterpret_cast<std::byte*>(self) + offset(0));
   }
+
+  // make has done all; it is here for inspect, which looks for the signature where there is an __init__
+  static int initialize(PyObject*, PyObject*, PyObject*) { return 0; }
 
   static void destroy(PyObject* self) {
     PyObject** values = values_of(self);
