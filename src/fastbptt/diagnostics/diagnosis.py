@@ -183,7 +183,7 @@ class Diagnosis:
             self.model,
             f"{plural(len(self.lengths), 'sequence')} of {up_to}{plural(longest, 'step')}; "
             f"{kind['loss']} "
-            f'{self.loss:.4g} (steps="{kind["steps"]}"); norm of the gradient '
+            f'{self.loss:.4g} (steps="{kind["steps"]}"); gradient norm '
             f"{self.gradient_norm:.3g}",
             "",
             "layer         per step   dL/dh first    dL/dh last   saturated  spectral radius",
