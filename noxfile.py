@@ -117,6 +117,12 @@ def cpp_sanitized(session: nox.Session) -> None:
 
 
 @nox.session
+def cpp_threads(session: nox.Session) -> None:
+    """C++ tests under the thread sanitizer."""
+    cpp_tests(session, "tsan")
+
+
+@nox.session
 def cpp_release(session: nox.Session) -> None:
     """C++ tests, every shape and every float."""
     cpp_tests(session, "release", **FULL_GRID, FASTBPTT_TEST_FLOATS="all")

@@ -37,6 +37,10 @@ class Name:
 
 ENGINE = ("cpp",)
 PACKAGE = ("src",)
+# Folders where the word has the meaning that is meant; elsewhere a product is one of numbers,
+# plain is plain text, a form is that of a file, and a walk is a random one.
+CELLS = ("cpp/cells", "cpp/kernels", "cpp/bindings", "src/fastbptt/diagnostics")
+CALLS = ("src/fastbptt/models", "src/fastbptt/diagnostics", "src/fastbptt/training")
 
 NAMES = (
     Name("plane", "saved"),
@@ -44,14 +48,10 @@ NAMES = (
     Name(
         "product",
         "preactivation",
-        exceptions=(
-            "row_product",  # the product of a row and a matrix
-            "row_product_part",
-            "product_weights",
-            "src:product",  # itertools.product
-        ),
+        CELLS,
+        exceptions=("row_product", "row_product_part"),  # of a row and a matrix
     ),
-    Name("products", "preactivations", exceptions=("output_row_products",)),
+    Name("products", "preactivations", CELLS, exceptions=("output_row_products",)),
     Name("opens", "is_sigmoid"),
     Name("room", "buffer"),
     Name("rooms", "buffers"),
@@ -65,14 +65,14 @@ NAMES = (
     Name("loading", "packing"),
     Name("forwards", "forward"),
     Name("backwards", "backward"),
-    Name("recording", "probes"),
+    Name("recording", "probes", ENGINE),
     Name("streaming", "single_step"),
-    Name("member", "worker", ENGINE),
-    Name("team", "ThreadTeam", ENGINE, whole=True),
-    Name("Form", "InputSpec", PACKAGE, whole=True),
-    Name("form", "spec", PACKAGE, whole=True),
-    Name("_form", "_spec", PACKAGE, whole=True),
-    Name("plain", "fast_path", PACKAGE, exceptions=("src/fastbptt/datasets/_lines.py:plain",)),
+    Name("Member", "Worker", ENGINE, whole=True),
+    Name("member", "worker", ENGINE, whole=True),
+    Name("Form", "InputSpec", CALLS, whole=True),
+    Name("form", "spec", CALLS, whole=True),
+    Name("_form", "_spec", CALLS, whole=True),
+    Name("plain", "fast_path", ("src/fastbptt/models",), whole=True),
     Name("shares", "probs", PACKAGE, whole=True),
     Name("Keys", "DropoutSeeds", PACKAGE, whole=True),
     Name("dropout_keys", "dropout_seeds", PACKAGE, whole=True),
@@ -80,12 +80,17 @@ NAMES = (
     Name("keeper", "checkpointer", PACKAGE),
     Name("influence", "saliency"),
     Name("openness", "mean_gate_activation"),
-    Name("setting", "alpha", ("src/fastbptt/models", "src/fastbptt/sklearn"), whole=True),
+    Name("setting", "alpha", ("src/fastbptt/models/cells.py",), whole=True),
     Name("facts", "summary", PACKAGE),
-    Name("answers", "predictions", PACKAGE),
+    Name(
+        "answers",
+        "predictions",
+        PACKAGE,
+        exceptions=("src/fastbptt/bench/worker.py:answers",),  # of a process, to its parent
+    ),
     Name("apart", "held_out", PACKAGE),
-    Name("turns", "chunks", PACKAGE),
-    Name("walk", "chunks", PACKAGE),
+    Name("turns", "chunks", CALLS),
+    Name("walk", "chunks", CALLS),
     Name("said", "message, predicted, reported"),
     Name("says", "message, predicts, reports"),
     Name("told", "message, given, reported"),
@@ -169,10 +174,14 @@ def identifiers(path: Path, text: str) -> Iterator[tuple[int, str]]:
             yield from ((number, found) for found in re.findall(r"\b[A-Za-z_]\w*", line))
 
 
+def _is_below(path: str, top: str) -> bool:
+    return PurePosixPath(path).is_relative_to(top)
+
+
 def _is_exception(rule: Name, path: str, identifier: str) -> bool:
     for exception in rule.exceptions:
-        folder, _, name = exception.rpartition(":")
-        if identifier == name and PurePosixPath(path).is_relative_to(folder or "."):
+        top, _, name = exception.rpartition(":")
+        if identifier == name and _is_below(path, top or "."):
             return True
     return False
 
@@ -180,7 +189,7 @@ def _is_exception(rule: Name, path: str, identifier: str) -> bool:
 def check_names(root: Path, path: Path, text: str) -> Iterator[Found]:
     """Identifiers, and the name of the file, that have a standard term."""
     where = path.relative_to(root).as_posix()
-    rules = [rule for rule in NAMES if any(where.startswith(f"{top}/") for top in rule.where)]
+    rules = [rule for rule in NAMES if any(_is_below(where, top) for top in rule.where)]
     for line, identifier in [(1, path.stem), *identifiers(path, text)]:
         words = words_of(identifier)
         for rule in rules:

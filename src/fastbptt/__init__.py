@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from . import _check, _core
+from . import _check, _core, optim
 from ._errors import ArgumentError, ArgumentTypeError
 from ._losses import Loss
 from ._views import Gradients
@@ -26,12 +26,13 @@ from .models import (
     Recurrent,
     StepReport,
 )
-from .optim import SGD, Adam, AdamW, RMSprop
+from .optim import *  # noqa: F403
 
 if TYPE_CHECKING:
     from . import datasets, plot, reference, training
     from .config import show_config
     from .diagnostics import Diagnosis, GradientMonitor, diagnose
+    from .models import initializers
     from .models.saving import load, load_optimizer
     from .optim import schedules
     from .preprocessing import Standardizer
@@ -45,9 +46,6 @@ __all__ = [
     "LSTM",
     "METRICS",
     "RNN",
-    "SGD",
-    "Adam",
-    "AdamW",
     "ArgumentError",
     "ArgumentTypeError",
     "Backend",
@@ -60,7 +58,6 @@ __all__ = [
     "History",
     "LeakyRNN",
     "Loss",
-    "RMSprop",
     "Recurrent",
     "Standardizer",
     "StepReport",
@@ -86,6 +83,7 @@ __all__ = [
     "show_config",
     "training",
 ]
+__all__ += optim.__all__
 
 
 class Backend(NamedTuple):

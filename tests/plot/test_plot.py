@@ -117,8 +117,7 @@ def test_draws_where_it_is_told(name: str) -> None:
     assert pyplot.get_fignums() == [], "no figure of its own"
 
 
-@pytest.mark.parametrize("name", PICTURES)
-@pytest.mark.parametrize("kind", ["svg", "pdf"])
+@pytest.mark.parametrize(("name", "kind"), sampled([*itertools.product(PICTURES, ["svg", "pdf"])]))
 def test_is_small_as_a_vector_picture(name: str, kind: str) -> None:
     import io
 

@@ -32,7 +32,11 @@ def script() -> Any:
         ("src/a.py", "# a plane\nairplane = 'a plane'\nexplanes = 0\n", []),
         ("src/a.py", "from itertools import product\n", []),
         ("src/a.py", "member = 1\n", []),  # in C++ only
-        ("src/a.py", "self._form = form\n", ["1: _form -> _spec", "1: form -> spec"]),
+        ("src/fastbptt/models/a.py", "self._form = 1\n", ["1: _form -> _spec"]),
+        ("src/fastbptt/cli/a.py", "form = 1\n", []),
+        ("cpp/engine/a.h", "product(a, b);\n", []),  # of numbers
+        ("cpp/kernels/a.inc", "product(row_product);\n", ["1: product -> preactivation"]),
+        ("src/fastbptt/bench/worker.py", "answers = 1\n", []),
         ("src/a.py", "perform(inform, platform)\n", []),
         ("src/told.py", "", ["1: told -> message, given, reported"]),
         ("cpp/a.h", "// plane\n/* plane\n */ int next_plane;\n", ["3: next_plane -> saved"]),
@@ -83,7 +87,8 @@ def test_finds_what_is_planted(
 
 def test_every_name_is_found(script: Any, tmp_path: Path) -> None:
     for rule in script.NAMES:
-        file = tmp_path / rule.where[-1] / "file.py"
+        place = tmp_path / rule.where[-1]
+        file = place if place.suffix else place / "file.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{rule.word} = 1\n", "utf-8")
         assert [f.better for f in script.check(tmp_path)][:1] == [rule.better], rule

@@ -402,7 +402,7 @@ def test_loss_and_states_by_hand(cell: str) -> None:
     cases = every_network(B=4, T=5, I=3, H=2, cell=cell)
     if cell == "rnn":
         cases += every_option(B=4, T=5, I=3, H=2)
-    for case in sampled(cases):
+    for case in sampled(cases, 10):
         problem = build(case)
         expected, final_state = loss_by_hand(case, problem)
         loss, _ = evaluate(problem)
@@ -725,7 +725,7 @@ def test_cross_entropy_far_from_zero() -> None:
 def test_dtype_is_kept(dtype: type) -> None:
     """Float32 is float32 throughout: no result is wider, whatever the optional arguments are."""
     shape = {"B": 3, "T": 3, "I": 2, "H": 2, "O": 2}
-    for case in sampled(every_option(**shape, bias=True) + every_network(**shape)):
+    for case in sampled(every_option(**shape, bias=True) + every_network(**shape), 10):
         problem = build(case, dtype)
         if np.issubdtype(dtype, np.complexfloating) and problem.y.dtype.kind == "c":
             problem.y = problem.y.real

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from .optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer, RMSprop
+from . import optimizers
+from .optimizers import *  # noqa: F403
 
-__all__ = ["OPTIMIZERS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
+__all__: list[str] = []
+__all__ += optimizers.__all__

@@ -18,6 +18,9 @@ from .._views import Gradients, Layout, NamedViews
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+# What `fastbptt.optim` and `fastbptt` pass on
+__all__ = ["OPTIMIZERS", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
+
 
 class TrainableWeights(Protocol):
     """The weights that an optimiser updates: one flat buffer, and the engine that reads it."""
