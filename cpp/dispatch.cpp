@@ -16,7 +16,7 @@ namespace {
 
 std::vector<Backend> detect() {
 #if defined(__x86_64__) && defined(__GNUC__)
-  __builtin_cpu_init();  // __builtin_cpu_supports asks XCR0 too: no AVX where the system does not save its registers
+  __builtin_cpu_init();  // __builtin_cpu_supports also checks XCR0: no AVX where the system does not save its registers
 #endif
   return {
 #define FASTBPTT_SET(name, description, supported) {&isa_##name, #name, description, supported},
@@ -45,10 +45,10 @@ const InstructionSet* choose() {
   if (forced && *forced) return &find(forced, "FASTBPTT_ISA");
   for (const Backend& b : backends())
     if (b.usable) return b.set;
-  throw std::logic_error("no instruction set is usable");  // portable always is
+  throw std::logic_error("no instruction set is usable");  // the portable one always is
 }
 
-// The place of a name in a registry; what: the argument that holds it
+// The index of a name in a registry; what: the name of the argument
 template <class Entry>
 int place(const Entry* all, int count, const std::string& name, const char* what) {
   for (int i = 0; i < count; ++i)

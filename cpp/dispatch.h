@@ -1,4 +1,4 @@
-// Which instruction sets were built in, which the machine can run, which is in use.
+// The instruction sets: built in, usable on this machine, in use.
 #ifndef FASTBPTT_DISPATCH_H
 #define FASTBPTT_DISPATCH_H
 
@@ -16,17 +16,17 @@ struct Backend {
   bool usable;  // built in, and the processor and the operating system support it
 };
 
-// All known, best first.
+// All known instruction sets, best first.
 const std::vector<Backend>& backends();
 
-// The one in use: FASTBPTT_ISA if set, else the first usable one. Throws std::invalid_argument if FASTBPTT_ISA names an
-// unknown or unusable one.
+// The instruction set in use: FASTBPTT_ISA if set, else the first usable one. Throws std::invalid_argument if
+// FASTBPTT_ISA names an unknown or unusable one.
 const InstructionSet& active();
 
-// Replaces the one in use. Throws as active() does; then the choice stays as it was.
+// Selects another instruction set. Throws as active() does, and then changes nothing.
 void use(const std::string& name);
 
-// Names of those built in that have products of bfloat16 pairs
+// Names of the built-in instruction sets with products of bfloat16 pairs
 std::vector<std::string> bfloat16_names();
 
 std::vector<std::string> cell_names();
@@ -41,7 +41,7 @@ std::vector<std::string> loss_names();
 int find_loss(const std::string& name);
 const LossInfo& loss_info(const std::string& name);
 
-// The same for optimisers' rules
+// The same for optimisers
 std::vector<std::string> optimizer_names();
 int find_optimizer(const std::string& name);
 const OptimizerInfo& optimizer_info(const std::string& name);

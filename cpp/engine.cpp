@@ -236,7 +236,7 @@ class NetworkEngine final : public Engine {
 
   template <class F>
   void run(Workspace<T>& w, const F& f) const {
-    // needed operations, as docs/performance.md counts them; below this a second thread costs more than it brings
+    // required operations, as in docs/performance.md; below this a second thread costs more than it gains
     constexpr double least = 4e6;
     double weights = 0;
     for (const LayerDirection& p : net_.layer_directions)
@@ -264,7 +264,7 @@ class NetworkEngine final : public Engine {
   double forward_and_loss(Workspace<T>& w, const Batch& batch, const Objective& objective, const GradientTargets* out,
                           const Probes& probes, i64 memory_budget) {
     const double start = memory_budget > 0 ? now() : 0;
-    double again = 0;  // seconds that recomputing took
+    double again = 0;  // seconds spent on recomputation
     const bool all = objective.steps == Steps::all;
     const Needs needs{.all_steps = all,
                       .loss = true,
@@ -301,7 +301,7 @@ class NetworkEngine final : public Engine {
       if (!all) pack_targets(net_, w, objective, batch.check_finite, 0, row0, row1);
       if (out) start_gradient(net_, gradient, number, team);
       barrier.meet();
-      if (number == 0 && windows == 1) weights.unlock();  // further windows read the embedding again
+      if (number == 0 && windows == 1) weights.unlock();  // later windows read the embedding again
       for (i64 i = 0; i < windows; ++i) {
         keep_checkpoint(net_, w, i, row0, row1);
         if (i) barrier.meet();  // a row of one window may be another worker's in the next
@@ -340,8 +340,8 @@ class NetworkEngine final : public Engine {
     return value;
   }
 
-  // Throws for a gradient that is not finite; returns the factor that brings its norm down to clip.norm. norm_out:
-  // where the norm goes; null: not wanted
+  // Returns the factor that reduces the norm to clip.norm; throws for a gradient that is not finite. norm_out receives
+  // the norm, unless null.
   double clipped(const T* gradient, const Clip& clip, bool check, double* norm_out) {
     if (!check && clip.norm < 0 && !norm_out) return 1;
     const double total = updates_.squares(kernels_of<T>(active()), gradient);
@@ -360,7 +360,7 @@ class NetworkEngine final : public Engine {
     updates_.apply(rule, optimizer, net_.params, gradient, scale);
   }
 
-  // Throws for what packing found
+  // Throws for errors found by packing
   void report_found(const Workspace<T>& w, const Batch& batch) const {
     report_inputs(net_, w, batch);
     if (!batch.check_finite || !w.found.weights) return;
@@ -393,11 +393,11 @@ class NetworkEngine final : public Engine {
 
   Net<T> net_;
   std::shared_ptr<WorkspacePool<T>> pool_;
-  std::mutex train_mutex_;  // updates come one after another
+  std::mutex train_mutex_;  // serialises updates
   ParameterUpdates<T> updates_;
   mutable std::mutex report_mutex_;
   MemoryReport report_;
-  mutable std::shared_mutex params_mutex_;  // held shared while the weights are packed, alone while they change
+  mutable std::shared_mutex params_mutex_;  // shared while the weights are packed, exclusive while they change
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The one exception for what an argument's contents forbid.
+// The exception for invalid contents of an argument.
 #ifndef FASTBPTT_ERRORS_H
 #define FASTBPTT_ERRORS_H
 
@@ -12,17 +12,17 @@
 
 namespace fastbptt {
 
-// What is wrong with an argument, as data: a caller that passes it on can put its own name and index in. what() is the
-// sentence for C++ programs; the Python class of the same name makes one from the same fields.
+// An error in an argument, as data: a caller can replace name and index before passing it on. what() is the message for
+// C++ programs; the Python class of the same name formats the same fields.
 class ArgumentError : public std::invalid_argument {
  public:
   using Value = std::variant<std::monostate, std::int64_t, double>;
   struct Details {
     std::string argument;                  // "x", "sample_weight", "the gradient of W_hh"
-    std::string problem;                   // what came: "holds token 7"
+    std::string problem;                   // "holds token 7"
     std::string expected = {};             // "tokens 0 to 5"; empty: obvious
-    std::vector<std::int64_t> index = {};  // where in the array; empty: not at one place
-    Value value = {};                      // the number that the problem speaks of
+    std::vector<std::int64_t> index = {};  // position in the array; empty: none
+    Value value = {};                      // the number in the problem
   };
   explicit ArgumentError(Details details)
       : std::invalid_argument(sentence(details)), details_(std::make_shared<const Details>(std::move(details))) {}

@@ -10,7 +10,7 @@ namespace fastbptt {
 
 namespace {
 
-// Elements one by one; an element is of type U as far as its size goes
+// Copies element by element; U has the size of an element
 template <class U>
 void copy_elements(const std::byte* from, i64 steps, i64 columns, i64 step_stride, i64 column_stride, std::byte* to) {
   for (i64 t = 0; t < steps; ++t)
@@ -21,7 +21,7 @@ void copy_elements(const std::byte* from, i64 steps, i64 columns, i64 step_strid
 }  // namespace
 
 void StridedSequences::gather(const i64* rows, i64 n, i64 time, void* out) const {
-  const std::vector<i64> mine(rows, rows + n);  // what is checked is what is used, whoever writes to rows meanwhile
+  const std::vector<i64> mine(rows, rows + n);  // a copy: another thread may write to rows after the check
   for (const i64 row : mine) {
     if (row < 0 || row >= count())
       throw ArgumentError({"rows", "holds " + std::to_string(row), "0 to " + std::to_string(count() - 1)});

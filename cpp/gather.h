@@ -1,4 +1,4 @@
-// Batches out of sequences that lie anywhere in memory. It needs no Python.
+// Mini-batches from sequences anywhere in memory. Needs no Python.
 #ifndef FASTBPTT_GATHER_H
 #define FASTBPTT_GATHER_H
 
@@ -9,8 +9,8 @@
 
 namespace fastbptt {
 
-// StridedSequences of elements of one size, each of its own number of steps, with the same number of columns in every step.
-// The memory is borrowed for the life of this object; strides in bytes, of any sign, nothing need be aligned.
+// Sequences of any lengths, with the same number of columns in every step and elements of one size. The memory is
+// borrowed for the lifetime of this object. Strides are in bytes, of any sign; no alignment is required.
 class StridedSequences {
  public:
   StridedSequences(i64 itemsize, i64 columns) : itemsize_(itemsize), columns_(columns) {}
@@ -22,8 +22,8 @@ class StridedSequences {
   i64 count() const { return static_cast<i64>(all_.size()); }
   i64 columns() const { return columns_; }
 
-  // Copies n sequences into out, (n, time, columns) without gaps, zeros after each one's end. Throws
-  // std::invalid_argument, before anything is written, for a row that is not there or has more steps than time.
+  // Copies n sequences into out, contiguous (n, time, columns), with zeros after each sequence's end. Throws
+  // std::invalid_argument, before writing anything, for a row that does not exist or has more steps than time.
   void gather(const i64* rows, i64 n, i64 time, void* out) const;
 
  private:

@@ -16,7 +16,7 @@ std::int64_t read_limit() {
   if (pages > 0 && page > 0) limit = pages * page;
   for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
     std::int64_t bytes = 0;
-    if (std::ifstream(path) >> bytes) limit = std::min(limit, bytes);  // "max" is no number
+    if (std::ifstream(path) >> bytes) limit = std::min(limit, bytes);  // "max" is not a number
   }
   return limit;
 }

@@ -1,4 +1,4 @@
-// How much memory this process may use.
+// The memory limit of this process.
 #ifndef FASTBPTT_MEMORY_H
 #define FASTBPTT_MEMORY_H
 
@@ -6,7 +6,7 @@
 
 namespace fastbptt {
 
-// Bytes: the machine's memory, or what the process's control group (v2 or v1) leaves of it. Read once.
+// In bytes: the machine's memory or the limit of the process's control group (v2 or v1), if lower. Read once.
 std::int64_t memory_limit();
 
 }  // namespace fastbptt

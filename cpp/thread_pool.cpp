@@ -27,10 +27,10 @@ struct Job {
   int team = 0;
 };
 
-// Never destroyed: its threads may still wait in it while the process exits.
+// Never destroyed: its threads may still be waiting while the process exits.
 class ThreadPool {
  public:
-  // One caller at a time; another one gets false and works alone.
+  // Serves one caller at a time; for others it returns false, and they run single-threaded.
   bool try_run(int n, const TeamTask& task) {
     const std::unique_lock<std::mutex> one(busy_, std::try_to_lock);
     if (!one.owns_lock()) return false;
@@ -55,7 +55,7 @@ class ThreadPool {
         std::thread(&ThreadPool::work, this, workers_ + 1, number_.load()).detach();
         ++workers_;
       }
-    } catch (const std::system_error&) {  // no more threads to be had
+    } catch (const std::system_error&) {  // no more threads available
     }
     return std::min(workers_, wanted);
   }
@@ -91,7 +91,7 @@ class ThreadPool {
   int workers_ = 0;
 };
 
-// Null until first used, and again in the child of a fork, which has none of the parent's threads.
+// Null until first used, and in the child of a fork, which has none of the parent's threads.
 std::atomic<ThreadPool*> shared_pool{nullptr};
 
 ThreadPool& thread_pool() {
@@ -106,7 +106,7 @@ ThreadPool& thread_pool() {
   return *p;
 }
 
-// Processors' worth of time that a cgroup grants, or 0 if it sets no limit
+// Number of processors in the cgroup's CPU quota, or 0 if it sets no limit
 double cgroup_quota() {
   std::ifstream v2("/sys/fs/cgroup/cpu.max");
   std::string quota;

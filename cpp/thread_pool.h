@@ -1,4 +1,4 @@
-// A small thread pool that survives fork, and the barrier its threads meet at.
+// A small thread pool that survives fork, and its barrier.
 #ifndef FASTBPTT_THREAD_POOL_H
 #define FASTBPTT_THREAD_POOL_H
 
@@ -8,7 +8,7 @@
 
 namespace fastbptt {
 
-// Wait a moment in a spinning loop: pause first, give the core away when it takes long
+// Waits briefly in a spin loop: pauses at first, yields the core when it takes long
 class Backoff {
  public:
   void wait() {
@@ -27,7 +27,7 @@ class Backoff {
   int count_ = 0;
 };
 
-// Workers of a team of n meet here again and again.
+// A reusable barrier for a team of n workers.
 class Barrier {
  public:
   explicit Barrier(int n) : n_(n) {}
@@ -56,9 +56,9 @@ constexpr int most_threads = 1024;
 // Throws ArgumentError unless 1 <= n <= most_threads.
 void set_num_threads(int n);
 
-// Calls task(worker, team size) for each worker 0 .. n-1 at the same time, worker 0 on the caller's thread, and returns
-// when all are done. If the pool serves another caller just now, or threads cannot be had, the team is smaller, down to
-// one. The task must not throw. Each worker computes with denormal numbers as zero; the caller's mode is restored.
+// Calls task(worker, team size) for all workers 0 .. n-1 in parallel, worker 0 on the caller's thread, and returns when
+// all have finished. If the pool is serving another caller, or threads are not available, the team is smaller, down to
+// one. The task must not throw. Workers flush denormal numbers to zero; the caller's mode is restored.
 void run_team(int n, const std::function<void(int worker, int team, Barrier&)>& task);
 
 }  // namespace fastbptt

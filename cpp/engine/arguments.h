@@ -1,4 +1,4 @@
-// Reading the caller's arrays, whatever their strides and types, and the words for what is wrong with them.
+// Reads the caller's arrays of any strides and types, and reports errors in them.
 #ifndef FASTBPTT_ENGINE_ARGUMENTS_H
 #define FASTBPTT_ENGINE_ARGUMENTS_H
 
@@ -71,7 +71,7 @@ inline std::string text(const Interval& r) {
                        .value = value});
 }
 
-// An integer that is not from 0 to count - 1
+// An integer outside 0 to count - 1
 [[noreturn]] inline void throw_unknown(const std::string& name, const std::string& what, i64 value,
                                        std::initializer_list<i64> index, const std::string& all, i64 count) {
   throw ArgumentError({.argument = name,
@@ -81,7 +81,7 @@ inline std::string text(const Interval& r) {
                        .value = value});
 }
 
-// What the workers of a team found wrong; they go on computing, and the caller asks at the end.
+// Errors found by the workers of a team, which continue; the caller checks at the end.
 struct Findings {
   std::atomic<bool> x{false}, initial{false}, weights{false}, y{false};
   void clear() { x = initial = weights = y = false; }

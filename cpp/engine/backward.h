@@ -1,4 +1,5 @@
-// The backward pass of all layers over a window of time, and the gradients of all parameters.
+// Backpropagation through time (BPTT) of all layers over a window of time, and the gradients of all parameters. The
+// recursion of one layer direction is in kernels/backward.inc.
 #ifndef FASTBPTT_ENGINE_BACKWARD_H
 #define FASTBPTT_ENGINE_BACKWARD_H
 
@@ -16,13 +17,13 @@ struct GradientSource {
   bool all_steps = false;  // .. of all steps, or of the final states
 };
 
-// A worker of the thread team, and how far back its gradients have come
+// A worker of the thread team, and how far back its gradients reach
 struct Worker {
   int number, team;
   Barrier& barrier;
   i64 row0, row1;
   std::vector<char> stopped;  // by layer direction: nothing flows back any more; the same for all workers
-  std::vector<i64> enters;    // by layer direction: the earliest step that anything enters at from above
+  std::vector<i64> enters;    // by layer direction: the earliest step at which a gradient enters from above
 };
 
 template <class T>
@@ -64,8 +65,8 @@ BackwardArgs<T> backward_args(const Net<T>& net, const Workspace<T>& w, std::siz
   return a;
 }
 
-// What the kernels of forward have not done: dy in the order of the reverse direction, or as dh; the final states'
-// share
+// Gradients that the forward kernels have not written: dy in the order of the reverse direction, or as dh; those of the
+// final states
 template <class T>
 void spread_output_gradient(const Net<T>& net, Workspace<T>& w, const GradientSource& source, i64 row0, i64 row1) {
   const BatchPlan& plan = w.plan;
@@ -170,7 +171,7 @@ void keep_next(const Net<T>& net, const Workspace<T>& w, const LayerBuffers<T>& 
                   buffers.next + j * buffers.batch_stride + p * buffers.batch_panel + worker.row0 * n);
 }
 
-// What the layer above passed down: through dropout, and with the gradient of the final state
+// The gradient from the layer above, through dropout, plus that of the final state
 template <class T>
 void enter_from_above(const Net<T>& net, Workspace<T>& w, const Worker& worker, std::size_t i, i64 window) {
   const BatchPlan& plan = w.plan;
@@ -191,8 +192,7 @@ void enter_from_above(const Net<T>& net, Workspace<T>& w, const Worker& worker, 
               true);
 }
 
-// Whether nothing flows back any more from the first step of a block of a worker's sequences, and nothing enters
-// before it
+// Whether all gradients at the first step of a block of a worker's sequences are zero and none enters before it
 template <class T>
 bool vanished(const Net<T>& net, const Workspace<T>& w, const LayerBuffers<T>& buffers, const Worker& worker,
               const BackwardArgs<T>& a, i64 enters) {
@@ -216,7 +216,7 @@ bool vanished(const Net<T>& net, const Workspace<T>& w, const LayerBuffers<T>& b
   return true;
 }
 
-// Zeros where a layer direction that has stopped before step t passes nothing on
+// Writes zeros where a layer direction stopped before step t and passes no gradient down
 template <class T>
 void clear_below(const Net<T>& net, const Workspace<T>& w, Worker& worker, std::size_t i, i64 window, i64 t,
                  const GradientTargets& out) {
@@ -242,7 +242,7 @@ void clear_below(const Net<T>& net, const Workspace<T>& w, Worker& worker, std::
       std::fill_n(initial_target(net, w, out, s, i) + plan.place(b) * net.H(), net.H(), T(0));
 }
 
-// Where the gradient of a layer direction's initial state goes, (B, H); null: not wanted
+// Destination of the gradient of a layer direction's initial state, (B, H); null: not requested
 template <class T>
 T* initial_target(const Net<T>& net, const Workspace<T>& w, const GradientTargets& out, int state, std::size_t i) {
   T* all = out.initial[state]     ? static_cast<T*>(out.initial[state])
@@ -342,7 +342,7 @@ void state_gradient(const Net<T>& net, const Workspace<T>& w, const Worker& work
   }
 }
 
-// Calls f(task) for a worker's share of the tasks that want says
+// Calls f(task) for a worker's share of the tasks that `want` selects
 template <class T, class Want, class F>
 void for_tasks(const LayerBuffers<T>& b, const Worker& worker, const Want& want, const F& f) {
   const auto [column0, column1] = share(b.task_columns, worker.number, worker.team);
@@ -507,7 +507,7 @@ void output_gradient(const Net<T>& net, const Workspace<T>& w, const Worker& wor
   });
 }
 
-// Onto the rows of the tokens that occur in a block; workers share the columns, so that each sum has one order
+// Adds to the rows of the tokens in a block; workers divide the columns, so each sum has a fixed order
 template <class T>
 void embedding_gradient(const Net<T>& net, const Workspace<T>& w, const Worker& worker, std::size_t i,
                         const BatchPlan::Block& block, T* gradient) {
@@ -529,7 +529,7 @@ const BatchPlan::Window& window_of(const Workspace<T>& w, const BatchPlan::Block
                        [&](const BatchPlan::Window& window) { return window.t1 >= block.t1; });
 }
 
-// From panels to the flat buffer
+// Copies from panels to the flat buffer
 template <class T>
 void finish_gradient(const Net<T>& net, Workspace<T>& w, const Worker& worker, const GradientSource& source,
                      const GradientTargets& out, const bool* given, T* gradient) {

@@ -37,12 +37,12 @@ Needs training_needs(const Net<T>& net) {
 
 template <class T>
 i64 bytes_of(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
-  w.kept_layout = w.scratch_layout = {};  // measuring loses the addresses
+  w.kept_layout = w.scratch_layout = {};  // measuring invalidates the addresses
   return static_cast<i64>(w.kept.measure(kept_buffers(net, w, needs)) +
                           w.scratch.measure(scratch_buffers(net, w, needs)) + w.plan.bytes());
 }
 
-// Splits time into the fewest windows that the budget allows (0: no limit, one); returns the bytes that they take
+// Splits time into the fewest windows that fit the budget (0: no limit, one window); returns the bytes required
 template <class T>
 i64 fit_windows(const Net<T>& net, Workspace<T>& w, const Needs& needs, i64 budget) {
   if (w.plan.windows.size() != 1) w.plan.split_windows(1);
@@ -65,7 +65,7 @@ i64 fit_windows(const Net<T>& net, Workspace<T>& w, const Needs& needs, i64 budg
   return bytes;
 }
 
-// The number of windows that takes least, and its bytes: many windows have many checkpoints
+// The number of windows that needs the least memory, and its bytes: many windows have many checkpoints
 template <class T>
 i64 smallest(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
   const auto most = static_cast<i64>(w.plan.blocks.size());
@@ -82,7 +82,7 @@ i64 smallest(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
   return least;
 }
 
-// Elements from matrix to matrix so that the same row of all of them does not fight over the same cache sets
+// Stride between matrices that keeps their equal rows in different cache sets
 template <class T>
 i64 spread_matrix(i64 elements) {
   constexpr std::size_t offset = 1600;
@@ -100,7 +100,7 @@ PairBuffer pair_buffer(const Workspace<T>& w, Arena& a, i64 slots, i64 rows, i64
   return buffer;
 }
 
-// What forward leaves for backward, as a function that allocates it in an arena
+// Returns a function that allocates the buffers that forward fills for backward
 template <class T>
 auto kept_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
   const i64 n = w.panel, panels = panels_of(net, w), rows = w.plan.window_rows, b = w.plan.batch;
@@ -149,7 +149,7 @@ auto kept_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
   };
 }
 
-// What each layer reads from the one below
+// Inputs of each layer from the layer below
 template <class T>
 void link(const Net<T>& net, Workspace<T>& w, bool drop) {
   const auto directions = size_of(net.D());
@@ -165,7 +165,7 @@ void link(const Net<T>& net, Workspace<T>& w, bool drop) {
     }
 }
 
-// What forward leaves; tight: memory that a larger call has left is given back
+// Buffers that forward fills; tight: excess memory from a larger call is released
 template <class T>
 void begin_forward(const Net<T>& net, Workspace<T>& w, const Needs& needs, bool tight) {
   const ArenaLayout wanted{w.set, w.plan.number, needs};

@@ -1,6 +1,5 @@
-// Which values dropout keeps: a function of seed, layer, sequence, step and column alone, so that any order, any number
-// of threads and a second computation see the same. The mixing is the finaliser of splitmix64 (Steele, Lea and Flood
-// 2014).
+// Dropout masks: a function of seed, layer, sequence, step and column alone, so the mask does not depend on order,
+// threads or recomputation. The mixing function is the finaliser of splitmix64 (Steele, Lea and Flood 2014).
 #ifndef FASTBPTT_ENGINE_DROPOUT_H
 #define FASTBPTT_ENGINE_DROPOUT_H
 

@@ -75,7 +75,7 @@ void forward_window(const Net<T>& net, Workspace<T>& w, i64 window, const Output
   }
 }
 
-// Copies of a layer's states for the one above: with dropout, and in the order of the other direction
+// Copies of a layer's states for the layer above: with dropout, and in the order of the other direction
 template <class T>
 void show_above(const Net<T>& net, Workspace<T>& w, std::size_t i, i64 window, i64 row0, i64 row1) {
   if (!w.drop && net.D() == 1) return;
@@ -101,7 +101,7 @@ void show_above(const Net<T>& net, Workspace<T>& w, std::size_t i, i64 window, i
     }
 }
 
-// The states before a window, kept for the second time that it is computed
+// Checkpoint: the states before a window, kept for its recomputation
 template <class T>
 void keep_checkpoint(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1) {
   const BatchPlan& plan = w.plan;
@@ -117,7 +117,7 @@ void restore_checkpoint(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0
   copy_states(net, w, window, row0, std::min(row1, w.plan.running(w.plan.window(window).t0)), 0, false);
 }
 
-// Between the rows of saved from `row` on and a checkpoint
+// Copies between the rows of saved from `row` on and a checkpoint
 template <class T>
 void copy_states(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1, i64 row, bool keep) {
   const i64 n = w.panel, panels = panels_of(net, w), size = w.plan.batch * n;
@@ -132,7 +132,7 @@ void copy_states(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 r
   }
 }
 
-// The outputs of the final states; if o wants it the loss too
+// The outputs of the final states, and the loss if o requests it
 template <class T>
 void last_outputs(const Net<T>& net, Workspace<T>& w, OutputArgs<T> o, T* y, i64 row0, i64 row1) {
   o.y = y;
@@ -141,7 +141,7 @@ void last_outputs(const Net<T>& net, Workspace<T>& w, OutputArgs<T> o, T* y, i64
   kernels_for(w).outputs(o, b.last, b.last_panel, row0, row0, row1 - row0);
 }
 
-// The outputs from both directions, of all steps or of the final states; if o wants it the loss too
+// The outputs from both directions, of all steps or of the final states, and the loss if o requests it
 template <class T>
 void joined_outputs(const Net<T>& net, Workspace<T>& w, const OutputArgs<T>& o, bool all, i64 row0, i64 row1) {
   const BatchPlan& plan = w.plan;

@@ -1,4 +1,4 @@
-// Single-step inference: one step of sequences that arrive step by step, on the weights as they lie.
+// Single-step inference: one step of a batch, on the unpacked weights.
 #ifndef FASTBPTT_ENGINE_INFERENCE_STEP_H
 #define FASTBPTT_ENGINE_INFERENCE_STEP_H
 

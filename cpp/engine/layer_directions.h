@@ -29,7 +29,7 @@ struct GradientTask {
 // Rows are in the direction's own order: a reverse one counts its steps from each sequence's end.
 template <class T>
 struct LayerBuffers {
-  // what forward leaves, and backward reads
+  // written by forward, read by backward
   T *x = nullptr, *saved = nullptr, *last = nullptr;
   std::int32_t* tokens = nullptr;
   T *w_forward = nullptr, *w_backward = nullptr, *bias = nullptr;
@@ -39,27 +39,27 @@ struct LayerBuffers {
   i64 saved_stride = 0, panel = 0, last_stride = 0, last_panel = 0, above_panel = 0;
   Operand<T> below[2] = {};
 
-  // what a loss or a backward pass needs besides
+  // additional buffers of a loss or a backward pass
   T *dh = nullptr, *d_final = nullptr, *carry = nullptr, *next = nullptr, *dw = nullptr, *dw_y = nullptr, *dx = nullptr;
   i64 dh_panel = 0, batch_stride = 0, batch_panel = 0;  // the last two: of matrices with one row for each sequence
   std::vector<GradientTask> tasks;
   i64 task_columns = 0;
 };
 
-// What a pass over a batch needs memory for
+// The parts of a pass over a batch that need memory
 struct Needs {
-  bool all_steps = false;       // outputs of all steps, not only the last one's
+  bool all_steps = false;       // outputs of all steps, not only of the last
   bool loss = false;            // y and its loss
   bool backward = false;        // gradients
   bool gradient = false;        // .. into the workspace's own buffer
-  bool input_gradient = false;  // .. of the input too
+  bool input_gradient = false;  // .. of the input as well
   bool d_final = false;         // .. from the final states
   bool drop = false;
   bool norms = false, numbers = false;  // of what flows back at each step
   bool operator==(const Needs&) const = default;
 };
 
-// For what an arena was laid out; while it stays the same all addresses stay
+// The requirements that an arena was laid out for; while they do not change, neither do the addresses
 struct ArenaLayout {
   const InstructionSet* set = nullptr;
   std::uint64_t plan = 0;
@@ -77,9 +77,9 @@ struct Workspace {
   bool drop = false;  // dropout between the layers, from this seed
   std::uint64_t dropout_seed = 0;
   bool d_final = false;        // a gradient enters through the final hidden states
-  bool input_weights = false;  // the first layer's transposed input weights are there
+  bool input_weights = false;  // the first layer's transposed input weights are packed
 
-  Arena kept;  // what forward leaves
+  Arena kept;  // buffers filled by forward
   ArenaLayout kept_layout;
   T *y = nullptr, *y_last = nullptr, *y_reverse = nullptr, *b_y = nullptr;
   i64 x_stride = 0;
@@ -94,13 +94,13 @@ struct Workspace {
   i64 dgates_stride = 0, dgates_panel = 0;
   PairBuffer block_inputs, block_gates;  // a block's operands of the weight gradients: pairs of consecutive rows
   std::vector<double> exact_factor;      // [B] sorted
-  std::vector<char> vanished;            // by worker: nothing flows back before the current block
+  std::vector<char> vanished;            // by worker: all gradients before the current block are zero
 };
 
 template <class T>
 struct Net : Topology {
   Net(const Spec& spec, T* params) : Topology(spec), params(params) {}
-  T* params;  // flat, the caller's
+  T* params;  // flat, owned by the caller
 };
 
 constexpr std::size_t size_of(i64 n) { return static_cast<std::size_t>(n); }
@@ -138,7 +138,7 @@ void read_final(const Workspace<T>& w, i64 hidden, int state, T* out) {
                out + (static_cast<i64>(p) * w.plan.batch + w.plan.place(b)) * hidden);
 }
 
-// Workspaces between calls; it outlives its network as long as a tape does.
+// Pool of workspaces between calls; a tape may keep it alive after its network.
 template <class T>
 struct WorkspacePool {
   std::mutex mutex;
@@ -152,7 +152,7 @@ struct WorkspacePool {
     free.pop_back();
     return w;
   }
-  static constexpr std::size_t most = 2;  // one for training, one for a forward result that comes and goes
+  static constexpr std::size_t most = 2;  // one for training, one for temporary forward results
   void put(std::unique_ptr<Workspace<T>> w) {
     const std::lock_guard<std::mutex> lock(mutex);
     if (free.size() < most) free.push_back(std::move(w));

@@ -1,4 +1,4 @@
-// The optimizer's part of a training step: check, clip and update of the trained parameters.
+// The optimiser step: check, clip and update the trained parameters.
 #ifndef FASTBPTT_ENGINE_OPTIMIZER_STEP_H
 #define FASTBPTT_ENGINE_OPTIMIZER_STEP_H
 
@@ -15,7 +15,7 @@
 
 namespace fastbptt {
 
-// The trained parameters, in chunks of one length, so that sums of squares have one order whatever the threads
+// The trained parameters, in chunks of fixed length, so that sums of squares do not depend on the number of threads
 template <class T>
 class ParameterUpdates {
  public:

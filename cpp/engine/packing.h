@@ -1,5 +1,4 @@
-// From the caller's arrays and the parameters into the rows and panels that the kernels read, and what was wrong with
-// them.
+// Packs parameters and the caller's arrays into the panels and rows that the kernels read, and checks their contents.
 #ifndef FASTBPTT_ENGINE_PACKING_H
 #define FASTBPTT_ENGINE_PACKING_H
 
@@ -43,7 +42,7 @@ T* pack_rows(const Net<T>& net, const Workspace<T>& w, const T* from, bool trans
   k.pack(from, ld, transposed, rows, real, to);
   if (!net.spec.bfloat16) return to + rows * n;
   const i64 pairs = (rows + 1) / 2;
-  for (i64 p = 0; p < pairs; ++p) {  // in place: a pair's row never stands after those that it is made of
+  for (i64 p = 0; p < pairs; ++p) {  // in place: a row of pairs never overtakes the rows it is made from
     const T* row = to + 2 * p * n;
     k.pair_rows(row, 2 * p + 1 < rows ? row + n : nullptr, n, reinterpret_cast<Pair*>(to + p * n));
   }
@@ -79,7 +78,7 @@ void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirectio
   if (outputs)
     k.pack(net.params + net.W_hy + (dir.direction * net.H() + p * n) * net.O(), net.O(), true, net.O(), real, to);
   to += outputs * n;
-  for (const bool before : {true, false})  // first what is multiplied with the step before
+  for (const bool before : {true, false})  // first the rows multiplied with the previous step
     for (int j = 0; j < net.info.preactivations; ++j) {
       const Preactivation& preactivation = net.info.preactivation[j];
       if (preactivation.hidden == Preactivation::none || (preactivation.hidden == Preactivation::before) != before)
@@ -225,7 +224,7 @@ void pack_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool c
   if (!fine) w.found.y = true;
 }
 
-// Finds again what pack_targets saw
+// Locates an error that pack_targets found
 template <class T>
 void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o, bool check) {
   const BatchPlan& plan = w.plan;
@@ -268,7 +267,7 @@ void to_panels(const Net<T>& net, const Workspace<T>& w, const T* row, i64 to, b
   }
 }
 
-// The gradients of outputs and final states that the user gives, in the order of the rows
+// The caller's gradients of outputs and final states, in row order
 template <class T>
 void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
   const Kernels<T>& k = kernels_for(w);
@@ -308,7 +307,7 @@ void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
     }
 }
 
-// Finds again what packing saw, in the caller's arrays
+// Locates an error that packing found, in the caller's arrays
 template <class T>
 void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch) {
   if (w.found.x && net.spec.vocabulary) report_tokens(net, w, batch);

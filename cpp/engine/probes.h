@@ -9,7 +9,7 @@
 
 namespace fastbptt {
 
-// The norms of a block's steps, once all workers are done with it; each step of the caller's belongs to one of them
+// The norms of a block's steps, after all workers have finished it; each of the caller's steps belongs to one worker
 template <class T>
 void record_norms(const Net<T>& net, const Workspace<T>& w, int number, int team, std::size_t i,
                   const BatchPlan::Block& block, const Probes& record) {
@@ -19,7 +19,7 @@ void record_norms(const Net<T>& net, const Workspace<T>& w, int number, int team
   const auto add = [](double& to, double norm) { to = to == 0 ? norm : std::hypot(to, norm); };
   for (i64 t = block.t1 - 1; t >= block.t0; --t)
     for (i64 b = 0, end = 0; b < plan.running(t); b = end) {
-      // in reverse the sequences of one length are at the same step
+      // in reverse, sequences of equal length are at the same step
       end = reverse ? b + 1 : plan.running(t);
       while (end < plan.running(t) && plan.length(end) == plan.length(b)) ++end;
       const i64 step = reverse ? plan.length(b) - 1 - t : t;
@@ -58,7 +58,7 @@ void record_block(const Net<T>& net, const Workspace<T>& w, i64 b0, i64 b1, std:
               0, record.d_gates);
 }
 
-// .. and what the forward pass left for a window: states, gates, and the gradients of its outputs
+// The results of the forward pass over a window: states, gates, and the gradients of its outputs
 template <class T>
 void record_window(const Net<T>& net, const Workspace<T>& w, i64 b0, i64 b1, i64 window, bool all_steps,
                    const Probes& record) {

@@ -1,4 +1,4 @@
-// The structure of a network: its layer directions, and where each one's parameters stand.
+// The structure of a network: its layer directions and the offsets of their parameters.
 #ifndef FASTBPTT_ENGINE_TOPOLOGY_H
 #define FASTBPTT_ENGINE_TOPOLOGY_H
 
@@ -8,7 +8,7 @@
 
 namespace fastbptt {
 
-// One direction of one layer; the places of its parameters in the flat buffer
+// One direction of one layer, with the offsets of its parameters in the flat buffer
 struct LayerDirection {
   i64 layer, direction;
   i64 inputs;  // columns that it reads
@@ -21,7 +21,7 @@ struct Range {
   i64 from, to;
 };
 
-// What updates change, in order: all but the frozen parameters, a frozen embedding and the padding row
+// The elements that updates change, in order: all except frozen parameters, a frozen embedding and the padding row
 std::vector<Range> trained_ranges(const Spec& spec, const std::vector<std::string>& frozen);
 
 struct Topology {
@@ -54,11 +54,11 @@ struct Topology {
   int cell;  // its place in the instruction sets' tables
   const CellInfo& info;
   std::vector<LayerDirection> layer_directions;  // the first layer's forward and reverse, the second's ..
-  i64 with_input = 0, with_hidden = 0;           // pre-activations that W_xh, W_hh take part in
+  i64 with_input = 0, with_hidden = 0;           // number of pre-activations with x W_xh, with h W_hh
   i64 initial[CellInfo::most_states] = {};       // places in the flat buffer
   i64 W_hy = 0, b_y = 0, embedding = 0;
   i64 count;    // elements of the flat buffer
-  i64 checked;  // .. that are looked at for NaN at each call; rows of the embedding are as they are read
+  i64 checked;  // .. checked for NaN at each call; rows of the embedding are checked when they are read
 };
 
 }  // namespace fastbptt

@@ -33,7 +33,7 @@ void* Arena::allocate_bytes(i64 a, i64 b, i64 c, std::size_t size) {
   return address;
 }
 
-// More than there is is refused here: the system would grant it and kill the process later.
+// Requests above the available memory are refused here: the system would grant them and kill the process later.
 void Arena::reserve(bool tight) {
   if (used_ > most_bytes()) throw std::bad_alloc();
   if (used_ > capacity_ || !block_ || (tight && used_ < capacity_)) {
@@ -49,7 +49,7 @@ void Arena::reserve(bool tight) {
 void BatchPlan::make(i64 b, i64 t, const i64* given, i64 rows_per_block) {
   if (!given && b == batch && t == time && !ragged && rows_per_block == rows_per_block_) return;
   if (product(std::size_t(b) + std::size_t(t), 2 * sizeof(i64)) > most_bytes()) throw std::bad_alloc();
-  batch = -1;  // until it is whole
+  batch = -1;  // invalid until complete
   const auto n = static_cast<std::size_t>(b);
   order.resize(n);
   std::iota(order.begin(), order.end(), i64(0));

@@ -1,4 +1,4 @@
-// Everything that one pass over a batch needs: the plan of its rows and the buffers, reused from step to step.
+// The batch plan, and the arena for the buffers of a pass; both are reused from step to step.
 #ifndef FASTBPTT_ENGINE_WORKSPACE_H
 #define FASTBPTT_ENGINE_WORKSPACE_H
 
@@ -12,7 +12,7 @@
 
 namespace fastbptt {
 
-// One block of memory, from which aligned arrays are allocated. Allocate twice: first to measure, then for real.
+// One block of memory from which aligned arrays are allocated, in two passes: the first measures, the second allocates.
 class Arena {
  public:
   Arena() = default;
@@ -29,7 +29,7 @@ class Arena {
     return used_;
   }
 
-  // measures, gets the memory, and calls layout again; throws std::bad_alloc. tight: keeps no more than that
+  // measures, reserves the memory and calls layout again; throws std::bad_alloc. tight: releases excess memory
   template <class Layout>
   void lay_out(const Layout& layout, bool tight = false) {
     measure(layout);
@@ -67,26 +67,26 @@ class BatchPlan {
     std::size_t block0, block1;  // its blocks, from its end to its start
   };
 
-  // lengths null: all are time. Does nothing if the plan is already this one.
+  // lengths null: all equal time. Does nothing if the plan is unchanged.
   void make(i64 batch, i64 time, const i64* lengths, i64 rows_per_block);
-  // Splits time into so many windows (at most one for each block) of about equal length.
+  // Splits time into count windows (at most one per block) of about equal length.
   void split_windows(i64 count);
 
   RowSchedule schedule() const { return {batch, steps, first.data(), active.data()}; }
   i64 length(i64 sorted) const { return lengths[static_cast<std::size_t>(sorted)]; }
   i64 place(i64 sorted) const { return order[static_cast<std::size_t>(sorted)]; }
   std::size_t bytes() const;  // of the plan itself
-  // Sorted sequences of a worker of a team: about equal sums of lengths
+  // The sorted sequences of a worker: about equal sums of lengths per worker
   std::pair<i64, i64> share(int worker, int team) const;
   i64 row(i64 t, i64 sorted) const { return first[static_cast<std::size_t>(t)] + sorted; }
   i64 running(i64 t) const { return active[static_cast<std::size_t>(t)]; }
   const Window& window(i64 i) const { return windows[static_cast<std::size_t>(i)]; }
 
-  std::uint64_t number = 0;  // another one whenever the plan changes
+  std::uint64_t number = 0;  // changes with the plan
   i64 batch = -1, time = -1;
   i64 steps = 0;             // the longest length
   i64 rows = 0;              // sum of lengths
-  bool ragged = false;       // some sequence ends before the time axis does
+  bool ragged = false;       // some sequences are shorter than time
   std::vector<i64> order;    // [B] place in the user's batch of each sorted sequence
   std::vector<i64> lengths;  // [B] in sorted order
   std::vector<i64> first, active;
@@ -101,7 +101,7 @@ class BatchPlan {
   i64 rows_per_block_ = 0;
 };
 
-// Rows per panel so that the panels of a tile do not fight over the same cache sets
+// Rows per panel that keep the panels of a tile in different cache sets
 i64 spread_rows(i64 rows, std::size_t row_bytes);
 
 }  // namespace fastbptt

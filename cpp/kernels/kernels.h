@@ -1,11 +1,11 @@
 // The functions of an instruction set: one table of functions per element type, and the structs they take.
 //
 // Legend: B sequences, T steps, I inputs, H hidden units, O outputs, R rows = real steps of all sequences.
-// Row order: by step, then by sequence, the sequences sorted by falling length; so the sequences that are still running
-// at a step are always the first ones, and step t owns the rows first[t] .. first[t] + active[t].
-// Panels: a matrix of rows x columns lies as ceil(columns / N) panels of [rows][N], N = the table's panel width; the
-// columns beyond the last real one are zero up to a whole vector and undefined after it.
-// Ownership: every pointer belongs to the caller; nothing here allocates, throws, blocks or keeps state.
+// Row order: by step, then by sequence, the sequences sorted by decreasing length; so the sequences that are still
+// running at a step are always the first ones, and step t owns the rows first[t] .. first[t] + active[t].
+// Panels: a matrix of rows x columns is stored as ceil(columns / N) panels of [rows][N], N = the table's panel width;
+// the columns beyond the last real one are zero up to a whole vector and undefined after it. Ownership: every pointer
+// belongs to the caller; nothing here allocates, throws, blocks or keeps state.
 #ifndef FASTBPTT_KERNELS_H
 #define FASTBPTT_KERNELS_H
 
@@ -15,31 +15,31 @@ namespace fastbptt {
 
 using i64 = std::int64_t;
 
-// Two bfloat16 numbers of consecutive rows of weights, the first in the low half: what the processor multiplies and
-// adds in one go. Operands of matrix products may be pairs, sums never are.
+// Two bfloat16 numbers of consecutive rows of weights, the first in the low half: the operand of one bfloat16
+// multiply-add instruction. Operands of matrix products may be pairs, sums never are.
 using Pair = std::uint32_t;
 
-// Numbers from low to high
+// The interval from low to high
 struct Interval {
   double low = -__builtin_huge_val(), high = __builtin_huge_val();
-  bool open = false;  // without its ends
+  bool open = false;  // excludes its ends
   constexpr bool excludes(double a) const { return open ? a <= low || a >= high : a < low || a > high; }
 };
 
-// A number that a loss takes
+// A parameter of a loss
 struct LossParameter {
   const char* name = nullptr;
   double preset = 0;
   Interval range = {};
 };
 
-// What a loss expects and is told, beside its arithmetic
+// The targets and parameters of a loss
 struct LossInfo {
   static constexpr int most_parameters = 4;
   enum class Targets { numbers, classes };  // a number for each output, or one of as many classes as there are outputs
   Targets targets = Targets::numbers;
   Interval range = {};            // of the numbers
-  const char* link = "identity";  // the function that makes predictions of outputs
+  const char* link = "identity";  // the function from outputs to predictions
   bool per_row = false;           // one loss for all outputs of a row, else one for each of them
   LossParameter parameters[most_parameters] = {};
 };
@@ -61,7 +61,7 @@ struct Run {
   i64 count;  // rows
 };
 
-// y = h W_hy + b_y for some rows, and, if asked for, loss and dy
+// y = h W_hy + b_y for some rows, and, if requested, loss and dy
 template <class T>
 struct OutputArgs {
   i64 outputs;                 // O
@@ -90,7 +90,7 @@ struct LossKernels {
   void (*rows)(const OutputArgs<T>&, i64 row, i64 sequence, i64 count);
 };
 
-// Rows of numbers in panels, as an operand of a product: row 0 of panel 0, elements from panel to panel, real columns
+// Rows in panels, as an operand of a product: row 0 of panel 0, stride between panels, real columns
 template <class T>
 struct Operand {
   const T* rows;
@@ -98,7 +98,7 @@ struct Operand {
   i64 columns;
 };
 
-// Where a kernel leaves the operands of a step as pairs: a slot for each, panels [B rows][N pairs]. Then the weights'
+// Buffer for the operands of a step as pairs: a slot for each, panels [B rows][N pairs]. Then the weights'
 // panels, in the rows below W_hy^T, hold pairs too: of ceil(columns / 2) rows for each operand, one after the other.
 struct PairBuffer {
   static constexpr int hidden = 2;  // forward: two inputs, then the hidden operand of each stage; else all gradients
@@ -195,11 +195,11 @@ struct WeightGradArgs {
   bool add;  // false: overwrite
 };
 
-// What an optimiser's rule keeps and is told, beside its arithmetic
+// The slots and settings of an optimiser
 struct OptimizerInfo {
   static constexpr int most_slots = 3, most_settings = 7, most_numbers = 7;
   const char* slots[most_slots] = {};        // flat buffers like the parameters, zero before the first step
-  int required = 0;                          // the first of them; a further one that is there turns a variant on
+  int required = 0;                          // the first of them; an additional slot enables a variant
   const char* settings[most_settings] = {};  // flags are 0 or 1
 };
 
@@ -210,7 +210,7 @@ struct UpdateArgs {
   T* slot[OptimizerInfo::most_slots];  // null: not there
   const T* g;
   T scale;                                // of the gradient (clipping)
-  T number[OptimizerInfo::most_numbers];  // what the rule made of its settings for this step
+  T number[OptimizerInfo::most_numbers];  // derived from the settings for this step
 };
 
 template <class T>
@@ -237,28 +237,28 @@ struct ElementArgs {
   T setting;
 };
 
-// A gate's pre-activation: the output of one matrix product of the forward step. dgates holds the gradients of all, in
-// the same order.
+// A gate's pre-activation: the output of one matrix product of the forward step. dgates holds the gradients of all
+// pre-activations, in the same order.
 struct Preactivation {
   static constexpr int none = -1, before = -2;
   int gate = 0;       // block of columns in W_xh and W_hh
-  bool input = true;  // x W_xh takes part
+  bool input = true;  // includes x W_xh
   // what is multiplied by W_hh: nothing, the h of the step before, or a saved activation of an earlier stage; of those
   // one for all pre-activations of a stage
   int hidden = before;
-  int saved = 0;  // where the sum is left, and after it the gate
+  int saved = 0;  // holds the sum, then the gate
   int stage = 0;
   bool is_sigmoid = false;  // a sigmoid gate, between 0 and 1
 };
 
-// What a cell is made of, beside its element-wise arithmetic
+// The structure of a cell, without its element-wise arithmetic
 struct CellInfo {
   static constexpr int most_preactivations = 4, most_states = 2, most_stages = 2;
   int gates = 1;  // blocks of H columns in W_xh, W_hh, b_h
   const char* gate_names[most_preactivations] = {"a"};
   int states = 1;  // saved activations 0 .. states: what is carried from step to step, h first
   const char* state_names[most_states] = {"h"};
-  int saved = 1;  // the states, and what backward needs besides
+  int saved = 1;  // the states, and the other activations that backward reads
   int stages =
       1;  // a later one starts when the one before is done for all units; backward goes through them in reverse
   int preactivations = 1;
@@ -289,7 +289,7 @@ struct Kernels {
   void (*input_grad)(const CellKernels<T>&, const InputGradArgs<T>&, i64 row0, i64 row1);
   void (*outputs)(const OutputArgs<T>&, const T* h, i64 h_panel, i64 row, i64 sequence, i64 count);
   void (*weight_grad)(const WeightGradArgs<T>&);
-  // null: this instruction set has no products of pairs
+  // null: no products of pairs in this instruction set
   void (*weight_grad_pairs)(const WeightGradArgs<T, Pair>&);
   // out[j] = the pair of first[j] and second[j], n rounded up to a whole vector; second null: zeros. out may be first.
   void (*pair_rows)(const T* first, const T* second, i64 n, Pair* out);
@@ -297,7 +297,7 @@ struct Kernels {
   void (*row_product)(const T* a, i64 n, const T* w, i64 ld, i64 columns, T* out);
   // panel[k][0..N) = w[k][column0 ..), or w[column0 ..][k] if transposed; n columns are real
   void (*pack)(const T* w, i64 ld, bool transposed, i64 rows, i64 n, T* panel);
-  // copies values to dst while looking for one that is not finite; false if there is one
+  // copies values to dst; returns false if one of them is not finite
   bool (*copy_f32)(const float* src, i64 stride, i64 n, T* dst);
   bool (*copy_f64)(const double* src, i64 stride, i64 n, T* dst);
   bool (*finite)(const T* p, i64 n);
@@ -306,10 +306,10 @@ struct Kernels {
   int squares;  // doubles that a row's sum of squares takes: lanes, for double in three scales
   // square root of the sum of such sums, stride doubles apart
   double (*root)(const double* squares, i64 stride, i64 rows);
-  void (*limit)(T* p, i64 n, T most);  // magnitudes to at most that; NaN stays
+  void (*limit)(T* p, i64 n, T most);  // clips magnitudes to most; NaN stays NaN
   void (*tanh)(const T* a, T* out, i64 n);
-  // n rounds of independent multiply-adds out of registers, as fast as the processor can: the yardstick of the
-  // benchmark. Returns how many operations that were.
+  // n rounds of independent multiply-adds on registers, at peak throughput: the benchmark's reference. Returns the
+  // number of operations.
   double (*multiply_adds)(i64 n, T* sink);
 };
 
