@@ -41,6 +41,7 @@ def script() -> Any:
         ("src/told.py", "", ["1: told -> message, given, reported"]),
         ("cpp/a.h", "// plane\n/* plane\n */ int next_plane;\n", ["3: next_plane -> saved"]),
         ("cpp/a.h", 'f("opens");\n', ["1: opens -> is_sigmoid"]),
+        ("cpp/a.h", 'f("it says \\"plane\\"", said, "");\n', ["1: said -> message"]),
         ("cpp/a.inc", "struct BatchPlan plan;\nPlan p;\n", ["2: Plan -> BatchPlan"]),
         ("cpp/a.inc", "at.gate(0, x);\n", ["1: at.gate() -> d_preactivation"]),
         ("cpp/isa/rooms.h", "", ["1: rooms -> buffers"]),
