@@ -9,8 +9,8 @@
 
 namespace fastbptt {
 
-// StridedSequences of elements of one size, each of its own number of steps, with the same number of columns in every step.
-// The memory is borrowed for the life of this object; strides in bytes, of any sign, nothing need be aligned.
+// StridedSequences of elements of one size, each of its own number of steps, with the same number of columns in every
+// step. The memory is borrowed for the life of this object; strides in bytes, of any sign, nothing need be aligned.
 class StridedSequences {
  public:
   StridedSequences(i64 itemsize, i64 columns) : itemsize_(itemsize), columns_(columns) {}

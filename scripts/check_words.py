@@ -96,7 +96,6 @@ NAMES = (
     Name("keeper", "checkpointer", PACKAGE),
     Name("influence", "saliency"),
     Name("openness", "mean_gate_activation"),
-    Name("setting", "alpha", ("src/fastbptt/models/cells.py",), whole=True),
     Name("facts", "summary", PACKAGE),
     Name(
         "answers",
@@ -114,6 +113,7 @@ NAMES = (
 
 # As regular expressions, in any case; a space is any white space, also between two lines.
 PHRASES = {
+    r"\bRecurrent\([^()]*\bsetting=": "alpha=",
     "near the speed limit": "near peak throughput",
     "page to hand on": "shareable report",
     "looked at step by step": "recorded at every time step",

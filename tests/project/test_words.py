@@ -54,6 +54,7 @@ def script() -> Any:
         ),
         ("docs/api/a.md", "near  the speed\nlimit\n", ["1: near the speed limit -> near peak"]),
         ("docs/a.md", "a man owns\n", []),
+        ("docs/a.md", '`Recurrent("leaky", 8, setting=0.2)`\n', ["1: Recurrent("]),
         ("src/a.py", 'x = ("a page to "\n     "hand on")\n', ["1: page to"]),
         ("src/a.py", '# a page to\n# hand on\n"""No"""\n', ["1: page to"]),
         ("cpp/a.h", "// a page to\n// hand on\n", ["1: page to // hand on -> shareable report"]),
