@@ -92,7 +92,9 @@ def stub(session: nox.Session) -> None:
 def cpp_style(session: nox.Session) -> None:
     """clang-format of every C++ file."""
     files = [path for path in Path("cpp").rglob("*") if path.suffix in {".h", ".cpp", ".inc"}]
-    session.run("clang-format", "--dry-run", "-Werror", *map(str, sorted(files)), external=True)
+    session.run(
+        "clang-format", "--dry-run", "-Werror", *map(str, sorted(files)), external=True, log=False
+    )
 
 
 def configure(session: nox.Session, preset: str) -> None:

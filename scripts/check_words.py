@@ -49,7 +49,11 @@ NAMES = (
         "product",
         "preactivation",
         CELLS,
-        exceptions=("row_product", "row_product_part"),  # of a row and a matrix
+        exceptions=(
+            "row_product",  # of a row and a matrix
+            "row_product_part",
+            "src/fastbptt/diagnostics/_dynamics.py:product",  # of Jacobians
+        ),
     ),
     Name("products", "preactivations", CELLS, exceptions=("output_row_products",)),
     Name("opens", "is_sigmoid"),
@@ -70,17 +74,28 @@ NAMES = (
     Name("Member", "Worker", ENGINE, whole=True),
     Name("member", "worker", ENGINE, whole=True),
     Name("Form", "InputSpec", CALLS, whole=True),
-    Name("form", "spec", CALLS, whole=True),
+    Name(
+        "form",
+        "spec",
+        CALLS,
+        whole=True,
+        exceptions=("src/fastbptt/training/metrics.py:form",),  # of a number
+    ),
     Name("_form", "_spec", CALLS, whole=True),
     Name("plain", "fast_path", ("src/fastbptt/models",), whole=True),
-    Name("shares", "probs", PACKAGE, whole=True),
+    Name(
+        "shares",
+        "probs",
+        PACKAGE,
+        whole=True,
+        exceptions=("src/fastbptt/models/truncated.py:shares",),  # of the loss, by chunk
+    ),
     Name("Keys", "DropoutSeeds", PACKAGE, whole=True),
     Name("dropout_keys", "dropout_seeds", PACKAGE, whole=True),
     Name("watch", "early_stopping", PACKAGE),
     Name("keeper", "checkpointer", PACKAGE),
     Name("influence", "saliency"),
     Name("openness", "mean_gate_activation"),
-    Name("setting", "alpha", ("src/fastbptt/models/cells.py",), whole=True),
     Name("facts", "summary", PACKAGE),
     Name(
         "answers",
@@ -98,6 +113,7 @@ NAMES = (
 
 # As regular expressions, in any case; a space is any white space, also between two lines.
 PHRASES = {
+    r"\bRecurrent\([^()]*\bsetting=": "alpha=",
     "near the speed limit": "near peak throughput",
     "page to hand on": "shareable report",
     "looked at step by step": "recorded at every time step",
@@ -170,6 +186,7 @@ def identifiers(path: Path, text: str) -> Iterator[tuple[int, str]]:
     else:
         comment = r"//[^\n]*|/\*.*?\*/"
         code = re.sub(comment, lambda found: "\n" * found[0].count("\n"), text, flags=re.DOTALL)
+        code = re.sub(r'"(?![A-Za-z_]\w*")(?:[^"\\\n]|\\.)*"', '""', code)
         for number, line in enumerate(code.split("\n"), 1):
             yield from ((number, found) for found in re.findall(r"\b[A-Za-z_]\w*", line))
 

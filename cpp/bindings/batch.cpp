@@ -46,8 +46,8 @@ const Field<Batch> fields[] = {
 }  // namespace
 
 void register_batch(py::module_& m) {
-  Structure<Batch>::add_to(m, "Batch", "StridedSequences, the states that they start from, and how they go through.", fields,
-                           1);
+  Structure<Batch>::add_to(m, "Batch", "StridedSequences, the states that they start from, and how they go through.",
+                           fields, 1);
 }
 
 }  // namespace fastbptt::bindings

@@ -36,10 +36,7 @@ void read_y(Call& call, py::handle value, Objective& to) {
 
 // In this order: the shape of y depends on loss and steps.
 const Field<Objective> fields[] = {
-    {"loss", nullptr,
-     [](Call&, py::handle value, Objective& to) {
-       to.loss = py::cast<const Loss&>(value);
-     }},
+    {"loss", nullptr, [](Call&, py::handle value, Objective& to) { to.loss = py::cast<const Loss&>(value); }},
     {"steps", nullptr,
      [](Call& call, py::handle value, Objective& to) {
        call.steps = to.steps = choice<Steps>(value, "steps", {{"last", Steps::last}, {"all", Steps::all}});

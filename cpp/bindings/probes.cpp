@@ -24,9 +24,9 @@ const Field<Probes> fields[] = {
      }},
     {"d_gates", Py_None,
      [](Call& call, py::handle value, Probes& to) {
-       to.d_gates =
-           target(value, "d_gates", call.dtype,
-                  {directions(call), cell_info(call.spec.cell).preactivations, call.batch, call.time, call.spec.hidden});
+       to.d_gates = target(
+           value, "d_gates", call.dtype,
+           {directions(call), cell_info(call.spec.cell).preactivations, call.batch, call.time, call.spec.hidden});
      }},
     {"saved", Py_None,
      [](Call& call, py::handle value, Probes& to) {

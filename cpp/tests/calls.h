@@ -20,16 +20,16 @@ using naive::Data;
 using naive::NetworkCase;
 using naive::Result;
 
-inline bool environment_says(const char* name, const std::string& value) {
+inline bool environment_is(const char* name, const std::string& value) {
   const char* text = std::getenv(name);
   return text && value == text;
 }
 
 // Every shape that the documentation promises; else those up to 65 wide and 10 long
-inline bool full_grid() { return environment_says("FASTBPTT_TEST_GRID", "full"); }
+inline bool full_grid() { return environment_is("FASTBPTT_TEST_GRID", "full"); }
 
 // Where time does not matter: every float, and every instruction set where else they take turns
-inline bool thorough() { return environment_says("FASTBPTT_TEST_FLOATS", "all"); }
+inline bool thorough() { return environment_is("FASTBPTT_TEST_FLOATS", "all"); }
 
 // f(name) with each instruction set in use
 template <class F>

@@ -75,14 +75,14 @@ TEST_CASE("elements need not be aligned") {
   std::vector<char> memory(1 + 3 * sizeof(double));
   const double values[] = {1.5, -2.5, 3.5};
   std::memcpy(memory.data() + 1, values, sizeof values);
-  for (const bool backwards : {false, true}) {
+  for (const bool reversed : {false, true}) {
     StridedSequences all(sizeof(double), 1);
     const i64 size = sizeof(double);
-    all.add(memory.data() + 1 + (backwards ? 2 * size : 0), 3, backwards ? -size : size, size);
+    all.add(memory.data() + 1 + (reversed ? 2 * size : 0), 3, reversed ? -size : size, size);
     double out[3];
     const i64 row = 0;
     all.gather(&row, 1, 3, out);
-    for (int i = 0; i < 3; ++i) CHECK(out[i] == values[backwards ? 2 - i : i]);
+    for (int i = 0; i < 3; ++i) CHECK(out[i] == values[reversed ? 2 - i : i]);
   }
 }
 

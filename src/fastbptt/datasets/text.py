@@ -159,8 +159,8 @@ class Tokenizer:
         # A text may hold what the reserved tokens are called; it is cut into signs, so never whole.
         kept = [item for item in counts.items() if item[1] >= self.min_count]
         kept.sort(key=lambda item: (-item[1], item[0]))
-        room = None if self.max_size is None else self.max_size - 2
-        self._set_tokens((self.padding, self.unknown, *(token for token, _ in kept[:room])))
+        limit = None if self.max_size is None else self.max_size - 2
+        self._set_tokens((self.padding, self.unknown, *(token for token, _ in kept[:limit])))
         return self
 
     def encode(

@@ -417,8 +417,8 @@ def _norm_of_last(p: PassRecord, steps: int) -> float:
     """Norm of the gradients of a layer's W_xh and W_hh from its last steps, before exploding."""
     total = 0.0
     for weights in ("W_xh", "W_hh"):
-        walk = itertools.islice(contributions(p, weights), steps)
-        total += float(np.square(np.sum([step for _, step in walk], axis=0)).sum())
+        terms = itertools.islice(contributions(p, weights), steps)
+        total += float(np.square(np.sum([step for _, step in terms], axis=0)).sum())
     return math.sqrt(total)
 
 

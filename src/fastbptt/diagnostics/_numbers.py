@@ -39,7 +39,7 @@ def order(time: int, reverse: bool) -> range:
     return range(time) if reverse else range(time - 1, -1, -1)
 
 
-def product(left: Array, right: Array, each: bool) -> Array:
+def outer(left: Array, right: Array, each: bool) -> Array:
     """Outer products of rows (B, M) and (B, N): their sum (M, N), or each, (B, M, N)."""
     return left[:, :, np.newaxis] * right[:, np.newaxis] if each else left.T @ right
 
@@ -48,7 +48,7 @@ def contributions(p: PassRecord, name: str, each: bool = False) -> Iterator[tupl
     """Yield, backward through time, each step and its contribution to dL/dW.
 
     Arrays are shaped like W, with `each` (B, *shape of W): the sum over b of
-    (what W multiplies at step t)^T (gradient of the product at step t).
+    (what W multiplies at step t)^T (gradient of the pre-activation at step t).
     """
     operands = p.weight_operands()[name]
     gates, hidden = len(p.cell["gate_names"]), p.d_hidden.shape[-1]
@@ -57,7 +57,7 @@ def contributions(p: PassRecord, name: str, each: bool = False) -> Iterator[tupl
         step = np.zeros((batch, rows, gates, hidden) if each else (rows, gates, hidden))
         for left, right, gate in operands:
             part = step[..., gate, :]
-            part += product(left[:, t], right[:, t], each)
+            part += outer(left[:, t], right[:, t], each)
         yield t, step.reshape(*step.shape[:-2], gates * hidden)
 
 
@@ -67,7 +67,7 @@ def output_contributions(record: Record, each: bool = False) -> Iterator[tuple[i
     halves = np.split(record.top, directions, axis=-1)
     for t in order(record.top.shape[1], False):
         parts = [
-            product(half[:, t], d_y[:, t], each)
+            outer(half[:, t], d_y[:, t], each)
             for half, d_y in zip(halves, record.d_outputs, strict=True)
         ]
         yield t, np.concatenate(parts, axis=-2)
@@ -106,9 +106,9 @@ def gate_activation(p: PassRecord, each: bool) -> dict[str, Array]:
     """Mean activation of the sigmoid gates, by gate."""
     names = p.cell["gate_names"]
     return {
-        names[product["gate"]]: mean(p.planes[product["saved"]], p.exist, each)
-        for product in p.cell["preactivations"]
-        if product["is_sigmoid"]
+        names[preactivation["gate"]]: mean(p.saved[preactivation["saved"]], p.exist, each)
+        for preactivation in p.cell["preactivations"]
+        if preactivation["is_sigmoid"]
     }
 
 

@@ -23,8 +23,8 @@ Array: TypeAlias = NDArray[np.float64]
 class PassRecord:
     """One layer in one direction. Steps are those of the input; zero after a sequence's end.
 
-    B sequences, T steps, H units, J products (gates' sums, and where a cell keeps parts of them
-    apart these), P planes (states, then what backward needs besides), S states.
+    B sequences, T steps, H units, J pre-activations (gates' sums, and where a cell keeps parts of
+    them apart these), P saved activations (states, then what backward needs besides), S states.
     """
 
     name: str
@@ -36,9 +36,9 @@ class PassRecord:
     lengths: NDArray[np.int64]  # (B,)
     x: Array  # (B, T, inputs)
     initial: Array  # (S, B, H)
-    planes: Array  # (P, B, T, H)
+    saved: Array  # (P, B, T, H)
     d_hidden: Array  # (B, T, H)
-    d_products: Array  # (J, B, T, H)
+    d_preactivations: Array  # (J, B, T, H)
 
     @cached_property
     def exist(self) -> NDArray[np.bool_]:
@@ -49,7 +49,7 @@ class PassRecord:
     @property
     def states(self) -> Array:
         """(S, B, T, H)."""
-        return self.planes[: len(self.initial)]
+        return self.saved[: len(self.initial)]
 
     @cached_property
     def before(self) -> Array:
@@ -68,9 +68,9 @@ class PassRecord:
         """Return gradients of the sums that the gates are computed from, (B, T, H) by gate."""
         names = self.cell["gate_names"]
         return {
-            names[product["gate"]]: self.d_products[j]
-            for j, product in enumerate(self.cell["preactivations"])
-            if product["input"]
+            names[preactivation["gate"]]: self.d_preactivations[j]
+            for j, preactivation in enumerate(self.cell["preactivations"])
+            if preactivation["input"]
         }
 
     def weight_operands(self) -> dict[str, list[tuple[Array, Array, int]]]:
@@ -79,12 +79,16 @@ class PassRecord:
         Left is (B, T, rows of the matrix), right (B, T, H), of the block of columns of a gate.
         """
         found: dict[str, list[tuple[Array, Array, int]]] = {"W_xh": [], "W_hh": []}
-        for j, product in enumerate(self.cell["preactivations"]):
-            right, gate, hidden = self.d_products[j], product["gate"], product["hidden"]
-            if product["input"]:
+        for j, preactivation in enumerate(self.cell["preactivations"]):
+            right, gate, hidden = (
+                self.d_preactivations[j],
+                preactivation["gate"],
+                preactivation["hidden"],
+            )
+            if preactivation["input"]:
                 found["W_xh"].append((self.x, right, gate))
             if hidden is not None:
-                left = self.before[0] if hidden == "before" else self.planes[hidden]
+                left = self.before[0] if hidden == "before" else self.saved[hidden]
                 found["W_hh"].append((left, right, gate))
         return found
 
@@ -104,22 +108,22 @@ class Record:
 def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Record:
     """Do one forward and one backward pass, without dropout."""
     x, lengths, initial, steps = batch.x, batch.lengths, batch.initial, objective.steps
-    spec, form, dtype = model._spec, model._input_spec, model.dtype
+    spec, input_spec, dtype = model._spec, model._input_spec, model.dtype
     cell = {"name": spec.cell, **_core.cell_info(spec.cell)}
     count, time = x.shape[:2]
     shape = (count, time, spec.hidden_size)
     arrays: dict[str, Any] = {
-        "d_hidden": np.zeros((form.rows, *shape), dtype),
-        "d_gates": np.zeros((form.rows, len(cell["preactivations"]), *shape), dtype),
-        "saved": np.zeros((form.rows, cell["saved"], *shape), dtype),
-        "outputs": np.zeros((count, time if steps == "all" else 1, form.width), dtype),
+        "d_hidden": np.zeros((input_spec.rows, *shape), dtype),
+        "d_gates": np.zeros((input_spec.rows, len(cell["preactivations"]), *shape), dtype),
+        "saved": np.zeros((input_spec.rows, cell["saved"], *shape), dtype),
+        "outputs": np.zeros((count, time if steps == "all" else 1, input_spec.width), dtype),
     }
     flat = np.empty(model.num_parameters, dtype)
     value = model._engine.loss_and_grad(
         batch, objective, _core.GradientTargets(flat), _core.Probes(**arrays)
     )
     whole = np.full(count, time) if lengths is None else lengths
-    d_hidden, d_products, planes, d_y = (
+    d_hidden, d_preactivations, saved, d_y = (
         arrays[name].astype(np.float64, copy=False) for name in arrays
     )
     values = {name: view.astype(np.float64) for name, view in model.parameters.items()}
@@ -134,7 +138,7 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
     for i, name in enumerate(names):
         layer, direction = divmod(i, directions)
         if layer and direction == 0:
-            below = np.concatenate([p.planes[0] for p in passes[-directions:]], axis=-1)
+            below = np.concatenate([p.saved[0] for p in passes[-directions:]], axis=-1)
         own = {k: values[n] for k, n in net.names(layer, direction).items() if n in values}
         passes.append(
             PassRecord(
@@ -147,17 +151,17 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
                 whole,
                 below,
                 first[:, i],
-                planes[i],
+                saved[i],
                 d_hidden[i],
-                d_products[i],
+                d_preactivations[i],
             )
         )
-    top = np.concatenate([p.planes[0] for p in passes[-directions:]], axis=-1)
+    top = np.concatenate([p.saved[0] for p in passes[-directions:]], axis=-1)
     entering = []
     for direction in range(directions):
         d_all = d_y
         if steps == "last":
-            d_all = np.zeros((count, time, form.width))
+            d_all = np.zeros((count, time, input_spec.width))
             last = np.zeros_like(whole) if direction else whole - 1
             d_all[np.arange(count), last] = d_y[:, 0]
         entering.append(d_all)

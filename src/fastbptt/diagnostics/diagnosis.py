@@ -357,8 +357,8 @@ def _layer(p: PassRecord, each: bool, found: _dynamics.Dynamics | None) -> Layer
     batch, time = p.x.shape[:2]
     contribution, running = {}, {}
     for name in ("W_xh", "W_hh"):
-        walk = _numbers.contributions(p, name, each)
-        contribution[name], running[name] = _numbers.sizes(walk, time, batch if each else None)
+        terms = _numbers.contributions(p, name, each)
+        contribution[name], running[name] = _numbers.sizes(terms, time, batch if each else None)
     hidden = p.states[0]
     cell = p.states[1] if len(p.states) > 1 else None
     radii = _numbers.spectral_radii(p)
@@ -439,8 +439,8 @@ def _output(record: Record, each: bool, readout: bool) -> OutputFlow:
     gradient = _numbers.norms(entering, (2,) if each else (0, 2))
     if not readout:
         return OutputFlow(gradient, None, None)
-    walk = _numbers.output_contributions(record, each)
-    return OutputFlow(gradient, *_numbers.sizes(walk, time, batch if each else None))
+    terms = _numbers.output_contributions(record, each)
+    return OutputFlow(gradient, *_numbers.sizes(terms, time, batch if each else None))
 
 
 def _plain(value: Any) -> Any:

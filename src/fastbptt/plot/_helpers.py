@@ -78,8 +78,8 @@ def chosen(x: Any, lengths: ArrayLike | None, example: int) -> NDArray[Any]:
 
 def decide(outputs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Turn logits (..., classes), or (..., 1) of a yes or no, into classes and probabilities."""
-    shares = probabilities(np.asarray(outputs, np.float64))
-    return shares.argmax(axis=-1).astype(np.int64), shares.max(axis=-1)
+    probs = probabilities(np.asarray(outputs, np.float64))
+    return probs.argmax(axis=-1).astype(np.int64), probs.max(axis=-1)
 
 
 def percent(probability: float) -> str:

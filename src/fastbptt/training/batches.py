@@ -65,11 +65,11 @@ class Gathered:
             lengths, time = self._own, int(self._own.max())
         view = self._view
         if len(view) != count or (time >= 0 and view.shape[1] != time):
-            view = self._room((count, *((time,) if time >= 0 else ()), *self._tail))
+            view = self._resized((count, *((time,) if time >= 0 else ()), *self._tail))
         self._core.gather(rows, view)
         return view, lengths
 
-    def _room(self, shape: tuple[int, ...]) -> NDArray[Any]:
+    def _resized(self, shape: tuple[int, ...]) -> NDArray[Any]:
         needed = int(np.prod(shape))
         if needed > self._buffer.size:
             self._buffer = np.empty(needed, self._dtype)

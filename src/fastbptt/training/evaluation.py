@@ -66,18 +66,18 @@ def predict(
     check_model(model)
     size = _check.size("batch_size", batch_size)
     _check.option("steps", steps, _check.STEPS)
-    form = model._input_spec
-    items, own = _arguments.as_they_lie(form, x, lengths)
+    spec = model._input_spec
+    items, own = _arguments.as_they_lie(spec, x, lengths)
     gathered, count = Gathered(items, own), len(items)
     listed = isinstance(items, list)
     if steps == "last":
-        last = np.empty((count, form.width), form.dtype)
+        last = np.empty((count, spec.width), spec.dtype)
         for rows in _chunks(own if gathered.ragged else None, count, size):
             last[rows] = outputs(model, gathered, rows, False)
         return last
     parts: list[Floats] = [np.empty(0)] * count if listed else []
-    shape = (0,) if listed else (count, items.shape[1], form.width)  # type: ignore[union-attr]
-    whole = np.zeros(shape, form.dtype)
+    shape = (0,) if listed else (count, items.shape[1], spec.width)  # type: ignore[union-attr]
+    whole = np.zeros(shape, spec.dtype)
     for rows in _chunks(own if gathered.ragged else None, count, size):
         found = outputs(model, gathered, rows, True)
         if listed:
@@ -158,8 +158,8 @@ def _outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
     if model.bidirectional or time <= piece:
         result = model.forward(batch, lengths)
         return result.outputs if every else result.last
-    form = model._input_spec
-    found = np.zeros((count, time, form.width) if every else (count, form.width), form.dtype)
+    spec = model._input_spec
+    found = np.zeros((count, time, spec.width) if every else (count, spec.width), spec.dtype)
     state: Any = None
     for first in range(0, time, piece):
         part = batch[:, first : first + piece]
@@ -168,9 +168,9 @@ def _outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
             left = lengths - first  # falling
             going = int(np.count_nonzero(left > 0))
             if going < len(part) and state is not None:
-                states = (state,) if len(form.states) == 1 else state
+                states = (state,) if len(spec.states) == 1 else state
                 cut = tuple(one[:, :going] for one in states)
-                state = cut[0] if len(form.states) == 1 else cut
+                state = cut[0] if len(spec.states) == 1 else cut
             part, inside = part[:going], np.minimum(left[:going], part.shape[1])
         result = model.forward(part, inside, state)
         state = result.final_state
@@ -187,9 +187,9 @@ _FEWEST: Final = 16  # steps of a chunk
 
 def _bytes_per_step(model: Recurrent) -> int:
     """Estimate the memory of one step of a sequence: inputs, outputs, saved activations."""
-    form = model._input_spec
-    planes = 8 * form.rows * form.hidden_size
-    return form.dtype.itemsize * (form.input_size + planes + form.width)
+    spec = model._input_spec
+    saved = 8 * spec.rows * spec.hidden_size
+    return spec.dtype.itemsize * (spec.input_size + saved + spec.width)
 
 
 def usual_batch(model: Recurrent, time: int, least: int) -> int:

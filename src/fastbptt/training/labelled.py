@@ -49,9 +49,9 @@ class LabelledData:
         name: str = "",
     ) -> None:
         self.model, self.steps, self.reduction = model, steps, reduction
-        form = model._input_spec
+        spec = model._input_spec
         try:
-            items, own = _arguments.as_they_lie(form, x, lengths)
+            items, own = _arguments.as_they_lie(spec, x, lengths)
             self.count = len(items)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
             chosen = default_loss(model, y) if loss is None else loss
@@ -60,7 +60,7 @@ class LabelledData:
             listed = isinstance(items, list)
             with about_chosen(self._chosen):
                 targets = _arguments.targets_as_they_lie(
-                    form, y, own, self.count, longest, self.loss, steps, listed
+                    spec, y, own, self.count, longest, self.loss, steps, listed
                 )
             self.weights = _weights(sample_weight, self.count)
         except BadArgumentError as error:
@@ -107,8 +107,8 @@ class LabelledData:
 
     def check_contents(self) -> None:
         """Raise the errors that the core would raise for a batch, before training on any."""
-        form = self.model._input_spec
-        steps = max(self.time * (1 if form.tokens else form.input_size), 1)
+        spec = self.model._input_spec
+        steps = max(self.time * (1 if spec.tokens else spec.input_size), 1)
         for rows in self.chunks(np.arange(self.count), max(_CHUNK // steps, 1)):
             x, lengths = self.x.take(rows)
             y, _ = self.y.take(rows)

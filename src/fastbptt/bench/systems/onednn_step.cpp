@@ -22,7 +22,7 @@ using dim = memory::dim;
 using tag = memory::format_tag;
 using Arguments = std::unordered_map<int, memory>;
 using Direction = dnnl::rnn_direction;
-const auto training = dnnl::prop_kind::forward_training, backwards = dnnl::prop_kind::backward;
+const auto training = dnnl::prop_kind::forward_training, backward_kind = dnnl::prop_kind::backward;
 enum Loss { BCE, CROSS_ENTROPY, MSE };
 
 struct Cell {
@@ -80,15 +80,15 @@ struct Layer {
       using Backward = dnnl::vanilla_rnn_backward;
       const auto function = kind == RNN ? dnnl::algorithm::eltwise_tanh : dnnl::algorithm::eltwise_relu;
       const Forward::primitive_desc fwd(engine, training, function, way, in_desc, state, w_x, w_h, b, out, none);
-      const Backward::primitive_desc bwd(engine, backwards, function, way, in_desc, state, w_x, w_h, b, out, none,
+      const Backward::primitive_desc bwd(engine, backward_kind, function, way, in_desc, state, w_x, w_h, b, out, none,
                                          in_desc, state, w_x, w_h, b, out, none, fwd);
       connect<Forward, Backward>(fwd, bwd, state);
     } else if (kind == LSTM) {
       using Forward = dnnl::lstm_forward;
       using Backward = dnnl::lstm_backward;
       const Forward::primitive_desc fwd(engine, training, way, in_desc, state, state, w_x, w_h, b, out, none, none);
-      const Backward::primitive_desc bwd(engine, backwards, way, in_desc, state, state, w_x, w_h, b, out, none, none,
-                                         in_desc, state, state, w_x, w_h, b, out, none, none, fwd);
+      const Backward::primitive_desc bwd(engine, backward_kind, way, in_desc, state, state, w_x, w_h, b, out, none,
+                                         none, in_desc, state, state, w_x, w_h, b, out, none, none, fwd);
       connect<Forward, Backward>(fwd, bwd, state);
       const memory c = zeros(state);
       forth.insert({DNNL_ARG_SRC_ITER_C, c});
@@ -105,8 +105,8 @@ struct Layer {
              const memory::desc& w_h, const memory::desc& b, const memory::desc& out) {
     const memory::desc none;
     const typename Forward::primitive_desc fwd(engine, training, way, in, state, w_x, w_h, b, out, none);
-    const typename Backward::primitive_desc bwd(engine, backwards, way, in, state, w_x, w_h, b, out, none, in, state,
-                                                w_x, w_h, b, out, none, fwd);
+    const typename Backward::primitive_desc bwd(engine, backward_kind, way, in, state, w_x, w_h, b, out, none, in,
+                                                state, w_x, w_h, b, out, none, fwd);
     connect<Forward, Backward>(fwd, bwd, state);
   }
 
@@ -116,9 +116,7 @@ struct Layer {
     forward = Forward(fwd);
     backward = Backward(bwd);
     const dim w_h = D * cell.gates * H * I, b = w_h + D * cell.gates * H * H;
-    const auto matrix = [&](float* data, dim rows) {
-      return plain({1, D, rows, cell.gates, H}, tag::ldigo, data);
-    };
+    const auto matrix = [&](float* data, dim rows) { return plain({1, D, rows, cell.gates, H}, tag::ldigo, data); };
     const memory W_x = matrix(weights, I), W_h = matrix(weights + w_h, H);
     const memory bias = plain({1, D, cell.biases, H}, tag::ldgo, weights + b);
     const memory workspace(fwd.workspace_desc(), engine), first = zeros(state);

@@ -53,9 +53,9 @@ class Loop(nn.Module):  # type: ignore[misc]
         for ends in self.ends:
             directions = []
             for end in ends:
-                backwards = end.endswith("reverse")
+                is_reverse = end.endswith("reverse")
                 z = functional.linear(
-                    x.flip(0) if backwards else x,
+                    x.flip(0) if is_reverse else x,
                     getattr(self, f"weight_ih_{end}"),
                     getattr(self, f"bias_ih_{end}"),
                 )
@@ -63,7 +63,7 @@ class Loop(nn.Module):  # type: ignore[misc]
                 hidden = self.over_time(z, x.new_zeros(x.shape[1], self.hidden), W)
                 finals.append(hidden[-1])
                 states = torch.stack(hidden)
-                directions.append(states.flip(0) if backwards else states)
+                directions.append(states.flip(0) if is_reverse else states)
             x = torch.cat(directions, -1) if len(directions) > 1 else directions[0]
         return x, torch.stack(finals)
 
