@@ -223,7 +223,7 @@ def test_saturated_by_the_recurrent_weights() -> None:
     report = fastbptt.diagnose(model, 0.1 * X, Y)
     one = next(one for one in report.advice if one.kind == "saturated")
     assert one.numbers["h_W_hh"] > one.numbers["x_W_xh"]
-    assert "W_hh smaller" in one.suggestion
+    assert "use a smaller W_hh" in one.suggestion
 
 
 def test_dead_relu_units() -> None:

@@ -91,8 +91,8 @@ def test_a_reverse_pass_is_a_forward_pass_turned_round(cell: str, ragged: bool) 
         expected = flipped(of(forward.layers[0]), lengths)[mask]
         got = of(reverse.layers[1])[mask]
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-12, err_msg=name)
-    for name, opened in forward.layers[0].openness.items():
-        got = reverse.layers[1].openness[name]
+    for name, opened in forward.layers[0].gate_activation.items():
+        got = reverse.layers[1].gate_activation[name]
         np.testing.assert_allclose(got, flipped(opened, lengths), rtol=1e-8)
     assert reverse.layers[1].decay == pytest.approx(forward.layers[0].decay)
     # off: nothing goes back through the forward direction

@@ -185,17 +185,17 @@ def test_gates_of_each_layer() -> None:
     found = fastbptt.diagnose(deep(), X, np.arange(5) % 2)
     for layer in (0, 1, -1):
         drawn = curves(plot.gates(found, layer=layer, ax=axes()))
-        for got, wanted in zip(drawn, found.layers[layer].openness.values(), strict=True):
+        for got, wanted in zip(drawn, found.layers[layer].gate_activation.values(), strict=True):
             np.testing.assert_allclose(got, wanted)
 
 
 @pytest.mark.parametrize("example", [0, 1, 3])
-def test_influence_and_states_of_the_sequence_that_is_chosen(example: int) -> None:
+def test_saliency_and_states_of_the_sequence_that_is_chosen(example: int) -> None:
     rng = np.random.default_rng(4)
     model, end = deep(), LENGTHS[example]
     y = rng.normal(size=(5, 12, 1))
     one = X[example : example + 1, :end]
-    ax = plot.influence(
+    ax = plot.saliency(
         model, X, y, loss="mse", steps="all", lengths=LENGTHS, example=example, ax=axes()
     )
     target = y[example : example + 1, :end]

@@ -169,7 +169,7 @@ def test_other_curves() -> None:
         plot.losses(history, ["mae"])
     with pytest.raises(ValueError, match="history has no loss; it has lr"):
         plot.losses({"lr": [0.1]})
-    with pytest.raises(TypeError, match="history is int; expected what fastbptt"):
+    with pytest.raises(TypeError, match="history is int; expected the result of fastbptt"):
         plot.losses(3)
 
 
@@ -445,7 +445,11 @@ def test_what_is_exactly_0_is_marked() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: plot.gradient_flow(3), TypeError, "flows is int; expected what"),
+        (
+            lambda: plot.gradient_flow(3),
+            TypeError,
+            "flows is int; expected the result of fastbptt.diagnose",
+        ),
         (lambda: plot.gradient_flow({"a": [[1.0]]}), ValueError, r"shape \(1, 1\) for 'a'"),
         (lambda: plot.gradient_flow(diagnosis(), "W"), ValueError, 'quantity is "W"; expected'),
         (lambda: plot.gradient_flow(diagnosis(), layer=1), ValueError, "layer is 1; expected -1"),

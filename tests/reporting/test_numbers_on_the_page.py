@@ -101,7 +101,7 @@ def page_of(
 ) -> tuple[Page, Drawn]:
     drawn = Drawn()
     for name in (
-        "confusion", "sequences", "losses", "gradient_flow", "gates", "eigenvalues", "influence",
+        "confusion", "sequences", "losses", "gradient_flow", "gates", "eigenvalues", "saliency",
         "hidden_states", "unrolled", "gradient_heatmap",
     ):  # fmt: skip
         monkeypatch.setattr(plot, name, drawn.spy(name))
@@ -166,7 +166,7 @@ def test_classes(padded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [i for i in examples if i in wrong] == wrong[:3].tolist()
     assert examples[-3:] == wrong[:3].tolist() and len(examples) == 6
     np.testing.assert_allclose(np.stack(args[2]), outputs)
-    for name in ("influence", "unrolled"):
+    for name in ("saliency", "unrolled"):
         args, options = drawn.calls[name]
         (row,) = [i for i, one in enumerate(x) if np.array_equal(one, args[1][0])]
         assert int(args[2][0]) == y[row]
@@ -198,7 +198,7 @@ def test_an_example_with_its_own_target(tmp_path: Path, monkeypatch: pytest.Monk
     order = np.argsort(sure)
     x, y = [x[i] for i in order], y[order]  # the most certain one is the last
     _, drawn = page_of(tmp_path, monkeypatch, model, x, y)
-    args, _ = drawn.calls["influence"]
+    args, _ = drawn.calls["saliency"]
     (row,) = [i for i, one in enumerate(x) if np.array_equal(one, args[1][0])]
     assert int(args[2][0]) == int(y[row])
     assert len(set(y.tolist())) > 1

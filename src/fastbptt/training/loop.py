@@ -6,15 +6,11 @@ import copy
 import functools
 import json
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .. import _check
 from .._errors import ArgumentError
@@ -25,14 +21,17 @@ from ..optim import schedules
 from ..optim.optimizers import OPTIMIZERS, Adam, Optimizer
 from . import checkpoints, progress, stopping
 from . import metrics as _metrics
-from .batches import Augmentation, Order, Rows, augmented, split
+from .batches import Augmentation, Order, augmented
 from .callbacks import Callback, TrainingRun
 from .evaluation import check_model, check_objective, measure, usual_batch
 from .history import History
-from .labelled import LabelledData, class_weights, locate
+from .holdout import HoldOut, hold_out
+from .interrupt import DeferredInterrupt, Interrupted
+from .labelled import LabelledData, locate
+from .settings import Settings, check_callbacks, check_seed
 
 if TYPE_CHECKING:
-    from .metrics import Function, Metric
+    from .metrics import Function
 
 
 def fit(
@@ -189,15 +188,15 @@ def fit(
     check_model(model)
     check_objective(loss, steps, reduction)
     _check.clip(clip_norm, clip_value)
-    options: dict[str, Any] = {"clip_norm": clip_norm, "clip_value": clip_value}
+    update: dict[str, Any] = {"clip_norm": clip_norm, "clip_value": clip_value}
     if bptt_steps is not None:
-        options["bptt_steps"] = model._chunk(bptt_steps)
+        update["bptt_steps"] = model._chunk(bptt_steps)
     if memory_budget is not None:
-        options["memory_budget"] = model._budget(memory_budget)
+        update["memory_budget"] = model._budget(memory_budget)
     epochs = _check.size("epochs", epochs)
     batch_size = _check.size("batch_size", batch_size)
     shuffle, bucket = _check.flag("shuffle", shuffle), _check.flag("bucket", bucket)
-    seed = _seed(seed)
+    seed = check_seed(seed)
     kind = progress.check(verbose)
     if augment is not None and not callable(augment):
         raise TypeError(
@@ -217,7 +216,7 @@ def fit(
         )
     with optimizer._lock:
         optimizer._binding_for(model._weights)  # refuses one that belongs to another model
-    listeners = _listeners(callbacks)
+    listeners = check_callbacks(callbacks)
     early_stopping = stopping.early_stopping(
         monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training
     )
@@ -226,73 +225,32 @@ def fit(
     origin = checkpoints.source(resume, checkpoint)
 
     data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight)
-    train, held, held_rows = _divided(data, validation, seed)
-    weights = data.weights
-    if class_weight is not None:
-        factors = class_weights(class_weight, data.classes, train)
-        weights = factors if weights is None else factors * weights
-    if weights is not None:
-        train = train[weights[train] > 0.0]
-        if not len(train):
-            raise ValueError("all training sequences have weight 0; expected one above 0")
-    if held is data and data.weights is not None and not data.weights[held_rows].any():
-        raise ValueError("all validation sequences have weight 0; expected one above 0")
-    data.check_contents()
-    if held is not None and held is not data:
-        held.check_contents()
-
-    order = Order(train, batch_size, shuffle, seed, data.lengths if bucket else None)
+    sets = hold_out(data, validation, class_weight, seed)
+    order = Order(sets.rows, batch_size, shuffle, seed, data.lengths if bucket else None)
     run = TrainingRun(model, optimizer, History(), epochs, len(order), data.loss, steps)
-    loop = _Loop(
-        run=run,
-        data=data,
-        order=order,
-        train=train,
-        weights=weights,
-        held=held,
-        held_rows=held_rows,
-        metrics=chosen,
-        on_training=on_training,
+    settings = Settings(
+        steps=steps,
+        reduction=reduction,
+        epochs=epochs,
         batch_size=batch_size,
-        options=options,
-        callbacks=listeners,
-        early_stopping=early_stopping,
-        schedule=plan,
-        augment=augment,
+        shuffle=shuffle,
         seed=seed,
+        bucket=bucket,
+        augment=augment,
+        schedule=plan,
+        early_stopping=early_stopping,
+        patience=patience,
+        min_delta=min_delta,
+        metrics=chosen,
+        training_metrics=on_training,
+        callbacks=listeners,
+        update=update,
     )
+    loop = _Loop(run, order, sets, settings)
     if checkpointer is not None or origin is not None:
-        settings = {
-            "loss": str(data.loss),
-            "steps": steps,
-            "reduction": reduction,
-            "batch_size": batch_size,
-            "shuffle": shuffle,
-            "seed": seed,
-            "bucket": bucket,
-            "augment": None if augment is None else getattr(augment, "__qualname__", "given"),
-            "options": {k: v for k, v in options.items() if k not in ("record", "memory_budget")},
-            "schedule": repr(plan),
-            "epochs": epochs if plan is not None and plan.needs_end else None,
-            "monitor": None
-            if early_stopping is None
-            else [early_stopping.curve, early_stopping.keep],
-            "patience": patience,
-            "min_delta": min_delta,
-            "validation": float(validation) if held is data else None,
-            "metrics": [metric.name for metric in chosen],
-            "training_metrics": on_training,
-            "callbacks": [type(callback).__name__ for callback in listeners],
-        }
-        contents = {"x": data.items, "y": data.targets, "lengths": data.lengths, "weights": weights}
-        if held is not None and held is not data:
-            contents |= {
-                "validation x": held.items,
-                "validation y": held.targets,
-                "validation lengths": held.lengths,
-            }
+        described = {"loss": str(data.loss), "validation": sets.fraction} | settings.fingerprint()
         loop.checkpointer = checkpointer
-        loop.fingerprint = checkpoints.fingerprint(model, optimizer, settings, contents)
+        loop.fingerprint = checkpoints.fingerprint(model, optimizer, described, sets.contents())
         if origin is not None:
             loop.resumed = checkpoints.load(origin, loop.fingerprint)
     loop.train(kind)
@@ -302,63 +260,36 @@ def fit(
 class _Loop:
     """One run of `fit`, its arguments checked."""
 
-    def __init__(
-        self,
-        run: TrainingRun,
-        data: LabelledData,
-        order: Order,
-        train: Rows,
-        weights: NDArray[np.float64] | None,
-        held: LabelledData | None,
-        held_rows: Rows,
-        metrics: tuple[Metric, ...],
-        on_training: bool,
-        batch_size: int,
-        options: dict[str, Any],
-        callbacks: list[Callback],
-        early_stopping: stopping.EarlyStopping | None,
-        schedule: schedules.Schedule | None,
-        augment: Augmentation | None,
-        seed: int,
-    ) -> None:
+    def __init__(self, run: TrainingRun, order: Order, sets: HoldOut, settings: Settings) -> None:
         self.run = run
-        self.data = data
         self.order = order
-        self.rows = train
-        self.weights = weights
-        self.loss_weights = data.loss_weights(weights)
-        self.held = held
-        self.held_rows = held_rows
-        self.metrics = metrics
-        self.on_training = on_training
-        self.batch_size = batch_size
-        self.callbacks = callbacks
+        self.sets = sets
+        self.settings = settings
+        self.loss_weights = sets.data.loss_weights(sets.weights)
+        self.callbacks = callbacks = settings.callbacks
         self.on_batch = [c.on_batch_end for c in callbacks if _overrides(c, "on_batch_end")]
-        self.early_stopping = early_stopping
-        self.schedule = schedule
-        self.augment = augment
-        self.seed = seed
         self.checkpointer: checkpoints.Checkpointer | None = None
         self.fingerprint: dict[str, str] = {}
         self.resumed: checkpoints.Checkpoint | None = None
+        update = dict(settings.update)
         for callback in callbacks:
             if callback.record is not None:
-                options["record"] = callback.record
+                update["record"] = callback.record
         self.update: Callable[..., float] = functools.partial(
             run.model.train_step,
             optimizer=run.optimizer,
-            loss=data.loss,
-            steps=data.steps,
-            reduction=data.reduction,
-            **options,
+            loss=sets.data.loss,
+            steps=settings.steps,
+            reduction=settings.reduction,
+            **update,
         )
-        # of the epoch that is going on:
-        self.batch = 0  # batches that are done
+        # state of the current epoch:
+        self.batch = 0  # completed batches
         self.total = self.counted = 0.0  # of their losses
         self.seconds = 0.0  # before the last interruption
         self.lr = float(run.optimizer.lr)  # before any schedule
         self.progress = progress.Progress()
-        self.interrupt = _Interrupt()
+        self.interrupt = DeferredInterrupt()
 
     # ------------------------------------------------------------ the course of a run
 
@@ -378,17 +309,17 @@ class _Loop:
                 while history.stopped is None:
                     self._epoch()
             except KeyboardInterrupt as error:
-                if isinstance(error, _Asked):
+                if isinstance(error, Interrupted):
                     self._save()  # all is complete where this one is raised
                 history.stopped = "interrupted"
             finally:
                 self.progress.close()
-                if self.schedule is not None:
+                if self.settings.schedule is not None:
                     run.optimizer.lr = self.lr
-            if self.early_stopping is not None:
-                history.best_epoch = self.early_stopping.best_epoch
-                if self.early_stopping.weights is not None:
-                    run.model._weights.set(self.early_stopping.weights)
+            if self.settings.early_stopping is not None:
+                history.best_epoch = self.settings.early_stopping.best_epoch
+                if self.settings.early_stopping.weights is not None:
+                    run.model._weights.set(self.settings.early_stopping.weights)
             for callback in self.callbacks:
                 callback.on_train_end(run)
 
@@ -420,14 +351,19 @@ class _Loop:
 
     def _batches(self, start: float) -> bool:
         """Train on the remaining batches of an epoch; true: a callback stops training."""
-        run, data, weights, loss_weights = self.run, self.data, self.weights, self.loss_weights
+        run, data, weights, loss_weights = (
+            self.run,
+            self.sets.data,
+            self.sets.weights,
+            self.loss_weights,
+        )
         summed, checkpointer = data.reduction == "sum", self.checkpointer
         for rows in self.order.batches(run.epoch, self.batch):
-            if self.schedule is not None:
-                self._set_rate(self.schedule)
+            if self.settings.schedule is not None:
+                self._set_rate(self.settings.schedule)
             x, lengths = data.x.take(rows)
-            if self.augment is not None:
-                x = augmented(self.augment, x, (self.seed, run.epoch, self.batch))
+            if self.settings.augment is not None:
+                x = augmented(self.settings.augment, x, (self.settings.seed, run.epoch, self.batch))
             y, _ = data.y.take(rows)
             weight = None if weights is None else weights[rows]
             try:
@@ -459,29 +395,33 @@ class _Loop:
 
     def _numbers(self) -> dict[str, float]:
         """Compute the values of an epoch for the history."""
-        run, data, check = self.run, self.data, self.interrupt.check
+        run, data, check = self.run, self.sets.data, self.interrupt.check
         total = self.total if data.reduction == "sum" else self.total / self.counted
         numbers = {"loss": total}
-        if self.metrics and self.on_training:
-            size = usual_batch(run.model, data.time, self.batch_size)
-            found = measure(data, self.rows, self.metrics, size, check)
+        if self.settings.metrics and self.settings.training_metrics:
+            size = usual_batch(run.model, data.time, self.settings.batch_size)
+            found = measure(data, self.sets.rows, self.settings.metrics, size, check)
             numbers.update({name: value for name, value in found.items() if name != "loss"})
-        if self.held is not None:
-            size = usual_batch(run.model, self.held.time, self.batch_size)
-            found = measure(self.held, self.held_rows, self.metrics, size, check)
+        if self.sets.held_out is not None:
+            size = usual_batch(run.model, self.sets.held_out.time, self.settings.batch_size)
+            found = measure(
+                self.sets.held_out, self.sets.held_out_rows, self.settings.metrics, size, check
+            )
             numbers.update({f"validation_{name}": value for name, value in found.items()})
         numbers["lr"] = run.optimizer.lr
         return numbers
 
     def _judge(self) -> None:
         """Update early stopping and the schedule; stop after the last epoch."""
-        run, early_stopping = self.run, self.early_stopping
+        run, early_stopping = self.run, self.settings.early_stopping
         curves = run.history
-        if self.schedule is not None:
+        if self.settings.schedule is not None:
             if early_stopping is not None:
-                self.schedule.observe(early_stopping.sign * curves[early_stopping.curve][-1])
+                self.settings.schedule.observe(
+                    early_stopping.sign * curves[early_stopping.curve][-1]
+                )
             else:
-                self.schedule.observe(curves["loss"][-1])
+                self.settings.schedule.observe(curves["loss"][-1])
         if early_stopping is not None:
             if early_stopping.see(run.epoch, curves[early_stopping.curve][-1]):
                 curves.best_epoch = early_stopping.best_epoch
@@ -498,7 +438,11 @@ class _Loop:
     def _save(self) -> None:
         if self.checkpointer is None:
             return
-        run, early_stopping, schedule = self.run, self.early_stopping, self.schedule
+        run, early_stopping, schedule = (
+            self.run,
+            self.settings.early_stopping,
+            self.settings.schedule,
+        )
         state = {
             "fingerprint": self.fingerprint,
             "batch": self.batch,
@@ -541,51 +485,13 @@ class _Loop:
         run.epoch = len(run.history) + (self.batch > 0)
         if run.history.stopped == "epochs" and len(run.history) < run.epochs:
             run.history.stopped = None  # epochs has been raised
-        if self.early_stopping is not None:
-            self.early_stopping.load_state(state["early_stopping"])
-            self.early_stopping.weights = kept.best
-        if self.schedule is not None:
-            self.schedule.load_state(state["schedule"])
+        if self.settings.early_stopping is not None:
+            self.settings.early_stopping.load_state(state["early_stopping"])
+            self.settings.early_stopping.weights = kept.best
+        if self.settings.schedule is not None:
+            self.settings.schedule.load_state(state["schedule"])
         for callback, own in zip(self.callbacks, state["callbacks"], strict=True):
             callback.load_state(own)
-
-
-class _Asked(KeyboardInterrupt):
-    """Ctrl-C, raised between updates."""
-
-
-class _Interrupt:
-    """Defers Ctrl-C during training until the current update is complete.
-
-    A second Ctrl-C is raised at once. Outside the main thread, or if the program has its own
-    handler, signals are left alone.
-    """
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._before: Any = None
-
-    def __enter__(self) -> None:
-        if (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        ):
-            self._before = signal.signal(signal.SIGINT, self._note)
-
-    def __exit__(self, *error: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-
-    def check(self) -> None:
-        """Raise a deferred Ctrl-C."""
-        if self._asked:
-            raise _Asked
 
 
 def _any(calls: Sequence[Callable[[TrainingRun], bool | None]], run: TrainingRun) -> bool:
@@ -595,58 +501,3 @@ def _any(calls: Sequence[Callable[[TrainingRun], bool | None]], run: TrainingRun
 
 def _overrides(callback: Callback, name: str) -> bool:
     return getattr(type(callback), name) is not getattr(Callback, name)
-
-
-def _listeners(given: Any) -> list[Callback]:
-    if isinstance(given, Callback):
-        return [given]
-    try:
-        every = list(given)
-    except TypeError:
-        raise TypeError(f"callbacks is {given!r}; expected a list of Callback") from None
-    for i, one in enumerate(every):
-        if not isinstance(one, Callback):
-            raise TypeError(
-                f"callbacks[{i}] is of type {type(one).__name__}; expected a fastbptt.Callback"
-            )
-    return every
-
-
-def _seed(value: Any) -> int:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < 0:
-        kind = ValueError if isinstance(value, int | np.integer) else TypeError
-        raise kind(f"seed is {value!r}; expected a whole number of at least 0")
-    return int(value)
-
-
-def _divided(
-    data: LabelledData, validation: Any, seed: int
-) -> tuple[Rows, LabelledData | None, Rows]:
-    """Return the training rows, the validation data and its rows."""
-    every = np.arange(data.count)
-    expected = "a fraction above 0 and below 1, or (x, y), or (x, y, lengths)"
-    if validation is None:
-        return every, None, every[:0]
-    if isinstance(validation, tuple | list):
-        if len(validation) not in (2, 3):
-            raise ValueError(f"validation has {len(validation)} parts; expected {expected}")
-        x, y = validation[:2]
-        lengths = validation[2] if len(validation) == 3 else None
-        held = LabelledData(
-            data.model,
-            x,
-            y,
-            data.loss,
-            data.steps,
-            data.reduction,
-            lengths,
-            name="validation",
-        )
-        return every, held, np.arange(held.count)
-    fraction = _check.number("validation", validation, expected)
-    if not 0.0 < fraction < 1.0:
-        raise ValueError(f"validation is {fraction}; expected {expected}")
-    if data.count < 2:
-        raise ValueError("validation is a fraction, but x has 1 sequence; expected at least 2")
-    train, rows = split(data.count, fraction, seed, data.classes)
-    return train, data, rows

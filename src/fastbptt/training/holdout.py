@@ -1,0 +1,111 @@
+"""The training and the held-out part of the data of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _check
+from .batches import Rows, split
+from .labelled import LabelledData, class_weights
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """The training sequences, and those held out for validation.
+
+    Attributes
+    ----------
+    data : LabelledData
+        The data given for training.
+    rows : int64 array
+        The training sequences in it.
+    weights : array (count,) or None
+        The weights of all its sequences in training, with class weights.
+    held_out : LabelledData or None
+        The validation data: `data` itself, other data or none.
+    held_out_rows : int64 array
+        The validation sequences in it.
+    fraction : float or None
+        The fraction of `data` that is held out, if it is a part of it.
+    """
+
+    data: LabelledData
+    rows: Rows
+    weights: NDArray[np.float64] | None
+    held_out: LabelledData | None
+    held_out_rows: Rows
+    fraction: float | None
+
+    def contents(self) -> dict[str, Any]:
+        """Return the arrays that a resumed run must share, by name."""
+        data, held_out = self.data, self.held_out
+        found = {
+            "x": data.items,
+            "y": data.targets,
+            "lengths": data.lengths,
+            "weights": self.weights,
+        }
+        if held_out is not None and held_out is not data:
+            found |= {
+                "validation x": held_out.items,
+                "validation y": held_out.targets,
+                "validation lengths": held_out.lengths,
+            }
+        return found
+
+
+def hold_out(data: LabelledData, validation: Any, class_weight: Any, seed: int) -> HoldOut:
+    """Split off the validation data, weigh the training sequences, and check all contents."""
+    train, held, held_rows = _divided(data, validation, seed)
+    weights = data.weights
+    if class_weight is not None:
+        factors = class_weights(class_weight, data.classes, train)
+        weights = factors if weights is None else factors * weights
+    if weights is not None:
+        train = train[weights[train] > 0.0]
+        if not len(train):
+            raise ValueError("all training sequences have weight 0; expected one above 0")
+    if held is data and data.weights is not None and not data.weights[held_rows].any():
+        raise ValueError("all validation sequences have weight 0; expected one above 0")
+    data.check_contents()
+    if held is not None and held is not data:
+        held.check_contents()
+    fraction = float(validation) if held is data else None
+    return HoldOut(data, train, weights, held, held_rows, fraction)
+
+
+def _divided(
+    data: LabelledData, validation: Any, seed: int
+) -> tuple[Rows, LabelledData | None, Rows]:
+    """Return the training rows, the validation data and its rows."""
+    every = np.arange(data.count)
+    expected = "a fraction above 0 and below 1, or (x, y), or (x, y, lengths)"
+    if validation is None:
+        return every, None, every[:0]
+    if isinstance(validation, tuple | list):
+        if len(validation) not in (2, 3):
+            raise ValueError(f"validation has {len(validation)} parts; expected {expected}")
+        x, y = validation[:2]
+        lengths = validation[2] if len(validation) == 3 else None
+        held = LabelledData(
+            data.model,
+            x,
+            y,
+            data.loss,
+            data.steps,
+            data.reduction,
+            lengths,
+            name="validation",
+        )
+        return every, held, np.arange(held.count)
+    fraction = _check.number("validation", validation, expected)
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"validation is {fraction}; expected {expected}")
+    if data.count < 2:
+        raise ValueError("validation is a fraction, but x has 1 sequence; expected at least 2")
+    train, rows = split(data.count, fraction, seed, data.classes)
+    return train, data, rows
