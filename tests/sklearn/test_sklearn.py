@@ -326,10 +326,12 @@ def test_every_schedule(name: str) -> None:
 
 @pytest.mark.parametrize("cell", fastbptt.cells())
 def test_every_cell_and_form_of_network(cell: str) -> None:
-    setting = 0.5 if cell == "leaky" else None
+    leaky_alpha = 0.5 if cell == "leaky" else None
     options = {**SHORT, "hidden_layer_sizes": (5, 5)}
     X, y = series(), signs(series())
-    model = RecurrentClassifier(cell, setting=setting, bidirectional=True, dropout=0.3, **options)
+    model = RecurrentClassifier(
+        cell, leaky_alpha=leaky_alpha, bidirectional=True, dropout=0.3, **options
+    )
     network = model.fit(X, y).model_
     assert (network.cell, network.num_layers, network.hidden_size) == (cell, 2, 5)
     assert network.bidirectional and network.dropout == 0.3

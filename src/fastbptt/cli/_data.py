@@ -104,9 +104,9 @@ def columns(arguments: argparse.Namespace) -> Columns:
 def formats_help() -> str:
     """Describe the formats of DATA, for ``--help``."""
     lines = ["Formats of DATA, by its suffix:"]
-    for form in formats.formats():
-        heading = ", ".join(form.suffixes)
-        for line in form.help.splitlines():
+    for file_format in formats.formats():
+        heading = ", ".join(file_format.suffixes)
+        for line in file_format.help.splitlines():
             lines.append(f"  {heading:4}  {line}")
             heading = ""
     return "\n".join(lines)
@@ -114,7 +114,7 @@ def formats_help() -> str:
 
 def missing_labels() -> str:
     """Name the places where each format holds labels, for messages."""
-    *most, last = [form.labels for form in formats.formats()]
+    *most, last = [file_format.labels for file_format in formats.formats()]
     return f"{', '.join(most)}, or {last}" if most else last
 
 
@@ -150,17 +150,17 @@ def read(
     ValueError
         About the file; hints name the options of the command line.
     """
-    form = formats.find(path)
+    file_format = formats.find(path)
     given = columns.options()
-    if options.get("tokens") and not form.takes("tokens"):
+    if options.get("tokens") and not file_format.takes("tokens"):
         able = formats.suffixes(lambda other: other.takes("tokens"))
         raise ValueError(f"{path}: tokens are read from {able} files alone; expected one")
     for option in formats.options():
-        if option.name in given and option not in form.options:
+        if option.name in given and option not in file_format.options:
             able = formats.suffixes(partial(_has, option))
             raise ValueError(f"{path}: {option.flag} is for {able} files; expected none")
     options |= given
-    if "all" not in form.steps:
+    if "all" not in file_format.steps:
         if steps == "all":
             able = formats.suffixes(lambda other: "all" in other.steps)
             own = Path(path).suffix.lower()
@@ -170,7 +170,7 @@ def read(
     # not stand on each row; an array y with an axis for steps.
     failures: dict[str, ValueError] = {}
     why = ""
-    for steps_form in [steps] if steps else form.steps:
+    for steps_form in [steps] if steps else file_format.steps:
         try:
             data = _named(path, {**options, "steps": steps_form})
             return data, cast("Steps", steps_form), why
@@ -185,8 +185,8 @@ def _without_advice(error: ValueError) -> str:
     return f"{error.place}: {error.problem}" if isinstance(error, FileError) else str(error)
 
 
-def _has(option: Option, form: formats.Format) -> bool:
-    return option in form.options
+def _has(option: Option, file_format: formats.Format) -> bool:
+    return option in file_format.options
 
 
 def _named(path: str, options: dict[str, Any]) -> datasets.Sequences:

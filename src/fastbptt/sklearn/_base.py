@@ -173,7 +173,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             inputs,
             units,
             outputs,
-            alpha=self.setting,
+            alpha=self.leaky_alpha,
             num_layers=layers,
             bidirectional=self.bidirectional,
             dropout=self.dropout,

@@ -206,8 +206,8 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     class_weight : dict, "balanced" or None, default None
         Weights of the classes. ``"balanced"``: inversely proportional to their frequencies. Only
         with ``steps="last"``.
-    setting : float, optional
-        The cell's number, if it has one.
+    leaky_alpha : float, optional
+        Update rate of the cell ``"leaky"``, the `alpha` of `fastbptt.Recurrent`.
     init : str or (str, float), default "torch"
         Weight initialisation: `fastbptt.initializers`.
     standardize : bool, default True
@@ -295,7 +295,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         n_iter_no_change: Any = 10,
         clip_norm: float | None = 1.0,
         class_weight: Any = None,
-        setting: float | None = None,
+        leaky_alpha: float | None = None,
         init: Any = "torch",
         standardize: bool = True,
         dtype: str = "auto",
@@ -456,7 +456,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         Targets per sequence, or per step (many to many).
     learning_rate_init, max_iter, shuffle, random_state, tol, n_iter_no_change, verbose
         As for `RecurrentClassifier`.
-    warm_start, momentum, nesterovs_momentum, beta_1, beta_2, epsilon, clip_norm, setting, init
+    warm_start, momentum, nesterovs_momentum, beta_1, beta_2, epsilon, clip_norm, leaky_alpha, init
         As for `RecurrentClassifier`.
     early_stopping, validation_fraction
         As for `RecurrentClassifier`, by R^2 on the held-out sequences.
@@ -526,7 +526,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         epsilon: float = 1e-8,
         n_iter_no_change: Any = 10,
         clip_norm: float | None = 1.0,
-        setting: float | None = None,
+        leaky_alpha: float | None = None,
         init: Any = "torch",
         standardize: bool = True,
         dtype: str = "auto",

@@ -108,7 +108,7 @@ class RecurrentForecaster(RecurrentEstimator):
         epsilon: float = 1e-8,
         n_iter_no_change: Any = 10,
         clip_norm: float | None = 1.0,
-        setting: float | None = None,
+        leaky_alpha: float | None = None,
         init: Any = "torch",
         dtype: str = "auto",
         loss: Any = "mse",
