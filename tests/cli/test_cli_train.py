@@ -117,6 +117,49 @@ def test_scale_is_that_of_the_real_steps_of_the_training_part(
     assert fastbptt.load(model).metadata["standardize"] is None
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        one
+        for one in map(fastbptt.Loss, fastbptt.losses())
+        if one.targets == "numbers" and not one.bounded
+    ],
+    ids=str,
+)
+def test_the_loss_can_be_chosen(
+    loss: fastbptt.Loss, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = fastbptt.Loss(loss.name, **dict.fromkeys(loss.parameters, 0.5))
+    data = Task(40).csv(tmp_path / "train.csv", "price")
+    command = [data, "--target-column", "price", "-o", tmp_path / "m", *SMALL]
+    result = trained(capsys, *command, "--epochs", 15, "--loss", chosen)
+    curve = result["history"]["curves"]["loss"]
+    assert curve[-1] < 0.8 * curve[0]
+    assert fastbptt.load(tmp_path / "m").metadata["loss"] == str(chosen)
+    first = trained(capsys, *command, "--epochs", 1)["history"]["curves"]["loss"][0]
+    assert (first == curve[0]) is (loss.name == "mse")
+    code, out, _ = run(capsys, "predict", tmp_path / "m", data, "--json")
+    assert code == 0 and out
+    code, _, err = run(capsys, "report", tmp_path / "m", data, "-o", tmp_path / "report.html")
+    assert code == 0 or "matplotlib" in err
+
+
+def test_a_loss_that_does_not_suit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = Task(40).csv(tmp_path / "train.csv", "price")
+    command = ["train", data, "--target-column", "price", *SMALL, "--loss"]
+    code, _, err = run(capsys, *command, "cross_entropy")
+    assert code != 0
+    assert "--loss is cross_entropy; expected a loss of numbers, as the labels are" in err
+    for wrong, message in (
+        ("nonsense", 'loss is "nonsense"; expected one of "bce"'),
+        ("mse:delta=1", 'the loss "mse" has no parameter delta; expected none'),
+        ("mse:delta", 'loss is "mse:delta"; expected NAME or NAME:PARAMETER=VALUE'),
+    ):
+        with pytest.raises(SystemExit):
+            run(capsys, *command, wrong)
+        assert message in capsys.readouterr().err
+
+
 def test_numbers_to_predict_are_learnt_in_their_own_units(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

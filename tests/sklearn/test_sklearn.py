@@ -141,6 +141,29 @@ def test_numbers_for_every_step(form: str, outputs: int) -> None:
     assert [one.shape for one in guessed] == [one.shape for one in y]
 
 
+@pytest.mark.parametrize("name", fastbptt.losses())
+def test_the_loss_of_a_regressor(name: str) -> None:
+    X, loss = series(), fastbptt.Loss(name)
+    y = 500.0 + 10.0 * X[:, -1, 0]
+    if loss.targets == "classes" or loss.bounded:
+        with pytest.raises(
+            ValueError, match=f'^loss is "{name}"; expected a loss of any numbers: '
+        ):
+            RecurrentRegressor(**SMALL, loss=name).fit(X, y)
+        return
+    chosen = fastbptt.Loss(name, **dict.fromkeys(loss.parameters, 0.5))
+    found = [clone(RecurrentRegressor(**SMALL, loss=one)).fit(X, y) for one in (name, loss, chosen)]
+    assert found[0].loss_curve_ == found[1].loss_curve_
+    assert (found[0].loss_curve_ == found[2].loss_curve_) is (chosen == loss)
+    assert all(one.score(X, y) > 0.8 for one in found)
+    default = RecurrentRegressor(**SMALL).fit(X, y)
+    assert (default.loss_curve_ == found[0].loss_curve_) is (name == "mse")
+    forecast = RecurrentForecaster(
+        window=12, horizon=3, hidden_layer_sizes=8, max_iter=5, random_state=0, loss=chosen
+    ).fit(seasonal())
+    assert forecast.predict(3).shape == (3,)
+
+
 def test_several_outputs_and_classes() -> None:
     X = series()
     y = np.stack([X[:, -1, 0], 1000.0 * X[:, -1, 1] + 5000.0], axis=1)

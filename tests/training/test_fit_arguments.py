@@ -219,7 +219,7 @@ def test_the_loss_suits_the_targets(y: np.ndarray, outputs: int, loss: str) -> N
 
     see = See()
     fit(model(outputs=outputs), y=y, callbacks=see)
-    assert see.loss == loss
+    assert see.loss == fastbptt.Loss(loss)
 
 
 @pytest.mark.parametrize(

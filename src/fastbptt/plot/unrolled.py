@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
+from .._losses import parse
 from . import _style
 from ._helpers import bounded, chosen, chosen_target, input_gradient
 
@@ -153,7 +154,7 @@ def _numbers(
     outputs = out.outputs if steps == "all" else out.last[:, np.newaxis]
     dx = None
     if model.vocabulary_size is None:
-        gradient = input_gradient(model, one, target, found.objective["loss"], steps)
+        gradient = input_gradient(model, one, target, parse(found.objective["loss"]), steps)
         dx = np.linalg.norm(gradient[0], axis=-1)
     return _Numbers(
         x=np.asarray(one[0], np.float64).reshape(one.shape[1], -1),

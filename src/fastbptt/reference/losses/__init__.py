@@ -36,6 +36,7 @@ LOSSES: dict[str, Callable[..., tuple[Array, Array]]] = {
     for name in (
         "bce",
         "cross_entropy",
+        "huber",
         "mse",
     )
 }
