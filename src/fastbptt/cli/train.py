@@ -630,7 +630,11 @@ def _fold_into_readout(model: Recurrent, targets: Standardizer) -> None:
 def _settings(arguments: argparse.Namespace, task: _task.ModelTask) -> dict[str, Any]:
     """Return the options of this training as plain values."""
     settings = {
-        name: value.text if isinstance(value, _parser.Choice) else value
+        name: value.text
+        if isinstance(value, _parser.Choice)
+        else str(value)
+        if isinstance(value, Loss)
+        else value
         for name, value in vars(arguments).items()
         if name not in ("run", "json", "quiet") and not name.endswith("_column")
     }
