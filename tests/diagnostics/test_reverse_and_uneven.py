@@ -142,7 +142,7 @@ def test_advice_about_an_exploding_reverse_pass() -> None:
     reverse = fastbptt.diagnose(both, X, Y, jacobians=True)
     found = [[e for e in r.advice if e.kind == "exploding"] for r in (forward, reverse)]
     assert len(found[0]) == len(found[1]) == 1
-    for name in ("steps", "factor", "log10", "clip_norm", "median", "largest", "share"):
+    for name in ("steps", "factor", "log10", "clip_norm", "median", "largest", "fraction"):
         assert found[1][0].numbers[name] == pytest.approx(found[0][0].numbers[name])
     # what the last steps alone give is a sum of both weights' gradients, from the end to there
     flow = forward.layers[0]
@@ -218,7 +218,7 @@ def test_the_layer_in_which_most_sequences_explode_is_named() -> None:
     x[2] = 3.0
     report = fastbptt.diagnose(model, x, np.zeros(4), "mse", jacobians=True)
     (found,) = [each for each in report.advice if each.kind == "exploding"]
-    assert found.numbers["share"] == 1.0
+    assert found.numbers["fraction"] == 1.0
     assert found.numbers["factor"] == pytest.approx(1.3)
     assert "l1" in found.text
     assert report.decay == pytest.approx(max(flow.decay or 0 for flow in report.layers))
@@ -359,4 +359,4 @@ def test_what_saturates_is_named_with_its_numbers() -> None:
     assert found.numbers["input"] == pytest.approx(rms(x))
     assert found.numbers["x_W_xh"] == pytest.approx(rms(x @ model.parameters["W_xh"]))
     assert found.numbers["h_W_hh"] == pytest.approx(rms(before @ model.parameters["W_hh"]))
-    assert found.numbers["share"] == pytest.approx((np.abs(states) > 0.97).mean())
+    assert found.numbers["fraction"] == pytest.approx((np.abs(states) > 0.97).mean())

@@ -63,7 +63,7 @@ def test_plots_and_report(registered: None, tmp_path: Path) -> None:
 
 def test_the_first_metric_is_the_headline(registered: None, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    metric = METRICS["worst"]._replace(form="08.3f")
+    metric = METRICS["worst"]._replace(format_spec="08.3f")
     others = {name: one for name, one in METRICS.items() if name != "worst"}
     METRICS.clear()
     METRICS.update({"worst": metric, **others})

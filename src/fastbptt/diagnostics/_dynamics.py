@@ -108,21 +108,21 @@ def analyse(p: PassRecord, rows: NDArray[np.int64]) -> Dynamics:
     vectors = min(width, EXPONENTS)
     start = np.linalg.qr(np.random.default_rng(0).normal(size=(width, vectors)))[0]
     directions = np.repeat(start.T[np.newaxis], count, axis=0)  # (n, K, N)
-    product = np.repeat(np.eye(width)[np.newaxis], count, axis=0)  # (n, N, N), over exp(scale)
+    jacobians = np.repeat(np.eye(width)[np.newaxis], count, axis=0)  # (n, N, N), over exp(scale)
     scale, growth = np.zeros(count), np.zeros((count, vectors))
     for lag in range(int(lengths.max(initial=0))):
         on = np.flatnonzero(lengths > lag)
         steps = np.full(len(on), lag) if p.reverse else lengths[on] - 1 - lag
         with np.errstate(divide="ignore"):
-            sigma = _singular(product[on], small)
+            sigma = _singular(jacobians[on], small)
             norms[on, steps] = scale[on] + np.log(sigma[:, 0])
             if values is not None:
                 values[on, steps] = scale[on, np.newaxis] + np.log(sigma)
-            both = np.concatenate([product[on], directions[on]], axis=1)
+            both = np.concatenate([jacobians[on], directions[on]], axis=1)
             back = pull(p, rows[on], steps, both)
             pulled = back[:, :width]
             top = np.abs(pulled).max(axis=(1, 2))
-            product[on] = pulled / np.where(top > 0, top, 1.0)[:, np.newaxis, np.newaxis]
+            jacobians[on] = pulled / np.where(top > 0, top, 1.0)[:, np.newaxis, np.newaxis]
             scale[on] += np.log(top)
             q, r = np.linalg.qr(np.swapaxes(back[:, width:], 1, 2))
             directions[on] = np.swapaxes(q, 1, 2)

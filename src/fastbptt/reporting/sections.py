@@ -77,7 +77,7 @@ def tiles(summary: Summary) -> Html:
     shown = []
     headline = next((METRICS[name] for name in summary.metrics if name in METRICS), None)
     if headline is not None:
-        value = format(summary.metrics[headline.name], headline.form)
+        value = format(summary.metrics[headline.name], headline.format_spec)
         shown.append((_heading(metric_title(headline.name)), value, count))
     shown.append(("Loss", f"{summary.metrics['loss']:.4g}", str(summary.loss).replace("_", " ")))
     size = _check.bytes_text(summary.model.parameters.flat.nbytes)

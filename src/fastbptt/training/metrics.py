@@ -25,7 +25,7 @@ class Metric(NamedTuple):
         The targets that it suits; None: unknown, any are accepted.
     title : str
         Its name in plots, reports and tables; by default `name` with spaces for underscores.
-    form : str
+    format_spec : str
         How the report's headline writes it, a format specification.
     """
 
@@ -34,7 +34,7 @@ class Metric(NamedTuple):
     larger_is_better: bool = True
     targets: str | None = None
     title: str = ""
-    form: str = ".3g"
+    format_spec: str = ".3g"
 
 
 def accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
@@ -134,7 +134,7 @@ def _errors(y: NDArray[Any], outputs: NDArray[Any]) -> NDArray[np.float64]:
 METRICS: Final[dict[str, Metric]] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", accuracy, True, "classes", form=".1%"),
+        Metric("accuracy", accuracy, True, "classes", format_spec=".1%"),
         Metric("balanced_accuracy", balanced_accuracy, True, "classes"),
         Metric("rmse", rmse, False, "numbers", "RMSE"),
         Metric("mae", mae, False, "numbers", "mean absolute error"),
