@@ -716,7 +716,7 @@ def test_wrong_things_to_write(tmp_path: Path) -> None:
     ]:
         with refuses(message, error):
             write_npz(path, *arguments)
-    with refuses("lengths is given with a list x; expected None: the list says it"):
+    with refuses("lengths is given with a list x; expected None: a list has its own"):
         write_npz(path, x, lengths=[1, 2])
     with refuses("ids has 1 entries; expected 2"):
         write_npz(path, x, ids=["a"])
@@ -785,7 +785,7 @@ def test_wrong_sequences_to_pad(sequences: Any, error: type[Exception], message:
 def test_names_of_classes_among_the_features_are_asked_about(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id,step,v,kind\na,1,0.5,walk\nb,1,0.7,run\n")
-    with pytest.raises(ValueError, match=r"'kind' is \"walk\".*are these .* classes \(label=\)\?"):
+    with pytest.raises(ValueError, match=r"'kind' is \"walk\".*are these class names \(label=\)\?"):
         read_csv(path)
     more: dict[str, Any]
     for more in ({"label": "kind"}, {"features": ["v"]}):

@@ -357,7 +357,7 @@ def test_no_snippets(
     with refuses(
         f"neither {MOVIES} nor vader[Ss]entiment-*.tar.gz is in .; get them with `pip download "
         "--no-deps --no-binary :all: vaderSentiment`, here or in the folder that FASTBPTT_DATA "
-        "names, or say where they are: path=",
+        "names, or give their place: path=",
         FileNotFoundError,
     ):
         load_snippets()

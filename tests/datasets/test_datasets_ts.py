@@ -445,7 +445,7 @@ def test_not_found(nowhere: Path) -> None:
         "Steps_TRAIN.ts and Steps_TEST.ts are not in .; the package aeon is not installed; the "
         "package sktime is not installed; `pip download --no-deps aeon sktime`, here or in the "
         "folder that FASTBPTT_DATA names, gets wheels that hold some sets (PLAID: sktime only; "
-        "PickupGestureWiimoteZ: aeon only), or say where the files are: where="
+        "PickupGestureWiimoteZ: aeon only), or give their place: where="
     )
     put_wheel(nowhere / "aeon-1.whl", "aeon", "Steps")
     with pytest.raises(FileNotFoundError, match=r"in \., aeon-1.whl \(there are Steps\); the"):

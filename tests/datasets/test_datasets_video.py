@@ -131,7 +131,7 @@ def test_several_clips(tmp_path: Path) -> None:
     assert read_yolo(tmp_path, "east").frames == 12
     assert read_yolo(tmp_path, "2024-05-01 west.mp4").frames == 3
     with refuses(
-        f"{tmp_path}: there are files of 2 clips; expected clip= to say which of "
+        f"{tmp_path}: there are files of 2 clips; expected clip= with one of "
         "'2024-05-01 west.mp4', 'east'"
     ):
         read_yolo(tmp_path)

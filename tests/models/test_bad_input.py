@@ -12,6 +12,8 @@ from trained import Bench
 
 import fastbptt
 
+LOSSES = "one of " + ", ".join(f'"{name}"' for name in fastbptt.losses())
+
 NAN, INF = math.nan, math.inf
 
 
@@ -319,12 +321,12 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "loss unknown": (
         {"loss": "hinge"},
         ValueError,
-        'loss is "hinge"; expected one of "bce", "cross_entropy", "mse"',
+        f'loss is "hinge"; expected {LOSSES}',
     ),
     "loss no name": (
         {"loss": ["bce"]},
         TypeError,
-        'loss is [\'bce\']; expected one of "bce", "cross_entropy", "mse"',
+        f"loss is ['bce']; expected {LOSSES}",
     ),
     "steps unknown": (
         {"steps": "first"},
