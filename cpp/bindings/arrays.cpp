@@ -40,6 +40,12 @@ py::array array(py::handle value, const char* name) {
 }
 
 Dtype dtype_of(const py::array& a, const char* name) {
+  // NumPy's own descriptors of native dtypes are one object each: to compare them is all that most arrays need
+  static PyObject* const f32 = py::dtype::of<float>().release().ptr();
+  static PyObject* const f64 = py::dtype::of<double>().release().ptr();
+  PyObject* const own = py::detail::array_proxy(a.ptr())->descr;
+  if (own == f32) return Dtype::f32;
+  if (own == f64) return Dtype::f64;
   if (py::isinstance<py::array_t<float>>(a)) return Dtype::f32;
   if (py::isinstance<py::array_t<double>>(a)) return Dtype::f64;
   if (py::isinstance<py::array_t<i64>>(a)) return Dtype::i64;

@@ -108,14 +108,15 @@ def _made(name: str, parameters: dict[str, float]) -> Loss:
     return Loss(name, **parameters)
 
 
-_NAMED: Final = {name: Loss(name) for name in _core.losses()}
+#: Each loss with its default parameters.
+NAMED: Final = {name: Loss(name) for name in _core.losses()}
 
 
 def loss(value: Any) -> Loss:
     """Read the argument `loss`: a name, or a `Loss`."""
-    if type(value) is str and value in _NAMED:
-        return _NAMED[value]
-    return value if isinstance(value, Loss) else _NAMED[_check.option("loss", value, _NAMED)]
+    if type(value) is str and value in NAMED:
+        return NAMED[value]
+    return value if isinstance(value, Loss) else NAMED[_check.option("loss", value, NAMED)]
 
 
 def parse(text: str) -> Loss:

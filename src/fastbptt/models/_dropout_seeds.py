@@ -20,10 +20,10 @@ class DropoutSeeds:
     used: whether there is any dropout; if not, no pass has a seed.
     """
 
-    __slots__ = ("_count", "_lock", "_seed", "_used")
+    __slots__ = ("_count", "_lock", "_seed", "used")
 
     def __init__(self, used: bool) -> None:
-        self._used = used
+        self.used = used
         self._seed = 0
         self._count = 0
         self._lock = threading.Lock()
@@ -40,7 +40,7 @@ class DropoutSeeds:
 
     def take(self) -> int | None:
         """Return the next pass's seed, 64 bits; None without dropout."""
-        if not self._used:
+        if not self.used:
             return None
         with self._lock:
             self._count += 1

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from .. import _check, _core, _losses
 from .._check import Floats
-from .._core import Batch, GradientTargets, Objective, OutputGradients, Update
+from .._core import Batch, GradientTargets, Objective, OutputGradients
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._losses import LossLike
 from .._views import Gradients, Parameters, State
@@ -870,13 +870,16 @@ class Recurrent:
             raise _not_an_optimizer(optimizer) from None
         chunked = 0 < chunk < batch.x.shape[1]
         report = None
-        seed = self._seed(not chunked)
-        if seed is not None:
+        seed = None
+        if self._dropout_seeds.used and not chunked:
+            seed = self._dropout_seeds.take()
             batch = batch.replace(dropout_seed=seed)
         try:
             with lock:
                 binding = optimizer._binding_for(self._weights)
-                update = Update(binding.state, clip)
+                update = binding.update
+                if clip is not None:
+                    update = update.replace(clip=clip)
                 if chunked:
                     value, report = truncated.train(
                         self._engine,
@@ -1008,7 +1011,8 @@ class Recurrent:
         """
         spec = self._input_spec
         finite = check_finite is True or _check.flag("check_finite", check_finite)
-        loss = _losses.loss(loss)
+        named = _losses.NAMED.get(loss) if type(loss) is str else None
+        loss = _losses.loss(loss) if named is None else named
         if (
             lengths is None
             and h0 is None

@@ -45,7 +45,12 @@ class Binding(NamedTuple):
     owner: object | None
     layout: Layout
     moments: dict[str, Floats]
-    state: _core.OptimizerState
+    update: _core.Update  # without a clip
+
+    @property
+    def state(self) -> _core.OptimizerState:
+        """What the core keeps of the optimiser."""
+        return self.update.optimizer
 
     def keep(self) -> Callable[[], None]:
         """Copy moments and step count; the result puts them back."""
@@ -102,7 +107,8 @@ class Optimizer(ABC):
             for name in self._moments:
                 moments[name] = _check.aligned_empty(weights.flat.size, weights.dtype)
                 moments[name][:] = 0.0
-            return Binding(weights.token, weights.layout, moments, self._core_state(moments))
+            update = _core.Update(self._core_state(moments))
+            return Binding(weights.token, weights.layout, moments, update)
         if binding.owner is weights.token:
             return binding
         if binding.owner is not None:
@@ -234,7 +240,7 @@ class Optimizer(ABC):
                 moments[name][:] = values
             core = self._core_state(moments)
             core.step = bound["step"]
-            self._binding = Binding(None, bound["layout"], moments, core)
+            self._binding = Binding(None, bound["layout"], moments, _core.Update(core))
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._settings)
