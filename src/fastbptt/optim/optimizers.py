@@ -49,7 +49,7 @@ class Binding(NamedTuple):
 
     @property
     def state(self) -> _core.OptimizerState:
-        """What the core keeps of the optimiser."""
+        """The state of the optimiser in the core."""
         return self.update.optimizer
 
     def keep(self) -> Callable[[], None]:
