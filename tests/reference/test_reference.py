@@ -158,7 +158,7 @@ def check_directions(
 
 def test_every_gradient_by_complex_step_over_all_options() -> None:
     """Every entry of every gradient of a small network, for every combination of the options."""
-    for case in sampled(every_option(B=3, T=3, I=1, H=2)):
+    for case in sampled(every_option(B=3, T=3, I=1, H=2), 10):
         problem = build(case)
         check_every_entry(case, problem, evaluate(problem)[1])
 
@@ -168,14 +168,14 @@ def test_every_gradient_by_complex_step_over_all_options() -> None:
 def test_every_gradient_by_complex_step_of_every_cell(cell: str, steps: str) -> None:
     """The same for each cell, in two layers, with some of the options."""
     small = {"B": 3, "T": 3, "I": 2, "H": 2, "num_layers": 2, "with_lengths": True}
-    for case in sampled(every_network(cell=cell, steps=steps, bias=True, **small)):
+    for case in sampled(every_network(cell=cell, steps=steps, bias=True, **small), 10):
         problem = build(case)
         check_every_entry(case, problem, evaluate(problem)[1])
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_by_complex_step_of_every_network(cell: str) -> None:
-    for case in sampled(every_network(B=3, T=4, I=2, H=3, cell=cell)):
+    for case in sampled(every_network(B=3, T=4, I=2, H=3, cell=cell), 10):
         problem = build(case)
         check_directions(case, problem, evaluate(problem)[1])
 
