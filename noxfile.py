@@ -39,7 +39,7 @@ def requirement(package: str) -> str:
 
 def installed(session: nox.Session, program: str) -> str:
     """A program of the environment with the package: pass it to `run` with external=True."""
-    return str(session.cache_dir.parent / "wheel" / "bin" / program)
+    return str(ROOT / session.cache_dir.parent / "wheel" / "bin" / program)
 
 
 @nox.session
