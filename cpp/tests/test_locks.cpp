@@ -108,9 +108,9 @@ TEST_CASE("readers see the weights of one update") {
   }
   SUBCASE("a gradient") {
     beside(write, [&] {
-      Gradients out;
+      GradientTargets out;
       out.parameters = seen.data();
-      s.engine->loss_and_grad(s.one(), s.objective(), out, 0);
+      s.engine->loss_and_grad(s.one(), s.objective(), out, {}, 0);
       const std::vector<float> bias(seen.end() - Shared::hidden, seen.end());
       CHECK(alike(bias));
     });
@@ -138,11 +138,11 @@ TEST_CASE("windows of a memory budget read the embedding of one update") {
   const i64 budget = s.engine->minimum_memory(Shared::batch, Shared::time);
   beside([&] { s.engine->update(s.optimizer, s.gradient.data(), true); },
          [&] {
-           Gradients out;
+           GradientTargets out;
            out.parameters = gradient.data();
            Batch batch = s.of_tokens();
            batch.check_finite = false;
-           s.engine->loss_and_grad(batch, s.objective(), out, budget);
+           s.engine->loss_and_grad(batch, s.objective(), out, {}, budget);
            CHECK(s.engine->report().segments > 1);
          },
          8);
