@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .config import show_config
     from .diagnostics import Diagnosis, GradientMonitor, diagnose
     from .models import initializers
-    from .models.saving import load, load_optimizer
+    from .models.restoring import load, load_optimizer
     from .optim import schedules
     from .preprocessing import Standardizer
     from .reporting import report
@@ -187,8 +187,8 @@ _LAZY: Final = {
     "probabilities": ".training",
     "Standardizer": ".preprocessing",
     "report": ".reporting",
-    "load": ".models.saving",
-    "load_optimizer": ".models.saving",
+    "load": ".models.restoring",
+    "load_optimizer": ".models.restoring",
     "show_config": ".config",
 }
 

@@ -32,6 +32,7 @@ from .results import (
     probes,
     unpacked,
 )
+from .saving import save_model
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -462,9 +463,6 @@ class Recurrent:
         OSError
             If the file cannot be written. Then nothing is left behind.
         """
-        # it makes models, so it imports this module
-        from .saving import save_model
-
         save_model(self, path, optimizer, metadata)
 
     # ------------------------------------------------------------ computing

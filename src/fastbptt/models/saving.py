@@ -33,33 +33,35 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, Final, Protocol
 
-from .. import _check, _core
+from .. import _core
 from .._check import Floats
 from .._views import NamedViews
 from ..files import safetensors
-from ..files.safetensors import UnreadableError, parse, shortened
 from ..optim.optimizers import OPTIMIZERS, Optimizer
-from . import _options
-from .cells import MODELS
-from .recurrent import Recurrent
+from ._weights import Weights
 
-__all__ = ["load", "load_optimizer", "save_model"]
+__all__ = ["BEST", "Savable", "described", "json_text", "save_model"]
 
-_BEST = "training.best"
+BEST: Final = "training.best"
 
 
-class Content(NamedTuple):
-    """The parts of a file besides the model."""
+class Savable(Protocol):
+    """The parts of a model that its file holds."""
 
-    optimizer: Optimizer | None  # for the next model of this layout
-    training: dict[str, Any] | None
-    best: Floats | None  # all parameters in one array
+    _weights: Weights
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Notes that travel with the model."""
+
+    def _config(self) -> dict[str, Any]:
+        """Return the options, dtype, dropout seeds and frozen parameters."""
 
 
 def save_model(
-    model: Recurrent,
+    model: Savable,
     path: str | os.PathLike[str],
     optimizer: Optimizer | None = None,
     metadata: Mapping[str, Any] | None = None,
@@ -122,7 +124,7 @@ def save_model(
     if training is not None:
         texts["training"] = json.dumps(training)
     if best is not None:
-        arrays[_BEST] = best
+        arrays[BEST] = best
     safetensors.write(path, texts, config["dtype"], arrays)
 
 
@@ -146,7 +148,7 @@ def _lock_of(optimizer: Any) -> Any:
     return optimizer._lock
 
 
-def described(optimizer: Optimizer, model: Recurrent) -> tuple[dict[str, Any], dict[str, Floats]]:
+def described(optimizer: Optimizer, model: Savable) -> tuple[dict[str, Any], dict[str, Floats]]:
     """Return what fixes an optimiser, fit for JSON, and copies of its moments."""
     names = [name for name, kind in OPTIMIZERS.items() if kind is type(optimizer)]
     if not names:
@@ -164,206 +166,3 @@ def described(optimizer: Optimizer, model: Recurrent) -> tuple[dict[str, Any], d
         "step": None if bound is None else bound["step"],
     }
     return description, {} if bound is None else bound["moments"]
-
-
-def load(path: str | os.PathLike[str]) -> Recurrent:
-    """Read a model that its `save` wrote.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    Recurrent
-        Of the class that was saved, with the same weights to the bit.
-
-    Raises
-    ------
-    ValueError
-        If the file is broken, cut short, or no model's.
-    OSError
-        If it cannot be read.
-
-    Examples
-    --------
-    >>> import os, tempfile, fastbptt
-    >>> path = os.path.join(tempfile.mkdtemp(), "model.fastbptt")
-    >>> fastbptt.RNN(3, 4, 1, seed=0).save(path)
-    >>> fastbptt.load(path)
-    RNN(3, 4, 1, dtype="float32")  # 37 parameters, 148 bytes
-    """
-    return load_content(path)[0]
-
-
-def load_optimizer(path: str | os.PathLike[str]) -> Optimizer:
-    """Read the optimiser that ``model.save(path, optimizer)`` wrote.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    Optimizer
-        With the same settings and moments; it belongs to the next model of this layout that it
-        meets, such as the one that `fastbptt.load` reads from the same file.
-
-    Raises
-    ------
-    ValueError
-        If the file holds no optimiser, is broken, cut short, or no model's.
-    OSError
-        If it cannot be read.
-
-    Examples
-    --------
-    >>> import os, tempfile, numpy as np, fastbptt
-    >>> model, adam = fastbptt.RNN(3, 4, 1, seed=0), fastbptt.Adam(lr=0.01)
-    >>> loss = model.train_step(np.ones((2, 5, 3)), [0, 1], adam)
-    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
-    >>> model.save(path, adam)
-    >>> fastbptt.load_optimizer(path).step_count
-    1
-    """
-    optimizer = load_content(path)[1].optimizer
-    if optimizer is None:
-        raise ValueError(
-            f"{_check.file_path(path)!r} holds no optimiser; "
-            "expected a file that model.save(path, optimizer) wrote"
-        )
-    return optimizer
-
-
-def load_content(path: str | os.PathLike[str]) -> tuple[Recurrent, Content]:
-    """Read all that a file holds."""
-    path = _check.file_path(path)
-    with open(path, "rb") as file:
-        try:
-            return _load(file)
-        except UnreadableError as error:
-            raise ValueError(f"cannot load {path!r}: {error}") from None
-
-
-def _load(file: BinaryIO) -> tuple[Recurrent, Content]:
-    header = safetensors.read_header(file)
-    config = _config(header.metadata)
-    dtype = safetensors.DTYPES[config["dtype"]][1]
-    try:
-        _check_sizes(config["arguments"], header.size // dtype.itemsize)
-        layout = _options.layout(
-            _options.from_arguments(config["cell"], config["arguments"]), dtype
-        )
-    except (TypeError, ValueError, MemoryError) as error:
-        raise UnreadableError(
-            f"unusable arguments ({shortened(str(error))})", "those of a model"
-        ) from None
-    if any(not isinstance(name, str) or name not in layout for name in config["frozen"]):
-        raise UnreadableError(
-            f"frozen is {shortened(config['frozen'])}", f"names among {', '.join(layout)}"
-        )
-    further = _further(header.metadata)
-    optimizer, moments = _optimizer(further["optimizer"])
-    flats = [f"optimizer.{name}" for name in moments]
-    if _BEST in header.entries and further["training"] is not None:
-        flats.append(_BEST)
-    count = max(stop for _, stop, _ in layout.values())
-    shapes: dict[str, tuple[int, ...]] = {name: shape for name, (_, _, shape) in layout.items()}
-    shapes |= dict.fromkeys(flats, (count,))
-    numbers = safetensors.read_arrays(file, header, shapes, config["dtype"])
-    model = MODELS.get(config["cell"], Recurrent)._from_config(config)
-    values = numbers.astype(model.dtype, copy=False).reshape(-1, count)
-    model._weights.set(values[0])
-    model.metadata = further["metadata"]
-    if optimizer is not None and further["optimizer"]["step"] is not None:
-        state = optimizer.__getstate__()
-        state["bound"] = {
-            "layout": layout,
-            "moments": dict(zip(moments, values[1:], strict=False)),
-            "step": further["optimizer"]["step"],
-        }
-        try:
-            optimizer.__setstate__(state)
-        except ValueError as error:  # settings that do not fit into this dtype
-            raise UnreadableError(shortened(str(error)), "an optimiser for this model") from None
-    best = values[-1].copy() if _BEST in flats else None
-    return model, Content(optimizer, further["training"], best)
-
-
-def _further(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Parse what is no part of the model; what is not there is None."""
-    found: dict[str, Any] = {}
-    for key in ("metadata", "optimizer", "training"):
-        text = metadata.get(key)
-        if text is None and key != "metadata":
-            found[key] = None
-        elif not isinstance(text, str):
-            raise UnreadableError(f"{key} is {shortened(text)}", "a string")
-        else:
-            found[key] = parse(text, dict, key, "a JSON object")
-    return found
-
-
-def _optimizer(given: dict[str, Any] | None) -> tuple[Optimizer | None, tuple[str, ...]]:
-    """Make the optimiser that a file describes, and name the moments that it has there."""
-    if given is None:
-        return None, ()
-    if given.keys() != {"name", "settings", "step"}:
-        raise UnreadableError(f"optimizer has {shortened(list(given))}", "name, settings, step")
-    name, settings, step = given["name"], given["settings"], given["step"]
-    if not isinstance(name, str) or name not in OPTIMIZERS:
-        raise UnreadableError(
-            f"the optimiser is {shortened(name)}", f"one of {', '.join(OPTIMIZERS)}"
-        )
-    if step is not None and (type(step) is not int or not 0 <= step < 1 << 62):
-        raise UnreadableError(f"step is {shortened(step)}", "a whole number of at least 0, or null")
-    try:
-        _check.same_names("settings", settings, OPTIMIZERS[name]._settings)
-        optimizer = OPTIMIZERS[name](**settings)
-    except (TypeError, ValueError) as error:
-        raise UnreadableError(
-            f"unusable settings ({shortened(str(error))})", "those of an optimiser"
-        ) from None
-    return optimizer, () if step is None else tuple(optimizer._moments)
-
-
-def _config(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return what fixes a model besides its weights; its options are yet to be checked."""
-    for key in ("cell", "dtype", "arguments", "dropout_seeds", "frozen"):
-        if not isinstance(metadata.get(key), str):
-            raise UnreadableError(f"{key} is {shortened(metadata.get(key))}", "a string")
-    cell, dtype = metadata["cell"], metadata["dtype"]
-    if cell not in _core.cells():
-        raise UnreadableError(
-            f"the cell is {shortened(cell)}", f"one of {', '.join(_core.cells())}"
-        )
-    if dtype not in safetensors.DTYPES:
-        raise UnreadableError(
-            f"dtype is {shortened(dtype)}", " or ".join(map(repr, safetensors.DTYPES))
-        )
-    arguments = parse(metadata["arguments"], dict, "the model's arguments", "a JSON object")
-    keys = parse(metadata["dropout_seeds"], list, "dropout_seeds", "a JSON array")
-    if len(keys) != 2 or any(type(key) is not int or not 0 <= key < 1 << 64 for key in keys):
-        raise UnreadableError(f"dropout_seeds is {shortened(keys)}", "two whole numbers of 64 bits")
-    frozen = parse(metadata["frozen"], list, "frozen", "a JSON array")
-    return {
-        "cell": cell,
-        "dtype": dtype,
-        "arguments": arguments,
-        "dropout_seeds": keys,
-        "frozen": frozen,
-    }
-
-
-def _check_sizes(arguments: dict[str, Any], most: int) -> None:
-    """Refuse sizes that need more than ``most`` numbers, before anything multiplies them."""
-    sizes = [
-        arguments.get(name)
-        for name in ("input_size", "hidden_size", "output_size", "num_layers", "embedding")
-    ]
-    for value in sizes:
-        if value is not None and (type(value) is not int or value < 1):
-            raise ValueError(f"a size is {value!r}")
-    inputs, hidden, outputs, layers, vocabulary = (value or 0 for value in sizes)
-    if hidden * (inputs + layers * hidden + outputs) + inputs * vocabulary > most:
-        raise ValueError(f"a model of sizes {sizes} is larger than the file")

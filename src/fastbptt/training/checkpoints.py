@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .. import _check
 from .._check import Floats
 from ..files.atomic import clear_away
-from ..models import saving
+from ..models import restoring, saving
 from ..models.recurrent import Recurrent
 from ..optim.optimizers import Optimizer
 
@@ -118,7 +118,7 @@ def source(resume: Any, path: Any) -> str | None:
 
 def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
     """Read a checkpoint; refuse one of a run with other settings or data."""
-    model, content = saving.load_content(path)
+    model, content = restoring.load_content(path)
     if content.training is None or content.optimizer is None:
         raise ValueError(
             f"cannot resume from {path!r}: it is a model without a run of fit; "
