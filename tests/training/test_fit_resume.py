@@ -152,7 +152,6 @@ import os, sys, signal, builtins
 sys.path.insert(0, {str(Path(__file__).parent.parent / "support")!r})
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_fit_resume import fit, model
-from fastbptt.models import saving
 path = {str(tmp_path / "run")!r}
 fit(model(), epochs=2, checkpoint=path)
 def die(*given):
