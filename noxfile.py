@@ -163,7 +163,7 @@ print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}: loss {loss:.4f}
 @nox.session(venv_backend="none")
 def pythons(session: nox.Session) -> None:
     """Build, import, train and diagnose on every other supported Python that is found."""
-    temporary = Path(session.create_tmp())
+    temporary = ROOT / session.create_tmp()
     for version in PYTHONS:
         python = find_python(version)
         if python is None or version == f"{sys.version_info.major}.{sys.version_info.minor}":

@@ -149,7 +149,7 @@ def test_a_loss_that_does_not_suit(tmp_path: Path, capsys: pytest.CaptureFixture
     command = ["train", data, "--target-column", "price", *SMALL, "--loss"]
     code, _, err = run(capsys, *command, "cross_entropy")
     assert code != 0
-    assert "--loss is cross_entropy; expected a loss of numbers, as the labels are" in err
+    assert "--loss is cross_entropy, but the labels are numbers; expected bce, huber, mse" in err
     for wrong, message in (
         ("nonsense", 'loss is "nonsense"; expected one of "bce"'),
         ("mse:delta=1", 'the loss "mse" has no parameter delta; expected none'),
@@ -160,7 +160,7 @@ def test_a_loss_that_does_not_suit(tmp_path: Path, capsys: pytest.CaptureFixture
         assert message in capsys.readouterr().err
 
 
-def test_numbers_to_predict_are_learnt_in_their_own_units(
+def test_regression_targets_are_learned_in_their_own_units(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = Task(60).csv(tmp_path / "train.csv", "price")
@@ -464,7 +464,7 @@ WRONG: dict[str, tuple[str, list[str], str]] = {
     "no step": (
         GOOD.replace("step", "t"),
         [],
-        "--step-column none: the rows of a sequence stand in order",
+        "--step-column none: the rows of a sequence are already in order",
     ),
     "semicolons": (GOOD.replace(",", ";"), [], '{}:1: the header is "id;step;a;b;label"'),
     "short row": (GOOD.replace("x,2,2,3,u", "x,2,2,u"), [], "{}:3: the row has 4 cells"),

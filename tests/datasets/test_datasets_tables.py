@@ -197,7 +197,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         "id,v\na,1\n",
         {},
         "{}:1: there is no column 'step' (step=); there are 'id', 'v'; step=None: the rows of a "
-        "sequence stand in order",
+        "sequence are already in order",
     ),
     "no label": (
         HEAD + "a,1,0,x\n",
@@ -246,13 +246,13 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         HEAD + "a,1,0,x\na,,0,x\n",
         {},
         "{}:3: column 'step' is \"\"; expected a finite number (step=None: the rows of a "
-        "sequence stand in order)",
+        "sequence are already in order)",
     ),
     "step date": (
         HEAD + "a,2024-01-01,0,x\n",
         {},
         "{}:2: column 'step' is \"2024-01-01\"; expected a finite number (step=None: the rows of "
-        "a sequence stand in order)",
+        "a sequence are already in order)",
     ),
     "step twice": (
         HEAD + "b,1,0,x\na,2,0,x\na,1,0,x\na,2.0,0,x\n",

@@ -425,7 +425,8 @@ def _loss(arguments: argparse.Namespace, data: Sequences) -> Loss:
     kind = "numbers" if data.classes is None else "classes"
     chosen: Loss = arguments.loss or Loss("mse" if kind == "numbers" else "cross_entropy")
     if chosen.targets != kind:
-        raise ValueError(f"--loss is {chosen}; expected a loss of {kind}, as the labels are")
+        names = ", ".join(name for name in _core.losses() if Loss(name).targets == kind)
+        raise ValueError(f"--loss is {chosen}, but the labels are {kind}; expected {names}")
     return chosen
 
 

@@ -61,7 +61,7 @@ def read_csv(
         The column that says which sequence a row belongs to; None: the file is one sequence.
     step : str or None, default "step"
         The column of numbers by which the rows of a sequence are put in order; only their order
-        counts, not how far apart they are. None: they stand in order.
+        counts, not how far apart they are. None: they are already in order.
     label : str, optional
         The column with the names of classes. By default the column "label", if there is one that
         is not empty throughout.
@@ -320,7 +320,7 @@ class _Table(NamedTuple):
             if role == "id":
                 hint = f"; {setting('id', None)}: all rows are one sequence"
             elif role == "step":
-                hint = f"; {setting('step', None)}: the rows of a sequence stand in order"
+                hint = f"; {setting('step', None)}: the rows of a sequence are already in order"
             raise _lines.wrong(
                 self.path,
                 1,
@@ -446,7 +446,7 @@ def _in_order(
                 bad,
                 step,
                 f"is {_lines.shown(cells[bad])}; expected a finite number "
-                f"({setting('step', None)}: the rows of a sequence stand in order)",
+                f"({setting('step', None)}: the rows of a sequence are already in order)",
             )
         rows = np.lexsort((place, which))
     sorted_ids = which[rows]
