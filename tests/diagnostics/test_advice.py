@@ -360,3 +360,16 @@ def test_a_sequence_in_which_all_units_are_off_does_not_speak_for_the_others() -
     assert "vanishing" in kinds(mostly)
     assert mostly.decay == pytest.approx(1.0)  # of what is left
     assert fastbptt.diagnose(model, -x[:3], Y[:3]).decay == 0.0
+
+
+def test_norms_of_mini_batches_start_from_the_states_of_their_sequences() -> None:
+    model = rnn(init=("orthogonal", 3.0), dtype="float64")
+    x, h0 = 1e-6 * X[:, :10], 1e-6 * np.random.default_rng(1).normal(size=(1, 16, 32))
+    report = fastbptt.diagnose(model, x, Y, h0=h0)
+    (one,) = [one for one in report.advice if one.kind == "exploding"]
+    norms = []
+    for rows in np.array_split(np.arange(16), 8):
+        _, grads = model.loss_and_grad(x[rows], Y[rows], "bce", h0=h0[:, rows])
+        norms.append(np.linalg.norm(grads.flat))
+    assert one.numbers["largest"] == pytest.approx(max(norms))
+    assert one.numbers["median"] == pytest.approx(np.median(norms))

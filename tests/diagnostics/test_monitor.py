@@ -211,3 +211,12 @@ def test_event_files(tmp_path: Path) -> None:
     np.testing.assert_allclose([event.value for event in events], monitor.norm, rtol=1e-6)
     losses = [event.value for event in found.Scalars("loss")]
     np.testing.assert_allclose(losses, history["loss"], rtol=1e-6)
+
+
+def test_a_restored_monitor_keeps_every_how_manyth_norm_it_looks_at() -> None:
+    monitor = fastbptt.GradientMonitor()
+    monitor._norms_every = 4
+    other = fastbptt.GradientMonitor()
+    other.load_state(json.loads(json.dumps(monitor.state())))
+    assert other._norms_every == 4
+    assert other.state() == monitor.state()

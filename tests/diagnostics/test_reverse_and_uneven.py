@@ -67,6 +67,16 @@ NUMBERS = {
 }
 
 
+def test_exponents_are_per_step_of_their_own_sequence() -> None:
+    one, _ = pair("rnn")
+    options: dict[str, Any] = {"jacobians": True, "per_example": True}
+    whole = fastbptt.diagnose(one, X, Y, lengths=LENGTHS, **options).layers[0].lyapunov
+    assert whole is not None
+    for b, length in enumerate(LENGTHS):
+        alone = fastbptt.diagnose(one, X[b : b + 1, :length], Y[b : b + 1], **options)
+        np.testing.assert_allclose(whole[b], alone.layers[0].lyapunov[0], rtol=1e-8)
+
+
 @pytest.mark.parametrize("cell", fastbptt.cells())
 @pytest.mark.parametrize("ragged", [False, True])
 def test_a_reverse_pass_is_a_forward_pass_turned_round(cell: str, ragged: bool) -> None:

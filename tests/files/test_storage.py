@@ -469,3 +469,10 @@ def test_a_path_is_text(path: Any, model: fastbptt.RNN) -> None:
     with pytest.raises(TypeError, match="path"):
         model.save(path)
     print("the standard output is still open", flush=True)
+
+
+def test_metadata_that_look_like_an_empty_digest(tmp_path: Path) -> None:
+    model = fastbptt.RNN(2, 3, 1, seed=0)
+    model.metadata["zeros"] = "0" * 64
+    model.save(tmp_path / "model")
+    assert fastbptt.load(tmp_path / "model").metadata == {"zeros": "0" * 64}

@@ -119,6 +119,11 @@ def test_a_loss_is_a_value(name: str) -> None:
         loss.parameters["delta"] = 2.0  # type: ignore[index]
 
 
+def test_text_keeps_every_digit() -> None:
+    loss = Loss("huber", delta=1.0 / 3.0)
+    assert parse(str(loss)) == loss
+
+
 @pytest.mark.parametrize("name", WITH_PARAMETERS)
 def test_parameters_within_their_range(name: str) -> None:
     for key, about in _core.loss_info(name)["parameters"].items():

@@ -218,6 +218,18 @@ def test_state_goes_with_copies(
 
 
 @variants
+def test_a_state_that_was_taken_stays_as_it_is(
+    bench: Bench, name: str, arguments: dict[str, Any]
+) -> None:
+    model, optimizer = bench.model.copy(), made(name, arguments)
+    model.train_step(bench.x, bench.y, optimizer)
+    taken = optimizer.__getstate__()
+    before = pickle.dumps(taken)
+    model.train_step(bench.x, bench.y, optimizer)
+    assert pickle.dumps(taken) == before
+
+
+@variants
 def test_threads_and_calls_change_no_bit(name: str, arguments: dict[str, Any]) -> None:
     """An update of 300 thousand elements is shared, and one in two parts is the same."""
     results = []

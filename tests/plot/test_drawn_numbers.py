@@ -226,3 +226,16 @@ def test_eigenvalues_of_each_block(layer: int, reverse: bool) -> None:
         expected = np.linalg.eigvals(block)
         np.testing.assert_allclose(np.sort_complex(got), np.sort_complex(expected), atol=1e-12)
         assert f"{np.abs(expected).max():.3g}" in line.get_label()
+
+
+def test_a_heatmap_of_many_epochs_names_the_rows_that_it_marks() -> None:
+    ax = plot.gradient_heatmap(np.ones((12, 3)), epochs=range(10, 34, 2))
+    assert ax.get_yticks().tolist() == [0, 2, 4, 6, 8, 10]
+    assert [text.get_text() for text in ax.get_yticklabels()] == [
+        "10",
+        "14",
+        "18",
+        "22",
+        "26",
+        "30",
+    ]

@@ -367,3 +367,20 @@ def test_other_bad_arguments() -> None:
 def test_values_that_cannot_be(values: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         Standardizer.from_dict(values)
+
+
+def test_the_coarsest_dtype_of_all_pieces_decides_what_is_constant() -> None:
+    near = np.array([1.0, 1.0 + 1e-9])
+    for dtypes in (("f4", "f8"), ("f8", "f4")):
+        standardizer = fastbptt.Standardizer()
+        for dtype in dtypes:
+            standardizer.partial_fit(near.astype(dtype))
+        assert standardizer.scale_ == [1.0]
+
+
+def test_weights_of_less_than_1_in_all() -> None:
+    x = np.array([1.0, 2.0, 4.0])
+    whole = fastbptt.Standardizer().fit(x, sample_weight=[1.0, 2.0, 1.0])
+    small = fastbptt.Standardizer().fit(x, sample_weight=[0.125, 0.25, 0.125])
+    assert small.mean_ == pytest.approx(whole.mean_)
+    assert small.scale_ == pytest.approx(whole.scale_)

@@ -347,3 +347,14 @@ def test_command(undrawn: None, tmp_path: Path, capsys: pytest.CaptureFixture[st
     fastbptt.datasets.write_npz(source, x)
     assert cli.main(["report", str(file), str(source), "-o", str(page)]) == 1
     assert "there are no labels; expected" in capsys.readouterr().err
+
+
+def test_outputs_of_padded_sequences_end_where_they_do() -> None:
+    model = fastbptt.RNN(1, 3, 1, seed=0)
+    x, lengths = np.ones((4, 5, 1)), np.array([5, 3, 1, 4])
+    names = ("class_names", "feature_names", "ids", "history", "monitor")
+    found = summary.gather(
+        model, x, x[..., 0], lengths=lengths, loss="mse", steps="all", **dict.fromkeys(names)
+    )
+    assert [len(one) for one in found.outputs] == lengths.tolist()
+    assert [len(one) for one in found.y] == lengths.tolist()

@@ -479,3 +479,15 @@ def test_what_is_too_large_is_found_in_the_data_not_in_the_batch(listed: bool) -
     ):
         with pytest.raises(ValueError, match=r"x holds 1e\+300 at index \(13, 2, 1\)"):
             call()
+
+
+def test_nan_among_bounded_targets_is_found_before_training() -> None:
+    model = fastbptt.RNN(1, 3, 1, seed=0)
+    before = model.state_dict()
+    y = np.zeros(8)
+    y[7] = np.nan
+    with pytest.raises(ValueError, match=r"y holds a value that is not finite \(nan\) at index"):
+        fastbptt.fit(
+            model, np.ones((8, 4, 1)), y, loss="bce", batch_size=1, shuffle=False, verbose=0
+        )
+    assert all((model.state_dict()[name] == values).all() for name, values in before.items())
