@@ -157,3 +157,12 @@ def test_learns_which_token_counts() -> None:
     adam = fastbptt.Adam(lr=0.02)
     losses = [model.train_step(x, y, adam) for _ in range(150)]
     assert losses[-1] < 0.1 < losses[0]
+
+
+@pytest.mark.parametrize("padding", [0, 2, V - 1])
+def test_only_the_row_of_padding_stays(padding: int) -> None:
+    model = make(padding_index=padding)
+    before = model.parameters["E"].copy()
+    model.train_step(np.arange(V)[np.newaxis], [1], fastbptt.SGD(lr=1.0), "cross_entropy")
+    changed = (model.parameters["E"] != before).any(axis=1)
+    assert changed.tolist() == [token != padding for token in range(V)]

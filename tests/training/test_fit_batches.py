@@ -163,3 +163,10 @@ def test_split_keeps_the_shares_of_classes() -> None:
     assert (split(100, 0.2, 3, classes)[1] == held).all()
     assert (split(100, 0.2, 4, classes)[1] != held).any()
     assert len(split(3, 0.01, 0)[1]) == 1 and len(split(3, 0.99, 0)[0]) == 1
+
+
+@pytest.mark.parametrize("time", [1, 2, 3])
+def test_every_second_step_is_gathered(time: int) -> None:
+    x = np.arange(2.0 * 2 * time * 3).reshape(2, 2 * time, 3)[:, ::2]
+    view, _ = Gathered(x).take(np.array([1, 0]))
+    np.testing.assert_array_equal(view, x[::-1])
