@@ -32,7 +32,6 @@ from .results import (
     probes,
     unpacked,
 )
-from .saving import save_model
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -463,6 +462,10 @@ class Recurrent:
         OSError
             If the file cannot be written. Then nothing is left behind.
         """
+        from .saving import (
+            save_model,
+        )  # it brings hashlib, which a start without files need not load
+
         save_model(self, path, optimizer, metadata)
 
     # ------------------------------------------------------------ computing
