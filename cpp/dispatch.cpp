@@ -14,12 +14,29 @@ namespace fastbptt {
 
 namespace {
 
+// A set with the tables that it takes from its base
+InstructionSet completed(const InstructionSet& set) {
+  if (!set.base) return set;
+  InstructionSet all = *set.base;
+  all.name = set.name;
+  all.f32 = set.f32;
+  return all;
+}
+
+#define FASTBPTT_SET(name, description, supported)           \
+  const InstructionSet* complete_##name() {                  \
+    static const InstructionSet set = completed(isa_##name); \
+    return &set;                                             \
+  }
+#include "isa/list.inc"
+#undef FASTBPTT_SET
+
 std::vector<Backend> detect() {
 #if defined(__x86_64__) && defined(__GNUC__)
   __builtin_cpu_init();  // __builtin_cpu_supports also checks XCR0: no AVX where the system does not save its registers
 #endif
   return {
-#define FASTBPTT_SET(name, description, supported) {&isa_##name, #name, description, supported},
+#define FASTBPTT_SET(name, description, supported) {complete_##name(), #name, description, supported},
 #define FASTBPTT_ABSENT(name, description) {nullptr, #name, description, false},
 #include "isa/list.inc"
 #undef FASTBPTT_SET

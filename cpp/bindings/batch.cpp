@@ -31,7 +31,7 @@ void read_lengths(Call& call, py::handle value, Batch& to) {
                            .value = to.lengths[i]});
 }
 
-const Field<Batch> fields[] = {
+const Field<Batch> batch_fields[] = {
     {"x", nullptr, read_x},
     {"lengths", Py_None, read_lengths},
     {"initial", Py_None, [](Call& call, py::handle value, Batch& to) { read_states(call, value, "h0", to.initial); }},
@@ -47,7 +47,7 @@ const Field<Batch> fields[] = {
 
 void register_batch(py::module_& m) {
   Structure<Batch>::add_to(m, "Batch", "StridedSequences, the states that they start from, and how they go through.",
-                           fields, 1);
+                           batch_fields, 1);
 }
 
 }  // namespace fastbptt::bindings

@@ -7,7 +7,7 @@ namespace fastbptt::bindings {
 
 namespace {
 
-const Field<GradientTargets> fields[] = {
+const Field<GradientTargets> target_fields[] = {
     {"parameters", nullptr,
      [](Call& call, py::handle value, GradientTargets& to) {
        to.parameters = target(value, "parameters", call.dtype, {call.parameters});
@@ -42,7 +42,8 @@ const Field<OutputGradients> output_fields[] = {
 }  // namespace
 
 void register_gradients(py::module_& m) {
-  Structure<GradientTargets>::add_to(m, "GradientTargets", "The arrays that gradients are written to.", fields, 1);
+  Structure<GradientTargets>::add_to(m, "GradientTargets", "The arrays that gradients are written to.", target_fields,
+                                     1);
   Structure<OutputGradients>::add_to(m, "OutputGradients", "Gradients of the outputs, for a loss of the caller's.",
                                      output_fields, 0);
 }

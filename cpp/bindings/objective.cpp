@@ -35,7 +35,7 @@ void read_y(Call& call, py::handle value, Objective& to) {
 }
 
 // In this order: the shape of y depends on loss and steps.
-const Field<Objective> fields[] = {
+const Field<Objective> objective_fields[] = {
     {"loss", nullptr, [](Call&, py::handle value, Objective& to) { to.loss = py::cast<const Loss&>(value); }},
     {"steps", nullptr,
      [](Call& call, py::handle value, Objective& to) {
@@ -57,8 +57,8 @@ const Field<Objective> fields[] = {
 }  // namespace
 
 void register_objective(py::module_& m) {
-  Structure<Objective>::add_to(m, "Objective",
-                               "What the outputs should be, and the loss that says how far they are off.", fields, 0);
+  Structure<Objective>::add_to(
+      m, "Objective", "What the outputs should be, and the loss that says how far they are off.", objective_fields, 0);
 }
 
 }  // namespace fastbptt::bindings

@@ -9,7 +9,7 @@ namespace {
 
 i64 directions(const Call& call) { return call.spec.state_rows(); }
 
-const Field<Probes> fields[] = {
+const Field<Probes> probe_fields[] = {
     {"hidden", Py_None,
      [](Call& call, py::handle value, Probes& to) {
        to.hidden = static_cast<double*>(target(value, "hidden", Dtype::f64, {directions(call), call.time}));
@@ -49,7 +49,8 @@ const Field<Probes> fields[] = {
 }  // namespace
 
 void register_probes(py::module_& m) {
-  Structure<Probes>::add_to(m, "Probes", "The arrays that a training pass leaves what it was asked for in.", fields, 0);
+  Structure<Probes>::add_to(m, "Probes", "The arrays that a training pass leaves what it was asked for in.",
+                            probe_fields, 0);
 }
 
 }  // namespace fastbptt::bindings

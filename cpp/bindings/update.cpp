@@ -11,7 +11,7 @@ const Field<Clip> clip_fields[] = {
     {"value", Py_None, [](Call&, py::handle value, Clip& to) { to.value = py::cast<double>(value); }},
 };
 
-const Field<Update> fields[] = {
+const Field<Update> update_fields[] = {
     {"optimizer", nullptr,
      [](Call& call, py::handle value, Update& to) {
        to.optimizer = &py::cast<PyOptimizer&>(value).checked(call.dtype, call.parameters);
@@ -24,7 +24,8 @@ const Field<Update> fields[] = {
 void register_update(py::module_& m) {
   Structure<Clip>::add_to(m, "Clip", "The largest norm of the gradient, or the largest magnitude of its elements.",
                           clip_fields, 0);
-  Structure<Update>::add_to(m, "Update", "The optimiser, and what is done to the gradient before it.", fields, 2);
+  Structure<Update>::add_to(m, "Update", "The optimiser, and what is done to the gradient before it.", update_fields,
+                            2);
 }
 
 }  // namespace fastbptt::bindings

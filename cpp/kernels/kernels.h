@@ -314,18 +314,19 @@ struct Kernels {
 };
 
 struct InstructionSet {
-  const char* name;  // written by the unit itself
+  const char* name;            // written by the unit itself
+  const InstructionSet* base;  // null, or the one whose tables complete this one: dispatch.cpp
   const Kernels<float>* f32;
-  const Kernels<double>* f64;
-  const CellKernels<float>* cells_f32;
-  const CellKernels<double>* cells_f64;
-  int cells;
-  const LossKernels<float>* losses_f32;
-  const LossKernels<double>* losses_f64;
-  int losses;
-  const OptimizerKernels<float>* optimizers_f32;
-  const OptimizerKernels<double>* optimizers_f64;
-  int optimizers;
+  const Kernels<double>* f64 = nullptr;
+  const CellKernels<float>* cells_f32 = nullptr;
+  const CellKernels<double>* cells_f64 = nullptr;
+  int cells = 0;
+  const LossKernels<float>* losses_f32 = nullptr;
+  const LossKernels<double>* losses_f64 = nullptr;
+  int losses = 0;
+  const OptimizerKernels<float>* optimizers_f32 = nullptr;
+  const OptimizerKernels<double>* optimizers_f64 = nullptr;
+  int optimizers = 0;
 };
 
 }  // namespace fastbptt
