@@ -62,12 +62,34 @@ def errors(got: tuple[float, Any], expected: tuple[float, Any], dtype: str) -> l
     return all_errors
 
 
+def conditioning(case: Case, problem: Problem, expected: tuple[float, Any]) -> list[float]:
+    """How far the loss and each gradient move if every number is off by half a unit of float32.
+
+    In float64, the largest of eight random draws: no float32 arithmetic can promise less.
+    """
+    rng = np.random.default_rng(0)
+    half = np.finfo(np.float32).eps / 2
+
+    def off(a: Any) -> Any:
+        moves = a is not None and a.dtype.kind == "f"
+        return a * (1 + half * rng.choice((-1, 1), size=a.shape)) if moves else a
+
+    draws = []
+    for _ in range(8):
+        h0 = tuple(map(off, problem.h0)) if isinstance(problem.h0, tuple) else off(problem.h0)
+        params = {name: off(a) for name, a in problem.params.items()}
+        moved = replace(problem, params=params, x=off(problem.x), y=off(problem.y), h0=h0)
+        draws.append(errors(specified(case, moved), expected, "float32"))
+    return list(np.max(draws, axis=0))
+
+
 class Accuracy:
     """Errors of the core, in both dtypes and on each instruction set, beside plain float32 NumPy's.
 
     In float64 each is held to 1e-12. In float32 a single number says little: where a sum cancels,
-    one of the two is lucky. So each is held to 1e-4, and their distribution over many cases to
-    four times that of NumPy: the median, and the quantiles at 0.9 and 0.99.
+    one of the two is lucky. So each is held to 1e-4, or to four times the problem's own
+    conditioning where that is worse, and their distribution over many cases to four times that of
+    NumPy: the median, and the quantiles at 0.9 and 0.99.
     """
 
     def __init__(self) -> None:
@@ -88,7 +110,9 @@ class Accuracy:
             assert max(got) < 1e-12, (isa, str(case), got)
             assert _core.proof_of_backend() == isa
             got = errors(core(case, single, "float32"), expected, "float32")
-            assert max(got) < 1e-4, (isa, str(case), got)
+            if max(got) >= 1e-4:
+                limits = 4 * np.array(conditioning(case, double, expected))
+                assert np.all(got < np.maximum(1e-4, limits)), (isa, str(case), got, limits)
             self.single[isa] += got
 
     def check(self) -> None:
