@@ -264,3 +264,31 @@ def test_answers_stand_beside_their_sequences(
         confusion[("down", "up").index(kind), row.argmax()] += 1
     assert said["scores"]["confusion"] == confusion.tolist()
     assert said["scores"]["accuracy"] == np.trace(confusion) / 9
+
+
+def test_the_column_step_is_a_feature_if_no_column_holds_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = sequences(12)
+    path = table(tmp_path / "a.csv", x, price=prices(x))
+    model = str(tmp_path / "m")
+    options = [*OPTIONS, "--target-column", "price", "--validation", "0", "-o", model]
+    run(capsys, "train", path, *options)
+    assert fastbptt.load(model).input_size == len(NAMES)
+    run(capsys, "train", path, *options, "--step-column", "none")
+    assert fastbptt.load(model).input_size == 1 + len(NAMES)
+    run(capsys, "predict", model, path)  # the model knows
+
+
+@pytest.mark.parametrize("delimiter", [";", "|"])
+def test_a_table_to_predict_may_have_a_delimiter_of_its_own(
+    delimiter: str, models: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = sequences(5, seed=1)
+    first = Path(table(tmp_path / "a.csv", x))
+    second = tmp_path / "b.csv"
+    second.write_text(first.read_text().replace(",", delimiter))
+    expected = run(capsys, "predict", models["price"], str(first))["predictions"]
+    options = ("--delimiter", delimiter)
+    found = run(capsys, "predict", models["price"], str(second), *options)["predictions"]
+    assert found == expected

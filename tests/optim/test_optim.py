@@ -667,3 +667,24 @@ def test_refused_step_leaves_the_optimizer_free() -> None:
     assert adam.step_count == 0
     adam.step(other, np.ones(other.num_parameters, np.float32))
     assert adam.step_count == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "missing"),
+    [
+        (rule, slot)
+        for rule in _core.optimizers()
+        for info in [_core.optimizer_info(rule)]
+        for slot in info["slots"][: info["required"]]
+    ],
+)
+def test_the_core_refuses_an_optimizer_without_a_slot_that_it_needs(
+    rule: str, missing: str
+) -> None:
+    model = fastbptt.RNN(1, 2, 1, seed=0)
+    before = model._weights.get()
+    slots = {slot: np.zeros_like(before) for slot in _core.optimizer_info(rule)["slots"]}
+    del slots[missing]
+    with pytest.raises(fastbptt.ArgumentError, match=f"lacks its slot '{missing}'"):
+        model._engine.update(_core.OptimizerState(rule, slots, {}), before, True)
+    np.testing.assert_array_equal(model._weights.get(), before)

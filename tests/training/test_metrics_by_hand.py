@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastbptt
+from fastbptt.training import checkpoints
 
 RNG = np.random.default_rng(0)
 
@@ -119,3 +120,25 @@ def test_when_checkpoints_are_written(every: Any, files: list[bool], tmp_path: P
     )  # fmt: skip
     assert seen == files
     assert path.exists()
+
+
+def test_seconds_pass_between_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, saved = [0.0], []
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: clock[0])
+    save = checkpoints.Checkpointer.save
+
+    class Tick(fastbptt.Callback):
+        def on_batch_end(self, run: Any) -> None:
+            clock[0] += 1.0
+
+    def seen(self: Any, *rest: Any) -> None:
+        saved.append(clock[0])
+        save(self, *rest)
+
+    monkeypatch.setattr(checkpoints.Checkpointer, "save", seen)
+    x, y = np.random.default_rng(4).normal(size=(2, 12, 2, 1))
+    fastbptt.fit(
+        fastbptt.RNN(1, 2, 1, seed=0), x, y[:, 0, 0], loss="mse", epochs=1, batch_size=1, verbose=0,
+        checkpoint=tmp_path / "run", checkpoint_every=4, callbacks=[Tick()],
+    )  # fmt: skip
+    assert saved[:3] == [4.0, 8.0, 12.0]
