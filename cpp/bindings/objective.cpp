@@ -57,8 +57,8 @@ const Field<Objective> objective_fields[] = {
 }  // namespace
 
 void register_objective(py::module_& m) {
-  Structure<Objective>::add_to(
-      m, "Objective", "What the outputs should be, and the loss that says how far they are off.", objective_fields, 0);
+  Structure<Objective>::add_to(m, "Objective", "The targets, and the loss that compares the outputs with them.",
+                               objective_fields, 0);
 }
 
 }  // namespace fastbptt::bindings
