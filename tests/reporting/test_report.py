@@ -15,6 +15,7 @@ from cases import FULL_GRID, sampled
 
 import fastbptt
 from fastbptt import cli
+from fastbptt.bench import case as bench_case
 
 matplotlib = pytest.importorskip("matplotlib")
 from fastbptt.reporting import sections, summary  # noqa: E402
@@ -358,3 +359,21 @@ def test_outputs_of_padded_sequences_end_where_they_do() -> None:
     )
     assert [len(one) for one in found.outputs] == lengths.tolist()
     assert [len(one) for one in found.y] == lengths.tolist()
+
+
+@pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (1, True), (2, True)])
+def test_the_share_of_the_peak_counts_layers_and_directions(
+    layers: int, bidirectional: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[tuple[Any, ...]] = []
+
+    def count(*network: Any) -> float:
+        counted.append(network)
+        return 1e6
+
+    monkeypatch.setattr(summary, "_SECONDS", 0.005)
+    monkeypatch.setattr(bench_case, "needed_flops", count)
+    model = fastbptt.GRU(3, 5, 1, num_layers=layers, bidirectional=bidirectional, seed=0)
+    x = [np.zeros((steps, 3)) for steps in (4, 2)]
+    assert summary._speed(model, x, np.zeros(2), fastbptt.Loss("mse"), "last").peak is not None
+    assert counted == [(3, 3, 5, layers, 1 + bidirectional, 6)]
