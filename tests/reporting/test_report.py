@@ -375,5 +375,8 @@ def test_the_share_of_the_peak_counts_layers_and_directions(
     monkeypatch.setattr(bench_case, "needed_flops", count)
     model = fastbptt.GRU(3, 5, 1, num_layers=layers, bidirectional=bidirectional, seed=0)
     x = [np.zeros((steps, 3)) for steps in (4, 2)]
-    assert summary._speed(model, x, np.zeros(2), fastbptt.Loss("mse"), "last").peak is not None
+    assert (
+        summary._speed(model, x, np.zeros(2), fastbptt.Loss("mse"), "last").share_of_peak
+        is not None
+    )
     assert counted == [(3, 3, 5, layers, 1 + bidirectional, 6)]
