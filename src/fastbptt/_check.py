@@ -82,7 +82,7 @@ def _limit(name: str, value: Any) -> float | None:
     expected = "a number above 0, or None"
     result = number(name, value, expected)
     if result <= 0.0:
-        raise ArgumentError(name, f"is {result}", expected)
+        raise ArgumentError(name, f"is {result}", expected, value=result)
     return result
 
 
@@ -98,8 +98,10 @@ def memory(name: str, value: Any) -> int:
         if found:
             base = 1024 if found[3] else 1000
             count = int(float(found[1]) * base ** " kmgt".index(found[2].lower() or " "))
-        if count < 1 or (found and found[3] and not found[2]):
+        if not found or (found[3] and not found[2]):
             raise ArgumentError(name, f"is {value!r}", expected)
+        if count < 1:
+            raise ArgumentError(name, f"is {value!r}", expected, value=count)
         return min(count, _UNLIMITED)
     try:
         if isinstance(value, bool | np.bool_):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class BadArgumentError(Exception):
     """Base class of `ArgumentError` and `ArgumentTypeError`.
@@ -62,6 +64,13 @@ class BadArgumentError(Exception):
         self.value = value
         self.source = ""
         self.context: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # `args` are as they were at first; the fields may have changed since
+        return type(self), (self.argument, self.problem, self.expected), self.__dict__
 
     def __str__(self) -> str:
         text = f"{self.source}: " if self.source else ""

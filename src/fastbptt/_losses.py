@@ -95,7 +95,7 @@ class Loss(_core.Loss):
         return f'Loss("{self.name}"{given})'
 
     def __str__(self) -> str:
-        """Return the form that `parse` reads: ``NAME:PARAMETER=VALUE,..``."""
+        """Return the form that `parse` reads: ``NAME[:PARAMETER=VALUE,...]``."""
         given = ",".join(f"{key}={value!r}" for key, value in self.parameters.items())
         return f"{self.name}:{given}" if given else self.name
 
@@ -125,7 +125,7 @@ def parse(text: str) -> Loss:
     Parameters
     ----------
     text : str
-        ``NAME``, or ``NAME:PARAMETER=VALUE,..``.
+        ``NAME[:PARAMETER=VALUE,...]``.
 
     Examples
     --------
@@ -141,5 +141,5 @@ def parse(text: str) -> Loss:
                 raise ValueError
             parameters[key.strip()] = float(value)
         except ValueError:
-            raise ArgumentError("loss", f'is "{text}"', "NAME or NAME:PARAMETER=VALUE,..") from None
+            raise ArgumentError("loss", f'is "{text}"', "NAME[:PARAMETER=VALUE,...]") from None
     return Loss(name.strip(), **parameters)

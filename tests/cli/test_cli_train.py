@@ -153,7 +153,7 @@ def test_a_loss_that_does_not_suit(tmp_path: Path, capsys: pytest.CaptureFixture
     for wrong, message in (
         ("nonsense", 'loss is "nonsense"; expected one of "bce"'),
         ("mse:delta=1", 'the loss "mse" has no parameter delta; expected none'),
-        ("mse:delta", 'loss is "mse:delta"; expected NAME or NAME:PARAMETER=VALUE'),
+        ("mse:delta", 'loss is "mse:delta"; expected NAME[:PARAMETER=VALUE,...]'),
     ):
         with pytest.raises(SystemExit):
             run(capsys, *command, wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from trained import Bench
 
 import fastbptt
-from fastbptt import _core
+from fastbptt import _check, _core
 from fastbptt.models._options import MOST_LAYERS
 from fastbptt.models.cells import MODELS
 
@@ -753,3 +754,44 @@ def test_wrong_token_of_a_step(value: Any, error: type[Exception], message: str)
         with bench.refuses_with(ValueError, "x", f"token {token}", "expected tokens 0 to 8"):
             bench.model.step(np.array([0, token, 0]), state)
     assert not state.any()
+
+
+@pytest.mark.parametrize(
+    ("options", "argument", "value"),
+    [
+        ({"num_layers": MOST_LAYERS + 1}, "num_layers", MOST_LAYERS + 1),
+        ({"dropout": 1.0}, "dropout", 1.0),
+        ({"embedding": 9, "padding_index": 9}, "padding_index", 9),
+        ({"freeze_embedding": True}, "freeze_embedding", None),
+        ({"embedding": np.zeros((3, 7))}, "embedding", None),
+    ],
+)
+def test_errors_about_options_are_data(
+    options: dict[str, Any], argument: str, value: float | None
+) -> None:
+    with pytest.raises(fastbptt.ArgumentError) as caught:
+        fastbptt.RNN(2, 3, 1, **options)
+    assert (caught.value.argument, caught.value.value) == (argument, value)
+    assert caught.value.expected
+
+
+def test_alpha_is_named_in_the_error() -> None:
+    with pytest.raises(fastbptt.ArgumentError) as caught:
+        fastbptt.LeakyRNN(2, 3, 1, alpha=3.0)
+    assert (caught.value.argument, caught.value.value) == ("alpha", 3.0)
+
+
+def test_an_error_of_limits_holds_the_value() -> None:
+    with pytest.raises(fastbptt.ArgumentError) as caught:
+        _check.clip(-2.0, None)
+    assert caught.value.value == -2.0
+
+
+def test_an_error_shows_and_pickles_its_fields_as_they_are_now() -> None:
+    error = fastbptt.ArgumentError("x", "is 3", "2", item=1, value=3)
+    error.argument = "inputs"
+    error.context.append("in the file")
+    assert repr(error) == "ArgumentError('inputs[1] is 3; expected 2 (in the file)')"
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), vars(again), str(again)) == (type(error), vars(error), str(error))
+    assert again.args == ("inputs", "is 3", "2")

@@ -714,3 +714,9 @@ def test_empty_inputs_are_called_empty() -> None:
         RecurrentClassifier(**SHORT).fit([np.ones((3, 2)), np.ones((3, 1))], [0, 1])
     with pytest.raises(ValueError, match=r"^X\[0\] has shape .*; expected \(time, features\)$"):
         RecurrentClassifier(**SHORT).fit([np.ones((3, 2, 1)), np.ones((4, 2, 1))], [0, 1])
+
+
+def test_a_bad_leaky_alpha_is_named_as_the_estimators_name_it() -> None:
+    estimator = RecurrentClassifier(cell="leaky", leaky_alpha=3.0, max_iter=1)
+    with pytest.raises(ValueError, match=r"^leaky_alpha is 3\.0; expected a number above 0"):
+        estimator.fit(np.zeros((4, 3, 2)), [0, 1, 0, 1])

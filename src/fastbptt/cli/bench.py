@@ -26,12 +26,11 @@ def add(subparsers: _parser.Subparsers) -> None:
         type=_parser.names(tuple(bench.PRESETS)),
         metavar="NAME[,NAME...]|all",
         default=["small"],
-        help=f"shapes to measure: {', '.join(bench.PRESETS)} (default: small)",
+        help=f"shapes to measure: {', '.join(bench.PRESETS)} (default: small); the options of "
+        "sizes and choices below override it",
     )
     for size in ("batch", "time", "input", "hidden", "output-size"):
-        parser.add_argument(
-            f"--{size}", type=_parser.positive, metavar="N", help="overrides the preset"
-        )
+        parser.add_argument(f"--{size}", type=_parser.positive, metavar="N")
     parser.add_argument(
         "--layers", type=_parser.positive, metavar="N", help="number of stacked layers"
     )
@@ -42,7 +41,7 @@ def add(subparsers: _parser.Subparsers) -> None:
         help="read each sequence in both directions",
     )
     for option, choices in bench.CHOICES.items():
-        parser.add_argument(f"--{option}", choices=choices, help="overrides the preset")
+        parser.add_argument(f"--{option}", choices=choices)
     parser.add_argument(
         "--seed", type=_parser.seed, metavar="N", help="seed of the data and the weights"
     )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .._errors import ArgumentError, ArgumentTypeError
 from . import _lines
 from .formats import Format, setting
 from .sequences import Sequences, joined
@@ -195,14 +196,14 @@ def write_npz(
     arrays: dict[str, NDArray[Any]] = {}
     if isinstance(x, list | tuple):
         if lengths is not None:
-            raise ValueError("lengths is given with a list x; expected None: a list has its own")
+            raise ArgumentError("lengths", "is given with a list x", "None: a list has its own")
         items = [_check.read(f"x[{i}]", one) for i, one in enumerate(x)]
         arrays["x"], arrays["lengths"] = _concatenated("x", items)
         if isinstance(y, list | tuple) and any(np.ndim(one) > 0 for one in y):
             steps = [np.asarray(one) for one in y]
             arrays["y"], found = _concatenated("y", steps)
             if not np.array_equal(found, arrays["lengths"]):
-                raise ValueError("y has other lengths than x; expected an entry for each step")
+                raise ArgumentError("y", "has other lengths than x", "an entry for each step")
             y = None
     else:
         arrays["x"] = _check.read("x", x)
@@ -212,7 +213,9 @@ def write_npz(
     if y is not None:
         arrays["y"] = np.asarray(y)
     if "y" in arrays and arrays["y"].dtype.kind not in "fiubU":
-        raise TypeError(f"y has dtype {arrays['y'].dtype}; expected numbers, or names of classes")
+        raise ArgumentTypeError(
+            "y", f"has dtype {arrays['y'].dtype}", "numbers, or names of classes"
+        )
     for name, value, count in (
         ("classes", classes, None),
         ("feature_names", feature_names, None),
@@ -221,7 +224,7 @@ def write_npz(
         if value is not None:
             arrays[name] = np.array([str(one) for one in value], dtype=np.str_)
             if count is not None and len(value) != count:
-                raise ValueError(f"{name} has {len(value)} entries; expected {count}")
+                raise ArgumentError(name, f"has {len(value)} entries", f"{count}")
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
     write_whole(path, content.getvalue())
@@ -444,7 +447,7 @@ def _class_array(
 def _concatenated(name: str, items: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Concatenate a list of arrays; also return their lengths."""
     if not items:
-        raise ValueError(f"{name} is an empty list; expected at least one sequence")
+        raise ArgumentError(name, "is an empty list", "at least one sequence")
     for i, item in enumerate(items):
         if item.ndim not in (1, 2) or item.shape[1:] != items[0].shape[1:]:
             raise ValueError(

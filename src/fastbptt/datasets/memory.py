@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .._errors import ArgumentError
 
 __all__ = ["SyntheticTask", "make_adding", "make_copy", "make_delayed_xor", "make_temporal_order"]
 
@@ -335,5 +336,5 @@ def _start(
 ) -> tuple[int, int, np.random.Generator]:
     count, steps = _check.size("n", n), _check.size(name, length)
     if steps < least:
-        raise ValueError(f"{name} is {steps}; expected at least {least}")
+        raise ArgumentError(name, f"is {steps}", f"at least {least}", value=steps)
     return count, steps, np.random.default_rng(seed)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .._errors import ArgumentError, ArgumentTypeError
 from . import _lines
 
 __all__ = ["Tokenizer"]
@@ -87,7 +88,9 @@ class Tokenizer:
     ) -> None:
         self.max_size = None if max_size is None else _check.size("max_size", max_size)
         if self.max_size is not None and self.max_size < 3:
-            raise ValueError(f"max_size is {max_size}; expected at least 3: two are reserved")
+            raise ArgumentError(
+                "max_size", f"is {max_size}", "at least 3: two are reserved", value=max_size
+            )
         self.min_count = _check.size("min_count", min_count)
         self.lower = _check.flag("lower", lower)
         self._set_tokens(())
@@ -126,7 +129,7 @@ class Tokenizer:
         ['they', "'re", 'well', '-', 'made', ':', '7/10', ',', '"', 'conan', '"', '&', 'co', '.']
         """
         if not isinstance(text, str):
-            raise TypeError(f"text is of type {type(text).__name__}; expected str")
+            raise ArgumentTypeError("text", f"is of type {type(text).__name__}", "str")
         if "<" in text:
             text = _TAG.sub(" ", text)
         if "&" in text:
@@ -330,7 +333,7 @@ class Tokenizer:
 def _texts(texts: Iterable[str]) -> Iterable[str]:
     """Refuse one text where several are expected: its letters would be taken for texts."""
     if isinstance(texts, str | bytes):
-        raise TypeError(f"texts is of type {type(texts).__name__}; expected a sequence of str")
+        raise ArgumentTypeError("texts", f"is of type {type(texts).__name__}", "a sequence of str")
     return texts
 
 

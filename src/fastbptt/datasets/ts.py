@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .._errors import ArgumentTypeError
 from . import _lines
 from .formats import Format, setting
 from .sequences import Sequences, joined
@@ -221,7 +222,7 @@ def find_ts(
     FileNotFoundError: where is /nowhere: there is no such file or folder
     """
     if not isinstance(name, str):
-        raise TypeError(f"name is {name!r}; expected the name of a set, such as 'GunPoint'")
+        raise ArgumentTypeError("name", f"is {name!r}", "the name of a set, such as 'GunPoint'")
     if where is not None:
         place = Path(_check.file_path(where))
         if not place.exists():

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .._errors import ArgumentError, ArgumentTypeError
 from . import _lines
 
 __all__ = [
@@ -427,7 +428,7 @@ def from_results(results: Iterable[Any]) -> Detections:
             rest.append(values)
         parts.append((np.full(count, i), label, box.reshape(count, 4), *rest))
     if not parts:
-        raise ValueError("results is empty; expected the Results of at least one frame")
+        raise ArgumentError("results", "is empty", "the Results of at least one frame")
     frame, label, box, confidence, track = (np.concatenate(one) for one in zip(*parts, strict=True))
     return Detections(
         frame.astype(np.int64),
@@ -592,19 +593,19 @@ def _classes(classes: Classes) -> tuple[dict[int, str], bool]:
     if isinstance(classes, Mapping):
         wanted = {_class(key): str(name) for key, name in classes.items()}
     elif isinstance(classes, str):
-        raise TypeError(f"classes is {classes!r}; expected a number, or a sequence of names")
+        raise ArgumentTypeError("classes", f"is {classes!r}", "a number, or a sequence of names")
     elif hasattr(classes, "__iter__"):
         wanted = dict(enumerate(_lines.class_names(classes)))
     else:
         wanted = {i: f"class {i}" for i in range(_check.size("classes", classes))}
     if not wanted:
-        raise ValueError("classes is empty; expected at least one class")
+        raise ArgumentError("classes", "is empty", "at least one class")
     return wanted, not isinstance(classes, Mapping)
 
 
 def _class(key: Any) -> int:
     if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
-        raise TypeError(f"classes has the key {key!r}; expected whole numbers from 0 up")
+        raise ArgumentTypeError("classes", f"has the key {key!r}", "whole numbers from 0 up")
     return int(key)
 
 

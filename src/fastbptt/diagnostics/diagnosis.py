@@ -202,7 +202,7 @@ class Diagnosis:
                 f"{full} of {plural(longest, 'step')}."
             )
         lines.append("")
-        lines += [f"- {one}" for one in self.advice] or ["No problems found."]
+        lines += [f"- {one}" for one in self.advice] or ["No problems found in the gradient flow."]
         return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _check, _core
 from .._check import Floats
+from .._errors import ArgumentError, ArgumentTypeError
 from .._views import Layout
 from . import initializers
 
@@ -109,14 +110,14 @@ def check(
     outputs = 0 if output_size is None else _check.size("output_size", output_size)
     layers = _check.size("num_layers", options["num_layers"])
     if layers > MOST_LAYERS:
-        raise ValueError(f"num_layers is {layers}; expected at most {MOST_LAYERS}")
+        raise ArgumentError("num_layers", f"is {layers}", f"at most {MOST_LAYERS}", value=layers)
     both = _check.flag("bidirectional", options["bidirectional"])
     size = options["embedding"]
     vocabulary = 0 if size is None else _check.size("embedding", size)
     padding = _padding(options["padding_index"], vocabulary)
     frozen = _check.flag("freeze_embedding", options["freeze_embedding"])
     if frozen and not vocabulary:
-        raise ValueError("freeze_embedding is True; expected False because there is no embedding")
+        raise ArgumentError("freeze_embedding", "is True", "False because there is no embedding")
     flags = {
         "bias": _check.flag("bias", options["bias"]),
         "learn_state": _check.flag("learn_initial_state", options["learn_initial_state"]),
@@ -150,19 +151,18 @@ def check(
 
 def embedding(value: Any, input_size: Any) -> tuple[Any, Floats | None]:
     """Return the vocabulary's size, and the matrix if one is given."""
-    expected = (
-        "expected a vocabulary size of at least 1, a matrix (vocabulary, input_size), or None"
-    )
+    expected = "a vocabulary size of at least 1, a matrix (vocabulary, input_size), or None"
     if value is None or isinstance(value, int | np.integer):
         return value, None  # a size is checked with the others
     if isinstance(value, str | bytes | float | np.floating | np.bool_):
-        raise TypeError(f"embedding is {value!r}; {expected}")
+        raise ArgumentTypeError("embedding", f"is {value!r}", expected)
     matrix = _check.read("embedding", value, "a vocabulary size, or a matrix of real numbers")
     columns = _check.size("input_size", input_size)
     if matrix.ndim != 2 or matrix.shape[1] != columns or len(matrix) == 0:
-        raise ValueError(
-            f"embedding has shape {matrix.shape}; expected (vocabulary, {columns}) "
-            f"because input_size={columns}"
+        raise ArgumentError(
+            "embedding",
+            f"has shape {matrix.shape}",
+            f"(vocabulary, {columns}) because input_size={columns}",
         )
     return len(matrix), matrix
 
@@ -172,16 +172,16 @@ def _padding(value: Any, vocabulary: int) -> int:
     if value is None:
         return -1
     if not vocabulary:
-        raise ValueError(f"padding_index is {value!r}; expected None: there is no embedding")
+        raise ArgumentError("padding_index", f"is {value!r}", "None: there is no embedding")
     expected = f"a row of the embedding, 0 to {vocabulary - 1}, or None"
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
         index = operator.index(value)
     except TypeError:
-        raise TypeError(f"padding_index is {value!r}; expected {expected}") from None
+        raise ArgumentTypeError("padding_index", f"is {value!r}", expected) from None
     if not 0 <= index < vocabulary:
-        raise ValueError(f"padding_index is {index}; expected {expected}")
+        raise ArgumentError("padding_index", f"is {index}", expected, value=index)
     return index
 
 
@@ -189,7 +189,7 @@ def _dropout(value: Any) -> float:
     expected = "a number of at least 0 and below 1"
     share = _check.number("dropout", value, expected)
     if not 0.0 <= share < 1.0:
-        raise ValueError(f"dropout is {share}; expected {expected}")
+        raise ArgumentError("dropout", f"is {share}", expected, value=share)
     return share
 
 
@@ -198,14 +198,14 @@ def _alpha(cell: str, value: Any) -> float:
     name = _core.cell_info(cell)["setting"]
     if name is None:
         if value is not None:
-            raise ValueError(
-                f'alpha is {value!r}; expected None because the cell "{cell}" has none'
+            raise ArgumentError(
+                "alpha", f"is {value!r}", f'None because the cell "{cell}" has none'
             )
         return 0.0
     expected, fits = _RANGES.get(name, ("a finite number", math.isfinite))
     number = _check.number(name, value, expected)
     if not fits(number):
-        raise ValueError(f"{name} is {number}; expected {expected}")
+        raise ArgumentError(name, f"is {number}", expected, value=number)
     return number
 
 
@@ -241,9 +241,11 @@ def can_run(spec: _core.Spec) -> None:
     able = _core.bfloat16_backends()
     if spec.bfloat16 and _core.active_backend() not in able:
         sets = f"only {' or '.join(able)} has" if able else "none of this build has"
-        raise ValueError(
-            'precision is "bfloat16"; expected "float32" because the instruction set '
-            f"{_core.active_backend()} has no products in bfloat16 ({sets})"
+        raise ArgumentError(
+            "precision",
+            'is "bfloat16"',
+            f'"float32" because the instruction set {_core.active_backend()} has no products in '
+            f"bfloat16 ({sets})",
         )
 
 

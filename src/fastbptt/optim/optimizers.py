@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, _core
 from .._check import Floats
-from .._errors import ArgumentError
+from .._errors import ArgumentError, ArgumentTypeError
 from .._views import Gradients, Layout, NamedViews
 
 if TYPE_CHECKING:
@@ -162,7 +162,9 @@ class Optimizer(ABC):
         """
         weights = getattr(model, "_weights", None)
         if weights is None:
-            raise TypeError(f"model is of type {type(model).__name__}; expected a fastbptt model")
+            raise ArgumentTypeError(
+                "model", f"is of type {type(model).__name__}", "a fastbptt model"
+            )
         finite = _check.flag("check_finite", check_finite)
         with self._lock:
             binding = self._binding_for(weights)
@@ -444,7 +446,7 @@ class SGD(Optimizer):
         self._momentum = _decay("momentum", momentum)
         self._nesterov = _check.flag("nesterov", nesterov)
         if self._nesterov and not self._momentum:
-            raise ValueError("nesterov is True; expected False because momentum=0.0")
+            raise ArgumentError("nesterov", "is True", "False because momentum=0.0")
 
     @property
     def _moments(self) -> tuple[str, ...]:
@@ -587,7 +589,7 @@ def _at_least_0(name: str, value: Any) -> float:
     expected = "a finite number of at least 0"
     result = _check.number(name, value, expected)
     if not 0.0 <= result < np.inf:
-        raise ValueError(f"{name} is {result}; expected {expected}")
+        raise ArgumentError(name, f"is {result}", expected, value=result)
     return result
 
 
@@ -595,21 +597,21 @@ def _above_0(name: str, value: Any) -> float:
     expected = "a finite number above 0"
     result = _check.number(name, value, expected)
     if not 0.0 < result < np.inf:
-        raise ValueError(f"{name} is {result}; expected {expected}")
+        raise ArgumentError(name, f"is {result}", expected, value=result)
     return result
 
 
 def _decay(name: str, value: Any, expected: str = "a number of at least 0 and below 1") -> float:
     result = _check.number(name, value, expected)
     if not 0.0 <= result < 1.0:
-        raise ValueError(f"{name} is {result}; expected {expected}")
+        raise ArgumentError(name, f"is {result}", expected, value=result)
     return result
 
 
 def _decays(value: Any) -> tuple[float, float]:
     expected = "two numbers of at least 0 and below 1"
     if not isinstance(value, tuple | list) or len(value) != 2:
-        raise TypeError(f"betas is {value!r}; expected {expected}")
+        raise ArgumentTypeError("betas", f"is {value!r}", expected)
     return _decay("betas[0]", value[0], expected), _decay("betas[1]", value[1], expected)
 
 

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Final
 
 from .. import _check
+from .._errors import ArgumentError
 
 __all__ = [
     "SCHEDULES",
@@ -317,5 +318,5 @@ def _number(
         number < most if open_above or most == math.inf else number <= most
     )
     if not fine:
-        raise ValueError(f"{name} is {number}; expected {expected}")
+        raise ArgumentError(name, f"is {number}", expected, value=number)
     return number

@@ -122,7 +122,7 @@ def advice(summary: Summary, pictures: Pictures) -> Html:
     """Advice on the gradients."""
     found = summary.diagnosis.advice
     if not found:
-        return _section("Advice", tag("p", "No problems found."))
+        return _section("Advice", tag("p", "No problems found in the gradient flow."))
     items = [
         tag(
             "li",

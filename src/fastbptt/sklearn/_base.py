@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from .. import _check, _core
-from .._errors import ArgumentError
+from .._errors import ArgumentError, BadArgumentError
 from .._losses import Loss, LossLike
 from .._losses import loss as read_loss
 from ..models import Recurrent
@@ -168,19 +168,24 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         """Make `model_` and reset the attributes of earlier training."""
         units, layers = self._sizes()
         self._random_state = check_random_state(self.random_state)
-        self.model_ = Recurrent(
-            self.cell,
-            inputs,
-            units,
-            outputs,
-            alpha=self.leaky_alpha,
-            num_layers=layers,
-            bidirectional=self.bidirectional,
-            dropout=self.dropout,
-            init=self.init,
-            dtype=dtype,
-            seed=self._random_state.randint(_SEEDS),
-        )
+        try:
+            self.model_ = Recurrent(
+                self.cell,
+                inputs,
+                units,
+                outputs,
+                alpha=self.leaky_alpha,
+                num_layers=layers,
+                bidirectional=self.bidirectional,
+                dropout=self.dropout,
+                init=self.init,
+                dtype=dtype,
+                seed=self._random_state.randint(_SEEDS),
+            )
+        except BadArgumentError as error:
+            if error.argument == "alpha":
+                error.argument = "leaky_alpha"  # `alpha` is the estimators' weight decay
+            raise
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         self.t_ = 0

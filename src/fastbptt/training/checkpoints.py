@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from .._check import Floats
+from .._errors import ArgumentError, ArgumentTypeError
 from ..files.atomic import clear_away
 from ..models import restoring, saving
 from ..models.recurrent import Recurrent
@@ -80,7 +81,7 @@ def checkpointer(path: Any, every: Any) -> Checkpointer | None:
     if every is not None and every != "epoch":
         seconds = _check.number("checkpoint_every", every, expected)
         if not 0.0 <= seconds < np.inf:
-            raise ValueError(f"checkpoint_every is {seconds}; expected {expected}")
+            raise ArgumentError("checkpoint_every", f"is {seconds}", expected, value=seconds)
     if path is None:
         if every is not None:
             raise ValueError(
@@ -89,7 +90,9 @@ def checkpointer(path: Any, every: Any) -> Checkpointer | None:
             )
         return None
     if not isinstance(path, str | bytes | os.PathLike):
-        raise TypeError(f"checkpoint is of type {type(path).__name__}; expected str or os.PathLike")
+        raise ArgumentTypeError(
+            "checkpoint", f"is of type {type(path).__name__}", "str or os.PathLike"
+        )
     name = os.fsdecode(path)
     clear_away(name)
     return Checkpointer(name, seconds)
@@ -112,7 +115,7 @@ def source(resume: Any, path: Any) -> str | None:
         name = os.fsdecode(path)
         return name if os.path.exists(name) else None
     if not isinstance(resume, str | bytes | os.PathLike):
-        raise TypeError(f"resume is {resume!r}; expected True, False or a path")
+        raise ArgumentTypeError("resume", f"is {resume!r}", "True, False or a path")
     return os.fsdecode(resume)
 
 

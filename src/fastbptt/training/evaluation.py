@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, _losses
 from .._check import F64, I64, Floats
-from .._errors import ArgumentError
+from .._errors import ArgumentError, ArgumentTypeError
 from .._losses import LossLike
 from ..models import _arguments
 from ..models.recurrent import Recurrent
@@ -118,9 +118,9 @@ def probabilities(outputs: ArrayLike) -> Floats:
     """
     z = _check.read("outputs", outputs)
     if z.ndim == 0 or z.shape[-1] == 0:
-        raise ValueError(f"outputs has shape {z.shape}; expected (..., output_size)")
+        raise ArgumentError("outputs", f"has shape {z.shape}", "(..., output_size)")
     if z.dtype.kind not in "fiub":
-        raise TypeError(f"outputs has dtype {z.dtype}; expected numbers")
+        raise ArgumentTypeError("outputs", f"has dtype {z.dtype}", "numbers")
     if z.dtype not in (np.float32, np.float64):
         z = z.astype(F64)
     if z.shape[-1] == 1:
@@ -249,7 +249,7 @@ def evaluate(
 def check_model(model: Any) -> None:
     """Check that `model` is a fastbptt model."""
     if not isinstance(model, Recurrent):
-        raise TypeError(f"model is of type {type(model).__name__}; expected a fastbptt model")
+        raise ArgumentTypeError("model", f"is of type {type(model).__name__}", "a fastbptt model")
 
 
 def check_objective(loss: Any, steps: Any, reduction: Any) -> None:

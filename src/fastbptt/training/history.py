@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .. import _check
+from .._errors import ArgumentError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -206,4 +207,4 @@ def _kind(path: Any) -> str:
     for kind in ("json", "csv"):
         if name.lower().endswith(f".{kind}"):
             return kind
-    raise ValueError(f"path is {name!r}; expected a name that ends in .json or .csv")
+    raise ArgumentError("path", f"is {name!r}", "a name that ends in .json or .csv")

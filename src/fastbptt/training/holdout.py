@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .._errors import ArgumentError
 from .batches import Rows, split
 from .labelled import LabelledData, class_weights
 
@@ -88,7 +89,7 @@ def _divided(
         return every, None, every[:0]
     if isinstance(validation, tuple | list):
         if len(validation) not in (2, 3):
-            raise ValueError(f"validation has {len(validation)} parts; expected {expected}")
+            raise ArgumentError("validation", f"has {len(validation)} parts", expected)
         x, y = validation[:2]
         lengths = validation[2] if len(validation) == 3 else None
         held = LabelledData(
@@ -104,8 +105,8 @@ def _divided(
         return every, held, np.arange(held.count)
     fraction = _check.number("validation", validation, expected)
     if not 0.0 < fraction < 1.0:
-        raise ValueError(f"validation is {fraction}; expected {expected}")
+        raise ArgumentError("validation", f"is {fraction}", expected, value=fraction)
     if data.count < 2:
-        raise ValueError("validation is a fraction, but x has 1 sequence; expected at least 2")
+        raise ArgumentError("validation", "is a fraction, but x has 1 sequence", "at least 2")
     train, rows = split(data.count, fraction, seed, data.classes)
     return train, data, rows

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .. import _check
+from .._errors import ArgumentError
 
 if TYPE_CHECKING:
     from .callbacks import TrainingRun
@@ -87,4 +88,4 @@ def check(verbose: Any) -> int | None:
     """Check `verbose`: None, 0, 1 or 2."""
     if verbose is None or (not isinstance(verbose, bool) and verbose in (0, 1, 2)):
         return None if verbose is None else int(verbose)
-    raise ValueError(f"verbose is {_check.quoted(verbose)}; expected None, 0, 1 or 2")
+    raise ArgumentError("verbose", f"is {_check.quoted(verbose)}", "None, 0, 1 or 2")

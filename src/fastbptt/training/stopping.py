@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _check
 from .._check import Floats
+from .._errors import ArgumentError
 from .metrics import Metric
 
 
@@ -81,7 +82,7 @@ def early_stopping(
     expected = "a finite number of at least 0"
     delta = _check.number("min_delta", min_delta, expected)
     if not 0.0 <= delta < math.inf:
-        raise ValueError(f"min_delta is {delta}; expected {expected}")
+        raise ArgumentError("min_delta", f"is {delta}", expected, value=delta)
     keep = patience is not None or monitor is not None
     if restore_best is not None:
         keep = _check.flag("restore_best", restore_best)
