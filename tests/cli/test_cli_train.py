@@ -577,7 +577,6 @@ def test_options_that_do_not_fit_the_data(
         ([table, "--resume"], "--resume needs a checkpoint; expected --checkpoint FILE"),
         ([table, "--test", other], f"{other}:1: there is no column 'height'"),
         ([table, "--test", tmp_path / "c.csv"], 'is "sideways"; expected one of classes: down'),
-        ([table, "--cell", "gru:2"], 'expected None because the cell "gru" has none'),
         ([table, "--lr", "1e38"], "expected a training that converges: a smaller --lr"),
     ):
         code, _, err = run(capsys, "train", *command, "--quiet", "--epochs", 2)
@@ -592,6 +591,9 @@ def test_options_that_do_not_fit_the_data(
         ([], "DATA"),
         (["a.csv", "--cell", "transformer"], "'transformer' is unknown; expected rnn, relu"),
         (["a.csv", "--cell", "leaky:x"], "'x' is not a number"),
+        (["a.csv", "--cell", "leaky:3"], "argument --cell: alpha is 3.0; expected a number above"),
+        (["a.csv", "--cell", "gru:2"], 'expected None because the cell "gru" has none'),
+        (["a.csv", "--init", "normal:-1"], "argument --init: init[1] is -1.0; expected a finite"),
         (["a.csv", "--optimizer", "sgd:speed=3"], "'speed=3' is no setting of sgd"),
         (["a.csv", "--optimizer", "adam:eps=-1"], "adam: eps is -1"),
         (["a.csv", "--schedule", "step:every=often"], "expected a number, true or false"),

@@ -255,3 +255,14 @@ def test_keyboard_interrupt_in_a_callback() -> None:
     history = fit(model, x, y, callbacks=[Stop()])
     assert history.stopped == "interrupted" and history.epoch == [1]
     assert np.isfinite(model.forward(x).last).all()
+
+
+def test_an_error_in_a_piece_of_a_long_sequence_has_the_step_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fastbptt.training.evaluation._MEMORY", 1)
+    x = np.zeros((3, 50, 2), np.float32)
+    x[1, 37, 1] = np.nan
+    with pytest.raises(fastbptt.ArgumentError) as caught:
+        fastbptt.predict(fastbptt.RNN(2, 4, 1, seed=0), x)
+    assert caught.value.index == (1, 37, 1)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
+from .._errors import BadArgumentError
 from .._losses import Loss
 from .._losses import parse as parse_loss
 
@@ -120,16 +121,24 @@ class Choice(NamedTuple):
     settings: Mapping[str, Any] = MappingProxyType({})
 
 
-def name_and_number(known: Sequence[str]) -> Callable[[str], Choice]:
-    """Make a parser of a name that a number may follow, as in "leaky:0.1"."""
+def name_and_number(
+    known: Sequence[str], check: Callable[[str, float | None], object]
+) -> Callable[[str], Choice]:
+    """Make a parser of a name that a number may follow, as in "leaky:0.1".
+
+    check: refuse a number that does not suit the name, with an `ArgumentError`.
+    """
 
     def parse(text: str) -> Choice:
         name, colon, number = text.partition(":")
         if name not in known:
             raise argparse.ArgumentTypeError(f"{name!r} is unknown; expected {', '.join(known)}")
-        if not colon:
-            return Choice(text, name)
-        return Choice(text, name, _number(number, float, math.isfinite, "a number"))
+        value = _number(number, float, math.isfinite, "a number") if colon else None
+        try:
+            check(name, value)
+        except BadArgumentError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return Choice(text, name, value)
 
     return parse
 

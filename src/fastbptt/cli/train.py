@@ -86,14 +86,14 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
     from ..models import _options
-    from ..models.initializers import INITIALIZERS
+    from ..models.initializers import INITIALIZERS, resolve
 
     cells = {name: _core.cell_info(name)["setting"] for name in _core.cells()}
     recipes = {name: one.argument for name, one in INITIALIZERS.items()}
     group = parser.add_argument_group("network")
     group.add_argument(
         "--cell",
-        type=_parser.name_and_number(tuple(cells)),
+        type=_parser.name_and_number(tuple(cells), _options.setting),
         default="gru",
         metavar="NAME[:X]",
         help=f"{_named(cells)} (default: gru)",
@@ -128,7 +128,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--init",
-        type=_parser.name_and_number(tuple(recipes)),
+        type=_parser.name_and_number(tuple(recipes), lambda *init: resolve(init)),
         default="keras",
         metavar="NAME[:X]",
         help=f"weight initialisation: {_named(recipes)} (default: keras)",

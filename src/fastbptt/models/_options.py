@@ -123,7 +123,7 @@ def check(
         "learn_state": _check.flag("learn_initial_state", options["learn_initial_state"]),
         "freeze_embedding": frozen,
     }
-    share, number = _dropout(options["dropout"]), _alpha(cell, alpha)
+    share, number = _dropout(options["dropout"]), setting(cell, alpha)
     sizes = f"input_size={inputs}, hidden_size={hidden}, output_size={outputs or None}"
     sizes += f", num_layers={layers}" if layers > 1 else ""
     sizes += f", embedding={vocabulary}" if vocabulary else ""
@@ -193,7 +193,7 @@ def _dropout(value: Any) -> float:
     return share
 
 
-def _alpha(cell: str, value: Any) -> float:
+def setting(cell: str, value: Any) -> float:
     """Return the cell's number, 0 if it has none."""
     name = _core.cell_info(cell)["setting"]
     if name is None:

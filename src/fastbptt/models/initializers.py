@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, _core
+from .._errors import ArgumentError, ArgumentTypeError
 from .._views import Layout
 
 Role: TypeAlias = Literal[
@@ -230,7 +231,7 @@ def resolve(init: Any) -> tuple[DrawFunction, float]:
     """Return the function that `init` names, and its argument."""
     if isinstance(init, tuple):
         if len(init) != 2:
-            raise ValueError(f"init is {init!r}; expected a name or (name, number)")
+            raise ArgumentError("init", f"is {init!r}", "a name or (name, number)")
         name, value = init
     else:
         name, value = init, None
@@ -238,11 +239,11 @@ def resolve(init: Any) -> tuple[DrawFunction, float]:
     if value is None:
         return entry.draw, entry.default
     if entry.argument is None:
-        raise ValueError(f'init is {init!r}; "{name}" takes no number: use init="{name}"')
+        raise ArgumentError("init", f'is {init!r}; "{name}" takes no number: use init="{name}"')
     expected = f'a finite number of at least 0: the {entry.argument} of "{name}"'
     number = _check.number("init[1]", value, expected)
     if not 0.0 <= number < float("inf"):
-        raise ValueError(f"init[1] is {number}; expected {expected}")
+        raise ArgumentError("init", f"is {number}", expected, item=1, value=number)
     return entry.draw, number
 
 
@@ -252,6 +253,6 @@ def generator(seed: Any) -> np.random.Generator:
     try:
         return np.random.default_rng(seed)
     except TypeError:
-        raise TypeError(f"seed is {seed!r}; expected {expected}") from None
+        raise ArgumentTypeError("seed", f"is {seed!r}", expected) from None
     except ValueError:
-        raise ValueError(f"seed is {seed!r}; expected {expected}") from None
+        raise ArgumentError("seed", f"is {seed!r}", expected) from None

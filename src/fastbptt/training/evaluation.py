@@ -172,7 +172,13 @@ def _outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
                 cut = tuple(one[:, :going] for one in states)
                 state = cut[0] if len(spec.states) == 1 else cut
             part, inside = part[:going], np.minimum(left[:going], part.shape[1])
-        result = model.forward(part, inside, state)
+        try:
+            result = model.forward(part, inside, state)
+        except ArgumentError as error:
+            if error.argument == "x" and len(error.index) > 1:
+                row, step, *rest = error.index
+                error.index = (row, first + step, *rest)
+            raise
         state = result.final_state
         if every:
             found[: len(part), first : first + piece] = result.outputs
