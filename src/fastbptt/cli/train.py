@@ -303,7 +303,8 @@ def _run(arguments: argparse.Namespace) -> None:
     try:
         history = _fit(arguments, task, model, train, validation)
     except ArgumentError as error:
-        if error.value is not None and not math.isfinite(error.value):
+        diverged = error.index or error.argument == "the loss"  # not an option that is infinite
+        if diverged and error.value is not None and not math.isfinite(error.value):
             error.expected = "a training that converges: a smaller --lr"
         raise
     seconds = time.perf_counter() - start
