@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -228,42 +227,6 @@ def test_record() -> None:
     fit(net, callbacks=[look])
     assert len(look.norms) == 12 and all(norm > 0 for norm in look.norms)
     assert bits(net) == after(12)
-
-
-# ---------------------------------------------------------------- what is shown
-
-
-def test_a_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> None:
-    fit(model(), epochs=2, validation=0.3, metrics="accuracy", verbose=None)
-    shown = capsys.readouterr()
-    lines = shown.err.splitlines()
-    assert shown.out == "" and len(lines) == 2
-    assert lines[1].startswith("epoch 2/2  loss 0.")
-    for name in ("accuracy", "validation_loss", "validation_accuracy", "lr 0.01"):
-        assert f"  {name}" in lines[1]
-
-
-def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-    fit(model(), verbose=None)
-    shown = screen.getvalue()
-    assert "epoch 3/3: 100%" in shown and "12/12" in shown and "loss=0." in shown
-
-
-@pytest.mark.parametrize("verbose", [0, 2])
-def test_without_standard_error(verbose: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", None)  # as under pythonw
-    assert len(fit(model(), verbose=verbose)) == 3
-
-
-def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
-    fit(model(), verbose=0)
-    assert capsys.readouterr() == ("", "")
 
 
 # ---------------------------------------------------------------- history

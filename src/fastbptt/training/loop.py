@@ -140,8 +140,9 @@ def fit(
         generator that depends only on `seed`, the epoch and the batch. It returns an array of
         the same shape. Validation data and metrics are not augmented.
     verbose : {None, 0, 1, 2}
-        0: silent. 1: a progress bar. 2: a line per epoch. None: a bar if standard error is a
-        terminal, else lines. Written to standard error.
+        0: silent. 1: a progress bar. 2: a line per epoch. None: a bar in a terminal or a
+        notebook; elsewhere lines for at most 20 epochs, the first and the last among them.
+        Written to standard error; in a notebook to standard output.
     checkpoint : str or path-like, optional
         File for the state of the run, to resume after an interruption. It is replaced
         atomically.

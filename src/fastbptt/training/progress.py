@@ -1,15 +1,20 @@
-"""Progress display on standard error: a bar on a terminal, else a line per epoch."""
+"""Progress display: a bar in terminals and notebooks, lines elsewhere."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from .. import _check
 from .._errors import ArgumentError
 
 if TYPE_CHECKING:
     from .callbacks import TrainingRun
+
+_LINES: Final = 20  # at most, of a run whose output is read later
+_BAR: Final = 10  # columns that the numbers leave to the bar
 
 
 class Progress:
@@ -26,32 +31,85 @@ class Progress:
 
 
 class Lines(Progress):
-    """A line per epoch."""
+    """A line for each epoch, or for a few: the first, some ever further apart, the last.
+
+    Parameters
+    ----------
+    stream : text file
+    most : int, optional
+        The number of lines; None: one per epoch.
+    """
+
+    def __init__(self, stream: TextIO, most: int | None = None) -> None:
+        self._stream = stream
+        self._most = most
+        self._next = 0  # the first epoch to print
+        self._run: TrainingRun | None = None  # of an epoch that is not printed yet
 
     def epoch(self, run: TrainingRun) -> None:
-        """Print the epoch's values."""
+        """Print the epoch's values, or keep them for the end."""
+        if self._most is not None and run.epoch < min(self._next, run.epochs):
+            self._run = run
+            return
+        self._print(run)
+        if self._most is not None and run.epochs > self._most:
+            # most - 2 steps of this ratio lead from the first epoch to the last
+            ratio = run.epochs ** (1 / (self._most - 2))
+            self._next = max(run.epoch + 1, int(run.epoch * ratio))
+
+    def _print(self, run: TrainingRun) -> None:
+        self._run = None
         width = len(str(run.epochs))
         numbers = "  ".join(
             f"{value:.1f} s" if name == "seconds" else f"{name} {value:.4g}"
             for name, value in run.history.last().items()
         )
-        print(f"epoch {run.epoch:>{width}}/{run.epochs}  {numbers}", file=sys.stderr, flush=True)
+        epoch = f"epoch {len(run.history):>{width}}/{run.epochs}"
+        print(f"{epoch}  {numbers}", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Print the last epoch, if it has not been printed."""
+        if self._run is not None:
+            self._print(self._run)
 
 
 class Bar(Progress):
-    """One bar for all epochs, by tqdm."""
+    """One bar for all epochs, by tqdm: the epoch, the bar, the times, then the numbers that fit.
 
-    def __init__(self, run: TrainingRun) -> None:
-        from tqdm import tqdm
+    Parameters
+    ----------
+    run : TrainingRun
+    stream : text file
+        A terminal's, or in a notebook without ipywidgets standard output.
+    widget : bool, default False
+        Draw the bar of a notebook.
+    """
 
+    def __init__(self, run: TrainingRun, stream: TextIO, widget: bool = False) -> None:
+        if widget:
+            from tqdm.notebook import tqdm
+        else:
+            from tqdm import tqdm
+
+        self._stream = stream
+        self._widget = widget
         self._bar: Any = tqdm(
             total=run.epochs * run.steps_per_epoch,
             initial=run.step,
             unit="step",
-            file=sys.stderr,
-            dynamic_ncols=True,
+            file=stream,
+            ncols=None if widget else self._columns(),
+            bar_format="{desc} |{bar}| {elapsed}<{remaining}{postfix}",
         )
         self._epoch = -1
+
+    def _columns(self) -> int:
+        """Width of the terminal, less the last column: some begin a new line after it."""
+        try:
+            width = os.get_terminal_size(self._stream.fileno()).columns
+        except (AttributeError, OSError, ValueError):
+            width = shutil.get_terminal_size().columns
+        return max(width, 20) - 1
 
     def batch(self, run: TrainingRun) -> None:
         """Advance the bar by one step."""
@@ -61,27 +119,54 @@ class Bar(Progress):
         self._bar.update(1)
 
     def epoch(self, run: TrainingRun) -> None:
-        """Show the epoch's values."""
-        numbers = {
-            name: f"{value:.4g}"
-            for name, value in run.history.last().items()
-            if name not in ("seconds", "lr")
-        }
-        self._bar.set_postfix(numbers, refresh=False)
+        """Show the epoch's values, the losses first, as far as there is room."""
+        values = run.history.last()
+        names = [name for name in values if name not in ("seconds", "lr")]
+        names.sort(key=lambda name: name not in ("loss", "validation_loss"))
+        room = None
+        if not self._widget:
+            self._bar.ncols = self._columns()
+            # beside "epoch 10/20 |", the bar and "| 00:10<00:10"
+            room = self._bar.ncols - len(f"epoch {run.epochs}/{run.epochs} |") - _BAR - 13
+        shown = ""
+        for name in names:
+            longer = f"{shown}, {name} {values[name]:.4g}"
+            if room is not None and len(longer) > room:
+                break
+            shown = longer
+        self._bar.set_postfix_str(shown.removeprefix(", "), refresh=False)
 
     def close(self) -> None:
         """Close the bar."""
+        self._bar.refresh()
         self._bar.close()
 
 
+def _in_notebook() -> bool:
+    """Whether an IPython kernel, the part behind a notebook, runs this process."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
+
+
 def show(verbose: Any, run: TrainingRun) -> Progress:
-    """Make the display: 0 none, 1 a bar, 2 lines, None a bar if standard error is a terminal."""
+    """Make the display: 0 none, 1 a bar, 2 a line per epoch.
+
+    None: a bar in a terminal or a notebook, else at most 20 lines.
+    """
     kind = check(verbose)
-    if kind is None:
-        kind = 1 if sys.stderr is not None and sys.stderr.isatty() else 2
-    if kind == 0 or sys.stderr is None:
+    notebook = _in_notebook()
+    # a notebook shows standard error as if it were an error
+    stream = sys.stdout if notebook else sys.stderr
+    if kind == 0 or stream is None:
         return Progress()
-    return Bar(run) if kind == 1 else Lines()
+    if kind == 2:
+        return Lines(stream)
+    if notebook:
+        try:
+            return Bar(run, stream, widget=True)
+        except ImportError:  # without ipywidgets
+            return Bar(run, stream)
+    return Bar(run, stream) if kind == 1 or stream.isatty() else Lines(stream, _LINES)
 
 
 def check(verbose: Any) -> int | None:
