@@ -292,3 +292,19 @@ def test_a_table_to_predict_may_have_a_delimiter_of_its_own(
     options = ("--delimiter", delimiter)
     found = run(capsys, "predict", models["price"], str(second), *options)["predictions"]
     assert found == expected
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_the_training_score_is_given_only_where_there_is_no_other(
+    held_out: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = sequences(20)
+    path = table(tmp_path / "a.csv", x, label=["up" if i % 2 else "down" for i in range(20)])
+    options = [*OPTIONS, *(["--validation", "0.2"] if held_out else [])]
+    assert cli.main(["train", path, *options]) == 0
+    out = capsys.readouterr().out
+    assert ("Training accuracy " in out) != held_out
+    assert ("add --validation 0.2 or --test FILE" in out) != held_out
+    found = run(capsys, "train", path, *options)
+    assert ("training" in found) != held_out
+    assert ("validation" in found) == held_out

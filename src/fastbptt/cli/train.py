@@ -668,7 +668,9 @@ def _result(
         "instruction_set": _core.active_backend(),
         "threads": _core.get_num_threads(),
     }
-    for name, part in (("validation", parts.validation), ("test", parts.test)):
+    held_out = {"validation": parts.validation, "test": parts.test}
+    nothing = parts.validation is None and parts.test is None
+    for name, part in {"training": parts.train if nothing else None, **held_out}.items():
         if part is not None:
             outputs = _task.outputs(model, task, part)
             result[name] = _task.scores(task, _data.flat(part.y, task.steps), outputs)
@@ -690,10 +692,15 @@ def _text(arguments: argparse.Namespace, task: _task.ModelTask, result: dict[str
     best = result["history"]["best_epoch"]
     if best is not None:
         lines.append(f"Kept the weights of epoch {best}, which has the lowest validation loss")
-    for name in ("validation", "test"):
+    for name in ("training", "validation", "test"):
         if name in result:
             table = name == "test" or "test" not in result
             lines.append(_task.scores_text(task, result[name], name.capitalize(), table))
+    if "training" in result:
+        lines += [
+            "",
+            "No sequences were held out: add --validation 0.2 or --test FILE for a score on others",
+        ]
     files = {"model": arguments.output, "history": arguments.history, "report": arguments.report}
     saved = ", ".join(f"{what} {path}" for what, path in files.items() if path)
     if saved:

@@ -36,7 +36,8 @@ def load(path: str | os.PathLike[str]) -> Recurrent:
     Returns
     -------
     Recurrent
-        Of the class that was saved, with the same weights to the bit.
+        Of the class of its cell (`GRU` for ``"gru"``, also if a `Recurrent` was saved), with the
+        same weights to the bit.
 
     Raises
     ------
