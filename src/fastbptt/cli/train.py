@@ -699,7 +699,7 @@ def _text(arguments: argparse.Namespace, task: _task.ModelTask, result: dict[str
     if "training" in result:
         lines += [
             "",
-            "No sequences were held out: add --validation 0.2 or --test FILE for a score on others",
+            "Nothing was held out: add --validation 0.2 or --test FILE for an honest score",
         ]
     files = {"model": arguments.output, "history": arguments.history, "report": arguments.report}
     saved = ", ".join(f"{what} {path}" for what, path in files.items() if path)
