@@ -158,6 +158,7 @@ class NetworkEngine final : public Engine {
     optimizer.check();
     if (clip.value >= 0 && clip.norm >= 0)
       throw ArgumentError({"clip.value and clip.norm", "are both given", "one of them"});
+    if (clip.value >= 0) rounded<T>("clip_value", clip.value);
     const std::lock_guard<std::mutex> one(train_mutex_);
     const BorrowedWorkspace<T> borrowed(pool_);
     Workspace<T>& w = *borrowed;
@@ -282,13 +283,17 @@ class NetworkEngine final : public Engine {
     bool given[CellInfo::most_states];
     for (int s = 0; s < CellInfo::most_states; ++s) given[s] = bool(batch.initial[s]);
     T* gradient = !out ? nullptr : out->parameters ? static_cast<T*>(out->parameters) : w.gradient;
+    T loss_parameters[LossInfo::most_parameters] = {};
+    for (int i = 0; i < LossInfo::most_parameters; ++i)
+      if (const char* name = objective.loss.info->parameters[i].name)
+        loss_parameters[i] = rounded<T>(name, objective.loss.parameters[i]);
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     run(w, [&](int number, int team, Barrier& barrier) {
       Worker worker = worker_of(w, number, team, barrier);
       const i64 row0 = worker.row0, row1 = worker.row1;
       OutputArgs<T> output = output_args(net_, w, out != nullptr);
       output.loss = &loss_of<T>(*w.set, objective.loss.index);
-      for (int i = 0; i < LossInfo::most_parameters; ++i) output.parameters[i] = T(objective.loss.parameters[i]);
+      std::copy(std::begin(loss_parameters), std::end(loss_parameters), output.parameters);
       const auto window_forward = [&](i64 i) {
         if (all) pack_targets(net_, w, objective, batch.check_finite, i, row0, row1);
         forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1);

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <limits>
 #include <cstddef>
 #include <cstdio>
 #include <initializer_list>
@@ -69,6 +70,19 @@ inline std::string text(const Interval& r) {
                        .problem = "holds a value that is not finite (" + number(value) + ")",
                        .index = index,
                        .value = value});
+}
+
+// A setting in the numbers of the network: float32 may have none for it, and subnormal ones are computed as 0
+template <class T>
+T rounded(const std::string& name, double value) {
+  using Limits = std::numeric_limits<T>;
+  if (value != 0 && std::isfinite(value) && (std::abs(value) < Limits::min() || std::abs(value) > Limits::max()))
+    throw ArgumentError({.argument = name,
+                         .problem = "is " + number(value),
+                         .expected = number(Limits::min()) + " to " + number(Limits::max()) + ", as float" +
+                                     std::to_string(8 * sizeof(T)) + " has it",
+                         .value = value});
+  return T(value);
 }
 
 // An integer outside 0 to count - 1

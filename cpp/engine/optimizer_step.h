@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "dispatch.h"
 #include "engine.h"
+#include "engine/arguments.h"
+#include "errors.h"
 #include "engine/topology.h"
 #include "thread_pool.h"
 
@@ -51,7 +54,13 @@ class ParameterUpdates {
     rule.resolve(state.settings, static_cast<double>(state.step + 1), numbers);
     UpdateArgs<T> args{};
     args.scale = T(scale);
-    for (int i = 0; i < OptimizerInfo::most_numbers; ++i) args.number[i] = T(numbers[i]);
+    for (int i = 0; i < OptimizerInfo::most_numbers; ++i) {
+      args.number[i] = T(numbers[i]);
+      if (!std::isfinite(args.number[i]))
+        throw ArgumentError({"the optimizer", "has settings that overflow at step " + std::to_string(state.step + 1),
+                             "a smaller lr, because a model of float" + std::to_string(8 * sizeof(T)) +
+                                 " has no number above " + number(std::numeric_limits<T>::max())});
+    }
     run_team(threads(), [&](int worker, int team, Barrier&) {
       auto [chunk, end] = share(static_cast<i64>(chunks_.size()), worker, team);
       while (chunk < end) {  // chunks in a row at once

@@ -197,7 +197,7 @@ struct WeightGradArgs {
 
 // The slots and settings of an optimiser
 struct OptimizerInfo {
-  static constexpr int most_slots = 3, most_settings = 7, most_numbers = 7;
+  static constexpr int most_slots = 3, most_settings = 7, most_numbers = 9;
   const char* slots[most_slots] = {};        // flat buffers like the parameters, zero before the first step
   int required = 0;                          // the first of them; an additional slot enables a variant
   const char* settings[most_settings] = {};  // flags are 0 or 1

@@ -688,3 +688,98 @@ def test_the_core_refuses_an_optimizer_without_a_slot_that_it_needs(
     with pytest.raises(fastbptt.ArgumentError, match=f"lacks its slot '{missing}'"):
         model._engine.update(_core.OptimizerState(rule, slots, {}), before, True)
     np.testing.assert_array_equal(model._weights.get(), before)
+
+
+# The gradients fall by orders of magnitude, and rise: what one average forgets, the next must not.
+FALLING = (1.0, 1e-4, -1e-4, 1e4, 1e-3, -1e-6, 1.0)
+ENDS: list[tuple[str, dict[str, Any]]] = [
+    *(("adam", {"betas": (b1, b2)}) for b1 in (0.0, 0.4, 0.6) for b2 in (0.0, 1e-6, 0.5, 0.999)),
+    ("adam", {"betas": (0.0, 0.0), "amsgrad": True}),
+    ("adam", {"betas": (0.9, 0.0), "epsilon_hat": True}),
+    ("adamw", {"betas": (0.0, 0.0)}),
+    *(("rmsprop", {"alpha": alpha}) for alpha in (0.0, 1e-6, 0.4, 0.6, 0.99)),
+    ("rmsprop", {"alpha": 0.0, "momentum": 0.9}),
+    ("sgd", {"momentum": 1e-7}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), ENDS)
+def test_ends_of_the_range_keep_their_digits_in_float32(name: str, options: dict[str, Any]) -> None:
+    optimizer = OPTIMIZERS[name](lr=0.01, **options)
+    model = fastbptt.RNN(1, 2, 1, seed=0)
+    params = {key: np.zeros(values.shape) for key, values in model.parameters.items()}
+    state = reference.Moments()
+    for size in FALLING:
+        model.load_state_dict({key: np.zeros(values.shape) for key, values in params.items()})
+        for values in params.values():
+            values[:] = 0.0
+        grads = {key: np.full(values.shape, size) for key, values in params.items()}
+        optimizer.step(model, grads)
+        reference.OPTIMIZERS[name](params, grads, state, **settings(optimizer))
+        for key, expected in params.items():
+            np.testing.assert_allclose(model.parameters[key], expected, rtol=2e-5, err_msg=str(size))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("setting", ["lr", "weight_decay"])
+@pytest.mark.parametrize("value", [1e39, 1e300])
+def test_a_setting_that_float32_has_no_number_for(name: str, setting: str, value: float) -> None:
+    model = fastbptt.RNN(1, 2, 1, seed=0)
+    before = model.parameters.flat.tobytes()
+    optimizer = OPTIMIZERS[name](**{setting: value})
+    with pytest.raises(fastbptt.ArgumentError, match=rf"^{setting} is .*; expected at most 3\.4"):
+        model.train_step(np.ones((1, 2, 1)), [1.0], optimizer)
+    assert model.parameters.flat.tobytes() == before
+    assert optimizer.step_count == 0
+    OPTIMIZERS[name](**{setting: value}).step(  # float64 has one
+        fastbptt.RNN(1, 2, 1, dtype="float64"), np.zeros(model.num_parameters)
+    )
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_rate_that_is_set_too_high(name: str) -> None:
+    model = fastbptt.RNN(1, 2, 1, seed=0)
+    optimizer = OPTIMIZERS[name](lr=0.1)
+    x, y = np.ones((1, 2, 1)), [1.0]
+    model.train_step(x, y, optimizer)
+    before = model.parameters.flat.tobytes()
+    with pytest.raises(fastbptt.ArgumentError, match="expected"):
+        optimizer.lr = 1e39
+        model.train_step(x, y, optimizer)
+    assert model.parameters.flat.tobytes() == before
+    assert optimizer.step_count == 1
+
+
+def test_a_derived_number_that_overflows() -> None:
+    """Lr / (1 - beta1): the rate of the first step."""
+    model = fastbptt.RNN(1, 2, 1, seed=0)
+    before = model.parameters.flat.tobytes()
+    with pytest.raises(fastbptt.ArgumentError, match="overflow at step 1; expected a smaller lr"):
+        model.train_step(np.ones((1, 2, 1)), [1.0], fastbptt.Adam(lr=1e38))
+    assert model.parameters.flat.tobytes() == before
+
+
+@pytest.mark.parametrize(
+    ("argument", "options"),
+    [
+        ("delta", {"loss": fastbptt.Loss("huber", delta=1e-46)}),
+        ("delta", {"loss": fastbptt.Loss("huber", delta=1e-39)}),
+        ("delta", {"loss": fastbptt.Loss("huber", delta=1e39)}),
+        ("clip_value", {"clip_value": 1e-50}),
+        ("clip_value", {"clip_value": 1e300}),
+    ],
+)
+def test_settings_of_a_step_that_float32_has_no_number_for(
+    argument: str, options: dict[str, Any]
+) -> None:
+    x, y = np.ones((1, 2, 1)), [1.0]
+    for dtype in ("float32", "float64"):
+        model = fastbptt.RNN(1, 2, 1, seed=0, dtype=dtype)
+        before = model.parameters.flat.tobytes()
+        call: dict[str, Any] = {"loss": "mse", **options}
+        if dtype == "float64":
+            model.train_step(x, y, fastbptt.SGD(lr=0.1), **call)
+            continue
+        with pytest.raises(fastbptt.ArgumentError, match=rf"^{argument} is .* as float32 has it"):
+            model.train_step(x, y, fastbptt.SGD(lr=0.1), **call)
+        assert model.parameters.flat.tobytes() == before

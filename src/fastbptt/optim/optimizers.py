@@ -94,8 +94,12 @@ class Optimizer(ABC):
     def _fit_into(self, dtype: np.dtype[Any]) -> None:
         """Refuse settings that the arithmetic of moments of this dtype would round to 0 or 1."""
 
-    def _core_state(self, moments: dict[str, Floats]) -> _core.OptimizerState:
-        for dtype in {moment.dtype for moment in moments.values()}:
+    def _core_state(
+        self, moments: dict[str, Floats], dtypes: set[np.dtype[Any]]
+    ) -> _core.OptimizerState:
+        for dtype in dtypes:
+            for name, value in self._core_settings().items():
+                _no_overflow(name, value, dtype)
             self._fit_into(dtype)
         return _core.OptimizerState(self._rule, dict(moments), self._core_settings())
 
@@ -107,7 +111,7 @@ class Optimizer(ABC):
             for name in self._moments:
                 moments[name] = _check.aligned_empty(weights.flat.size, weights.dtype)
                 moments[name][:] = 0.0
-            update = _core.Update(self._core_state(moments))
+            update = _core.Update(self._core_state(moments, {weights.dtype}))
             return Binding(weights.token, weights.layout, moments, update)
         if binding.owner is weights.token:
             return binding
@@ -181,9 +185,11 @@ class Optimizer(ABC):
     def lr(self, value: float) -> None:
         rate = _at_least_0("lr", value)
         with self._lock:
-            self._lr = rate
             if self._binding is not None:
+                for moment in self._binding.moments.values():
+                    _no_overflow("lr", rate, moment.dtype)
                 self._binding.state.set("lr", rate)
+            self._lr = rate
 
     @property
     def weight_decay(self) -> float:
@@ -240,7 +246,7 @@ class Optimizer(ABC):
             for name, values in bound["moments"].items():
                 moments[name] = _check.aligned_empty(values.size, values.dtype.newbyteorder("="))
                 moments[name][:] = values
-            core = self._core_state(moments)
+            core = self._core_state(moments, {moment.dtype for moment in moments.values()})
             core.step = bound["step"]
             self._binding = Binding(None, bound["layout"], moments, _core.Update(core))
 
@@ -613,6 +619,14 @@ def _decays(value: Any) -> tuple[float, float]:
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise ArgumentTypeError("betas", f"is {value!r}", expected)
     return _decay("betas[0]", value[0], expected), _decay("betas[1]", value[1], expected)
+
+
+def _no_overflow(name: str, value: float, dtype: np.dtype[Any]) -> None:
+    most = float(np.finfo(dtype).max)
+    if value > most:
+        raise ArgumentError(
+            name, f"is {value}", f"at most {most:.3g} for a model of {dtype}", value=value
+        )
 
 
 def _eps_fits(eps: float, dtype: np.dtype[Any]) -> None:
