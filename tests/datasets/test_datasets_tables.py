@@ -561,6 +561,26 @@ WRONG_ARRAYS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "{}: lengths has shape (2,) and dtype float64; expected whole numbers of shape "
         "(sequences,)",
     ),
+    "lengths that overflow": (
+        {"x": np.ones((3, 2)), "lengths": [2**63 - 1, 2**63 - 1, 5]},
+        {},
+        "{}: x has shape (3, 2), and there are 3 lengths up to 9223372036854775807, in all "
+        "18446744073709551619; expected (3, at least 9223372036854775807, features) or "
+        "(18446744073709551619, features)",
+    ),
+    "lengths beyond int64": (
+        {"x": np.ones((3, 2)), "lengths": np.array([2**64 - 1, 4], np.uint64)},
+        {},
+        "{}: x has shape (3, 2), and there are 2 lengths up to 18446744073709551615, in all "
+        "18446744073709551619; expected (2, at least 18446744073709551615, features) or "
+        "(18446744073709551619, features)",
+    ),
+    "small lengths that overflow": (
+        {"x": np.ones((4, 2)), "lengths": np.array([100, 100, 60], np.uint8)},  # 4 modulo 256
+        {},
+        "{}: x has shape (4, 2), and there are 3 lengths up to 100, in all 260; expected "
+        "(3, at least 100, features) or (260, features)",
+    ),
     "length zero": ({"x": ONE, "lengths": [3, 0]}, {}, "{}: lengths[1] is 0; expected at least 1"),
     "infinite": (
         {"x": np.array([[[0.0], [np.inf]]])},

@@ -129,6 +129,18 @@ def test_embedding_and_its_padding() -> None:
     assert fixed.frozen == ("E",)
 
 
+@pytest.mark.parametrize("names", [("E",), ("E", "b_h"), ("E", "W_xh", "b_y")])
+def test_unfreezing_all_where_the_embedding_was_frozen_twice(names: tuple[str, ...]) -> None:
+    model = fastbptt.GRU(3, 4, 1, embedding=6, freeze_embedding=True, seed=0)
+    model.freeze(*names)
+    model.unfreeze()
+    assert model.frozen == ("E",)
+    before = model.state_dict()
+    model.train_step(TOKENS, [0, 1], fastbptt.SGD(weight_decay=0.5))
+    still = [name for name, old in before.items() if (model.parameters[name] == old).all()]
+    assert still == ["E"]
+
+
 def test_wrong_names(bench: Bench) -> None:
     names = "W_xh, W_hh, b_h, W_hy, b_y"
     bench.model.freeze("b_h")

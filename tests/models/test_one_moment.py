@@ -26,16 +26,22 @@ READERS: dict[str, Callable[[fastbptt.Recurrent], Any]] = {
     "forward": lambda model: model.forward(X).last[0],
     "gradient": lambda model: model.loss_and_grad(X, np.zeros((1, H)), "mse")[1]["b_h"],
     "step": lambda model: model.step(X[:, 0], model.initial_state(1))[0],
+    "initial_state": lambda model: model.initial_state(1).ravel(),
 }
 
 
-READS = {"step": 1000, "state_dict": 200}  # those that take little time may miss an update
+READS = {
+    "step": 1000,
+    "state_dict": 200,
+    "initial_state": 200,
+}  # those that take little time may miss an update
 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_readers_see_the_weights_of_one_update(reader: str) -> None:
     """All weights are one number, and each update adds 1 to all; so all units are alike."""
-    model = fastbptt.Recurrent("relu", I, H, seed=0)
+    learn = reader == "initial_state"
+    model = fastbptt.Recurrent("relu", I, H, learn_initial_state=learn, seed=0)
     model.load_state_dict({name: np.ones_like(v) for name, v in model.state_dict().items()})
     optimizer = fastbptt.SGD(1.0)
     gradient = -np.ones(model.num_parameters, np.float32)

@@ -717,7 +717,9 @@ def test_ends_of_the_range_keep_their_digits_in_float32(name: str, options: dict
         optimizer.step(model, grads)
         reference.OPTIMIZERS[name](params, grads, state, **settings(optimizer))
         for key, expected in params.items():
-            np.testing.assert_allclose(model.parameters[key], expected, rtol=2e-5, err_msg=str(size))
+            np.testing.assert_allclose(
+                model.parameters[key], expected, rtol=2e-5, err_msg=str(size)
+            )
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

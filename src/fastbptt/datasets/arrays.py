@@ -322,20 +322,20 @@ def _layout(path: str, x: NDArray[Any], lengths: NDArray[Any] | None) -> tuple[N
             f"lengths has shape {lengths.shape} and dtype {lengths.dtype}; expected whole numbers "
             "of shape (sequences,)",
         )
-    own = lengths.astype(np.int64)
-    if own.min() < 1:
-        i = int((own < 1).argmax())
-        raise _lines.wrong(path, None, f"lengths[{i}] is {own[i]}; expected at least 1")
-    if x.ndim in (1, 2) and int(own.sum()) == len(x):
-        return x, _Cut(own, True)
-    if x.ndim in (2, 3) and len(own) == len(x) and own.max() <= x.shape[1]:
-        return x, _Cut(own, False)
+    if lengths.min() < 1:
+        i = int((lengths < 1).argmax())
+        raise _lines.wrong(path, None, f"lengths[{i}] is {lengths[i]}; expected at least 1")
+    total, longest = sum(lengths.tolist()), int(lengths.max())  # of any size: int64 may overflow
+    if x.ndim in (1, 2) and total == len(x):
+        return x, _Cut(lengths.astype(np.int64), True)
+    if x.ndim in (2, 3) and len(lengths) == len(x) and longest <= x.shape[1]:
+        return x, _Cut(lengths.astype(np.int64), False)
     raise _lines.wrong(
         path,
         None,
-        f"x has shape {x.shape}, and there are {len(own)} lengths up to {own.max()}, in all "
-        f"{own.sum()}; expected ({len(own)}, at least {own.max()}, features) or "
-        f"({own.sum()}, features)",
+        f"x has shape {x.shape}, and there are {len(lengths)} lengths up to {longest}, in all "
+        f"{total}; expected ({len(lengths)}, at least {longest}, features) or "
+        f"({total}, features)",
     )
 
 

@@ -366,10 +366,10 @@ class Recurrent:
             If a name is no parameter's, or that of such an embedding. Nothing has changed then.
         """
         weights = self._weights
-        chosen = weights.known(names) if names else weights.frozen
+        chosen = weights.known(names)
         if "E" in chosen and self._spec.freeze_embedding:
             raise ValueError("E cannot be unfrozen: the model has freeze_embedding=True")
-        weights.set_frozen(weights.frozen - chosen)
+        weights.set_frozen(weights.frozen - chosen if names else frozenset())
 
     def __repr__(self) -> str:
         return (
@@ -935,10 +935,9 @@ class Recurrent:
         (2, 5, 4)
         """
         states = self._states(_check.size("batch", batch))
+        learned = self.state_dict() if self._spec.learn_state else None  # between two updates
         for name, array in zip(self._input_spec.states, states, strict=True):
-            array[...] = 0.0
-            if self._spec.learn_state:
-                array[...] = self.parameters[f"{name}0"][:, np.newaxis]
+            array[...] = 0.0 if learned is None else learned[f"{name}0"][:, np.newaxis]
         return unpacked(states)
 
     def step(self, x_t: ArrayLike, state: State, check_finite: bool = True) -> Floats:
