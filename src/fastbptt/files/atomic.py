@@ -6,21 +6,52 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 from contextlib import suppress
 
 from .. import _check
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that a crash at any moment leaves the old one or the new one, whole."""
-    target = os.path.realpath(_check.file_path(path))  # a symbolic link stays one
+    """Write a file so that a crash at any moment leaves the old one or the new one, whole.
+
+    An existing file keeps its owner, its permissions and the symbolic links to it. What is no
+    regular file, such as a pipe or ``/dev/null``, is written into.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or is a file that replacing it would not leave as it is: one that
+        may not be written or given to its owner, has several hard links, or is a block device.
+    """
+    given = _check.file_path(path)
+    try:
+        old = os.stat(given)  # not of the real path: that of /dev/stdout is no name of a file
+    except FileNotFoundError:
+        old = None
+    if old is not None and not stat.S_ISREG(old.st_mode):
+        _write_into(given, old, content)
+        return
+    target = os.path.realpath(given)  # a symbolic link stays one
     directory = os.path.dirname(target)
     if not os.path.isdir(directory):
         raise FileNotFoundError(errno.ENOENT, "no such directory", directory)
+    if old is not None:
+        if old.st_nlink > 1:
+            raise OSError(
+                errno.EMLINK,
+                f"file has {old.st_nlink} hard links, which writing it would separate; "
+                "write to another name, or delete this one first",
+                target,
+            )
+        if not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, "file is write-protected", target)
     temporary = os.path.join(directory, f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
     try:
         # Not tempfile: its files are private, this one gets the permissions that umask gives.
         with open(temporary, "xb") as file:
+            if old is not None and os.name == "posix":
+                _take_over(file.fileno(), old)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -37,6 +68,34 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _write_into(path: str, old: os.stat_result, content: bytes) -> None:
+    """Write to a terminal, a pipe or a device: there is nothing to replace."""
+    if stat.S_ISDIR(old.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a directory; expected a file", path)
+    if not (stat.S_ISCHR(old.st_mode) or stat.S_ISFIFO(old.st_mode)):
+        raise OSError(errno.EINVAL, "is a block device or a socket; expected a file", path)
+    try:
+        with open(path, "wb", buffering=0) as file:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) or 0 :]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def _take_over(descriptor: int, old: os.stat_result) -> None:
+    """Give a new file the owner and the permissions of the one that it will replace."""
+    new = os.fstat(descriptor)
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        try:
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+        except OSError:
+            raise PermissionError(
+                errno.EPERM, "file belongs to another user or group, which writing would change"
+            ) from None
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
 
 
 def clear_away(path: str | os.PathLike[str]) -> None:
