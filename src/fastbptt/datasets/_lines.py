@@ -59,6 +59,11 @@ def shown(text: str, most: int = 40) -> str:
     return f'"{text}"' if len(text) <= most else f'"{text[:most]}..."'
 
 
+def surrogate(text: str) -> bool:
+    """Whether a text holds half of a character, which no file can hold as UTF-8."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def some(names: Sequence[object], most: int = 12) -> str:
     """List names, shortened if there are many."""
     text = ", ".join(str(name) for name in names[:most])

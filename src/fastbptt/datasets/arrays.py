@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from .. import _check
+from .. import _check, _core
 from .._errors import ArgumentError, ArgumentTypeError
 from . import _lines
 from .formats import Format, setting
@@ -97,9 +99,7 @@ def read_npz(
     _check.flag("labels", labels)
     kind = _check.float_dtype(dtype)
     given = None if classes is None else _lines.class_names(classes)
-    arrays = _arrays(source)
-    if "x" not in arrays:
-        raise _lines.wrong(source, None, f"has no array 'x'; it has {_lines.some(list(arrays))}")
+    arrays = _arrays(source, ("x", "lengths", "feature_names", "ids") + LABELS * labels)
     x, cut = _layout(source, arrays["x"], arrays.get("lengths"))
 
     features: tuple[str, ...] = ()
@@ -244,6 +244,10 @@ Whole numbers and names in y are classes, floats are numbers to predict.""",
 # ---------------------------------------------------------------- arrays
 
 
+LABELS: Final = ("y", "classes")
+_HEADERS: Final = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
 class _Cut(NamedTuple):
     """Splits an array into sequences, either concatenated or padded."""
 
@@ -256,12 +260,10 @@ class _Cut(NamedTuple):
         return [row[:length] for row, length in zip(array, self.lengths.tolist(), strict=True)]
 
 
-def _arrays(path: str) -> dict[str, NDArray[Any]]:
-    import zipfile
-    import zlib
-
-    try:
-        with open(path, "rb") as file:
+def _arrays(path: str, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Read the wanted arrays of an archive, as far as they are there; no others are unpacked."""
+    with open(path, "rb") as file:
+        try:
             begin = file.read(2)
             file.seek(0)
             if begin and begin not in (b"PK", b"\x93N"):
@@ -269,35 +271,53 @@ def _arrays(path: str) -> dict[str, NDArray[Any]]:
             stored = np.load(file, allow_pickle=False)
             if isinstance(stored, np.ndarray):
                 raise _lines.wrong(path, None, "holds one array without a name; expected .npz")
-            arrays = {}
-            for name in stored.files:
-                if _holds_objects(stored, name):
-                    raise _lines.wrong(
-                        path,
-                        None,
-                        f"{name} is an array of Python objects, which only pickle can read; "
-                        "expected numbers (fastbptt.datasets.write_npz writes lists of arrays as "
-                        "such)",
-                    )
-                arrays[name] = stored[name]
-            return arrays
-    except _lines.FileError:
-        raise
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-        text = str(error) or repr(error)
-        raise _lines.wrong(path, None, f"cannot be read as .npz: {text}") from None
+            if "x" not in stored.files:
+                names = _lines.some(stored.files)
+                raise _lines.wrong(path, None, f"has no array 'x'; it has {names}")
+            return {name: _array(path, stored, name) for name in wanted if name in stored.files}
+        except _lines.FileError:
+            raise
+        except Exception as error:  # zipfile, zlib and NumPy let many kinds through
+            text = str(error) or type(error).__name__
+            raise _lines.wrong(path, None, f"cannot be read as .npz: {text}") from None
 
 
-def _holds_objects(stored: Any, name: str) -> bool:
-    """Look at the header of an array in an archive."""
-    from numpy.lib import format as npy
-
-    if f"{name}.npy" not in stored.zip.namelist():
-        return False
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    with stored.zip.open(f"{name}.npy") as member:
-        reader = readers.get(npy.read_magic(member))
-        return reader is not None and bool(reader(member)[2].hasobject)
+def _array(path: str, stored: Any, name: str) -> NDArray[Any]:
+    """Read one array, once its header is what the archive's size of it allows."""
+    member = stored.zip.getinfo(name if name in stored.zip.namelist() else f"{name}.npy")
+    with stored.zip.open(member) as file:
+        version = npy.read_magic(file)
+        if version not in _HEADERS:  # of structured arrays alone
+            raise _lines.wrong(path, None, f"{name} is no plain array; expected numbers or texts")
+        shape, _, dtype = _HEADERS[version](file)
+        if dtype.hasobject:
+            raise _lines.wrong(
+                path,
+                None,
+                f"{name} is an array of Python objects, which only pickle can read; expected "
+                "numbers (fastbptt.datasets.write_npz writes lists of arrays as such)",
+            )
+        size, stated = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+        if size != stated:
+            raise _lines.wrong(
+                path,
+                None,
+                f"{name} has shape {shape} and dtype {dtype}, {size} bytes, but {stated} follow: "
+                "the file is damaged",
+            )
+        if size > _core.memory_limit():
+            there = _check.bytes_text(_core.memory_limit())
+            raise _lines.wrong(
+                path, None, f"{name} needs {_check.bytes_text(size)}; there is {there}"
+            )
+    array: NDArray[Any] = stored[name]
+    if array.dtype.kind == "U":
+        for text in array.ravel().tolist():
+            if not text.isprintable() and _lines.surrogate(text):
+                raise _lines.wrong(
+                    path, None, f"{name} holds {text!r}, half of a character; expected text"
+                )
+    return array
 
 
 def _layout(path: str, x: NDArray[Any], lengths: NDArray[Any] | None) -> tuple[NDArray[Any], _Cut]:

@@ -300,6 +300,8 @@ class Tokenizer:
             content = json.loads(_lines.read_text(source))
         except json.JSONDecodeError as error:
             raise _lines.wrong(source, error.lineno, f"is no JSON: {error.msg}") from None
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, nesting
+            raise _lines.wrong(source, None, f"is no JSON that can be read: {error}") from None
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise _lines.wrong(source, None, f'is no tokenizer; expected "format": "{_FORMAT}"')
         if content.get("version") != _VERSION:
@@ -309,7 +311,7 @@ class Tokenizer:
         tokens = content.get("tokens")
         if (
             not isinstance(tokens, list)
-            or not all(isinstance(token, str) for token in tokens)
+            or not all(isinstance(token, str) and not _lines.surrogate(token) for token in tokens)
             or len(set(tokens)) < len(tokens)
             or (tokens and tokens[:2] != [cls.padding, cls.unknown])
         ):
@@ -324,7 +326,7 @@ class Tokenizer:
         }
         try:
             tokenizer = cls(**arguments)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise _lines.wrong(source, None, str(error)) from None
         tokenizer._set_tokens(tokens)
         return tokenizer

@@ -41,6 +41,8 @@ Classes: TypeAlias = int | Sequence[str] | Mapping[int, str]
 
 _FORMAT: Final = "class x_center y_center width height [confidence] [track]"
 _NAME = re.compile(r"(?P<clip>.*?)[-_. ]?(?P<frame>\d+)\.txt", re.DOTALL)
+_MOST_DIGITS: Final = 15  # of a frame's number
+_WHOLE: Final = "a whole number from 0 up"
 _NOT_FRAMES: Final = frozenset({"classes.txt", "labels.txt"})  # annotation programs put them there
 _BOX: Final = ("x", "y", "width", "height")
 _STATISTICS: Final = ("mean", "max", "std")
@@ -299,7 +301,19 @@ def _frame_files(folder: Path) -> Iterable[tuple[str, int, Path]]:
             raise _lines.wrong(
                 folder / name, None, "expected the frame's number at the end of the file's name"
             )
+        if len(match["frame"]) > _MOST_DIGITS:
+            raise _lines.wrong(
+                folder / name,
+                None,
+                f"the frame's number has {len(match['frame'])} digits; expected at most "
+                f"{_MOST_DIGITS}",
+            )
         yield match["clip"], int(match["frame"]), folder / name
+
+
+def _whole(number: float) -> bool:
+    """Whether a number is whole and not too large to be told from the next one."""
+    return 0 <= number < 2**53 and number == int(number)
 
 
 def _box(path: Path, line: int, text: str) -> list[float]:
@@ -315,10 +329,8 @@ def _box(path: Path, line: int, text: str) -> list[float]:
         raise _lines.wrong(
             path, line, f"{_lines.shown(cells[bad])} is no finite number; expected {_FORMAT}"
         )
-    if values[0] < 0 or values[0] != int(values[0]):
-        raise _lines.wrong(
-            path, line, f"the class is {cells[0]}; expected a whole number from 0 up"
-        )
+    if not _whole(values[0]):
+        raise _lines.wrong(path, line, f"the class is {cells[0]}; expected {_WHOLE}")
     # A box may reach over the edge a little, one in pixels is far beyond.
     beyond = np.abs(values[1:5] - 0.5) > 1.5
     beyond[2:] |= values[3:5] < 0
@@ -351,10 +363,8 @@ def _detections(
                 raise _lines.wrong(path, line, f"the confidence is {rest[0]:g}; expected 0 to 1")
         if rest and (len(rest) == 2 or is_track):
             number = rest[-1]
-            if number < 0 or number != int(number):
-                raise _lines.wrong(
-                    path, line, f"the track is {number:g}; expected a whole number from 0 up"
-                )
+            if not _whole(number):
+                raise _lines.wrong(path, line, f"the track is {number:g}; expected {_WHOLE}")
             track[i] = int(number)
     return Detections(
         np.array([frame for frame, _ in rows], np.int64),

@@ -170,9 +170,10 @@ class History:
             If it cannot be read.
         """
         kind, name = _kind(path), _check.file_path(path)
-        with open(name, encoding="utf-8", newline="") as file:
-            text = file.read()
+        with open(name, "rb") as file:
+            content = file.read()
         try:
+            text = content.decode("utf-8")
             if kind == "json":
                 return cls.from_dict(json.loads(text))
             head, *lines = csv.reader(io.StringIO(text))
@@ -183,7 +184,7 @@ class History:
             return cls.from_dict(
                 {"epoch": columns[0], "curves": curves, "best_epoch": None, "stopped": None}
             )
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+        except Exception as error:  # whatever the parsers let through: the file is damaged
             raise ValueError(f"cannot read {name!r} as a history: {error}") from None
 
     def __repr__(self) -> str:
