@@ -119,19 +119,19 @@ class Bar(Progress):
         self._bar.update(1)
 
     def epoch(self, run: TrainingRun) -> None:
-        """Show the epoch's values, the losses first, as far as there is room."""
+        """Show the epoch's values, the losses first, as far as there is width."""
         values = run.history.last()
         names = [name for name in values if name not in ("seconds", "lr")]
         names.sort(key=lambda name: name not in ("loss", "validation_loss"))
-        room = None
+        width = None
         if not self._widget:
             self._bar.ncols = self._columns()
             # beside "epoch 10/20 |", the bar and "| 00:10<00:10"
-            room = self._bar.ncols - len(f"epoch {run.epochs}/{run.epochs} |") - _BAR - 13
+            width = self._bar.ncols - len(f"epoch {run.epochs}/{run.epochs} |") - _BAR - 13
         shown = ""
         for name in names:
             longer = f"{shown}, {name} {values[name]:.4g}"
-            if room is not None and len(longer) > room:
+            if width is not None and len(longer) > width:
                 break
             shown = longer
         self._bar.set_postfix_str(shown.removeprefix(", "), refresh=False)
