@@ -135,7 +135,9 @@ def float_dtype(value: Any) -> np.dtype[Any]:
 
 
 def quoted(value: Any) -> str:
-    """Write a value as in Python, with double quotes around text."""
+    """Write a value as in Python, with double quotes around text; NumPy's as Python's."""
+    if isinstance(value, np.generic):
+        value = value.item()
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from . import _check, _core
+from ._check import Floats
 from ._errors import ArgumentError
 
 
@@ -72,6 +76,36 @@ class Loss(_core.Loss):
     def bounded(self) -> bool:
         """Whether `low` and `high` exclude any number."""
         return math.isfinite(self.low) or math.isfinite(self.high)
+
+    @property
+    def predicts(self) -> str:
+        """Return "classes" if the outputs decide between classes or labels, else "numbers"."""
+        return "classes" if self.link in ("logistic", "softmax") else "numbers"
+
+    def predictions(self, outputs: NDArray[Any]) -> Floats:
+        """Turn outputs (..., outputs) into predictions, by the inverse of the link.
+
+        Returns
+        -------
+        float64 array of the same shape
+            Probabilities of the loss's labels or classes, or the numbers as they are.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Loss("bce").predictions(np.array([[0.0], [np.log(3.0)]]))
+        array([[0.5 ],
+               [0.75]])
+        """
+        z = np.asarray(outputs, np.float64)
+        if self.link == "logistic":
+            probs: Floats = np.exp(-np.logaddexp(0.0, -z))
+            return probs
+        if self.link == "softmax":
+            powers = np.exp(z - z.max(axis=-1, keepdims=True))
+            of_classes: Floats = powers / powers.sum(axis=-1, keepdims=True)
+            return of_classes
+        return z
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Loss does not change; make another one with another {name}")

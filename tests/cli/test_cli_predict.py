@@ -50,7 +50,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for what, more in (
         ("label", ["--epochs", "25"]),
         ("price", ["--epochs", "40", "--target-column", "price"]),
-        ("steps", ["--epochs", "25"]),
+        ("steps", ["--epochs", "25", "--steps", "all"]),
     ):
         data = Task(60).csv(folder / f"{what}.csv", what)
         found[what] = str(folder / f"{what}.safetensors")
@@ -354,7 +354,7 @@ def test_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"task": "dance"}, "task 'dance'; expected classification or regression"),
+        ({"task": "dance"}, "task 'dance'; expected classification or labels or regression"),
         ({"task": "classification", "classes": ["a"]}, "classes ('a',); expected 3"),
         ({"feature_names": ["a"]}, "feature_names ('a',); expected 2"),
         ({"feature_names": "ab"}, "feature_names 'ab'; expected a list of names"),

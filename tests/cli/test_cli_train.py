@@ -210,10 +210,11 @@ def test_labels_for_each_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         25,
         "--validation",
         0.1,
+        "--steps",
+        "all",
     )
-    assert code == 0
+    assert code == 0, err
     assert "Labels:    one of 2 classes per step: no, yes" in out
-    assert f"have more than one label: {data}:" in err
     assert fastbptt.load(model).metadata["steps"] == "all"
     assert "steps" in next(line for line in out.splitlines() if "Validation accuracy" in line)
     found = fastbptt.load(model).metadata["history"]["curves"]["validation_accuracy"]
@@ -230,25 +231,24 @@ def test_a_slip_in_one_label_does_not_pass_unseen(
     lines[2] = lines[2].replace("down", "up")
     path.write_text("\n".join(lines))
     command = ["train", path, *QUIET, "--epochs", 1]
-    code, _, err = run(capsys, *command)
-    assert code == 0
-    assert err.startswith(
-        f"fastbptt: warning: 1 of 12 sequences has more than one label: {path}:3: column 'label' "
-        'is "up", but in line 2 of sequence \'s1\' "down"; training with one class per step '
-        "(--steps last: "
-    )
-    assert err.count("\n") == 1
-    assert run(capsys, *command, "--steps", "all")[2] == ""
-    code, _, err = run(capsys, *command, "--steps", "last")
-    assert code == 1
-    assert f"{path}:3: column 'label' is" in err
+    for more in ([], ["--steps", "last"]):
+        code, _, err = run(capsys, *command, *more)
+        assert code == 1
+        assert err == (
+            f"fastbptt: error: {path}:3: column 'label' is \"up\", but in line 2 of sequence 's1' "
+            '"down"; expected the same on all its rows, or --steps all\n'
+        )
+    assert run(capsys, *command, "--steps", "all")[::2] == (0, "")
 
     lines = [f"{line},{i if i % 2 else 0}" for i, line in enumerate(lines)]
     path.write_text("\n".join([lines[0][:-1] + "n", *lines[1:]]))
     numbers = ["--target-column", "n", "--feature-columns", "height"]
-    err = run(capsys, *command, *numbers)[2]
-    assert "12 of 12 sequences have more than one target: " in err
-    assert "; training with one target per step (" in err
+    code, _, err = run(capsys, *command, *numbers)
+    assert code == 1
+    assert f"{path}:3: column 'n' is " in err
+    assert run(capsys, *command, *numbers, "--steps", "all")[0] == 0
+    # of a single sequence, there is but one reading
+    assert run(capsys, *command, *numbers, "--id-column", "none", "--step-column", "none")[0] == 0
 
 
 def test_one_task_in_three_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -573,7 +573,10 @@ def test_options_that_do_not_fit_the_data(
         ([table, "-o", table], "as DATA is; expected another file"),
         ([table, "--history", tmp_path / "h.txt"], "expected a file that ends in .csv or .json"),
         ([table, "--patience", "3"], "expected --validation or --validation-data"),
-        ([rising, "--class-weight", "balanced"], "--class-weight is for one class per sequence"),
+        (
+            [rising, "--steps", "all", "--class-weight", "balanced"],
+            "--class-weight is for one class per sequence",
+        ),
         ([table, "--resume"], "--resume needs a checkpoint; expected --checkpoint FILE"),
         ([table, "--test", other], f"{other}:1: there is no column 'height'"),
         ([table, "--test", tmp_path / "c.csv"], 'is "sideways"; expected one of classes: down'),

@@ -720,3 +720,20 @@ def test_a_bad_leaky_alpha_is_named_as_the_estimators_name_it() -> None:
     estimator = RecurrentClassifier(cell="leaky", leaky_alpha=3.0, max_iter=1)
     with pytest.raises(ValueError, match=r"^leaky_alpha is 3\.0; expected a number above 0"):
         estimator.fit(np.zeros((4, 3, 2)), [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("y", [np.eye(3)[[0, 1, 2, 0]], [[0, 1], [1, 1], [0, 0], [1, 0]]])
+def test_rows_of_labels_are_refused_with_both_ways_out(y: Any) -> None:
+    message = r"expected \(n,\): one label per sequence. Of one-hot rows, give y.argmax\(axis=1\)"
+    with pytest.raises(ValueError, match=message):
+        RecurrentClassifier().fit(np.ones((4, 3, 1)), y)
+
+
+def test_classes_in_messages_are_plain() -> None:
+    X, y = np.arange(12.0).reshape(4, 3, 1), np.array(["a", "b", "a", "b"])
+    model = RecurrentClassifier(hidden_layer_sizes=2, random_state=0)
+    model.partial_fit(X, y, classes=["a", "b"])
+    with pytest.raises(ValueError, match="y has the class 'c'; expected one of 'a', 'b', the"):
+        model.partial_fit(X, np.array(["a", "b", "a", "c"]))
+    with pytest.raises(ValueError, match="classes holds 'a', 'c'; expected 'a', 'b', as in the"):
+        model.partial_fit(X, y, classes=["a", "c"])

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import datasets
+from .._targets import is_zero_or_one
 from ..datasets import formats
-from ..datasets._lines import FileError, some
+from ..datasets._lines import some
 from ..datasets.formats import Option
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def missing_labels() -> str:
 
 def read(
     path: str, columns: Columns, *, steps: Steps | None, **options: Any
-) -> tuple[datasets.Sequences, Steps, str]:
+) -> tuple[datasets.Sequences, Steps]:
     """Read a file.
 
     Parameters
@@ -142,8 +143,6 @@ def read(
     data : fastbptt.datasets.Sequences
     steps : {"last", "all"}
         The form of the labels.
-    why : str
-        Why ``"all"`` was chosen, where that may surprise; else empty.
 
     Raises
     ------
@@ -165,24 +164,38 @@ def read(
             able = formats.suffixes(lambda other: "all" in other.steps)
             own = Path(path).suffix.lower()
             raise ValueError(f"{path}: a {own} file has no labels for each step; expected {able}")
-        return _named(path, options), "last", ""
-    # What fits one form rarely fits the other: a label that changes within its sequence, or does
-    # not stand on each row; an array y with an axis for steps.
+        return _named(path, options), "last"
+    # An array y has an axis for steps, or has none. A label that changes within its sequence is an
+    # error, as it may be mistyped; but of a single sequence one number alone is nothing to learn.
     failures: dict[str, ValueError] = {}
-    why = ""
-    for steps_form in [steps] if steps else file_format.steps:
+    for form in [steps] if steps else file_format.steps:
         try:
-            data = _named(path, {**options, "steps": steps_form})
-            return data, cast("Steps", steps_form), why
+            data = _named(path, {**options, "steps": form})
         except ValueError as error:
-            failures[steps_form] = error
-            if steps_form == "last":
-                why = _without_advice(error)
+            failures[form] = error
+            continue
+        if form == "last" or "last" not in failures or (len(data) == 1 and data.classes is None):
+            if options.get("classes") == ZERO_ONE and formats.find(path).by_dtype:
+                data = zeros_and_ones(path, data)
+            return data, cast("Steps", form)
     raise failures[steps or "last"]
 
 
-def _without_advice(error: ValueError) -> str:
-    return f"{error.place}: {error.problem}" if isinstance(error, FileError) else str(error)
+ZERO_ONE: Final = ("0", "1")  # the classes that zeros and ones are, written as floats
+
+
+def zeros_and_ones(path: str, data: datasets.Sequences) -> datasets.Sequences:
+    """Make classes of labels that are to be the classes 0 and 1, if they are floats."""
+    if data.classes is not None or data.y is None:
+        return data
+    parts = data.y if isinstance(data.y, list) else [data.y]
+    for part in parts:
+        if not is_zero_or_one(part):
+            other = part[(part != 0) & (part != 1)][0].item()
+            raise ValueError(f"{path}: y holds {other:g}; expected the classes 0 and 1")
+    whole = [part.astype(np.int64) for part in parts]
+    y = whole if isinstance(data.y, list) else whole[0]
+    return replace(data, y=y, classes=ZERO_ONE)
 
 
 def _has(option: Option, file_format: formats.Format) -> bool:

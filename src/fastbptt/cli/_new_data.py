@@ -34,7 +34,7 @@ def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace)
     if labels and task.classes is not None and columns.target is None:
         options["classes"] = task.classes
     try:
-        data, _, _ = _data.read(path, columns, steps=task.steps, labels=labels, **options)
+        data, _ = _data.read(path, columns, steps=task.steps, labels=labels, **options)
     except ValueError as error:
         if labels and _readable(path, columns, task, options):
             raise ValueError(f"{error} (--no-labels: ignore the labels)") from None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..datasets import Sequences
     from ..models.recurrent import Recurrent
 
-Kind = Literal["classification", "regression"]
+Kind = Literal["classification", "labels", "regression"]
 
 _WIDTH: Final = 80  # columns of a terminal
 _NAME: Final = 16  # of which a class name takes at most so many
@@ -27,8 +27,9 @@ class ModelTask(NamedTuple):
 
     Attributes
     ----------
-    kind : {"classification", "regression"} or None
-        None: unknown; outputs are plain numbers.
+    kind : {"classification", "labels", "regression"} or None
+        Labels: several of a sequence or step, each yes or no. None: unknown; outputs are plain
+        numbers.
     steps : {"last", "all"}
         Predictions at the end of each sequence, or at every step.
     loss : Loss or None
@@ -66,6 +67,16 @@ class ModelTask(NamedTuple):
             return [f"{prefix} {name}" for name in given]
         return [prefix] if count == 1 else [f"{prefix} {i + 1}" for i in range(count)]
 
+    @property
+    def objective(self) -> Loss:
+        """The loss; if the model does not name it, the usual one."""
+        return self.loss or Loss("mse" if self.classes is None else "cross_entropy")
+
+    @property
+    def predicts(self) -> str:
+        """Whether it is "classes" (or labels) or "numbers"."""
+        return self.objective.predicts
+
     # ------------------------------------------------------------ outputs
 
     def probabilities(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
@@ -89,7 +100,7 @@ def of(model: Recurrent, path: str) -> ModelTask:
     """
     metadata = model.metadata
     outputs = model.output_size or 0
-    kind = _one_of(path, metadata, "task", ("classification", "regression", None))
+    kind = _one_of(path, metadata, "task", ("classification", "labels", "regression", None))
     steps = _one_of(path, metadata, "steps", ("last", "all", None)) or "last"
     classes = _names(path, metadata, "classes")
     features = _names(path, metadata, "feature_names")
@@ -158,7 +169,7 @@ def _standardizer(path: str, metadata: Any, count: int) -> Standardizer | None:
 
 
 def outputs(model: Recurrent, task: ModelTask, data: Sequences) -> NDArray[Any]:
-    """Predict for sequences in the units of their file, shape (predictions, O)."""
+    """Compute the outputs for sequences in the units of their file, shape (predictions, O)."""
     x = data.x if task.standardizer is None else task.standardizer.transform(data.x)
     return _data.flat(predict(model, x, steps=task.steps), task.steps)
 
@@ -172,7 +183,7 @@ def scores(task: ModelTask, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
         ``count``, and every metric that suits the targets; of classes also ``correct`` and
         ``confusion`` (rows: true class, columns: predicted class).
     """
-    from ..training.metrics import METRICS, suited
+    from ..training.metrics import METRICS, suited, value
 
     if task.classes is not None:
         predicted = task.probabilities(outputs).argmax(axis=1)
@@ -187,8 +198,8 @@ def scores(task: ModelTask, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
     else:
         result = {"count": len(outputs)}
         targets = y.reshape(outputs.shape)
-    for name in suited("numbers" if task.classes is None else "classes"):
-        result[name] = float(METRICS[name].function(targets, outputs))
+    for name in suited(task.predicts):
+        result[name] = value(METRICS[name], targets, outputs, task.objective)
     return result
 
 
@@ -199,8 +210,8 @@ def scores_text(task: ModelTask, result: dict[str, Any], what: str = "", table: 
     unit = "step" if task.steps == "all" else "sequence"
     count = f"{result['count']} {unit}{'s' * (result['count'] != 1)}"
     if task.classes is None:
-        numbers = ", ".join(f"{title(name)} {result[name]:.4g}" for name in suited("numbers"))
-        return f"{what or 'Errors'}, {count}: {numbers}"
+        numbers = ", ".join(f"{title(name)} {result[name]:.4g}" for name in suited(task.predicts))
+        return f"{what or ('Labels' if task.kind == 'labels' else 'Errors')}, {count}: {numbers}"
     text = f"{what} accuracy".strip().capitalize()
     text += f" {result['accuracy']:.4f}: {result['correct']} of {count}"
     if table:

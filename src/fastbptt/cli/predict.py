@@ -132,7 +132,8 @@ def _columns(
         )  # as in the file, so that the two can be joined
         columns.append(("step", [int(step) for step in steps] if whole else steps, ""))
     if task.classes is None:
-        values = {"output" if task.kind is None else "predicted": outputs}
+        predictions = task.objective.predictions(outputs)
+        values = {"output" if task.kind is None else "predicted": predictions}
         if y is not None:
             values = {"true": y.reshape(outputs.shape)} | values
         for what, array in values.items():

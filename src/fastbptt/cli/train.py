@@ -15,6 +15,7 @@ import numpy as np
 from .. import _core
 from .._errors import ArgumentError
 from .._losses import Loss
+from .._targets import decide
 from ..datasets import formats
 from ..preprocessing import Standardizer
 from . import _data, _parser, _task
@@ -54,7 +55,8 @@ def add(subparsers: _parser.Subparsers) -> None:
     columns.add_argument(
         "--steps",
         choices=("last", "all"),
-        help="one label per sequence, or one per step (default: found from DATA)",
+        help="one label per sequence, or one per step (default: one per sequence; arrays: by the "
+        "shape of y)",
     )
     columns.add_argument(
         "--no-standardize",
@@ -185,7 +187,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         type=_parser.loss,
         metavar="NAME[:K=V,...]",
         help=f"{', '.join(_core.losses())}, with parameters (default: cross_entropy for classes, "
-        "mse for numbers)",
+        "bce for several 0/1 labels, mse for numbers)",
     )
     group.add_argument(
         "--lr",
@@ -378,17 +380,18 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
     options: dict[str, Any] = {"missing": arguments.missing, "dtype": arguments.dtype}
     if arguments.embedding:
         options["tokens"] = True
-    data, steps, why = _data.read(arguments.data, columns, steps=arguments.steps, **options)
+    data, steps = _data.read(arguments.data, columns, steps=arguments.steps, **options)
     if data.y is None:
         raise ValueError(
             f"{arguments.data}: there are no labels; expected {_data.missing_labels()}"
         )
-    if why:
-        _warn_of_steps(data, why)
+    kind, loss = _meaning(arguments, data, steps)
+    if kind == "classification" and data.classes is None:
+        data = _data.zeros_and_ones(arguments.data, data)
     task = _task.ModelTask(
-        "regression" if data.classes is None else "classification",
+        kind,
         steps,
-        _loss(arguments, data),
+        loss,
         data.classes,
         None if arguments.embedding else data.feature_names,
         None,
@@ -400,7 +403,7 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
         columns = columns._replace(features=list(data.feature_names))
 
     def other(path: str) -> Sequences:
-        one, _, _ = _data.read(path, columns.fitting(path), steps=steps, **like)
+        one, _ = _data.read(path, columns.fitting(path), steps=steps, **like)
         if one.y is None:
             raise ValueError(f"{path}: there are no labels; expected {_data.missing_labels()}")
         shapes = [_data.flat(part.y, steps).shape[1:] for part in (one, data)]
@@ -421,28 +424,51 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
     return task, _Parts(train, validation, test)
 
 
-def _loss(arguments: argparse.Namespace, data: Sequences) -> Loss:
-    """Choose what --loss says, if it suits the labels."""
-    kind = "numbers" if data.classes is None else "classes"
-    chosen: Loss = arguments.loss or Loss("mse" if kind == "numbers" else "cross_entropy")
-    if chosen.targets != kind:
-        names = ", ".join(name for name in _core.losses() if Loss(name).targets == kind)
-        raise ValueError(f"--loss is {chosen}, but the labels are {kind}; expected {names}")
-    return chosen
+def _meaning(
+    arguments: argparse.Namespace, data: Sequences, steps: _data.Steps
+) -> tuple[_task.Kind, Loss]:
+    """Decide what the labels are, as `fit` does, and the loss: what --loss says, if it suits."""
+    path, given = arguments.data, arguments.loss
+    if data.classes is not None:
+        chosen = given or Loss("cross_entropy")
+        if chosen.targets != "classes":
+            names = ", ".join(name for name in _core.losses() if Loss(name).targets == "classes")
+            raise ValueError(f"--loss is {chosen}, but the labels are classes; expected {names}")
+        return "classification", chosen
+    form = formats.find(path)
+    y = data.y if steps == "last" else _with_outputs(data.y, steps)
+    outputs = _data.flat(y, steps)[0].size
+    # Targets of other formats are numbers because they have been asked for.
+    of_classes = form.by_dtype and (given is None or given.targets == "classes")
+    loss = None if of_classes else given or Loss("mse")
+    try:
+        target = decide(y, outputs, steps, loss=loss)
+    except ArgumentError as error:
+        raise ValueError(f"{path}: {_in_options(error, outputs)}") from None
+    if of_classes and target.kind == "binary":
+        return "classification", Loss("cross_entropy")
+    loss = given or Loss("mse" if loss else target.loss)
+    if loss.targets != "numbers":
+        names = ", ".join(name for name in _core.losses() if Loss(name).targets == "numbers")
+        raise ValueError(f"--loss is {loss}, but the labels are numbers; expected {names}")
+    if target.kind == "counts" and given is None and form.by_dtype:
+        _note(
+            arguments,
+            f"{path}: y holds whole numbers as floats: a regression (integers are classes)",
+        )
+    return ("labels" if loss.predicts == "classes" else "regression"), loss
 
 
-def _warn_of_steps(data: Sequences, why: str) -> None:
-    """Warn: one mistyped label turns one label per sequence into one per step."""
-    assert data.y is not None
-    several = sum(bool((one != one[0]).any()) for one in data.y)
-    verb, what = "has" if several == 1 else "have", "target" if data.classes is None else "class"
-    label = "target" if data.classes is None else "label"
-    print(
-        f"fastbptt: warning: {several} of {len(data)} sequences {verb} more than one {label}: "
-        f"{why}; training with one {what} per step (--steps last: one per sequence, an error "
-        "otherwise; --steps all: as now, without this warning)",
-        file=sys.stderr,
+def _in_options(error: ArgumentError, outputs: int) -> str:
+    """Say what is ambiguous about labels in words of the command line."""
+    classes = (
+        "integers for classes"
+        if outputs == 1
+        else "integers, y.argmax(axis=-1), for one class each"
     )
+    labels = "" if outputs == 1 else f"--loss bce for {outputs} labels each, "
+    problem = error.problem.partition(", but the model")[0]
+    return f"y {problem}; expected {classes}, {labels}or --loss mse for numbers"
 
 
 def _check_classes(arguments: argparse.Namespace, task: _task.ModelTask, data: Sequences) -> None:
@@ -467,14 +493,13 @@ def _check_metrics(arguments: argparse.Namespace, task: _task.ModelTask) -> None
     from ..training.metrics import suited
 
     if arguments.metrics is None:
-        arguments.metrics = ["r2" if task.classes is None else "accuracy"]
-    targets = "numbers" if task.classes is None else "classes"
-    known = suited(targets)
+        arguments.metrics = ["accuracy" if task.predicts == "classes" else "r2"]
+    known = suited(task.predicts)
     for name in arguments.metrics:
         if name not in known:
             raise ValueError(
-                f"--metrics has {name}, but {arguments.data} has {targets} as labels; expected "
-                f"names from {', '.join(known)}"
+                f"--metrics has {name}, but {arguments.data} has {task.predicts} as labels; "
+                f"expected names from {', '.join(known)}"
             )
 
 
@@ -495,7 +520,8 @@ def _described(task: _task.ModelTask, parts: _Parts) -> str:
         labels = _listed(f"one of {len(task.classes)} classes per {per}", task.classes)
     else:
         count = _data.flat(parts.train.y, task.steps)[0].size
-        labels = f"{count} target{'s' * (count > 1)} per {per}"
+        what = "0/1 label" if task.kind == "labels" else "target"
+        labels = f"{count} {what}{'s' * (count > 1)} per {per}"
         if task.columns.target is not None:
             labels = _listed(labels, task.columns.target)
     steps = f"{low}" if low == high else f"{low} to {high}"

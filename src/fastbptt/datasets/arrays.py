@@ -235,9 +235,11 @@ FORMAT: Final = Format(
     read=read_npz,
     help="""\
 arrays x (sequences, steps, features) and y; lengths, where they differ.
-Whole numbers and names in y are classes, floats are numbers to predict.""",
+Whole numbers and names in y are classes, as 0.0 and 1.0 are; other
+floats are numbers to predict, a 0/1 matrix holds several labels.""",
     labels="an array y",
     steps=("all", "last"),  # an array y has an axis for steps, or has none
+    by_dtype=True,
 )
 
 

@@ -80,6 +80,8 @@ class Format:
     step_numbers : callable or None
         For tables: called with the path and the options for its columns, it returns the number of
         each step of all sequences, or None.
+    by_dtype : bool
+        Whether nothing but the dtype tells classes from targets: floats may be either.
 
     Examples
     --------
@@ -96,6 +98,7 @@ class Format:
     steps: tuple[str, ...] = ("last",)
     columns: Callable[[str, str | None], list[str]] | None = None
     step_numbers: Callable[..., list[float] | None] | None = None
+    by_dtype: bool = False
 
     def takes(self, name: str) -> bool:
         """Whether the reader has an argument of this name."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _check, _losses
+from .. import _check
 from .._losses import LossLike
-from ..training.labelled import about_chosen, default_loss, why_loss
+from ..training.labelled import about_chosen, objective_of
 from . import _advice, _dynamics, _numbers, _record
 from ._advice import Advice, plural
 from ._record import Array, PassRecord, Record
@@ -232,9 +232,7 @@ def diagnose(
     x, y, steps, lengths, reduction, h0, sample_weight
         As for `Recurrent.loss_and_grad`.
     loss : str or `fastbptt.Loss`, optional
-        Default as in `fit`: ``"cross_entropy"`` for integers as `y` and more than one output,
-        ``"bce"`` for one output and only 0 and 1 in `y`, else ``"mse"``; integers of more than
-        two values and one output are an error.
+        Default as in `fit`, by what `y` is.
     per_example : bool, default False
         Compute the numbers of each sequence instead of the batch: (B, T) instead of (T,).
     jacobians : bool or int, optional
@@ -283,8 +281,9 @@ def diagnose(
     """
     each = _check.flag("per_example", per_example)
     wanted = _wanted(jacobians)
-    chosen = _losses.loss(default_loss(model, y) if loss is None else loss)
-    with about_chosen(why_loss(model, y, chosen.name) if loss is None else ""):
+    _check.option("steps", steps, _check.STEPS)
+    chosen, why = objective_of(model, y, loss, steps, lengths)
+    with about_chosen(why):
         batch, objective = model._checked(
             x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1
         )

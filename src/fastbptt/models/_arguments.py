@@ -413,13 +413,15 @@ def _target_array(
     context: str,
     item: int | None = None,
 ) -> NDArray[Any]:
+    one_hot = classes and len(lead) + 1 == array.ndim and array.shape[-1] == spec.width > 1
+    advice = "; of one-hot rows, give y.argmax(axis=-1)" if one_hot else ""
     if classes and array.dtype.kind not in "iu":
-        expected = f"classes of an integer dtype for {context}"
+        expected = f"classes of an integer dtype for {context}{advice}"
         raise ArgumentTypeError("y", f"has dtype {array.dtype}", expected, item=item)
     shape = array.shape
     if classes:
         if shape != lead:
-            expected = f"{lead}: {means}) of classes for {context}"
+            expected = f"{lead}: {means}) of classes for {context}{advice}"
             raise ArgumentError("y", f"has shape {shape}", expected, item=item)
         return array
     full = (*lead, spec.width)

@@ -102,14 +102,12 @@ def input_gradient(
     model: Recurrent,
     x: Any,
     y: Any,
-    loss: LossLike | None,
+    loss: LossLike,
     steps: str,
 ) -> NDArray[np.float64]:
     """Return dL/dx, computed in float64 whatever the model's dtype: float32 ends at 1e-38."""
     from ..diagnostics.diagnosis import in_double
-    from ..training.labelled import default_loss
 
-    loss = default_loss(model, y) if loss is None else loss
     twin = in_double(model, "float64")
     _, grads = twin.loss_and_grad(x, y, loss, steps, need_input_grad=True)
     return np.asarray(grads.x, np.float64)

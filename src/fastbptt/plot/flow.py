@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
+from ..training.labelled import objective_of
 from . import _style
 from ._helpers import chosen, chosen_target, input_gradient
 
@@ -339,7 +340,8 @@ def saliency(
     _check.option("steps", steps, _check.STEPS)
     one = chosen(x, lengths, example)
     target = chosen_target(y, example, steps, one.shape[1])
-    gradient = input_gradient(model, one, target, loss, steps)[0].T
+    objective, _ = objective_of(model, y, loss, steps, lengths)  # of all sequences, as in fit
+    gradient = input_gradient(model, one, target, objective, steps)[0].T
     reach = float(np.abs(gradient).max()) or 1.0
     with _style.drawing(ax) as axes:
         image = axes.imshow(

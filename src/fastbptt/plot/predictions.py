@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
+from .._targets import is_zero_or_one
 from . import _style
 from ._helpers import class_label, decide, index, percent, steps_of
 
@@ -205,7 +206,7 @@ def sequences(
         shown = [index(f"examples[{i}]", one, len(ends)) for i, one in enumerate(examples)]
     if not shown:
         raise ValueError(f"examples is {examples!r}; expected at least one sequence")
-    classes = y is None or _are_classes(y, steps)
+    classes = y is None or _are_classes(y, steps, ends)
     with _style.drawing(ax, (3.5, 0.55 + 0.6 * len(shown))) as axes:
         for row, number in enumerate(shown):
             end = ends[number]
@@ -267,13 +268,14 @@ def _features(ax: Axes, values: NDArray[np.float64], row: int, *, quiet: bool) -
         )
 
 
-def _are_classes(y: Any, steps: str) -> bool:
-    """Tell classes from numbers: they are whole, or floats that are only 0 and 1."""
-    parts = y if steps == "all" and isinstance(y, list | tuple) else [y]
-    arrays = [np.asarray(part) for part in parts]
-    return all(one.dtype.kind in "iub" for one in arrays) or all(
-        bool(np.isin(one, (0.0, 1.0)).all()) for one in arrays
-    )
+def _are_classes(y: Any, steps: str, ends: Sequence[int]) -> bool:
+    """Tell one class per prediction from numbers and from several labels."""
+    lead = 2 if steps == "all" else 1
+    parts = y if steps == "all" else [y]
+    arrays = [np.asarray(part)[:end] for part, end in zip(parts, ends, strict=False)]
+    several = any(one.ndim == lead + (steps == "last") and one.shape[-1] > 1 for one in arrays)
+    whole = all(one.dtype.kind in "iub" for one in arrays)
+    return not several and (whole or all(map(is_zero_or_one, arrays)))
 
 
 def _each_step(ax: Axes, target: Any, output: Any, row: int, end: int, classes: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _core, _losses
+from .. import _core, _losses, _targets
 from ..plot._helpers import decide, steps_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Summary:
     ids: list[str]
     history: History | None
     monitor: Any
-    outputs: list[NDArray[Any]]  # for each sequence (O,), or (T_i, O)
+    outputs: list[NDArray[Any]]  # for each sequence (O,), or (T_i, O); without classes predictions
     metrics: dict[str, float]
     diagnosis: Diagnosis
     speed: Speed
@@ -118,18 +118,20 @@ def gather(
     """Compute everything; missing arguments come from ``model.metadata`` or from the data."""
     from ..diagnostics import diagnose
     from ..training import History, evaluate, predict
-    from ..training.labelled import default_loss
+    from ..training.labelled import objective_of
     from ..training.metrics import suited
 
     metadata = model.metadata
     steps = steps or metadata.get("steps") or "last"
-    named = metadata.get("loss") or default_loss(model, y)
-    chosen = _losses.parse(named) if loss is None else _losses.loss(loss)
+    if loss is None and metadata.get("loss"):
+        loss = _losses.parse(metadata["loss"])
+    chosen, _ = objective_of(model, y, loss, steps, lengths)
     given = None if lengths is None else np.asarray(lengths)
     class_names = class_names or metadata.get("classes")
-    by_class = chosen.targets == "classes" or (chosen.link == "logistic" and model.output_size == 1)
-    names = suited("classes" if by_class else "numbers")
+    names = suited(chosen.predicts)
     metrics = evaluate(model, x, y, loss=chosen, steps=steps, metrics=names, lengths=given)
+    target = _targets.decide(y, model._input_spec.width, steps, given, chosen)
+    by_class = target.kind in ("binary", "classes")
     outputs = predict(model, x, lengths=given, steps=steps)
     ends = np.array(steps_of(x, given), np.int64)
     picked = np.unique(np.linspace(0, len(ends) - 1, _DIAGNOSED).astype(np.int64))
@@ -138,6 +140,8 @@ def gather(
     if steps == "all":
         targets = [one[:end] for one, end in zip(targets, ends, strict=True)]
         outputs = [one[:end] for one, end in zip(outputs, ends, strict=True)]
+    if not by_class:
+        outputs = [chosen.predictions(one) for one in outputs]
     some_x = [items[i] for i in picked]
     some_y: Any = [targets[i] for i in picked]
     if steps == "last":

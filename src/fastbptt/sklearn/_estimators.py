@@ -150,6 +150,12 @@ def _weights(value: Any, x: StackedSteps) -> Array:
     return weight
 
 
+def _listed(classes: Array, most: int = 10) -> str:
+    """Write the first classes as in Python."""
+    names = [repr(one) for one in classes[:most].tolist()]
+    return ", ".join([*names, "..."] if len(classes) > most else names)
+
+
 class RecurrentClassifier(ClassifierMixin, _Supervised):
     """Classifier of sequences, or of every step of them, by a recurrent network.
 
@@ -328,7 +334,10 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         if classes is not None:
             classes = np.unique(np.asarray(classes))
             if known is not None and not np.array_equal(known, classes):
-                raise ValueError(f"classes is {classes}; expected {known}, as in the first call")
+                raise ValueError(
+                    f"classes holds {_listed(classes)}; expected {_listed(known)}, as in the first "
+                    "call"
+                )
         self._learn(X, y, sample_weight, partial=True, classes=classes)
         return self
 
@@ -336,6 +345,13 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
 
     def _read_y(self, y: Any, x: StackedSteps) -> StackedSteps:
         if self._steps == "last":
+            shape = np.asarray(y).shape
+            if len(shape) == 2 and shape[1] > 1:
+                raise ValueError(
+                    f"y has shape {shape}; expected (n,): one label per sequence. Of one-hot rows, "
+                    "give y.argmax(axis=1); for several labels at once, train with fastbptt.fit "
+                    'and loss="bce"'
+                )
             target = StackedSteps.single(column_or_1d(y, warn=True))
             check_consistent_length(x.lengths, target.rows)
         else:
@@ -367,8 +383,8 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         strange = self.classes_[codes] != y.rows
         if strange.any():
             raise ValueError(
-                f"y has the class {y.rows[strange][0]!r}; expected one of {list(self.classes_)}, "
-                "the classes of the first call"
+                f"y has the class {_listed(y.rows[strange][:1])}; expected one of "
+                f"{_listed(self.classes_)}, the classes of the first call"
             )
         return codes.astype(np.int64)
 

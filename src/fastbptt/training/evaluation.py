@@ -14,9 +14,10 @@ from .._errors import ArgumentError, ArgumentTypeError
 from .._losses import LossLike
 from ..models import _arguments
 from ..models.recurrent import Recurrent
+from . import metrics as _metrics
 from .batches import Gathered, Rows
 from .labelled import LabelledData, locate
-from .metrics import Function, Metric, resolve
+from .metrics import Function, Metric
 
 
 def predict(
@@ -89,25 +90,28 @@ def predict(
     return parts if listed else whole
 
 
-def probabilities(outputs: ArrayLike) -> Floats:
-    """Turn outputs for classes into probabilities.
+def probabilities(outputs: ArrayLike, loss: LossLike | None = None) -> Floats:
+    """Turn outputs for classes or labels into probabilities.
 
     Parameters
     ----------
     outputs : array of shape (..., output_size)
-        From `predict` or `Recurrent.forward`, of a model trained with the loss ``"bce"`` on one
-        output, or with ``"cross_entropy"``.
+        From `predict` or `Recurrent.forward`.
+    loss : str or `fastbptt.Loss`, optional
+        The loss that the model was trained with. Default: ``"bce"`` for a single output, else
+        ``"cross_entropy"``. For several labels, each with its own output, give ``"bce"``.
 
     Returns
     -------
     array of shape (..., classes)
-        Softmax over the last axis. A single output is the logit of class 1 of two: column 1 holds
-        its sigmoid. float32 and float64 are kept; other dtypes become float64.
+        Softmax over the last axis, or the sigmoid of each output. A single output is the logit of
+        class 1 of two: column 1 holds its sigmoid. float32 and float64 are kept; other dtypes
+        become float64.
 
     Raises
     ------
     ValueError, TypeError
-        If there is no axis of outputs, or the outputs are not numbers.
+        If there is no axis of outputs, the outputs are not numbers, or the loss is one of numbers.
 
     Examples
     --------
@@ -115,15 +119,28 @@ def probabilities(outputs: ArrayLike) -> Floats:
     >>> fastbptt.probabilities([[0.0], [np.log(3.0)]])
     array([[0.5 , 0.5 ],
            [0.25, 0.75]])
+    >>> fastbptt.probabilities([[0.0, np.log(3.0)]], "bce")
+    array([[0.5 , 0.75]])
     """
     z = _check.read("outputs", outputs)
     if z.ndim == 0 or z.shape[-1] == 0:
-        raise ArgumentError("outputs", f"has shape {z.shape}", "(..., output_size)")
+        raise ValueError(f"outputs has shape {z.shape}; expected (..., output_size)")
     if z.dtype.kind not in "fiub":
-        raise ArgumentTypeError("outputs", f"has dtype {z.dtype}", "numbers")
+        raise TypeError(f"outputs has dtype {z.dtype}; expected numbers")
     if z.dtype not in (np.float32, np.float64):
         z = z.astype(F64)
-    if z.shape[-1] == 1:
+    width = z.shape[-1]
+    chosen = _losses.loss(("bce" if width == 1 else "cross_entropy") if loss is None else loss)
+    if chosen.predicts != "classes" or (chosen.link == "softmax" and width == 1):
+        raise ArgumentError(
+            "loss",
+            f'is "{chosen}" and there {"is" if width == 1 else "are"} {width} '
+            f"output{'s' * (width > 1)}",
+            'a loss of classes: "bce"' + ', or "cross_entropy"' * (width > 1),
+        )
+    if chosen.link == "logistic" and width > 1:
+        return chosen.predictions(z).astype(z.dtype)
+    if width == 1:
         z = np.concatenate([-0.5 * z, 0.5 * z], axis=-1)
     powers = np.exp(z - z.max(axis=-1, keepdims=True))
     probs: Floats = powers / powers.sum(axis=-1, keepdims=True)
@@ -246,8 +263,9 @@ def evaluate(
     check_model(model)
     size = _check.size("batch_size", batch_size)
     check_objective(loss, steps, reduction)
-    chosen = resolve(metrics)
+    chosen = _metrics.resolve(metrics)
     data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight)
+    _metrics.check(chosen, data.loss)
     data.check_contents()
     return measure(data, np.arange(data.count), chosen, size)
 
@@ -308,12 +326,5 @@ def measure(
     if metrics:
         all_y, all_z = np.concatenate(kept_y), np.concatenate(kept_z)
         for metric in metrics:
-            found[metric.name] = _number(metric, metric.function(all_y, all_z))
+            found[metric.name] = _metrics.value(metric, all_y, all_z, loss)
     return found
-
-
-def _number(metric: Metric, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f'metric "{metric.name}" returned {value!r}; expected a number') from None

@@ -57,7 +57,7 @@ class History:
             return self.curves[name]
         except KeyError:
             known = ", ".join(self.curves) or "none yet"
-            raise KeyError(f"{name!r} is not a curve; there are {known}") from None
+            raise KeyError(f"{str(name)!r} is not a curve; there are {known}") from None
 
     def __contains__(self, name: object) -> bool:
         return name in self.curves

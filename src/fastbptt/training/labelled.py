@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check, _losses
+from .. import _check, _losses, _targets
 from .._check import F64, I64
 from .._errors import ArgumentError, BadArgumentError
-from .._losses import LossLike
+from .._losses import Loss, LossLike
 from ..models import _arguments
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
@@ -54,9 +54,7 @@ class LabelledData:
             items, own = _arguments.as_they_lie(spec, x, lengths)
             self.count = len(items)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
-            chosen = default_loss(model, y) if loss is None else loss
-            self.loss = _losses.loss(chosen)
-            self._chosen = "" if loss is not None else why_loss(model, y, self.loss.name)
+            self.loss, self._chosen = objective_of(model, y, loss, steps, own)
             listed = isinstance(items, list)
             with about_chosen(self._chosen):
                 targets = _arguments.targets_as_they_lie(
@@ -84,10 +82,8 @@ class LabelledData:
             return None
         if self.loss.targets == "classes":
             return self.targets
-        if self.loss.link == "logistic" and self.targets.shape[1] == 1:
-            labels = self.targets[:, 0]
-            if bool(((labels == 0) | (labels == 1)).all()):
-                return labels.astype(I64)
+        if _targets.decide(self.targets, self.targets.shape[1], loss=self.loss).kind == "binary":
+            return self.targets[:, 0].astype(I64)
         return None
 
     def loss_weights(self, weights: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
@@ -135,56 +131,14 @@ class LabelledData:
         return y.dtype.kind != "f" or bool(np.isfinite(y).all())
 
 
-def default_loss(model: Recurrent, y: Any) -> str:
-    """Choose by dtype and values of `y`.
-
-    Raises
-    ------
-    ValueError
-        If `y` holds whole numbers, more than two different ones, for a model with one output:
-        they may be classes, which need more outputs, or regression targets.
-    """
-    arrays = _arrays(y)
-    width = model._input_spec.width
-    if width > 1:
-        whole = all(array.dtype.kind in "iu" for array in arrays)
-        wide = arrays[0].ndim > 1 and arrays[0].shape[-1] == width
-        return "cross_entropy" if whole and not wide else "mse"
-    zero_or_one = all(bool(((array == 0) | (array == 1)).all()) for array in arrays)
-    if not zero_or_one and all(array.dtype.kind in "iu" for array in arrays):
-        found = np.unique(np.concatenate([np.unique(array) for array in arrays]))
-        if len(found) > 2:
-            classes = (
-                f"output_size={int(found[-1]) + 1}" if found[0] >= 0 else "another output_size"
-            )
-            raise ArgumentError(
-                "y",
-                f"holds {len(found)} different integers, but the model has 1 output",
-                f'loss="mse" for a regression on whole numbers, or a model with {classes} for '
-                "classes",
-            )
-    return "bce" if zero_or_one else "mse"
-
-
-def _arrays(y: Any) -> list[NDArray[Any]]:
-    parts = y if isinstance(y, list | tuple) and len(y) and np.ndim(y[0]) else [y]
-    return [_check.read("y", part) for part in parts]
-
-
-def why_loss(model: Recurrent, y: Any, loss: str) -> str:
-    """Explain why `default_loss` chose this loss, and which `y` would give another one."""
-    if model._input_spec.width == 1:
-        why, other = "y holds only 0 and 1; other numbers", "mse"
-        if loss == "mse":
-            why, other = "y holds other numbers than 0 and 1; these alone", "bce"
-    elif loss == "cross_entropy":
-        why, other = "y holds integers; floats", "mse"
-    elif all(array.dtype.kind in "iu" for array in _arrays(y)):
-        why, other = "y has a number for each output; one integer class", "cross_entropy"
-    else:
-        kind = "booleans" if _arrays(y)[0].dtype.kind == "b" else "floats"
-        why, other = f"y holds {kind}; integer classes", "cross_entropy"
-    return f'loss was not given; "{loss}" because {why} would give "{other}"'
+def objective_of(
+    model: Recurrent, y: Any, loss: LossLike | None, steps: str, lengths: Any = None
+) -> tuple[Loss, str]:
+    """Return the loss, that of the targets if none is given, and then why it is this one."""
+    if loss is not None:
+        return _losses.loss(loss), ""
+    found = _targets.decide(y, model._input_spec.width, steps, lengths)
+    return _losses.loss(found.loss), found.why
 
 
 @contextmanager
@@ -247,12 +201,14 @@ def class_weights(value: Any, classes: NDArray[Any] | None, rows: Rows) -> NDArr
     for kind, weight in value.items():
         if kind not in every:
             raise ValueError(
-                f"class_weight has {kind!r}; expected classes of y: {', '.join(map(str, every))}"
+                f"class_weight has {_check.quoted(kind)}; expected classes of y: "
+                f"{', '.join(map(str, every))}"
             )
         expected = "a finite number of at least 0"
-        number = _check.number(f"class_weight[{kind!r}]", weight, expected)
+        name = f"class_weight[{_check.quoted(kind)}]"
+        number = _check.number(name, weight, expected)
         if not 0.0 <= number < np.inf:
-            raise ValueError(f"class_weight[{kind!r}] is {number}; expected {expected}")
+            raise ValueError(f"{name} is {number}; expected {expected}")
         result[classes == kind] = number
     return result
 

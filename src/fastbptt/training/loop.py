@@ -83,9 +83,10 @@ def fit(
     y : array, or list of n arrays
         As for `Recurrent.loss_and_grad`, of all n sequences.
     loss : str or `fastbptt.Loss`, optional
-        If it is not given: ``"cross_entropy"`` for classes of an integer dtype and a model of
-        several outputs, ``"bce"`` for zeros and ones and one output, else ``"mse"``. Integers of
-        more than two values and one output could be either: that is an error.
+        If it is not given: ``"cross_entropy"`` for one integer class of as many as the model has
+        outputs, ``"bce"`` for zeros and ones, one for each output, else ``"mse"``. An error where
+        two readings are possible: one-hot rows; for one output integers other than 0 and 1 that
+        take several values, or two whole numbers alone, such as -1 and 1.
     steps : {"last", "all"}
         Whether the loss is at each sequence's last step or at all steps.
     reduction : {"mean", "sum", "sequence_mean"}
@@ -121,9 +122,11 @@ def fit(
         At the end, restore the weights of the best epoch by the monitored curve. Default: if
         `patience` or `monitor` is given.
     metrics : str, function or several of them, optional
-        Names in ``fastbptt.METRICS``, or functions of targets and outputs. A function's name is
-        the name of its curve; its attribute ``larger_is_better`` (default True) gives the
-        direction.
+        Names in ``fastbptt.METRICS`` that suit the loss, functions of ``sklearn.metrics``, or
+        other functions of targets and outputs. Those of scikit-learn get classes, scores or
+        probabilities, as each needs; ``functools.partial`` sets their options. A function's name
+        is the name of its curve; the attribute ``larger_is_better`` (default True) of one that is
+        not scikit-learn's gives the direction.
     training_metrics : bool, default True
         Also compute the metrics on the training data: one more forward pass per epoch.
     callbacks : list of Callback, optional
@@ -226,6 +229,7 @@ def fit(
     origin = checkpoints.source(resume, checkpoint)
 
     data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight)
+    _metrics.check(chosen, data.loss)
     sets = hold_out(data, validation, class_weight, seed)
     order = Order(sets.rows, batch_size, shuffle, seed, data.lengths if bucket else None)
     run = TrainingRun(model, optimizer, History(), epochs, len(order), data.loss, steps)

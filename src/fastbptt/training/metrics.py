@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .. import _core, _targets
+from .._errors import ArgumentError
+from .._losses import Loss
 
 Function: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], float]
 
@@ -22,11 +27,18 @@ class Metric(NamedTuple):
         Takes targets and outputs, returns a number.
     larger_is_better : bool
     targets : {"classes", "numbers"} or None
-        The targets that it suits; None: unknown, any are accepted.
+        The targets that it suits, those of a loss whose outputs decide between classes or labels,
+        or of one of numbers; None: unknown, any are accepted.
     title : str
         Its name in plots, reports and tables; by default `name` with spaces for underscores.
     format_spec : str
         How the report's headline writes it, a format specification.
+    takes : {"outputs", "predictions", "numbers", "classes", "scores", "decisions", "probabilities"}
+        The second argument of the function: the model's outputs, with `y` as the loss has it; by
+        the inverse link predictions, (n, outputs); or, as scikit-learn's functions have them,
+        with `y` of shape (n,) or (n, outputs): predicted numbers; predicted classes; scores, of
+        two classes those of the second, of several their probabilities; the same as logits; or
+        as probabilities.
     """
 
     name: str
@@ -35,6 +47,7 @@ class Metric(NamedTuple):
     targets: str | None = None
     title: str = ""
     format_spec: str = ".3g"
+    takes: str = "outputs"
 
 
 def accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
@@ -121,8 +134,17 @@ def r2(y: NDArray[Any], outputs: NDArray[Any]) -> float:
 
 def _decided(y: NDArray[Any], outputs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     if y.ndim < outputs.ndim and outputs.shape[-1] > 1:
+        count = outputs.shape[-1]
+        _refuse(y, (y < 0) | (y >= count) | (y != np.floor(y)), f"classes 0 to {count - 1}")
         return y, outputs.argmax(axis=-1)
-    return y.reshape(outputs.shape) > 0.5, outputs > 0.0
+    y = y.reshape(outputs.shape)
+    _refuse(y, ~((y >= 0) & (y <= 1)), "0 and 1, or numbers between them")
+    return y > 0.5, outputs > 0.0
+
+
+def _refuse(y: NDArray[Any], wrong: NDArray[np.bool_], expected: str) -> None:
+    if wrong.any():
+        raise ArgumentError("y", f"holds {y[wrong][0].item()}", expected)
 
 
 def _errors(y: NDArray[Any], outputs: NDArray[Any]) -> NDArray[np.float64]:
@@ -136,9 +158,9 @@ METRICS: Final[dict[str, Metric]] = {
     for metric in (
         Metric("accuracy", accuracy, True, "classes", format_spec=".1%"),
         Metric("balanced_accuracy", balanced_accuracy, True, "classes"),
-        Metric("rmse", rmse, False, "numbers", "RMSE"),
-        Metric("mae", mae, False, "numbers", "mean absolute error"),
-        Metric("r2", r2, True, "numbers", "R2"),
+        Metric("rmse", rmse, False, "numbers", "RMSE", takes="predictions"),
+        Metric("mae", mae, False, "numbers", "mean absolute error", takes="predictions"),
+        Metric("r2", r2, True, "numbers", "R2", takes="predictions"),
     )
 }
 
@@ -155,6 +177,144 @@ def title(curve: str) -> str:
     return (known and known.title) or name.replace("_", " ")
 
 
+def check(metrics: Sequence[Metric], loss: Loss) -> None:
+    """Refuse metrics that make no sense with a loss.
+
+    Raises
+    ------
+    ArgumentError
+        A metric of classes needs a loss whose outputs decide between them, one of numbers needs
+        targets that are numbers, which those of ``"bce"`` are as well.
+    """
+    for i, metric in enumerate(metrics):
+        if metric.targets is None or metric.targets in (loss.predicts, loss.targets):
+            continue
+        others = [
+            f'"{one.name}"'
+            for one in map(Loss, _core.losses())
+            if metric.targets in (one.predicts, one.targets)
+        ]
+        known = ", ".join(f'"{name}"' for name in suited(loss.predicts))
+        raise ArgumentError(
+            "metrics",
+            f'is "{metric.name}", of {metric.targets}, but the loss "{loss}" is of {loss.predicts}',
+            f"{known}, or one of the losses {', '.join(others)}",
+            item=i,
+        )
+
+
+def value(metric: Metric, y: NDArray[Any], outputs: NDArray[Any], loss: Loss) -> float:
+    """Compute a metric.
+
+    Parameters
+    ----------
+    metric : Metric
+    y : array (n,) of classes, or (n, outputs)
+        As the loss has them.
+    outputs : array (n, outputs)
+    loss : Loss
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the function fails, or returns no number, with its name and its arguments.
+    """
+    y, given = _arguments(metric, y, outputs, loss)
+    try:
+        result = metric.function(y, given)
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        what = metric.takes
+        if what == "outputs" and loss.predicts == "classes":
+            what = "outputs (logits, not classes)"
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f'metric "{metric.name}" failed: {error} (it was given y, {_described(y)}, and the '
+            f"model's {what}, {_described(given)})"
+        ) from error
+    try:
+        return float(result)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f'metric "{metric.name}" returned {_described(result)}; expected a number'
+        ) from None
+
+
+def _described(found: Any) -> str:
+    """Describe a value without printing an array."""
+    if isinstance(found, np.generic):
+        found = found.item()
+    if not isinstance(found, np.ndarray):
+        text = repr(found)
+        return text if len(text) <= 60 else f"a {type(found).__name__}"
+    return f"{found.dtype} of shape {found.shape}"
+
+
+def _arguments(
+    metric: Metric, y: NDArray[Any], outputs: NDArray[Any], loss: Loss
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Give a metric what it takes."""
+    if metric.takes == "outputs":
+        return y, outputs
+    if metric.takes == "predictions":
+        return y, loss.predictions(outputs)
+    width = outputs.shape[-1]
+    if metric.takes == "numbers":
+        outputs = loss.predictions(outputs)
+        return (y[:, 0], outputs[:, 0]) if width == 1 else (y, outputs)
+    if loss.targets == "numbers":  # zeros and ones, for one output or for each of several
+        if not _targets.is_zero_or_one(y):
+            other = y[(y != 0) & (y != 1)][0].item()
+            raise ArgumentError("y", f"holds {other}", f'0 and 1 for the metric "{metric.name}"')
+        y = y.astype(np.int64)
+        if width == 1:
+            y, outputs = y[:, 0], outputs[:, 0]
+        if metric.takes == "classes":
+            return y, (outputs > 0.0).astype(np.int64)
+        return y, loss.predictions(outputs) if metric.takes == "probabilities" else outputs
+    if metric.takes == "classes":
+        return y, outputs.argmax(axis=-1)
+    if width == 2:
+        if metric.takes == "probabilities":
+            return y, loss.predictions(outputs)[:, 1]
+        return y, outputs[:, 1] - outputs[:, 0]
+    return y, outputs if metric.takes == "decisions" else loss.predictions(outputs)
+
+
+# What functions of sklearn.metrics take, where it is not what their module takes.
+_OF_SKLEARN: Final = {
+    "_classification": ("classes", "classes"),
+    "_ranking": ("classes", "scores"),
+    "_regression": ("numbers", "numbers"),
+    "brier_score_loss": ("classes", "probabilities"),
+    "d2_brier_score": ("classes", "probabilities"),
+    "d2_log_loss_score": ("classes", "probabilities"),
+    "hinge_loss": ("classes", "decisions"),
+    "log_loss": ("classes", "probabilities"),
+}
+
+
+def _metric(i: int, given: Any) -> Metric:
+    """Make a metric of a function, which may be one of sklearn.metrics, or a partial of one."""
+    inner = given
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    name = getattr(inner, "__name__", type(inner).__name__)
+    module = str(getattr(inner, "__module__", ""))
+    if module.startswith("sklearn.metrics."):
+        if not hasattr(inner, "__name__"):
+            raise TypeError(
+                f"metrics[{i}] is a scorer of scikit-learn, which calls an estimator; expected a "
+                "function of targets and predictions, such as sklearn.metrics.f1_score"
+            )
+        about = _OF_SKLEARN.get(name) or _OF_SKLEARN.get(module.rpartition(".")[2])
+        if about is not None:
+            # scikit-learn's naming convention: of these, smaller is better
+            smaller = name.endswith(("_loss", "_error", "_deviance"))
+            return Metric(name, given, not smaller, about[0], takes=about[1])
+    larger = getattr(given, "larger_is_better", getattr(inner, "larger_is_better", True))
+    return Metric(name, given, bool(larger))
+
+
 def resolve(given: Any) -> tuple[Metric, ...]:
     """Look up metrics by name; wrap functions under their own names."""
     if isinstance(given, str) or callable(given):
@@ -162,7 +322,7 @@ def resolve(given: Any) -> tuple[Metric, ...]:
     try:
         every = list(given)
     except TypeError:
-        raise TypeError(f"metrics is {given!r}; expected names and functions") from None
+        raise TypeError(f"metrics is {_described(given)}; expected names and functions") from None
     found: list[Metric] = []
     for i, one in enumerate(every):
         if isinstance(one, str):
@@ -173,10 +333,9 @@ def resolve(given: Any) -> tuple[Metric, ...]:
         elif isinstance(one, Metric):
             metric = one
         elif callable(one):
-            name = getattr(one, "__name__", type(one).__name__)
-            metric = Metric(name, one, bool(getattr(one, "larger_is_better", True)))
+            metric = _metric(i, one)
         else:
-            raise TypeError(f"metrics[{i}] is {one!r}; expected a name or a function")
+            raise TypeError(f"metrics[{i}] is {_described(one)}; expected a name or a function")
         if metric.name in ("loss", "lr", "seconds") or metric.name.startswith("validation_"):
             raise ValueError(f'metrics[{i}] is called "{metric.name}"; expected another name')
         if any(metric.name == other.name for other in found):
