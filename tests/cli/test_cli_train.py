@@ -580,7 +580,8 @@ def test_options_that_do_not_fit_the_data(
         ([table, "--resume"], "--resume needs a checkpoint; expected --checkpoint FILE"),
         ([table, "--test", other], f"{other}:1: there is no column 'height'"),
         ([table, "--test", tmp_path / "c.csv"], 'is "sideways"; expected one of classes: down'),
-        ([table, "--lr", "1e38"], "expected a training that converges: a smaller --lr"),
+        ([table, "--lr", "3e37"], "expected a training that converges: a smaller --lr"),
+        ([table, "--lr", "1e38"], "overflow at step 1; expected a smaller --lr"),
     ):
         code, _, err = run(capsys, "train", *command, "--quiet", "--epochs", 2)
         assert code == 1, command

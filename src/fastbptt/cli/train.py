@@ -306,6 +306,8 @@ def _run(arguments: argparse.Namespace) -> None:
         history = _fit(arguments, task, model, train, validation)
     except ArgumentError as error:
         diverged = error.index or error.argument == "the loss"  # not an option that is infinite
+        if error.argument == "the optimizer":
+            error.expected = "a smaller --lr"
         if diverged and error.value is not None and not math.isfinite(error.value):
             error.expected = "a training that converges: a smaller --lr"
         raise
