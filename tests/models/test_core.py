@@ -60,7 +60,7 @@ def test_equals_the_reference_at_every_shape(B: int, T: int) -> None:
                 seed=k,
             )
         )
-    for case in sampled(cases, 15):
+    for case in sampled(cases, 30):
         accuracy.add(case)
     accuracy.check()
 
@@ -68,7 +68,7 @@ def test_equals_the_reference_at_every_shape(B: int, T: int) -> None:
 @pytest.mark.parametrize(("loss", "steps"), [*itertools.product(LOSSES, STEPS)])
 def test_equals_the_reference_with_every_option(loss: str, steps: str) -> None:
     accuracy = Accuracy()
-    for case in sampled(every_option(B=7, T=10, I=17, H=33, loss=loss, steps=steps), 6):
+    for case in sampled(every_option(B=7, T=10, I=17, H=33, loss=loss, steps=steps), 12):
         accuracy.add(case)
     accuracy.check()
 
@@ -78,7 +78,7 @@ def test_equals_the_reference_with_every_option(loss: str, steps: str) -> None:
 def test_equals_the_reference_for_every_network(cell: str, num_layers: int) -> None:
     accuracy = Accuracy()
     for sizes in ({"B": 5, "T": 6, "I": 3, "H": 7}, {"B": 6, "T": 9, "I": 17, "H": 65}):
-        for case in sampled(every_network(cell=cell, num_layers=num_layers, **sizes), 10):
+        for case in sampled(every_network(cell=cell, num_layers=num_layers, **sizes), 20):
             accuracy.add(case)
     accuracy.check()
 
@@ -86,7 +86,7 @@ def test_equals_the_reference_for_every_network(cell: str, num_layers: int) -> N
 @pytest.mark.parametrize("cell", CELLS)
 def test_equals_the_reference_for_every_cell_at_every_width(cell: str) -> None:
     accuracy = Accuracy()
-    for case in sampled(networks_over_shapes(cell=cell), 10):
+    for case in sampled(networks_over_shapes(cell=cell), 20):
         if case.B * case.T > 100:  # stacks of long sequences would take minutes
             case = replace(case, num_layers=1, bidirectional=False, dropout=0.0)
         accuracy.add(case)

@@ -158,7 +158,7 @@ def check_directions(
 
 def test_every_gradient_by_complex_step_over_all_options() -> None:
     """Every entry of every gradient of a small network, for every combination of the options."""
-    for case in sampled(every_option(B=3, T=3, I=1, H=2), 10):
+    for case in sampled(every_option(B=3, T=3, I=1, H=2), 20):
         problem = build(case)
         check_every_entry(case, problem, evaluate(problem)[1])
 
@@ -168,14 +168,14 @@ def test_every_gradient_by_complex_step_over_all_options() -> None:
 def test_every_gradient_by_complex_step_of_every_cell(cell: str, steps: str) -> None:
     """The same for each cell, in two layers, with some of the options."""
     small = {"B": 3, "T": 3, "I": 2, "H": 2, "num_layers": 2, "with_lengths": True}
-    for case in sampled(every_network(cell=cell, steps=steps, bias=True, **small), 10):
+    for case in sampled(every_network(cell=cell, steps=steps, bias=True, **small), 20):
         problem = build(case)
         check_every_entry(case, problem, evaluate(problem)[1])
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_by_complex_step_of_every_network(cell: str) -> None:
-    for case in sampled(every_network(B=3, T=4, I=2, H=3, cell=cell), 10):
+    for case in sampled(every_network(B=3, T=4, I=2, H=3, cell=cell), 20):
         problem = build(case)
         check_directions(case, problem, evaluate(problem)[1])
 
@@ -402,7 +402,7 @@ def test_loss_and_states_by_hand(cell: str) -> None:
     cases = every_network(B=4, T=5, I=3, H=2, cell=cell)
     if cell == "rnn":
         cases += every_option(B=4, T=5, I=3, H=2)
-    for case in sampled(cases, 10):
+    for case in sampled(cases, 20):
         problem = build(case)
         expected, final_state = loss_by_hand(case, problem)
         loss, _ = evaluate(problem)
@@ -725,7 +725,7 @@ def test_cross_entropy_far_from_zero() -> None:
 def test_dtype_is_kept(dtype: type) -> None:
     """Float32 is float32 throughout: no result is wider, whatever the optional arguments are."""
     shape = {"B": 3, "T": 3, "I": 2, "H": 2, "O": 2}
-    for case in sampled(every_option(**shape, bias=True) + every_network(**shape), 10):
+    for case in sampled(every_option(**shape, bias=True) + every_network(**shape), 20):
         problem = build(case, dtype)
         if np.issubdtype(dtype, np.complexfloating) and problem.y.dtype.kind == "c":
             problem.y = problem.y.real
