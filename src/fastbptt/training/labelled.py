@@ -16,7 +16,7 @@ from .._losses import Loss, LossLike
 from ..models import _arguments
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
-from .batches import Gathered, Rows
+from .batches import Computed, Gathered, Rows
 
 _CHUNK: Final = 1 << 18  # elements of x checked at a time
 
@@ -28,7 +28,7 @@ class LabelledData:
     ----------
     model : Recurrent
     x, y, lengths, sample_weight
-        As for `fastbptt.fit`.
+        As for `fastbptt.fit`; x and y may also be `Computed`, with `loss` given.
     loss : str, Loss or None
         None: chosen by `y`.
     steps, reduction : str
@@ -51,14 +51,21 @@ class LabelledData:
         self.model, self.steps, self.reduction = model, steps, reduction
         spec = model._input_spec
         try:
-            items, own = _arguments.as_they_lie(spec, x, lengths)
+            if isinstance(x, Computed):
+                items, own = x, None
+            else:
+                items, own = _arguments.as_they_lie(spec, x, lengths)
             self.count = len(items)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
             self.loss, self._chosen = objective_of(model, y, loss, steps, own)
             listed = isinstance(items, list)
             with about_chosen(self._chosen):
-                targets = _arguments.targets_as_they_lie(
-                    spec, y, own, self.count, longest, self.loss, steps, listed
+                targets = (
+                    y
+                    if isinstance(y, Computed)
+                    else _arguments.targets_as_they_lie(
+                        spec, y, own, self.count, longest, self.loss, steps, listed
+                    )
                 )
             self.weights = _weights(sample_weight, self.count)
         except BadArgumentError as error:
@@ -68,8 +75,10 @@ class LabelledData:
         self.items = items
         self.time = longest
         self.lengths: Lengths = own
-        self.x = Gathered(items, own)
-        if steps == "all" and not isinstance(targets, list):
+        self.x = items if isinstance(items, Computed) else Gathered(items, own)
+        if isinstance(targets, Computed):
+            self.y = targets
+        elif steps == "all" and not isinstance(targets, list):
             self.y = Gathered(targets, own)
         else:
             self.y = Gathered(targets, own if steps == "all" else None)
