@@ -539,7 +539,7 @@ LARGE = np.full((2, 4, 2), [[[0.0, 1e300]], [[1.0, -1e300]]])
         (np.zeros((3, 0, 2)), [0, 1, 1], r"X has shape \(3, 0, 2\)"),
         ([np.zeros((4, 2)), np.zeros((4, 3))], [0, 1], r"X\[1\] has shape \(4, 3\); expected"),
         ([np.zeros((4, 2)), np.zeros((0, 2))], [0, 1], r"X\[1\] has shape \(0, 2\)"),
-        (np.full((3, 4, 2), np.nan), [0, 1, 1], r"^X contains NaN at index \(0, 0\); expected"),
+        (np.full((3, 4, 2), np.nan), [0, 1, 1], r"^X contains NaN at index \(0, 0\);"),
         (
             [np.zeros((4, 2)), np.full((3, 2), np.inf)],
             [0, 1],

@@ -306,7 +306,7 @@ class RecurrentForecaster(RecurrentEstimator):
 
     def _examples(self, windows: Windows) -> tuple[Any, Any]:
         """Return inputs and targets of the network, to be computed batch by batch."""
-        options = self._standardizer, self.model_.dtype
+        options = self.scale_, self.model_.dtype
         return windows.inputs(*options), windows.targets(*options)
 
     def _held_out(self, windows: Windows, several: bool) -> tuple[Windows, Windows]:
@@ -452,7 +452,7 @@ def _steps(h: Any) -> Array:
     steps = np.asarray(h)
     came = f"is {h!r}" if steps.ndim == 0 else f"has shape {steps.shape} and dtype {steps.dtype}"
     other = "" if steps.ndim == 0 else "; for another series predict(y=series)"
-    if steps.dtype.kind not in "iu" or hasattr(h, "index") and hasattr(h, "dtype"):
+    if steps.dtype.kind not in "iu" or (hasattr(h, "index") and hasattr(h, "dtype")):
         raise ArgumentTypeError("h", came, expected + other)
     if steps.ndim > 1 or steps.size == 0 or len(np.unique(steps)) < steps.size:
         raise ArgumentError("h", came, expected + other)

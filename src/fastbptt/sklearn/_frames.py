@@ -18,9 +18,11 @@ Array = NDArray[Any]
 
 # column names that number the steps of a series, followed by 0, 1, ..: t_0, day1, "step 3"
 _STEP_NAMES: Final = frozenset(
-    ("t", "time", "step", "timestep", "lag", "col", "column", "d", "day", "week", "month", "hour")
-    + ("quarter", "year")
-)
+    (
+        "t", "time", "step", "timestep", "lag", "col", "column",
+        "d", "day", "week", "month", "hour", "quarter", "year",
+    )
+)  # fmt: skip
 _NUMBERED: Final = re.compile(r"([a-z]+)[ _.-]?(\d+)", re.IGNORECASE)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..preprocessing import Standardizer
 from ..training.batches import Computed, Rows
 from ._inputs import Array
 
@@ -60,11 +59,10 @@ class Windows:
         found._choose(spans)
         return found
 
-    def raw(self, rows: Rows) -> Array:
-        """Copy some windows with their targets: (windows, window + horizon, features)."""
-        starts = rows + self._shifts[np.searchsorted(self._ends, rows, side="right")]
-        copied: Array = np.moveaxis(self._view[starts], 1, 2)
-        return copied
+    def raw(self, rows: Rows, part: slice = slice(None)) -> Array:
+        """Copy some windows with their targets, or a part: (windows, steps, features)."""
+        copied: Array = self._view[self._starts(rows), :, part]
+        return np.moveaxis(copied, 1, 2)
 
     def base(self, windows: Array) -> Array:
         """Return the value to subtract: (windows, 1, features) or (features,)."""
@@ -76,23 +74,33 @@ class Windows:
         for first in range(0, len(self), size):
             yield self.raw(np.arange(first, min(first + size, len(self))))
 
-    def inputs(self, standardizer: Standardizer, dtype: np.dtype[np.floating]) -> Computed:
+    def inputs(self, scale: NDArray[np.float64], dtype: np.dtype[Any]) -> Computed:
         """Return the inputs of the network: (windows, window, features)."""
 
         def compute(rows: Rows) -> Array:
-            windows = self.raw(rows)
-            differences = windows[:, : self.window] - self.base(windows)
-            return np.asarray(standardizer.transform(differences, dtype=dtype))
+            return self._scaled(rows, slice(self.window), scale, dtype)
 
         return Computed((len(self), self.window, self._rows.shape[1]), compute)
 
-    def targets(self, standardizer: Standardizer, dtype: np.dtype[np.floating]) -> Computed:
+    def targets(self, scale: NDArray[np.float64], dtype: np.dtype[Any]) -> Computed:
         """Return the targets of the network: (windows, horizon * features)."""
 
         def compute(rows: Rows) -> Array:
-            windows = self.raw(rows)
-            differences = windows[:, self.window :] - self.base(windows)
-            scaled = standardizer.transform(differences, dtype=dtype)
-            return np.asarray(scaled).reshape(len(rows), -1)
+            found = self._scaled(rows, slice(self.window, None), scale, dtype)
+            return found.reshape(len(rows), -1)
 
         return Computed((len(self), self.horizon * self._rows.shape[1]), compute)
+
+    def _starts(self, rows: Rows) -> Rows:
+        return rows + self._shifts[np.searchsorted(self._ends, rows, side="right")]
+
+    def _scaled(
+        self, rows: Rows, part: slice, scale: NDArray[np.float64], dtype: np.dtype[Any]
+    ) -> Array:
+        values = self.raw(rows, part)
+        if self.mean is None:
+            values -= self._rows[self._starts(rows) + self.window - 1, np.newaxis]
+        else:
+            values -= self.mean
+        with np.errstate(over="ignore"):  # an overflow becomes inf, which is reported
+            return np.divide(values, scale, dtype=np.float64).astype(dtype, order="C", copy=False)
