@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..training.batches import Computed, Rows
 from ._inputs import Array
 
-_BLOCK: Final = 1 << 16  # numbers of the windows that are computed at a time
+_BLOCK: Final = 1 << 15  # numbers of the windows that are computed at a time
 
 
 class Windows:
@@ -103,4 +103,8 @@ class Windows:
         else:
             values -= self.mean
         with np.errstate(over="ignore"):  # an overflow becomes inf, which is reported
-            return np.divide(values, scale, dtype=np.float64).astype(dtype, order="C", copy=False)
+            if values.dtype == np.float64:
+                values /= scale
+            else:
+                values = values / scale
+            return values.astype(dtype, order="C", copy=False)

@@ -18,7 +18,7 @@ from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
 from .batches import Computed, Gathered, Rows
 
-_CHUNK: Final = 1 << 18  # elements of x checked at a time
+_CHUNK: Final = 1 << 16  # elements of x checked at a time
 
 
 class LabelledData:
