@@ -12,7 +12,7 @@ from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError
 from ..preprocessing import Standardizer
 from ..training import predict
-from . import _frames
+from . import _pandas
 from ._base import RecurrentEstimator, loss_of_numbers
 from ._compat import with_callbacks
 from ._inputs import Array
@@ -95,6 +95,7 @@ class RecurrentForecaster(RecurrentEstimator):
     """
 
     _metric = "rmse"
+    _names: tuple[str, ...] | None
 
     def __init__(
         self,
@@ -177,7 +178,7 @@ class RecurrentForecaster(RecurrentEstimator):
             self.n_features_in_ = series[0].shape[1]
             self.window_ = self._shape[0]
             self._flat, self._several, self._names = given.flat, given.several, given.names
-            _frames.keep_names(self, given.names)
+            _pandas.keep_names(self, given.names)
             self.mean_ = np.zeros(self.n_features_in_)
             if not self._shape[2]:
                 self.mean_ = Standardizer().fit(series, name="y").mean_
@@ -285,7 +286,7 @@ class RecurrentForecaster(RecurrentEstimator):
         """Return the steps of a window."""
         if self.window != "auto":
             return int(self.window)
-        free = min(map(len, given.series)) - self.horizon
+        free: int = min(map(len, given.series)) - self.horizon
         return max(1, min(_WINDOW, (free + 1) // 2))
 
     def _windows(self, series: list[Array], window: int | None = None) -> Windows:
@@ -341,20 +342,20 @@ class RecurrentForecaster(RecurrentEstimator):
                 f"y has {width} values per step; expected {self.n_features_in_}, as in fit"
             )
         if not given.flat:
-            _frames.warn_about_names(self, given.names, "y")
+            _pandas.warn_about_names(self, given.names, "y")
 
 
 class _Form(NamedTuple):
-    """What makes a forecast an object of pandas, like the series."""
+    """Index, columns and name of a forecast of pandas' data."""
 
-    index: _frames.Continuation
+    after: _pandas.Continuation  # the end of the series
     columns: Any  # of a frame; None: a Series
     name: Any  # of a Series
 
     def made(self, values: Array, steps: Array) -> Any:
         import pandas
 
-        index = self.index.at(steps)
+        index = self.after.at(steps)
         if self.columns is None:
             return pandas.Series(values[:, 0], index, name=self.name)
         return pandas.DataFrame(values, index, self.columns)
@@ -398,7 +399,7 @@ def _read(y: Any, names: tuple[str, ...] | None) -> _Given:
             "[numpy.array(one) for one in y] for several",
         )
     arrays, forms = [], []
-    names = names or _frames.column_names(y[0] if several else y, _name(0, several))
+    names = names or _pandas.column_names(y[0] if several else y, _name(0, several))
     for i, one in enumerate(y if several else [y]):
         array, form = _read_one(one, _name(i, several), names)
         arrays.append(array)
@@ -419,22 +420,22 @@ def _read(y: Any, names: tuple[str, ...] | None) -> _Given:
             raise ArgumentError("y", f"contains {kind}", hint, item=item, index=place)
     flat = first.ndim == 1
     series = [one[:, np.newaxis] if flat else one for one in arrays]
-    found = _frames.column_names(y[0] if several else y, _name(0, several))
+    found = _pandas.column_names(y[0] if several else y, _name(0, several))
     return _Given(series, flat, several, forms, found)
 
 
 def _read_one(value: Any, name: str, names: tuple[str, ...] | None) -> tuple[Array, _Form | None]:
     """Read one series: its columns in order by name, its rows by date."""
-    value = _frames.in_order(value, name, names)
-    index, form = _frames.time_index(value, name), None
+    value = _pandas.in_order(value, name, names)
+    index, form = _pandas.time_index(value, name), None
     if index is not None and len(index):
-        if not _frames.rising(index, name, "sort_index()"):
+        if not _pandas.rising(index, name, "sort_index()"):
             order = np.argsort(np.asarray(index), kind="stable")
             index, value = index[order], value.iloc[order]
-        columns = value.columns if _frames.is_frame(value) else None
+        columns = value.columns if _pandas.is_frame(value) else None
         series_name = None if columns is not None else value.name
-        form = _Form(_frames.Continuation(index, name), columns, series_name)
-    array = _frames.numbers(value, name)
+        form = _Form(_pandas.Continuation(index, name), columns, series_name)
+    array = _pandas.numbers(value, name)
     return array.astype(np.float64 if array.dtype != np.float32 else np.float32, copy=False), form
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array
 
 from .._errors import ArgumentError, ArgumentTypeError
-from . import _frames
+from . import _pandas
 from ._compat import ANY_VALUES, validate_data
 
 Array: TypeAlias = NDArray[Any]
@@ -56,7 +56,7 @@ class StackedSteps(NamedTuple):
         ends = np.cumsum(self.lengths)
         if not np.isnan(self.rows[ends - 1]).all(axis=1).any():
             return self
-        blank = np.isnan(self.rows).all(axis=1)
+        blank = np.asarray(np.isnan(self.rows).all(axis=1))
         places = np.where(blank, -1, np.arange(len(blank)))
         last = np.maximum.reduceat(places, ends - self.lengths)
         lengths = np.where(last < 0, self.lengths, last - (ends - self.lengths) + 1)
@@ -113,14 +113,14 @@ def read_inputs(estimator: Any, X: Any, reset: bool) -> StackedSteps:
     if reset:
         estimator.n_features_in_ = estimator._inputs = width
         estimator._columns = None
-        _frames.keep_names(estimator, names)
+        _pandas.keep_names(estimator, names)
     elif width != estimator._inputs:
         raise ValueError(
             f"X has {width} features per step, but {type(estimator).__name__} is expecting "
             f"{estimator._inputs}, as in fit"
         )
     elif items is not None:
-        _frames.warn_about_names(estimator, names)
+        _pandas.warn_about_names(estimator, names)
     return steps
 
 
@@ -163,13 +163,13 @@ def _read_flat(estimator: Any, X: Any, dims: int, reset: bool) -> StackedSteps:
         )
     options = {"dtype": _FLOATS, **ANY_VALUES}
     if reset or estimator._columns is not None:
-        if reset and _frames.is_frame(X):
-            _frames.check_rows_are_series(X, "X")
+        if reset and _pandas.is_frame(X):
+            _pandas.check_rows_are_series(X, "X")
         array = validate_data(estimator, X, reset=reset, **options)
         if reset:
             estimator._inputs, estimator._columns = 1, array.shape[1]
     else:
-        if _frames.is_frame(X):
+        if _pandas.is_frame(X):
             raise ArgumentError(
                 "X",
                 f"is one frame of shape {X.shape}",
@@ -192,18 +192,18 @@ def _read_items(
 ) -> tuple[StackedSteps, tuple[str, ...] | None]:
     """Read a list of sequences; return also the names of the features, if they are frames."""
     if reset:
-        names = _frames.column_names(items[0], "X[0]")
+        names = _pandas.column_names(items[0], "X[0]")
     else:
         names = getattr(estimator, "feature_names_in_", None)
         names = None if names is None else tuple(names)
     arrays = []
     for i, item in enumerate(items):
         name = f"X[{i}]"
-        index = _frames.time_index(item, name)
-        if index is not None and not _frames.rising(index, name, "sort_index()"):
+        index = _pandas.time_index(item, name)
+        if index is not None and not _pandas.rising(index, name, "sort_index()"):
             advice = "rows in order of time: [one.sort_index() for one in X], and y of steps alike"
             raise ArgumentError(name, "has an index of dates that are not in order", advice)
-        array = _frames.numbers(_frames.in_order(item, name, names), name)
+        array = _pandas.numbers(_pandas.in_order(item, name, names), name)
         arrays.append(array[:, np.newaxis] if array.ndim == 1 else array)
     width = arrays[0].shape[-1]
     for i, array in enumerate(arrays):
@@ -217,7 +217,7 @@ def _read_items(
     steps = StackedSteps.from_items(arrays)
     options = {"dtype": _FLOATS, "estimator": estimator, "input_name": "X"}
     rows = check_array(steps.rows, **options, **ANY_VALUES)
-    found = _frames.column_names(items[0], "X[0]")
+    found = _pandas.column_names(items[0], "X[0]")
     return steps.with_rows(rows).without_tails(), found
 
 

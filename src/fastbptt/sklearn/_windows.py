@@ -92,7 +92,8 @@ class Windows:
         return Computed((len(self), self.horizon * self._rows.shape[1]), compute)
 
     def _starts(self, rows: Rows) -> Rows:
-        return rows + self._shifts[np.searchsorted(self._ends, rows, side="right")]
+        shifts = self._shifts[np.searchsorted(self._ends, rows, side="right")]
+        return np.add(rows, shifts, dtype=np.int64)
 
     def _scaled(
         self, rows: Rows, part: slice, scale: NDArray[np.float64], dtype: np.dtype[Any]

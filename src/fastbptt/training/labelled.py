@@ -51,9 +51,10 @@ class LabelledData:
         self.model, self.steps, self.reduction = model, steps, reduction
         spec = model._input_spec
         try:
-            if isinstance(x, Computed):
-                items, own = x, None
-            else:
+            items: NDArray[Any] | list[NDArray[Any]] | Computed
+            targets: NDArray[Any] | list[NDArray[Any]] | Computed
+            items, own = x, None
+            if not isinstance(x, Computed):
                 items, own = _arguments.as_they_lie(spec, x, lengths)
             self.count = len(items)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
@@ -76,6 +77,7 @@ class LabelledData:
         self.time = longest
         self.lengths: Lengths = own
         self.x = items if isinstance(items, Computed) else Gathered(items, own)
+        self.y: Gathered | Computed
         if isinstance(targets, Computed):
             self.y = targets
         elif steps == "all" and not isinstance(targets, list):
@@ -87,7 +89,7 @@ class LabelledData:
     @property
     def classes(self) -> NDArray[Any] | None:
         """One class per sequence if the targets are classes, else None."""
-        if self.steps != "last" or isinstance(self.targets, list):
+        if self.steps != "last" or isinstance(self.targets, list | Computed):
             return None
         if self.loss.targets == "classes":
             return self.targets
@@ -192,7 +194,7 @@ def class_weights(value: Any, classes: NDArray[Any] | None, rows: Rows) -> NDArr
     if classes is None:
         raise ArgumentError(
             "class_weight",
-            f"is {value!r}",
+            f"is {_check.quoted(value)}",
             'None unless y holds one class per sequence (steps="last")',
         )
     result = np.ones(len(classes), F64)
@@ -226,3 +228,8 @@ def locate(error: BadArgumentError, rows: Rows) -> None:
     """Put the row among all sequences into an error, which has the one of the batch `rows`."""
     if error.argument in ("x", "y", "sample_weight") and error.index:
         error.index = (int(rows[error.index[0]]), *error.index[1:])
+    if error.argument == "x" and error.value is not None and np.isnan(error.value):
+        error.expected = (
+            "finite numbers; if NaN fills up shorter sequences, the list "
+            'fastbptt.datasets.unpad(x, value=float("nan")), with padding="pre" if it is in front'
+        )

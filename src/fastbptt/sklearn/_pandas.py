@@ -229,7 +229,9 @@ class Continuation:
         if is_date(index):
             freq = getattr(index, "freq", None)
             if freq is None and len(index) > 2:
-                freq = getattr(index, "inferred_freq", None)
+                with warnings.catch_warnings():  # that it will be an offset, which is as good
+                    warnings.simplefilter("ignore")
+                    freq = getattr(index, "inferred_freq", None)
             self._step = freq
         else:
             gaps = np.diff(np.asarray(index))
