@@ -5,6 +5,7 @@ The arguments come from the signatures, the options from the parsers: one withou
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import inspect
@@ -23,7 +24,7 @@ import pytest
 
 import fastbptt
 import fastbptt.sklearn
-from fastbptt import datasets, optim, schedules
+from fastbptt import cli, datasets, optim, schedules
 from fastbptt.models import ForwardResult
 
 # ---------------------------------------------------------------- outcomes
@@ -61,6 +62,20 @@ def seen(value: Any) -> Any:
     return re.sub(r"0x[0-9a-f]+", "", repr(value))
 
 
+def contents(path: Path) -> Any:
+    """Return what is in a file; of a model without the seconds that its training took."""
+    if path.suffix != ".st":
+        return path.read_bytes()
+    net, optimizer = fastbptt.load(path), ""
+    with contextlib.suppress(ValueError):
+        optimizer = repr(fastbptt.load_optimizer(path))
+    return (
+        optimizer,
+        seen(net.copy())[0][:3],
+        re.sub(r"'seconds': \[[^]]*\]", "", repr(net.metadata)),
+    )
+
+
 def outcome(call: Callable[[], Any], folder: Path) -> Any:
     """Run in an empty folder; return the result, what was printed, and the files."""
     folder.mkdir()
@@ -77,9 +92,8 @@ def outcome(call: Callable[[], Any], folder: Path) -> Any:
             result = seen(call())
     finally:
         os.chdir(before)
-    files = {
-        str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()
-    }
+    every = sorted(one for one in folder.rglob("*") if one.is_file())
+    files = {str(one.relative_to(folder)): contents(one) for one in every}
     return result, re.sub(r"\d+(\.\d+)? ?m?s\b", "", text.getvalue()), files
 
 
@@ -94,7 +108,7 @@ def value_of(one: Any) -> Any:
     return one.make() if isinstance(one, Fresh) else one
 
 
-UNCHANGED: dict[int, Any] = {}  # outcomes by the identity of an entry's function
+UNCHANGED: dict[Any, Any] = {}  # outcomes of calls as they stand, which are repeated once
 
 
 def has_effect(
@@ -879,32 +893,36 @@ def command(*words: str) -> Any:
 
 TRAIN = ["train", "data.csv", *SMALL, "-o", "m.st"]
 PREDICT = ["predict", "m.st", "other.csv"]
-SCALE = ["--seed", "1"]
 
 
 class Line(NamedTuple):
-    """An option with its value; and others that must be there on both sides."""
+    """An option with its value, and others that stand there on both sides."""
 
-    option: list[str]
-    beside: list[str] = []
+    words: list[str]
+    beside: list[str]
 
 
 def option(*words: str, beside: str = "") -> Line:
     return Line(list(words), beside.split())
 
 
+COLUMNS: dict[str, Line] = {
+    "--threads": option("--threads", "0"),
+    "--json": option("--json"),
+    "--id-column": option("--id-column", "label"),
+    "--step-column": option("--step-column", "v"),
+    "--label-column": option("--label-column", "w"),
+    "--target-column": option("--target-column", "w"),
+    "--feature-columns": option("--feature-columns", "v"),
+    "--delimiter": option("--delimiter", ";"),
+    "--missing": option("--missing", "interpolated"),
+}
 COMMANDS: dict[str, tuple[list[str], dict[str, Line]]] = {
     "train": (
         TRAIN,
         {
-            "--id-column": option("--id-column", "none"),
-            "--step-column": option("--step-column", "v"),
-            "--label-column": option("--label-column", "w"),
-            "--target-column": option("--target-column", "w"),
-            "--feature-columns": option("--feature-columns", "v"),
-            "--delimiter": option("--delimiter", ";"),
-            "--missing": option("--missing", "interpolated"),
-            "--threads": option("--threads", "0"),
+            **COLUMNS,
+            "data": option("other.csv"),
             "--steps": option("--steps", "all"),
             "--no-standardize": option("--no-standardize"),
             "--output": option("-o", "n.st"),
@@ -913,14 +931,13 @@ COMMANDS: dict[str, tuple[list[str], dict[str, Line]]] = {
             "--checkpoint": option("--checkpoint", "c.st"),
             "--resume": option("--resume"),
             "--quiet": option("--quiet"),
-            "--json": option("--json"),
             "--cell": option("--cell", "gru"),
             "--hidden": option("--hidden", "4"),
             "--layers": option("--layers", "2"),
             "--bidirectional": option("--bidirectional"),
             "--embedding": option("--embedding", "4"),
             "--dropout": option("--dropout", "0.5", beside="--layers 2"),
-            "--init": option("--init", "keras"),
+            "--init": option("--init", "torch"),
             "--dtype": option("--dtype", "float64"),
             "--precision": option("--precision", "bfloat16"),
             "--epochs": option("--epochs", "3"),
@@ -928,7 +945,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, Line]]] = {
             "--optimizer": option("--optimizer", "sgd"),
             "--loss": option("--loss", "mse", beside="--target-column w --feature-columns u,v"),
             "--lr": option("--lr", "0.1"),
-            "--schedule": option("--schedule", "cosine"),
+            "--schedule": option("--schedule", "constant"),
             "--clip-norm": option("--clip-norm", "0.001"),
             "--patience": option("--patience", "1", beside="--epochs 60 --lr 1"),
             "--noise": option("--noise", "0.5"),
@@ -941,4 +958,73 @@ COMMANDS: dict[str, tuple[list[str], dict[str, Line]]] = {
             "--test": option("--test", "other.csv"),
         },
     ),
+    "predict": (
+        PREDICT,
+        {
+            **COLUMNS,
+            "model": option("none.st"),
+            "data": option("data.csv"),
+            "--output": option("-o", "p.csv"),
+            "--probabilities": option("--probabilities"),
+            "--no-labels": option("--no-labels"),
+            "--steps": option("--steps", "all"),
+        },
+    ),
+    "report": (
+        ["report", "m.st", "other.csv", "-o", "q.html"],
+        {
+            **COLUMNS,
+            "model": option("none.st"),
+            "data": option("data.csv"),
+            "--output": option("-o", "p.html"),
+        },
+    ),
+    "info": (["info"], {"--threads": COLUMNS["--threads"], "--json": COLUMNS["--json"]}),
 }
+#: their options reach functions that have tests of each argument, and they take seconds
+LONG_COMMANDS = {"demo", "gallery", "bench"}
+
+
+def subcommands() -> dict[str, argparse.ArgumentParser]:
+    kind = argparse._SubParsersAction
+    (found,) = [one for one in cli._program()._actions if isinstance(one, kind)]
+    return dict(found.choices)
+
+
+@pytest.mark.parametrize("name", sorted(set(subcommands()) - LONG_COMMANDS))
+def test_every_option_has_an_entry(name: str) -> None:
+    actions = [one for one in subcommands()[name]._actions if one.dest != "help"]
+    wanted = {one.option_strings[-1] if one.option_strings else one.dest for one in actions}
+    assert set(COMMANDS[name][1]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "which"), [(name, which) for name, (_, found) in COMMANDS.items() for which in found]
+)
+def test_every_option_has_an_effect(
+    name: str, which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def report(*args: Any, **options: Any) -> None:  # the page itself is tested where it is
+        Path(os.fspath(args[3])).write_text(repr(seen([args[1:], options])))
+
+    monkeypatch.setattr(fastbptt, "report", report)
+    words, found = COMMANDS[name]
+    line = found[which]
+    before = [*words, *line.beside]
+    after = [*before, *line.words]
+    if not which.startswith("-"):
+        after = [
+            line.words[0] if one == {"data": "other.csv", "model": "m.st"}[which] else one
+            for one in before
+        ]
+        if name == "train":
+            after = ["train", "other.csv", *words[2:]]
+    if line.beside or name not in UNCHANGED:
+        first = outcome(partial(command, *before), tmp_path / "a")
+        assert first[0] == "0", first[1]
+        assert outcome(partial(command, *before), tmp_path / "b") == first
+        if not line.beside:
+            UNCHANGED[name] = first
+    else:
+        first = UNCHANGED[name]
+    assert outcome(partial(command, *after), tmp_path / "c") != first
