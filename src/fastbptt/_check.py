@@ -44,7 +44,7 @@ def size(name: str, value: Any) -> int:
         number = operator.index(value)
     except TypeError:
         raise ArgumentTypeError(
-            name, f"is {quoted(value)}", "a whole number of at least 1"
+            name, f"is {shown(value)}", "a whole number of at least 1"
         ) from None
     if number < 1:
         raise ArgumentError(name, f"is {number}", "at least 1", value=number)
@@ -55,17 +55,17 @@ def flag(name: str, value: Any) -> bool:
     """Return True or False; refuse what merely counts as one of them."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    raise ArgumentTypeError(name, f"is {quoted(value)}", "True or False")
+    raise ArgumentTypeError(name, f"is {shown(value)}", "True or False")
 
 
 def number(name: str, value: Any, expected: str) -> float:
     """Return a real number that is not NaN."""
     if isinstance(value, bool | np.bool_ | str | bytes) or not hasattr(value, "__float__"):
-        raise ArgumentTypeError(name, f"is {quoted(value)}", expected)
+        raise ArgumentTypeError(name, f"is {shown(value)}", expected)
     try:
         result = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise ArgumentTypeError(name, f"is {quoted(value)}", expected) from None
+        raise ArgumentTypeError(name, f"is {shown(value)}", expected) from None
     if math.isnan(result):
         raise ArgumentError(name, "is nan", expected, value=result)
     return result
@@ -101,16 +101,16 @@ def memory(name: str, value: Any) -> int:
             base = 1024 if found[3] else 1000
             count = int(float(found[1]) * base ** " kmgt".index(found[2].lower() or " "))
         if not found or (found[3] and not found[2]):
-            raise ArgumentError(name, f"is {quoted(value)}", expected)
+            raise ArgumentError(name, f"is {shown(value)}", expected)
         if count < 1:
-            raise ArgumentError(name, f"is {quoted(value)}", expected, value=count)
+            raise ArgumentError(name, f"is {shown(value)}", expected, value=count)
         return min(count, _UNLIMITED)
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
         count = operator.index(value)
     except TypeError:
-        raise ArgumentTypeError(name, f"is {quoted(value)}", expected) from None
+        raise ArgumentTypeError(name, f"is {shown(value)}", expected) from None
     if count < 1:
         raise ArgumentError(name, f"is {count}", expected, value=count)
     return min(count, _UNLIMITED)

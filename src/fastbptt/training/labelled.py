@@ -194,7 +194,7 @@ def class_weights(value: Any, classes: NDArray[Any] | None, rows: Rows) -> NDArr
     if classes is None:
         raise ArgumentError(
             "class_weight",
-            f"is {_check.quoted(value)}",
+            f"is {_check.shown(value)}",
             'None unless y holds one class per sequence (steps="last")',
         )
     result = np.ones(len(classes), F64)

@@ -85,5 +85,5 @@ def check_seed(value: Any) -> int:
     """Check `seed`: a whole number of at least 0."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < 0:
         kind = ValueError if isinstance(value, int | np.integer) else TypeError
-        raise kind(f"seed is {_check.quoted(value)}; expected a whole number of at least 0")
+        raise kind(f"seed is {_check.shown(value)}; expected a whole number of at least 0")
     return int(value)
