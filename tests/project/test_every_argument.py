@@ -432,7 +432,11 @@ CALLS: dict[str, Entry] = {
             "batch_size": 0,
         },
     ),
-    "probabilities": Entry(fastbptt.probabilities, {"outputs": Y[:, None]}, {"outputs": X[:, 0]}),
+    "probabilities": Entry(
+        fastbptt.probabilities,
+        {"outputs": Y[:, None]},
+        {"outputs": X[:, 0], "loss": With("bce", {"outputs": X[:, 0]})},
+    ),
     "diagnose": Entry(
         lambda **arguments: fastbptt.diagnose(**arguments),
         {"model": Fresh(model), "x": X, "y": Y},
