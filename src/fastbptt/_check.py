@@ -43,7 +43,9 @@ def size(name: str, value: Any) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise ArgumentTypeError(name, f"is {value!r}", "a whole number of at least 1") from None
+        raise ArgumentTypeError(
+            name, f"is {shown(value)}", "a whole number of at least 1"
+        ) from None
     if number < 1:
         raise ArgumentError(name, f"is {number}", "at least 1", value=number)
     return number
@@ -53,17 +55,17 @@ def flag(name: str, value: Any) -> bool:
     """Return True or False; refuse what merely counts as one of them."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    raise ArgumentTypeError(name, f"is {value!r}", "True or False")
+    raise ArgumentTypeError(name, f"is {shown(value)}", "True or False")
 
 
 def number(name: str, value: Any, expected: str) -> float:
     """Return a real number that is not NaN."""
     if isinstance(value, bool | np.bool_ | str | bytes) or not hasattr(value, "__float__"):
-        raise ArgumentTypeError(name, f"is {value!r}", expected)
+        raise ArgumentTypeError(name, f"is {shown(value)}", expected)
     try:
         result = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise ArgumentTypeError(name, f"is {value!r}", expected) from None
+        raise ArgumentTypeError(name, f"is {shown(value)}", expected) from None
     if math.isnan(result):
         raise ArgumentError(name, "is nan", expected, value=result)
     return result
@@ -99,16 +101,16 @@ def memory(name: str, value: Any) -> int:
             base = 1024 if found[3] else 1000
             count = int(float(found[1]) * base ** " kmgt".index(found[2].lower() or " "))
         if not found or (found[3] and not found[2]):
-            raise ArgumentError(name, f"is {value!r}", expected)
+            raise ArgumentError(name, f"is {shown(value)}", expected)
         if count < 1:
-            raise ArgumentError(name, f"is {value!r}", expected, value=count)
+            raise ArgumentError(name, f"is {shown(value)}", expected, value=count)
         return min(count, _UNLIMITED)
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
         count = operator.index(value)
     except TypeError:
-        raise ArgumentTypeError(name, f"is {value!r}", expected) from None
+        raise ArgumentTypeError(name, f"is {shown(value)}", expected) from None
     if count < 1:
         raise ArgumentError(name, f"is {count}", expected, value=count)
     return min(count, _UNLIMITED)
@@ -138,7 +140,15 @@ def quoted(value: Any) -> str:
     """Write a value as in Python, with double quotes around text; NumPy's as Python's."""
     if isinstance(value, np.generic):
         value = value.item()
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return f'"{value}"' if isinstance(value, str) else shown(value)
+
+
+def shown(value: Any) -> str:
+    """Write a value as in Python; of an array and of what is long, its kind."""
+    if getattr(value, "ndim", 0):
+        return f"an array of shape {tuple(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= 200 else f"of type {type(value).__name__}"
 
 
 # ---------------------------------------------------------------- memory

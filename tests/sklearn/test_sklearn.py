@@ -539,8 +539,12 @@ LARGE = np.full((2, 4, 2), [[[0.0, 1e300]], [[1.0, -1e300]]])
         (np.zeros((3, 0, 2)), [0, 1, 1], r"X has shape \(3, 0, 2\)"),
         ([np.zeros((4, 2)), np.zeros((4, 3))], [0, 1], r"X\[1\] has shape \(4, 3\); expected"),
         ([np.zeros((4, 2)), np.zeros((0, 2))], [0, 1], r"X\[1\] has shape \(0, 2\)"),
-        (np.full((3, 4, 2), np.nan), [0, 1, 1], "Input X contains NaN"),
-        ([np.zeros((4, 2)), np.full((3, 2), np.inf)], [0, 1], "Input X contains infinity"),
+        (np.full((3, 4, 2), np.nan), [0, 1, 1], r"^X contains NaN at index \(0, 0\);"),
+        (
+            [np.zeros((4, 2)), np.full((3, 2), np.inf)],
+            [0, 1],
+            r"^X contains infinity at index \(1, 0\)",
+        ),
         (np.zeros((3, 4, 2)), [0, 1], "inconsistent numbers of samples"),
         (np.zeros((3, 4, 2)), [1, 1, 1], r"y has 1 class \(1\); expected at least 2"),
         (np.zeros((3, 4, 2)), [0.5, 1.2, 3.4], "Unknown label type"),
@@ -659,8 +663,9 @@ def test_forecasters_validation_windows_are_the_last_ones() -> None:
     model.fit(y)
     assert len(model.validation_scores_) == model.n_iter_
     assert model.best_validation_score_ == pytest.approx(min(model.validation_scores_), abs=1e-4)
-    windows = model._windows(y[:, None], "y")
-    train, held = model._held_out(windows, "y")
+    windows = model._windows([y[:, None]])
+    parts = model._held_out(windows, False)
+    train, held = (np.concatenate(list(part.blocks())) for part in parts)
     assert len(held) == round(0.1 * len(windows)) and held[-1, -1, 0] == y[-1]
     assert not np.isin(held[:, 12:], train).any()  # y has no number twice
     assert len(train) == len(windows) - len(held) - 2
@@ -682,7 +687,7 @@ def test_bad_forecasts() -> None:
         model.fit(np.arange(14.0))
     with pytest.raises(ValueError, match=r"y\[1\] has shape \(20, 2\)"):
         model.fit([np.zeros(20), np.zeros((20, 2))])
-    with pytest.raises(ValueError, match=r"Input y contains NaN"):
+    with pytest.raises(ValueError, match=r"^y contains NaN at index \(0,\); expected"):
         model.fit(np.full(20, np.nan))
     with pytest.raises(ValueError, match='center is "median"; expected one of "last", "mean"'):
         clone(model).set_params(center="median").fit(seasonal())

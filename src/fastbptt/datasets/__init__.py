@@ -14,8 +14,10 @@
     film reviews, the folder ``aclImdb``
 :func:`load_snippets`
     one-sentence reviews, from vaderSentiment's source package
-:class:`Tokenizer`, :func:`pad`
-    text to whole numbers, sequences to one array
+:class:`Tokenizer`, :func:`pad`, :func:`unpad`
+    text to whole numbers, sequences to one array and back
+:func:`from_frame`
+    a pandas frame with one row per step
 :func:`read_yolo`, :func:`write_yolo`, :func:`from_results`, :func:`frame_features`
     detections in the frames of a video, as sequences
 :func:`make_scenes`
@@ -35,11 +37,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .arrays import read_npz, write_npz
+    from .frames import from_frame
     from .memory import SyntheticTask, make_adding, make_copy, make_delayed_xor, make_temporal_order
     from .reading import read
     from .reviews import Texts, load_imdb, load_snippets
     from .scenes import Scenes, make_scenes
-    from .sequences import Sequences, pad
+    from .sequences import Sequences, pad, unpad
     from .tables import read_csv
     from .text import Tokenizer
     from .ts import find_ts, load_ts, read_ts
@@ -65,6 +68,7 @@ __all__ = [
     "feature_names",
     "find_ts",
     "frame_features",
+    "from_frame",
     "from_results",
     "load_imdb",
     "load_japanese_vowels",
@@ -81,6 +85,7 @@ __all__ = [
     "read_npz",
     "read_ts",
     "read_yolo",
+    "unpad",
     "write_npz",
     "write_yolo",
     "yolo_clips",
@@ -97,6 +102,7 @@ _MODULES = (
     "scenes",
     "ts",
     "tables",
+    "frames",
     "arrays",
     "reading",
 )

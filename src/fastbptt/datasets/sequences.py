@@ -1,4 +1,4 @@
-"""The result of the readers, and padding to one array."""
+"""The result of the readers, padding to one array and back."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .._errors import ArgumentError
 
-__all__ = ["Sequences", "pad"]
+__all__ = ["Sequences", "pad", "unpad"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -143,6 +144,72 @@ def pad(
     for row, item, length in zip(padded, items, lengths.tolist(), strict=True):
         row[:length] = item[:length]
     return padded, lengths
+
+
+def unpad(
+    padded: Any, lengths: Any = None, *, value: float | None = None, padding: str = "post"
+) -> list[NDArray[Any]]:
+    """Cut the sequences out of a padded array: the inverse of `pad`.
+
+    Parameters
+    ----------
+    padded : array_like
+        Shape (sequences, steps) or (sequences, steps, features).
+    lengths : array_like of int, optional
+        The number of steps of each sequence, from 1.
+    value : float, optional
+        The value of the padding, also NaN, if `lengths` is not given; by default 0. A step is
+        padding if all its features have this value.
+    padding : {"post", "pre"}, default "post"
+        Where the padding is: after the end of a sequence (NaN in the arrays of tslearn and the
+        UCR archive), or before its start (the default of Keras' ``pad_sequences``).
+
+    Returns
+    -------
+    list of ndarray
+        Views of shape (steps,) or (steps, features).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a shape or length is wrong, or a sequence holds only padding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.datasets import unpad
+    >>> unpad(np.array([[0, 0, 5], [6, 7, 8]]), padding="pre")
+    [array([5]), array([6, 7, 8])]
+    >>> unpad(np.array([[1.5, 0.0, np.nan], [2.5, 3.5, 4.5]]), value=np.nan)
+    [array([1.5, 0. ]), array([2.5, 3.5, 4.5])]
+    """
+    _check.option("padding", padding, ("post", "pre"))
+    array = _check.read("padded", padded)
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        expected = "(sequences, steps) or (sequences, steps, features), each at least 1"
+        raise ArgumentError("padded", f"has shape {array.shape}", expected)
+    count, time = array.shape[:2]
+    if lengths is not None:
+        if value is not None:
+            raise ArgumentError("value", f"is {value} beside lengths", "one of them")
+        ends = _check.read("lengths", lengths, "whole numbers")
+        if ends.shape != (count,) or ends.dtype.kind not in "iu":
+            came = f"has shape {ends.shape} and dtype {ends.dtype}"
+            raise ArgumentError("lengths", came, f"whole numbers of shape ({count},)")
+        if ends.min() < 1 or ends.max() > time:
+            i = int(((ends < 1) | (ends > time)).argmax())
+            raise ArgumentError("lengths", f"is {ends[i]}", f"1 to {time} steps", item=i)
+    else:
+        fill = 0.0 if value is None else float(value)
+        blank = np.isnan(array) if np.isnan(fill) else array == fill
+        real = ~(blank if array.ndim == 2 else blank.all(axis=2))
+        if not real.any(axis=1).all():
+            i = int(real.any(axis=1).argmin())
+            raise ArgumentError("padded", f"holds only {fill:g}", "at least one step", item=i)
+        ends = time - (real if padding == "pre" else real[:, ::-1]).argmax(axis=1)
+    if padding == "pre":
+        return [row[time - end :] for row, end in zip(array, ends.tolist(), strict=True)]
+    return [row[:end] for row, end in zip(array, ends.tolist(), strict=True)]
 
 
 def _plural(word: str, count: int) -> str:

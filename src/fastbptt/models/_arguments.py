@@ -27,8 +27,8 @@ class InputSpec:
     """
 
     __slots__ = (
-        "dtype", "hidden_size", "input_size", "most_steps", "one_way", "rows", "states", "tokens",
-        "width",
+        "dtype", "hidden_size", "input_size", "most_steps", "one_way", "padding", "rows", "states",
+        "tokens", "width",
     )  # fmt: skip
 
     def __init__(
@@ -38,6 +38,7 @@ class InputSpec:
         self.input_size = spec.input_size
         self.hidden_size = spec.hidden_size
         self.tokens = spec.vocabulary > 0  # x holds rows of an embedding, not numbers
+        self.padding = spec.padding_index  # the token that is none; -1: all are tokens
         self.one_way = not spec.bidirectional
         self.rows = spec.num_layers * directions  # of a state
         self.states = states  # the cell's: ("h",) or ("h", "c")
@@ -74,19 +75,49 @@ def as_they_lie(
     """Read many sequences, of which calls will take some each: nothing is padded or converted."""
     if isinstance(x, list | tuple):
         items, own = _listed(spec, x, given_lengths)
+        for i, item in enumerate(items):
+            _no_padding(spec, item == spec.padding, i)
         return items, own
     array = _whole_input(spec, x)
-    return array, lengths(given_lengths, *array.shape[:2])
+    checked = lengths(given_lengths, *array.shape[:2])
+    if spec.padding >= 0:
+        padding = array == spec.padding
+        if checked is not None:
+            padding &= np.arange(array.shape[1]) < checked[:, np.newaxis]
+        _no_padding(spec, padding)
+    return array, checked
+
+
+def _no_padding(spec: InputSpec, padding: Any, item: int | None = None) -> None:
+    """Refuse padding within sequences; the model would read it as tokens."""
+    if spec.padding < 0 or not padding.any():
+        return
+    raise ArgumentError(
+        "x",
+        f"holds the padding_index {spec.padding} within a sequence",
+        "lengths that end before the padding, or a list without it: "
+        f'fastbptt.datasets.unpad(x, value={spec.padding}), with padding="pre" if it is in front',
+        item=item,
+        index=tuple(int(place) for place in np.argwhere(padding)[0]),
+    )
 
 
 def _whole_input(spec: InputSpec, x: Any) -> NDArray[Any]:
-    """Read one array of sequences and check its shape."""
+    """Read one array of sequences and check its shape; one feature may lack its axis."""
+    if hasattr(x, "columns") and hasattr(x, "__array__"):
+        raise ArgumentTypeError(
+            "x",
+            f"is a frame of shape {x.shape}",
+            "sequences: data = fastbptt.datasets.from_frame(df, id=.., time=..) reads rows that "
+            "are steps, for x=data.x",
+        )
     array = _read_input(spec, "x", x)
+    if array.ndim == 2 and not spec.tokens and spec.input_size == 1 and array.shape[1] > 1:
+        array = array[:, :, np.newaxis]  # (time, 1) is left: one sequence, or several of one step
     shape = array.shape
     wanted = "(batch, time" if spec.tokens else f"(batch, time, {spec.input_size}"
     if not _is_input(spec, shape, 2):
-        one = 1 if spec.tokens else 2
-        hint = "; for one sequence give x[None]" if len(shape) == one else ""
+        hint = "; for one sequence give x[None]" if _is_input(spec, shape, 1) else ""
         raise ArgumentError("x", f"has shape {shape}", f"{wanted}) because {_why(spec)}{hint}")
     if 0 in shape:
         axis = "sequence" if shape[0] == 0 else "time step"
@@ -149,6 +180,8 @@ def _listed(
     items = []
     for i, one in enumerate(x):
         item = _read_input(spec, "x", one, i)
+        if item.ndim == 1 and not spec.tokens and spec.input_size == 1:
+            item = item[:, np.newaxis]
         if not _is_input(spec, item.shape, 1):
             wanted = "(time,)" if spec.tokens else f"(time, {spec.input_size})"
             raise ArgumentError(

@@ -13,7 +13,7 @@ from .._check import F32, F64, I64
 
 Array: TypeAlias = NDArray[Any]
 
-_BLOCK: Final = 1 << 20  # numbers that are copied to float64 at a time
+_BLOCK: Final = 1 << 17  # numbers that are copied to float64 at a time
 
 
 class Standardizer:

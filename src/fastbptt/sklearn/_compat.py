@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["CallbackSupportMixin", "validate_data", "with_callbacks"]
+from sklearn.utils import check_array
+
+__all__ = ["ANY_VALUES", "CallbackSupportMixin", "validate_data", "with_callbacks"]
+
+_FINITE = "ensure_all_finite"
+if _FINITE not in inspect.signature(check_array).parameters:  # before 1.6
+    _FINITE = "force_all_finite"
+
+#: options of `check_array` and `validate_data`: NaN and infinity are no errors
+ANY_VALUES: Final = {_FINITE: False}
 
 try:
     from sklearn.utils.validation import validate_data

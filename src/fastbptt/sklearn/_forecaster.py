@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .. import _check
+from .._errors import ArgumentError, ArgumentTypeError
 from ..preprocessing import Standardizer
 from ..training import predict
+from . import _pandas
 from ._base import RecurrentEstimator, loss_of_numbers
 from ._compat import with_callbacks
 from ._inputs import Array
+from ._windows import Windows
 
-_CENTERS = ("last", "mean")
+_CENTERS: Final = ("last", "mean")
+_WINDOW: Final = 24  # steps of a window that is chosen automatically, at most
 
 
 class RecurrentForecaster(RecurrentEstimator):
@@ -26,10 +30,11 @@ class RecurrentForecaster(RecurrentEstimator):
 
     Parameters
     ----------
-    window : int, default 24
-        Input steps of a forecast; at least one season of a seasonal series.
+    window : int or "auto", default "auto"
+        Input steps of a forecast; at least one season of a seasonal series. ``"auto"``: 24, or
+        fewer if the shortest series has less than 48 steps besides the horizon: half of these.
     horizon : int, default 12
-        StackedSteps predicted at once.
+        Steps predicted at once.
     center : {"last", "mean"}, default "last"
         Value subtracted from every window and its targets, before both are divided by a scale
         per feature. ``"last"``: the window's last value. Forecasts are then changes from that
@@ -53,11 +58,24 @@ class RecurrentForecaster(RecurrentEstimator):
         Zero with ``center="last"``.
     n_features_in_ : int
         Values per step of the series.
+    feature_names_in_ : array of str
+        The columns, if the series came as pandas frames.
+    window_ : int
+        Input steps of a forecast.
     n_iter_, loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_, history_
         As for `RecurrentClassifier`; losses are in units of `scale_` squared.
 
     Notes
     -----
+    A series is an array (time,) or (time, features), a pandas Series, or a frame with a column for
+    each feature. Columns are put in order by their names, and rows by an index of dates. Forecasts
+    of pandas' data come with the index that continues theirs.
+
+    There are no exogenous features: a value that helps to forecast others is a feature of the
+    series, and is forecast with them.
+
+    Windows are computed batch by batch: `fit` needs no memory for all of them.
+
     Subtracting the last value is the normalisation of NLinear: Zeng, Chen, Zhang and Xu, AAAI 2023,
     arXiv:2205.13504.
 
@@ -77,10 +95,11 @@ class RecurrentForecaster(RecurrentEstimator):
     """
 
     _metric = "rmse"
+    _names: tuple[str, ...] | None
 
     def __init__(
         self,
-        window: int = 24,
+        window: Any = "auto",
         horizon: int = 12,
         *,
         center: str = "last",
@@ -121,10 +140,10 @@ class RecurrentForecaster(RecurrentEstimator):
 
         Parameters
         ----------
-        y : array (time,) or (time, features), or list of such arrays
+        y : array (time,) or (time, features), Series, frame, or list of these
             One series, or several with the same features, each of at least window + horizon steps.
         X : None
-            Ignored; present for compatibility with scikit-learn.
+            There are no exogenous features.
 
         Returns
         -------
@@ -135,8 +154,10 @@ class RecurrentForecaster(RecurrentEstimator):
         ValueError, TypeError
             Naming the argument, what came and what was expected.
         """
+        _refuse_exogenous(X, "fit(y)")
         self._check_arguments()
-        _check.size("window", self.window)
+        if self.window != "auto":
+            _check.size("window", self.window)
         _check.size("horizon", self.horizon)
         _check.option("center", self.center, _CENTERS)
         with self._callback_context(y) as callbacks:
@@ -145,79 +166,88 @@ class RecurrentForecaster(RecurrentEstimator):
 
     def _learn(self, y: Any, callbacks: tuple[Any, ...]) -> None:
         first = self._is_first()
-        series, flat, several = _read(y)
+        given = _read(y, None if first else self._names)
+        series = given.series
         if first:
-            self._shape = self.window, self.horizon, self.center == "last"
+            window = self._window(given)
+            self._shape = window, self.horizon, self.center == "last"
         else:
-            self._same_kind(series)
-        parts = [self._windows(one, _name(i, several)) for i, one in enumerate(series)]
+            self._same_kind(given)
+        self._long_enough(given)
         if first:
             self.n_features_in_ = series[0].shape[1]
-            self._flat, self._several = flat, several
+            self.window_ = self._shape[0]
+            self._flat, self._several, self._names = given.flat, given.several, given.names
+            _pandas.keep_names(self, given.names)
             self.mean_ = np.zeros(self.n_features_in_)
             if not self._shape[2]:
                 self.mean_ = Standardizer().fit(series, name="y").mean_
+        windows = self._windows(series)
+        if first:
             self._standardizer = Standardizer(center=False)
-            for part in parts:
-                self._standardizer.partial_fit(part - self._base(part), name="y")
+            for block in windows.blocks():
+                self._standardizer.partial_fit(block - windows.base(block), name="y")
             self.scale_ = self._standardizer.scale_
             outputs = self.horizon * self.n_features_in_
             self._network(self.n_features_in_, outputs, self._dtype(series[0]))
         self._tails = np.stack([one[-self._shape[0] :] for one in series])
-        held: list[Array] = []
+        self._forms = given.forms
+        held = None
         if self.early_stopping:
-            pairs = [self._held_out(part, _name(i, several)) for i, part in enumerate(parts)]
-            parts, held = [list(each) for each in zip(*pairs, strict=True)]
-        x, target = self._examples(np.concatenate(parts))
+            windows, held = self._held_out(windows, given.several)
         self._train(
-            x,
-            target,
+            *self._examples(windows),
             None,
             loss=loss_of_numbers(self.loss),
             steps="last",
             first=first,
-            validation=self._examples(np.concatenate(held)) if held else None,
+            validation=None if held is None else self._examples(held),
             callbacks=callbacks,
         )
 
-    def predict(self, h: Any = None, y: Any = None) -> Any:
+    def predict(self, h: Any = None, X: None = None, *, y: Any = None) -> Any:
         """Forecast the next steps.
 
         Parameters
         ----------
         h : int or array-like of int, optional
             Number of steps to forecast, or the steps themselves, counted from 1. None: `horizon`.
+        X : None
+            There are no exogenous features.
         y : as for `fit`, optional
             The series to forecast, each of at least `window` steps. None: that of `fit`.
 
         Returns
         -------
         array (steps,) or (steps, features), like the series; a list for a list of series
-            float64, in the units of the series.
+            float64, in the units of the series. For pandas' data a Series or frame.
         """
+        _refuse_exogenous(X, "predict(h), or predict(h, y=series) for another series")
         check_is_fitted(self, "model_")
         wanted = _steps(self._shape[1] if h is None else h)
-        tails, several = self._tails, self._several
+        tails, several, forms = self._tails, self._several, self._forms
         if y is not None:
-            series, _, several = _read(y)
-            self._same_kind(series)
-            window = self._shape[0]
-            for i, one in enumerate(series):
+            given = _read(y, self._names)
+            self._same_kind(given)
+            several, forms, window = given.several, given.forms, self._shape[0]
+            for i, one in enumerate(given.series):
                 if len(one) < window:
                     raise ValueError(
                         f"{_name(i, several)} has {len(one)} steps; expected at least "
                         f"{window}, a window"
                     )
-            tails = np.stack([one[-window:] for one in series])
+            tails = np.stack([one[-window:] for one in given.series])
         found, missing = [], int(wanted.max())
         while missing > 0:
             block = self._forecast(tails)
             found.append(block)
             tails = np.concatenate([tails, block], axis=1)[:, -tails.shape[1] :]
             missing -= block.shape[1]
-        forecasts = list(np.concatenate(found, axis=1)[:, wanted - 1])
-        if self._flat:
-            forecasts = [one[:, 0] for one in forecasts]
+        values = np.concatenate(found, axis=1)[:, wanted - 1]
+        forecasts = [
+            (one[:, 0] if self._flat else one) if form is None else form.made(one, wanted)
+            for one, form in zip(values, forms, strict=True)
+        ]
         return forecasts if several else forecasts[0]
 
     def score(self, y: Any, X: None = None) -> float:
@@ -229,97 +259,188 @@ class RecurrentForecaster(RecurrentEstimator):
         Parameters
         ----------
         y : as for `fit`
+            With ``window="auto"`` a series may be shorter than a window and the horizon, as the
+            folds of a ``TimeSeriesSplit``: then windows are as long as the shortest one allows.
         X : None
-            Ignored; present for compatibility with scikit-learn.
+            There are no exogenous features.
         """
+        _refuse_exogenous(X, "score(y)")
         check_is_fitted(self, "model_")
-        series, _, several = _read(y)
-        self._same_kind(series)
-        parts = [self._windows(one, _name(i, several)) for i, one in enumerate(series)]
-        windows, length = np.concatenate(parts), self._shape[0]
-        future, last = windows[:, length:], windows[:, length - 1 : length]
-        error = np.square((self._forecast(windows[:, :length]) - future) / self.scale_).sum()
-        naive = np.square((last - future) / self.scale_).sum()
-        return float(1.0 - error / naive) if naive > 0.0 else float(error == 0.0)
+        given = _read(y, self._names)
+        self._same_kind(given)
+        window, horizon, _ = self._shape
+        if self.window == "auto":
+            window = max(1, min(window, min(map(len, given.series)) - horizon))
+        self._long_enough(given, window)
+        error = naive = 0.0
+        for block in self._windows(given.series, window).blocks():
+            future, last = block[:, window:], block[:, window - 1 : window]
+            found = self._forecast(block[:, :window])
+            error += float(np.square((found - future) / self.scale_).sum())
+            naive += float(np.square((last - future) / self.scale_).sum())
+        return 1.0 - error / naive if naive > 0.0 else float(error == 0.0)
 
     # ------------------------------------------------------------ windows
 
-    def _windows(self, one: Array, name: str) -> Array:
-        """Return all windows with their targets: (windows, window + horizon, features), a view."""
-        window, horizon, _ = self._shape
-        if len(one) < window + horizon:
-            raise ValueError(
-                f"{name} has {len(one)} steps; expected at least {window + horizon} because "
-                f"window={window} and horizon={horizon}"
-            )
-        view = np.lib.stride_tricks.sliding_window_view(one, window + horizon, axis=0)
-        return view.transpose(0, 2, 1)
+    def _window(self, given: _Given) -> int:
+        """Return the steps of a window."""
+        if self.window != "auto":
+            return int(self.window)
+        free: int = min(map(len, given.series)) - self.horizon
+        return max(1, min(_WINDOW, (free + 1) // 2))
 
-    def _base(self, windows: Array) -> Array:
-        """Return the value to subtract: (windows, 1, features) or (features,)."""
-        window, _, last = self._shape
-        return windows[:, window - 1 : window] if last else self.mean_
+    def _windows(self, series: list[Array], window: int | None = None) -> Windows:
+        """Return all windows of some series; `window` steps long if given."""
+        own, horizon, last = self._shape
+        return Windows(series, window or own, horizon, None if last else self.mean_)
 
-    def _examples(self, windows: Array) -> tuple[Array, Array]:
-        """Return inputs and targets of the network."""
-        differences = windows - self._base(windows)
-        scaled = self._standardizer.transform(differences, dtype=self.model_.dtype)
-        window = self._shape[0]
-        return scaled[:, :window], scaled[:, window:].reshape(len(scaled), -1)
+    def _long_enough(self, given: _Given, window: int | None = None) -> None:
+        """Refuse series without a window and its targets."""
+        own, horizon, _ = self._shape
+        steps = window or own
+        for i, one in enumerate(given.series):
+            if len(one) < steps + horizon:
+                raise ValueError(
+                    f"{_name(i, given.several)} has {len(one)} steps; expected at least "
+                    f"{steps + horizon} because window={steps} and horizon={horizon}"
+                )
 
-    def _held_out(self, windows: Array, name: str) -> tuple[Array, Array]:
-        """Split into training windows and held-out windows, the last ones."""
+    def _examples(self, windows: Windows) -> tuple[Any, Any]:
+        """Return inputs and targets of the network, to be computed batch by batch."""
+        options = self.scale_, self.model_.dtype
+        return windows.inputs(*options), windows.targets(*options)
+
+    def _held_out(self, windows: Windows, several: bool) -> tuple[Windows, Windows]:
+        """Split into training windows and held-out windows, the last ones of each series."""
         horizon = self._shape[1]
-        count = max(1, round(self.validation_fraction * len(windows)))
-        # training windows end where the targets of the first held-out window begin
-        train = len(windows) - count - horizon + 1
-        if train < 1:
-            raise ValueError(
-                f"{name} has {len(windows)} windows; expected more because "
-                f"early_stopping=True holds out {count} and skips {horizon - 1} before them"
-            )
-        return windows[:train], windows[-count:]
+        kept, held = [], []
+        for i, (_, every) in enumerate(windows.spans):
+            count = max(1, round(self.validation_fraction * every))
+            # training windows end where the targets of the first held-out window begin
+            train = every - count - horizon + 1
+            if train < 1:
+                raise ValueError(
+                    f"{_name(i, several)} has {every} windows; expected more because "
+                    f"early_stopping=True holds out {count} and skips {horizon - 1} before them"
+                )
+            kept.append((0, train))
+            held.append((every - count, count))
+        return windows.part(kept), windows.part(held)
 
     def _forecast(self, tails: Array) -> Array:
         """Forecast one horizon: (series, window, features) -> (series, horizon, features)."""
-        base = self._base(tails)
+        base = tails[:, -1:] if self._shape[2] else self.mean_
         x = self._standardizer.transform(tails - base, dtype=self.model_.dtype)
         out = np.asarray(predict(self.model_, x)).reshape(len(x), -1, x.shape[2])
         forecast: Array = self._standardizer.inverse_transform(out) + base
         return forecast
 
-    def _same_kind(self, series: list[Array]) -> None:
-        if series[0].shape[1] != self.n_features_in_:
+    def _same_kind(self, given: _Given) -> None:
+        width = given.series[0].shape[1]
+        if width != self.n_features_in_:
             raise ValueError(
-                f"y has {series[0].shape[1]} values per step; expected {self.n_features_in_}, "
-                "as in fit"
+                f"y has {width} values per step; expected {self.n_features_in_}, as in fit"
             )
+        if not given.flat:
+            _pandas.warn_about_names(self, given.names, "y")
 
 
-def _read(y: Any) -> tuple[list[Array], bool, bool]:
-    """Return the series as (time, features), whether they were 1-D, and whether y was a list."""
-    several = (
-        isinstance(y, list | tuple) and len(y) > 0 and np.ndim(y[0]) > 0 and hasattr(y[0], "ndim")
-    )
-    arrays = [
-        check_array(
-            one,
-            ensure_2d=False,
-            allow_nd=True,
-            dtype=[np.float64, np.float32],
-            input_name=_name(i, several),
+class _Form(NamedTuple):
+    """Index, columns and name of a forecast of pandas' data."""
+
+    after: _pandas.Continuation  # the end of the series
+    columns: Any  # of a frame; None: a Series
+    name: Any  # of a Series
+
+    def made(self, values: Array, steps: Array) -> Any:
+        import pandas
+
+        index = self.after.at(steps)
+        if self.columns is None:
+            return pandas.Series(values[:, 0], index, name=self.name)
+        return pandas.DataFrame(values, index, self.columns)
+
+
+class _Given(NamedTuple):
+    """Series as they came.
+
+    series: (time, features) each. flat: they came without an axis of features. several: as a list.
+    forms: of pandas' data, else None. names: of the features, if they have any.
+    """
+
+    series: list[Array]
+    flat: bool
+    several: bool
+    forms: list[_Form | None]
+    names: tuple[str, ...] | None
+
+
+def _refuse_exogenous(X: Any, call: str) -> None:
+    if X is not None:
+        raise ArgumentError(
+            "X",
+            "is given, but a RecurrentForecaster has no exogenous features",
+            f"None: {call}. Columns that help to forecast y belong into the series, fit("
+            "numpy.column_stack([y, X])), and are forecast with it",
         )
-        for i, one in enumerate(y if several else [y])
-    ]
+
+
+def _read(y: Any, names: tuple[str, ...] | None) -> _Given:
+    """Read one or several series; names: of the columns, if they are known."""
+    if isinstance(y, Mapping | set | str | bytes):
+        expected = "a series, or a list of series"
+        raise ArgumentTypeError("y", f"is of type {type(y).__name__}", expected)
+    several = isinstance(y, list | tuple) and len(y) > 0 and bool(np.ndim(_first(y)))
+    if several and not hasattr(y[0], "ndim") and len({len(one) for one in y}) == 1:
+        raise ArgumentError(
+            "y",
+            f"is a list of {len(y)} lists of {len(y[0])}",
+            "numpy.array(y) for one series (time, features), or "
+            "[numpy.array(one) for one in y] for several",
+        )
+    arrays, forms = [], []
+    names = names or _pandas.column_names(y[0] if several else y, _name(0, several))
+    for i, one in enumerate(y if several else [y]):
+        array, form = _read_one(one, _name(i, several), names)
+        arrays.append(array)
+        forms.append(form)
     first = arrays[0]
-    for i, one in enumerate(arrays):
-        if one.ndim not in (1, 2) or one.shape[1:] != first.shape[1:]:
+    for i, array in enumerate(arrays):
+        if array.ndim not in (1, 2) or array.shape[1:] != first.shape[1:] or 0 in array.shape:
             raise ValueError(
-                f"{_name(i, several)} has shape {one.shape}; expected (time,) or (time, features), "
-                "the same for all series"
+                f"{_name(i, several)} has shape {array.shape}; expected (time,) or "
+                "(time, features), the same for all series, each at least 1"
             )
+        if not np.isfinite(array).all():
+            wrong = np.argwhere(~np.isfinite(array))[0]
+            kind = "NaN" if np.isnan(array[tuple(wrong)]) else "infinity"
+            place = tuple(int(k) for k in wrong)
+            hint = "finite numbers; fill gaps, for example with the interpolate() of pandas"
+            item = i if several else None
+            raise ArgumentError("y", f"contains {kind}", hint, item=item, index=place)
     flat = first.ndim == 1
-    return [one[:, np.newaxis] if flat else one for one in arrays], flat, several
+    series = [one[:, np.newaxis] if flat else one for one in arrays]
+    found = _pandas.column_names(y[0] if several else y, _name(0, several))
+    return _Given(series, flat, several, forms, found)
+
+
+def _read_one(value: Any, name: str, names: tuple[str, ...] | None) -> tuple[Array, _Form | None]:
+    """Read one series: its columns in order by name, its rows by date."""
+    value = _pandas.in_order(value, name, names)
+    index, form = _pandas.time_index(value, name), None
+    if index is not None and len(index):
+        if not _pandas.rising(index, name, "sort_index()"):
+            order = np.argsort(np.asarray(index), kind="stable")
+            index, value = index[order], value.iloc[order]
+        columns = value.columns if _pandas.is_frame(value) else None
+        series_name = None if columns is not None else value.name
+        form = _Form(_pandas.Continuation(index, name), columns, series_name)
+    array = _pandas.numbers(value, name)
+    return array.astype(np.float64 if array.dtype != np.float32 else np.float32, copy=False), form
+
+
+def _first(items: Any) -> Any:
+    return next(iter(items), 0)
 
 
 def _name(i: int, several: bool) -> str:
@@ -328,10 +449,14 @@ def _name(i: int, several: bool) -> str:
 
 def _steps(h: Any) -> Array:
     """Return the steps ahead, counted from 1."""
-    expected = "a number of steps of at least 1, or numbers of steps ahead"
+    expected = "a number of steps of at least 1, or different numbers of steps ahead"
     steps = np.asarray(h)
-    if steps.dtype.kind not in "iu":
-        raise TypeError(f"h is {h!r}; expected {expected}")
-    if steps.ndim > 1 or steps.size == 0 or (steps < 1).any():
-        raise ValueError(f"h is {h!r}; expected {expected}")
+    came = f"is {h!r}" if steps.ndim == 0 else f"has shape {steps.shape} and dtype {steps.dtype}"
+    other = "" if steps.ndim == 0 else "; for another series predict(y=series)"
+    if steps.dtype.kind not in "iu" or (hasattr(h, "index") and hasattr(h, "dtype")):
+        raise ArgumentTypeError("h", came, expected + other)
+    if steps.ndim > 1 or steps.size == 0 or len(np.unique(steps)) < steps.size:
+        raise ArgumentError("h", came, expected + other)
+    if (steps < 1).any():
+        raise ArgumentError("h", f"is {int(steps.min())}", expected)
     return np.arange(1, int(steps) + 1) if steps.ndim == 0 else steps.astype(np.int64)

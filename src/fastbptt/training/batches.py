@@ -77,6 +77,31 @@ class Gathered:
         return self._view
 
 
+class Computed:
+    """Sequences or targets that are computed when a batch of them is taken.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of all of them, as one array.
+    function : callable
+        Called with the rows of a batch; returns their array.
+    """
+
+    ragged = False
+
+    def __init__(self, shape: tuple[int, ...], function: Callable[[Rows], NDArray[Any]]) -> None:
+        self.shape = shape
+        self._function = function
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def take(self, rows: Rows) -> tuple[NDArray[Any], Lengths]:
+        """Compute some of them; all have the same length."""
+        return self._function(rows), None
+
+
 class Order:
     """The batches of each epoch: a function of seed and epoch alone.
 

@@ -15,7 +15,7 @@ from .._losses import LossLike
 from ..models import _arguments
 from ..models.recurrent import Recurrent
 from . import metrics as _metrics
-from .batches import Gathered, Rows
+from .batches import Computed, Gathered, Rows
 from .labelled import LabelledData, locate
 from .metrics import Function, Metric
 
@@ -154,7 +154,7 @@ def _chunks(lengths: NDArray[np.int64] | None, count: int, size: int) -> Iterabl
     return (rows[start : start + size] for start in range(0, count, size))
 
 
-def outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
+def outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, every: bool) -> Floats:
     """Outputs of one batch: at the ends (rows, outputs), or at all steps (rows, time, outputs).
 
     Rows are sorted by falling length. A unidirectional network reads long sequences in chunks,
@@ -168,7 +168,7 @@ def outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
         raise
 
 
-def _outputs(model: Recurrent, x: Gathered, rows: Rows, every: bool) -> Floats:
+def _outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, every: bool) -> Floats:
     batch, lengths = x.take(rows)
     count, time = batch.shape[:2]
     piece = max(_MEMORY // (_bytes_per_step(model) * count), _FEWEST)

@@ -16,9 +16,9 @@ from .._losses import Loss, LossLike
 from ..models import _arguments
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
-from .batches import Gathered, Rows
+from .batches import Computed, Gathered, Rows
 
-_CHUNK: Final = 1 << 18  # elements of x checked at a time
+_CHUNK: Final = 1 << 16  # elements of x checked at a time
 
 
 class LabelledData:
@@ -28,7 +28,7 @@ class LabelledData:
     ----------
     model : Recurrent
     x, y, lengths, sample_weight
-        As for `fastbptt.fit`.
+        As for `fastbptt.fit`; x and y may also be `Computed`, with `loss` given.
     loss : str, Loss or None
         None: chosen by `y`.
     steps, reduction : str
@@ -51,14 +51,22 @@ class LabelledData:
         self.model, self.steps, self.reduction = model, steps, reduction
         spec = model._input_spec
         try:
-            items, own = _arguments.as_they_lie(spec, x, lengths)
+            items: NDArray[Any] | list[NDArray[Any]] | Computed
+            targets: NDArray[Any] | list[NDArray[Any]] | Computed
+            items, own = x, None
+            if not isinstance(x, Computed):
+                items, own = _arguments.as_they_lie(spec, x, lengths)
             self.count = len(items)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
             self.loss, self._chosen = objective_of(model, y, loss, steps, own)
             listed = isinstance(items, list)
             with about_chosen(self._chosen):
-                targets = _arguments.targets_as_they_lie(
-                    spec, y, own, self.count, longest, self.loss, steps, listed
+                targets = (
+                    y
+                    if isinstance(y, Computed)
+                    else _arguments.targets_as_they_lie(
+                        spec, y, own, self.count, longest, self.loss, steps, listed
+                    )
                 )
             self.weights = _weights(sample_weight, self.count)
         except BadArgumentError as error:
@@ -68,8 +76,11 @@ class LabelledData:
         self.items = items
         self.time = longest
         self.lengths: Lengths = own
-        self.x = Gathered(items, own)
-        if steps == "all" and not isinstance(targets, list):
+        self.x = items if isinstance(items, Computed) else Gathered(items, own)
+        self.y: Gathered | Computed
+        if isinstance(targets, Computed):
+            self.y = targets
+        elif steps == "all" and not isinstance(targets, list):
             self.y = Gathered(targets, own)
         else:
             self.y = Gathered(targets, own if steps == "all" else None)
@@ -78,7 +89,7 @@ class LabelledData:
     @property
     def classes(self) -> NDArray[Any] | None:
         """One class per sequence if the targets are classes, else None."""
-        if self.steps != "last" or isinstance(self.targets, list):
+        if self.steps != "last" or isinstance(self.targets, list | Computed):
             return None
         if self.loss.targets == "classes":
             return self.targets
@@ -183,7 +194,7 @@ def class_weights(value: Any, classes: NDArray[Any] | None, rows: Rows) -> NDArr
     if classes is None:
         raise ArgumentError(
             "class_weight",
-            f"is {value!r}",
+            f"is {_check.shown(value)}",
             'None unless y holds one class per sequence (steps="last")',
         )
     result = np.ones(len(classes), F64)
@@ -217,3 +228,8 @@ def locate(error: BadArgumentError, rows: Rows) -> None:
     """Put the row among all sequences into an error, which has the one of the batch `rows`."""
     if error.argument in ("x", "y", "sample_weight") and error.index:
         error.index = (int(rows[error.index[0]]), *error.index[1:])
+    if error.argument == "x" and error.value is not None and np.isnan(error.value):
+        error.expected = (
+            "finite numbers; if NaN fills up shorter sequences, the list "
+            'fastbptt.datasets.unpad(x, value=float("nan")), with padding="pre" if it is in front'
+        )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _check
 from ..optim.schedules import Schedule
 from .batches import Augmentation
 from .callbacks import Callback
@@ -84,5 +85,5 @@ def check_seed(value: Any) -> int:
     """Check `seed`: a whole number of at least 0."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < 0:
         kind = ValueError if isinstance(value, int | np.integer) else TypeError
-        raise kind(f"seed is {value!r}; expected a whole number of at least 0")
+        raise kind(f"seed is {_check.shown(value)}; expected a whole number of at least 0")
     return int(value)
