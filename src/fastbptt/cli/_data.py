@@ -56,6 +56,28 @@ class Columns(NamedTuple):
             given["target"] = self.target[0]
         return given
 
+    def like(self, data: datasets.Sequences) -> Columns:
+        """Return the options that read another file to the features of `data`."""
+        other = {name: one for name, one in (self.other or {}).items() if name != "label_file"}
+        if other.get("layout") == "wide":
+            return self._replace(other=other)
+        if data.categories is not None:
+            other["categories"] = {name: list(one) for name, one in data.categories.items()}
+        if not named(data.feature_names):
+            return self._replace(other=other or None)
+        other.pop("exclude", None)
+        return self._replace(features=self.sources(data.feature_names, other), other=other or None)
+
+    @staticmethod
+    def sources(features: Sequence[str], other: dict[str, Any]) -> list[str]:
+        """Name the columns from which features come: a category has several."""
+        column = {
+            f"{name}={one}": name
+            for name, names in (other.get("categories") or {}).items()
+            for one in names
+        }
+        return list(dict.fromkeys(column.get(name, name) for name in features))
+
     def fitting(self, path: str) -> Columns:
         """Keep the options that the format of a file has."""
         names = {option.name for option in formats.find(path).options}
@@ -107,6 +129,9 @@ def formats_help() -> str:
     lines = ["Formats of DATA, by its suffix:"]
     for file_format in formats.formats():
         heading = ", ".join(file_format.suffixes)
+        if len(heading) > 16:
+            lines.append(f"  {heading}")
+            heading = ""
         for line in file_format.help.splitlines():
             lines.append(f"  {heading:4}  {line}")
             heading = ""
@@ -134,7 +159,8 @@ def read(
     columns : Columns
         For tables.
     steps : {"last", "all"} or None
-        One label per sequence, or one per step; None: found from the file.
+        One label per sequence, or one per step; None: as the file has them, if it shows that,
+        else one per sequence.
     **options
         ``missing``, ``dtype`` and other arguments of the reader.
 

@@ -361,6 +361,7 @@ def _check_files(arguments: argparse.Namespace) -> None:
             "DATA": arguments.data,
             "--validation-data": arguments.validation_data,
             "--test": arguments.test,
+            "--labels": arguments.labels,
         },
         {
             "-o": arguments.output,
@@ -397,12 +398,13 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
         data.classes,
         None if arguments.embedding else data.feature_names,
         None,
-        columns,
+        columns.like(data)._replace(features=columns.features),
     )
     _check_classes(arguments, task, data)
     like = options | {"classes": data.classes} if data.classes is not None else options
-    if _data.named(data.feature_names):
-        columns = columns._replace(features=list(data.feature_names))
+    files = columns.like(data)
+    if columns.other and "label_file" in columns.other:
+        files = files._replace(other={**(files.other or {}), **columns.other})
 
     def other(path: str) -> Sequences:
         one, _ = _data.read(path, columns.fitting(path), steps=steps, **like)
