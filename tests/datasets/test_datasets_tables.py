@@ -268,7 +268,8 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         HEAD + "b,1,0,x\na,2,0,y\na,1,0,\na,3,0,x\n",
         {},
         "{}:5: column 'label' is \"x\", but in line 3 of sequence 'a' \"y\"; expected the same on "
-        "all its rows, or steps=\"all\", on all rows: column 'label' has no value in line 4",
+        "all its rows, or steps=\"all\" with a value on each row: column 'label' has no value in "
+        'line 4 (unlabelled="drop" leaves such rows out)',
     ),
     "two targets": (
         "id,step,v,t\na,1,0,2\na,2,0,1\n",
@@ -290,7 +291,8 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "label of a step missing": (
         HEAD + "b,1,0,x\na,1,0,\n",
         {"steps": "all"},
-        "{}:3: column 'label' is empty; expected a value on each row: steps=\"all\"",
+        "{}:3: column 'label' is empty; expected a value on each row: steps=\"all\" "
+        '(unlabelled="drop" leaves such rows out)',
     ),
     "unknown class": (
         HEAD + "b,1,0,x\na,1,0,y\n",

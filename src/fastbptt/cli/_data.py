@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,6 +31,7 @@ _COMMON: Final = (
     Option("dtype", "--dtype"),
     Option("steps", "--steps"),
 )
+_OF_LABELS: Final = ("label_file", "unlabelled")  # options without a use in a later prediction
 NO_COLUMN: Final = "none"
 _UNNAMED: Final = re.compile(r"(feature|channel) \d+")  # the readers' names for unnamed features
 
@@ -58,7 +60,7 @@ class Columns(NamedTuple):
 
     def like(self, data: datasets.Sequences) -> Columns:
         """Return the options that read another file to the features of `data`."""
-        other = {name: one for name, one in (self.other or {}).items() if name != "label_file"}
+        other = {name: one for name, one in (self.other or {}).items() if name not in _OF_LABELS}
         if other.get("layout") == "wide":
             return self._replace(other=other)
         if data.categories is not None:
@@ -222,6 +224,21 @@ def zeros_and_ones(path: str, data: datasets.Sequences) -> datasets.Sequences:
     whole = [part.astype(np.int64) for part in parts]
     y = whole if isinstance(data.y, list) else whole[0]
     return replace(data, y=y, classes=ZERO_ONE)
+
+
+def suggestion(path: str, columns: Columns, steps: Steps | None) -> str:
+    """Suggest a command that reads a table otherwise, for the end of a message; empty: none."""
+    find = formats.find(path).suggested
+    given = columns.options() | ({} if steps is None else {"steps": steps})
+    found = None if find is None else find(path, given)
+    if not found:
+        return ""
+    flags = {option.name: option.flag for option in (*formats.options(), *_COMMON)}
+    words = ["fastbptt", "train", path]
+    for name, value in {**given, **found}.items():
+        text = NO_COLUMN if value is None else value
+        words += [flags[name], text if isinstance(text, str) else ",".join(text)]
+    return f"\nFor example, if these columns mean what it says:\n  {shlex.join(words)}"
 
 
 def _has(option: Option, file_format: formats.Format) -> bool:

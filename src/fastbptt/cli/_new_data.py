@@ -98,6 +98,8 @@ def _known_columns(
     header = [] if names is None else names(path, **other, delimiter=delimiter)
     features = given.features
     wide = other.get("layout") == "wide"
+    if "unlabelled" in other:
+        raise ValueError("--unlabelled is for training; expected none: each row gets a prediction")
     if not wide and "exclude" in other:
         raise ValueError(
             f"--exclude-columns has no effect: the features are those that {arguments.model} was "

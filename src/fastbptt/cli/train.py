@@ -17,6 +17,7 @@ from .._errors import ArgumentError
 from .._losses import Loss
 from .._targets import decide
 from ..datasets import formats
+from ..datasets._lines import LayoutError
 from ..preprocessing import Standardizer
 from . import _data, _parser, _task
 
@@ -403,8 +404,9 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
     _check_classes(arguments, task, data)
     like = options | {"classes": data.classes} if data.classes is not None else options
     files = columns.like(data)
-    if columns.other and "label_file" in columns.other:
-        files = files._replace(other={**(files.other or {}), **columns.other})
+    files = files._replace(other={**(columns.other or {}), **(files.other or {})} or None)
+    if files.features is not None and files.other is not None:
+        files.other.pop("exclude", None)
 
     def other(path: str) -> Sequences:
         one, _ = _data.read(path, columns.fitting(path), steps=steps, **like)

@@ -13,7 +13,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from . import _lines
 from .formats import argument, setting
 
 GAPS: Final = frozenset({"", "?", "na", "n/a", "nan", "null", "none"})
+Rows: TypeAlias = "slice | NDArray[np.bool_]"
 HEADERS: Final = ("first", "none")
 _BLOCK: Final = 1 << 14  # cells parsed at a time
 _DIGITS: Final = 19  # that uint64 holds
@@ -74,16 +75,20 @@ class Table(NamedTuple):
             hint = f"; {setting('id', None)}: all rows are one sequence"
         elif role == "step":
             hint = f"; {setting('step', None)}: the rows of a sequence are already in order"
-        raise _lines.wrong(
-            self.path,
-            1,
+        text = (
             f"there is no column {name!r} ({setting(role)}); there are "
-            f"{_lines.some([repr(one) for one in self.header])}{hint}",
+            f"{_lines.some([repr(one) for one in self.header])}{hint}"
         )
+        kind = _lines.LayoutError if hint else _lines.FileError
+        raise kind(f"{self.path}:1", text)
 
     def codes(self, role: str, name: object) -> tuple[NDArray[np.int64], list[str]]:
         """Number the texts of a column in the order in which they appear."""
         return self.cells.codes(self.place(role, name))
+
+    def taken(self, rows: Rows) -> Table:
+        """Keep some rows."""
+        return self._replace(cells=self.cells.taken(rows), lines=self.lines[rows])
 
     def cell(self, name: str, row: int) -> str:
         """Return one cell."""
@@ -101,6 +106,9 @@ class Cells(Protocol):
 
     def text(self, row: int, column: int) -> str:
         """Return one cell without white space around it."""
+
+    def taken(self, rows: Rows) -> Cells:
+        """Keep some rows."""
 
     def codes(self, column: int) -> tuple[NDArray[np.int64], list[str]]:
         """Number a column's texts in the order in which they appear."""
@@ -145,6 +153,10 @@ class TextCells:
 
     def text(self, row: int, column: int) -> str:
         return self._columns[column][row].strip()
+
+    def taken(self, rows: Rows) -> TextCells:
+        kept = np.arange(self.count)[rows].tolist()
+        return TextCells([[column[row] for row in kept] for column in self._columns], len(kept))
 
     def codes(self, column: int) -> tuple[NDArray[np.int64], list[str]]:
         return _numbered([cell.strip() for cell in self._columns[column]])
@@ -207,6 +219,9 @@ class ByteCells:
         cells = joined.decode().split("\n")
         plain = joined.isascii() and len(joined.translate(None, _SPACES)) == len(joined)
         return cells if plain else [cell.strip() for cell in cells]
+
+    def taken(self, rows: Rows) -> ByteCells:
+        return ByteCells(self._content, self._begins[rows], self._ends[rows], self._quoted)
 
     def text(self, row: int, column: int) -> str:
         return self._decoded(*self._spans(slice(row, row + 1), [column]))[0]
@@ -308,6 +323,14 @@ class ValueCells:
     def __init__(self, columns: list[NDArray[Any] | list[str]], count: int) -> None:
         self._columns = columns
         self.count = count
+
+    def taken(self, rows: Rows) -> ValueCells:
+        kept = np.arange(self.count)[rows].tolist()
+        columns = [
+            column[rows] if isinstance(column, np.ndarray) else [column[row] for row in kept]
+            for column in self._columns
+        ]
+        return ValueCells(columns, len(kept))
 
     def text(self, row: int, column: int) -> str:
         value = self._columns[column][row]
@@ -570,7 +593,7 @@ def _with_header(table: Table, header: str | None) -> Table:
     else:
         if header is None:
             _check_names(path, line, found)
-        table = table._replace(cells=_rows_from(table.cells, 1), lines=table.lines[1:])
+        table = table.taken(slice(1, None))
         names = found
         if not len(table.lines):
             raise _lines.wrong(path, None, "has no row after the header; expected one per step")
@@ -584,13 +607,6 @@ def _with_header(table: Table, header: str | None) -> Table:
             raise _lines.wrong(path, line, f"the header has {name!r} twice; expected it once")
         index.setdefault(name, c)
     return table._replace(header=names, places=index)
-
-
-def _rows_from(cells: Cells, first: int) -> Cells:
-    if isinstance(cells, ByteCells):
-        return ByteCells(cells._content, cells._begins[first:], cells._ends[first:], cells._quoted)
-    assert isinstance(cells, TextCells)
-    return TextCells([column[first:] for column in cells._columns], cells.count - first)
 
 
 def _check_delimiter(path: str, line: int, header: tuple[str, ...], delimiter: str) -> None:
@@ -616,12 +632,11 @@ def _check_names(path: str, line: int, header: tuple[str, ...]) -> None:
         values = [int(name) for name in numeric]
         if all(b - a == 1 for a, b in pairwise(values)):
             return  # the steps of a series: label,0,1,2,...
-    raise _lines.wrong(
-        path,
-        line,
-        f"the first line holds numbers ({_lines.some(header, 3)}), no names of columns; expected "
-        f"a header, or {setting('header', 'none')}: the columns are then called 1, 2, ..., with "
-        f"a row per step, or, with {setting('layout', 'wide')}, a row per series; or "
+    raise _lines.LayoutError(
+        f"{path}:{line}",
+        f"the first line holds numbers ({_lines.some(header, 3)}), no names of columns",
+        f"a header, or {setting('header', 'none')}: the columns are then called 1, 2, ..., with a "
+        f"row per step, or, with {setting('layout', 'wide')}, a row per series; or "
         f"{setting('header', 'first')}: these are names",
     )
 

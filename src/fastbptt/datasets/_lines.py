@@ -49,6 +49,10 @@ class FileError(ValueError):
         return f"{text}; expected {self.expected}" if self.expected else text
 
 
+class LayoutError(FileError):
+    """A table without the columns or the header that it has by default."""
+
+
 def wrong(path: object, line: int | None, text: str, expected: str = "") -> FileError:
     """Make an error about a line of a file, or about the file."""
     return FileError(str(path) if line is None else f"{path}:{line}", text, expected)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from . import _cells, _lines
+from . import _advice, _cells, _lines
 from ._cells import GAPS, Table
 from .formats import Format, Option, argument, setting
 from .sequences import Sequences, joined
@@ -31,6 +31,7 @@ __all__ = ["read_csv"]
 
 _LABEL: Final = "label"
 _MOST_NAMES: Final = 50  # of a column that may be a category
+_UNLABELLED: Final = ("error", "drop")
 _LAYOUTS: Final = ("long", "wide")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
@@ -50,6 +51,7 @@ def read_csv(
     label_file: str | os.PathLike[str] | None = None,
     layout: str = "long",
     steps: str = "last",
+    unlabelled: str = "error",
     classes: Sequence[str] | None = None,
     header: str | None = None,
     delimiter: str | None = None,
@@ -96,6 +98,9 @@ def read_csv(
     steps : {"last", "all"}, default "last"
         "last": one label or target for each sequence; its rows agree or are empty. "all": one for
         each row.
+    unlabelled : {"error", "drop"}, default "error"
+        "drop": with ``steps="all"``, leave out the rows without a label or target; those on both
+        sides become neighbours.
     classes : sequence of str, optional
         The names of class 0, 1, ...; by default those that occur, sorted (by value if all are
         numbers). For a test file, those of the training file.
@@ -167,6 +172,12 @@ def read_csv(
         raise ValueError(
             f"{argument('features')} and {argument('exclude')} are both given; expected one of them"
         )
+    _check.option("unlabelled", unlabelled, _UNLABELLED)
+    if unlabelled == "drop" and steps != "all":
+        raise ValueError(
+            f"{setting('unlabelled', 'drop')} is for a label on each row; expected "
+            f"{setting('steps', 'all')} with it"
+        )
     wide = layout == "wide"
     if wide:
         _check_wide(step, steps, categories)
@@ -193,6 +204,8 @@ def read_csv(
     if beside is None:
         roles += [("label", label), *(("target", one) for one in targets)]
     names = _feature_columns(table, features, exclude, roles)
+    if unlabelled == "drop":
+        table = _labelled(table, label, targets)
 
     if wide:
         rows = np.arange(len(table.lines))
@@ -236,6 +249,19 @@ def read_csv(
         y = _together(np.asarray(y), starts)
     whole = joined(parts) if wide else _together(x, starts)
     return Sequences(whole, y, class_names, read.names, ids, source, read.categories)
+
+
+def _labelled(table: Table, label: str | None, targets: tuple[str, ...]) -> Table:
+    """Leave out rows without a label or target."""
+    keep = np.ones(len(table.lines), bool)
+    for role, name in (("label", label), *(("target", one) for one in targets)):
+        if name is not None:
+            codes, texts = table.codes(role, name)
+            gaps = {""} if role == "label" else GAPS
+            keep &= np.array([text.lower() not in gaps for text in texts])[codes]
+    if not keep.any():
+        raise _lines.wrong(table.path, None, "no row has a label; expected at least one")
+    return table.taken(keep)
 
 
 def read_steps(
@@ -334,6 +360,13 @@ Text may be packed (.csv.gz); Parquet needs pyarrow.""",
             "FILE",
         ),
         Option(
+            "unlabelled",
+            "--unlabelled",
+            "with --steps all, rows without a label or target: report an error, or leave them out "
+            "(default: error)",
+            choices=_UNLABELLED,
+        ),
+        Option(
             "layout",
             "--layout",
             "long: a row per step; wide: a row per sequence (default: long)",
@@ -363,6 +396,7 @@ Text may be packed (.csv.gz); Parquet needs pyarrow.""",
     steps=("last", "all"),
     columns=read_header,
     step_numbers=read_steps,
+    suggested=_advice.suggested,
 )
 
 
@@ -831,7 +865,8 @@ def _per_sequence(
             raise table.wrong(
                 int(rows[i]),
                 names[c],
-                f"is empty; expected a value on each row: {setting('steps', 'all')}",
+                f"is empty; expected a value on each row: {setting('steps', 'all')} "
+                f"({setting('unlabelled', 'drop')} leaves such rows out)",
             )
         return values
     # fmax takes what is not NaN.
@@ -856,7 +891,8 @@ def _per_sequence(
         if blank.any():
             r, gap = divmod(int(blank.argmax()), blank.shape[1])
             remark = (
-                f", on all rows: column {names[gap]!r} has no value in line {table.lines[rows[r]]}"
+                f" with a value on each row: column {names[gap]!r} has no value in line "
+                f"{table.lines[rows[r]]} ({setting('unlabelled', 'drop')} leaves such rows out)"
             )
         raise table.wrong(
             int(rows[second]),
