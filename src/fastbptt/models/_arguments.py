@@ -56,6 +56,8 @@ def inputs(
 ) -> tuple[Inputs, Lengths]:
     """Read x, (batch, time, input_size) or tokens (batch, time), and its lengths; pad a list.
 
+    With one input, sequences may lack the axis of inputs.
+
     unlimited: not all states are kept, so their memory does not limit x.
     """
     most = 1 << 62 if unlimited else spec.most_steps
@@ -83,10 +85,13 @@ def _whole_input(spec: InputSpec, x: Any) -> NDArray[Any]:
     """Read one array of sequences and check its shape."""
     array = _read_input(spec, "x", x)
     shape = array.shape
+    if _is_univariate(spec, shape, 2) and shape[1] != 1:
+        return _whole_input(spec, array[:, :, None])
     wanted = "(batch, time" if spec.tokens else f"(batch, time, {spec.input_size}"
     if not _is_input(spec, shape, 2):
-        one = 1 if spec.tokens else 2
-        hint = "; for one sequence give x[None]" if len(shape) == one else ""
+        hint = "; for one sequence give x[None]" if _is_input(spec, shape, 1) else ""
+        if _is_univariate(spec, shape, 2):
+            hint += f", for {shape[0]} sequences of one step x[:, :, None]"
         raise ArgumentError("x", f"has shape {shape}", f"{wanted}) because {_why(spec)}{hint}")
     if 0 in shape:
         axis = "sequence" if shape[0] == 0 else "time step"
@@ -98,6 +103,10 @@ def _why(spec: InputSpec) -> str:
     if spec.tokens:
         return "the model has an embedding"
     return f"input_size={spec.input_size}"
+
+
+def _is_univariate(spec: InputSpec, shape: tuple[int, ...], lead: int) -> bool:
+    return not spec.tokens and spec.input_size == 1 and len(shape) == lead and 0 not in shape
 
 
 def _is_input(spec: InputSpec, shape: tuple[int, ...], lead: int) -> bool:
@@ -149,6 +158,8 @@ def _listed(
     items = []
     for i, one in enumerate(x):
         item = _read_input(spec, "x", one, i)
+        if _is_univariate(spec, item.shape, 1):
+            item = item[:, None]
         if not _is_input(spec, item.shape, 1):
             wanted = "(time,)" if spec.tokens else f"(time, {spec.input_size})"
             raise ArgumentError(

@@ -111,8 +111,10 @@ def _items(X: Any) -> list[Any] | None:
     first = X[0]
     if hasattr(first, "ndim"):
         return list(X) if first.ndim else None
-    nested = isinstance(first, list | tuple) and first and isinstance(first[0], list | tuple)
-    return list(X) if nested else None
+    if not isinstance(first, list | tuple) or not first:
+        return None
+    ragged = all(isinstance(one, list | tuple) for one in X) and len(set(map(len, X))) > 1
+    return list(X) if ragged or isinstance(first[0], list | tuple) else None
 
 
 def _dims(X: Any) -> int:
