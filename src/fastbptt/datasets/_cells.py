@@ -22,7 +22,7 @@ from . import _lines
 from .formats import argument, setting
 
 GAPS: Final = frozenset({"", "?", "na", "n/a", "nan", "null", "none"})
-Rows: TypeAlias = "slice | NDArray[np.bool_]"
+Rows: TypeAlias = "slice | NDArray[np.bool_] | NDArray[np.int64]"
 HEADERS: Final = ("first", "none")
 _BLOCK: Final = 1 << 14  # cells parsed at a time
 _DIGITS: Final = 19  # that uint64 holds

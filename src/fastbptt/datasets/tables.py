@@ -224,7 +224,7 @@ def read_csv(
     else:
         parts = np.split(x, starts[1:])
     if missing != "nan":
-        _fill_gaps(table, names if wide else read.names, parts, rows, starts, ids, missing)
+        _fill_gaps(table, names if wide else read.names, parts, rows, starts, ids, missing, wide)
 
     y: NDArray[Any] | list[NDArray[Any]] | None = None
     class_names: tuple[str, ...] | None = None
@@ -233,7 +233,8 @@ def read_csv(
         if beside is not None:
             assert id is not None
             place = _joined_rows(table, beside, id, ids, rows[starts])
-            holder, of, sorted_already = beside, (place, np.arange(len(ids))), False
+            one = np.arange(len(ids))
+            holder, of, sorted_already = beside.taken(place), (one, one), True
         if label is not None:
             codes, class_names = _codes(holder, label, given)
             values = codes[:, None] if sorted_already else codes[of[0], None]
@@ -806,6 +807,7 @@ def _fill_gaps(
     starts: NDArray[np.int64],
     ids: tuple[str, ...],
     missing: str,
+    wide: bool,
 ) -> None:
     for part, start, name in zip(parts, starts.tolist(), ids, strict=True):
         gaps = np.isnan(part)
@@ -814,8 +816,8 @@ def _fill_gaps(
         i, c = divmod(int(gaps.argmax()), part.shape[1])
         if missing == "error":
             raise table.wrong(
-                int(rows[start + i]),
-                names[c],
+                int(rows[start] if wide else rows[start + i]),
+                names[i if wide else c],
                 f"has no value; expected a number, or {setting('missing', 'nan', 'interpolate')}",
             )
         empty = _lines.fill(part)
