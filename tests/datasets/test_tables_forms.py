@@ -13,7 +13,7 @@ import pytest
 
 import fastbptt
 from fastbptt import cli
-from fastbptt.datasets import read, read_csv
+from fastbptt.datasets import read, read_csv, write_npz
 
 ROWS = [("a", 1, 0.5, 2.25), ("a", 2, -7.0, 1e-3), ("b", 1, 3.0, -4.5)]
 EXPECTED = [[[0.5, 2.25], [-7.0, 1e-3]], [[3.0, -4.5]]]
@@ -115,7 +115,7 @@ def test_two_readings_are_refused(tmp_path: Path, name: str) -> None:
         read_csv(path, **options)
 
 
-def test_thousands_are_told_apart_by_another_number(tmp_path: Path) -> None:
+def test_thousands_are_shows_steps_by_another_number(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("id;step;v\na;1;1,234\na;2;1,5\n")
     assert read_csv(path, dtype="float64").x[0].tolist() == [[1.234], [1.5]]
@@ -303,3 +303,37 @@ def test_many_columns(tmp_path: Path) -> None:
     path.write_text(f"id,step,{names}\na,1,{row}\n")
     data = read_csv(path)
     assert np.asarray(data.x).ravel().tolist() == [i / 8 for i in range(20_000)]
+
+
+# ---------------------------------------------------------------- arrays of other libraries
+
+
+def test_the_parts_of_an_npz_of_keras(tmp_path: Path) -> None:
+    path, part = tmp_path / "mnist.npz", tmp_path / "train.npz"
+    images = np.random.default_rng(0).integers(0, 256, size=(6, 4, 3)).astype("u1")
+    digits = np.arange(6, dtype="u1") % 3
+    np.savez(path, x_train=images, y_train=digits, x_test=images, y_test=digits)
+    with pytest.raises(ValueError, match=r"write_npz\(path, arrays\[\"x_train\"\], arrays"):
+        read(path)
+    arrays = np.load(path)
+    write_npz(part, arrays["x_train"], arrays["y_train"])
+    data = read(part)
+    assert np.array_equal(data.x, images)
+    assert np.array_equal(np.asarray(data.y), digits)
+
+
+def test_lists_of_numbers_are_univariate_sequences() -> None:
+    model = fastbptt.GRU(1, 3, 1, seed=0)
+    x = np.random.default_rng(0).normal(size=(5, 7))
+    expected = fastbptt.predict(model, x[:, :, None])
+    for one in (x, list(x), x.tolist()):
+        assert np.array_equal(fastbptt.predict(model, one), expected)
+    ragged = [[0.5, 1.0], [2.0], [3.0, 4.0, 5.0]]
+    arrays = [np.array(one)[:, None] for one in ragged]
+    assert np.array_equal(fastbptt.predict(model, ragged), fastbptt.predict(model, arrays))
+    with pytest.raises(
+        ValueError, match=r"give x\[None\], for 7 sequences of one step x\[:, :, None"
+    ):
+        fastbptt.predict(model, x[0][:, None])
+    assert fastbptt.predict(model, x[0][:, None][None]).shape == (1, 1)
+    assert fastbptt.predict(model, x[0][:, None][:, :, None]).shape == (7, 1)

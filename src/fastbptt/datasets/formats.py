@@ -82,7 +82,7 @@ class Format:
         Further arguments of `read` that the command line offers.
     steps : tuple of str
         The forms that labels may have, "last" and "all"; the command line tries them in this order.
-    told_apart : bool
+    shows_steps : bool
         Whether a file shows which of these forms its labels have. Otherwise they have the first,
         unless another is asked for.
     columns : callable or None
@@ -106,7 +106,7 @@ class Format:
     labels: str
     options: tuple[Option, ...] = ()
     steps: tuple[str, ...] = ("last",)
-    told_apart: bool = False
+    shows_steps: bool = False
     columns: Callable[..., list[str]] | None = None
     step_numbers: Callable[..., list[float] | None] | None = None
     by_dtype: bool = False
