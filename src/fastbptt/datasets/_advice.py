@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from . import _cells, _lines
 from ._cells import GAPS, Table
+from .sequences import Sequences
 
 _FEW: Final = 20  # names of a category, or classes
 
 
-def suggested(path: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
+def suggested(
+    read_csv: Callable[..., Sequences], path: str, given: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """Suggest arguments of `read_csv`, beside those that are given, which read the table.
 
     They give it labels, too. None: none were found. What they mean is a guess.
     """
-    from .tables import read_csv
-
     form = [given.get("delimiter"), given.get("header")]
     more: dict[str, Any] = {}
     try:

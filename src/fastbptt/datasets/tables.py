@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -397,7 +398,7 @@ Text may be packed (.csv.gz); Parquet needs pyarrow.""",
     steps=("last", "all"),
     columns=read_header,
     step_numbers=read_steps,
-    suggested=_advice.suggested,
+    suggested=partial(_advice.suggested, read_csv),
 )
 
 
