@@ -196,7 +196,7 @@ def test_several_numbers_to_predict(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_labels_for_each_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = Task(30).csv(tmp_path / "train.csv", "steps")
     model = tmp_path / "m"
-    code, out, _ = run(
+    code, out, err = run(
         capsys,
         "train",
         data,
@@ -212,8 +212,6 @@ def test_labels_for_each_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         25,
         "--validation",
         0.1,
-        "--steps",
-        "all",
     )
     assert code == 0, err
     assert "Labels:    one of 2 classes per step: no, yes" in out

@@ -384,11 +384,14 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
     options: dict[str, Any] = {"missing": arguments.missing, "dtype": arguments.dtype}
     if arguments.embedding:
         options["tokens"] = True
-    data, steps = _data.read(arguments.data, columns, steps=arguments.steps, **options)
-    if data.y is None:
-        raise ValueError(
-            f"{arguments.data}: there are no labels; expected {_data.missing_labels()}"
-        )
+    try:
+        data, steps = _data.read(arguments.data, columns, steps=arguments.steps, **options)
+        if data.y is None:
+            text = f"there are no labels; expected {_data.missing_labels()}"
+            raise LayoutError(arguments.data, text)
+    except LayoutError as error:
+        advice = _data.suggestion(arguments.data, columns, arguments.steps)
+        raise ValueError(f"{error}{advice}") from None
     kind, loss = _meaning(arguments, data, steps)
     if kind == "classification" and data.classes is None:
         data = _data.zeros_and_ones(arguments.data, data)
@@ -409,7 +412,7 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
         files.other.pop("exclude", None)
 
     def other(path: str) -> Sequences:
-        one, _ = _data.read(path, columns.fitting(path), steps=steps, **like)
+        one, _ = _data.read(path, files.fitting(path), steps=steps, **like)
         if one.y is None:
             raise ValueError(f"{path}: there are no labels; expected {_data.missing_labels()}")
         shapes = [_data.flat(part.y, steps).shape[1:] for part in (one, data)]

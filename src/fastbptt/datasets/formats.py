@@ -82,16 +82,16 @@ class Format:
         Further arguments of `read` that the command line offers.
     steps : tuple of str
         The forms that labels may have, "last" and "all"; the command line tries them in this order.
-    shows_steps : bool
-        Whether a file shows which of these forms its labels have. Otherwise they have the first,
-        unless another is asked for.
     columns : callable or None
         For tables: called with the path and options, it returns the names of the columns.
     step_numbers : callable or None
-        For tables: called with the path and the options for its columns, it returns the number of
-        each step of all sequences, or None.
+        For tables: called with the path and options, it returns the number of each step of all
+        sequences, or None.
     by_dtype : bool
         Whether nothing but the dtype tells classes from targets: floats may be either.
+    suggested : callable or None
+        Called with the path and the options that are given, it returns further ones that read the
+        file, or None.
 
     Examples
     --------
@@ -106,10 +106,10 @@ class Format:
     labels: str
     options: tuple[Option, ...] = ()
     steps: tuple[str, ...] = ("last",)
-    shows_steps: bool = False
     columns: Callable[..., list[str]] | None = None
     step_numbers: Callable[..., list[float] | None] | None = None
     by_dtype: bool = False
+    suggested: Callable[[str, dict[str, Any]], dict[str, Any] | None] | None = None
 
     def takes(self, name: str) -> bool:
         """Whether the reader has an argument of this name."""
