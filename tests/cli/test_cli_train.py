@@ -200,6 +200,8 @@ def test_labels_for_each_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         capsys,
         "train",
         data,
+        "--steps",
+        "all",
         "-o",
         model,
         "--hidden",
@@ -210,8 +212,6 @@ def test_labels_for_each_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         25,
         "--validation",
         0.1,
-        "--steps",
-        "all",
     )
     assert code == 0, err
     assert "Labels:    one of 2 classes per step: no, yes" in out
@@ -466,7 +466,11 @@ WRONG: dict[str, tuple[str, list[str], str]] = {
         [],
         "--step-column none: the rows of a sequence are already in order",
     ),
-    "semicolons": (GOOD.replace(",", ";"), [], '{}:1: the header is "id;step;a;b;label"'),
+    "semicolons": (
+        GOOD.replace(",", ";"),
+        ["--delimiter", ","],
+        '{}:1: the header is "id;step;a;b;label"',
+    ),
     "short row": (GOOD.replace("x,2,2,3,u", "x,2,2,u"), [], "{}:3: the row has 4 cells"),
     "text": (GOOD.replace("y,1,1,1", "y,1,one,1"), [], "{}:4: column 'a' is \"one\""),
     "gap": (
@@ -532,7 +536,8 @@ WRONG_OTHERS: dict[str, tuple[str, bytes, str]] = {
     "class unknown": ("a.ts", b"@classLabel true a b\n@data\n1,2:c\n", '{}:3: the class is "c"'),
     "gap": ("a.ts", b"@classLabel true a b\n@data\n1,?:a\n", "--missing interpolate"),
     "no labels": ("a.ts", b"@classLabel false\n@data\n1,2\n", "{}: there are no labels"),
-    "suffix": ("a.txt", b"hello", "{}; expected a file that ends in .csv, .npz or .ts"),
+    "suffix": ("a.doc", b"hello", "{}; expected a file that ends in .csv, .tsv, "),
+    "arff": ("a.arff", b"hello", "and write it as .csv, .npz or .ts"),
 }
 
 
@@ -565,8 +570,8 @@ def test_options_that_do_not_fit_the_data(
     unknown.kinds[4] = "sideways"
     unknown.csv(tmp_path / "c.csv")
     for command, message in (
-        ([path, "--id-column", "who"], f"{path}: --id-column is for .csv files"),
-        ([tmp_path / "a.tsv", "--id-column", "who"], "a file that ends in .csv, .npz or .ts"),
+        ([path, "--id-column", "who"], f"{path}: --id-column is for .csv, .tsv"),
+        ([tmp_path / "a.doc", "--id-column", "who"], "a file that ends in .csv, .tsv, .txt"),
         ([path, "--steps", "all"], f"{path}: a .ts file has no labels for each step"),
         ([table, "-o", tmp_path / "no" / "m"], f"there is no folder {tmp_path / 'no'}"),
         ([table, "-o", tmp_path], "which is a folder; expected a file"),

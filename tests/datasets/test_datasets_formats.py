@@ -72,9 +72,9 @@ def test_a_new_format_is_read(digits: Path) -> None:
     assert len(data) == 40
     with pytest.raises(ValueError, match=r"a\.DIG:1: there is no '\.'; try end='\.'$"):
         datasets.read(digits)
-    expected = r"expected a file that ends in \.csv, \.npz, \.ts, \.digits or \.dig$"
+    expected = r"expected a file that ends in \.csv, .*\.parquet, \.npz, \.ts, \.digits or \.dig$"
     with pytest.raises(ValueError, match=expected):
-        datasets.read("a.txt")
+        datasets.read("a.doc")
 
 
 def test_a_new_format_trains_and_predicts(
@@ -102,9 +102,12 @@ def test_messages_about_a_new_format(
         ([table], f"{table}: there are no labels; expected a column"),
         ([table], ", an array y, @classLabel true, or a mark and a class\n"),
         ([table, "--end-mark", "!"], "--end-mark is for .digits or .dig files; expected none"),
-        ([digits, "--id-column", "who"], "--id-column is for .csv files; expected none"),
+        (
+            [digits, "--id-column", "who"],
+            "--id-column is for .csv, .tsv, .txt, .data or .parquet files; expected",
+        ),
         ([digits, "--embedding", 3], "tokens are read from .npz files alone; expected one"),
-        ([digits, "--steps", "all"], "a .dig file has no labels for each step; expected .csv or"),
+        ([digits, "--steps", "all"], "a .dig file has no labels for each step; expected .csv, "),
     ):
         code, _, err = run(capsys, "train", *command, "--quiet")
         assert code == 1
@@ -120,7 +123,9 @@ def test_help_shows_a_new_format(
     shown = capsys.readouterr().out
     assert "  .digits, .dig  digits, then\n" in shown
     assert "--end-mark CHARACTER" in shown
-    assert ".csv, .npz, .ts, .digits or .dig" in " ".join(shown.split())
+    assert ".csv, .tsv, .txt, .data, .parquet, .npz, .ts, .digits or .dig" in " ".join(
+        shown.split()
+    )
 
 
 def test_options_of_a_test_file_of_another_format(

@@ -183,7 +183,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "delimiter": (
         "id;step;v\na;1;2\n",
-        {},
+        {"delimiter": ","},
         "{}:1: the header is \"id;step;v\", one column with delimiter=','; expected several: "
         "perhaps delimiter=';'",
     ),
@@ -268,7 +268,8 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         HEAD + "b,1,0,x\na,2,0,y\na,1,0,\na,3,0,x\n",
         {},
         "{}:5: column 'label' is \"x\", but in line 3 of sequence 'a' \"y\"; expected the same on "
-        'all its rows, or steps="all"',
+        "all its rows, or steps=\"all\" with a value on each row: column 'label' has no value in "
+        'line 4 (unlabelled="drop" leaves such rows out)',
     ),
     "two targets": (
         "id,step,v,t\na,1,0,2\na,2,0,1\n",
@@ -290,7 +291,8 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "label of a step missing": (
         HEAD + "b,1,0,x\na,1,0,\n",
         {"steps": "all"},
-        "{}:3: column 'label' is empty; expected a value on each row: steps=\"all\"",
+        "{}:3: column 'label' is empty; expected a value on each row: steps=\"all\" "
+        '(unlabelled="drop" leaves such rows out)',
     ),
     "unknown class": (
         HEAD + "b,1,0,x\na,1,0,y\n",
@@ -753,7 +755,11 @@ def test_read_goes_by_the_suffix(tmp_path: Path) -> None:
     for data in (table, arrays, series):
         assert isinstance(data, Sequences)
         assert np.asarray(data.x).tolist() == [[[0]]]
-    with refuses("path is a.json; expected a file that ends in .csv, .npz or .ts"):
+    with refuses(
+        "path is a.json; expected a file that ends in .csv, .tsv, .txt, .data, "
+        ".parquet, .npz or .ts; read it in Python, with aeon, SciPy or pandas for example, and "
+        "write it as .csv, .npz or .ts"
+    ):
         read("a.json")
     with pytest.raises(TypeError, match="delimiter"):
         read(tmp_path / "a.ts", delimiter=";")
@@ -811,5 +817,5 @@ def test_names_of_classes_among_the_features_are_asked_about(tmp_path: Path) -> 
     for more in ({"label": "kind"}, {"features": ["v"]}):
         assert read_csv(path, **more).x[0].shape == (1, 1)
     for more in ({"labels": False}, {"features": ["v", "kind"]}, {"target": "v"}):
-        with pytest.raises(ValueError, match=r"for a missing value$"):
+        with pytest.raises(ValueError, match=r"for a missing value \(exclude= leaves"):
             read_csv(path, **more)

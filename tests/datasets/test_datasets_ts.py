@@ -128,12 +128,32 @@ def test_classes_of_the_training_part(tmp_path: Path) -> None:
 
 
 # What stands in the file, and the message after the file's name. Lines count from 1.
+TIMES = "@timeStamps true\n@classLabel true a b\n@data\n"
 START = "@classLabel true a b\n@data\n"
 WRONG = {
-    "timestamps": (
-        "@timeStamps true\n@classLabel true a b\n@data\n(2007-01-01 00:00:00,241.97):a\n",
-        ":1: @timeStamps true; expected @timeStamps false: values alone, at even steps, without "
-        "the time of each",
+    "times go back": (
+        TIMES + "(2007-01-02,1),(2007-01-01 23:00:00,2):a\n",
+        ':4: time "2007-01-01 23:00:00" stands behind "2007-01-02"; expected ascending times',
+    ),
+    "times twice": (
+        TIMES + "(3,1),(3,2):a\n",
+        ':4: time "3" stands behind "3"; expected ascending times',
+    ),
+    "no time": (
+        TIMES + "(1,5),7:a\n",
+        ':4: channel 1 is "(1,5),7"; expected (time,value),(time,value),...: @timeStamps true',
+    ),
+    "no times": (
+        TIMES + "1,5:a\n",
+        ':4: channel 1 is "1,5"; expected (time,value),(time,value),...: @timeStamps true',
+    ),
+    "two clocks": (
+        TIMES + "(1,5),(2,6):(1,5),(3,6):a\n",
+        ":4: channel 2 has other times than channel 1; expected the same",
+    ),
+    "no clock": (
+        TIMES + "(noon,5),(night,6):a\n",
+        ':4: the times begin with "noon"; expected numbers or 2007-01-31 23:59:59',
     ),
     "flag": ("@missing perhaps\n", ':1: "@missing perhaps"; expected true or false'),
     "flag empty": ("@univariate\n", ':1: "@univariate"; expected true or false'),
@@ -514,3 +534,16 @@ def test_real_vowels_are_those_of_the_package() -> None:
     for part, x, y in ((train, own.x_train, own.y_train), (test, own.x_test, own.y_test)):
         assert np.array_equal(part.y, y)  # type: ignore[arg-type]
         assert all(np.array_equal(a, b) for a, b in zip(part.x, x, strict=True))
+
+
+def test_times_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.ts"
+    path.write_text(
+        TIMES + "(2007-01-01 00:00:00,241.97), (2007-01-01 00:01:00,?):(2007-01-01 00:00:00,1),"
+        "(2007-01-01 00:01:00,2):a\n( 0.5 , 3),(7,4),(9,5):(0.5,6),(7,7),(9,8):b\n"
+    )
+    data = read_ts(path, dtype="float64")
+    np.testing.assert_array_equal(data.x[0], [[241.97, 1], [np.nan, 2]])
+    np.testing.assert_array_equal(data.x[1], [[3, 6], [4, 7], [5, 8]])
+    assert data.y is not None
+    assert np.asarray(data.y).tolist() == [0, 1]

@@ -164,6 +164,7 @@ if {moment!r} == "write":
             class Half:
                 def __enter__(self): return self
                 def __exit__(self, *error): file.close()
+                fileno = file.fileno
                 def write(self, content):
                     whole(content[: len(content) // 2]); file.flush(); die()
             return Half()

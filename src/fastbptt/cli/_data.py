@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,6 +31,7 @@ _COMMON: Final = (
     Option("dtype", "--dtype"),
     Option("steps", "--steps"),
 )
+_OF_LABELS: Final = ("label_file", "unlabelled")  # options without a use in a later prediction
 NO_COLUMN: Final = "none"
 _UNNAMED: Final = re.compile(r"(feature|channel) \d+")  # the readers' names for unnamed features
 
@@ -55,6 +57,28 @@ class Columns(NamedTuple):
         if self.target is not None and len(self.target) == 1:
             given["target"] = self.target[0]
         return given
+
+    def like(self, data: datasets.Sequences) -> Columns:
+        """Return the options that read another file to the features of `data`."""
+        other = {name: one for name, one in (self.other or {}).items() if name not in _OF_LABELS}
+        if other.get("layout") == "wide":
+            return self._replace(other=other)
+        if data.categories is not None:
+            other["categories"] = {name: list(one) for name, one in data.categories.items()}
+        if not named(data.feature_names):
+            return self._replace(other=other or None)
+        other.pop("exclude", None)
+        return self._replace(features=self.sources(data.feature_names, other), other=other or None)
+
+    @staticmethod
+    def sources(features: Sequence[str], other: dict[str, Any]) -> list[str]:
+        """Name the columns from which features come: a category has several."""
+        column = {
+            f"{name}={one}": name
+            for name, names in (other.get("categories") or {}).items()
+            for one in names
+        }
+        return list(dict.fromkeys(column.get(name, name) for name in features))
 
     def fitting(self, path: str) -> Columns:
         """Keep the options that the format of a file has."""
@@ -107,6 +131,9 @@ def formats_help() -> str:
     lines = ["Formats of DATA, by its suffix:"]
     for file_format in formats.formats():
         heading = ", ".join(file_format.suffixes)
+        if len(heading) > 16:
+            lines.append(f"  {heading}")
+            heading = ""
         for line in file_format.help.splitlines():
             lines.append(f"  {heading:4}  {line}")
             heading = ""
@@ -134,7 +161,8 @@ def read(
     columns : Columns
         For tables.
     steps : {"last", "all"} or None
-        One label per sequence, or one per step; None: found from the file.
+        One label per sequence, or one per step; None: as the file has them, if it shows that,
+        else one per sequence.
     **options
         ``missing``, ``dtype`` and other arguments of the reader.
 
@@ -196,6 +224,21 @@ def zeros_and_ones(path: str, data: datasets.Sequences) -> datasets.Sequences:
     whole = [part.astype(np.int64) for part in parts]
     y = whole if isinstance(data.y, list) else whole[0]
     return replace(data, y=y, classes=ZERO_ONE)
+
+
+def suggestion(path: str, columns: Columns, steps: Steps | None) -> str:
+    """Suggest a command that reads a table otherwise, for the end of a message; empty: none."""
+    find = formats.find(path).suggested
+    given = columns.options() | ({} if steps is None else {"steps": steps})
+    found = None if find is None else find(path, given)
+    if not found:
+        return ""
+    flags = {option.name: option.flag for option in (*formats.options(), *_COMMON)}
+    words = ["fastbptt", "train", path]
+    for name, value in {**given, **found}.items():
+        text = NO_COLUMN if value is None else value
+        words += [flags[name], text if isinstance(text, str) else ",".join(text)]
+    return f"\nFor example, if these columns mean what it says:\n  {shlex.join(words)}"
 
 
 def _has(option: Option, file_format: formats.Format) -> bool:

@@ -64,9 +64,7 @@ def steps(task: _task.ModelTask, arguments: argparse.Namespace) -> list[float] |
     if numbers is None:
         return None
     options = _known_columns(arguments, _data.columns(arguments), task, False)[0].options()
-    return numbers(
-        arguments.data, **{k: v for k, v in options.items() if k in ("id", "step", "delimiter")}
-    )
+    return numbers(arguments.data, **options)
 
 
 def id_name(task: _task.ModelTask, arguments: argparse.Namespace) -> str:
@@ -95,11 +93,20 @@ def _known_columns(
     path = arguments.data
     known = task.columns
     delimiter = given.delimiter or known.delimiter
+    other = {**(known.other or {}), **(given.other or {})}
     names = formats.find(path).columns
-    header = [] if names is None else names(path, delimiter)
+    header = [] if names is None else names(path, **other, delimiter=delimiter)
     features = given.features
-    if features is None and task.features is not None and _data.named(task.features):
-        features = list(task.features)
+    wide = other.get("layout") == "wide"
+    if "unlabelled" in other:
+        raise ValueError("--unlabelled is for training; expected none: each row gets a prediction")
+    if not wide and "exclude" in other:
+        raise ValueError(
+            f"--exclude-columns has no effect: the features are those that {arguments.model} was "
+            "trained on; expected none"
+        )
+    if features is None and task.features is not None and _data.named(task.features) and not wide:
+        features = _data.Columns.sources(task.features, other)
         absent = [name for name in features if name not in header]
         # if this is no table, or has another delimiter, the reader gives the better message
         if absent and (len(header) > 1 or len(absent) < len(features)):
@@ -108,7 +115,9 @@ def _known_columns(
                 f"{arguments.model} was trained on: {', '.join(features)}"
             )
     label, target = given.label, given.target
-    if label is None and target is None and labels:
+    if label is None and target is None and labels and "label_file" in other:
+        label, target = known.label, known.target
+    elif label is None and target is None and labels:
         if task.classes is not None:
             label = known.label if known.label in header else None
         elif known.target is not None and set(known.target) <= set(header):
@@ -122,7 +131,7 @@ def _known_columns(
         target,
         features,
         delimiter,
-        given.other,
+        other or None,
     )
     return columns, labels
 

@@ -17,6 +17,7 @@ from .._errors import ArgumentError
 from .._losses import Loss
 from .._targets import decide
 from ..datasets import formats
+from ..datasets._lines import LayoutError
 from ..preprocessing import Standardizer
 from . import _data, _parser, _task
 
@@ -361,6 +362,7 @@ def _check_files(arguments: argparse.Namespace) -> None:
             "DATA": arguments.data,
             "--validation-data": arguments.validation_data,
             "--test": arguments.test,
+            "--labels": arguments.labels,
         },
         {
             "-o": arguments.output,
@@ -382,11 +384,14 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
     options: dict[str, Any] = {"missing": arguments.missing, "dtype": arguments.dtype}
     if arguments.embedding:
         options["tokens"] = True
-    data, steps = _data.read(arguments.data, columns, steps=arguments.steps, **options)
-    if data.y is None:
-        raise ValueError(
-            f"{arguments.data}: there are no labels; expected {_data.missing_labels()}"
-        )
+    try:
+        data, steps = _data.read(arguments.data, columns, steps=arguments.steps, **options)
+        if data.y is None:
+            text = f"there are no labels; expected {_data.missing_labels()}"
+            raise LayoutError(arguments.data, text)
+    except LayoutError as error:
+        advice = _data.suggestion(arguments.data, columns, arguments.steps)
+        raise ValueError(f"{error}{advice}") from None
     kind, loss = _meaning(arguments, data, steps)
     if kind == "classification" and data.classes is None:
         data = _data.zeros_and_ones(arguments.data, data)
@@ -397,15 +402,17 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
         data.classes,
         None if arguments.embedding else data.feature_names,
         None,
-        columns,
+        columns.like(data)._replace(features=columns.features),
     )
     _check_classes(arguments, task, data)
     like = options | {"classes": data.classes} if data.classes is not None else options
-    if _data.named(data.feature_names):
-        columns = columns._replace(features=list(data.feature_names))
+    files = columns.like(data)
+    files = files._replace(other={**(columns.other or {}), **(files.other or {})} or None)
+    if files.features is not None and files.other is not None:
+        files.other.pop("exclude", None)
 
     def other(path: str) -> Sequences:
-        one, _ = _data.read(path, columns.fitting(path), steps=steps, **like)
+        one, _ = _data.read(path, files.fitting(path), steps=steps, **like)
         if one.y is None:
             raise ValueError(f"{path}: there are no labels; expected {_data.missing_labels()}")
         shapes = [_data.flat(part.y, steps).shape[1:] for part in (one, data)]

@@ -49,6 +49,10 @@ class FileError(ValueError):
         return f"{text}; expected {self.expected}" if self.expected else text
 
 
+class LayoutError(FileError):
+    """A table without the columns or the header that it has by default."""
+
+
 def wrong(path: object, line: int | None, text: str, expected: str = "") -> FileError:
     """Make an error about a line of a file, or about the file."""
     return FileError(str(path) if line is None else f"{path}:{line}", text, expected)
@@ -79,14 +83,22 @@ def data_folders() -> list[Path]:
 # ---------------------------------------------------------------- text
 
 
-def read_text(path: Source) -> str:
-    """Read a text file: UTF-8, or Latin-1 if it is not that."""
+def read_bytes(path: Source) -> bytes:
+    """Read a file as it is."""
     if isinstance(path, str | os.PathLike):
         if os.path.isdir(path):
             raise wrong(os.fspath(path), None, "is a folder; expected a file")
-        content = Path(path).read_bytes()
-    else:
-        content = path.read_bytes()
+        return Path(path).read_bytes()
+    return path.read_bytes()
+
+
+def read_text(path: Source) -> str:
+    """Read a text file: UTF-8, or Latin-1 if it is not that."""
+    return decoded(path, read_bytes(path))
+
+
+def decoded(path: Source, content: bytes) -> str:
+    """Decode the content of a text file: UTF-8, or Latin-1 if it is not that."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise wrong(path, None, "is UTF-16 text; expected UTF-8")
     if b"\0" in content:

@@ -274,8 +274,13 @@ def _arrays(path: str, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
             if isinstance(stored, np.ndarray):
                 raise _lines.wrong(path, None, "holds one array without a name; expected .npz")
             if "x" not in stored.files:
-                names = _lines.some(stored.files)
-                raise _lines.wrong(path, None, f"has no array 'x'; it has {names}")
+                text = f"has no array 'x'; it has {_lines.some(stored.files)}"
+                if "x_train" in stored.files:
+                    text += (
+                        "; write its parts to files of their own: fastbptt.datasets.write_npz("
+                        'path, arrays["x_train"], arrays["y_train"]), with arrays = numpy.load(...)'
+                    )
+                raise _lines.wrong(path, None, text)
             return {name: _array(path, stored, name) for name in wanted if name in stored.files}
         except _lines.FileError:
             raise

@@ -24,6 +24,14 @@ __all__ = ["Format", "Option"]
 MODULES: Final = ["tables", "arrays", "ts"]
 
 
+# Endings of files that people have, and what to do with them.
+_FOREIGN: Final = dict.fromkeys(
+    (".tsf", ".arff", ".xlsx", ".xls", ".mat", ".pkl", ".json", ".feather", ".h5"),
+    "; read it in Python, with aeon, SciPy or pandas for example, and write it as "
+    ".csv, .npz or .ts",
+)
+
+
 @dataclass(frozen=True)
 class Option:
     """An argument of a reader that the command line offers as an option.
@@ -60,7 +68,8 @@ class Format:
     Attributes
     ----------
     suffixes : tuple of str
-        The endings by which its files are recognised, in lower case, with the dot.
+        The endings by which its files are recognised, in lower case, with the dot; tables may
+        have ".gz" behind it.
     read : callable
         Called with the path and options. Every reader takes ``classes``, ``missing``, ``dtype``
         and ``labels``; those of formats with labels for each step take ``steps``, those of
@@ -72,22 +81,23 @@ class Format:
     options : tuple of Option
         Further arguments of `read` that the command line offers.
     steps : tuple of str
-        The forms that labels may have, "last" and "all", in the order in which the command line
-        tries them.
+        The forms that labels may have, "last" and "all"; the command line tries them in this order.
     columns : callable or None
-        For tables: called with the path and the delimiter (None: the usual one), it returns the
-        names of the columns.
+        For tables: called with the path and options, it returns the names of the columns.
     step_numbers : callable or None
-        For tables: called with the path and the options for its columns, it returns the number of
-        each step of all sequences, or None.
+        For tables: called with the path and options, it returns the number of each step of all
+        sequences, or None.
     by_dtype : bool
         Whether nothing but the dtype tells classes from targets: floats may be either.
+    suggested : callable or None
+        Called with the path and the options that are given, it returns further ones that read the
+        file, or None.
 
     Examples
     --------
     >>> from fastbptt.datasets import formats
     >>> formats.find("steps.csv").suffixes
-    ('.csv',)
+    ('.csv', '.tsv', '.txt', '.data', '.parquet')
     """
 
     suffixes: tuple[str, ...]
@@ -96,9 +106,10 @@ class Format:
     labels: str
     options: tuple[Option, ...] = ()
     steps: tuple[str, ...] = ("last",)
-    columns: Callable[[str, str | None], list[str]] | None = None
+    columns: Callable[..., list[str]] | None = None
     step_numbers: Callable[..., list[float] | None] | None = None
     by_dtype: bool = False
+    suggested: Callable[[str, dict[str, Any]], dict[str, Any] | None] | None = None
 
     def takes(self, name: str) -> bool:
         """Whether the reader has an argument of this name."""
@@ -124,11 +135,13 @@ def find(path: str) -> Format:
     ValueError
         If no format has this suffix.
     """
-    suffix = Path(path).suffix.lower()
+    name = Path(path).name.lower()
     for form in formats():
-        if suffix in form.suffixes:
+        text = name.removesuffix(".gz") if form.columns is not None else name
+        if text.endswith(form.suffixes):
             return form
-    raise ValueError(f"path is {path}; expected a file that ends in {suffixes()}")
+    advice = next((advice for end, advice in _FOREIGN.items() if name.endswith(end)), "")
+    raise ValueError(f"path is {path}; expected a file that ends in {suffixes()}{advice}")
 
 
 def suffixes(which: Callable[[Format], bool] = lambda form: True) -> str:

@@ -18,7 +18,8 @@ def read(path: str | os.PathLike[str], **options: Any) -> Sequences:
     Parameters
     ----------
     path : str or os.PathLike
-        The file. ``.csv`` files are read by :func:`read_csv`, ``.npz`` by :func:`read_npz`,
+        The file. ``.csv``, ``.tsv``, ``.txt``, ``.data``, ``.parquet`` and text with ``.gz`` behind
+        its suffix are read by :func:`read_csv`, ``.npz`` by :func:`read_npz`,
         ``.ts`` by :func:`read_ts`.
     **options
         Arguments of that reader.
@@ -38,10 +39,10 @@ def read(path: str | os.PathLike[str], **options: Any) -> Sequences:
     Examples
     --------
     >>> from fastbptt.datasets import read
-    >>> read("vowels.txt")
+    >>> read("vowels.doc")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    ValueError: path is vowels.txt; expected a file that ends in .csv, .npz or .ts
+    ValueError: path is vowels.doc; expected a file that ends in .csv, .tsv, .txt, .data, ...
     """
     text = _check.file_path(path)
     return formats.find(text).read(text, **options)

@@ -38,6 +38,8 @@ class Sequences:
         The name of each sequence in the file.
     source : str
         The file.
+    categories : dict or None
+        For each column of names that became features, the names: "wind=NW" is one of "wind".
 
     Examples
     --------
@@ -57,6 +59,7 @@ class Sequences:
     feature_names: tuple[str, ...]
     ids: tuple[str, ...]
     source: str
+    categories: dict[str, tuple[str, ...]] | None = None
 
     @property
     def lengths(self) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Sequences in tables, ``.csv``.
+"""Sequences in tables, ``.csv`` and its relatives.
 
 A table in long format: a column says which sequence a row belongs to, one says where in the
 sequence it stands, the others hold the features of that step, and the labels::
@@ -7,30 +7,36 @@ sequence it stands, the others hold the features of that step, and the labels::
     a,1,0.5,2.0,walk
     a,2,0.7,2.1,walk
     b,1,3.1,2.4,run
+
+In wide format, each row is a sequence, and its columns are the steps of one feature.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from . import _lines
+from . import _advice, _cells, _lines
+from ._cells import GAPS, Table
 from .formats import Format, Option, argument, setting
 from .sequences import Sequences, joined
 
 __all__ = ["read_csv"]
 
-_GAPS: Final = frozenset({"", "?", "na", "n/a", "nan", "null", "none"})
 _LABEL: Final = "label"
+_MOST_NAMES: Final = 50  # of a column that may be a category
+_UNLABELLED: Final = ("error", "drop")
+_LAYOUTS: Final = ("long", "wide")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+_TRUTH: Final = {"true": 1.0, "false": 0.0}
 
 
 def read_csv(
@@ -41,22 +47,30 @@ def read_csv(
     label: str | None = None,
     target: str | Sequence[str] | None = None,
     features: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    categories: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    label_file: str | os.PathLike[str] | None = None,
+    layout: str = "long",
     steps: str = "last",
+    unlabelled: str = "error",
     classes: Sequence[str] | None = None,
-    delimiter: str = ",",
+    header: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
     missing: str = "nan",
     dtype: Any = "float32",
     labels: bool = True,
 ) -> Sequences:
-    """Read a table with a header and one row for each step of each sequence.
+    """Read a table with one row for each step of each sequence, or a row for each sequence.
 
     Sequences come in the order in which their first rows stand; rows of different sequences may
-    be mixed. Columns that no argument names hold the features.
+    be mixed. Columns that no argument names hold the features: numbers, or True and False, which
+    are read as 1 and 0. Rows and nameless columns without any value at the end are left out.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file, in UTF-8.
+        The file: text in UTF-8, which may be packed by gzip, or Parquet (needs pyarrow).
     id : str or None, default "id"
         The column that says which sequence a row belongs to; None: the file is one sequence.
     step : str or None, default "step"
@@ -70,14 +84,35 @@ def read_csv(
     features : sequence of str, optional
         The columns to read as features, in this order. By default all that `id`, `step`, `label`
         and `target` do not name, except a column "label".
+    exclude : sequence of str, optional
+        Columns to leave out.
+    categories : sequence of str or mapping, optional
+        Features that are names: each becomes one column of 0 and 1 for each name, called
+        "column=name". The names are those that occur, sorted; a mapping lists them for each column.
+    label_file : str or os.PathLike, optional
+        A second table, with a row for each sequence: the column `id`, and `label` or `target`; by
+        default the label is its column "label", or the only one beside the id.
+    layout : {"long", "wide"}, default "long"
+        "wide": each row is a sequence of one feature, and its columns, in their order, hold the
+        steps. Values that are missing at the end of a row are beyond its end. Without a column
+        `id`, sequences are numbered from 1.
     steps : {"last", "all"}, default "last"
         "last": one label or target for each sequence; its rows agree or are empty. "all": one for
         each row.
+    unlabelled : {"error", "drop"}, default "error"
+        "drop": with ``steps="all"``, leave out the rows without a label or target; those on both
+        sides become neighbours.
     classes : sequence of str, optional
         The names of class 0, 1, ...; by default those that occur, sorted (by value if all are
         numbers). For a test file, those of the training file.
-    delimiter : str, default ","
-        The separator of the cells of a row.
+    header : {"first", "none"}, optional
+        Whether the first line holds the names of the columns; "none": they are called "1", "2", ...
+        By default it does, and a line of numbers in its place is an error.
+    delimiter : str, optional
+        The separator of the cells of a row; " ": any number of spaces. By default the one of comma,
+        semicolon, tab, ``|`` and spaces that cuts the first lines alike.
+    decimal : {".", ","}, optional
+        The decimal mark. By default a comma, where another delimiter leaves no other reading.
     missing : {"nan", "interpolate", "error"}, default "nan"
         How to treat empty cells, ``?``, ``NA``, ``NaN`` and ``null`` among the features: keep them
         as NaN; interpolate linearly between the neighbours in the sequence (at the ends, take the
@@ -124,73 +159,134 @@ def read_csv(
     source = _check.file_path(path)
     _check.option("steps", steps, _lines.STEPS)
     _check.option("missing", missing, _lines.MISSING)
+    _check.option("layout", layout, _LAYOUTS)
     kind = _check.float_dtype(dtype)
     _check.flag("labels", labels)
     given = None if classes is None else _lines.class_names(classes)
-    if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise ValueError(f"{argument('delimiter')} is {delimiter!r}; expected one character")
     for name, value in (("label", label), ("classes", classes)):
         if value is not None and target is not None:
             raise ValueError(
                 f"{argument(name)} is {value!r} and {argument('target')} is {target!r}; expected "
                 "one of them"
             )
-
-    table = _Table.read(source, delimiter)
-    if label is None and target is None and _LABEL in table.header and id != _LABEL != step:
-        empty = not any(map(str.strip, table.column("label", _LABEL)))
-        label = None if empty else _LABEL
+    if features is not None and exclude is not None:
+        raise ValueError(
+            f"{argument('features')} and {argument('exclude')} are both given; expected one of them"
+        )
+    _check.option("unlabelled", unlabelled, _UNLABELLED)
+    if unlabelled == "drop" and steps != "all":
+        raise ValueError(
+            f"{setting('unlabelled', 'drop')} is for a label on each row; expected "
+            f"{setting('steps', 'all')} with it"
+        )
+    wide = layout == "wide"
+    if wide:
+        _check_wide(step, steps, categories)
+    form = _Form(header, delimiter, decimal)
+    table = form.read(source)
+    if wide and id == "id" and "id" not in table.places:
+        id = None
     targets = (target,) if isinstance(target, str) else tuple(target or ())
-    names = _feature_columns(table, features, id, step, label, targets)
+    beside: Table | None = None
+    if label_file is not None:
+        if not labels:
+            raise ValueError(f"{argument('label_file')} has no effect; expected labels=True")
+        beside = _label_table(label_file, form, id, steps)
+        if label is None and not targets:
+            label = _only_label(beside, id)
+    elif (
+        label is None
+        and not targets
+        and _LABEL in table.places
+        and _LABEL not in (id, step, *(exclude or ()))
+    ):
+        label = _LABEL if any(table.codes("label", _LABEL)[1]) else None
+    roles: list[tuple[str, str | None]] = [("id", id), ("step", None if wide else step)]
+    if beside is None:
+        roles += [("label", label), *(("target", one) for one in targets)]
+    names = _feature_columns(table, features, exclude, roles)
+    if unlabelled == "drop":
+        table = _labelled(table, label, targets)
 
-    rows, starts, ids = _in_order(table, id, step)
+    if wide:
+        rows = np.arange(len(table.lines))
+        starts, in_order = rows, True
+        ids = tuple(str(i + 1) for i in rows.tolist()) if id is None else _unique(table, id)
+    else:
+        rows, starts, ids, in_order = _in_order(table, id, step)
     expected = "a finite number, or nothing for a missing value"
     if labels and features is None and label is None and not targets:
         expected += f"; are these class names ({setting('label')})?"
-    x = table.floats(names, _GAPS, kind, expected)[rows]
-    parts = np.split(x, starts[1:])
+    read = _Features.read(table, names, categories, kind, form.decimal, expected)
+    x = read.x if in_order else read.x[rows]
+    if wide:
+        parts = _cut_tails(table, x)
+        read = read._replace(names=("value",))
+    else:
+        parts = np.split(x, starts[1:])
     if missing != "nan":
-        _fill_gaps(table, names, parts, rows, starts, ids, missing)
+        _fill_gaps(table, names if wide else read.names, parts, rows, starts, ids, missing, wide)
 
     y: NDArray[Any] | list[NDArray[Any]] | None = None
     class_names: tuple[str, ...] | None = None
-    if not labels:
-        pass
-    elif label is not None:
-        codes, class_names = _codes(table, label, given)
-        flat = _per_sequence(table, [label], codes[rows, None], rows, starts, ids, steps)
-        y = flat[:, 0].astype(np.int64)
-    elif targets:
-        values = table.floats(targets, _GAPS, kind, "a finite number")
-        y = _per_sequence(table, targets, values[rows], rows, starts, ids, steps)
-        if isinstance(target, str):
-            y = y[:, 0]
+    if labels and (label is not None or targets):
+        holder, of, sorted_already = table, (rows, starts), in_order
+        if beside is not None:
+            assert id is not None
+            place = _joined_rows(table, beside, id, ids, rows[starts])
+            one = np.arange(len(ids))
+            holder, of, sorted_already = beside.taken(place), (one, one), True
+        if label is not None:
+            codes, class_names = _codes(holder, label, given)
+            values = codes[:, None] if sorted_already else codes[of[0], None]
+            values = _per_sequence(holder, [label], values, *of, ids, steps)
+            y = values[:, 0].astype(np.int64)
+        else:
+            values = _floats(holder, targets, GAPS, kind, form.decimal, "a finite number")
+            values = values if sorted_already else values[of[0]]
+            y = _per_sequence(holder, targets, values, *of, ids, steps)
+            if isinstance(target, str):
+                y = y[:, 0]
     if y is not None and steps == "all":
-        y = joined(np.split(y, starts[1:]))
-    return Sequences(joined(parts), y, class_names, names, ids, source)
+        y = _together(np.asarray(y), starts)
+    whole = joined(parts) if wide else _together(x, starts)
+    return Sequences(whole, y, class_names, read.names, ids, source, read.categories)
+
+
+def _labelled(table: Table, label: str | None, targets: tuple[str, ...]) -> Table:
+    """Leave out rows without a label or target."""
+    keep = np.ones(len(table.lines), bool)
+    for role, name in (("label", label), *(("target", one) for one in targets)):
+        if name is not None:
+            codes, texts = table.codes(role, name)
+            gaps = {""} if role == "label" else GAPS
+            keep &= np.array([text.lower() not in gaps for text in texts])[codes]
+    if not keep.any():
+        raise _lines.wrong(table.path, None, "no row has a label; expected at least one")
+    return table.taken(keep)
 
 
 def read_steps(
-    path: str, *, id: str | None = "id", step: str | None = "step", delimiter: str = ","
+    path: str, *, id: str | None = "id", step: str | None = "step", **options: Any
 ) -> list[float] | None:
     """Read the numbers of the steps, in the order in which `read_csv` has them; None without."""
-    if step is None:
+    if step is None or options.get("layout") == "wide":
         return None
-    table = _Table.read(path, delimiter)
-    rows, _, _ = _in_order(table, id, step)
-    places = _lines.numbers(table.column("step", step), frozenset())[0]
-    found: list[float] = places[rows].tolist()
+    table = _Form.of(options).read(path)
+    rows, _, _, _ = _in_order(table, id, step)
+    place = [table.place("step", step)]
+    found: list[float] = table.cells.numbers(place, slice(None), frozenset(), ".")[0][
+        rows, 0
+    ].tolist()
     return found
 
 
-def read_header(path: str, delimiter: str | None) -> list[str]:
+def read_header(path: str, **options: Any) -> list[str]:
     """Read the names of a table's columns; `read_csv` reports what is wrong with them."""
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        try:
-            rows = csv.reader(file, delimiter=delimiter or ",")
-            return [name.strip() for name in next((row for row in rows if row), [])]
-        except csv.Error:
-            return []
+    try:
+        return list(_Form.of(options).read(path).header)
+    except ValueError:
+        return []
 
 
 def _names(text: str) -> list[str]:
@@ -198,7 +294,7 @@ def _names(text: str) -> list[str]:
 
 
 FORMAT: Final = Format(
-    suffixes=(".csv",),
+    suffixes=(".csv", ".tsv", ".txt", ".data", ".parquet"),
     read=read_csv,
     help="""\
 a header, and one row for each step of each sequence, for example
@@ -206,8 +302,10 @@ a header, and one row for each step of each sequence, for example
     a,1,0.5,2.0,walk
     a,2,0.7,2.1,walk
     b,1,3.1,2.4,run
-In place of a label a row may have numbers to predict (--target-column).""",
-    labels='a column "label" (or --label-column, --target-column)',
+In place of a label a row may have numbers to predict (--target-column).
+Or a row for each sequence, a column for each step (--layout wide).
+Text may be packed (.csv.gz); Parquet needs pyarrow.""",
+    labels='a column "label" (or --label-column, --target-column, --labels)',
     options=(
         Option(
             "id",
@@ -244,164 +342,392 @@ In place of a label a row may have numbers to predict (--target-column).""",
             _names,
         ),
         Option(
+            "exclude",
+            "--exclude-columns",
+            "columns to leave out of the network's inputs",
+            "NAME[,NAME]",
+            _names,
+        ),
+        Option(
+            "categories",
+            "--category-columns",
+            "inputs that are names; each name becomes an input of 0 and 1",
+            "NAME[,NAME]",
+            _names,
+        ),
+        Option(
+            "label_file",
+            "--labels",
+            "a table with the labels, a row per sequence, by the id column",
+            "FILE",
+        ),
+        Option(
+            "unlabelled",
+            "--unlabelled",
+            "with --steps all, rows without a label or target: report an error, or leave them out "
+            "(default: error)",
+            choices=_UNLABELLED,
+        ),
+        Option(
+            "layout",
+            "--layout",
+            "long: a row per step; wide: a row per sequence (default: long)",
+            choices=_LAYOUTS,
+        ),
+        Option(
+            "header",
+            "--header",
+            "first: the first line holds the columns' names, even if they are numbers; none: the "
+            "columns are called 1, 2, ... (default: first, and numbers are an error)",
+            choices=_cells.HEADERS,
+        ),
+        Option(
             "delimiter",
             "--delimiter",
-            r"between the cells of a row (default: ,); \t: a tab",
+            r"between the cells of a row; \t: a tab, ' ': spaces (default: recognised)",
             "C",
             lambda text: "\t" if text == r"\t" else text,  # as messages write it
+        ),
+        Option(
+            "decimal",
+            "--decimal",
+            "the decimal mark, . or , (default: recognised)",
+            choices=(".", ","),
         ),
     ),
     steps=("last", "all"),
     columns=read_header,
     step_numbers=read_steps,
+    suggested=partial(_advice.suggested, read_csv),
 )
 
 
 # ---------------------------------------------------------------- one table
 
 
-class _Table(NamedTuple):
-    """The cells of a file, by column."""
+class _Form(NamedTuple):
+    """How a table is written; None: recognised."""
 
-    path: str
-    header: tuple[str, ...]
-    columns: list[tuple[str, ...]]
-    lines: list[int]  # the line in which each row ends
-    delimiter: str
+    header: str | None
+    delimiter: str | None
+    decimal: str | None
 
     @staticmethod
-    def read(path: str, delimiter: str) -> _Table:
-        text = io.StringIO(_lines.read_text(path), newline="")
-        ended = False
+    def of(options: Mapping[str, Any]) -> _Form:
+        """Take those of the options of `read_csv` that are given."""
+        return _Form(*(options.get(name) for name in _Form._fields))
 
-        def all_lines() -> Iterator[str]:
-            nonlocal ended
-            yield from text
-            ended = True
-
-        reader = csv.reader(all_lines(), delimiter=delimiter, strict=True)
-        rows: list[list[str]] = []
-        lines: list[int] = []
-        begin = 1
-        try:
-            for row in reader:
-                begin = reader.line_num + 1
-                if row:
-                    rows.append(row)
-                    lines.append(reader.line_num)
-        except csv.Error as error:
-            if ended:  # within a cell
-                raise _lines.wrong(
-                    path, begin, 'the row has a " without an end; expected a second one'
-                ) from None
-            raise _lines.wrong(path, reader.line_num, f"{error}; expected a CSV file") from None
-        if not rows:
-            raise _lines.wrong(path, None, "is empty; expected a header and one row per step")
-        header = tuple(name.strip() for name in rows.pop(0))
-        first = lines.pop(0)
-        _check_header(path, first, header, delimiter)
-        if not rows:
-            raise _lines.wrong(path, None, "has no row after the header; expected one per step")
-        for row, line in zip(rows, lines, strict=True):
-            if len(row) != len(header):
-                raise _lines.wrong(
-                    path,
-                    line,
-                    f"the row has {len(row)} cells; expected {len(header)}, as the header has",
-                )
-        return _Table(path, header, list(zip(*rows, strict=True)), lines, delimiter)
-
-    def column(self, role: str, name: object) -> tuple[str, ...]:
-        """Find a column by its name; `role` is the argument that names it."""
-        if not isinstance(name, str):
-            raise TypeError(f"{argument(role)} is {name!r}; expected the name of a column")
-        if name not in self.header:
-            hint = ""
-            if role == "id":
-                hint = f"; {setting('id', None)}: all rows are one sequence"
-            elif role == "step":
-                hint = f"; {setting('step', None)}: the rows of a sequence are already in order"
+    def read(self, path: str) -> Table:
+        """Check the arguments, and read a table."""
+        if self.header is not None:
+            _check.option("header", self.header, _cells.HEADERS)
+        if self.decimal is not None:
+            _check.option("decimal", self.decimal, (".", ","))
+        one = self.delimiter
+        if one is not None and (len(one) != 1 or one in '"\r\n'):
+            raise ValueError(f"{argument('delimiter')} is {one!r}; expected one character")
+        table = _cells.read(path, one, self.header)
+        if self.decimal == "," == table.delimiter:
             raise _lines.wrong(
-                self.path,
+                path,
                 1,
-                f"there is no column {name!r} ({setting(role)}); there are "
-                f"{_lines.some([repr(one) for one in self.header])}{hint}",
+                f"{setting('decimal', ',')}, but a comma separates the cells; expected another "
+                f"{argument('delimiter')}",
             )
-        return self.columns[self.header.index(name)]
-
-    def floats(
-        self, names: Sequence[str], gaps: frozenset[str], dtype: np.dtype[Any], expected: str
-    ) -> NDArray[Any]:
-        """Read columns of numbers into an array of shape (rows, columns)."""
-        result = np.empty((len(self.lines), len(names)), dtype)
-        for c, name in enumerate(names):
-            cells = self.column("features", name)
-            values, bad = _lines.numbers(cells, gaps)
-            if bad is not None:
-                cell = cells[bad]
-                text = f"is {_lines.shown(cell)}; expected {expected}"
-                if self.delimiter != "," and _DECIMAL_COMMA.fullmatch(cell.strip()):
-                    text += f": with a decimal point, {cell.strip().replace(',', '.')}"
-                raise self.wrong(bad, name, text)
-
-            def beyond(i: int, text: str, name: str = name) -> ValueError:
-                return self.wrong(i, name, f"is too large: {text}")
-
-            result[:, c] = _lines.to_dtype(values, dtype, beyond)
-        return result
-
-    def wrong(self, row: int, name: str, text: str, expected: str = "") -> _lines.FileError:
-        return _lines.wrong(self.path, self.lines[row], f"column {name!r} {text}", expected)
+        return table
 
 
-def _check_header(path: str, line: int, header: tuple[str, ...], delimiter: str) -> None:
-    if len(header) == 1:
-        for other in ";\t|,":
-            if other != delimiter and other in header[0]:
-                raise _lines.wrong(
-                    path,
-                    line,
-                    f"the header is {_lines.shown(header[0])}, one column with "
-                    f"{setting('delimiter', delimiter)}; expected several: perhaps "
-                    f"{setting('delimiter', other)}",
+def _floats(
+    table: Table,
+    names: Sequence[str],
+    gaps: frozenset[str],
+    dtype: np.dtype[Any],
+    decimal: str | None,
+    expected: str,
+) -> NDArray[Any]:
+    """Read columns of numbers, or of True and False, into an array of shape (rows, columns)."""
+    places = [table.place("features", name) for name in names]
+    count = len(table.lines)
+    result = np.empty((count, len(names)), dtype)
+    truths: list[int] = []
+    mark = decimal or "."
+    step = _cells.block_rows(len(places))
+    start = 0
+    while start < count and len(truths) < len(names):
+        left = [c for c in range(len(names)) if c not in truths]
+        rows = slice(start, min(start + step, count))
+        values, bad = table.cells.numbers([places[c] for c in left], rows, gaps, mark)
+        if bad is not None:
+            row, c = divmod(bad, len(left))
+            row, c = row + start, left[c]
+            cell = table.cell(names[c], row)
+            if cell.lower() in _TRUTH and _is_truth(table, names[c]):
+                truths.append(c)
+                continue
+            may_be = mark == "." and decimal is None and table.delimiter not in ("", ",")
+            if may_be and _has_decimal_commas(table, [names[c] for c in left], row, names[c]):
+                mark, start = ",", 0
+                continue
+            raise _no_number(table, names[c], row, cell, mark, decimal, expected)
+
+        def beyond(i: int, text: str, left: list[int] = left, start: int = start) -> ValueError:
+            row, c = divmod(i, len(left))
+            return table.wrong(row + start, names[left[c]], f"is too large: {text}")
+
+        rounded = _lines.to_dtype(values, dtype, beyond)
+        if truths:
+            result[rows, left] = rounded
+        else:
+            result[rows] = rounded
+        start = rows.stop
+    for c in truths:
+        codes, texts = table.codes("features", names[c])
+        values = np.array([_TRUTH.get(text.lower(), np.nan) for text in texts])
+        result[:, c] = values[codes]
+    return result
+
+
+def _is_truth(table: Table, name: str) -> bool:
+    texts = {text.lower() for text in table.codes("features", name)[1]}
+    return texts <= _TRUTH.keys() | GAPS
+
+
+def _has_decimal_commas(table: Table, names: list[str], row: int, name: str) -> bool:
+    """Tell whether commas are decimal marks; refuse 1,234 where nothing else tells what it is."""
+    if not _DECIMAL_COMMA.fullmatch(table.cell(name, row)):
+        return False
+    for one in names:
+        for cell in table.codes("features", one)[1]:
+            if _DECIMAL_COMMA.fullmatch(cell) and not _THOUSANDS.fullmatch(cell):
+                return True
+    cell = table.cell(name, row)
+    raise table.wrong(
+        row,
+        name,
+        f"is {_lines.shown(cell)}, which may be {cell.replace(',', '.')} or "
+        f"{cell.replace(',', '')}",
+        f"{setting('decimal', ',')} for the first, or numbers without such commas",
+    )
+
+
+def _no_number(
+    table: Table,
+    name: str,
+    row: int,
+    cell: str,
+    mark: str,
+    decimal: str | None,
+    expected: str,
+) -> _lines.FileError:
+    text = f"is {_lines.shown(cell)}"
+    if mark == "," and decimal is None and "." in cell:
+        return table.wrong(
+            row, name, f"{text}, but other numbers have decimal commas", "one decimal mark"
+        )
+    if decimal == "." and _DECIMAL_COMMA.fullmatch(cell):
+        text += f", but {setting('decimal', '.')}"
+    found = set(table.codes("features", name)[1])
+    texts = [one for one in found if not _cells.is_number(one) and one.lower() not in GAPS]
+    if 2 * len(texts) > len(found):
+        expected += f" ({setting('exclude')} leaves the column out"
+        if len(texts) <= _MOST_NAMES:
+            expected += f"; {setting('categories')}: its names are inputs"
+        expected += ")"
+    return table.wrong(row, name, text, expected)
+
+
+class _Features(NamedTuple):
+    """The features of all rows."""
+
+    x: NDArray[Any]
+    names: tuple[str, ...]
+    categories: dict[str, tuple[str, ...]] | None
+
+    @staticmethod
+    def read(
+        table: Table,
+        names: tuple[str, ...],
+        categories: Sequence[str] | Mapping[str, Sequence[str]] | None,
+        dtype: np.dtype[Any],
+        decimal: str | None,
+        expected: str,
+    ) -> _Features:
+        if categories is None:
+            return _Features(_floats(table, names, GAPS, dtype, decimal, expected), names, None)
+        if isinstance(categories, str):
+            raise TypeError(
+                f"{argument('categories')} is {categories!r}; expected a sequence of names"
+            )
+        found: dict[str, tuple[str, ...]] = {}
+        for name in categories:
+            table.place("categories", name)
+            if name not in names:
+                raise ValueError(
+                    f"{argument('categories')} has {name!r}, which is no feature; expected one"
                 )
-    seen: set[str] = set()
-    for name in header:
-        if name in seen and name:
-            raise _lines.wrong(path, line, f"the header has {name!r} twice; expected it once")
-        seen.add(name)
+            known = categories[name] if isinstance(categories, Mapping) else None
+            found[name] = _category_names(table, name, known)
+        numbers = [name for name in names if name not in found]
+        flat = _floats(table, numbers, GAPS, dtype, decimal, expected)
+        columns: list[NDArray[Any]] = []
+        titles: list[str] = []
+        for name in names:
+            if name not in found:
+                columns.append(flat[:, numbers.index(name)])
+                titles.append(name)
+                continue
+            codes, texts = table.codes("features", name)
+            for one in found[name]:
+                columns.append(np.array([text == one for text in texts], dtype)[codes])
+                titles.append(f"{name}={one}")
+        return _Features(np.column_stack(columns), tuple(titles), found)
+
+
+def _category_names(table: Table, name: str, known: Sequence[str] | None) -> tuple[str, ...]:
+    codes, texts = table.codes("categories", name)
+    if "" in texts:
+        row = int((codes == texts.index("")).argmax())
+        raise table.wrong(row, name, "is empty", "a name on each row of a category")
+    if known is None:
+        return _lines.ordered(set(texts))
+    names = _lines.class_names(known, argument("categories"))
+    other = [text for text in texts if text not in names]
+    if other:
+        row = int((codes == texts.index(other[0])).argmax())
+        raise table.wrong(
+            row,
+            name,
+            f"is {_lines.shown(other[0])}; expected one of categories: {_lines.some(names)}",
+        )
+    return names
+
+
+def _together(x: NDArray[Any], starts: NDArray[np.int64]) -> NDArray[Any] | list[NDArray[Any]]:
+    """Make one array of sequences of equal lengths, else a list: views of the sorted rows."""
+    lengths = np.diff(np.append(starts, len(x)))
+    if (lengths == lengths[0]).all():
+        return x.reshape(len(lengths), int(lengths[0]), *x.shape[1:])
+    return np.split(x, starts[1:])
+
+
+# ---------------------------------------------------------------- wide tables, labels elsewhere
+
+
+def _check_wide(step: str | None, steps: str, categories: object) -> None:
+    for name, value, known in (
+        ("step", step, ("step", None)),
+        ("steps", steps, ("last",)),
+        ("categories", categories, (None,)),
+    ):
+        if value not in known:
+            raise ValueError(
+                f"{argument(name)} is {value!r}; expected none with {setting('layout', 'wide')}: "
+                "each row is a sequence"
+            )
+
+
+def _unique(table: Table, id: str) -> tuple[str, ...]:
+    """Return the ids of a table with a row for each sequence."""
+    codes, names = table.codes("id", id)
+    if "" in names:
+        row = int((codes == names.index("")).argmax())
+        raise table.wrong(row, id, "is empty; expected the sequence's name")
+    if len(names) < len(codes):
+        row = int((np.maximum.accumulate(np.append(-1, codes[:-1])) >= codes).argmax())
+        raise table.wrong(
+            row,
+            id,
+            f"is {_lines.shown(names[codes[row]])} again, as in line "
+            f"{table.lines[int((codes == codes[row]).argmax())]}; expected a row per sequence",
+        )
+    return tuple(names)
+
+
+def _cut_tails(table: Table, x: NDArray[Any]) -> list[NDArray[Any]]:
+    """Make sequences of the rows of a wide table: without the missing values at their ends."""
+    known = ~np.isnan(x)
+    lengths = x.shape[1] - known[:, ::-1].argmax(axis=1)
+    empty = ~known.any(axis=1)
+    if empty.any():
+        row = int(empty.argmax())
+        raise _lines.wrong(
+            table.path, int(table.lines[row]), "the row has no value; expected at least one"
+        )
+    return [row[:length, None] for row, length in zip(x, lengths.tolist(), strict=True)]
+
+
+def _label_table(path: str | os.PathLike[str], form: _Form, id: str | None, steps: str) -> Table:
+    what = argument("label_file")
+    if id is None:
+        raise ValueError(f"{what} is given, but {setting('id', None)}; expected an id column")
+    if steps == "all":
+        raise ValueError(f"{what} has a row per sequence; expected {setting('steps', 'last')}")
+    return form._replace(header=None).read(_check.file_path(path))
+
+
+def _only_label(beside: Table, id: str | None) -> str:
+    """Choose the column of labels of a second table."""
+    others = [name for name in beside.header if name != id]
+    if _LABEL in others:
+        return _LABEL
+    if len(others) == 1:
+        return others[0]
+    raise _lines.wrong(
+        beside.path,
+        1,
+        f"there are the columns {_lines.some(beside.header)}; expected "
+        f"{setting('label')} or {setting('target')} to name one",
+    )
+
+
+def _joined_rows(
+    table: Table, beside: Table, id: str, ids: tuple[str, ...], first: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Find each sequence's row in a second table."""
+    place = {name: row for row, name in enumerate(_unique(beside, id))}
+    for name, row in zip(ids, first.tolist(), strict=True):
+        if name not in place:
+            raise table.wrong(
+                row, id, f"is {_lines.shown(name)}, which has no row in {beside.path}"
+            )
+    return np.array([place[name] for name in ids], np.int64)
+
+
+# ---------------------------------------------------------------- columns, order, gaps
 
 
 def _feature_columns(
-    table: _Table,
+    table: Table,
     features: Sequence[str] | None,
-    id: str | None,
-    step: str | None,
-    label: str | None,
-    targets: tuple[str, ...],
+    exclude: Sequence[str] | None,
+    roles: list[tuple[str, str | None]],
 ) -> tuple[str, ...]:
     """Check all names of columns, and choose those of the features."""
     used: dict[str, str] = {}
-    roles = [("id", id), ("step", step), ("label", label), *(("target", one) for one in targets)]
     for role, name in roles:
         if name is None:
             continue
-        table.column(role, name)
+        table.place(role, name)
         if name in used:
             raise ValueError(f"{argument(role)} is {name!r}, which is {argument(used[name])}, too")
         used[name] = role
-    if features is not None:
-        if isinstance(features, str):
-            raise TypeError(f"{argument('features')} is {features!r}; expected a sequence of names")
-        names = tuple(features)
-        for name in names:
-            table.column("features", name)
+    for role, given in (("features", features), ("exclude", exclude)):
+        if isinstance(given, str):
+            raise TypeError(f"{argument(role)} is {given!r}; expected a sequence of names")
+        for name in given or ():
+            table.place(role, name)
             if name in used:
                 raise ValueError(
-                    f"{argument('features')} has {name!r}, which is {argument(used[name])}, too"
+                    f"{argument(role)} has {name!r}, which is {argument(used[name])}, too"
                 )
+    if features is not None:
+        names = tuple(features)
+        twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+        if twice is not None:
+            raise ValueError(f"{argument('features')} has {twice!r} twice; expected it once")
     else:
-        names = tuple(name for name in table.header if name not in used and name != _LABEL)
+        out = used.keys() | set(exclude or ()) | {_LABEL}
+        names = tuple(name for name in table.header if name not in out)
         if "" in names:
             raise _lines.wrong(
                 table.path,
@@ -419,36 +745,39 @@ def _feature_columns(
 
 
 def _in_order(
-    table: _Table, id: str | None, step: str | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
-    """Sort the rows by sequence and step; return them and the start of each sequence."""
+    table: Table, id: str | None, step: str | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...], bool]:
+    """Sort the rows by sequence and step.
+
+    Returns the rows, the start of each sequence among them, the ids, and whether the rows stand in
+    this order.
+    """
     count = len(table.lines)
-    index: dict[str, int] = {}
+    names = [""]
     if id is None:
-        index[""] = 0
         which = np.zeros(count, np.int64)
     else:
-        cells = table.column("id", id)
-        which = np.fromiter(
-            (index.setdefault(cell.strip(), len(index)) for cell in cells), np.int64, count
-        )
-        if "" in index:
+        which, names = table.codes("id", id)
+        if "" in names:
             raise table.wrong(
-                int((which == index[""]).argmax()), id, "is empty; expected the sequence's name"
+                int((which == names.index("")).argmax()),
+                id,
+                "is empty; expected the sequence's name",
             )
-    if step is None:
-        rows = np.argsort(which, kind="stable")
-    else:
-        cells = table.column("step", step)
-        place, bad = _lines.numbers(cells, frozenset())
+    place = np.zeros(count)
+    if step is not None:
+        place, bad = table.cells.numbers([table.place("step", step)], slice(None), frozenset(), ".")
+        place = place[:, 0]
         if bad is not None:
             raise table.wrong(
                 bad,
                 step,
-                f"is {_lines.shown(cells[bad])}; expected a finite number "
+                f"is {_lines.shown(table.cell(step, bad))}; expected a finite number "
                 f"({setting('step', None)}: the rows of a sequence are already in order)",
             )
-        rows = np.lexsort((place, which))
+    after = np.diff(which)
+    in_order = bool(((after > 0) | ((after == 0) & (np.diff(place) >= 0))).all())
+    rows = np.arange(count) if in_order else np.lexsort((place, which))
     sorted_ids = which[rows]
     if step is not None:
         places = place[rows]
@@ -456,15 +785,15 @@ def _in_order(
         if twice.any():
             i = int(twice.argmax())
             first, second = sorted((int(rows[i]), int(rows[i + 1])))
-            name = list(index)[sorted_ids[i]]
+            name = names[sorted_ids[i]]
             raise table.wrong(
                 second,
                 step,
                 f"is {places[i]:g} in {_sequence(name)} again, as in line {table.lines[first]}; "
                 "expected each step once",
             )
-    starts = np.searchsorted(sorted_ids, np.arange(len(index)))
-    return rows, starts, tuple(index)
+    starts = np.searchsorted(sorted_ids, np.arange(len(names)))
+    return rows, starts, tuple(names), in_order
 
 
 def _sequence(name: str) -> str:
@@ -472,13 +801,14 @@ def _sequence(name: str) -> str:
 
 
 def _fill_gaps(
-    table: _Table,
+    table: Table,
     names: tuple[str, ...],
     parts: list[NDArray[Any]],
     rows: NDArray[np.int64],
     starts: NDArray[np.int64],
     ids: tuple[str, ...],
     missing: str,
+    wide: bool,
 ) -> None:
     for part, start, name in zip(parts, starts.tolist(), ids, strict=True):
         gaps = np.isnan(part)
@@ -487,8 +817,8 @@ def _fill_gaps(
         i, c = divmod(int(gaps.argmax()), part.shape[1])
         if missing == "error":
             raise table.wrong(
-                int(rows[start + i]),
-                names[c],
+                int(rows[start] if wide else rows[start + i]),
+                names[i if wide else c],
                 f"has no value; expected a number, or {setting('missing', 'nan', 'interpolate')}",
             )
         empty = _lines.fill(part)
@@ -501,29 +831,28 @@ def _fill_gaps(
 
 
 def _codes(
-    table: _Table, label: str, given: tuple[str, ...] | None
+    table: Table, label: str, given: tuple[str, ...] | None
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Read the classes of all rows, NaN where there is none."""
-    cells = [cell.strip() for cell in table.column("label", label)]
-    found = set(cells) - {""}
+    codes, texts = table.codes("label", label)
+    found = set(texts) - {""}
     if not found:
         raise table.wrong(0, label, "has no class in any row; expected at least one")
     names = _lines.ordered(found) if given is None else given
     index = {name: float(i) for i, name in enumerate(names)}
     index.setdefault("", np.nan)
-    unknown = found - index.keys()
-    if unknown:
-        i = next(i for i, cell in enumerate(cells) if cell in unknown)
+    unknown = next((i for i, text in enumerate(texts) if text not in index), None)
+    if unknown is not None:
         raise table.wrong(
-            i,
+            int((codes == unknown).argmax()),
             label,
-            f"is {_lines.shown(cells[i])}; expected one of classes: {_lines.some(names)}",
+            f"is {_lines.shown(texts[unknown])}; expected one of classes: {_lines.some(names)}",
         )
-    return np.fromiter((index[cell] for cell in cells), np.float64, len(cells)), names
+    return np.array([index[text] for text in texts])[codes], names
 
 
 def _per_sequence(
-    table: _Table,
+    table: Table,
     names: Sequence[str],
     values: NDArray[Any],
     rows: NDArray[np.int64],
@@ -539,7 +868,8 @@ def _per_sequence(
             raise table.wrong(
                 int(rows[i]),
                 names[c],
-                f"is empty; expected a value on each row: {setting('steps', 'all')}",
+                f"is empty; expected a value on each row: {setting('steps', 'all')} "
+                f"({setting('unlabelled', 'drop')} leaves such rows out)",
             )
         return values
     # fmax takes what is not NaN.
@@ -560,12 +890,19 @@ def _per_sequence(
         given = np.flatnonzero(~blank[span, c]) + starts[which]
         first = int(given[0])
         second = int(given[np.flatnonzero(values[given, c] != values[first, c])[0]])
-        cells = table.column("label", names[c])
+        remark = ""
+        if blank.any():
+            r, gap = divmod(int(blank.argmax()), blank.shape[1])
+            remark = (
+                f" with a value on each row: column {names[gap]!r} has no value in line "
+                f"{table.lines[rows[r]]} ({setting('unlabelled', 'drop')} leaves such rows out)"
+            )
         raise table.wrong(
             int(rows[second]),
             names[c],
-            f"is {_lines.shown(cells[rows[second]])}, but in line {table.lines[rows[first]]} of "
-            f"{_sequence(ids[which])} {_lines.shown(cells[rows[first]])}",
-            f"the same on all its rows, or {setting('steps', 'all')}",
+            f"is {_lines.shown(table.cell(names[c], int(rows[second])))}, but in line "
+            f"{table.lines[rows[first]]} of {_sequence(ids[which])} "
+            f"{_lines.shown(table.cell(names[c], int(rows[first])))}",
+            f"the same on all its rows, or {setting('steps', 'all')}{remark}",
         )
     return result

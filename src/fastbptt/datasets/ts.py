@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -40,6 +41,9 @@ _GAPS: Final = frozenset({"?", "nan"})
 _PACKAGES: Final = ("aeon", "sktime")
 _INSIDE: Final = "datasets/data"
 _FLAGS: Final = {"timestamps", "missing", "univariate", "equallength", "targetlabel"}
+_PAIR: Final = re.compile(r"\(\s*([^(),]+?)\s*,\s*([^(),]*?)\s*\)")
+_PAIRS: Final = re.compile(rf"{_PAIR.pattern}(\s*,\s*{_PAIR.pattern})*")
+_CHANNELS: Final = re.compile(r":(?![^()]*\))")  # not within a time
 _FETCH: Final = (
     "`pip download --no-deps aeon sktime`, here or in the folder that "
     f"{_lines.DATA_VARIABLE} names, gets wheels that hold some sets (PLAID: sktime only; "
@@ -83,8 +87,8 @@ def read_ts(
     Raises
     ------
     ValueError
-        If a line does not fit the format or the header, with file and line. Files with
-        ``@timeStamps true`` are refused.
+        If a line does not fit the format or the header, with file and line. With ``@timeStamps
+        true``, times have to ascend; only their order counts, not how far apart they are.
     OSError
         If the file cannot be read.
 
@@ -314,6 +318,7 @@ class _SetHeader(NamedTuple):
     equal_length: bool | None
     dimensions: int | None
     length: int | None
+    times: bool
 
     @staticmethod
     def read(path: _lines.Source, lines: Iterator[tuple[int, str]]) -> _SetHeader:
@@ -347,6 +352,7 @@ class _SetHeader(NamedTuple):
                     flags.get("equallength"),
                     sizes.get("dimensions", sizes.get("dimension")),
                     sizes.get("serieslength"),
+                    flags.get("timestamps", False),
                 )
             if not key.startswith("@"):
                 raise _lines.wrong(
@@ -358,13 +364,6 @@ class _SetHeader(NamedTuple):
             if key in _FLAGS:
                 flags[key] = _flag(path, number, text, values)
                 labels_known |= key == "targetlabel"
-                if key == "timestamps" and flags[key]:
-                    raise _lines.wrong(
-                        path,
-                        number,
-                        f"{text}; expected @timeStamps false: values alone, at even steps, "
-                        "without the time of each",
-                    )
             elif key in ("dimensions", "dimension", "serieslength"):
                 if len(values) != 1 or not values[0].isdecimal() or int(values[0]) < 1:
                     raise _lines.wrong(
@@ -418,7 +417,7 @@ def _read_cases(
         text = line.strip()
         if not text or text[0] in "#%":
             continue
-        channels = text.split(":")
+        channels = _CHANNELS.split(text) if header.times else text.split(":")
         if labelled:
             if len(channels) < 2:
                 what = "target" if header.target else "class"
@@ -426,6 +425,8 @@ def _read_cases(
                     path, number, f"there is no ':'; expected values, ':' and the {what}"
                 )
             labels.append(channels.pop().strip())
+        if header.times:
+            channels = _without_times(path, number, channels)
         first = cases[0] if cases else None
         _check_channels(path, number, channels, header, first)
         cases.append(_case(path, number, channels, header, first, missing, dtype))
@@ -447,6 +448,53 @@ def _read_cases(
     names = tuple(f"channel {i + 1}" for i in range(cases[0].shape[1]))
     ids = tuple(f"case {i + 1}" for i in range(len(cases)))
     return Sequences(joined(cases), y, classes, names, ids, str(path))
+
+
+def _without_times(path: _lines.Source, number: int, channels: list[str]) -> list[str]:
+    """Take the values of (time,value),(time,value),...; the times are those of all channels."""
+    times: list[str] | None = None
+    values = []
+    for c, channel in enumerate(channels, 1):
+        if not _PAIRS.fullmatch(channel.strip()):
+            raise _lines.wrong(
+                path,
+                number,
+                f"channel {c} is {_lines.shown(channel)}; expected (time,value),(time,value),...: "
+                "@timeStamps true",
+            )
+        pairs = _PAIR.findall(channel)
+        own = [time for time, _ in pairs]
+        if times is None:
+            times = own
+            _check_times(path, number, times)
+        elif own != times:
+            raise _lines.wrong(
+                path, number, f"channel {c} has other times than channel 1; expected the same"
+            )
+        values.append(",".join(value for _, value in pairs))
+    return values
+
+
+def _check_times(path: _lines.Source, number: int, times: list[str]) -> None:
+    order, bad = _lines.numbers(times, frozenset())
+    try:
+        if bad is not None:
+            order = np.array(times, "datetime64[ns]").astype(np.int64)
+    except ValueError:
+        raise _lines.wrong(
+            path,
+            number,
+            f"the times begin with {_lines.shown(times[0])}; expected numbers or "
+            "2007-01-31 23:59:59",
+        ) from None
+    back = np.flatnonzero(np.diff(order) <= 0)
+    if len(back):
+        raise _lines.wrong(
+            path,
+            number,
+            f"time {_lines.shown(times[back[0] + 1])} stands behind "
+            f"{_lines.shown(times[back[0]])}; expected ascending times",
+        )
 
 
 def _check_channels(

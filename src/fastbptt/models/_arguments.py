@@ -57,6 +57,8 @@ def inputs(
 ) -> tuple[Inputs, Lengths]:
     """Read x, (batch, time, input_size) or tokens (batch, time), and its lengths; pad a list.
 
+    With one input, sequences may lack the axis of inputs.
+
     unlimited: not all states are kept, so their memory does not limit x.
     """
     most = 1 << 62 if unlimited else spec.most_steps
@@ -112,12 +114,14 @@ def _whole_input(spec: InputSpec, x: Any) -> NDArray[Any]:
             "are steps, for x=data.x",
         )
     array = _read_input(spec, "x", x)
-    if array.ndim == 2 and not spec.tokens and spec.input_size == 1 and array.shape[1] > 1:
+    if _is_univariate(spec, array.shape, 2) and array.shape[1] > 1:
         array = array[:, :, np.newaxis]  # (time, 1) is left: one sequence, or several of one step
     shape = array.shape
     wanted = "(batch, time" if spec.tokens else f"(batch, time, {spec.input_size}"
     if not _is_input(spec, shape, 2):
         hint = "; for one sequence give x[None]" if _is_input(spec, shape, 1) else ""
+        if _is_univariate(spec, shape, 2):
+            hint += f", for {shape[0]} sequences of one step x[:, :, None]"
         raise ArgumentError("x", f"has shape {shape}", f"{wanted}) because {_why(spec)}{hint}")
     if 0 in shape:
         axis = "sequence" if shape[0] == 0 else "time step"
@@ -129,6 +133,10 @@ def _why(spec: InputSpec) -> str:
     if spec.tokens:
         return "the model has an embedding"
     return f"input_size={spec.input_size}"
+
+
+def _is_univariate(spec: InputSpec, shape: tuple[int, ...], lead: int) -> bool:
+    return not spec.tokens and spec.input_size == 1 and len(shape) == lead and 0 not in shape
 
 
 def _is_input(spec: InputSpec, shape: tuple[int, ...], lead: int) -> bool:
@@ -180,7 +188,7 @@ def _listed(
     items = []
     for i, one in enumerate(x):
         item = _read_input(spec, "x", one, i)
-        if item.ndim == 1 and not spec.tokens and spec.input_size == 1:
+        if _is_univariate(spec, item.shape, 1):
             item = item[:, np.newaxis]
         if not _is_input(spec, item.shape, 1):
             wanted = "(time,)" if spec.tokens else f"(time, {spec.input_size})"

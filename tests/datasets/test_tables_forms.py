@@ -1,0 +1,339 @@
+"""Tables in the forms in which people have them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbptt
+from fastbptt import cli
+from fastbptt.datasets import read, read_csv, write_npz
+
+ROWS = [("a", 1, 0.5, 2.25), ("a", 2, -7.0, 1e-3), ("b", 1, 3.0, -4.5)]
+EXPECTED = [[[0.5, 2.25], [-7.0, 1e-3]], [[3.0, -4.5]]]
+
+
+def table(delimiter: str, point: str = ".", end: str = "\n") -> str:
+    lines = [["id", "step", "v", "w"], *([str(cell) for cell in row] for row in ROWS)]
+    return end.join(delimiter.join(line).replace(".", point) for line in lines) + end
+
+
+FORMS = {
+    "a.csv": table(","),
+    "a.tsv": table("\t"),
+    "a.txt": table(";"),
+    "a.data": table("   "),
+    "b.csv": table("|", end="\r\n"),
+    "c.csv": table(";", ","),
+    "d.csv": table("\t", ",", "\r"),
+    "e.csv": table(" ").replace("\n", "  \n"),
+    "f.csv": "\ufeff" + table(";"),
+    "g.csv": table(",") + ",,,\n , ,,\n\n",
+    "h.csv": table(",").replace("\n", ",,\n"),
+    "i.csv": '"id","step","v;1","w"\n"a",1,"0.5",2.25\n"a",2,-7.0,"1e-3"\n"b","1",3,-4.5\n',
+    "j.csv": 'id;"st""ep";v,1;w\n"a";1;"0.5";2.25\na;2;-7.0;1e-3\nb;1;3;-4.5',
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_same_numbers_in_every_form(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(FORMS[name].encode())
+    packed = tmp_path / f"{name}.gz"
+    packed.write_bytes(gzip.compress(FORMS[name].encode()))
+    more = {"step": 'st"ep'} if name == "j.csv" else {}
+    for one in (path, packed):
+        data = read(one, dtype="float64", **more)
+        assert [part.tolist() for part in data.x] == EXPECTED
+        assert data.ids == ("a", "b")
+
+
+def test_parquet(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    columns = list(zip(*ROWS, strict=True))
+    names = ["id", "step", "v", "w"]
+    pq.write_table(pa.table(dict(zip(names, map(list, columns), strict=True))), path)
+    data = read(path, dtype="float64")
+    assert [part.tolist() for part in data.x] == EXPECTED
+    with pytest.raises(ValueError, match="is a Parquet file; expected none"):
+        read(path, delimiter=";")
+
+
+def test_parquet_in_name_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_text(table(","))
+    with pytest.raises(ValueError, match="is no Parquet file; rename it"):
+        read(path)
+
+
+WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
+    "thousands or decimals": (
+        "id;step;v\na;1;1,234\n",
+        {},
+        r":2: column 'v' is \"1,234\", which may be 1.234 or 1234; expected decimal=','",
+    ),
+    "both marks": ("id;step;v\na;1;1,5\na;2;2.5\n", {}, ":3: .*other numbers have decimal commas"),
+    "comma twice": ("id,step,v\na,1,2\n", {"decimal": ","}, "a comma separates the cells"),
+    "no header": ("a,1,2.5\na,2,3\n", {}, ":1: the first line holds numbers"),
+    "blank between": ("id,step,v\na,1,2\n,,\na,2,3\n", {}, ":3: all cells of the row are empty"),
+    "mixed truth": ("id,step,v\na,1,True\na,2,7\n", {}, ":2: column 'v' is \"True\""),
+    "half a row": ("id;step;v;w\na;1;2;3\na;2\n", {}, ":3: the row has 2 cells; expected 4"),
+    "two cuts": ("a,1;b\n1,2;3\n", {}, "may be cut at ',' or ';'"),
+    "damaged": ("", {}, "is empty"),
+    "wide steps": ("1,2\n", {"layout": "wide", "steps": "all"}, "steps is 'all'; expected none"),
+    "dropped": ("id,step,v\n", {"unlabelled": "drop"}, 'steps="all" with it'),
+    "twice a feature": ("id,step,v\na,1,2\n", {"features": ["v", "v"]}, "has 'v' twice"),
+    "features, exclude": (
+        "id,step,v\na,1,2\n",
+        {"features": ["v"], "exclude": ["v"]},
+        "are both given",
+    ),
+    "unknown category": (
+        "id,step,v,k\na,1,2,x\na,2,3,y\n",
+        {"categories": {"k": ["x", "z"]}},
+        ":3: column 'k' is \"y\"; expected one of categories: x, z",
+    ),
+    "empty category": ("id,step,v,k\na,1,2,\n", {"categories": ["k"]}, ":2: column 'k' is empty"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_two_readings_are_refused(tmp_path: Path, name: str) -> None:
+    text, options, message = WRONG[name]
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_csv(path, **options)
+
+
+def test_thousands_are_shows_steps_by_another_number(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id;step;v\na;1;1,234\na;2;1,5\n")
+    assert read_csv(path, dtype="float64").x[0].tolist() == [[1.234], [1.5]]
+    path.write_text("id;step;v\na;1;1,234\na;2;7\n")
+    assert read_csv(path, dtype="float64", decimal=",").x[0].tolist() == [[1.234], [7]]
+
+
+def test_truth_and_categories_are_features(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,step,v,on,wind\na,1,2,True,NW\na,2,3,false,E\nb,1,4,,NW\nb,2,5,TRUE,S\n")
+    data = read_csv(path, categories=["wind"])
+    assert data.feature_names == ("v", "on", "wind=E", "wind=NW", "wind=S")
+    np.testing.assert_array_equal(
+        data.x, [[[2, 1, 0, 1, 0], [3, 0, 1, 0, 0]], [[4, np.nan, 0, 1, 0], [5, 1, 0, 0, 1]]]
+    )
+    assert data.categories == {"wind": ("E", "NW", "S")}
+    again = read_csv(path, features=["wind"], categories={"wind": ["NW", "S", "E", "N"]})
+    assert again.x[0].tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]  # type: ignore[union-attr]
+
+
+def test_wide_tables(tmp_path: Path) -> None:
+    path = tmp_path / "a_TRAIN.tsv"
+    path.write_text("1\t0.5\t2\t3\n2\t4\t5\tNaN\n2\t6\tNaN\t8\n")
+    data = read(path, header="none", layout="wide", label="1")
+    assert isinstance(data.x, list)
+    assert data.x[0].tolist() == [[0.5], [2], [3]]
+    assert data.x[1].tolist() == [[4], [5]]
+    assert (data.classes, np.asarray(data.y).tolist()) == (("1", "2"), [0, 1, 1])
+    filled = read(path, header="none", layout="wide", label="1", missing="interpolate")
+    assert filled.x[2].tolist() == [[6], [7], [8]]
+    with pytest.raises(ValueError, match=":3: column '3' has no value"):
+        read(path, header="none", layout="wide", label="1", missing="error")
+    kaggle = tmp_path / "train.csv"
+    kaggle.write_text("id,label,0,1,2\nx,u,1,2,3\ny,v,4,5,6\n")
+    data = read(kaggle, layout="wide")
+    assert (data.ids, data.classes) == (("x", "y"), ("u", "v"))
+    assert np.asarray(data.x).tolist() == [[[1], [2], [3]], [[4], [5], [6]]]
+
+
+def test_labels_in_another_file(tmp_path: Path) -> None:
+    steps, labels = tmp_path / "x.csv", tmp_path / "y.csv"
+    steps.write_text("row,series,n,v\n0,b,1,1\n1,a,1,2\n2,b,2,3\n3,c,1,4\n")
+    labels.write_text("series,surface\nc,wood\na,tile\nb,wood\nd,grass\n")
+    given: dict[str, Any] = {"id": "series", "step": "n", "exclude": ["row"]}
+    data = read_csv(steps, label_file=labels, **given)
+    assert data.classes == ("tile", "wood")  # those of the sequences in the first file
+    names = [data.classes[i] for i in np.asarray(data.y)]
+    assert dict(zip(data.ids, names, strict=True)) == {"b": "wood", "a": "tile", "c": "wood"}
+    labels.write_text("series;weight\nc;1,5\na;2\nb;3\n")
+    data = read_csv(steps, label_file=labels, target="weight", **given)
+    assert dict(zip(data.ids, np.asarray(data.y), strict=True)) == {"b": 3, "a": 2, "c": 1.5}
+    labels.write_text("series,surface\nc,wood\na,tile\n")
+    with pytest.raises(ValueError, match=":2: column 'series' is \"b\", which has no row in"):
+        read_csv(steps, label_file=labels, **given)
+    labels.write_text("series,surface\nc,wood\na,tile\nc,tile\nb,x\n")
+    with pytest.raises(ValueError, match=":4: column 'series' is \"c\" again, as in line 2"):
+        read_csv(steps, label_file=labels, **given)
+    labels.write_text("series,surface,group\nc,wood,1\na,tile,1\nb,x,1\n")
+    with pytest.raises(ValueError, match="expected label= or target= to name one"):
+        read_csv(steps, label_file=labels, **given)
+
+
+def test_rows_without_a_target_may_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("n,v,t\n1,1,NA\n2,2,5\n3,3,\n4,4,7\n")
+    given: dict[str, Any] = {"id": None, "step": "n", "target": "t", "steps": "all"}
+    with pytest.raises(ValueError, match=r':2: .*\(unlabelled="drop" leaves such rows out\)'):
+        read_csv(path, **given)
+    data = read_csv(path, unlabelled="drop", **given)
+    assert np.asarray(data.x).tolist() == [[[2], [4]]]
+    assert np.asarray(data.y).tolist() == [[5, 7]]
+
+
+# ---------------------------------------------------------------- the command line
+
+POWER = "Date;Time;power;volt\n" + "".join(
+    f"16/12/2006;00:{i:02}:00;{'?' if i == 3 else i / 7:.5};{'?' if i == 3 else i * i}\n"
+    for i in range(12)
+)
+AIR = "Date;Time;CO;T;;\n" + "".join(
+    f"10/03/2004;{i}.00.00;{i / 3:.2f};{i * i / 9:.1f};;\n".replace(".", ",", 0) for i in range(9)
+)
+RAW = {
+    "power.txt": POWER,
+    "air.csv": "\n".join(
+        ";".join(c.replace(".", ",") if k in (2, 3) else c for k, c in enumerate(line.split(";")))
+        for line in AIR.splitlines()
+    )
+    + "\n;;;;;\n;;;;;\n",
+    "pm.csv": "No,year,pm,TEMP,wind\n"
+    + "".join(
+        f"{i},2010,{'NA' if i < 4 else i},{-i % 5}.5,{'NW' if i % 3 else 'SE'}\n" for i in range(12)
+    ),
+    "engines.txt": "".join(
+        f"{unit} {i} {i / 7 + unit:.4f} {100.0} {unit - i * 0.5:.2f}  \n"
+        for unit in (1, 2)
+        for i in range(1, 9)
+    ),
+    "A_TRAIN.tsv": "".join(
+        f"{k % 2 + 1}\t" + "\t".join(f"{np.sin(k % 2 + t):.4f}" for t in range(8)) + "\n"
+        for k in range(10)
+    ),
+    "heart.csv": "".join(
+        ",".join(f"{np.cos(k % 3 + t):.4f}" for t in range(8)) + f",{k % 3}.0\n" for k in range(12)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_the_suggested_command_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(RAW[name])
+    assert cli.main(["train", str(path), "-q"]) == 1
+    message = capsys.readouterr().err
+    program, *command = shlex.split(message.splitlines()[-1])
+    assert program == "fastbptt"
+    model = str(tmp_path / "m.safetensors")
+    small = ["-q", "--epochs", "1", "--hidden", "2", "-o", model]
+    assert cli.main([*command, *small]) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    gaps = ["--missing", "interpolate"] if name in ("power.txt", "pm.csv") else []
+    labels = ["--no-labels"] if name == "power.txt" else []
+    assert cli.main(["predict", model, str(path), "--json", *gaps, *labels]) == 0
+    assert json.loads(capsys.readouterr().out)["predictions"]
+
+
+def test_a_model_remembers_categories_and_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, new, model = tmp_path / "a.csv", tmp_path / "b.csv", str(tmp_path / "m.safetensors")
+    rows = [f"s{i};{t};{i},5;{'xyz'[(i + t) % 3]};{i % 2}" for i in range(8) for t in range(3)]
+    path.write_text("\n".join(["id;step;v;kind;label", *rows]))
+    train = ["train", str(path), "--category-columns", "kind", "-q", "--epochs", "1", "-o", model]
+    assert cli.main(train) == 0
+    capsys.readouterr()
+    assert fastbptt.load(model).input_size == 4
+    new.write_text("id;kind;step;v\nq;y;1;0,5\nq;y;2;1,5\n")
+    assert cli.main(["predict", model, str(new), "--json"]) == 0
+    new.write_text("id;kind;step;v\nq;w;1;0,5\n")
+    capsys.readouterr()
+    assert cli.main(["predict", model, str(new)]) == 1
+    err = capsys.readouterr().err
+    assert ":2: column 'kind' is \"w\"; expected one of categories: x, y, z" in err
+
+
+def test_labels_of_another_file_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, y, model = tmp_path / "x.csv", tmp_path / "y.csv", str(tmp_path / "m.safetensors")
+    x.write_text("id,step,v\n" + "".join(f"{i},{t},{i % 3}\n" for i in range(9) for t in range(2)))
+    y.write_text("id,surface\n" + "".join(f"{i},{'abc'[i % 3]}\n" for i in range(9)))
+    small = ["-q", "--epochs", "1", "-o", model]
+    assert cli.main(["train", str(x), "--labels", str(y), "--test", str(x), *small]) == 0
+    assert cli.main(["predict", model, str(x)]) == 0
+    capsys.readouterr()
+    assert cli.main(["predict", model, str(x), "--labels", str(y), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scores"]["count"] == 9
+
+
+# ---------------------------------------------------------------- digits
+
+
+def test_numbers_are_those_of_float(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    cells = [repr(float(x)) for x in rng.normal(size=300) * 10.0 ** rng.integers(-9, 9, 300)]
+    cells += [str(int(x)) for x in rng.integers(0, 2**63, 300, dtype=np.uint64)]
+    cells += [str(2 * int(x) + 1) for x in rng.integers(2**52, 2**53, 300)]  # in the middle
+    cells += [f"{x:.{d}f}" for d in range(19) for x in rng.normal(size=20)]
+    cells += ["-0", "+.5", "5.", "-.0", "00012", "1e5", "1E-320", "4.9e-324", "9" * 30, "0" * 70]
+    path = tmp_path / "a.csv"
+    path.write_text("v\n" + "\n".join(cells))
+    data = read_csv(path, id=None, step=None, dtype="float64")
+    found = np.asarray(data.x).ravel()
+    assert (
+        found.view(np.uint64).tolist() == np.array(list(map(float, cells))).view(np.uint64).tolist()
+    )
+
+
+def test_many_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    names = ",".join(f"c{i}" for i in range(20_000))
+    row = ",".join(f"{i / 8}" for i in range(20_000))
+    path.write_text(f"id,step,{names}\na,1,{row}\n")
+    data = read_csv(path)
+    assert np.asarray(data.x).ravel().tolist() == [i / 8 for i in range(20_000)]
+
+
+# ---------------------------------------------------------------- arrays of other libraries
+
+
+def test_the_parts_of_an_npz_of_keras(tmp_path: Path) -> None:
+    path, part = tmp_path / "mnist.npz", tmp_path / "train.npz"
+    images = np.random.default_rng(0).integers(0, 256, size=(6, 4, 3)).astype("u1")
+    digits = np.arange(6, dtype="u1") % 3
+    np.savez(path, x_train=images, y_train=digits, x_test=images, y_test=digits)
+    with pytest.raises(ValueError, match=r"write_npz\(path, arrays\[\"x_train\"\], arrays"):
+        read(path)
+    arrays = np.load(path)
+    write_npz(part, arrays["x_train"], arrays["y_train"])
+    data = read(part)
+    assert np.array_equal(data.x, images)
+    assert np.array_equal(np.asarray(data.y), digits)
+
+
+def test_lists_of_numbers_are_univariate_sequences() -> None:
+    model = fastbptt.GRU(1, 3, 1, seed=0)
+    x = np.random.default_rng(0).normal(size=(5, 7))
+    expected = fastbptt.predict(model, x[:, :, None])
+    for one in (x, list(x), x.tolist()):
+        assert np.array_equal(fastbptt.predict(model, one), expected)
+    ragged = [[0.5, 1.0], [2.0], [3.0, 4.0, 5.0]]
+    arrays = [np.array(one)[:, None] for one in ragged]
+    assert np.array_equal(fastbptt.predict(model, ragged), fastbptt.predict(model, arrays))
+    with pytest.raises(
+        ValueError, match=r"give x\[None\], for 7 sequences of one step x\[:, :, None"
+    ):
+        fastbptt.predict(model, x[0][:, None])
+    assert fastbptt.predict(model, x[0][:, None][None]).shape == (1, 1)
+    assert fastbptt.predict(model, x[0][:, None][:, :, None]).shape == (7, 1)
