@@ -138,7 +138,7 @@ def _columns(
             values = {"true": y.reshape(outputs.shape)} | values
         for what, array in values.items():
             for name, cells in zip(task.names(what, array.shape[1]), array.T.tolist(), strict=True):
-                columns.append((name, cells, "g"))
+                columns.append((name, cells, ""))
         return columns
     if y is not None:
         columns.append(("label", [task.classes[i] for i in y.tolist()], "s"))
