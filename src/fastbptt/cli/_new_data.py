@@ -58,8 +58,8 @@ def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace)
     return data
 
 
-def steps(task: _task.ModelTask, arguments: argparse.Namespace) -> list[float] | None:
-    """Return the step numbers of a table, concatenated over sequences; None: it has none."""
+def steps(task: _task.ModelTask, arguments: argparse.Namespace) -> list[float] | list[str] | None:
+    """Return the steps of a table, concatenated over sequences; None: it has none."""
     numbers = formats.find(arguments.data).step_numbers
     if numbers is None:
         return None

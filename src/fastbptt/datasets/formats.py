@@ -97,7 +97,7 @@ class Format:
     options: tuple[Option, ...] = ()
     steps: tuple[str, ...] = ("last",)
     columns: Callable[[str, str | None], list[str]] | None = None
-    step_numbers: Callable[..., list[float] | None] | None = None
+    step_numbers: Callable[..., list[float] | list[str] | None] | None = None
     by_dtype: bool = False
 
     def takes(self, name: str) -> bool:

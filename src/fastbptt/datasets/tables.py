@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from . import _lines
+from . import _lines, _times
 from .formats import Format, Option, argument, setting
 from .sequences import Sequences, joined
 
@@ -60,8 +60,9 @@ def read_csv(
     id : str or None, default "id"
         The column that says which sequence a row belongs to; None: the file is one sequence.
     step : str or None, default "step"
-        The column of numbers by which the rows of a sequence are put in order; only their order
-        counts, not how far apart they are. None: they are already in order.
+        The column of numbers, or of ISO dates and times, by which the rows of a sequence are put
+        in order; only their order counts, not how far apart they are. None: they are already in
+        order; an error if an unused column of dates shows that they are not.
     label : str, optional
         The column with the names of classes. By default the column "label", if there is one that
         is not empty throughout.
@@ -144,6 +145,10 @@ def read_csv(
     names = _feature_columns(table, features, id, step, label, targets)
 
     rows, starts, ids = _in_order(table, id, step)
+    if step is None:
+        count = np.diff(np.append(starts, len(rows)))
+        named = [one for one in (id, label, *targets) if one is not None]
+        _check_forward(table, rows, np.repeat(np.arange(len(ids)), count), named)
     expected = "a finite number, or nothing for a missing value"
     if labels and features is None and label is None and not targets:
         expected += f"; are these class names ({setting('label')})?"
@@ -172,14 +177,16 @@ def read_csv(
 
 def read_steps(
     path: str, *, id: str | None = "id", step: str | None = "step", delimiter: str = ","
-) -> list[float] | None:
-    """Read the numbers of the steps, in the order in which `read_csv` has them; None without."""
+) -> list[float] | list[str] | None:
+    """Read the steps, in the order in which `read_csv` has them: numbers, or dates as they are."""
     if step is None:
         return None
     table = _Table.read(path, delimiter)
     rows, _, _ = _in_order(table, id, step)
-    places = _lines.numbers(table.column("step", step), frozenset())[0]
-    found: list[float] = places[rows].tolist()
+    cells = table.column("step", step)
+    if _times.is_iso(cells[0]):
+        return [cells[row].strip() for row in rows]
+    found: list[float] = _places(table, step)[rows].tolist()
     return found
 
 
@@ -440,14 +447,7 @@ def _in_order(
         rows = np.argsort(which, kind="stable")
     else:
         cells = table.column("step", step)
-        place, bad = _lines.numbers(cells, frozenset())
-        if bad is not None:
-            raise table.wrong(
-                bad,
-                step,
-                f"is {_lines.shown(cells[bad])}; expected a finite number "
-                f"({setting('step', None)}: the rows of a sequence are already in order)",
-            )
+        place = _places(table, step)
         rows = np.lexsort((place, which))
     sorted_ids = which[rows]
     if step is not None:
@@ -460,11 +460,51 @@ def _in_order(
             raise table.wrong(
                 second,
                 step,
-                f"is {places[i]:g} in {_sequence(name)} again, as in line {table.lines[first]}; "
+                f"is {cells[second].strip()} in {_sequence(name)} again, as in line "
+                f"{table.lines[first]}; "
                 "expected each step once",
             )
     starts = np.searchsorted(sorted_ids, np.arange(len(index)))
     return rows, starts, tuple(index)
+
+
+def _places(table: _Table, step: str) -> NDArray[Any]:
+    """Read the column of steps: numbers (float64), or dates and times (nanoseconds, int64)."""
+    cells = table.column("step", step)
+    if _times.is_iso(cells[0]):
+        times, bad = _times.nanoseconds(cells)
+        if bad is not None:
+            raise table.wrong(
+                bad, step, f"is {_lines.shown(cells[bad])}; expected {_times.EXPECTED}, as before"
+            )
+        return times
+    place, bad = _lines.numbers(cells, frozenset())
+    if bad is None:
+        return place
+    expected = f"a finite number, or {_times.EXPECTED}"
+    if not _times.is_other_date(cells[bad]):
+        expected += f" ({setting('step', None)}: the rows of a sequence are already in order)"
+    raise table.wrong(bad, step, f"is {_lines.shown(cells[bad])}; expected {expected}")
+
+
+def _check_forward(
+    table: _Table, rows: NDArray[np.int64], ids: NDArray[np.int64], used: Sequence[str]
+) -> None:
+    """Refuse rows that are said to be in order, if a column of times shows that they are not."""
+    for name in table.header:
+        cells = table.columns[table.header.index(name)]
+        if name in used or not _times.is_iso(cells[0]):
+            continue
+        times, bad = _times.nanoseconds(cells)
+        back = (np.diff(ids) == 0) & (np.diff(times[rows]) < 0)
+        if bad is None and back.any():
+            i = int(rows[int(back.argmax()) + 1])
+            raise table.wrong(
+                i,
+                name,
+                f"is {cells[i].strip()}, which is before the row above; expected rows in order of "
+                f"time: {setting('step', name)} puts them in order",
+            )
 
 
 def _sequence(name: str) -> str:
