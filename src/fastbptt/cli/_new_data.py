@@ -28,7 +28,7 @@ def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace)
     labels = task.kind is not None and not arguments.no_labels
     if formats.find(path).columns is not None:
         columns, labels = _known_columns(arguments, columns, task, labels)
-    options: dict[str, Any] = {"missing": arguments.missing, "dtype": "float64"}
+    options: dict[str, Any] = {"missing": arguments.missing or task.missing, "dtype": "float64"}
     if model.vocabulary_size is not None:
         options["tokens"] = True
     if labels and task.classes is not None and columns.target is None:

@@ -43,6 +43,8 @@ class ModelTask(NamedTuple):
     offset : tuple of float or None
         Added to the outputs in float64: means of targets for which the model's dtype is too
         coarse.
+    missing : {"error", "interpolate"}
+        How training treated missing feature values.
     """
 
     kind: Kind | None = None
@@ -53,6 +55,7 @@ class ModelTask(NamedTuple):
     standardizer: Standardizer | None = None
     columns: _data.Columns = _data.Columns()
     offset: tuple[float, ...] | None = None
+    missing: str = "error"
 
     def metadata(self) -> dict[str, Any]:
         """Return the metadata that `of` reads."""
@@ -123,6 +126,7 @@ def of(model: Recurrent, path: str) -> ModelTask:
         raise _odd(path, "feature_names", features, f"{model.input_size}: the model's input size")
     settings = metadata.get("settings")
     known = settings.get("columns") if isinstance(settings, dict) else None
+    missing = settings.get("missing") if isinstance(settings, dict) else None
     columns = _data.Columns()
     if isinstance(known, dict):
         columns = _data.Columns(**{k: v for k, v in known.items() if k in columns._fields})
@@ -135,6 +139,7 @@ def of(model: Recurrent, path: str) -> ModelTask:
         _standardizer(path, metadata.get("standardize"), model.input_size),
         columns,
         _offset(path, metadata.get("target_offset"), outputs),
+        "interpolate" if missing == "interpolate" else "error",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -381,6 +382,7 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
     """Read all files; the others must have the classes and columns of the training file."""
     from ..training.batches import split
 
+    arguments.missing = arguments.missing or "error"
     columns = _data.columns(arguments)
     dtype = "float64" if arguments.standardize else arguments.dtype  # rounded once standardised
     options: dict[str, Any] = {"missing": arguments.missing, "dtype": dtype}
@@ -744,5 +746,6 @@ def _text(arguments: argparse.Namespace, task: _task.ModelTask, result: dict[str
     if saved:
         lines += ["", f"Wrote {saved}"]
     if arguments.output:
-        lines.append(f"Next:  fastbptt predict {arguments.output} {arguments.test or 'DATA'}")
+        words = ["fastbptt", "predict", arguments.output, arguments.test or arguments.data]
+        lines.append(f"Next:  {shlex.join(words)}")
     return "\n".join(lines)
