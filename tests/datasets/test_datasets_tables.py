@@ -245,19 +245,20 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "step": (
         HEAD + "a,1,0,x\na,,0,x\n",
         {},
-        "{}:3: column 'step' is \"\"; expected a finite number (step=None: the rows of a "
-        "sequence are already in order)",
+        "{}:3: column 'step' is \"\"; expected a finite number, or an ISO date or time, such as "
+        "2024-02-28 or 2024-02-28T13:30:00 (step=None: the rows of a sequence are already in "
+        "order)",
     ),
     "step date": (
-        HEAD + "a,2024-01-01,0,x\n",
+        HEAD + "a,1/2/2024,0,x\n",
         {},
-        "{}:2: column 'step' is \"2024-01-01\"; expected a finite number (step=None: the rows of "
-        "a sequence are already in order)",
+        "{}:2: column 'step' is \"1/2/2024\"; expected a finite number, or an ISO date or time, "
+        "such as 2024-02-28 or 2024-02-28T13:30:00",
     ),
     "step twice": (
         HEAD + "b,1,0,x\na,2,0,x\na,1,0,x\na,2.0,0,x\n",
         {},
-        "{}:5: column 'step' is 2 in sequence 'a' again, as in line 3; expected each step once",
+        "{}:5: column 'step' is 2.0 in sequence 'a' again, as in line 3; expected each step once",
     ),
     "id empty": (
         HEAD + "a,1,0,x\n ,1,0,x\n",

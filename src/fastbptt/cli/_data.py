@@ -108,9 +108,8 @@ def add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group.add_argument(
         "--missing",
         choices=("error", "interpolate"),
-        default="error",
         help="missing feature values: report an error, or interpolate linearly within the "
-        "sequence (default: error)",
+        "sequence (default: as in training, there error)",
     )
     return group
 

@@ -28,7 +28,7 @@ def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace)
     labels = task.kind is not None and not arguments.no_labels
     if formats.find(path).columns is not None:
         columns, labels = _known_columns(arguments, columns, task, labels)
-    options: dict[str, Any] = {"missing": arguments.missing, "dtype": model.dtype}
+    options: dict[str, Any] = {"missing": arguments.missing or task.missing, "dtype": "float64"}
     if model.vocabulary_size is not None:
         options["tokens"] = True
     if labels and task.classes is not None and columns.target is None:
@@ -58,8 +58,8 @@ def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace)
     return data
 
 
-def steps(task: _task.ModelTask, arguments: argparse.Namespace) -> list[float] | None:
-    """Return the step numbers of a table, concatenated over sequences; None: it has none."""
+def steps(task: _task.ModelTask, arguments: argparse.Namespace) -> list[float] | list[str] | None:
+    """Return the steps of a table, concatenated over sequences; None: it has none."""
     numbers = formats.find(arguments.data).step_numbers
     if numbers is None:
         return None

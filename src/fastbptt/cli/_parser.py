@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -221,6 +222,17 @@ def check_distinct(read: Mapping[str, str | None], written: Mapping[str, str | N
             other = names.setdefault(os.path.realpath(path), name)
             if other != name:
                 raise ValueError(f"{name} is {path}, as {other} is; expected another file")
+
+
+def note_offset(arguments: argparse.Namespace, offset: tuple[float, ...] | None) -> None:
+    """Tell that a report shows the model's own outputs, to which `offset` is added elsewhere."""
+    if offset is not None and not getattr(arguments, "quiet", False):
+        numbers = ", ".join(map(repr, offset[:3])) + ", ..." * (len(offset) > 3)
+        print(
+            f"fastbptt: note: the report shows targets and predictions less {numbers}, as the "
+            "model's dtype is too coarse for such large numbers",
+            file=sys.stderr,
+        )
 
 
 def loss(text: str) -> Loss:

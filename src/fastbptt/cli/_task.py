@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
 import numpy as np
@@ -39,6 +40,11 @@ class ModelTask(NamedTuple):
         Applied to the inputs.
     columns : Columns
         Columns of the training table.
+    offset : tuple of float or None
+        Added to the outputs in float64: means of targets for which the model's dtype is too
+        coarse.
+    missing : {"error", "interpolate"}
+        How training treated missing feature values.
     """
 
     kind: Kind | None = None
@@ -48,6 +54,8 @@ class ModelTask(NamedTuple):
     features: tuple[str, ...] | None = None
     standardizer: Standardizer | None = None
     columns: _data.Columns = _data.Columns()
+    offset: tuple[float, ...] | None = None
+    missing: str = "error"
 
     def metadata(self) -> dict[str, Any]:
         """Return the metadata that `of` reads."""
@@ -58,6 +66,7 @@ class ModelTask(NamedTuple):
             "classes": None if self.classes is None else list(self.classes),
             "feature_names": None if self.features is None else list(self.features),
             "standardize": None if self.standardizer is None else self.standardizer.to_dict(),
+            "target_offset": None if self.offset is None else list(self.offset),
         }
 
     def names(self, prefix: str, count: int) -> list[str]:
@@ -117,6 +126,7 @@ def of(model: Recurrent, path: str) -> ModelTask:
         raise _odd(path, "feature_names", features, f"{model.input_size}: the model's input size")
     settings = metadata.get("settings")
     known = settings.get("columns") if isinstance(settings, dict) else None
+    missing = settings.get("missing") if isinstance(settings, dict) else None
     columns = _data.Columns()
     if isinstance(known, dict):
         columns = _data.Columns(**{k: v for k, v in known.items() if k in columns._fields})
@@ -128,6 +138,8 @@ def of(model: Recurrent, path: str) -> ModelTask:
         features,
         _standardizer(path, metadata.get("standardize"), model.input_size),
         columns,
+        _offset(path, metadata.get("target_offset"), outputs),
+        "interpolate" if missing == "interpolate" else "error",
     )
 
 
@@ -165,13 +177,60 @@ def _standardizer(path: str, metadata: Any, count: int) -> Standardizer | None:
     return standardizer
 
 
+def _offset(path: str, metadata: Any, count: int) -> tuple[float, ...] | None:
+    if metadata is None:
+        return None
+    if (
+        not isinstance(metadata, list)
+        or len(metadata) != count
+        or not all(type(one) in (int, float) and math.isfinite(one) for one in metadata)
+    ):
+        raise _odd(path, "target_offset", metadata, f"{count} finite numbers, one per output")
+    return tuple(map(float, metadata))
+
+
 # ---------------------------------------------------------------- scores
+
+
+def inputs(model: Recurrent, task: ModelTask, data: Sequences) -> Any:
+    """Standardise the features of a file, read in float64, then round to the model's dtype."""
+    if model.vocabulary_size is not None:
+        return data.x
+    with np.errstate(over="ignore"):
+        if task.standardizer is not None:
+            x = task.standardizer.transform(data.x, dtype=model.dtype)
+        elif isinstance(data.x, list):
+            x = [one.astype(model.dtype) for one in data.x]
+        else:
+            x = data.x.astype(model.dtype)
+    for i, one in enumerate(x):
+        beyond = np.isinf(one)
+        if beyond.any():
+            step, feature = divmod(int(beyond.argmax()), one.shape[1])
+            raise ValueError(
+                f"{data.source}: sequence {data.ids[i]!r}: {data.feature_names[feature]!r} is "
+                f"{data.x[i][step, feature]:g} at step {step + 1}, too large for {model.dtype}; "
+                "expected smaller numbers"
+            )
+    return x
+
+
+def targets(task: ModelTask, data: Sequences) -> Any:
+    """Return the labels of a file as the model alone predicts them, without the offset."""
+    if task.offset is None:
+        return data.y
+    assert data.y is not None
+    y = data.y[0] if isinstance(data.y, list) else data.y
+    several = y.shape[-1] == len(task.offset) and len(task.offset) > 1
+    offset = np.asarray(task.offset) if several else task.offset[0]
+    return [one - offset for one in data.y] if isinstance(data.y, list) else data.y - offset
 
 
 def outputs(model: Recurrent, task: ModelTask, data: Sequences) -> NDArray[Any]:
     """Compute the outputs for sequences in the units of their file, shape (predictions, O)."""
-    x = data.x if task.standardizer is None else task.standardizer.transform(data.x)
-    return _data.flat(predict(model, x, steps=task.steps), task.steps)
+    found = predict(model, inputs(model, task, data), steps=task.steps)
+    flat = _data.flat(found, task.steps)
+    return flat if task.offset is None else flat + np.asarray(task.offset)
 
 
 def scores(task: ModelTask, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
@@ -197,6 +256,7 @@ def scores(task: ModelTask, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
         targets = y
     else:
         result = {"count": len(outputs)}
+        outputs = outputs.astype(np.float64)  # as the targets, of which no digit is to be lost
         targets = y.reshape(outputs.shape)
     for name in suited(task.predicts):
         result[name] = value(METRICS[name], targets, outputs, task.objective)

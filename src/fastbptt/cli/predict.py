@@ -115,7 +115,7 @@ Column: TypeAlias = "tuple[str, list[Any], str]"
 def _columns(
     task: _task.ModelTask,
     data: Sequences,
-    steps: list[float] | None,
+    steps: list[float] | list[str] | None,
     y: NDArray[Any] | None,
     outputs: NDArray[Any],
     probabilities: bool,
@@ -127,10 +127,12 @@ def _columns(
     if task.steps == "all":
         if steps is None:
             steps = np.concatenate([np.arange(1.0, n + 1) for n in count]).tolist()
-        whole = all(
-            step.is_integer() for step in steps
-        )  # as in the file, so that the two can be joined
-        columns.append(("step", [int(step) for step in steps] if whole else steps, ""))
+        # as in the file, so that the two can be joined
+        whole = [
+            int(step) if isinstance(step, float) and step.is_integer() else step for step in steps
+        ]
+        same = all(isinstance(step, int) for step in whole)
+        columns.append(("step", whole if same else list(steps), ""))
     if task.classes is None:
         predictions = task.objective.predictions(outputs)
         values = {"output" if task.kind is None else "predicted": predictions}
@@ -138,7 +140,7 @@ def _columns(
             values = {"true": y.reshape(outputs.shape)} | values
         for what, array in values.items():
             for name, cells in zip(task.names(what, array.shape[1]), array.T.tolist(), strict=True):
-                columns.append((name, cells, "g"))
+                columns.append((name, cells, ""))
         return columns
     if y is not None:
         columns.append(("label", [task.classes[i] for i in y.tolist()], "s"))

@@ -49,8 +49,9 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"{arguments.data}: there are no labels; expected {_new_data.labels(task, arguments)}"
         )
-    x = data.x if task.standardizer is None else task.standardizer.transform(data.x)
-    report(model, x, data.y, arguments.output, ids=data.ids)
+    x = _task.inputs(model, task, data)
+    report(model, x, _task.targets(task, data), arguments.output, ids=data.ids)
+    _parser.note_offset(arguments, task.offset)
     if arguments.json:
         print(_parser.as_json({"report": arguments.output, "sequences": len(data)}))
     else:

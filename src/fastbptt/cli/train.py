@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ _EPOCHS: Final = 100
 _UPDATES: Final = 1500
 _VALIDATION: Final = 0.1
 _WIDTH: Final = 69  # of a terminal's 80 columns, behind a heading
+_RESOLVED: Final = 1e-3  # standard deviations: coarser predictions lose digits that matter
 _ENOUGH: Final = 100  # sequences: a tenth of fewer is too noisy to choose an epoch by
 
 
@@ -299,9 +301,10 @@ def _run(arguments: argparse.Namespace) -> None:
     features, targets = _standardizers(arguments, task, parts.train)
     task = task._replace(standardizer=features)
     train, validation, _ = parts
-    train = _standardized(train, task, targets)
-    validation = None if validation is None else _standardized(validation, task, targets)
     model = _model(arguments, task, parts)
+    train = _standardized(train, task, targets, model)
+    if validation is not None:
+        validation = _standardized(validation, task, targets, model)
     start = time.perf_counter()
     try:
         history = _fit(arguments, task, model, train, validation)
@@ -314,7 +317,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise
     seconds = time.perf_counter() - start
     if targets is not None:
-        _fold_into_readout(model, targets)
+        task = task._replace(offset=_fold_into_readout(model, targets))
 
     model.metadata = task.metadata() | {
         "trained_on": arguments.data,
@@ -333,8 +336,9 @@ def _run(arguments: argparse.Namespace) -> None:
     result = _result(arguments, task, model, history, parts, seconds)
     if arguments.report:
         judged = parts.test or parts.validation or parts.train
-        x = judged.x if task.standardizer is None else task.standardizer.transform(judged.x)
-        report(model, x, judged.y, arguments.report, history, ids=judged.ids)
+        x = _task.inputs(model, task, judged)
+        report(model, x, _task.targets(task, judged), arguments.report, history, ids=judged.ids)
+        _parser.note_offset(arguments, task.offset)
     print(_parser.as_json(result) if arguments.json else _text(arguments, task, result))
 
 
@@ -380,8 +384,10 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
     """Read all files; the others must have the classes and columns of the training file."""
     from ..training.batches import split
 
+    arguments.missing = arguments.missing or "error"
     columns = _data.columns(arguments)
-    options: dict[str, Any] = {"missing": arguments.missing, "dtype": arguments.dtype}
+    dtype = "float64" if arguments.standardize else arguments.dtype  # rounded once standardised
+    options: dict[str, Any] = {"missing": arguments.missing, "dtype": dtype}
     if arguments.embedding:
         options["tokens"] = True
     try:
@@ -566,14 +572,13 @@ def _standardizers(
 
 
 def _standardized(
-    part: Sequences, task: _task.ModelTask, targets: Standardizer | None
+    part: Sequences, task: _task.ModelTask, targets: Standardizer | None, model: Recurrent
 ) -> Sequences:
     """Standardise features and targets of a part as those of the training part."""
-    if task.standardizer is not None:
-        part = replace(part, x=task.standardizer.transform(part.x))
+    y = part.y
     if targets is not None:
-        part = replace(part, y=targets.transform(_with_outputs(part.y, task.steps)))
-    return part
+        y = targets.transform(_with_outputs(y, task.steps), dtype=model.dtype)
+    return replace(part, x=_task.inputs(model, task, part), y=y)
 
 
 def _with_outputs(y: Any, steps: _data.Steps) -> Any:
@@ -651,14 +656,21 @@ def _fit(
     )
 
 
-def _fold_into_readout(model: Recurrent, targets: Standardizer) -> None:
-    """Make the model predict in the targets' units.
+def _fold_into_readout(model: Recurrent, targets: Standardizer) -> tuple[float, ...] | None:
+    """Make the model predict in the targets' units; return what is to be added, per output.
 
     The readout is linear: with z = W_hy h + b_y, the inverse transform z * scale + mean is a
-    readout with W_hy * scale and b_y * scale + mean.
+    readout with W_hy * scale and b_y * scale + mean. Means beside which the model's dtype cannot
+    resolve the scale stay outside, in float64.
     """
+    spacing = np.finfo(model.dtype).eps * np.abs(targets.mean_)
+    offset = np.where(spacing > _RESOLVED * targets.scale_, targets.mean_, 0.0)
     model.parameters["W_hy"][:] = model.parameters["W_hy"] * targets.scale_
-    model.parameters["b_y"][:] = targets.inverse_transform(model.parameters["b_y"][np.newaxis])[0]
+    bias = targets.inverse_transform(model.parameters["b_y"][np.newaxis])[0]
+    model.parameters["b_y"][:] = np.where(
+        offset != 0.0, model.parameters["b_y"] * targets.scale_, bias
+    )
+    return tuple(offset.tolist()) if offset.any() else None
 
 
 # ---------------------------------------------------------------- results
@@ -741,5 +753,6 @@ def _text(arguments: argparse.Namespace, task: _task.ModelTask, result: dict[str
     if saved:
         lines += ["", f"Wrote {saved}"]
     if arguments.output:
-        lines.append(f"Next:  fastbptt predict {arguments.output} {arguments.test or 'DATA'}")
+        words = ["fastbptt", "predict", arguments.output, arguments.test or arguments.data]
+        lines.append(f"Next:  {shlex.join(words)}")
     return "\n".join(lines)

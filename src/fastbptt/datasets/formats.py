@@ -107,7 +107,7 @@ class Format:
     options: tuple[Option, ...] = ()
     steps: tuple[str, ...] = ("last",)
     columns: Callable[..., list[str]] | None = None
-    step_numbers: Callable[..., list[float] | None] | None = None
+    step_numbers: Callable[..., list[float] | list[str] | None] | None = None
     by_dtype: bool = False
     suggested: Callable[[str, dict[str, Any]], dict[str, Any] | None] | None = None
 

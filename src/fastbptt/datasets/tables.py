@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from . import _advice, _cells, _lines
+from . import _advice, _cells, _lines, _times
 from ._cells import GAPS, Table
 from .formats import Format, Option, argument, setting
 from .sequences import Sequences, joined
@@ -74,8 +74,9 @@ def read_csv(
     id : str or None, default "id"
         The column that says which sequence a row belongs to; None: the file is one sequence.
     step : str or None, default "step"
-        The column of numbers by which the rows of a sequence are put in order; only their order
-        counts, not how far apart they are. None: they are already in order.
+        The column of numbers, or of ISO dates and times, by which the rows of a sequence are put
+        in order; only their order counts, not how far apart they are. None: they are already in
+        order; an error if an unused column of dates shows that they are not.
     label : str, optional
         The column with the names of classes. By default the column "label", if there is one that
         is not empty throughout.
@@ -214,6 +215,10 @@ def read_csv(
         ids = tuple(str(i + 1) for i in rows.tolist()) if id is None else _unique(table, id)
     else:
         rows, starts, ids, in_order = _in_order(table, id, step)
+        if step is None:
+            count = np.diff(np.append(starts, len(rows)))
+            named = [one for one in (id, label, *targets) if one is not None]
+            _check_forward(table, rows, np.repeat(np.arange(len(ids)), count), named)
     expected = "a finite number, or nothing for a missing value"
     if labels and features is None and label is None and not targets:
         expected += f"; are these class names ({setting('label')})?"
@@ -268,16 +273,16 @@ def _labelled(table: Table, label: str | None, targets: tuple[str, ...]) -> Tabl
 
 def read_steps(
     path: str, *, id: str | None = "id", step: str | None = "step", **options: Any
-) -> list[float] | None:
-    """Read the numbers of the steps, in the order in which `read_csv` has them; None without."""
+) -> list[float] | list[str] | None:
+    """Read the steps, in the order in which `read_csv` has them: numbers, or dates as they are."""
     if step is None or options.get("layout") == "wide":
         return None
     table = _Form.of(options).read(path)
     rows, _, _, _ = _in_order(table, id, step)
-    place = [table.place("step", step)]
-    found: list[float] = table.cells.numbers(place, slice(None), frozenset(), ".")[0][
-        rows, 0
-    ].tolist()
+    if _times.is_iso(table.cell(step, 0)):
+        codes, names = table.codes("step", step)
+        return [names[code] for code in codes[rows].tolist()]
+    found: list[float] = _places(table, step)[rows].tolist()
     return found
 
 
@@ -764,17 +769,7 @@ def _in_order(
                 id,
                 "is empty; expected the sequence's name",
             )
-    place = np.zeros(count)
-    if step is not None:
-        place, bad = table.cells.numbers([table.place("step", step)], slice(None), frozenset(), ".")
-        place = place[:, 0]
-        if bad is not None:
-            raise table.wrong(
-                bad,
-                step,
-                f"is {_lines.shown(table.cell(step, bad))}; expected a finite number "
-                f"({setting('step', None)}: the rows of a sequence are already in order)",
-            )
+    place = np.zeros(count) if step is None else _places(table, step)
     after = np.diff(which)
     in_order = bool(((after > 0) | ((after == 0) & (np.diff(place) >= 0))).all())
     rows = np.arange(count) if in_order else np.lexsort((place, which))
@@ -789,11 +784,60 @@ def _in_order(
             raise table.wrong(
                 second,
                 step,
-                f"is {places[i]:g} in {_sequence(name)} again, as in line {table.lines[first]}; "
+                f"is {table.cell(step, second)} in {_sequence(name)} again, as in line "
+                f"{table.lines[first]}; "
                 "expected each step once",
             )
     starts = np.searchsorted(sorted_ids, np.arange(len(names)))
     return rows, starts, tuple(names), in_order
+
+
+def _places(table: Table, step: str) -> NDArray[Any]:
+    """Read the column of steps: numbers (float64), or dates and times (nanoseconds, int64)."""
+    place = table.place("step", step)
+    if len(table.lines) and _times.is_iso(table.cell(step, 0)):
+        times, bad = _nanoseconds(table, place)
+        if bad is not None:
+            raise table.wrong(
+                bad,
+                step,
+                f"is {_lines.shown(table.cell(step, bad))}; expected {_times.EXPECTED}, as before",
+            )
+        return times
+    numbers, bad = table.cells.numbers([place], slice(None), frozenset(), ".")
+    if bad is None:
+        return numbers[:, 0]
+    cell = table.cell(step, bad)
+    expected = f"a finite number, or {_times.EXPECTED}"
+    if not _times.is_other_date(cell):
+        expected += f" ({setting('step', None)}: the rows of a sequence are already in order)"
+    raise table.wrong(bad, step, f"is {_lines.shown(cell)}; expected {expected}")
+
+
+def _nanoseconds(table: Table, column: int) -> tuple[NDArray[np.int64], int | None]:
+    """Read a column of dates or times; return also the first row that holds none."""
+    codes, names = table.cells.codes(column)
+    times, bad = _times.nanoseconds(names)
+    return times[codes], None if bad is None else int((codes == bad).argmax())
+
+
+def _check_forward(
+    table: Table, rows: NDArray[np.int64], ids: NDArray[np.int64], used: Sequence[str]
+) -> None:
+    """Refuse rows that are said to be in order, if a column of times shows that they are not."""
+    for name in table.header:
+        if name in used or not _times.is_iso(table.cell(name, 0)):
+            continue
+        times, bad = _nanoseconds(table, table.places[name])
+        back = (np.diff(ids) == 0) & (np.diff(times[rows]) < 0)
+        if bad is None and back.any():
+            i = int(rows[int(back.argmax()) + 1])
+            raise table.wrong(
+                i,
+                name,
+                f"is {table.cell(name, i)}, which is before the row above; expected rows in order "
+                f"of time: {setting('step', name)} puts them in order",
+            )
 
 
 def _sequence(name: str) -> str:

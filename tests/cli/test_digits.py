@@ -1,0 +1,88 @@
+"""Large numbers with small changes: no entrance and no exit loses a digit that matters."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastbptt import cli, load
+
+# a meter, a counter, seconds since 1970, milliseconds since 1970, a balance, a small step
+COLUMNS = [
+    (1e7, 0.01),
+    (123_456_789.0, 1.0),
+    (1.7e9, 1.0),
+    (1.7e12, 10.0),
+    (-98_765_432.1, 0.1),
+    (5e5, 1e-3),
+    (2.0**40, 2.0**-4),
+]
+QUICK = ["-q", "--epochs", "30", "--hidden", "8", "--lr", "0.02", "--validation", "0"]
+
+
+def table(path: Path, offset: float, unit: float, target: bool) -> Path:
+    """Rising and falling sequences; the target is the next value."""
+    lines = ["id,step,reading,label"]
+    for i in range(40):
+        for t in range(4):
+            change = (t % 3) * (1 if i % 2 else -1)
+            label = repr(offset + unit * (2 * (i % 2) + 1)) if target else "ab"[i % 2]
+            lines.append(f"{i},{t},{offset + unit * change!r},{label}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(("offset", "unit"), COLUMNS)
+def test_features(
+    offset: float, unit: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, model = table(tmp_path / "a.csv", offset, unit, False), str(tmp_path / "m.safetensors")
+    assert cli.main(["train", str(path), *QUICK, "-o", model, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["training"]["accuracy"] == 1.0
+    assert cli.main(["predict", model, str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scores"]["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(("offset", "unit"), COLUMNS)
+def test_targets(
+    offset: float, unit: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, model = table(tmp_path / "a.csv", offset, unit, True), str(tmp_path / "m.safetensors")
+    command = ["train", str(path), *QUICK, "-o", model, "--target-column", "label", "--json"]
+    assert cli.main(command) == 0
+    assert json.loads(capsys.readouterr().out)["training"]["rmse"] < 0.2 * unit
+    assert load(model).metadata["target_offset"] == [pytest.approx(offset + 2 * unit, rel=1e-12)]
+    out = str(tmp_path / "p.csv")
+    assert cli.main(["predict", model, str(path), "-o", out]) == 0
+    capsys.readouterr()
+    rows = [line.split(",") for line in Path(out).read_text().splitlines()[1:]]
+    true, predicted = (np.array([float(row[i]) for row in rows]) for i in (1, 2))
+    assert (true == [offset + unit * (2 * (i % 2) + 1) for i in range(40)]).all()
+    assert np.abs(true - predicted).max() < 0.5 * unit
+    assert cli.main(["predict", model, str(path)]) == 0  # the terminal shows the same digits
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()[1:41]]
+    assert [row[1:3] for row in shown] == [row[1:3] for row in rows]
+
+
+def test_an_offset_that_fits_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, name = table(tmp_path / "a.csv", 1e7, 0.01, True), str(tmp_path / "m.safetensors")
+    assert cli.main(["train", str(path), *QUICK, "-o", name, "--target-column", "label"]) == 0
+    for wrong in ([1.0, 2.0], "1", [None], [True]):
+        model = load(name)
+        model.metadata = model.metadata | {"target_offset": wrong}
+        model.save(name)
+        capsys.readouterr()
+        assert cli.main(["predict", name, str(path)]) == 1
+        assert "target_offset" in capsys.readouterr().err
+
+
+def test_a_feature_too_large_for_the_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, name = table(tmp_path / "a.csv", 0.0, 1.0, False), str(tmp_path / "m.safetensors")
+    assert cli.main(["train", str(path), *QUICK, "-o", name]) == 0
+    path.write_text("id,step,reading\nx,1,1\nx,2,1e60\n")
+    assert cli.main(["predict", name, str(path)]) == 1
+    error = capsys.readouterr().err
+    assert "sequence 'x': 'reading' is 1e+60 at step 2, too large for float32" in error
