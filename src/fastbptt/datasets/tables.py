@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from . import _advice, _cells, _lines, _times
-from ._cells import GAPS, Table
+from . import _lines, _parsing, _suggestions, _times
+from ._parsing import GAPS, Table
 from .formats import Format, Option, argument, setting
 from .sequences import Sequences, joined
 
@@ -183,7 +183,7 @@ def read_csv(
     wide = layout == "wide"
     if wide:
         _check_wide(step, steps, categories)
-    form = _Form(header, delimiter, decimal)
+    form = _TableForm(header, delimiter, decimal)
     table = form.read(source)
     if wide and id == "id" and "id" not in table.places:
         id = None
@@ -277,7 +277,7 @@ def read_steps(
     """Read the steps, in the order in which `read_csv` has them: numbers, or dates as they are."""
     if step is None or options.get("layout") == "wide":
         return None
-    table = _Form.of(options).read(path)
+    table = _TableForm.of(options).read(path)
     rows, _, _, _ = _in_order(table, id, step)
     if _times.is_iso(table.cell(step, 0)):
         codes, names = table.codes("step", step)
@@ -289,7 +289,7 @@ def read_steps(
 def read_header(path: str, **options: Any) -> list[str]:
     """Read the names of a table's columns; `read_csv` reports what is wrong with them."""
     try:
-        return list(_Form.of(options).read(path).header)
+        return list(_TableForm.of(options).read(path).header)
     except ValueError:
         return []
 
@@ -384,7 +384,7 @@ Text may be packed (.csv.gz); Parquet needs pyarrow.""",
             "--header",
             "first: the first line holds the columns' names, even if they are numbers; none: the "
             "columns are called 1, 2, ... (default: first, and numbers are an error)",
-            choices=_cells.HEADERS,
+            choices=_parsing.HEADERS,
         ),
         Option(
             "delimiter",
@@ -403,14 +403,14 @@ Text may be packed (.csv.gz); Parquet needs pyarrow.""",
     steps=("last", "all"),
     columns=read_header,
     step_numbers=read_steps,
-    suggested=partial(_advice.suggested, read_csv),
+    suggested=partial(_suggestions.suggested, read_csv),
 )
 
 
 # ---------------------------------------------------------------- one table
 
 
-class _Form(NamedTuple):
+class _TableForm(NamedTuple):
     """How a table is written; None: recognised."""
 
     header: str | None
@@ -418,20 +418,20 @@ class _Form(NamedTuple):
     decimal: str | None
 
     @staticmethod
-    def of(options: Mapping[str, Any]) -> _Form:
+    def of(options: Mapping[str, Any]) -> _TableForm:
         """Take those of the options of `read_csv` that are given."""
-        return _Form(*(options.get(name) for name in _Form._fields))
+        return _TableForm(*(options.get(name) for name in _TableForm._fields))
 
     def read(self, path: str) -> Table:
         """Check the arguments, and read a table."""
         if self.header is not None:
-            _check.option("header", self.header, _cells.HEADERS)
+            _check.option("header", self.header, _parsing.HEADERS)
         if self.decimal is not None:
             _check.option("decimal", self.decimal, (".", ","))
         one = self.delimiter
         if one is not None and (len(one) != 1 or one in '"\r\n'):
             raise ValueError(f"{argument('delimiter')} is {one!r}; expected one character")
-        table = _cells.read(path, one, self.header)
+        table = _parsing.read(path, one, self.header)
         if self.decimal == "," == table.delimiter:
             raise _lines.wrong(
                 path,
@@ -456,7 +456,7 @@ def _floats(
     result = np.empty((count, len(names)), dtype)
     truths: list[int] = []
     mark = decimal or "."
-    step = _cells.block_rows(len(places))
+    step = _parsing.block_rows(len(places))
     start = 0
     while start < count and len(truths) < len(names):
         left = [c for c in range(len(names)) if c not in truths]
@@ -532,7 +532,7 @@ def _no_number(
     if decimal == "." and _DECIMAL_COMMA.fullmatch(cell):
         text += f", but {setting('decimal', '.')}"
     found = set(table.codes("features", name)[1])
-    texts = [one for one in found if not _cells.is_number(one) and one.lower() not in GAPS]
+    texts = [one for one in found if not _parsing.is_number(one) and one.lower() not in GAPS]
     if 2 * len(texts) > len(found):
         expected += f" ({setting('exclude')} leaves the column out"
         if len(texts) <= _MOST_NAMES:
@@ -661,7 +661,9 @@ def _cut_tails(table: Table, x: NDArray[Any]) -> list[NDArray[Any]]:
     return [row[:length, None] for row, length in zip(x, lengths.tolist(), strict=True)]
 
 
-def _label_table(path: str | os.PathLike[str], form: _Form, id: str | None, steps: str) -> Table:
+def _label_table(
+    path: str | os.PathLike[str], form: _TableForm, id: str | None, steps: str
+) -> Table:
     what = argument("label_file")
     if id is None:
         raise ValueError(f"{what} is given, but {setting('id', None)}; expected an id column")

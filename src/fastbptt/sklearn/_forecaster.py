@@ -345,7 +345,7 @@ class RecurrentForecaster(RecurrentEstimator):
             _pandas.warn_about_names(self, given.names, "y")
 
 
-class _Form(NamedTuple):
+class _SeriesForm(NamedTuple):
     """Index, columns and name of a forecast of pandas' data."""
 
     after: _pandas.Continuation  # the end of the series
@@ -371,7 +371,7 @@ class _Given(NamedTuple):
     series: list[Array]
     flat: bool
     several: bool
-    forms: list[_Form | None]
+    forms: list[_SeriesForm | None]
     names: tuple[str, ...] | None
 
 
@@ -424,7 +424,9 @@ def _read(y: Any, names: tuple[str, ...] | None) -> _Given:
     return _Given(series, flat, several, forms, found)
 
 
-def _read_one(value: Any, name: str, names: tuple[str, ...] | None) -> tuple[Array, _Form | None]:
+def _read_one(
+    value: Any, name: str, names: tuple[str, ...] | None
+) -> tuple[Array, _SeriesForm | None]:
     """Read one series: its columns in order by name, its rows by date."""
     value = _pandas.in_order(value, name, names)
     index, form = _pandas.time_index(value, name), None
@@ -434,7 +436,7 @@ def _read_one(value: Any, name: str, names: tuple[str, ...] | None) -> tuple[Arr
             index, value = index[order], value.iloc[order]
         columns = value.columns if _pandas.is_frame(value) else None
         series_name = None if columns is not None else value.name
-        form = _Form(_pandas.Continuation(index, name), columns, series_name)
+        form = _SeriesForm(_pandas.Continuation(index, name), columns, series_name)
     array = _pandas.numbers(value, name)
     return array.astype(np.float64 if array.dtype != np.float32 else np.float32, copy=False), form
 

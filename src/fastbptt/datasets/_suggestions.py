@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from . import _cells, _lines
-from ._cells import GAPS, Table
+from . import _lines, _parsing
+from ._parsing import GAPS, Table
 from .sequences import Sequences
 
 _FEW: Final = 20  # names of a category, or classes
@@ -25,10 +25,10 @@ def suggested(
     more: dict[str, Any] = {}
     try:
         try:
-            table = _cells.read(path, form[0], form[1])
+            table = _parsing.read(path, form[0], form[1])
         except _lines.LayoutError:
             more["header"] = "none"
-            table = _cells.read(path, form[0], "none")
+            table = _parsing.read(path, form[0], "none")
         more |= _roles(table, given, "header" in more)
         found = read_csv(path, **{**given, **more, "missing": "nan"})
     except (ValueError, TypeError):
@@ -96,7 +96,7 @@ def _listed(target: Any) -> list[str]:
 def _is_numeric(table: Table, name: str) -> bool:
     texts = [text.lower() for text in _texts(table, name)]
     marks = [text.replace(",", ".") if table.delimiter != "," else text for text in texts]
-    numbers = [mark in ("true", "false") or _cells.is_number(mark) for mark in marks]
+    numbers = [mark in ("true", "false") or _parsing.is_number(mark) for mark in marks]
     return sum(numbers) > 0.9 * sum(text not in GAPS for text in texts)
 
 
