@@ -100,6 +100,11 @@ def _known_columns(
     wide = other.get("layout") == "wide"
     if "unlabelled" in other:
         raise ValueError("--unlabelled is for training; expected none: each row gets a prediction")
+    if "categories" in (given.other or {}):
+        raise ValueError(
+            f"--category-columns has no effect: the categories are those that {arguments.model} "
+            "was trained on; expected none"
+        )
     if not wide and "exclude" in other:
         raise ValueError(
             f"--exclude-columns has no effect: the features are those that {arguments.model} was "
