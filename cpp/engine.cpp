@@ -18,6 +18,7 @@
 #include "engine/buffers.h"
 #include "engine/inference_step.h"
 #include "engine/optimizer_step.h"
+#include "memory.h"
 #include "thread_pool.h"
 
 namespace fastbptt {
@@ -156,6 +157,7 @@ class NetworkEngine final : public Engine {
     OptimizerState& optimizer = *update.optimizer;
     const Clip& clip = update.clip;
     optimizer.check();
+    Interruptible::refuse_within();
     if (clip.value >= 0 && clip.norm >= 0)
       throw ArgumentError({"clip.value and clip.norm", "are both given", "one of them"});
     if (clip.value >= 0) rounded<T>("clip_value", clip.value);
@@ -175,6 +177,7 @@ class NetworkEngine final : public Engine {
 
   void update(OptimizerState& optimizer, const void* gradient, bool check_finite) override {
     optimizer.check();
+    Interruptible::refuse_within();
     const std::lock_guard<std::mutex> one(train_mutex_);
     const T* g = static_cast<const T*>(gradient);
     apply(optimizer, g, clipped(g, {}, check_finite, nullptr));
@@ -182,6 +185,7 @@ class NetworkEngine final : public Engine {
 
   void freeze(const std::vector<std::string>& names) override {
     std::vector<Range> trained = trained_ranges(net_.spec, names);
+    Interruptible::refuse_within();
     const std::lock_guard<std::mutex> one(train_mutex_);
     updates_.set(std::move(trained));
   }
@@ -194,17 +198,17 @@ class NetworkEngine final : public Engine {
     last_set.store(&active(), std::memory_order_relaxed);
   }
 
-  i64 memory_needed(i64 batch, i64 time, i64 memory_budget) override {
+  i64 memory_needed(i64 batch, i64 time, i64 memory_budget, bool norms) override {
     Workspace<T> w;
-    prepare(net_, w, batch, time, nullptr);
-    fit_windows(net_, w, training_needs(net_), memory_budget);
-    return bytes_of(net_, w, training_needs(net_));
+    prepare_sizes(net_, w, batch, time);
+    fit_windows(net_, w, training_needs(net_, norms), memory_budget, most_elements);
+    return bytes_of(net_, w, training_needs(net_, norms));
   }
 
-  i64 minimum_memory(i64 batch, i64 time) override {
+  i64 minimum_memory(i64 batch, i64 time, bool norms) override {
     Workspace<T> w;
-    prepare(net_, w, batch, time, nullptr);
-    return smallest(net_, w, training_needs(net_));
+    prepare_sizes(net_, w, batch, time);
+    return smallest(net_, w, training_needs(net_, norms));
   }
 
   MemoryReport report() const override {
@@ -213,6 +217,7 @@ class NetworkEngine final : public Engine {
   }
 
   void set_params(const void* values) override {
+    Interruptible::refuse_within();
     const std::unique_lock<std::shared_mutex> lock(params_mutex_);
     std::memmove(net_.params, values, size_of(net_.count) * sizeof(T));
   }
@@ -225,7 +230,7 @@ class NetworkEngine final : public Engine {
  private:
   void begin(Workspace<T>& w, const Batch& batch, const Needs& needs, i64 memory_budget) {
     prepare(net_, w, batch.x.shape[0], batch.x.shape[1], batch.lengths);
-    const i64 bytes = fit_windows(net_, w, needs, memory_budget);
+    const i64 bytes = fit_windows(net_, w, needs, memory_budget, memory_limit());
     begin_forward(net_, w, needs, memory_budget > 0);
     w.drop = needs.drop;
     w.dropout_seed = batch.dropout_seed;
@@ -246,7 +251,9 @@ class NetworkEngine final : public Engine {
     const int most = static_cast<int>(std::min({double(get_num_threads()), work / least, double(w.plan.batch)}));
     const int team = std::max(most, 1);
     w.vanished.assign(size_of(team), 0);
+    w.stop.begin();
     run_team(team, f);
+    w.stop.check();
     last_set.store(w.set, std::memory_order_relaxed);
   }
 

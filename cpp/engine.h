@@ -187,8 +187,9 @@ class Engine {
   // Single-step inference: x (B, I), or (B) tokens; state: (layers, B, H) each, in and out; y: (B, output width)
   virtual void step(const Array& x, void* const* state, void* y, bool check_finite) = 0;
   // bytes that a training step on such a batch allocates, without arguments and optimiser: linear in time
-  virtual i64 memory_needed(i64 batch, i64 time, i64 memory_budget) = 0;
-  virtual i64 minimum_memory(i64 batch, i64 time) = 0;  // the smallest budget
+  // Bytes of a training step, whether the machine has them or not, up to 2^60. norms: with probes of norms
+  virtual i64 memory_needed(i64 batch, i64 time, i64 memory_budget, bool norms = false) = 0;
+  virtual i64 minimum_memory(i64 batch, i64 time, bool norms = false) = 0;  // the smallest budget
   virtual MemoryReport report() const = 0;
   virtual void set_params(const void* values) = 0;
   virtual void get_params(void* values) = 0;

@@ -132,14 +132,14 @@ class PyEngine {
     without_gil([&] { engine_->freeze(names); });
   }
 
-  i64 memory_needed(i64 batch, i64 time, i64 memory_budget) {
+  i64 memory_needed(i64 batch, i64 time, i64 memory_budget, bool norms) {
     check_sizes(batch, time);
-    return without_gil([&] { return engine_->memory_needed(batch, time, memory_budget); });
+    return without_gil([&] { return engine_->memory_needed(batch, time, memory_budget, norms); });
   }
 
-  i64 minimum_memory(i64 batch, i64 time) {
+  i64 minimum_memory(i64 batch, i64 time, bool norms) {
     check_sizes(batch, time);
-    return without_gil([&] { return engine_->minimum_memory(batch, time); });
+    return without_gil([&] { return engine_->minimum_memory(batch, time, norms); });
   }
 
   py::tuple report() const {
@@ -199,8 +199,9 @@ void register_engine(py::module_& m) {
       .def("step", &PyEngine::step, arg("x"), arg("state"), arg("y"), arg("check_finite"))
       .def("update", &PyEngine::update, arg("optimizer"), arg("grad"), arg("check_finite"))
       .def("freeze", &PyEngine::freeze, arg("names"))
-      .def("memory_needed", &PyEngine::memory_needed, arg("batch"), arg("time"), arg("memory_budget") = 0)
-      .def("minimum_memory", &PyEngine::minimum_memory, arg("batch"), arg("time"))
+      .def("memory_needed", &PyEngine::memory_needed, arg("batch"), arg("time"), arg("memory_budget") = 0,
+           arg("norms") = false)
+      .def("minimum_memory", &PyEngine::minimum_memory, arg("batch"), arg("time"), arg("norms") = false)
       .def("report", &PyEngine::report)
       .def("set_params", &PyEngine::set_params, arg("values"))
       .def("get_params", &PyEngine::get_params);

@@ -9,6 +9,8 @@ namespace fastbptt::bindings {
 
 namespace {
 
+std::atomic<unsigned long> main_thread;
+
 void close_gil() {
   closer = std::this_thread::get_id();
   closing.store(true);
@@ -18,11 +20,15 @@ void close_gil() {
 
 }  // namespace
 
+bool is_main_thread() { return main_thread.load() == PyThread_get_thread_ident(); }
+
 void register_gil(py::module_&) {
+  main_thread = py::cast<unsigned long>(py::module_::import("threading").attr("main_thread")().attr("ident"));
   // A fork copies the count of threads on their way back, but not the threads; the one that forks holds the GIL.
   static const int at_fork = pthread_atfork(nullptr, nullptr, [] {
     returning.store(0);
     closing.store(false);
+    main_thread.store(PyThread_get_thread_ident());
   });
   (void)at_fork;
   py::module_::import("atexit").attr("register")(py::cpp_function(&close_gil));

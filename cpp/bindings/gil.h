@@ -6,7 +6,10 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <optional>
 #include <thread>
+
+#include "interrupt.h"
 
 namespace fastbptt::bindings {
 
@@ -17,9 +20,14 @@ inline std::atomic<bool> closing{false};
 inline std::thread::id closer;
 inline std::atomic<int> returning{0};
 
-// Runs work without the GIL; arrays must have been turned into views before.
+// The thread that runs Python's signal handlers
+bool is_main_thread();
+
+// Runs work without the GIL; arrays must have been turned into views before. In the main thread signals are handled
+// meanwhile, and what a handler raises ends the call.
 template <class F>
 auto without_gil(const F& work) {
+  std::optional<pybind11::error_already_set> raised;
   struct Return {
     PyThreadState* state = PyEval_SaveThread();
     Return() = default;
@@ -34,8 +42,21 @@ auto without_gil(const F& work) {
       PyEval_RestoreThread(state);
       returning.fetch_sub(1);
     }
-  } back;
-  return work();
+  };
+  try {
+    Return back;
+    std::optional<Interruptible> signals;
+    if (is_main_thread())
+      signals.emplace([&] {
+        PyEval_RestoreThread(back.state);
+        if (PyErr_CheckSignals() != 0) raised.emplace();
+        back.state = PyEval_SaveThread();
+        return raised.has_value();
+      });
+    return work();
+  } catch (const Interrupted&) {
+    throw pybind11::error_already_set(*raised);
+  }
 }
 
 }  // namespace fastbptt::bindings

@@ -27,7 +27,7 @@ struct Worker {
 };
 
 template <class T>
-BackwardArgs<T> backward_args(const Net<T>& net, const Workspace<T>& w, std::size_t i, const RowSchedule& s, i64 window,
+BackwardArgs<T> backward_args(const Net<T>& net, Workspace<T>& w, std::size_t i, const RowSchedule& s, i64 window,
                               const GradientSource& source) {
   const LayerDirection& dir = net.layer_directions[i];
   const LayerBuffers<T>& b = w.layers[i];
@@ -61,6 +61,7 @@ BackwardArgs<T> backward_args(const Net<T>& net, const Workspace<T>& w, std::siz
   a.dh_kept = w.dh_kept;
   a.squares = w.squares;
   a.pairs = w.pairs;
+  a.stop = &w.stop;
   a.setting = static_cast<T>(net.spec.setting);
   return a;
 }
@@ -74,7 +75,7 @@ void spread_output_gradient(const Net<T>& net, Workspace<T>& w, const GradientSo
   const i64 width = net.spec.output_width();
   for (i64 d = 0; d < net.D(); ++d) {
     const LayerBuffers<T>& buffers = w.layers[size_of(net.top() + d)];
-    for (i64 b = row0; b < row1; ++b) {
+    for (i64 b = row0; b < row1 && !w.stop.reached(); ++b) {
       const i64 length = plan.length(b);
       for (i64 t = 0; t < (all ? length : 1); ++t) {
         const i64 to = all ? plan.row(d ? length - 1 - t : t, b) : b;
@@ -138,20 +139,24 @@ void backward_layer(const Net<T>& net, Workspace<T>& w, Worker& worker, std::siz
     args.t0 = block.t0;
     args.t1 = block.t1;
     args.base = plan.row(block.t0, 0);
-    k.backward(cell_for(net, w), args, worker.row0, worker.row1);
-    keep_next(net, w, buffers, worker, block.t0);
-    if (probes) record_block(net, w, worker.row0, worker.row1, i, block, probes);
-    w.vanished[size_of(worker.number)] = vanished(net, w, buffers, worker, args, worker.enters[i]);
-    input_gradient(net, w, worker, i, window, block, out);
-    if (block.t0 == 0) state_gradient(net, w, worker, i, s, out);
+    if (!w.stop.reached()) {  // else all meet at every barrier, with nothing done between
+      k.backward(cell_for(net, w), args, worker.row0, worker.row1);
+      keep_next(net, w, buffers, worker, block.t0);
+      if (probes) record_block(net, w, worker.row0, worker.row1, i, block, probes);
+      w.vanished[size_of(worker.number)] = vanished(net, w, buffers, worker, args, worker.enters[i]);
+      input_gradient(net, w, worker, i, window, block, out);
+      if (block.t0 == 0) state_gradient(net, w, worker, i, s, out);
+    }
     worker.barrier.meet();
     if (net.spec.bfloat16) {
-      pair_block(net, w, worker, i, window, block);
+      if (!w.stop.reached()) pair_block(net, w, worker, i, window, block);
       worker.barrier.meet();
     }
-    if (w.squares) record_norms(net, w, worker.number, worker.team, i, block, probes);
-    weight_gradient(net, w, worker, i, window, block, source, at > 0);
-    embedding_gradient(net, w, worker, i, block, gradient);
+    if (!w.stop.reached()) {
+      if (w.squares) record_norms(net, w, worker.number, worker.team, i, block, probes);
+      weight_gradient(net, w, worker, i, window, block, source, at > 0);
+      embedding_gradient(net, w, worker, i, block, gradient);
+    }
     const bool all_zero =
         std::all_of(w.vanished.begin(), w.vanished.begin() + worker.team, [](char v) { return v != 0; });
     worker.barrier.meet();
@@ -179,7 +184,7 @@ void enter_from_above(const Net<T>& net, Workspace<T>& w, const Worker& worker, 
   const LayerBuffers<T>& buffers = w.layers[i];
   const i64 n = w.panel, t0 = plan.window(window).t0, t1 = plan.window(window).t1, base = plan.row(t0, 0);
   const Dropout dropout(w.dropout_seed, net.spec.dropout);
-  for (i64 t = t0; w.drop && t < t1; ++t)
+  for (i64 t = t0; w.drop && t < t1 && !w.stop.reached(); ++t)
     for (i64 b = worker.row0; b < std::min(worker.row1, plan.running(t)); ++b)
       for (i64 p = 0; p * n < net.H(); ++p) {
         T* dh = buffers.dh + p * buffers.dh_panel + (plan.row(t, b) - base) * n;

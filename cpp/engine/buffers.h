@@ -2,7 +2,9 @@
 #ifndef FASTBPTT_ENGINE_BUFFERS_H
 #define FASTBPTT_ENGINE_BUFFERS_H
 
+#include <algorithm>
 #include <limits>
+#include <new>
 
 #include "engine/layer_directions.h"
 
@@ -11,7 +13,7 @@ namespace fastbptt {
 constexpr std::size_t page = 4096;
 
 template <class T>
-void prepare(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time, const i64* lengths) {
+void prepare_set(const Net<T>& net, Workspace<T>& w) {
   w.set = &active();
   if (net.spec.bfloat16 && !kernels_for(w).pair_rows)
     throw ArgumentError(
@@ -21,39 +23,57 @@ void prepare(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time, const i64*
   w.found.clear();
   w.d_final = false;
   w.layers.resize(net.layer_directions.size());
-  // docs/performance.md, "blocks of time"
-  w.plan.make(batch, time, lengths, 512);
+}
+
+constexpr i64 rows_per_block = 512;  // docs/performance.md, "blocks of time"
+
+template <class T>
+void prepare(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time, const i64* lengths) {
+  prepare_set(net, w);
+  w.plan.make(batch, time, lengths, rows_per_block);
+}
+
+// For measuring: no size is too large
+template <class T>
+void prepare_sizes(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time) {
+  prepare_set(net, w);
+  w.plan.make_sizes(batch, time, rows_per_block);
 }
 
 template <class T>
-Needs training_needs(const Net<T>& net) {
+Needs training_needs(const Net<T>& net, bool norms) {
   return {.all_steps = true,
           .loss = true,
           .backward = true,
           .gradient = true,
           .input_gradient = !net.spec.vocabulary,
-          .drop = net.spec.dropout > 0};
+          .drop = net.spec.dropout > 0,
+          .norms = norms};
 }
 
 template <class T>
 i64 bytes_of(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
   w.kept_layout = w.scratch_layout = {};  // measuring invalidates the addresses
-  return static_cast<i64>(w.kept.measure(kept_buffers(net, w, needs)) +
-                          w.scratch.measure(scratch_buffers(net, w, needs)) + w.plan.bytes());
+  return std::min(static_cast<i64>(w.kept.measure(kept_buffers(net, w, needs)) +
+                                   w.scratch.measure(scratch_buffers(net, w, needs)) + w.plan.bytes()),
+                  most_elements);
 }
 
-// Splits time into the fewest windows that fit the budget (0: no limit, one window); returns the bytes required
+// Splits time into the fewest windows that fit the budget (0: no limit, one window) and the machine; returns the bytes
+// required. limit: of the machine; measuring has none
 template <class T>
-i64 fit_windows(const Net<T>& net, Workspace<T>& w, const Needs& needs, i64 budget) {
-  if (w.plan.windows.size() != 1) w.plan.split_windows(1);
+i64 fit_windows(const Net<T>& net, Workspace<T>& w, const Needs& needs, i64 budget, i64 limit) {
+  if (w.plan.window_count != 1) w.plan.split_windows(1);
   if (budget <= 0) return 0;
   if (net.spec.bidirectional) throw ArgumentError({"memory_budget", "is given", "none for a bidirectional network"});
+  const i64 most_bytes = std::min(budget, limit);
   i64 bytes = bytes_of(net, w, needs);
-  for (i64 windows = 2; bytes > budget; windows += std::max<i64>(windows / 8, 1)) {
-    const auto most = static_cast<i64>(w.plan.blocks.size());
+  for (i64 windows = 2; bytes > most_bytes; windows += std::max<i64>(windows / 8, 1)) {
+    const i64 most = w.plan.block_count;
     if (windows > most) {
       bytes = smallest(net, w, needs);
-      if (bytes <= budget) break;
+      if (bytes <= most_bytes) break;
+      if (bytes <= budget) throw std::bad_alloc();
       throw ArgumentError({.argument = "memory_budget",
                            .problem = "is " + std::to_string(budget) + " bytes",
                            .expected = "at least " + std::to_string(bytes) + " for such a batch",
@@ -68,7 +88,7 @@ i64 fit_windows(const Net<T>& net, Workspace<T>& w, const Needs& needs, i64 budg
 // The number of windows that needs the least memory, and its bytes: many windows have many checkpoints
 template <class T>
 i64 smallest(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
-  const auto most = static_cast<i64>(w.plan.blocks.size());
+  const i64 most = w.plan.block_count;
   i64 best = 1, least = std::numeric_limits<i64>::max();
   for (i64 windows = 1; windows <= most; windows += std::max<i64>(windows / 16, 1)) {
     w.plan.split_windows(windows);
@@ -94,8 +114,8 @@ i64 spread_matrix(i64 elements) {
 template <class T>
 PairBuffer pair_buffer(const Workspace<T>& w, Arena& a, i64 slots, i64 rows, i64 columns) {
   PairBuffer buffer;
-  buffer.panel = spread_rows(rows, size_of(w.panel) * sizeof(Pair)) * w.panel;
-  buffer.slot = (columns + w.panel - 1) / w.panel * buffer.panel;
+  buffer.panel = bounded_product(spread_rows(rows, size_of(w.panel) * sizeof(Pair)), w.panel);
+  buffer.slot = bounded_product((columns + w.panel - 1) / w.panel, buffer.panel);
   buffer.rows = a.allocate<Pair>(slots, buffer.slot);
   return buffer;
 }
@@ -106,9 +126,9 @@ auto kept_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
   const i64 n = w.panel, panels = panels_of(net, w), rows = w.plan.window_rows, b = w.plan.batch;
   const std::size_t row_bytes = size_of(n) * sizeof(T);
   w.x_stride = net.I() + (net.I() * i64(sizeof(T)) % 2048 == 0 ? 64 / i64(sizeof(T)) : 0);
-  const i64 saved_panel = spread_rows(rows + b, row_bytes) * n, last_panel = spread_rows(b, row_bytes) * n,
-            above_panel = spread_rows(rows, row_bytes) * n;
-  const auto windows = static_cast<i64>(w.plan.windows.size());
+  const i64 saved_panel = bounded_product(spread_rows(rows + b, row_bytes), n),
+            last_panel = bounded_product(spread_rows(b, row_bytes), n),
+            above_panel = bounded_product(spread_rows(rows, row_bytes), n), windows = w.plan.window_count;
   w.input_weights = needs.input_gradient || net.trains_embedding();
   return [=, &net, &w](Arena& a) {
     for (std::size_t i = 0; i < net.layer_directions.size(); ++i) {
@@ -126,15 +146,15 @@ auto kept_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
       buffers.x = a.allocate<T>(first ? rows : 0, w.x_stride);
       buffers.tokens = a.allocate<std::int32_t>(first && net.spec.vocabulary ? rows : 0);
       buffers.panel = saved_panel;
-      buffers.saved_stride = spread_matrix<T>(panels * saved_panel);
+      buffers.saved_stride = spread_matrix<T>(bounded_product(panels, saved_panel));
       buffers.saved = a.allocate<T>(net.info.saved, buffers.saved_stride);
       buffers.last_panel = last_panel;
-      buffers.last_stride = panels * last_panel;
+      buffers.last_stride = bounded_product(panels, last_panel);
       buffers.last = a.allocate<T>(net.info.states, buffers.last_stride);
       buffers.above_panel = above_panel;
       buffers.dropped = a.allocate<T>(read_above && needs.drop ? panels : 0, above_panel);
       buffers.crossed = a.allocate<T>(read_above && net.D() == 2 ? panels : 0, above_panel);
-      buffers.checkpoints = a.allocate<T>(windows > 1 ? windows : 0, net.info.states * panels, b * n);
+      buffers.checkpoints = a.allocate<T>(windows > 1 ? windows : 0, net.info.states * panels, bounded_product(b, n));
     }
     link(net, w, needs.drop);
     w.b_y = a.allocate<T>(net.O());
@@ -194,11 +214,12 @@ auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
   const i64 n = w.panel, panels = panels_of(net, w), b = w.plan.batch, window = w.plan.window_rows,
             rows = needs.all_steps ? window : b, width = net.spec.output_width();
   const std::size_t row_bytes = size_of(n) * sizeof(T);
-  const i64 gate_panel = spread_rows(w.plan.block_rows, row_bytes) * n, batch_panel = spread_rows(b, row_bytes) * n;
-  const bool recomputes = w.plan.windows.size() > 1;
+  const i64 gate_panel = bounded_product(spread_rows(w.plan.block_rows, row_bytes), n),
+            batch_panel = bounded_product(spread_rows(b, row_bytes), n);
+  const bool recomputes = w.plan.window_count > 1;
   return [=, &net, &w](Arena& a) {
     w.dgates_panel = gate_panel;
-    w.dgates_stride = spread_matrix<T>(panels * gate_panel);
+    w.dgates_stride = spread_matrix<T>(bounded_product(panels, gate_panel));
     w.dgates = a.allocate<T>(needs.backward ? net.info.preactivations : 0, w.dgates_stride);
     w.dh_kept = needs.numbers ? a.allocate<T>(w.dgates_stride) : nullptr;
     w.squares = needs.norms ? a.allocate<double>(w.plan.block_rows, 2 * kernels_for(w).squares) : nullptr;
@@ -207,9 +228,9 @@ auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
       LayerBuffers<T>& buffers = w.layers[i];
       // d_outputs of a network with readout goes through dy, so that dh holds only what enters at the last step
       const i64 dh_rows = net.is_top(p) ? (net.O() ? b : rows) : window;
-      buffers.dh_panel = spread_rows(dh_rows, row_bytes) * n;
+      buffers.dh_panel = bounded_product(spread_rows(dh_rows, row_bytes), n);
       buffers.batch_panel = batch_panel;
-      buffers.batch_stride = panels * batch_panel;
+      buffers.batch_stride = bounded_product(panels, batch_panel);
       const i64 wanted = needs.backward ? 1 : 0;
       buffers.dh = a.allocate<T>(wanted * panels, buffers.dh_panel);
       buffers.d_final = a.allocate<T>(needs.d_final ? 1 : 0, buffers.batch_stride);

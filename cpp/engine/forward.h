@@ -8,7 +8,7 @@
 namespace fastbptt {
 
 template <class T>
-ForwardArgs<T> forward_args(const Net<T>& net, const Workspace<T>& w, std::size_t i, const RowSchedule& s, i64 window,
+ForwardArgs<T> forward_args(const Net<T>& net, Workspace<T>& w, std::size_t i, const RowSchedule& s, i64 window,
                             const OutputArgs<T>* each_step) {
   const LayerBuffers<T>& b = w.layers[i];
   ForwardArgs<T> a{};
@@ -35,6 +35,7 @@ ForwardArgs<T> forward_args(const Net<T>& net, const Workspace<T>& w, std::size_
   a.last_stride = b.last_stride;
   a.last_panel = b.last_panel;
   a.pairs = w.pairs;
+  a.stop = &w.stop;
   return a;
 }
 
@@ -84,7 +85,7 @@ void show_above(const Net<T>& net, Workspace<T>& w, std::size_t i, i64 window, i
   const BatchPlan& plan = w.plan;
   const i64 n = w.panel, base = plan.row(plan.window(window).t0, 0);
   const Dropout dropout(w.dropout_seed, net.spec.dropout);
-  for (i64 t = plan.window(window).t0; t < plan.window(window).t1; ++t)
+  for (i64 t = plan.window(window).t0; t < plan.window(window).t1 && !w.stop.reached(); ++t)
     for (i64 b = row0; b < std::min(row1, plan.running(t)); ++b) {
       const i64 other = plan.length(b) - 1 - t, row = plan.row(t, b) - base;
       for (i64 p = 0; p * n < net.H(); ++p) {
@@ -156,10 +157,10 @@ void joined_outputs(const Net<T>& net, Workspace<T>& w, const OutputArgs<T>& o, 
   for (i64 d = 0; net.O() && d < net.D(); ++d) {
     OutputArgs<T> part = output_args(net, w, false, d);
     if (d == 0) part.y = o.y;
-    for (i64 t = 0; t < steps && row0 < end(t); ++t)
+    for (i64 t = 0; t < steps && row0 < end(t) && !w.stop.reached(); ++t)
       kernels_for(w).outputs(part, states(d).first, states(d).second, row(t, row0), row0, end(t) - row0);
   }
-  for (i64 t = 0; t < steps; ++t)
+  for (i64 t = 0; t < steps && !w.stop.reached(); ++t)
     for (i64 b = row0; b < end(t); ++b) {
       T* y = o.y + row(t, b) * width;
       const i64 other = row(all ? plan.length(b) - 1 - t : 0, b);
@@ -167,7 +168,8 @@ void joined_outputs(const Net<T>& net, Workspace<T>& w, const OutputArgs<T>& o, 
       for (i64 d = 0; !net.O() && d < net.D(); ++d)
         read_row(w, net.H(), states(d).first, states(d).second, d ? other : row(t, b), y + d * net.H());
     }
-  for (i64 t = 0; o.loss && t < steps && row0 < end(t); ++t) o.loss->rows(o, row(t, row0), row0, end(t) - row0);
+  for (i64 t = 0; o.loss && t < steps && row0 < end(t) && !w.stop.reached(); ++t)
+    o.loss->rows(o, row(t, row0), row0, end(t) - row0);
 }
 
 }  // namespace fastbptt

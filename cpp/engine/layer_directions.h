@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "interrupt.h"
 #include "dispatch.h"
 #include "engine/arguments.h"
 #include "engine/topology.h"
@@ -73,6 +74,7 @@ struct Workspace {
   i64 panel = 0;  // columns of a panel
   BatchPlan plan;
   Findings found;
+  Stop stop;
   std::vector<LayerBuffers<T>> layers;
   bool drop = false;  // dropout between the layers, from this seed
   std::uint64_t dropout_seed = 0;

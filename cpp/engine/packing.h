@@ -136,7 +136,7 @@ void pack_inputs(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 win
   bool fine = true, fine_weights = true;
   for (i64 d = 0; d < net.D(); ++d) {
     const LayerBuffers<T>& buffers = w.layers[size_of(d)];
-    for (i64 t = t0; t < t1; ++t)
+    for (i64 t = t0; t < t1 && !w.stop.reached(); ++t)
       for (i64 b = row0; b < std::min(row1, plan.running(t)); ++b) {
         const i64 step = d ? plan.length(b) - 1 - t : t, row = plan.row(t, b) - base;
         T* to = buffers.x + row * w.x_stride;

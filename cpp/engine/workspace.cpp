@@ -26,10 +26,10 @@ std::size_t product(std::size_t a, std::size_t b) {
 Arena::~Arena() { std::free(block_); }
 
 void* Arena::allocate_bytes(i64 a, i64 b, i64 c, std::size_t size) {
-  const std::size_t bytes = product(product(product(std::size_t(a), std::size_t(b)), std::size_t(c)), size);
+  const auto bytes =
+      static_cast<std::size_t>(bounded_product(bounded_product(bounded_product(a, b), c), static_cast<i64>(size)));
   void* address = base_ ? base_ + used_ : nullptr;
-  if (bytes > most_bytes()) throw std::bad_alloc();
-  used_ += (bytes + cache_line - 1) / cache_line * cache_line;
+  used_ = std::min(used_ + (bytes + cache_line - 1) / cache_line * cache_line, std::size_t(most_elements));
   return address;
 }
 
@@ -50,6 +50,7 @@ void BatchPlan::make(i64 b, i64 t, const i64* given, i64 rows_per_block) {
   if (!given && b == batch && t == time && !ragged && rows_per_block == rows_per_block_) return;
   if (product(std::size_t(b) + std::size_t(t), 2 * sizeof(i64)) > most_bytes()) throw std::bad_alloc();
   batch = -1;  // invalid until complete
+  block_steps_ = 0;
   const auto n = static_cast<std::size_t>(b);
   order.resize(n);
   std::iota(order.begin(), order.end(), i64(0));
@@ -77,6 +78,17 @@ void BatchPlan::make(i64 b, i64 t, const i64* given, i64 rows_per_block) {
   split_windows(1);
 }
 
+void BatchPlan::make_sizes(i64 b, i64 t, i64 rows_per_block) {
+  batch = std::min(b, most_elements);
+  time = steps = std::min(t, most_elements);
+  ragged = false;
+  rows = bounded_product(batch, steps);
+  block_steps_ = std::min(std::max<i64>(rows_per_block / batch, 1), steps);
+  block_rows = bounded_product(block_steps_, batch);
+  block_count = (steps + block_steps_ - 1) / block_steps_;
+  split_windows(1);
+}
+
 std::pair<i64, i64> BatchPlan::share(int worker, int team) const {
   if (!ragged) return {batch * worker / team, batch * (worker + 1) / team};
   i64 bound[2] = {batch, batch}, seen = 0;
@@ -88,8 +100,12 @@ std::pair<i64, i64> BatchPlan::share(int worker, int team) const {
 }
 
 std::size_t BatchPlan::bytes() const {
-  const auto of = [](const auto& v) { return v.size() * sizeof(v[0]); };
-  return of(order) + of(lengths) + of(first) + of(active) + of(blocks) + of(windows) + first.size() * sizeof(Run);
+  const i64 per_step = 2 * sizeof(i64) + sizeof(Run), per_sequence = 2 * sizeof(i64);
+  i64 bytes = 0;
+  for (const i64 part : {bounded_product(steps + 1, per_step), bounded_product(batch, per_sequence),
+                         bounded_product(block_count, sizeof(Block)), bounded_product(window_count, sizeof(Window))})
+    bytes = std::min(bytes + part, most_elements);
+  return static_cast<std::size_t>(bytes);
 }
 
 void BatchPlan::split_blocks(i64 rows_per_block) {
@@ -102,6 +118,7 @@ void BatchPlan::split_blocks(i64 rows_per_block) {
     block_rows = std::max(block_rows, blocks.back().rows);
     t1 = t0;
   }
+  block_count = static_cast<i64>(blocks.size());
 }
 
 void BatchPlan::split_windows(i64 count) {
@@ -109,8 +126,12 @@ void BatchPlan::split_windows(i64 count) {
   windows.clear();
   runs.clear();
   window_rows = 0;
-  const auto n = static_cast<i64>(blocks.size());
-  count = std::min(count, n);
+  const i64 n = block_count;
+  window_count = count = std::min(count, n);
+  if (block_steps_) {  // the first block of time may be shorter; one window alone holds it beside as many others
+    window_rows = count == 1 ? rows : bounded_product((n + count - 1) / count * block_steps_, batch);
+    return;
+  }
   for (i64 w = 0; w < count; ++w) {  // blocks go back in time, windows go forward
     const auto b0 = static_cast<std::size_t>(n - n * (w + 1) / count), b1 = static_cast<std::size_t>(n - n * w / count);
     const Window window{blocks[b1 - 1].t0, blocks[b0].t1, b0, b1};

@@ -12,6 +12,15 @@
 
 namespace fastbptt {
 
+// What sizes end at that no machine has: sums of a few of them do not overflow
+constexpr i64 most_elements = i64(1) << 60;
+
+// a b, at most most_elements
+inline i64 bounded_product(i64 a, i64 b) {
+  i64 out = 0;
+  return __builtin_mul_overflow(a, b, &out) || out > most_elements ? most_elements : out;
+}
+
 // One block of memory from which aligned arrays are allocated, in two passes: the first measures, the second allocates.
 class Arena {
  public:
@@ -20,7 +29,7 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // bytes that layout(*this) allocates
+  // bytes that layout(*this) allocates, whether the machine has them or not; at most most_elements
   template <class Layout>
   std::size_t measure(const Layout& layout) {
     base_ = nullptr;
@@ -69,6 +78,8 @@ class BatchPlan {
 
   // lengths null: all equal time. Does nothing if the plan is unchanged.
   void make(i64 batch, i64 time, const i64* lengths, i64 rows_per_block);
+  // The sizes alone of the plan for equal lengths, however large: for measuring
+  void make_sizes(i64 batch, i64 time, i64 rows_per_block);
   // Splits time into count windows (at most one per block) of about equal length.
   void split_windows(i64 count);
 
@@ -93,12 +104,14 @@ class BatchPlan {
   std::vector<Block> blocks;  // from the end of time to its start
   std::vector<Run> runs;
   std::vector<Window> windows;  // from the start of time to its end
-  i64 block_rows = 0;           // most rows of a block
-  i64 window_rows = 0;          // most rows of a window
+  i64 block_count = 0, window_count = 0;
+  i64 block_rows = 0;   // most rows of a block
+  i64 window_rows = 0;  // most rows of a window
 
  private:
   void split_blocks(i64 rows_per_block);
   i64 rows_per_block_ = 0;
+  i64 block_steps_ = 0;  // of a plan of sizes alone; else 0
 };
 
 // Rows per panel that keep the panels of a tile in different cache sets

@@ -106,6 +106,11 @@ struct PairBuffer {
   i64 slot = 0, panel = 0;          // elements from slot to slot, from panel to panel
 };
 
+// Whether a long call shall end; not free to ask
+struct StopSign {
+  bool (*look)(StopSign&);
+};
+
 // Steps t0 .. t1 of one layer in one direction. Rows count from the window's first one, first[t0].
 template <class T>
 struct ForwardArgs {
@@ -125,6 +130,7 @@ struct ForwardArgs {
   T* last;                         // [states] of B rows, out: each sequence's last state in the window
   i64 last_stride, last_panel;
   PairBuffer pairs;
+  StopSign* stop;  // null: never; when it says so, the rest is left undone
 };
 
 // Steps t1-1 down to t0. dh of a row = dense row (dy) times W_hy^T + addend + recurrent part + what the cell carried
@@ -155,6 +161,7 @@ struct BackwardArgs {
   double* squares;  // [rows][2][squares]: sums of squares of that, and of the gates' gradients
   T setting;
   PairBuffer pairs;
+  StopSign* stop;  // as in ForwardArgs
 };
 
 // Gradient of what a step reads: dgates times a transposed matrix, for the rows of steps t0 .. t1

@@ -1,9 +1,12 @@
 // The engine against naive.h, for every instruction set that the machine can run.
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <new>
 #include <stdexcept>
@@ -13,6 +16,8 @@
 
 #include "calls.h"
 #include "dispatch.h"
+#include "engine/workspace.h"
+#include "memory.h"
 #include "naive.h"
 
 using namespace fastbptt;
@@ -429,5 +434,72 @@ TEST_CASE("sizes that overflow or exceed the memory are refused") {
   CHECK_THROWS_WITH(find_cell("tree"), "cell is 'tree'; expected one of rnn, relu, leaky, gru, gru_before, lstm");
   std::vector<float> params(12);
   const auto engine = make_engine({.cell = "rnn", .inputs = 1, .hidden = 2, .outputs = 1}, Dtype::f32, params.data());
-  CHECK_THROWS_AS(engine->memory_needed(1 << 20, huge, 0), std::bad_alloc);
+  const std::vector<float> one(1);
+  const Array x{one.data(), Dtype::f32, {1 << 20, huge, 1}, {0, 0, 0}};
+  CHECK_THROWS_AS(engine->forward({.x = x}), std::bad_alloc);
+}
+
+TEST_CASE("what a step needs is an answer for every size, and that of the step itself") {
+  std::vector<float> params(parameter_count({.cell = "lstm", .inputs = 1, .hidden = 5, .outputs = 1}));
+  const auto engine = make_engine({.cell = "lstm", .inputs = 1, .hidden = 5, .outputs = 1}, Dtype::f32, params.data());
+  constexpr i64 top = std::numeric_limits<i64>::max();
+  for (const bool norms : {false, true}) {
+    i64 before = 0;
+    for (i64 size = 1; size <= i64(1) << 30; size *= 8) {  // grows with the steps, of few sequences and of many
+      const i64 needed = engine->memory_needed(size, size, 0, norms);
+      CHECK(needed > before);
+      CHECK(engine->minimum_memory(size, size, norms) <= needed);
+      before = needed;
+    }
+    for (const auto& [batch, time] : {std::pair{top, top}, {top, i64(1)}, {i64(1), top}})
+      CHECK(engine->memory_needed(batch, time, 0, norms) >= i64(1) << 55);
+  }
+  CHECK(engine->memory_needed(64, i64(1) << 20, 0, true) > engine->memory_needed(64, i64(1) << 20, 0, false));
+}
+
+TEST_CASE("sizes of a plan without a plan") {
+  for (const i64 batch : {1, 3, 64, 511, 512, 513, 2000})
+    for (const i64 time : {1, 2, 7, 100, 1025})
+      for (const i64 windows : {1, 2, 3, 5, 16, 100000}) {
+        BatchPlan plan, sizes;
+        plan.make(batch, time, nullptr, 512);
+        sizes.make_sizes(batch, time, 512);
+        plan.split_windows(windows);
+        sizes.split_windows(windows);
+        const std::string name = std::to_string(batch) + " x " + std::to_string(time) + " / " + std::to_string(windows);
+        CHECK_MESSAGE(plan.rows == sizes.rows, name);
+        CHECK_MESSAGE(plan.block_rows == sizes.block_rows, name);
+        CHECK_MESSAGE(plan.block_count == sizes.block_count, name);
+        CHECK_MESSAGE(plan.window_count == sizes.window_count, name);
+        CHECK_MESSAGE(plan.window_rows == sizes.window_rows, name);
+        CHECK_MESSAGE(plan.bytes() == sizes.bytes(), name);
+      }
+}
+
+TEST_CASE("limits of control groups") {
+  namespace fs = std::filesystem;
+  const fs::path root = fs::temp_directory_path() / ("fastbptt-groups-" + std::to_string(getpid()));
+  const auto write = [&](const std::string& file, const std::string& text) {
+    fs::create_directories((root / file).parent_path());
+    std::ofstream(root / file) << text << "\n";
+  };
+  constexpr i64 none = std::numeric_limits<i64>::max();
+  const auto limit = [&] { return cgroup_memory_limit((root / "membership").string(), (root / "mount").string()); };
+  CHECK(limit() == none);
+  write("membership", "0::/a.slice/b.scope");
+  write("mount/a.slice/b.scope/memory.max", "max");
+  CHECK(limit() == none);
+  write("mount/a.slice/memory.max", "5000000");  // of the group around it
+  CHECK(limit() == 5000000);
+  write("mount/a.slice/b.scope/memory.max", "4000000");
+  CHECK(limit() == 4000000);
+  write("membership", "4:cpu,cpuacct:/c\n7:memory:/d/e\nnonsense\n0::/");
+  CHECK(limit() == none);
+  write("mount/memory/d/memory.limit_in_bytes", "3000000");
+  write("mount/memory/d/e/memory.limit_in_bytes", "9223372036854771712");
+  CHECK(limit() == 3000000);
+  write("membership", "0::/elsewhere");  // in a container: the group's own files are at the root
+  write("mount/memory.max", "2000000");
+  CHECK(limit() == 2000000);
+  fs::remove_all(root);
 }

@@ -51,6 +51,11 @@ def size(name: str, value: Any) -> int:
     return number
 
 
+def count(name: str, value: Any) -> int:
+    """Return a whole number of at least 1; what the core cannot count to is as many as it can."""
+    return min(size(name, value), _UNLIMITED)
+
+
 def flag(name: str, value: Any) -> bool:
     """Return True or False; refuse what merely counts as one of them."""
     if isinstance(value, bool | np.bool_):

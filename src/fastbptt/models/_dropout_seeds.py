@@ -38,21 +38,26 @@ class DropoutSeeds:
         with self._lock:
             self._seed, self._count = value
 
-    def take(self) -> int | None:
-        """Return the next pass's seed, 64 bits; None without dropout."""
+    def take(self, taken: list[int]) -> int | None:
+        """Return the next pass's seed, 64 bits, and note it in `taken`; None without dropout.
+
+        It is in `taken` before it counts, so that an exception in between, which a signal's handler
+        may raise anywhere, finds it there.
+        """
         if not self.used:
             return None
         with self._lock:
+            seed = _number(self._seed, self._count + 1)
+            taken.append(seed)
             self._count += 1
-            return _number(self._seed, self._count)
+            return seed
 
-    def give_back(self, seed: int | None) -> None:
-        """Take a seed back whose pass has failed, unless a later one is in use already."""
-        if seed is None:
-            return
+    def give_back(self, taken: list[int]) -> None:
+        """Take seeds back whose pass has failed, unless a later one is in use already."""
         with self._lock:
-            if self._count and seed == _number(self._seed, self._count):
-                self._count -= 1
+            for seed in reversed(taken):
+                if self._count and seed == _number(self._seed, self._count):
+                    self._count -= 1
 
 
 def _number(seed: int, number: int) -> int:

@@ -531,16 +531,17 @@ class Recurrent:
         array, checked = _arguments.inputs(self._input_spec, x, lengths)
         initial = _arguments.initial(self._input_spec, "h0", h0, len(array))
         finite = _check.flag("check_finite", check_finite)
-        seed = self._seed(_check.flag("training", training))
-        batch = Batch(
-            array, lengths=checked, initial=initial, dropout_seed=seed, check_finite=finite
-        )
+        training = _check.flag("training", training)
+        batch = Batch(array, lengths=checked, initial=initial, check_finite=finite)
+        taken: list[int] = []
         try:
+            if training:
+                batch = batch.replace(dropout_seed=self._dropout_seeds.take(taken))
             tape = self._engine.forward(batch)
+            return ForwardResult(tape, self._weights.token, self._spec.output_size > 0)
         except BaseException:
-            self._dropout_seeds.give_back(seed)
+            self._dropout_seeds.give_back(taken)
             raise
-        return ForwardResult(tape, self._weights.token, self._spec.output_size > 0)
 
     def backward(
         self,
@@ -651,13 +652,14 @@ class Recurrent:
         batch, objective = self._checked(
             x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite
         )
-        seed = self._seed(training is not False and _check.flag("training", training))
-        if seed is not None:
-            batch = batch.replace(dropout_seed=seed)
+        training = training is not False and _check.flag("training", training)
+        taken: list[int] = []
         try:
+            if training and self._dropout_seeds.used:
+                batch = batch.replace(dropout_seed=self._dropout_seeds.take(taken))
             return self._engine.loss(batch, objective)
         except BaseException:
-            self._dropout_seeds.give_back(seed)
+            self._dropout_seeds.give_back(taken)
             raise
 
     def loss_and_grad(
@@ -750,21 +752,25 @@ class Recurrent:
         )
         norms = None if record is None else self._norm_probes(record, batch)
         to = self._gradient_targets(batch.x.shape, need_input_grad)
-        seed = self._seed(training is True or _check.flag("training", training))
-        if seed is not None:
-            batch = batch.replace(dropout_seed=seed)
+        training = training is True or _check.flag("training", training)
         left = None if norms is None else probes(norms, None)
+        taken: list[int] = []
         try:
+            if training and self._dropout_seeds.used:
+                batch = batch.replace(dropout_seed=self._dropout_seeds.take(taken))
             value = self._engine.loss_and_grad(batch, objective, to, left, budget)
+            gradients = self._gradients(to)
+            if norms is not None:
+                norms.arrays["norm"][0] = norm(to.parameters)
+            report = StepReport(*self._engine.report()) if budget else None
         except BaseException:
-            self._dropout_seeds.give_back(seed)
+            self._dropout_seeds.give_back(taken)
             raise
-        if budget:
-            self._records.report = StepReport(*self._engine.report())
+        if report is not None:
+            self._records.report = report
         if norms is not None:
-            norms.arrays["norm"][0] = norm(to.parameters)
             self._records.norms = norms
-        return value, self._gradients(to)
+        return value, gradients
 
     def train_step(
         self,
@@ -871,13 +877,14 @@ class Recurrent:
             raise _not_an_optimizer(optimizer) from None
         chunked = 0 < chunk < batch.x.shape[1]
         report = None
-        seed = None
-        if self._dropout_seeds.used and not chunked:
-            seed = self._dropout_seeds.take()
-            batch = batch.replace(dropout_seed=seed)
+        taken: list[int] = []
+        binding, before = None, 0
         try:
             with lock:
+                if self._dropout_seeds.used and not chunked:
+                    batch = batch.replace(dropout_seed=self._dropout_seeds.take(taken))
                 binding = optimizer._binding_for(self._weights)
+                before = binding.state.step
                 update = binding.update
                 if clip is not None:
                     update = update.replace(clip=clip)
@@ -902,7 +909,11 @@ class Recurrent:
                     value = self._engine.train_step(batch, objective, update, left, budget)
                 optimizer._binding = binding  # only now: a refused step leaves no trace
         except BaseException as error:
-            self._dropout_seeds.give_back(seed)
+            # A signal's handler may raise just after the update: then all of the step has happened.
+            if binding is not None and binding.state.step != before:
+                optimizer._binding = binding
+            else:
+                self._dropout_seeds.give_back(taken)
             if final is not None and isinstance(error, BadArgumentError):
                 _arguments.about_state(self._input_spec, error)
             raise
@@ -1082,18 +1093,22 @@ class Recurrent:
                 "a model of one direction: the other one needs whole sequences",
             )
 
-    def _seed(self, training: bool) -> int | None:
-        """Take the dropout seed of a pass; None without dropout."""
-        return self._dropout_seeds.take() if training else None
-
     # ------------------------------------------------------------ memory
 
-    def memory_needed(self, batch: int, time: int, memory_budget: int | str | None = None) -> int:
+    def memory_needed(
+        self,
+        batch: int,
+        time: int,
+        memory_budget: int | str | None = None,
+        *,
+        record: str | None = None,
+    ) -> int:
         """Compute how many bytes a training step on such a batch takes, at most.
 
         States, gradients and packed copies of inputs and weights; linear in time. The model's
         own parameters, the arguments and the optimiser's moments are not counted. The memory
-        is kept for the next step, and freed with the model.
+        is kept for the next step, and freed with the model. The answer does not depend on what
+        the machine has; from 2**60 on it is 2**60.
 
         Parameters
         ----------
@@ -1101,6 +1116,8 @@ class Recurrent:
             Sequences, and steps of each; for ragged batches the real steps count.
         memory_budget : int or str, optional
             As for `loss_and_grad`.
+        record : {None, "gradients"}
+            As for `train_step`, of a callback as for `fit`: what is recorded takes memory, too.
 
         Examples
         --------
@@ -1111,17 +1128,19 @@ class Recurrent:
         >>> model.memory_needed(8, 20_000, memory_budget="50MB") <= 50e6
         True
         """
-        batch, time = _check.size("batch", batch), _check.size("time", time)
+        batch, time = _check.count("batch", batch), _check.count("time", time)
         budget = 0 if memory_budget is None else self._budget(memory_budget)
-        return self._engine.memory_needed(batch, time, budget)
+        return self._engine.memory_needed(batch, time, budget, _records(record))
 
-    def minimum_memory(self, batch: int, time: int) -> int:
+    def minimum_memory(self, batch: int, time: int, *, record: str | None = None) -> int:
         """Compute the smallest `memory_budget` with which such a batch can be trained.
 
         Parameters
         ----------
         batch, time : int
             Sequences, and steps of each.
+        record : {None, "gradients"}
+            As for `memory_needed`.
 
         Examples
         --------
@@ -1130,9 +1149,13 @@ class Recurrent:
         >>> model.minimum_memory(8, 20_000) < model.memory_needed(8, 20_000)
         True
         """
-        batch, time = _check.size("batch", batch), _check.size("time", time)
+        batch, time = _check.count("batch", batch), _check.count("time", time)
         self._one_direction("minimum_memory", "called")
-        return self._engine.minimum_memory(batch, time)
+        return self._engine.minimum_memory(batch, time, _records(record))
+
+
+def _records(record: Any) -> bool:
+    return record is not None and bool(_check.option("record", record, _check.RECORDS))
 
 
 def _not_an_optimizer(value: object) -> ArgumentTypeError:

@@ -135,7 +135,8 @@ def train(
     if objective.sample_weight is not None and not objective.sample_weight.any():
         raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
     before, put_back = engine.get_params(), binding.keep()
-    taken: list[int | None] = []
+    kept = None if final is None else tuple(one.copy() for one in final)
+    taken: list[int] = []
     reports: list[StepReport] = []
     loss, total_share = 0.0, 0.0
     current = None
@@ -145,8 +146,7 @@ def train(
     chunk = None
     try:
         for chunk in chunks(batch, objective, size):
-            seed = seeds.take()
-            taken.append(seed)
+            seed = seeds.take(taken)
             initial, rows = current, chunk.rows
             if rows is not None and current is not None:
                 initial = tuple(np.take(state, rows, axis=1) for state in current)
@@ -173,20 +173,22 @@ def train(
             else:
                 for state, end in zip(current, ends, strict=True):
                     state[:, rows] = end
+        assert current is not None
+        report = _summed(reports) if reports else None
+        if final is not None:
+            for given, state in zip(final, current, strict=True):
+                given[...] = state
+        return (loss if objective.reduction == "sum" else loss / total_share), report
     except BaseException as error:
         engine.set_params(before)
         put_back()
-        for seed in reversed(taken):
-            seeds.give_back(seed)
+        if final is not None and kept is not None:
+            for given, state in zip(final, kept, strict=True):
+                given[...] = state
+        seeds.give_back(taken)
         if chunk is not None and isinstance(error, BadArgumentError):
             chunk.locate(error, objective)
         raise
-    assert current is not None
-    if final is not None:
-        for given, state in zip(final, current, strict=True):
-            given[...] = state
-    report = _summed(reports) if reports else None
-    return (loss if objective.reduction == "sum" else loss / total_share), report
 
 
 def _summed(reports: list[StepReport]) -> StepReport:

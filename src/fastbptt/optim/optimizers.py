@@ -173,8 +173,12 @@ class Optimizer(ABC):
         with self._lock:
             binding = self._binding_for(weights)
             flat = _gathered(grads, weights, binding)
-            weights.engine.update(binding.state, flat, finite)
-            self._binding = binding
+            before = binding.state.step
+            try:
+                weights.engine.update(binding.state, flat, finite)
+            finally:  # a signal's handler may raise just after the update
+                if binding.state.step != before:
+                    self._binding = binding
 
     @property
     def lr(self) -> float:
@@ -185,11 +189,18 @@ class Optimizer(ABC):
     def lr(self, value: float) -> None:
         rate = _at_least_0("lr", value)
         with self._lock:
-            if self._binding is not None:
-                for moment in self._binding.moments.values():
-                    _no_overflow("lr", rate, moment.dtype)
-                self._binding.state.set("lr", rate)
-            self._lr = rate
+            binding, before = self._binding, self._lr
+            for moment in () if binding is None else binding.moments.values():
+                _no_overflow("lr", rate, moment.dtype)
+            try:
+                if binding is not None:
+                    binding.state.set("lr", rate)
+                self._lr = rate
+            except BaseException:  # a signal's handler may raise in between
+                if binding is not None:
+                    binding.state.set("lr", before)
+                self._lr = before
+                raise
 
     @property
     def weight_decay(self) -> float:

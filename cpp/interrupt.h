@@ -1,0 +1,55 @@
+// Long calls end early if their caller asks for it.
+#ifndef FASTBPTT_INTERRUPT_H
+#define FASTBPTT_INTERRUPT_H
+
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <functional>
+
+#include "kernels/kernels.h"
+
+namespace fastbptt {
+
+// Thrown by a call that its caller has stopped; nothing has changed then
+struct Interrupted : std::exception {
+  const char* what() const noexcept override { return "the call was stopped"; }
+};
+
+// While it exists, calls of this thread ask `asked` every tenth of a second whether they shall end; it must not
+// throw.
+class Interruptible {
+ public:
+  explicit Interruptible(std::function<bool()> asked);
+  ~Interruptible();
+  // Throws within `asked`, where the call that waits for the answer may hold a model's locks
+  static void refuse_within();
+  Interruptible(const Interruptible&) = delete;
+  Interruptible& operator=(const Interruptible&) = delete;
+
+ private:
+  friend class Stop;
+  std::function<bool()> asked_;
+  std::chrono::steady_clock::time_point last_;
+  bool asking_ = false;
+  Interruptible* outer_;
+};
+
+// Whether a call shall end: asked by the thread that made it, read by its whole team
+class Stop final : public StopSign {
+ public:
+  Stop();
+  void begin() { reached_.store(false, std::memory_order_relaxed); }
+  bool reached() { return look(*this); }
+  void check() const {  // after the team has finished
+    if (reached_.load(std::memory_order_relaxed)) throw Interrupted();
+  }
+
+ private:
+  static bool look(StopSign& sign);
+  std::atomic<bool> reached_{false};
+};
+
+}  // namespace fastbptt
+
+#endif
