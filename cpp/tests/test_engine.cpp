@@ -436,7 +436,9 @@ TEST_CASE("sizes that overflow or exceed the memory are refused") {
   const auto engine = make_engine({.cell = "rnn", .inputs = 1, .hidden = 2, .outputs = 1}, Dtype::f32, params.data());
   const std::vector<float> one(1);
   const Array x{one.data(), Dtype::f32, {1 << 20, huge, 1}, {0, 0, 0}};
-  CHECK_THROWS_AS(engine->forward({.x = x}), std::bad_alloc);
+  Batch batch;
+  batch.x = x;
+  CHECK_THROWS_AS(engine->forward(batch), std::bad_alloc);
 }
 
 TEST_CASE("what a step needs is an answer for every size, and that of the step itself") {

@@ -129,14 +129,15 @@ def test_a_refused_pass_uses_no_mask() -> None:
 def test_only_the_latest_seed_can_be_given_back() -> None:
     seeds = DropoutSeeds(used=True)
     seeds.state = (7, 0)
-    first, second = seeds.take(), seeds.take()
-    seeds.give_back(first)  # the second is in use: no other pass may get it
+    taken: list[int] = []
+    first, second = seeds.take(taken), seeds.take(taken)
+    assert taken == [first, second]
+    seeds.give_back(taken[:1])  # the second is in use: no other pass may get it
     assert seeds.state == (7, 2)
-    seeds.give_back(second)
-    seeds.give_back(first)
-    seeds.give_back(first)
+    seeds.give_back(taken)
+    seeds.give_back(taken)
     assert seeds.state == (7, 0)
-    assert seeds.take() == first
+    assert seeds.take(taken) == first
 
 
 def test_threads_never_share_a_mask() -> None:

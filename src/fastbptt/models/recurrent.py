@@ -878,7 +878,7 @@ class Recurrent:
         chunked = 0 < chunk < batch.x.shape[1]
         report = None
         taken: list[int] = []
-        binding, before = None, 0
+        binding, before = None, None  # before: the steps made, known once one can begin
         try:
             with lock:
                 if self._dropout_seeds.used and not chunked:
@@ -910,7 +910,7 @@ class Recurrent:
                 optimizer._binding = binding  # only now: a refused step leaves no trace
         except BaseException as error:
             # A signal's handler may raise just after the update: then all of the step has happened.
-            if binding is not None and binding.state.step != before:
+            if binding is not None and before is not None and binding.state.step != before:
                 optimizer._binding = binding
             else:
                 self._dropout_seeds.give_back(taken)

@@ -176,9 +176,11 @@ class Optimizer(ABC):
             before = binding.state.step
             try:
                 weights.engine.update(binding.state, flat, finite)
-            finally:  # a signal's handler may raise just after the update
-                if binding.state.step != before:
+                self._binding = binding
+            except BaseException:
+                if binding.state.step != before:  # a signal's handler raised just after the update
                     self._binding = binding
+                raise
 
     @property
     def lr(self) -> float:
