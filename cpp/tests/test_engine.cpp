@@ -447,7 +447,7 @@ TEST_CASE("what a step needs is an answer for every size, and that of the step i
   constexpr i64 top = std::numeric_limits<i64>::max();
   for (const bool norms : {false, true}) {
     i64 before = 0;
-    for (i64 size = 1; size <= i64(1) << 30; size *= 8) {  // grows with the steps, of few sequences and of many
+    for (i64 size = 1; size <= i64(1) << 21; size *= 8) {  // grows with the steps, of few sequences and of many
       const i64 needed = engine->memory_needed(size, size, 0, norms);
       CHECK(needed > before);
       CHECK(engine->minimum_memory(size, size, norms) <= needed);

@@ -24,7 +24,7 @@ FILES = ("recurrent.py", "truncated.py", "optimizers.py", "_dropout_seeds.py")
 Optimizer = fastbptt.Adam | fastbptt.SGD | fastbptt.RMSprop
 
 
-class Timeout(Exception):
+class TimeoutInHandlerError(Exception):
     pass
 
 
@@ -44,7 +44,7 @@ class RaisesAtLine:
             self.seen += 1
             if self.seen == self.wanted:
                 sys.settrace(None)
-                raise Timeout
+                raise TimeoutInHandlerError
         return self
 
     def call(self, function: Callable[[], Any]) -> bool:
@@ -53,7 +53,7 @@ class RaisesAtLine:
         sys.settrace(self)
         try:
             function()
-        except Timeout:
+        except TimeoutInHandlerError:
             return True
         finally:
             sys.settrace(before)
@@ -110,7 +110,7 @@ def test_at_every_line_all_of_a_step_or_nothing(name: str, used_before: bool) ->
 @contextmanager
 def alarm(seconds: float) -> Iterator[None]:
     def handler(number: int, frame: FrameType | None) -> None:
-        raise Timeout
+        raise TimeoutInHandlerError
 
     before = signal.signal(signal.SIGPROF, handler)
     signal.setitimer(signal.ITIMER_PROF, seconds)
@@ -144,7 +144,7 @@ def test_one_long_call_ends(name: str) -> None:
     fastbptt.set_num_threads(1)
     start = time.process_time()  # what else the machine does is not counted
     try:
-        with pytest.raises(Timeout), alarm(0.05):
+        with pytest.raises(TimeoutInHandlerError), alarm(0.05):
             CALLS[name](model, adam)
     finally:
         fastbptt.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""Memory beyond the machine's: it is measured, and a budget is kept where the whole would not fit."""
+"""Memory beyond the machine's is measured; a budget is kept where the whole would not fit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,13 @@ def test_the_minimum_is_enough(steps: str, record: str | None, bptt_steps: int |
     least = model.minimum_memory(8, 900, record=record)
     y = np.zeros(8 if steps == "last" else (8, 900))
     model.train_step(
-        x, y, fastbptt.Adam(), steps=steps, memory_budget=least, record=record, bptt_steps=bptt_steps
+        x,
+        y,
+        fastbptt.Adam(),
+        steps=steps,
+        memory_budget=least,
+        record=record,
+        bptt_steps=bptt_steps,
     )
     assert model.last_report is not None and model.last_report.bytes <= least
 
@@ -49,13 +55,7 @@ time = 1
 while model.memory_needed(64, time) <= _core.memory_limit():
     time *= 2
 x = np.broadcast_to(np.float32(0.5), (64, time, 1))
-for budget in ("70MB", "100 TB"):
-    try:
-        with_it = model.memory_needed(64, time, budget)
-        assert budget != "70MB" or with_it <= 70e6
-    finally:
-        pass
-model._engine.minimum_memory(64, time)
+assert model.memory_needed(64, time, "70MB") <= 70e6
 class Enough(Exception): pass
 import signal
 def handler(*a): raise Enough
