@@ -30,7 +30,8 @@ class Interruptible {
  private:
   friend class Stop;
   std::function<bool()> asked_;
-  std::chrono::steady_clock::time_point last_;
+  std::chrono::steady_clock::time_point last_{};  // none before the first look at the clock
+  unsigned looks_ = 0;
   bool asking_ = false;
   Interruptible* outer_;
 };
