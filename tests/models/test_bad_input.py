@@ -838,9 +838,3 @@ def test_what_a_sequence_without_weight_says_is_nothing() -> None:
     alone = model.loss(x[:1], y[:1], "mse")
     assert model.loss(x, y, "mse", sample_weight=[1, 0]) == alone
     assert model.loss_and_grad(x, y, "mse", sample_weight=[1, 0])[0] == alone
-
-
-@pytest.mark.parametrize(("batch", "time"), [(1 << 62, 1), (10**11, 1), (1, 10**11)])
-def test_memory_needed_beyond_memory(batch: int, time: int) -> None:
-    with pytest.raises((MemoryError, ValueError)):
-        fastbptt.RNN(2, 3).memory_needed(batch, time)
