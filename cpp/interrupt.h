@@ -12,7 +12,7 @@
 namespace fastbptt {
 
 // Thrown by a call that its caller has stopped; nothing has changed then
-struct Interrupted : std::exception {
+struct CallStopped : std::exception {
   const char* what() const noexcept override { return "the call was stopped"; }
 };
 
@@ -43,7 +43,7 @@ class Stop final : public StopSign {
   void begin() { reached_.store(false, std::memory_order_relaxed); }
   bool reached() { return look(*this); }
   void check() const {  // after the team has finished
-    if (reached_.load(std::memory_order_relaxed)) throw Interrupted();
+    if (reached_.load(std::memory_order_relaxed)) throw CallStopped();
   }
 
  private:

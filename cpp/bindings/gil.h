@@ -54,7 +54,7 @@ auto without_gil(const F& work) {
         return raised.has_value();
       });
     return work();
-  } catch (const Interrupted&) {
+  } catch (const CallStopped&) {
     throw pybind11::error_already_set(*raised);
   }
 }

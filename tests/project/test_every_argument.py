@@ -721,10 +721,12 @@ METHODS: dict[str, Entry] = {
     "Recurrent.memory_needed": Entry(
         network_call("memory_needed"),
         {"batch": 8, "time": 99},
-        {"batch": 9, "time": 999, "memory_budget": "40 kB"},
+        {"batch": 9, "time": 999, "memory_budget": "40 kB", "record": "gradients"},
     ),
     "Recurrent.minimum_memory": Entry(
-        network_call("minimum_memory"), {"batch": 8, "time": 99}, {"batch": 99, "time": 9999}
+        network_call("minimum_memory"),
+        {"batch": 8, "time": 99},
+        {"batch": 99, "time": 9999, "record": "gradients"},
     ),
     "Recurrent.save": Entry(
         network_call("save"),
