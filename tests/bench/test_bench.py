@@ -114,7 +114,7 @@ def test_every_kind_of_case_is_right(case: Case) -> None:
     ("case", "name"),
     [*itertools.product(FEW, INSTALLED)]
     if FULL_GRID
-    else [*zip(sampled(FEW, 4), itertools.cycle(INSTALLED))],
+    else [*zip(sampled(FEW, 8), itertools.cycle(INSTALLED))],
     ids=lambda one: one if isinstance(one, str) else _id(one),
 )
 def test_competitors_compute_the_same(case: Case, name: str) -> None:

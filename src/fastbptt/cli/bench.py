@@ -18,8 +18,7 @@ def add(subparsers: _parser.Subparsers) -> None:
         subparsers,
         "bench",
         "Time a training step, optionally against other systems",
-        epilog="Example:\n"
-        "  fastbptt bench --preset tutorial,small --against numpy,torch --threads 1",
+        epilog="Example:\n  fastbptt bench --preset tutorial,small --against numpy --threads 1",
     )
     parser.add_argument(
         "--preset",

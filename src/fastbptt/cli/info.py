@@ -13,7 +13,10 @@ __all__ = ["add"]
 def add(subparsers: _parser.Subparsers) -> None:
     """Add the parser of ``fastbptt info``."""
     parser = _parser.add_subcommand(
-        subparsers, "info", "Print versions, processor, instruction sets and threads"
+        subparsers,
+        "info",
+        "Print versions, processor, instruction sets and threads",
+        epilog="Example: fastbptt info --json",
     )
     parser.set_defaults(run=_run)
 

@@ -34,7 +34,7 @@ the predictions are scored. Column names, classes and the scaling of the
 features are stored in the model file.
 
 {_data.formats_help()}""",
-        epilog="Example: fastbptt predict model.safetensors new.csv -o predictions.csv",
+        epilog="Example: fastbptt predict moves.safetensors examples/data/moves_new.csv",
         usage="MODEL DATA [-o FILE.csv] [OPTION ...]",
     )
     parser.add_argument("model", metavar="MODEL", help="a file that `fastbptt train -o` wrote")

@@ -21,7 +21,7 @@ A single, self-contained HTML file to open in a browser, print or share.
 DATA, with labels, should be held-out data.
 
 {_data.formats_help()}""",
-        epilog="Example: fastbptt report model.safetensors test.csv -o report.html",
+        epilog="Example: fastbptt report moves.safetensors examples/data/moves.csv -o moves.html",
         usage="MODEL DATA -o FILE.html [OPTION ...]",
     )
     parser.add_argument("model", metavar="MODEL", help="a file that `fastbptt train -o` wrote")

@@ -45,8 +45,8 @@ def add(subparsers: _parser.Subparsers) -> None:
         "Train a recurrent network on the sequences in a file",
         details=_data.formats_help(),
         epilog="Example:\n"
-        "  fastbptt train steps.csv --cell lstm --test test.csv -o model.safetensors\n"
-        "  fastbptt predict model.safetensors new.csv",
+        "  fastbptt train examples/data/moves.csv --validation 0.2 -o moves.safetensors\n"
+        "  fastbptt predict moves.safetensors examples/data/moves_new.csv",
         usage="DATA [-o MODEL] [OPTION ...]",
     )
     parser.add_argument("data", metavar="DATA", help=f"sequences with labels: {formats.suffixes()}")
