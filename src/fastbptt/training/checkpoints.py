@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .. import _check
 from .._check import Floats
 from .._errors import ArgumentError, ArgumentTypeError
-from ..files.atomic import clear_away
+from ..files.atomic import check_place, clear_away
 from ..models import restoring, saving
 from ..models.recurrent import Recurrent
 from ..optim.optimizers import Optimizer
@@ -94,6 +94,7 @@ def checkpointer(path: Any, every: Any) -> Checkpointer | None:
             "checkpoint", f"is of type {type(path).__name__}", "str or os.PathLike"
         )
     name = os.fsdecode(path)
+    check_place(name)
     clear_away(name)
     return Checkpointer(name, seconds)
 
