@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
+
 from .. import _check, _core
 from .._check import Floats
 from ..files import safetensors
@@ -136,6 +138,9 @@ def _load(file: BinaryIO) -> tuple[Recurrent, Content]:
     values = numbers.astype(model.dtype, copy=False).reshape(-1, count)
     model._weights.set(values[0])
     model.metadata = further["metadata"]
+    for name, moment in zip(moments, values[1:], strict=False):
+        if np.isnan(moment).any():
+            raise UnreadableError(f"optimizer.{name} holds NaN", "numbers")
     if optimizer is not None and further["optimizer"]["step"] is not None:
         state = optimizer.__getstate__()
         state["bound"] = {
