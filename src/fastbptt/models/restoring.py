@@ -11,7 +11,7 @@ from .. import _check, _core
 from .._check import Floats
 from ..files import safetensors
 from ..files.safetensors import UnreadableError, parse, shortened
-from ..optim.optimizers import OPTIMIZERS, Optimizer
+from ..optim.optimizers import OPTIMIZERS, SQUARES, Optimizer
 from . import _options
 from .cells import MODELS
 from .recurrent import Recurrent
@@ -139,8 +139,11 @@ def _load(file: BinaryIO) -> tuple[Recurrent, Content]:
     model._weights.set(values[0])
     model.metadata = further["metadata"]
     for name, moment in zip(moments, values[1:], strict=False):
-        if np.isnan(moment).any():
-            raise UnreadableError(f"optimizer.{name} holds NaN", "numbers")
+        if name in SQUARES:  # they may have overflowed
+            if not (moment >= 0.0).all():
+                raise UnreadableError(f"optimizer.{name} is damaged", "numbers of at least 0")
+        elif not np.isfinite(moment).all():
+            raise UnreadableError(f"optimizer.{name} is damaged", "finite numbers")
     if optimizer is not None and further["optimizer"]["step"] is not None:
         state = optimizer.__getstate__()
         state["bound"] = {

@@ -164,6 +164,9 @@ def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
             "expected a checkpoint"
         )
     _check_training(path, content.training)
+    for name, values in (("a parameter", model._weights.get()), ("the best weights", content.best)):
+        if values is not None and not np.isfinite(values).all():
+            raise damaged(path, ValueError(f"{name} is not finite"))
     stored = content.training["fingerprint"]
     differences = [
         _difference(name, stored.get(name, _ABSENT), fingerprint.get(name, _ABSENT))
@@ -173,7 +176,7 @@ def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
     differences = list(dict.fromkeys(differences))  # x and y say the same of another count
     if differences:
         raise ValueError(
-            f"cannot resume from {path!r}: {'; '.join(differences)}; "
+            f"cannot resume from {path!r}: {_check.one_line('; '.join(differences), 1000)}; "
             "expected the same data and settings"
         )
     return Checkpoint(model, content.optimizer, content.training, content.best)

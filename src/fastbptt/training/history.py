@@ -193,7 +193,9 @@ class History:
                 {"epoch": columns[0], "curves": curves, "best_epoch": None, "stopped": None}
             )
         except Exception as error:  # whatever the parsers let through: the file is damaged
-            raise ValueError(f"cannot read {name!r} as a history: {error}") from None
+            raise ValueError(
+                f"cannot read {name!r} as a history: {_check.one_line(error)}"
+            ) from None
 
     def __repr__(self) -> str:
         if not self.epoch:
