@@ -277,6 +277,15 @@ def changed_numbers(name: str, number: float) -> Callable[[Any, Any], None]:
     return change
 
 
+def changed_monitor(key: str, value: Any) -> Callable[[Any, Any], None]:
+    def change(header: Any, data: Any) -> None:
+        training = json.loads(header["__metadata__"]["training"])
+        training["callbacks"][0][key] = value
+        header["__metadata__"]["training"] = json.dumps(training)
+
+    return change
+
+
 def changed_step(step: Any) -> Callable[[Any, Any], None]:
     def change(header: Any, data: Any) -> None:
         optimizer = json.loads(header["__metadata__"]["optimizer"]) | {"step": step}
@@ -312,6 +321,10 @@ CHECKPOINTS: dict[str, tuple[Callable[[Any, Any], None], str]] = {
     "NaN in a moment": (changed_numbers("optimizer.m", np.nan), "optimizer.m is damaged"),
     "NaN in a square": (changed_numbers("optimizer.v", np.nan), "optimizer.v is damaged"),
     "infinite moment": (changed_numbers("optimizer.m", -np.inf), "expected finite numbers"),
+    "infinite square": (changed_numbers("optimizer.v", np.inf), "optimizer.v is damaged"),
+    "a monitor's count": (changed_monitor("seen", ""), "damaged: .TypeError"),
+    "a monitor's interval": (changed_monitor("every", 0), "damaged: .*at least 1"),
+    "a monitor's numbers": (changed_monitor("norms", ["a"]), "damaged: .ValueError"),
     "negative square": (changed_numbers("optimizer.v", -1.0), "numbers of at least 0"),
     "NaN in a weight": (changed_numbers("W_hh", np.nan), "a parameter is not finite"),
     "infinite best weight": (changed_numbers("training.best", np.inf), "best weights is not"),

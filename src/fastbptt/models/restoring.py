@@ -139,11 +139,9 @@ def _load(file: BinaryIO) -> tuple[Recurrent, Content]:
     model._weights.set(values[0])
     model.metadata = further["metadata"]
     for name, moment in zip(moments, values[1:], strict=False):
-        if name in SQUARES:  # they may have overflowed
-            if not (moment >= 0.0).all():
-                raise UnreadableError(f"optimizer.{name} is damaged", "numbers of at least 0")
-        elif not np.isfinite(moment).all():
-            raise UnreadableError(f"optimizer.{name} is damaged", "finite numbers")
+        if not np.isfinite(moment).all() or (name in SQUARES and (moment < 0.0).any()):
+            least = " of at least 0" * (name in SQUARES)
+            raise UnreadableError(f"optimizer.{name} is damaged", f"finite numbers{least}")
     if optimizer is not None and further["optimizer"]["step"] is not None:
         state = optimizer.__getstate__()
         state["bound"] = {
