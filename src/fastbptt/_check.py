@@ -158,7 +158,7 @@ def shown(value: Any) -> str:
 
 def one_line(text: object, most: int = 400) -> str:
     """Write the text of a foreign error, or of a file, in a line that any terminal can show."""
-    line = " ".join(str(text).split())
+    line = " ".join(part.strip(" ") for part in str(text).splitlines())
     line = line if len(line) <= most else f"{line[:most]}..."
     return line.encode("utf-8", "backslashreplace").decode()
 

@@ -10,7 +10,7 @@ import re
 import tarfile
 import tracemalloc
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,9 +149,8 @@ def test_arrays_that_nobody_asked_for_stay_packed(
 
 
 @pytest.fixture
-def little_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fastbptt._core, "memory_limit", lambda: 1000)
-    yield
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -277,6 +276,20 @@ def changed_numbers(name: str, number: float) -> Callable[[Any, Any], None]:
     return change
 
 
+def changed_setting(name: str, value: float) -> Callable[[Any, Any], None]:
+    def change(header: Any, data: Any) -> None:
+        optimizer = json.loads(header["__metadata__"]["optimizer"])
+        optimizer["settings"][name] = value
+        header["__metadata__"]["optimizer"] = json.dumps(optimizer)
+
+    return change
+
+
+def changed_dropout(header: Any, data: Any) -> None:
+    arguments = json.loads(header["__metadata__"]["arguments"]) | {"dropout": 0.5}
+    header["__metadata__"]["arguments"] = json.dumps(arguments)
+
+
 def changed_monitor(key: str, value: Any) -> Callable[[Any, Any], None]:
     def change(header: Any, data: Any) -> None:
         training = json.loads(header["__metadata__"]["training"])
@@ -325,6 +338,9 @@ CHECKPOINTS: dict[str, tuple[Callable[[Any, Any], None], str]] = {
     "a monitor's count": (changed_monitor("seen", ""), "damaged: .TypeError"),
     "a monitor's interval": (changed_monitor("every", 0), "damaged: .*at least 1"),
     "a monitor's numbers": (changed_monitor("norms", ["a"]), "damaged: .ValueError"),
+    "another decay": (changed_setting("weight_decay", 1e30), "optimizer is not that of the run"),
+    "another eps": (changed_setting("eps", 1.0), "optimizer is not that of the run"),
+    "another dropout": (changed_dropout, "model is not that of the run"),
     "negative square": (changed_numbers("optimizer.v", -1.0), "numbers of at least 0"),
     "NaN in a weight": (changed_numbers("W_hh", np.nan), "a parameter is not finite"),
     "infinite best weight": (changed_numbers("training.best", np.inf), "best weights is not"),
@@ -375,3 +391,27 @@ def test_metadata_of_the_command_line(
     (tmp_path / "a.csv").write_text("id,step,f\na,1,0.5\na,2,0.6\n")
     assert main(["predict", str(path), str(tmp_path / "a.csv")]) == 1
     assert str(path) in capsys.readouterr().err
+
+
+class Thaw(fastbptt.Callback):
+    """Frees a parameter after the first epoch."""
+
+    def on_epoch_end(self, run: Any) -> None:
+        run.model.unfreeze("W_xh")
+
+
+def test_parameters_that_a_callback_has_freed_are_no_damage(tmp_path: Path) -> None:
+    for epochs in (2, 3):
+        model = damage._model()
+        model.freeze("W_xh")
+        history = fastbptt.fit(
+            model,
+            damage._X,
+            damage._Y,
+            epochs=epochs,
+            verbose=0,
+            checkpoint=tmp_path / "run",
+            resume=True,
+            callbacks=[Thaw()],
+        )
+    assert history.epoch == [1, 2, 3]

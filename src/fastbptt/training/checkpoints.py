@@ -155,7 +155,7 @@ def source(resume: Any, path: Any) -> str | None:
     return os.fsdecode(resume)
 
 
-def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
+def load(path: str, expected: Mapping[str, str]) -> Checkpoint:
     """Read a checkpoint; refuse one of a run with other settings or data."""
     model, content = restoring.load_content(path)
     if content.training is None or content.optimizer is None:
@@ -169,9 +169,9 @@ def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
             raise damaged(path, ValueError(f"{name} is not finite"))
     stored = content.training["fingerprint"]
     differences = [
-        _difference(name, stored.get(name, _ABSENT), fingerprint.get(name, _ABSENT))
-        for name in dict.fromkeys([*stored, *fingerprint])
-        if stored.get(name) != fingerprint.get(name)
+        _difference(name, stored.get(name, _ABSENT), expected.get(name, _ABSENT))
+        for name in dict.fromkeys([*stored, *expected])
+        if stored.get(name) != expected.get(name)
     ]
     differences = list(dict.fromkeys(differences))  # x and y say the same of another count
     if differences:
@@ -179,6 +179,11 @@ def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
             f"cannot resume from {path!r}: {_check.one_line('; '.join(differences), 1000)}; "
             "expected the same data and settings"
         )
+    own = fingerprint(model, content.optimizer, {}, {})
+    for part, free in (("model", "frozen"), ("optimizer", "lr")):  # callbacks may change these
+        one, other = (json.loads(text) | {free: None} for text in (own[part], stored[part]))
+        if one != other:
+            raise damaged(path, ValueError(f"the {part} is not that of the run"))
     return Checkpoint(model, content.optimizer, content.training, content.best)
 
 
