@@ -156,6 +156,13 @@ def shown(value: Any) -> str:
     return text if len(text) <= 200 else f"of type {type(value).__name__}"
 
 
+def one_line(text: object, most: int = 400) -> str:
+    """Write the text of a foreign error, or of a file, in a line that any terminal can show."""
+    line = " ".join(part.strip(" ") for part in str(text).splitlines())
+    line = line if len(line) <= most else f"{line[:most]}..."
+    return line.encode("utf-8", "backslashreplace").decode()
+
+
 # ---------------------------------------------------------------- memory
 
 

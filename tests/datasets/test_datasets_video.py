@@ -105,15 +105,51 @@ def test_missing_and_empty_files_are_empty_frames(tmp_path: Path) -> None:
     found = read_yolo(tmp_path, first=3)
     assert found.frame.tolist() == [0, 0]
     assert found.frames == 5
-    # A clip in which nothing was found leaves no file at all.
-    found = read_yolo(tmp_path.parent / make_folder(tmp_path, "empty"), frames=4)
-    assert (len(found.frame), found.box.shape, found.frames) == (0, (0, 4), 4)
 
 
-def make_folder(root: Path, name: str) -> Path:
-    folder = root / name
-    folder.mkdir()
-    return folder
+EMPTY: dict[str, list[str]] = {
+    "nothing": [],
+    "classes alone": ["classes.txt"],
+    "pictures": ["a_1.jpg", "a_2.jpg"],
+    "other suffix": ["a_1.TXT", "a_2.json"],
+    "one level too high": ["labels/a_1.txt", "a_1.jpg"],
+    "other folders": ["train/a_1.txt", "val/a_2.txt"],
+    "a clip of the same name": ["a/a_1.txt"],
+}
+
+
+@pytest.mark.parametrize("names", EMPTY.values(), ids=EMPTY)
+@pytest.mark.parametrize("options", [{}, {"frames": 4}, {"first": 0}, {"frames": 9, "first": 3}])
+def test_a_folder_without_frames_is_no_clip(
+    names: list[str], options: dict[str, int], tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(PLAIN)
+    there = ", but a folder labels" * ("labels/a_1.txt" in names)
+    advice = f"Detections.empty({options.get('frames', 'frames')})"
+    with refuses(
+        f"{tmp_path}: there is no file of a frame, such as clip_1.txt{there}; expected at least "
+        f"one (if nothing was found in the clip: {advice})"
+    ):
+        read_yolo(tmp_path, **options)
+    if there:  # follow the advice
+        assert len(read_yolo(tmp_path / "labels").frame) == 2
+
+
+@pytest.mark.parametrize("frames", [1, 4, 100])
+def test_a_clip_in_which_nothing_was_found(frames: int) -> None:
+    found = Detections.empty(frames)
+    assert (len(found.frame), found.box.shape, found.frames) == (0, (0, 4), frames)
+    x = frame_features(found, ["a", "b"], tracks=True)
+    assert x.shape[0] == frames
+    assert not x.any()
+
+
+@pytest.mark.parametrize("frames", [0, -1, 2.5, "4", None, True])
+def test_the_number_of_empty_frames(frames: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="frames is"):
+        Detections.empty(frames)
 
 
 def test_numbers_from_zero(tmp_path: Path) -> None:
@@ -182,10 +218,6 @@ def test_wrong_lines(tmp_path: Path, line: str, message: str) -> None:
 
 
 def test_wrong_files(tmp_path: Path) -> None:
-    with refuses(
-        f"{tmp_path}: there is no file of a frame, such as clip_1.txt; expected one, or frames="
-    ):
-        read_yolo(tmp_path)
     write(tmp_path, a_3=PLAIN, a_5=PLAIN)
     with refuses(f"{tmp_path / 'a_5.txt'}: is frame 5; expected 1 to 4: frames=4"):
         read_yolo(tmp_path, frames=4)
@@ -229,7 +261,10 @@ def test_what_is_written_is_read(
     written = make(rows, 6)
     write_yolo(folder, "a", written, first=first)
     assert len(list(folder.iterdir())) == len({row[0] for row in rows})
-    same(read_yolo(folder, frames=6, first=first), written)
+    if rows:
+        same(read_yolo(folder, frames=6, first=first), written)
+    else:
+        same(Detections.empty(6), written)
 
 
 # ---------------------------------------------------------------- Results

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt.datasets import Tokenizer, write_npz
+from fastbptt.datasets import Detections, Tokenizer, write_npz, write_yolo
 from fastbptt.files.atomic import write_whole
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
@@ -165,3 +165,39 @@ def test_a_full_device_is_an_error() -> None:
         write_whole("/dev/full", b"abc")
     assert caught.value.filename == "/dev/full"
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+
+
+BOX = Detections(*(np.zeros((1, *shape)) for shape in ((), (), (4,), (), ())), 1)  # type: ignore[arg-type]
+ALL_WRITERS: dict[str, Callable[[Any], Any]] = WRITERS | {
+    "history": lambda path: fastbptt.History().save(path),
+    "boxes": lambda path: write_yolo(path.parent, "a", BOX),
+}
+
+
+def raise_at(moment: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(os, moment, fail)
+
+
+@pytest.mark.parametrize("kind", ALL_WRITERS)
+@pytest.mark.parametrize("moment", ["replace", "fchmod"])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), KeyboardInterrupt(), MemoryError()], ids=repr
+)
+def test_an_error_leaves_the_old_file_and_nothing_else(
+    kind: str, moment: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / {"history": "a.json", "boxes": "a_1.txt"}.get(kind, "a")
+    path.write_bytes(b"old")
+    write = ALL_WRITERS[kind]
+    with monkeypatch.context() as patch:
+        raise_at(moment, error, patch)
+        if kind == "checkpoint" and isinstance(error, KeyboardInterrupt):
+            write(path)  # ends the run, as Ctrl-C does
+        else:
+            with pytest.raises(type(error)):
+                write(path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -205,13 +205,13 @@ def check_output(option: str, path: str | None, *suffixes: str) -> None:
         raise ValueError(
             f"{option} is {path}; expected a file that ends in {' or '.join(suffixes)}"
         )
-    folder = os.path.dirname(path) or "."
-    if os.path.isdir(path):
-        raise ValueError(f"{option} is {path}, which is a folder; expected a file")
-    if not os.path.isdir(folder):
-        raise ValueError(f"{option} is {path}; there is no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"{option} is {path}; the folder {folder} cannot be written to")
+    from ..files.atomic import check_place
+
+    try:
+        check_place(path)
+    except OSError as error:
+        where = "" if error.filename == path else f" ({error.filename})"
+        raise ValueError(f"{option} is {path}: {error.strerror}{where}") from None
 
 
 def check_distinct(read: Mapping[str, str | None], written: Mapping[str, str | None]) -> None:

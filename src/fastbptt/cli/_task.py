@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _check
 from .._losses import Loss, parse
 from ..preprocessing import Standardizer
 from ..training.evaluation import predict, probabilities
@@ -113,7 +114,7 @@ def of(model: Recurrent, path: str) -> ModelTask:
     steps = _one_of(path, metadata, "steps", ("last", "all", None)) or "last"
     classes = _names(path, metadata, "classes")
     features = _names(path, metadata, "feature_names")
-    loss = None if metadata.get("loss") is None else parse(metadata["loss"])
+    loss = _loss(path, metadata.get("loss"))
     if kind == "classification":
         expected = 2 if loss is not None and loss.link == "logistic" else outputs
         if classes is None:
@@ -127,9 +128,6 @@ def of(model: Recurrent, path: str) -> ModelTask:
     settings = metadata.get("settings")
     known = settings.get("columns") if isinstance(settings, dict) else None
     missing = settings.get("missing") if isinstance(settings, dict) else None
-    columns = _data.Columns()
-    if isinstance(known, dict):
-        columns = _data.Columns(**{k: v for k, v in known.items() if k in columns._fields})
     return ModelTask(
         cast("Kind | None", kind),
         cast("_data.Steps", steps),
@@ -137,14 +135,41 @@ def of(model: Recurrent, path: str) -> ModelTask:
         classes,
         features,
         _standardizer(path, metadata.get("standardize"), model.input_size),
-        columns,
+        _data.Columns() if known is None else _columns(path, known),
         _offset(path, metadata.get("target_offset"), outputs),
         "interpolate" if missing == "interpolate" else "error",
     )
 
 
+def _columns(path: str, known: Any) -> _data.Columns:
+    if not isinstance(known, dict):
+        raise _odd(path, "columns", known, "a mapping")
+    columns = {name: value for name, value in known.items() if name in _data.Columns._fields}
+    for name, value in columns.items():
+        if name in ("target", "features"):
+            right = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        else:
+            right = isinstance(value, dict if name == "other" else str)
+        if value is not None and not right:
+            raise _odd(path, f"columns {name!r}", value, "what `fastbptt train` writes")
+    return _data.Columns(**columns)
+
+
+def _loss(path: str, text: Any) -> Loss | None:
+    if text is None:
+        return None
+    try:
+        if isinstance(text, str):
+            return parse(text)
+    except (TypeError, ValueError):
+        pass
+    raise _odd(path, "loss", text, "a loss, such as 'mse'")
+
+
 def _odd(path: str, key: str, value: Any, expected: str) -> ValueError:
-    return ValueError(f"{path}: its metadata have {key} {value!r}; expected {expected}")
+    return ValueError(
+        f"{path}: its metadata have {key} {_check.one_line(repr(value))}; expected {expected}"
+    )
 
 
 def _one_of(
@@ -171,7 +196,8 @@ def _standardizer(path: str, metadata: Any, count: int) -> Standardizer | None:
     try:
         standardizer = Standardizer.from_dict(metadata)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: its metadata have standardize {metadata!r}; {error}") from None
+        text = _check.one_line(error)
+        raise ValueError(f"{path}: its metadata have a wrong standardize: {text}") from None
     if len(standardizer.mean_) != count:
         raise _odd(path, "standardize", metadata, f"mean and scale of {count} features")
     return standardizer

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check
+from .. import _check, _core
 from .formats import setting
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ Source: TypeAlias = "str | os.PathLike[str] | zipfile.Path"
 
 MISSING: Final = ("nan", "interpolate", "error")
 STEPS: Final = ("last", "all")
+_LONGEST: Final = 1000  # characters of a message
 DATA_VARIABLE: Final = "FASTBPTT_DATA"
 
 
@@ -41,7 +42,7 @@ class FileError(ValueError):
     def __init__(self, place: str, problem: str, expected: str = "") -> None:
         super().__init__(place, problem, expected)
         self.place = place
-        self.problem = problem
+        self.problem = _check.one_line(problem, _LONGEST)
         self.expected = expected
 
     def __str__(self) -> str:
@@ -56,6 +57,11 @@ class LayoutError(FileError):
 def wrong(path: object, line: int | None, text: str, expected: str = "") -> FileError:
     """Make an error about a line of a file, or about the file."""
     return FileError(str(path) if line is None else f"{path}:{line}", text, expected)
+
+
+def described(error: Exception) -> str:
+    """Describe a foreign error: by its text, or its kind."""
+    return str(error) or type(error).__name__
 
 
 def shown(text: str, most: int = 40) -> str:
@@ -89,7 +95,18 @@ def read_bytes(path: Source) -> bytes:
         if os.path.isdir(path):
             raise wrong(os.fspath(path), None, "is a folder; expected a file")
         return Path(path).read_bytes()
-    return path.read_bytes()
+    from zipfile import ZipFile
+
+    archive: ZipFile = path.root
+    try:
+        size = archive.getinfo(path.at).file_size
+        if size > _core.memory_limit():
+            raise wrong(path, None, f"needs {_check.bytes_text(size)}, more than there is memory")
+        return archive.read(path.at)
+    except FileError:
+        raise
+    except Exception as error:  # zipfile and zlib let many kinds through
+        raise wrong(path, None, f"cannot be read from the archive: {described(error)}") from None
 
 
 def read_text(path: Source) -> str:

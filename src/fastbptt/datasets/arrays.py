@@ -285,7 +285,7 @@ def _arrays(path: str, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         except _lines.FileError:
             raise
         except Exception as error:  # zipfile, zlib and NumPy let many kinds through
-            text = str(error) or type(error).__name__
+            text = _lines.described(error)
             raise _lines.wrong(path, None, f"cannot be read as .npz: {text}") from None
 
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check
+from .. import _check, _core
 from . import _lines
 
 __all__ = ["Texts", "load_imdb", "load_snippets"]
@@ -240,12 +240,19 @@ def _open_snippets(path: Path, file: str) -> tuple[str, str]:
         try:
             with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as archive:
                 names = [one for one in archive.getnames() if one.rpartition("/")[2] == wanted]
-                member = archive.extractfile(names[0]) if names else None
-                if member is None:
+                info = archive.getmember(names[0]) if names else None
+                if info is None or not info.isfile():
                     raise _lines.wrong(where, None, f"there is no {wanted} in it")
+                if info.size > _core.memory_limit():
+                    size = _check.bytes_text(info.size)
+                    raise _lines.wrong(where, None, f"{wanted} needs {size}; there is no memory")
+                member = archive.extractfile(info)
+                assert member is not None
                 content = member.read()
-        except (tarfile.TarError, EOFError, OSError) as error:
-            text = f"cannot be read as an archive .tar.gz: {error}"
+        except _lines.FileError:
+            raise
+        except Exception as error:  # tarfile and what unpacks let many kinds through
+            text = f"cannot be read as an archive .tar.gz: {_lines.described(error)}"
             if path.suffix == ".whl":
                 text = "is a wheel, which has no texts; expected the source package .tar.gz"
             raise _lines.wrong(where, None, text) from None

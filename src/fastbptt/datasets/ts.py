@@ -44,6 +44,7 @@ _FLAGS: Final = {"timestamps", "missing", "univariate", "equallength", "targetla
 _PAIR: Final = re.compile(r"\(\s*([^(),]+?)\s*,\s*([^(),]*?)\s*\)")
 _PAIRS: Final = re.compile(rf"{_PAIR.pattern}(\s*,\s*{_PAIR.pattern})*")
 _CHANNELS: Final = re.compile(r":(?![^()]*\))")  # not within a time
+_MOST_DIGITS: Final = 15  # of a size
 _FETCH: Final = (
     "`pip download --no-deps aeon sktime`, here or in the folder that "
     f"{_lines.DATA_VARIABLE} names, gets wheels that hold some sets (PLAID: sktime only; "
@@ -283,7 +284,11 @@ def _roots(place: Path) -> Iterator[Path | zipfile.Path]:
 
         if not zipfile.is_zipfile(archive):
             raise _lines.wrong(archive, None, "is no zip file; expected a folder, wheel or zip")
-        root = zipfile.Path(archive)
+        try:
+            root = zipfile.Path(archive)
+        except Exception as error:  # zipfile lets many kinds through
+            text = f"cannot be read as a zip file: {_lines.described(error)}"
+            raise _lines.wrong(archive, None, text) from None
         yield root
         for package in _PACKAGES:
             inside = root / package / _INSIDE
@@ -365,7 +370,7 @@ class _SetHeader(NamedTuple):
                 flags[key] = _flag(path, number, text, values)
                 labels_known |= key == "targetlabel"
             elif key in ("dimensions", "dimension", "serieslength"):
-                if len(values) != 1 or not values[0].isdecimal() or int(values[0]) < 1:
+                if not _is_size(values):
                     raise _lines.wrong(
                         path, number, f"{_lines.shown(text)}; expected a whole number"
                     )
@@ -374,6 +379,16 @@ class _SetHeader(NamedTuple):
                 labels_known = True
                 classes = _class_label(path, number, text, values)
         raise _lines.wrong(path, number, "the file ends without a line @data")
+
+
+def _is_size(values: list[str]) -> bool:
+    """Whether there is one whole number from 1 up, of digits that `int` takes."""
+    return (
+        len(values) == 1
+        and values[0].isdecimal()
+        and len(values[0]) <= _MOST_DIGITS
+        and int(values[0]) > 0
+    )
 
 
 def _flag(path: _lines.Source, number: int, text: str, values: list[str]) -> bool:
@@ -536,7 +551,6 @@ def _case(
         expected, reason = header.length, f"@equalLength true, @seriesLength {header.length}"
     elif header.equal_length and first is not None:
         expected, reason = len(first), "@equalLength true, and the first case has so many"
-    values = np.empty((expected, len(cells)))
     for c, row in enumerate(cells):
         if len(row) != expected:
             raise _lines.wrong(
@@ -544,6 +558,8 @@ def _case(
                 number,
                 f"channel {c + 1} has {len(row)} values; expected {expected}: {reason}",
             )
+    values = np.empty((expected, len(cells)))
+    for c, row in enumerate(cells):
         values[:, c], bad = _lines.numbers(row, _GAPS)
         if bad is not None:
             raise _lines.wrong(

@@ -76,6 +76,28 @@ class Detections(NamedTuple):
     track: NDArray[np.int64]
     frames: int
 
+    @classmethod
+    def empty(cls, frames: int) -> Detections:
+        """Make the detections of a clip in which nothing was found, which has no files.
+
+        Parameters
+        ----------
+        frames : int
+            The number of its frames.
+
+        Returns
+        -------
+        Detections
+            Without boxes.
+
+        Examples
+        --------
+        >>> from fastbptt.datasets import Detections, frame_features
+        >>> frame_features(Detections.empty(4), ["car"]).any(axis=1)
+        array([False, False, False, False])
+        """
+        return _detections([], [], _check.size("frames", frames))
+
 
 # ---------------------------------------------------------------- files
 
@@ -124,7 +146,8 @@ def read_yolo(
     r"""Read the text files that YOLO's programs write for the frames of a clip.
 
     Files are named by the clip and the frame, ``street_17.txt``, ``frame0017.txt`` or ``17.txt``.
-    A frame without a file has no boxes. With six numbers in a line, the sixth is the confidence,
+    A frame without a file has no boxes, but a folder without any file is refused: the place may
+    be wrong. With six numbers in a line, the sixth is the confidence,
     or the track if other lines of the clip have no place for a confidence (``save_conf=False``
     while tracking): a number above 1 shows it.
 
@@ -149,7 +172,7 @@ def read_yolo(
     Raises
     ------
     ValueError
-        If a file's name or a line is not valid, with file and line.
+        If there is no file, or a file's name or a line is not valid, with file and line.
     OSError
         If the folder cannot be read.
 
@@ -192,31 +215,33 @@ def read_yolo(
             f"there are files of {len(clips)} clips; expected clip= with one of "
             f"{_lines.some([repr(one) for one in clips])}",
         )
-    if not files and count is None:
+    if not files:
+        there = ", but a folder labels" * (root / "labels").is_dir()
         raise _lines.wrong(
-            root, None, "there is no file of a frame, such as clip_1.txt; expected one, or frames="
+            root,
+            None,
+            f"there is no file of a frame, such as clip_1.txt{there}; expected at least one "
+            f"(if nothing was found in the clip: Detections.empty({count or 'frames'}))",
         )
     files.sort(key=lambda one: one[1])
     for (_, number, path), (_, other, same) in itertools.pairwise(files):
         if number == other:
             raise _lines.wrong(same, None, f"is frame {number}, as {path.name} is; expected one")
     if first is None:
-        first = 0 if files and files[0][1] == 0 else 1
+        first = 0 if files[0][1] == 0 else 1
     elif first != 0:
         first = _check.size("first", first)
-    if files:
-        low, high = files[0], files[-1]
-        if low[1] < first:
-            raise _lines.wrong(low[2], None, f"is frame {low[1]}; expected {first} or more: first=")
-        if count is None:
-            count = high[1] - first + 1
-        elif high[1] - first >= count:
-            raise _lines.wrong(
-                high[2],
-                None,
-                f"is frame {high[1]}; expected {first} to {first + count - 1}: frames={count}",
-            )
-    assert count is not None
+    low, high = files[0], files[-1]
+    if low[1] < first:
+        raise _lines.wrong(low[2], None, f"is frame {low[1]}; expected {first} or more: first=")
+    if count is None:
+        count = high[1] - first + 1
+    elif high[1] - first >= count:
+        raise _lines.wrong(
+            high[2],
+            None,
+            f"is frame {high[1]}; expected {first} to {first + count - 1}: frames={count}",
+        )
 
     rows: list[tuple[int, list[float]]] = []
     lines: list[tuple[Path, int]] = []
@@ -268,10 +293,11 @@ def write_yolo(
     ...         print(len(file.readline().split()))
     7
     """
+    from ..files.atomic import write_whole
+
     _check.flag("confidence", confidence)
     _check.flag("tracks", tracks)
     root = Path(_check.file_path(folder))
-    root.mkdir(parents=True, exist_ok=True)
     texts: dict[int, list[str]] = {}
     for frame, label, box, conf, track in zip(*detections[:5], strict=True):
         cells = [str(int(label)), *(f"{value:g}" for value in box)]
@@ -280,8 +306,10 @@ def write_yolo(
         if tracks and track >= 0:
             cells.append(str(int(track)))
         texts.setdefault(int(frame), []).append(" ".join(cells) + "\n")
+    root.mkdir(parents=True, exist_ok=True)
     for frame, lines in texts.items():
-        (root / f"{clip}_{frame + first}.txt").write_text("".join(lines), encoding="utf-8")
+        content = "".join(lines).encode()
+        write_whole(root / f"{clip}_{frame + first}.txt", content, flush=False)
 
 
 def _folder(folder: str | os.PathLike[str]) -> Path:

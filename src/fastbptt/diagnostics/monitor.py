@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 import warnings
@@ -283,15 +284,18 @@ class GradientMonitor(Callback):
         self.pass_names = tuple(state["pass_names"])
         self.warnings = list(state["warnings"])
         self._kept = [(np.array(a), np.array(b), c, d) for a, b, c, d in state["kept"]]
-        self._every = state["every"]
+        self._every = _check.size("state['every']", state["every"])
         self._warned = set(state["warned"])
-        self._norms = list(state["norms"])
-        self._norms_every, self._seen = state["norms_every"], state["seen"]
+        self._norms = [float(norm) for norm in state["norms"]]
+        self._norms_every = _check.size("state['norms_every']", state["norms_every"])
+        self._seen = operator.index(state["seen"])
         sums, counts = state["epoch"]
         passes = len(self.pass_names)
         self._sums = np.array(sums, np.float64).reshape(2, passes, len(counts))
         self._counts = np.array(counts, np.int64)
-        self._total, self._largest, self._batches = state["batches"]
+        total, largest, batches = state["batches"]
+        self._total, self._largest = float(total), float(largest)
+        self._batches = operator.index(batches)
 
     # ------------------------------------------------------------ TensorBoard
 

@@ -12,11 +12,19 @@ from contextlib import suppress
 from .. import _check
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+def write_whole(path: str | os.PathLike[str], content: bytes, *, flush: bool = True) -> None:
     """Write a file so that a crash at any moment leaves the old one or the new one, whole.
 
     An existing file keeps its owner, its permissions and the symbolic links to it. What is no
     regular file, such as a pipe or ``/dev/null``, is written into.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    content : bytes
+    flush : bool, default True
+        Whether to wait until it is on the disk, some milliseconds. Without, a crash of the whole
+        machine may lose it, as any other file: for thousands of small ones.
 
     Raises
     ------
@@ -24,18 +32,70 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         If it cannot be written, or is a file that replacing it would not leave as it is: one that
         may not be written or given to its owner, has several hard links, or is a block device.
     """
+    target, old = check_place(path)
+    if old is not None and not stat.S_ISREG(old.st_mode):
+        _write_into(target, content)
+        return
+    directory = os.path.dirname(target)
+    temporary = os.path.join(directory, f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
+    try:
+        # Not tempfile: its files are private, this one gets the permissions that umask gives.
+        with open(temporary, "xb") as file:
+            if old is not None and os.name == "posix":
+                _take_over(file.fileno(), old)
+            file.write(content)
+            file.flush()
+            if flush:
+                os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno is not None:  # say which file was meant
+            raise OSError(error.errno, error.strerror, target) from None
+        raise
+    if flush and os.name == "posix":
+        descriptor = os.open(directory, os.O_RDONLY)  # the renaming itself reaches the disk
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def check_place(path: str | os.PathLike[str]) -> tuple[str, os.stat_result | None]:
+    """Refuse a place where `write_whole` would write nothing; return where it is, and what.
+
+    Returns
+    -------
+    target : str
+        The file to which symbolic links lead; a device or pipe by the given name.
+    old : os.stat_result or None
+        None: there is no such file yet.
+
+    Raises
+    ------
+    OSError
+        As there.
+    """
     given = _check.file_path(path)
     try:
         old = os.stat(given)  # not of the real path: that of /dev/stdout is no name of a file
     except FileNotFoundError:
         old = None
     if old is not None and not stat.S_ISREG(old.st_mode):
-        _write_into(given, old, content)
-        return
+        if stat.S_ISDIR(old.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "is a directory; expected a file", given)
+        if not (stat.S_ISCHR(old.st_mode) or stat.S_ISFIFO(old.st_mode)):
+            raise OSError(errno.EINVAL, "is a block device or a socket; expected a file", given)
+        if not os.access(given, os.W_OK):
+            raise PermissionError(errno.EACCES, "is write-protected", given)
+        return given, old
     target = os.path.realpath(given)  # a symbolic link stays one
     directory = os.path.dirname(target)
     if not os.path.isdir(directory):
         raise FileNotFoundError(errno.ENOENT, "no such directory", directory)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "directory is write-protected", directory)
     if old is not None:
         if old.st_nlink > 1:
             raise OSError(
@@ -46,36 +106,11 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
             )
         if not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, "file is write-protected", target)
-    temporary = os.path.join(directory, f"{_prefix(target)}{secrets.token_hex(8)}.tmp")
-    try:
-        # Not tempfile: its files are private, this one gets the permissions that umask gives.
-        with open(temporary, "xb") as file:
-            if old is not None and os.name == "posix":
-                _take_over(file.fileno(), old)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.errno is not None:  # say which file was meant
-            raise OSError(error.errno, error.strerror, target) from None
-        raise
-    if os.name == "posix":
-        descriptor = os.open(directory, os.O_RDONLY)  # the renaming itself reaches the disk
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    return target, old
 
 
-def _write_into(path: str, old: os.stat_result, content: bytes) -> None:
+def _write_into(path: str, content: bytes) -> None:
     """Write to a terminal, a pipe or a device: there is nothing to replace."""
-    if stat.S_ISDIR(old.st_mode):
-        raise IsADirectoryError(errno.EISDIR, "is a directory; expected a file", path)
-    if not (stat.S_ISCHR(old.st_mode) or stat.S_ISFIFO(old.st_mode)):
-        raise OSError(errno.EINVAL, "is a block device or a socket; expected a file", path)
     try:
         with open(path, "wb", buffering=0) as file:
             rest = memoryview(content)

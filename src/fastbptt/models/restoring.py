@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
+
 from .. import _check, _core
 from .._check import Floats
 from ..files import safetensors
 from ..files.safetensors import UnreadableError, parse, shortened
-from ..optim.optimizers import OPTIMIZERS, Optimizer
+from ..optim.optimizers import OPTIMIZERS, SQUARES, Optimizer
 from . import _options
 from .cells import MODELS
 from .recurrent import Recurrent
@@ -136,6 +138,10 @@ def _load(file: BinaryIO) -> tuple[Recurrent, Content]:
     values = numbers.astype(model.dtype, copy=False).reshape(-1, count)
     model._weights.set(values[0])
     model.metadata = further["metadata"]
+    for name, moment in zip(moments, values[1:], strict=False):
+        if not np.isfinite(moment).all() or (name in SQUARES and (moment < 0.0).any()):
+            least = " of at least 0" * (name in SQUARES)
+            raise UnreadableError(f"optimizer.{name} is damaged", f"finite numbers{least}")
     if optimizer is not None and further["optimizer"]["step"] is not None:
         state = optimizer.__getstate__()
         state["bound"] = {

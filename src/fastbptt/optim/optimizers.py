@@ -595,6 +595,9 @@ class RMSprop(Optimizer):
         return self._moment("velocity")
 
 
+#: The moments, of any optimiser, that average squares: never below 0.
+SQUARES: Final = frozenset({"v", "v_max"})
+
 #: Optimisers by the name that configurations and command lines know them by.
 OPTIMIZERS: Final[dict[str, type[Optimizer]]] = {
     "adam": Adam,

@@ -264,12 +264,19 @@ class ReduceOnPlateau(Schedule):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up where `state` was called."""
-        self._scale, self._waited, self._cooling = (
-            state["scale"],
-            state["waited"],
-            state["cooling"],
-        )
-        self._best = math.inf if state["best"] is None else state["best"]
+        _check.same_names("state", state, ("scale", "best", "waited", "cooling"))
+        numbers = {name: state[name] for name in ("scale", "best") if state[name] is not None}
+        counts = {name: state[name] for name in ("waited", "cooling")}
+        for name, value in numbers.items():
+            if type(value) not in (int, float) or not math.isfinite(value):
+                raise ArgumentError(f"state[{name!r}]", f"is {value!r}", "a finite number")
+        for name, value in counts.items():
+            if type(value) is not int or value < 0:
+                raise ArgumentError(f"state[{name!r}]", f"is {value!r}", "a whole number from 0 up")
+        if not 0.0 <= numbers.get("scale", -1.0) <= 1.0:
+            raise ArgumentError("state['scale']", f"is {state['scale']}", "a number from 0 to 1")
+        self._scale, self._waited, self._cooling = state["scale"], *counts.values()
+        self._best = numbers.get("best", math.inf)
 
 
 #: Schedules by the name that `fit` and command lines know them by.

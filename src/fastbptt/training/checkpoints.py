@@ -11,7 +11,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,10 +20,45 @@ from numpy.typing import NDArray
 from .. import _check
 from .._check import Floats
 from .._errors import ArgumentError, ArgumentTypeError
-from ..files.atomic import clear_away
+from ..files import safetensors
+from ..files.atomic import check_place, clear_away
 from ..models import restoring, saving
 from ..models.recurrent import Recurrent
 from ..optim.optimizers import Optimizer
+from .history import History
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 62
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and 0.0 <= value < np.inf
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+#: The state of a run, and what each part of it may be.
+_PARTS: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "fingerprint": _is_dict,
+    "batch": _is_count,
+    "step": _is_count,
+    "batch_loss": lambda value: type(value) is float,
+    "total": lambda value: type(value) is float,
+    "counted": _is_number,
+    "seconds": _is_number,
+    "lr": _is_number,
+    "history": _is_dict,
+    "early_stopping": lambda value: value is None or _is_dict(value),
+    "schedule": lambda value: value is None or _is_dict(value),
+    "callbacks": lambda value: isinstance(value, list),
+}
+_EARLY_STOPPING: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "best": lambda value: value is None or type(value) is float,
+    "epoch": lambda value: value is None or (_is_count(value) and value > 0),
+}
 
 
 class Checkpoint(NamedTuple):
@@ -94,6 +129,7 @@ def checkpointer(path: Any, every: Any) -> Checkpointer | None:
             "checkpoint", f"is of type {type(path).__name__}", "str or os.PathLike"
         )
     name = os.fsdecode(path)
+    check_place(name)
     clear_away(name)
     return Checkpointer(name, seconds)
 
@@ -119,7 +155,7 @@ def source(resume: Any, path: Any) -> str | None:
     return os.fsdecode(resume)
 
 
-def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
+def load(path: str, expected: Mapping[str, str]) -> Checkpoint:
     """Read a checkpoint; refuse one of a run with other settings or data."""
     model, content = restoring.load_content(path)
     if content.training is None or content.optimizer is None:
@@ -127,19 +163,58 @@ def load(path: str, fingerprint: Mapping[str, str]) -> Checkpoint:
             f"cannot resume from {path!r}: it is a model without a run of fit; "
             "expected a checkpoint"
         )
+    _check_training(path, content.training)
+    for name, values in (("a parameter", model._weights.get()), ("the best weights", content.best)):
+        if values is not None and not np.isfinite(values).all():
+            raise damaged(path, ValueError(f"{name} is not finite"))
     stored = content.training["fingerprint"]
     differences = [
-        _difference(name, stored.get(name, _ABSENT), fingerprint.get(name, _ABSENT))
-        for name in dict.fromkeys([*stored, *fingerprint])
-        if stored.get(name) != fingerprint.get(name)
+        _difference(name, stored.get(name, _ABSENT), expected.get(name, _ABSENT))
+        for name in dict.fromkeys([*stored, *expected])
+        if stored.get(name) != expected.get(name)
     ]
     differences = list(dict.fromkeys(differences))  # x and y say the same of another count
     if differences:
         raise ValueError(
-            f"cannot resume from {path!r}: {'; '.join(differences)}; "
+            f"cannot resume from {path!r}: {_check.one_line('; '.join(differences), 1000)}; "
             "expected the same data and settings"
         )
+    own = fingerprint(model, content.optimizer, {}, {})
+    for part, free in (("model", "frozen"), ("optimizer", "lr")):  # callbacks may change these
+        one, other = (json.loads(text) | {free: None} for text in (own[part], stored[part]))
+        if one != other:
+            raise damaged(path, ValueError(f"the {part} is not that of the run"))
     return Checkpoint(model, content.optimizer, content.training, content.best)
+
+
+def damaged(path: str, error: Exception) -> ValueError:
+    """Make the error for a state of a run that nobody can have saved."""
+    text = safetensors.shortened(f"{type(error).__name__}: {error}")
+    return ValueError(f"cannot resume from {path!r}: its state of the run is damaged: {text}")
+
+
+def _check_training(path: str, training: dict[str, Any]) -> None:
+    """Refuse a state of a run that nobody can have saved; its parts check their own."""
+    _check_state(path, training, _PARTS)
+    fingerprint = training["fingerprint"]
+    if not all(isinstance(value, str) for value in fingerprint.values()):
+        raise damaged(path, TypeError("fingerprint holds values other than texts"))
+    if training["early_stopping"] is not None:
+        _check_state(path, training["early_stopping"], _EARLY_STOPPING)
+    try:
+        History.from_dict(training["history"])
+    except Exception as error:
+        raise damaged(path, error) from None
+
+
+def _check_state(
+    path: str, state: Mapping[str, Any], parts: Mapping[str, Callable[[Any], bool]]
+) -> None:
+    if state.keys() != parts.keys():
+        raise damaged(path, KeyError(*sorted(state.keys() ^ parts.keys())[:1]))
+    for name, right in parts.items():
+        if not right(state[name]):
+            raise damaged(path, ValueError(f"{name} is {safetensors.shortened(state[name])}"))
 
 
 def _difference(name: str, was: str, now: str) -> str:

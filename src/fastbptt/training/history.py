@@ -117,6 +117,14 @@ class History:
                     f"values['curves'][{name!r}] has {len(curve)} numbers; expected "
                     f"{len(epochs)}, one per epoch"
                 )
+        for number, epoch in zip(values["epoch"], epochs, strict=True):
+            if epoch < 1 or (not isinstance(number, str) and epoch != number):
+                raise ValueError(f"values['epoch'] holds {number!r}; expected 1, 2, ...")
+        best, stopped = values["best_epoch"], values["stopped"]
+        if best is not None and (type(best) is not int or best not in epochs):
+            raise ValueError(f"values['best_epoch'] is {best!r}; expected one of the epochs")
+        if stopped is not None and not isinstance(stopped, str):
+            raise ValueError(f"values['stopped'] is {stopped!r}; expected text")
         self.epoch, self.curves = epochs, curves
         self.best_epoch, self.stopped = values["best_epoch"], values["stopped"]
 
@@ -185,7 +193,9 @@ class History:
                 {"epoch": columns[0], "curves": curves, "best_epoch": None, "stopped": None}
             )
         except Exception as error:  # whatever the parsers let through: the file is damaged
-            raise ValueError(f"cannot read {name!r} as a history: {error}") from None
+            raise ValueError(
+                f"cannot read {name!r} as a history: {_check.one_line(error)}"
+            ) from None
 
     def __repr__(self) -> str:
         if not self.epoch:

@@ -257,6 +257,7 @@ def fit(
         loop.checkpointer = checkpointer
         loop.fingerprint = checkpoints.fingerprint(model, optimizer, described, sets.contents())
         if origin is not None:
+            loop.origin = origin
             loop.resumed = checkpoints.load(origin, loop.fingerprint)
     loop.train(kind)
     return run.history
@@ -276,6 +277,7 @@ class _Loop:
         self.checkpointer: checkpoints.Checkpointer | None = None
         self.fingerprint: dict[str, str] = {}
         self.resumed: checkpoints.Checkpoint | None = None
+        self.origin = ""  # its file
         update = dict(settings.update)
         for callback in callbacks:
             if callback.record is not None:
@@ -482,21 +484,28 @@ class _Loop:
 
     def _load_state(self, kept: checkpoints.Checkpoint) -> None:
         run, state = self.run, kept.training
+        if state["batch"] > run.steps_per_epoch:
+            error = ValueError(f"batch is {state['batch']} of {run.steps_per_epoch}")
+            raise checkpoints.damaged(self.origin, error)
+        early_stopping, schedule = self.settings.early_stopping, self.settings.schedule
+        try:
+            run.history.restore(state["history"])
+            if early_stopping is not None:
+                early_stopping.load_state(state["early_stopping"])
+                early_stopping.weights = kept.best
+            if schedule is not None:
+                schedule.load_state(state["schedule"])
+            for callback, own in zip(self.callbacks, state["callbacks"], strict=True):
+                callback.load_state(own)
+        except Exception as error:  # of any kind: callbacks may be anybody's
+            raise checkpoints.damaged(self.origin, error) from error
         kept.put_into(run.model, run.optimizer)
         self.batch, self.total, self.counted = state["batch"], state["total"], state["counted"]
         self.seconds, self.lr = state["seconds"], state["lr"]
         run.step, run.batch_loss = state["step"], state["batch_loss"]
-        run.history.restore(state["history"])
         run.epoch = len(run.history) + (self.batch > 0)
         if run.history.stopped == "epochs" and len(run.history) < run.epochs:
             run.history.stopped = None  # epochs has been raised
-        if self.settings.early_stopping is not None:
-            self.settings.early_stopping.load_state(state["early_stopping"])
-            self.settings.early_stopping.weights = kept.best
-        if self.settings.schedule is not None:
-            self.settings.schedule.load_state(state["schedule"])
-        for callback, own in zip(self.callbacks, state["callbacks"], strict=True):
-            callback.load_state(own)
 
 
 def _any(calls: Sequence[Callable[[TrainingRun], bool | None]], run: TrainingRun) -> bool:
