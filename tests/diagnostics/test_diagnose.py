@@ -428,3 +428,11 @@ def test_wrong_options() -> None:
     ):
         with pytest.raises(error, match=message):
             fastbptt.diagnose(model, x, [0, 1], **options)
+
+
+@pytest.mark.parametrize("model", [3, None, "gru", np.zeros(2)])
+def test_what_is_no_model(model: Any) -> None:
+    with pytest.raises(
+        fastbptt.ArgumentTypeError, match="^model is of type .*; expected a fastbptt"
+    ):
+        fastbptt.diagnose(model, np.zeros((1, 2, 1)), [0.0])

@@ -118,7 +118,7 @@ def test_file_is_as_documented(path: Path, model: fastbptt.RNN) -> None:
         "written_by",
         "metadata",
     ]
-    assert metadata["format_version"] == "3"
+    assert metadata["format_version"] == "4"
     assert (metadata["cell"], metadata["dtype"]) == ("rnn", "float32")
     assert json.loads(metadata["arguments"]) == {
         "input_size": 2,
@@ -242,6 +242,7 @@ def with_another(header: Header) -> None:
     [
         (metadata("format_version", "1"), "format version '1'"),
         (metadata("format_version", "2"), "format version '2'"),
+        (metadata("format_version", "3"), "format version '3'"),
         (metadata("format_version", 1), "format version 1"),
         (metadata("format", "other"), "without fastbptt's metadata"),
         (metadata("cell", "perceptron"), "'perceptron'"),

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._losses import LossLike
+from ..training.evaluation import check_model
 from ..training.labelled import about_chosen, objective_of
 from . import _advice, _dynamics, _numbers, _record
 from ._advice import Advice, plural
@@ -279,6 +280,7 @@ def diagnose(
     Gradients vanish after about 8 of 50 steps
     they shrink to less than 1/1000, by a factor of 0.41 per step over these 8.
     """
+    check_model(model)
     each = _check.flag("per_example", per_example)
     wanted = _wanted(jacobians)
     _check.option("steps", steps, _check.STEPS)
