@@ -433,6 +433,6 @@ def test_wrong_options() -> None:
 @pytest.mark.parametrize("model", [3, None, "gru", np.zeros(2)])
 def test_what_is_no_model(model: Any) -> None:
     with pytest.raises(
-        fastbptt.ArgumentTypeError, match="^model is of type .*; expected a fastbptt"
+        fastbptt.ArgumentTypeError, match=r"^model is of type .*; expected a fastbptt"
     ):
         fastbptt.diagnose(model, np.zeros((1, 2, 1)), [0.0])
