@@ -79,8 +79,8 @@ T rounded(const std::string& name, double value) {
   if (value != 0 && std::isfinite(value) && (std::abs(value) < Limits::min() || std::abs(value) > Limits::max()))
     throw ArgumentError({.argument = name,
                          .problem = "is " + number(value),
-                         .expected = number(Limits::min()) + " to " + number(Limits::max()) + ", as float" +
-                                     std::to_string(8 * sizeof(T)) + " has it",
+                         .expected = number(Limits::min()) + " to " + number(Limits::max()) + " for a model of float" +
+                                     std::to_string(8 * sizeof(T)),
                          .value = value});
   return T(value);
 }

@@ -119,7 +119,7 @@ class Bar(Progress):
         self._bar.update(1)
 
     def epoch(self, run: TrainingRun) -> None:
-        """Show the epoch's values, the losses first, as far as there is width."""
+        """Show the epoch's values, the losses first, as many as fit."""
         values = run.history.last()
         names = [name for name in values if name not in ("seconds", "lr")]
         names.sort(key=lambda name: name not in ("loss", "validation_loss"))
