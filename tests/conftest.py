@@ -12,6 +12,7 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from cases import FULL_GRID
 from trained import Bench
 
 from fastbptt.reporting import summary
@@ -25,6 +26,24 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if config.option.keyword or any(".py" in argument for argument in config.args):
         return 0
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def leaves_slow_tests(config: pytest.Config) -> bool:
+    """Whether tests marked as slow are left to the gate: not if a file is named."""
+    return not FULL_GRID and not any(".py" in argument for argument in config.args)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if leaves_slow_tests(config):
+        return "slow tests and full grids: only with FASTBPTT_TEST_GRID=full"
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if leaves_slow_tests(config):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
 
 
 def pytest_configure() -> None:

@@ -412,6 +412,7 @@ def test_in_a_process_of_its_own(models: dict[str, str], tmp_path: Path) -> None
 # ---------------------------------------------------------------- a page
 
 
+@pytest.mark.slow
 def test_a_page_about_it(
     models: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -140,8 +140,9 @@ def test_the_loss_can_be_chosen(
     assert (first == curve[0]) is (loss.name == "mse")
     code, out, _ = run(capsys, "predict", tmp_path / "m", data, "--json")
     assert code == 0 and out
-    code, _, err = run(capsys, "report", tmp_path / "m", data, "-o", tmp_path / "report.html")
-    assert code == 0 or "matplotlib" in err
+    if loss.parameters:  # the page names them
+        code, _, err = run(capsys, "report", tmp_path / "m", data, "-o", tmp_path / "report.html")
+        assert code == 0 or "matplotlib" in err
 
 
 def test_a_loss_that_does_not_suit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -647,6 +648,7 @@ INTERRUPTIBLE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child")
 def test_interrupted_and_taken_up_again(tmp_path: Path) -> None:
     data = Task(60).csv(tmp_path / "a.csv")

@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cases import FULL_GRID
 
 from fastbptt import cli
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "examples" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="without the source tree")
-SECONDS = ("demo", "gallery", "bench", "report")  # tested on their own; here the gate runs them
+SECONDS = ("demo", "train", "gallery", "bench", "report")  # tested on their own
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
@@ -73,10 +72,9 @@ def test_every_command_shows_an_example(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        (name, line)
+        pytest.param(name, line, marks=[pytest.mark.slow] if name in SECONDS else [])
         for name, parser in commands().items()
         for line in examples(parser)
-        if FULL_GRID or name not in SECONDS
     ],
 )
 def test_the_examples_run(

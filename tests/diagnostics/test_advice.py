@@ -52,12 +52,14 @@ def test_vanishing_rnn() -> None:
     assert "vanishing" not in kinds(fastbptt.diagnose(better, X, Y))
 
 
+@pytest.mark.slow
 def test_vanishing_lstm_wants_an_open_forget_gate() -> None:
     report = fastbptt.diagnose(fastbptt.LSTM(4, 32, 1, seed=0), X, Y)
     assert kinds(report) == ["vanishing"]
     assert report.advice[0].suggestion.startswith("forget_bias=4.6 starts with a factor of ")
 
 
+@pytest.mark.slow
 def test_what_float32_does_not_even_hold() -> None:
     model = rnn()
     model.parameters["W_hh"][...] *= 0.2
@@ -111,6 +113,7 @@ def test_what_is_said_to_keep_gradients_from_exploding_does(layers: int) -> None
     assert kinds(fastbptt.diagnose(plain, x, Y)) == ["vanishing"]
 
 
+@pytest.mark.slow
 def test_what_helps_against_exploding_does_so_from_other_seeds() -> None:
     """At 1.6 the seed that is tried stays just below the limit, others do not."""
     x = np.random.default_rng(0).normal(size=(16, 150, 3))
@@ -122,6 +125,7 @@ def test_what_helps_against_exploding_does_so_from_other_seeds() -> None:
         assert kinds(fastbptt.diagnose(model, x, Y)) == []
 
 
+@pytest.mark.slow
 def test_exploding_lstm_wants_smaller_weights() -> None:
     model = fastbptt.LSTM(4, 32, 1, init=("orthogonal", 5.0), seed=0)
     report = fastbptt.diagnose(model, X, Y)
@@ -200,6 +204,7 @@ def test_dead_comes_before_what_it_causes() -> None:
     assert kinds(fastbptt.diagnose(model, 0.1 * X, Y)) == ["dead", "vanishing"]
 
 
+@pytest.mark.slow
 def test_what_does_not_help_enough_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """More than twice as far is not enough if it is less than half of the way."""
 
@@ -332,6 +337,7 @@ def test_a_healthy_training_run_gets_none() -> None:
     assert kinds(report) == []
 
 
+@pytest.mark.slow
 def test_advice_is_the_same_for_each_example() -> None:
     whole = fastbptt.diagnose(rnn(), X, Y)
     each = fastbptt.diagnose(rnn(), X, Y, per_example=True)

@@ -224,6 +224,7 @@ def test_all_exponents_add_up_to_the_determinant(cell: str) -> None:
         assert lyapunov[b].sum() == pytest.approx(sum(logs) / case.T, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_exponents_of_a_linear_network() -> None:
     """ReLU units that stay on are linear: the exponents are logarithms of the eigenvalues."""
     model = fastbptt.Recurrent("relu", 1, 3, 1, init=("normal", 0.0), dtype="float64")
@@ -304,6 +305,7 @@ def test_wide_states_have_a_norm_but_no_singular_values() -> None:
 # ---------------------------------------------------------------- range
 
 
+@pytest.mark.slow
 def test_thirty_decades_without_a_gap() -> None:
     """A loss at the last of 200 steps: a tanh RNN that forgets beside an LSTM that does not."""
     T = 200

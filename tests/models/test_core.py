@@ -60,7 +60,7 @@ def test_equals_the_reference_at_every_shape(B: int, T: int) -> None:
                 seed=k,
             )
         )
-    for case in sampled(cases, 30):
+    for case in sampled(cases, 60):
         accuracy.add(case)
     accuracy.check()
 
@@ -78,7 +78,7 @@ def test_equals_the_reference_with_every_option(loss: str, steps: str) -> None:
 def test_equals_the_reference_for_every_network(cell: str, num_layers: int) -> None:
     accuracy = Accuracy()
     for sizes in ({"B": 5, "T": 6, "I": 3, "H": 7}, {"B": 6, "T": 9, "I": 17, "H": 65}):
-        for case in sampled(every_network(cell=cell, num_layers=num_layers, **sizes), 20):
+        for case in sampled(every_network(cell=cell, num_layers=num_layers, **sizes), 40):
             accuracy.add(case)
     accuracy.check()
 
@@ -86,14 +86,14 @@ def test_equals_the_reference_for_every_network(cell: str, num_layers: int) -> N
 @pytest.mark.parametrize("cell", CELLS)
 def test_equals_the_reference_for_every_cell_at_every_width(cell: str) -> None:
     accuracy = Accuracy()
-    for case in sampled(networks_over_shapes(cell=cell), 20):
+    for case in sampled(networks_over_shapes(cell=cell), 40):
         if case.B * case.T > 100:  # stacks of long sequences would take minutes
             case = replace(case, num_layers=1, bidirectional=False, dropout=0.0)
         accuracy.add(case)
     accuracy.check()
 
 
-@pytest.mark.parametrize(("isa", "cell"), sampled([*itertools.product(ISAS, CELLS)], 3))
+@pytest.mark.parametrize(("isa", "cell"), sampled([*itertools.product(ISAS, CELLS)], 6))
 def test_threads_change_no_bit_of_any_network(isa: str, cell: str) -> None:
     _core.use_backend(isa)
     cases = every_network(B=17, T=60, I=16, H=65, cell=cell)[::3]

@@ -195,6 +195,7 @@ print(peak() - before, model.memory_needed(4, 20_000))
 """
 
 
+@pytest.mark.slow
 def test_peak_of_twenty_thousand_steps(
     run_script: Callable[[str], subprocess.CompletedProcess[str]],
 ) -> None:

@@ -294,6 +294,7 @@ def test_a_model_from_elsewhere_can_be_read_but_not_run(isa: str, tmp_path: Path
     assert plain.forward(np.ones((2, 3, 3))).outputs.shape == (2, 3, 1)
 
 
+@pytest.mark.slow
 @needs_bfloat16
 def test_the_benchmark_checks_it_and_says_what_the_share_is_of(
     monkeypatch: pytest.MonkeyPatch,

@@ -248,9 +248,8 @@ time.sleep({wait})
             for call in ("train_step(x, y, adam)", "loss_and_grad(x, y)", "forward(x)")
             for size in ((8, 10), (128, 1000))
         ],
-        3,
+        6,
     ),
-    indirect=False,
 )
 def test_exit_with_a_daemon_thread_inside_a_call(
     run_script: Run, threads: int, call: str, hidden: int, steps: int
@@ -349,9 +348,12 @@ print(resident() - before)
 @pytest.mark.parametrize(
     "step",
     [
-        "model.train_step(x, y, adam)",
+        pytest.param("model.train_step(x, y, adam)", marks=pytest.mark.slow),
         "model.train_step(x, y, adam, lengths=lengths, h0=h0, clip_norm=1.0)",
-        "adam.step(model, model.loss_and_grad(x, y, need_input_grad=True)[1])",
+        pytest.param(
+            "adam.step(model, model.loss_and_grad(x, y, need_input_grad=True)[1])",
+            marks=pytest.mark.slow,
+        ),
         "out = model.forward(x, lengths); model.backward(out, out.outputs, out.final_state)",
     ],
 )

@@ -117,7 +117,9 @@ def test_draws_where_it_is_told(name: str) -> None:
     assert pyplot.get_fignums() == [], "no figure of its own"
 
 
-@pytest.mark.parametrize(("name", "kind"), sampled([*itertools.product(PICTURES, ["svg", "pdf"])]))
+@pytest.mark.parametrize(
+    ("name", "kind"), sampled([*itertools.product(PICTURES, ["svg", "pdf"])], 20)
+)
 def test_is_small_as_a_vector_picture(name: str, kind: str) -> None:
     import io
 
@@ -377,6 +379,7 @@ def test_many_features() -> None:
         plot.sequences(x, examples=[0, 1])
 
 
+@pytest.mark.slow
 def test_long_sequences_are_small_as_a_vector_picture(tmp_path: Path) -> None:
     ax = plot.sequences(RNG.normal(size=(6, 3000, 16)), examples=6)
     ax.figure.savefig(tmp_path / "long.svg")
@@ -531,7 +534,7 @@ def norms_of(ax: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     ("cell", "steps", "both"),
-    sampled([*itertools.product(fastbptt.cells(), ["last", "all"], [False, True])], 3),
+    sampled([*itertools.product(fastbptt.cells(), ["last", "all"], [False, True])], 6),
 )
 def test_the_diagram_holds_the_real_numbers(cell: str, steps: str, both: bool) -> None:
     one = model(cell, bidirectional=both)
@@ -624,6 +627,7 @@ def test_what_is_no_diagram() -> None:
 # ---------------------------------------------------------------- the gallery
 
 
+@pytest.mark.slow
 def test_gallery_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,6 +198,7 @@ def test_video(run: Run) -> None:
     assert [row[0] for row in rows[1:]] == ["crossing", "turning", "stopping", "starting"]
 
 
+@pytest.mark.slow
 def test_video_from_files(run: Run, tmp_path: Path) -> None:
     assert video.main(["--write", str(tmp_path)]) == 0
     from_files, y, kinds = video.read_clips(tmp_path, {0: "car"})
@@ -220,6 +221,7 @@ def test_video_from_files(run: Run, tmp_path: Path) -> None:
 long_memory = load("examples/long_memory.py")
 
 
+@pytest.mark.slow
 def test_long_memory(run: Run) -> None:
     rows, _ = run(long_memory, "--quick")
     assert [row[:3] for row in rows] == [

@@ -84,6 +84,7 @@ def is_read(node: ast.AST) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_nothing_reads_messages() -> None:
     assert len(FILES) > 80
     read = {

@@ -45,7 +45,16 @@ def test_files_of_the_package() -> None:
     assert "10.24432/C5NS47" in notice.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["fastbptt", *MODULES])
+SECONDS = ("fastbptt.plot.gallery", "fastbptt.reporting")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SECONDS else [])
+        for name in ("fastbptt", *MODULES)
+    ],
+)
 def test_examples_in_docstrings_run(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,8 +163,7 @@ def test_every_gradient_by_complex_step_over_all_options() -> None:
         check_every_entry(case, problem, evaluate(problem)[1])
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize(("cell", "steps"), sampled([*itertools.product(CELLS, STEPS)], 2))
 def test_every_gradient_by_complex_step_of_every_cell(cell: str, steps: str) -> None:
     """The same for each cell, in two layers, with some of the options."""
     small = {"B": 3, "T": 3, "I": 2, "H": 2, "num_layers": 2, "with_lengths": True}
@@ -226,8 +225,7 @@ def test_gradients_of_saturated_units(gain: float) -> None:
             assert worst < 1e-13 + lost, f"{case} {name}: {worst:.2e}, {lost:.2e}"
 
 
-@pytest.mark.parametrize("outputs", OUTPUTS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("cell", "outputs"), sampled([*itertools.product(CELLS, OUTPUTS)], 2))
 def test_backward_of_any_gradient(cell: str, outputs: int | None) -> None:
     """Gradients of sum(C * outputs) + sum(F * final_state) + sum(L * last), NaN in C's padding."""
     options = {"freeze_embedding": False, "padding_index": None, "bias": True}

@@ -119,6 +119,7 @@ def problem(count: int = 15) -> tuple[Any, list[Any], Any, list[str]]:
     return model, x, y, [f"id{i:03}" for i in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padded", [False, True])
 def test_classes(padded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y, ids = problem()
@@ -174,6 +175,7 @@ def test_classes(padded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert drawn.calls["eigenvalues"][1]["layer"] == 1
 
 
+@pytest.mark.slow
 def test_gradients_are_of_sequences_spread_over_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +217,7 @@ def test_parameters_and_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert f"{model.num_parameters:,}" in tiles
 
 
+@pytest.mark.slow
 def test_a_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y, _ = problem()
     curves = {"loss": [0.5, 0.4, 0.45, 0.6], "seconds": [11.0, 13.0, 17.0, 3.0]}

@@ -104,7 +104,8 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sections, "figure", lambda draw, caption, *rest: tag("figure", caption))
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm"] if FULL_GRID else ["lstm"])
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
 def test_a_page_about_classes(cell: str, tmp_path: Path) -> None:
     x, y = data()
     model = fastbptt.Recurrent(cell, 2, 8, 2, seed=0)
@@ -135,6 +136,7 @@ def test_a_page_about_classes(cell: str, tmp_path: Path) -> None:
     assert f"Mistakes ({6 - right} of 6)" in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "kind"), sampled([*itertools.product(["last", "all"], ["classes", "numbers"])], 2)
 )
@@ -242,6 +244,7 @@ def test_advice_stands_on_the_page(undrawn: None, tmp_path: Path) -> None:
     assert "No problems found" not in page.text
 
 
+@pytest.mark.slow
 def test_a_monitor_is_drawn(tmp_path: Path) -> None:
     x, y = data()
     model = fastbptt.GRU(2, 6, 2, seed=0)
@@ -251,6 +254,7 @@ def test_a_monitor_is_drawn(tmp_path: Path) -> None:
     assert "Gradient norm at each time step in each epoch" in page.text
 
 
+@pytest.mark.slow
 def test_names_that_are_code_stay_names(tmp_path: Path) -> None:
     x, y = data()
     model = fastbptt.RNN(2, 8, 2, seed=0)

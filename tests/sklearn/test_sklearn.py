@@ -363,7 +363,7 @@ def test_every_cell_and_form_of_network(cell: str) -> None:
 # ---------------------------------------------------------------- scikit-learn around it
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("backend", ["threading", pytest.param("loky", marks=pytest.mark.slow)])
 def test_grid_search_in_threads_and_processes(backend: str) -> None:
     X, y = ragged(), signs(ragged())
     grid = {"cell": ["rnn", "gru"], "hidden_layer_sizes": [(4,), (8,)]}

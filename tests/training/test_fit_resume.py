@@ -102,7 +102,7 @@ def run_kills(folder: Path, *given: object) -> tuple[bool, int, str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "steps"), sampled([*itertools.product(OPTIMIZERS, ["last", "all"])], 2)
+    ("optimizer", "steps"), sampled([*itertools.product(OPTIMIZERS, ["last", "all"])], 4)
 )
 def test_killed_ten_times(optimizer: str, steps: str, tmp_path: Path) -> None:
     same, began, stopped, files = run_kills(tmp_path, optimizer, "cosine", steps, 1)
@@ -110,6 +110,7 @@ def test_killed_ten_times(optimizer: str, steps: str, tmp_path: Path) -> None:
     assert files == ["run"]  # what killed writers had left is cleared away
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_killed_ten_times_with_a_schedule(schedule: str, tmp_path: Path) -> None:
     same, began, _, _ = run_kills(tmp_path, "adam", schedule, "last", 2)

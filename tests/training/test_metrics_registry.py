@@ -46,6 +46,7 @@ def test_fit_and_evaluate(registered: None) -> None:
         fastbptt.evaluate(model, x, y, metrics="worse")
 
 
+@pytest.mark.slow
 def test_plots_and_report(registered: None, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     x, y = RNG.normal(size=(12, 4, 2)), RNG.normal(size=12)
@@ -61,6 +62,7 @@ def test_plots_and_report(registered: None, tmp_path: Path) -> None:
     assert f'<th scope="row">largest absolute error</th><td>{found:.4g}</td>' in text
 
 
+@pytest.mark.slow
 def test_the_first_metric_is_the_headline(registered: None, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     metric = METRICS["worst"]._replace(format_spec="08.3f")
