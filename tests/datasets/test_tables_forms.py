@@ -224,23 +224,33 @@ RAW = {
 }
 
 
-@pytest.mark.parametrize("name", RAW)
+TARGETS = {  # the column that each is published for, and options that one may have thought of
+    "air.csv": ["--target-column", "CO"],
+    "power.txt": ["--target-column", "power", "--step-column", "none"],
+    "pm.csv": ["--target-column", "pm", "--steps", "all"],
+    "engines.txt": ["--target-column", "5"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), [*((name, []) for name in RAW), *TARGETS.items()], ids=str
+)
 def test_the_suggested_command_trains(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, given: list[str]
 ) -> None:
     path = tmp_path / name
     path.write_text(RAW[name])
-    assert cli.main(["train", str(path), "-q"]) == 1
+    model = str(tmp_path / "m.safetensors")
+    small = ["--epochs", "1", "--hidden", "2", "-o", model]
+    assert cli.main(["train", *small, str(path), *given]) == 1
     message = capsys.readouterr().err
     program, *command = shlex.split(message.splitlines()[-1])
     assert program == "fastbptt"
-    model = str(tmp_path / "m.safetensors")
-    small = ["-q", "--epochs", "1", "--hidden", "2", "-o", model]
-    assert cli.main([*command, *small]) == 0, capsys.readouterr().err
+    assert command[: len(small) + 2 + len(given)] == ["train", *small, str(path), *given]
+    assert cli.main(command) == 0, capsys.readouterr().err
     capsys.readouterr()
-    gaps = ["--missing", "interpolate"] if name in ("power.txt", "pm.csv") else []
-    labels = ["--no-labels"] if name == "power.txt" else []
-    assert cli.main(["predict", model, str(path), "--json", *gaps, *labels]) == 0
+    more = ["--missing", "interpolate", "--no-labels"] if name in ("power.txt", "pm.csv") else []
+    assert cli.main(["predict", model, str(path), "--json", *more]) == 0
     assert json.loads(capsys.readouterr().out)["predictions"]
 
 

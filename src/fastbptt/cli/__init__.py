@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = _program().parse_args(argv)
+        arguments.words = list(sys.argv[1:] if argv is None else argv)
         if isinstance(sys.stdout, io.TextIOWrapper):  # names that a terminal cannot show: \xe4
             sys.stdout.reconfigure(errors="backslashreplace")
         if arguments.threads is not None:

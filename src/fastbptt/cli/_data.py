@@ -225,16 +225,16 @@ def zeros_and_ones(path: str, data: datasets.Sequences) -> datasets.Sequences:
     return replace(data, y=y, classes=ZERO_ONE)
 
 
-def suggestion(path: str, columns: Columns, steps: Steps | None) -> str:
-    """Suggest a command that reads a table otherwise, for the end of a message; empty: none."""
+def suggestion(words: Sequence[str], path: str, columns: Columns, steps: Steps | None) -> str:
+    """Suggest what to add to a command's words so that it reads the table; empty: nothing."""
     find = formats.find(path).suggested
     given = columns.options() | ({} if steps is None else {"steps": steps})
     found = None if find is None else find(path, given)
     if not found:
         return ""
     flags = {option.name: option.flag for option in (*formats.options(), *_COMMON)}
-    words = ["fastbptt", "train", path]
-    for name, value in {**given, **found}.items():
+    words = ["fastbptt", *words]
+    for name, value in found.items():
         text = NO_COLUMN if value is None else value
         words += [flags[name], text if isinstance(text, str) else ",".join(text)]
     return f"\nFor example, if these columns mean what it says:\n  {shlex.join(words)}"

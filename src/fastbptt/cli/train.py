@@ -396,7 +396,7 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
             text = f"there are no labels; expected {_data.missing_labels()}"
             raise LayoutError(arguments.data, text)
     except LayoutError as error:
-        advice = _data.suggestion(arguments.data, columns, arguments.steps)
+        advice = _data.suggestion(arguments.words, arguments.data, columns, arguments.steps)
         raise ValueError(f"{error}{advice}") from None
     kind, loss = _meaning(arguments, data, steps)
     if kind == "classification" and data.classes is None:

@@ -30,10 +30,18 @@ def suggested(
             more["header"] = "none"
             table = _parsing.read(path, form[0], "none")
         more |= _roles(table, given, "header" in more)
-        found = read_csv(path, **{**given, **more, "missing": "nan"})
     except (ValueError, TypeError):
         return None
-    if found.y is None:
+    for labels in ({}, {"steps": "all"}, {"steps": "all", "unlabelled": "drop"}):
+        every = {**labels, **more, **given}
+        try:
+            found = read_csv(path, **{**every, "missing": "nan"})
+        except (ValueError, TypeError):
+            continue
+        if found.y is not None:
+            more = {name: value for name, value in every.items() if name not in given}
+            break
+    else:
         return None
     if any(np.isnan(one).any() for one in found.x):
         more["missing"] = "interpolate"
