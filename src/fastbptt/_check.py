@@ -10,8 +10,8 @@ import math
 import operator
 import os
 import re
-from collections.abc import Collection, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ REDUCTIONS: Final = ("mean", "sum", "sequence_mean")
 RECORDS: Final = ("gradients",)
 
 _UNLIMITED: Final = 1 << 60
+_RESOLVED: Final = 1e-3  # of the span of numbers: a coarser dtype loses digits that matter
 
 
 # ---------------------------------------------------------------- scalars
@@ -281,6 +282,68 @@ def fitted(name: str, values: NDArray[Any], dtype: np.dtype[Any]) -> Floats:
             "values that the model's dtype can hold",
         )
     return result
+
+
+class Unresolved(NamedTuple):
+    """A column of numbers of which a coarser dtype loses digits that matter.
+
+    column : int
+    value : float
+        The number of greatest magnitude in it.
+    span : float
+        The difference between the greatest and the smallest number.
+    rounding : float
+        The distance of numbers of this magnitude in the coarser dtype.
+    """
+
+    column: int
+    value: float
+    span: float
+    rounding: float
+
+    def __str__(self) -> str:
+        return (
+            f"differences of up to {self.span:.3g} between numbers such as {self.value!r}, which "
+            f"{F32} rounds to multiples of {self.rounding:.3g}"
+        )
+
+
+def unresolved(
+    blocks: Callable[[], Iterable[NDArray[Any]]], dtype: np.dtype[Any]
+) -> Unresolved | None:
+    """Find a column whose numbers differ by less than a dtype resolves; None: there is none.
+
+    Parameters
+    ----------
+    blocks : callable
+        Returns arrays (rows, columns) afresh at each call; NaN and infinity do not count.
+    dtype : dtype
+        float32, or float64, which is taken to resolve all numbers.
+    """
+    if dtype != F32:
+        return None
+    low = high = None
+    for block in blocks():
+        if np.can_cast(block.dtype, dtype):
+            continue
+        with np.errstate(invalid="ignore"):
+            least, most = np.fmin.reduce(block, axis=0), np.fmax.reduce(block, axis=0)
+        low = least if low is None else np.fmin(low, least)
+        high = most if high is None else np.fmax(high, most)
+    if low is None or high is None:
+        return None
+    low, high = low.astype(F64), high.astype(F64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        span, size = high - low, np.maximum(np.abs(low), np.abs(high))
+        coarse = (np.finfo(dtype).eps * size > _RESOLVED * span) & (span > 0.0)
+    for column in np.flatnonzero(coarse).tolist():
+        for block in blocks():
+            values = block[:, column]
+            if (values.astype(dtype) != values)[~np.isnan(values)].any():
+                value = max(low[column], high[column], key=abs).item()
+                rounding = float(np.spacing(dtype.type(abs(value))))
+                return Unresolved(column, value, float(span[column]), rounding)
+    return None
 
 
 def file_path(path: Any) -> str:

@@ -86,3 +86,50 @@ def test_a_feature_too_large_for_the_model(
     assert cli.main(["predict", name, str(path)]) == 1
     error = capsys.readouterr().err
     assert "sequence 'x': 'reading' is 1e+60 at step 2, too large for float32" in error
+
+
+@pytest.mark.parametrize(("offset", "unit"), [*COLUMNS[:5], (1e9, 1e-2)])
+def test_without_standardisation(
+    offset: float, unit: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """float32 rounds away the changes: refused, with two ways out, which both work."""
+    path, model = table(tmp_path / "a.csv", offset, unit, False), str(tmp_path / "m.safetensors")
+    command = ["train", str(path), "-q", "--epochs", "1", "--hidden", "2", "-o", model]
+    assert cli.main([*command, "--no-standardize"]) == 1
+    error = capsys.readouterr().err
+    assert "'reading' has differences of up to" in error
+    assert "expected no --no-standardize, or --dtype float64 with it" in error
+    assert not Path(model).exists()
+    assert cli.main(command) == 0
+    assert cli.main([*command, "--no-standardize", "--dtype", "float64"]) == 0
+    capsys.readouterr()
+    out = str(tmp_path / "p.csv")
+    assert cli.main(["predict", model, str(path), "-o", out]) == 0
+
+
+def test_a_target_without_standardisation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{i},{t},{i % 3},{1e9 + i / 8!r},{i}" for i in range(8) for t in range(2)]
+    path = tmp_path / "a.csv"
+    path.write_text("id,step,v,meter,count\n" + "\n".join(rows) + "\n")
+    command = ["train", str(path), "-q", "--epochs", "1", "--no-standardize"]
+    targets = ["--target-column", "count,meter"]
+    assert cli.main([*command, *targets]) == 1
+    assert "target meter has differences of up to 0.875" in capsys.readouterr().err
+    assert cli.main([*command, *targets, "--dtype", "float64"]) == 0
+    assert cli.main([*command, "--target-column", "count", "--exclude-columns", "meter"]) == 0
+
+
+@pytest.mark.parametrize("first", [2**53, 1_700_000_000_000_000_001, -(2**62) - 1])
+def test_steps_are_written_as_they_were_read(
+    first: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{i},{first + 2 * t},{t % 2},{'ab'[t % 2]}" for i in range(6) for t in range(4)]
+    path, model, out = tmp_path / "a.csv", str(tmp_path / "m"), tmp_path / "p.csv"
+    path.write_text("id,step,v,label\n" + "\n".join(rows) + "\n")
+    command = ["train", str(path), "--steps", "all", *QUICK, "-o", model]
+    assert cli.main(command) == 0
+    assert cli.main(["predict", model, str(path), "-o", str(out)]) == 0
+    found = [line.split(",")[1] for line in out.read_text().splitlines()[1:]]
+    assert found == [str(first + 2 * t) for t in range(4)] * 6

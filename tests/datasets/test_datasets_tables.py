@@ -57,7 +57,7 @@ def test_rows_are_put_in_order(tmp_path: Path) -> None:
     assert isinstance(data.x, list)
     np.testing.assert_array_equal(data.x[0], [[4, 40], [3, 30]])
     np.testing.assert_array_equal(data.x[1], [[1, 10], [2, NAN], [NAN, NAN]])
-    assert data.x[0].dtype == np.float32
+    assert data.x[0].dtype == np.float64
     assert data.ids == ("b", "a")
     assert data.classes == ("run", "walk")
     assert data.y is not None
@@ -111,7 +111,7 @@ def test_one_target_and_several(tmp_path: Path) -> None:
     assert data.classes is None
     assert data.feature_names == ("v", "q")
     assert np.asarray(data.y).tolist() == [0.5, 2]
-    assert np.asarray(data.y).dtype == np.float32
+    assert np.asarray(data.y).dtype == np.float64
     data = read_csv(path, target=["q", "p"])
     assert np.asarray(data.y).tolist() == [[1, 0.5], [3, 2]]
     assert data.feature_names == ("v",)
@@ -238,7 +238,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "beyond float32": (
         HEAD + "a,1,0,x\na,2,1e39,x\n",
-        {},
+        {"dtype": "float32"},
         "{}:3: column 'v' is too large: 1e+39 is beyond float32; expected smaller numbers, or "
         'dtype="float64"',
     ),
@@ -455,7 +455,7 @@ def test_padded_arrays(tmp_path: Path) -> None:
     data = read_npz(save(tmp_path, x=x, y=[3, 1]))
     assert isinstance(data.x, np.ndarray)
     assert np.array_equal(data.x, x)
-    assert data.x.dtype == np.float32
+    assert data.x.dtype == np.float64
     assert data.classes == ("1", "3")
     assert np.asarray(data.y).tolist() == [1, 0]
     assert data.feature_names == ("feature 1", "feature 2")
@@ -592,7 +592,7 @@ WRONG_ARRAYS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "beyond float32": (
         {"x": np.array([[[0.0], [1e39]]])},
-        {},
+        {"dtype": "float32"},
         '{}: x[0, 1, 0]: 1e+39 is beyond float32; expected smaller numbers, or dtype="float64"',
     ),
     "missing": (

@@ -75,7 +75,7 @@ def test_equal_lengths_are_one_array(tmp_path: Path) -> None:
     data = read_ts(write(tmp_path, "@classLabel true a b\n@data\n1,2,3:b\n4,5,6:a\n"))
     assert isinstance(data.x, np.ndarray)
     assert data.x.shape == (2, 3, 1)
-    assert data.x.dtype == np.float32
+    assert data.x.dtype == np.float64
     assert data.x.flags.c_contiguous
     assert data.x[..., 0].tolist() == [[1, 2, 3], [4, 5, 6]]
 
@@ -86,7 +86,7 @@ def test_what_shows_of_it(tmp_path: Path) -> None:
     assert data.classes is None
     assert data.y is not None
     assert np.asarray(data.y).tolist() == [0.5, 1]
-    assert np.asarray(data.y).dtype == np.float32
+    assert np.asarray(data.y).dtype == np.float64
 
 
 def test_sizes_of_one(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_wrong_files(tmp_path: Path, name: str) -> None:
     text, message = WRONG[name]
     path = write(tmp_path, text)
     with pytest.raises(ValueError, match=re.escape(f"{path}{message}")) as caught:
-        read_ts(path)
+        read_ts(path, dtype="float32" if "float32" in message else "float64")
     assert "\n" not in str(caught.value)
 
 

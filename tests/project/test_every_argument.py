@@ -571,7 +571,7 @@ CALLS: dict[str, Entry] = {
             "delimiter": ";",
             "decimal": ",",
             "missing": "interpolate",
-            "dtype": "float64",
+            "dtype": "float32",
             "labels": False,
         },
     ),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from .. import _core
+from .. import _check, _core
 from .._errors import ArgumentError
 from .._losses import Loss
 from .._targets import decide
@@ -386,8 +386,7 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
 
     arguments.missing = arguments.missing or "error"
     columns = _data.columns(arguments)
-    dtype = "float64" if arguments.standardize else arguments.dtype  # rounded once standardised
-    options: dict[str, Any] = {"missing": arguments.missing, "dtype": dtype}
+    options: dict[str, Any] = {"missing": arguments.missing, "dtype": "float64"}
     if arguments.embedding:
         options["tokens"] = True
     try:
@@ -563,12 +562,32 @@ def _standardizers(
 ) -> tuple[Standardizer | None, Standardizer | None]:
     """Fit the standardizers of features and of regression targets to the training part."""
     if not arguments.standardize:
+        if task.features is not None:
+            _check_digits(arguments, train.x, [repr(name) for name in task.features])
+        if task.kind == "regression":
+            width = _data.flat(train.y, task.steps)[0].size
+            _check_digits(arguments, train.y, task.names("target", width))
         return None, None
     features = None if task.features is None else Standardizer().fit(train.x)
     targets = None
     if task.kind == "regression":
         targets = Standardizer().fit(_with_outputs(train.y, task.steps), name="y")
     return features, targets
+
+
+def _check_digits(arguments: argparse.Namespace, values: Any, names: Sequence[str]) -> None:
+    """Refuse columns of which the model's dtype would lose digits that matter."""
+
+    def blocks() -> list[Any]:
+        parts = values if isinstance(values, list) else [values]
+        return [part.reshape(-1, len(names)) for part in parts]
+
+    found = _check.unresolved(blocks, np.dtype(arguments.dtype))
+    if found is not None:
+        raise ValueError(
+            f"{arguments.data}: {names[found.column]} has {found}; expected no --no-standardize, "
+            "or --dtype float64 with it"
+        )
 
 
 def _standardized(

@@ -28,7 +28,7 @@ def read_npz(
     tokens: bool = False,
     classes: Sequence[str] | None = None,
     missing: str = "nan",
-    dtype: Any = "float32",
+    dtype: Any = None,
     labels: bool = True,
 ) -> Sequences:
     """Read sequences from the arrays of an ``.npz`` file. Nothing in it is unpickled.
@@ -62,8 +62,9 @@ def read_npz(
         The names of class 0, 1, ... of the result. For a test file, those of the training file.
     missing : {"nan", "interpolate", "error"}, default "nan"
         How to treat NaN in ``x``, as in :func:`read_csv`.
-    dtype : {"float32", "float64"}, default "float32"
-        Of features and targets.
+    dtype : {"float32", "float64"}, optional
+        Of features and targets. By default that of each array in the file if it is one of them,
+        else float64.
     labels : bool, default True
         False: ignore ``y``.
 
@@ -97,7 +98,7 @@ def read_npz(
     _check.option("missing", missing, _lines.MISSING)
     _check.flag("tokens", tokens)
     _check.flag("labels", labels)
-    kind = _check.float_dtype(dtype)
+    kind = None if dtype is None else _check.float_dtype(dtype)
     given = None if classes is None else _lines.class_names(classes)
     arrays = _arrays(source, ("x", "lengths", "feature_names", "ids") + LABELS * labels)
     x, cut = _layout(source, arrays["x"], arrays.get("lengths"))
@@ -367,8 +368,11 @@ def _layout(path: str, x: NDArray[Any], lengths: NDArray[Any] | None) -> tuple[N
 
 
 def _float_array(
-    path: str, name: str, array: NDArray[Any], dtype: np.dtype[Any], gaps: bool = True
+    path: str, name: str, array: NDArray[Any], dtype: np.dtype[Any] | None, gaps: bool = True
 ) -> NDArray[Any]:
+    if dtype is None:
+        dtype = _check.F32 if array.dtype == _check.F32 else _check.F64
+
     def at(index: int) -> str:
         place = tuple(int(i) for i in np.unravel_index(index, array.shape))
         return f"{name}{list(place)}"

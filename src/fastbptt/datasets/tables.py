@@ -36,6 +36,7 @@ _UNLABELLED: Final = ("error", "drop")
 _LAYOUTS: Final = ("long", "wide")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+_EXACT: Final = 2.0**53  # float64 tells whole numbers below it apart
 _TRUTH: Final = {"true": 1.0, "false": 0.0}
 
 
@@ -58,7 +59,7 @@ def read_csv(
     delimiter: str | None = None,
     decimal: str | None = None,
     missing: str = "nan",
-    dtype: Any = "float32",
+    dtype: Any = "float64",
     labels: bool = True,
 ) -> Sequences:
     """Read a table with one row for each step of each sequence, or a row for each sequence.
@@ -118,8 +119,9 @@ def read_csv(
         How to treat empty cells, ``?``, ``NA``, ``NaN`` and ``null`` among the features: keep them
         as NaN; interpolate linearly between the neighbours in the sequence (at the ends, take the
         nearest); or raise an error.
-    dtype : {"float32", "float64"}, default "float32"
-        Of features and targets.
+    dtype : {"float32", "float64"}, default "float64"
+        Of features and targets. float32 has 7 digits: too few for times since 1970, meters and
+        other large numbers of which small differences count.
     labels : bool, default True
         False: read only the features; ``y`` is None.
 
@@ -152,8 +154,8 @@ def read_csv(
     ...     data = read_csv(path)
     >>> data
     Sequences(2 sequences of 1 to 2 steps x 2 features, 2 classes)
-    >>> data.x[0].tolist() == [[0.5, 2.0], [0.699999988079071, 2.0999999046325684]]
-    True
+    >>> data.x[0].tolist()
+    [[0.5, 2.0], [0.7, 2.1]]
     >>> data.y, data.classes, data.feature_names, data.ids
     (array([1, 0]), ('run', 'walk'), ('speed', 'height'), ('a', 'b'))
     """
@@ -773,12 +775,12 @@ def _in_order(
             )
     place = np.zeros(count) if step is None else _places(table, step)
     after = np.diff(which)
-    in_order = bool(((after > 0) | ((after == 0) & (np.diff(place) >= 0))).all())
+    in_order = bool(((after > 0) | ((after == 0) & (place[1:] >= place[:-1]))).all())
     rows = np.arange(count) if in_order else np.lexsort((place, which))
     sorted_ids = which[rows]
     if step is not None:
         places = place[rows]
-        twice = (np.diff(sorted_ids) == 0) & (np.diff(places) == 0)
+        twice = (np.diff(sorted_ids) == 0) & (places[1:] == places[:-1])
         if twice.any():
             i = int(twice.argmax())
             first, second = sorted((int(rows[i]), int(rows[i + 1])))
@@ -795,7 +797,10 @@ def _in_order(
 
 
 def _places(table: Table, step: str) -> NDArray[Any]:
-    """Read the column of steps: numbers (float64), or dates and times (nanoseconds, int64)."""
+    """Read the column of steps: numbers, or dates and times (nanoseconds, int64).
+
+    Numbers are float64, or int64 if they are whole and too large for float64 to tell apart.
+    """
     place = table.place("step", step)
     if len(table.lines) and _times.is_iso(table.cell(step, 0)):
         times, bad = _nanoseconds(table, place)
@@ -808,12 +813,23 @@ def _places(table: Table, step: str) -> NDArray[Any]:
         return times
     numbers, bad = table.cells.numbers([place], slice(None), frozenset(), ".")
     if bad is None:
-        return numbers[:, 0]
+        large = len(numbers) > 0 and np.abs(numbers).max() >= _EXACT
+        whole = _whole_numbers(table, place) if large else None
+        return numbers[:, 0] if whole is None else whole
     cell = table.cell(step, bad)
     expected = f"a finite number, or {_times.EXPECTED}"
     if not _times.is_other_date(cell):
         expected += f" ({setting('step', None)}: the rows of a sequence are already in order)"
     raise table.wrong(bad, step, f"is {_lines.shown(cell)}; expected {expected}")
+
+
+def _whole_numbers(table: Table, column: int) -> NDArray[np.int64] | None:
+    """Read a column of whole numbers digit by digit; None: not all are, or one exceeds int64."""
+    codes, names = table.cells.codes(column)
+    try:
+        return np.array([int(name) for name in names], np.int64)[codes]
+    except (ValueError, OverflowError):
+        return None
 
 
 def _nanoseconds(table: Table, column: int) -> tuple[NDArray[np.int64], int | None]:

@@ -57,7 +57,7 @@ def read_ts(
     *,
     classes: Sequence[str] | None = None,
     missing: str = "nan",
-    dtype: Any = "float32",
+    dtype: Any = "float64",
     labels: bool = True,
 ) -> Sequences:
     """Read a ``.ts`` file: time series with a class or a target each.
@@ -72,7 +72,7 @@ def read_ts(
     missing : {"nan", "interpolate", "error"}, default "nan"
         How to treat missing values: keep them as NaN; interpolate linearly between the neighbours
         in the channel (at the ends, take the nearest); or raise an error.
-    dtype : {"float32", "float64"}, default "float32"
+    dtype : {"float32", "float64"}, default "float64"
         Of the values and of targets.
     labels : bool, default True
         False: ignore the classes or targets of the cases.
@@ -117,7 +117,7 @@ def read_ts(
     >>> data
     Sequences(2 sequences of 3 to 4 steps x 1 feature, 2 classes)
     >>> data.x[1][:, 0], data.y, data.classes
-    (array([0.9, 0.8, 0.7, 0.8], dtype=float32), array([0, 1]), ('walk', 'run'))
+    (array([0.9, 0.8, 0.7, 0.8]), array([0, 1]), ('walk', 'run'))
     """
     source = _lines.path_of(path)
     _check.option("missing", missing, _lines.MISSING)
@@ -142,7 +142,7 @@ def load_ts(
     where: str | os.PathLike[str] | None = None,
     *,
     missing: str = "nan",
-    dtype: Any = "float32",
+    dtype: Any = "float64",
 ) -> tuple[Sequences, Sequences]:
     r"""Load the training and the test part of a set of the UCR and UEA archives.
 

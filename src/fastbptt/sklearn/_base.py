@@ -29,12 +29,19 @@ _SEEDS: Final = 2**31 - 1
 _CALLER: Final = 5  # stack level of the caller of fit, above its decorator, _learn and _train
 
 
-def fit_standardizer(name: str, rows: Array, weight: Array | None, wanted: bool) -> Standardizer:
+def fit_standardizer(
+    name: str, rows: Array, weight: Array | None, wanted: bool, dtype: np.dtype[Any]
+) -> Standardizer:
     """Fit a `Standardizer` to rows, (steps, width) with a weight each; the identity if unwanted.
 
-    `name` is how error messages refer to the rows.
+    `name` is how error messages refer to the rows; `dtype` is the network's, which has to resolve
+    rows that are not standardised.
     """
     if not wanted:
+        found = _check.unresolved(lambda: [rows], dtype)
+        if found is not None:
+            came = f"has {found} (column {found.column})"
+            raise ArgumentError(name, came, 'standardize=True, or dtype="float64"')
         width = rows.shape[1]
         return Standardizer.from_dict({"mean": np.zeros(width), "scale": np.ones(width)})
     try:

@@ -31,7 +31,9 @@ class _Supervised(RecurrentEstimator):
     def _read_y(self, y: Any, x: StackedSteps) -> StackedSteps:
         raise NotImplementedError
 
-    def _begin(self, y: StackedSteps, weight: Array | None, classes: Any) -> int:
+    def _begin(
+        self, y: StackedSteps, weight: Array | None, classes: Any, dtype: np.dtype[Any]
+    ) -> int:
         """Infer the output size from y."""
         raise NotImplementedError
 
@@ -98,8 +100,8 @@ class _Supervised(RecurrentEstimator):
         if first:
             dtype = self._dtype(x.rows)
             spread = None if weight is None else x.spread(weight)
-            self.scaler_ = fit_standardizer("X", x.rows, spread, self.standardize)
-            outputs = self._begin(target, weight, classes)
+            self.scaler_ = fit_standardizer("X", x.rows, spread, self.standardize, dtype)
+            outputs = self._begin(target, weight, classes, dtype)
             self._network(self._inputs, outputs, dtype)
         self._train(
             scaled(self.scaler_, x, self.model_.dtype).sequences(),
@@ -362,7 +364,9 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         check_classification_targets(labels)
         return target.with_rows(labels)
 
-    def _begin(self, y: StackedSteps, weight: Array | None, classes: Any) -> int:
+    def _begin(
+        self, y: StackedSteps, weight: Array | None, classes: Any, dtype: np.dtype[Any]
+    ) -> int:
         found = np.unique(y.rows) if classes is None else classes
         count = len(found)
         if count < 2:
@@ -576,10 +580,12 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
             rows = check_array(target.rows, ensure_2d=False, dtype=np.float64, input_name="y")
         return target.with_rows(rows)
 
-    def _begin(self, y: StackedSteps, weight: Array | None, classes: Any) -> int:
+    def _begin(
+        self, y: StackedSteps, weight: Array | None, classes: Any, dtype: np.dtype[Any]
+    ) -> int:
         table = y.rows.reshape(len(y.rows), -1)
         spread = None if weight is None else y.spread(weight)
-        self.target_scaler_ = fit_standardizer("y", table, spread, self.standardize)
+        self.target_scaler_ = fit_standardizer("y", table, spread, self.standardize, dtype)
         self._one_column = y.rows.ndim == 1
         self.n_outputs_ = table.shape[1]
         self.out_activation_ = "identity"

@@ -73,6 +73,7 @@ def hold_out(data: LabelledData, validation: Any, class_weight: Any, seed: int) 
     if held is data and data.weights is not None and not data.weights[held_rows].any():
         raise ValueError("all validation sequences have weight 0; expected one above 0")
     data.check_contents()
+    data.check_digits()
     if held is not None and held is not data:
         held.check_contents()
     fraction = float(validation) if held is data else None

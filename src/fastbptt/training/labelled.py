@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -127,6 +128,41 @@ class LabelledData:
                     locate(error, rows)
                     error.source = self._name
                     raise
+
+    def check_digits(self) -> None:
+        """Refuse numbers of which the model's dtype would lose digits that matter."""
+        spec = self.model._input_spec
+        for name, values, given, numbers in (
+            ("x", self.x, self.items, not spec.tokens),
+            ("y", self.y, self.targets, self.loss.targets == "numbers"),
+        ):
+            if not numbers or isinstance(values, Computed):
+                continue
+            found = _check.unresolved(partial(self._blocks, values), spec.dtype)
+            if found is not None:
+                whole, rounded = name, f'numpy.asarray({name}, "float32")'
+                if isinstance(given, list):
+                    rounded = f'[numpy.asarray(one, "float32") for one in {name}]'
+                elif name == "x" or self.steps == "all":
+                    if given.shape[-1] == 1:  # an axis that the caller's may lack
+                        whole = f"numpy.reshape({name}, (*numpy.shape({name})[:2], 1))"
+                    whole += ", lengths" if self.x.ragged else ""
+                raise ArgumentError(
+                    name,
+                    f"has {found} (column {found.column})",
+                    "numbers without a large common part, as fastbptt.Standardizer()"
+                    f'.fit_transform({whole}) makes them, a model with dtype="float64", or '
+                    f"{rounded} if these digits do not matter",
+                )
+
+    def _blocks(self, values: Gathered) -> Iterator[NDArray[Any]]:
+        """Yield the steps of the sequences, or their targets: (rows, columns)."""
+        size = max(_CHUNK // max(self.time * self.model._input_spec.input_size, 1), 1)
+        for rows in self.chunks(np.arange(self.count), size):
+            block, lengths = values.take(rows)
+            if lengths is not None:
+                block = block[np.arange(block.shape[1]) < lengths[:, np.newaxis]]
+            yield block.reshape(-1, block.shape[-1])
 
     def _usual_input(self, x: NDArray[Any]) -> bool:
         if self.model._input_spec.tokens:

@@ -1,0 +1,83 @@
+"""Readers keep every digit that a file holds, unless fewer are asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastbptt.datasets import Sequences, read, read_csv, read_npz, read_ts, write_npz
+
+# a meter, seconds and milliseconds since 1970, a balance, a coordinate, a frequency
+NUMBERS = [10000000.01, 1700000000.25, 1700000000123.0, -98765432.19, 6.123456789012345, 100000.001]
+
+
+def by_table(path: Path, value: float) -> Sequences:
+    path = path / "a.csv"
+    path.write_text(f"id,step,v,p\na,1,{value!r},{value!r}\na,2,1,{value!r}\n")
+    return read_csv(path, target="p")
+
+
+def by_wide_table(path: Path, value: float) -> Sequences:
+    path = path / "a.tsv"
+    path.write_text(f"1\t2\tp\n{value!r}\t1\t{value!r}\n")
+    return read(path, layout="wide", target="p", header="first")
+
+
+def by_ts(path: Path, value: float) -> Sequences:
+    path = path / "a.ts"
+    path.write_text(f"@targetLabel true\n@data\n{value!r},1:{value!r}\n")
+    return read_ts(path)
+
+
+def by_npz(path: Path, value: float) -> Sequences:
+    path = path / "a.npz"
+    write_npz(path, np.array([[[value], [1.0]]]), np.array([value]))
+    return read_npz(path)
+
+
+@pytest.mark.parametrize("reader", [by_table, by_wide_table, by_ts, by_npz])
+@pytest.mark.parametrize("value", NUMBERS)
+def test_all_digits(reader: Any, value: float, tmp_path: Path) -> None:
+    data = reader(tmp_path, value)
+    assert data.x[0][0, 0] == value
+    assert data.y[0] == value
+    assert data.x.dtype == data.y.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("stored", "found"),
+    [("f4", "f4"), ("f8", "f8"), ("f2", "f8"), (">f4", "f8"), (">f8", "f8"), ("i4", "f8")],
+)
+def test_arrays_keep_their_dtype(stored: str, found: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.ones((2, 3, 1), stored), y=np.ones(2, stored))
+    data = read_npz(tmp_path / "a.npz")
+    assert np.asarray(data.x).dtype == np.dtype(found)
+    if "f" in stored:
+        assert np.asarray(data.y).dtype == np.dtype(found)
+    asked = read_npz(tmp_path / "a.npz", dtype="float32")
+    assert np.asarray(asked.x).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("first", "apart"),
+    [
+        (1_700_000_000_000_000_000, 1),  # nanoseconds since 1970
+        (1_700_000_000_123_456_789, 100),
+        (2**53, 1),
+        (-(2**53) - 9, 2),
+        (2**63 - 10, 3),
+        (0, 2**62),
+    ],
+)
+def test_steps_that_float64_cannot_tell_apart(first: int, apart: int, tmp_path: Path) -> None:
+    places = [first + k * apart for k in (2, 0, 1)] if apart < 2**60 else [first, apart, -apart]
+    path = tmp_path / "a.csv"
+    path.write_text("id,step,v\n" + "".join(f"a,{one},{i}\n" for i, one in enumerate(places)))
+    data = read_csv(path)
+    assert data.x[0][:, 0].tolist() == np.argsort(places).tolist()
+    path.write_text(path.read_text() + f"a,{places[1]},9\n")
+    with pytest.raises(ValueError, match=rf":5: column 'step' is {places[1]} .* again.*line 3"):
+        read_csv(path)
