@@ -483,8 +483,8 @@ WRONG: dict[str, tuple[str, list[str], str]] = {
     "too large": (
         GOOD.replace("y,1,1,1", "y,1,1e60,1"),
         ["--no-standardize"],
-        "{}:4: column 'a' is too large: 1e+60 is beyond float32; expected smaller numbers, or "
-        "--dtype float64",
+        "{}: sequence 'y': 'a' is 1e+60 at step 1, too large for float32; expected smaller "
+        "numbers, or training with --dtype float64",
     ),
     "a label that changes": (
         GOOD.replace("x,2,2,3,u", "x,2,2,3,v"),

@@ -121,6 +121,21 @@ def test_a_target_without_standardisation(
     assert cli.main([*command, "--target-column", "count", "--exclude-columns", "meter"]) == 0
 
 
+@pytest.mark.parametrize("options", [[], ["--no-standardize"]])
+def test_a_target_too_large_for_the_model(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, model = table(tmp_path / "a.csv", 0.0, 1.0, True), str(tmp_path / "m")
+    path.write_text(path.read_text().replace(",3.0\n", ",3e60\n"))
+    command = ["train", str(path), *QUICK, "--target-column", "label", "-o", model, *options]
+    assert cli.main(command) == 1
+    error = capsys.readouterr().err
+    assert "target label has numbers of size 3e+60, too large for float32" in error
+    assert "--dtype float64" in error
+    assert cli.main([*command, "--dtype", "float64"]) == 0
+    assert np.isfinite(load(model).parameters.flat).all()
+
+
 @pytest.mark.parametrize("first", [2**53, 1_700_000_000_000_000_001, -(2**62) - 1])
 def test_steps_are_written_as_they_were_read(
     first: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -220,23 +220,26 @@ def _offset(path: str, metadata: Any, count: int) -> tuple[float, ...] | None:
 
 def inputs(model: Recurrent, task: ModelTask, data: Sequences) -> Any:
     """Standardise the features of a file, read in float64, then round to the model's dtype."""
-    if model.vocabulary_size is not None:
-        return data.x
+    return data.x if model.vocabulary_size is not None else rounded(task, data, model.dtype)
+
+
+def rounded(task: ModelTask, data: Sequences, dtype: np.dtype[Any]) -> Any:
+    """Standardise the features of a file, then round to a dtype."""
     with np.errstate(over="ignore"):
         if task.standardizer is not None:
-            x = task.standardizer.transform(data.x, dtype=model.dtype)
+            x = task.standardizer.transform(data.x, dtype=dtype)
         elif isinstance(data.x, list):
-            x = [one.astype(model.dtype) for one in data.x]
+            x = [one.astype(dtype) for one in data.x]
         else:
-            x = data.x.astype(model.dtype)
+            x = data.x.astype(dtype)
     for i, one in enumerate(x):
         beyond = np.isinf(one)
         if beyond.any():
             step, feature = divmod(int(beyond.argmax()), one.shape[1])
             raise ValueError(
                 f"{data.source}: sequence {data.ids[i]!r}: {data.feature_names[feature]!r} is "
-                f"{data.x[i][step, feature]:g} at step {step + 1}, too large for {model.dtype}; "
-                "expected smaller numbers"
+                f"{data.x[i][step, feature]:g} at step {step + 1}, too large for {dtype}; "
+                "expected smaller numbers, or training with --dtype float64"
             )
     return x
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -283,6 +284,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     _check_files(arguments)
     task, parts = _read(arguments)
+    _check_digits(arguments, task, parts)
     if not arguments.json:
         print(_described(task, parts), flush=True)
     if not arguments.output:
@@ -517,6 +519,38 @@ def _check_metrics(arguments: argparse.Namespace, task: _task.ModelTask) -> None
             )
 
 
+def _check_digits(arguments: argparse.Namespace, task: _task.ModelTask, parts: _Parts) -> None:
+    """Refuse numbers that the model's dtype cannot hold, or of which it would lose digits."""
+    dtype = np.dtype(arguments.dtype)
+    columns: list[tuple[Any, list[str]]] = []
+    if task.features is not None:
+        for part in parts if not arguments.standardize else ():
+            if part is not None:
+                _task.rounded(task, part, dtype)  # refuses what is too large
+        columns.append((parts.train.x, [repr(name) for name in task.features]))
+    if task.kind == "regression":
+        y = _data.flat(parts.train.y, task.steps)
+        names = task.names("target", y[0].size)
+        columns.append((y, names))
+        large = np.abs(y).reshape(-1, len(names)).max(axis=0)
+        if large.max() > np.finfo(dtype).max:
+            raise ValueError(
+                f"{arguments.data}: {names[int(large.argmax())]} has numbers of size "
+                f"{large.max():g}, too large for {dtype}; expected smaller numbers, or "
+                "--dtype float64"
+            )
+    for values, names in columns if not arguments.standardize else ():
+        blocks = [
+            one.reshape(-1, len(names)) for one in (values if isinstance(values, list) else [values])
+        ]
+        found = _check.unresolved(partial(iter, blocks), dtype)
+        if found is not None:
+            raise ValueError(
+                f"{arguments.data}: {names[found.column]} has {found}; expected no "
+                "--no-standardize, or --dtype float64 with it"
+            )
+
+
 def _described(task: _task.ModelTask, parts: _Parts) -> str:
     """Describe the data in a few lines."""
     per = "step" if task.steps == "all" else "sequence"
@@ -562,32 +596,12 @@ def _standardizers(
 ) -> tuple[Standardizer | None, Standardizer | None]:
     """Fit the standardizers of features and of regression targets to the training part."""
     if not arguments.standardize:
-        if task.features is not None:
-            _check_digits(arguments, train.x, [repr(name) for name in task.features])
-        if task.kind == "regression":
-            width = _data.flat(train.y, task.steps)[0].size
-            _check_digits(arguments, train.y, task.names("target", width))
         return None, None
     features = None if task.features is None else Standardizer().fit(train.x)
     targets = None
     if task.kind == "regression":
         targets = Standardizer().fit(_with_outputs(train.y, task.steps), name="y")
     return features, targets
-
-
-def _check_digits(arguments: argparse.Namespace, values: Any, names: Sequence[str]) -> None:
-    """Refuse columns of which the model's dtype would lose digits that matter."""
-
-    def blocks() -> list[Any]:
-        parts = values if isinstance(values, list) else [values]
-        return [part.reshape(-1, len(names)) for part in parts]
-
-    found = _check.unresolved(blocks, np.dtype(arguments.dtype))
-    if found is not None:
-        raise ValueError(
-            f"{arguments.data}: {names[found.column]} has {found}; expected no --no-standardize, "
-            "or --dtype float64 with it"
-        )
 
 
 def _standardized(
