@@ -82,6 +82,43 @@ class Loss(_core.Loss):
         """Return "classes" if the outputs decide between classes or labels, else "numbers"."""
         return "classes" if self.link in ("logistic", "softmax") else "numbers"
 
+    def of_scaled(self, scale: NDArray[np.float64], expected: str, name: str = "loss") -> Loss:
+        """Return the loss of targets that were divided by a scale each: of the same deviations.
+
+        It is this one, except for parameters in units of the targets, which are divided as well.
+
+        Parameters
+        ----------
+        scale : float64 array (outputs,)
+        expected : str
+            What messages expect if the scales differ, so that there is no such loss.
+        name : str
+            Of the argument, for messages.
+
+        Raises
+        ------
+        ArgumentError
+            If the scales differ, and a parameter is in units of the targets.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Loss("huber", delta=50.0).of_scaled(np.array([100.0]), "one target")
+        Loss("huber", delta=0.5)
+        """
+        units = _IN_UNITS.get(self.name, ())
+        if not units:
+            return self
+        if scale.max() > scale.min():
+            raise ArgumentError(
+                name,
+                f'is "{self}", whose {units[0]} is in units of the targets, but their scales, '
+                f"{scale.min():.3g} to {scale.max():.3g}, differ",
+                expected,
+            )
+        changed = {key: self.parameters[key] / float(scale[0]) for key in units}
+        return Loss(self.name, **{**self.parameters, **changed})
+
     def predictions(self, outputs: NDArray[Any]) -> Floats:
         """Turn outputs (..., outputs) into predictions, by the inverse of the link.
 
@@ -133,6 +170,9 @@ class Loss(_core.Loss):
         given = ",".join(f"{key}={value!r}" for key, value in self.parameters.items())
         return f"{self.name}:{given}" if given else self.name
 
+
+#: The parameters in units of the targets, by loss. The others have no unit.
+_IN_UNITS: Final[dict[str, tuple[str, ...]]] = {"huber": ("delta",)}
 
 #: What an argument `loss` may be.
 LossLike: TypeAlias = str | Loss

@@ -72,3 +72,30 @@ def test_without_standardisation(offset: float, unit: float, name: str) -> None:
     assert str(caught.value).endswith('expected standardize=True, or dtype="float64"')
     for change in ({"standardize": True}, {"dtype": "float64"}):
         RecurrentRegressor(**raw | change, **QUICK).fit(*given)
+
+
+@pytest.mark.parametrize("kind", [RecurrentRegressor, RecurrentForecaster])
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 40.0, 5e3, 1e6, 3e8])
+def test_parameters_of_losses_are_in_units_of_the_targets(kind: Any, scale: float) -> None:
+    x = signal(1.0, 24, 5, 1)
+    found = []
+    for unit in (1.0, scale):
+        model = kind(loss=fastbptt.Loss("huber", delta=0.2 * unit), **QUICK)
+        data = (x, unit * x[:, -1, 0]) if kind is RecurrentRegressor else (unit * x.ravel(),)
+        found.append(model.fit(*data).loss_curve_)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [RecurrentRegressor, RecurrentForecaster])
+def test_several_targets_have_no_common_unit(kind: Any) -> None:
+    x = signal(1.0, 24, 5, 2)
+    data = (x, x[:, -1] * [1.0, 9.0]) if kind is RecurrentRegressor else (x[:, 0] * [1.0, 9.0],)
+    one = (x, x[:, -1, 0]) if kind is RecurrentRegressor else (x[:, 0, 0],)
+    model = kind(loss="huber", **QUICK)
+    with pytest.raises(fastbptt.ArgumentError, match="delta is in units of the targets.* differ"):
+        model.fit(*data)
+    assert not hasattr(model, "model_")
+    model.fit(*one)
+    kind(loss="mse", **QUICK).fit(*data)
+    if kind is RecurrentRegressor:
+        kind(loss="huber", standardize=False, **QUICK).fit(*data)

@@ -301,6 +301,7 @@ def _run(arguments: argparse.Namespace) -> None:
         updates = -(-len(parts.train) // arguments.batch)  # in an epoch
         arguments.epochs = max(_EPOCHS, -(-_UPDATES // updates))
     features, targets = _standardizers(arguments, task, parts.train)
+    loss = _standardized_loss(arguments, task, targets)
     task = task._replace(standardizer=features)
     train, validation, _ = parts
     model = _model(arguments, task, parts)
@@ -309,7 +310,7 @@ def _run(arguments: argparse.Namespace) -> None:
         validation = _standardized(validation, task, targets, model)
     start = time.perf_counter()
     try:
-        history = _fit(arguments, task, model, train, validation)
+        history = _fit(arguments, task, model, loss, train, validation)
     except ArgumentError as error:
         diverged = error.index or error.argument == "the loss"  # not an option that is infinite
         if error.argument == "the optimizer":
@@ -322,6 +323,7 @@ def _run(arguments: argparse.Namespace) -> None:
         task = task._replace(offset=_fold_into_readout(model, targets))
 
     model.metadata = task.metadata() | {
+        "training_loss": str(loss),  # of standardised targets
         "trained_on": arguments.data,
         "history": history.to_dict(),
         "settings": _settings(arguments, task),
@@ -541,7 +543,8 @@ def _check_digits(arguments: argparse.Namespace, task: _task.ModelTask, parts: _
             )
     for values, names in columns if not arguments.standardize else ():
         blocks = [
-            one.reshape(-1, len(names)) for one in (values if isinstance(values, list) else [values])
+            one.reshape(-1, len(names))
+            for one in (values if isinstance(values, list) else [values])
         ]
         found = _check.unresolved(partial(iter, blocks), dtype)
         if found is not None:
@@ -614,6 +617,23 @@ def _standardized(
     return replace(part, x=_task.inputs(model, task, part), y=y)
 
 
+def _standardized_loss(
+    arguments: argparse.Namespace, task: _task.ModelTask, targets: Standardizer | None
+) -> Loss:
+    """Return the loss of the standardised targets; that of the task is in units of DATA."""
+    if targets is None:
+        return task.objective
+    expected = "mse, which has no parameter, --no-standardize, or one target"
+    loss = task.objective.of_scaled(targets.scale_, expected, "--loss")
+    if loss != task.objective:
+        _note(
+            arguments,
+            f"--loss {task.objective} is in units of the target, whose standard deviation is "
+            f"{float(targets.scale_[0]):.3g}",
+        )
+    return loss
+
+
 def _with_outputs(y: Any, steps: _data.Steps) -> Any:
     """Give an array of one number per step, (sequences, steps), an axis of outputs."""
     lacks_axis = steps == "all" and not isinstance(y, list) and y.ndim == 2
@@ -652,6 +672,7 @@ def _fit(
     arguments: argparse.Namespace,
     task: _task.ModelTask,
     model: Recurrent,
+    loss: Loss,
     train: Sequences,
     validation: Sequences | None,
 ) -> History:
@@ -668,7 +689,7 @@ def _fit(
         model,
         train.x,
         train.y,
-        loss=task.loss,
+        loss=loss,
         steps=task.steps,
         class_weight=arguments.class_weight,
         epochs=arguments.epochs,

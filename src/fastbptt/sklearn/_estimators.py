@@ -486,7 +486,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     dtype : {"auto", "float32", "float64"}, default "auto"
         As for `RecurrentClassifier`.
     loss : str or `fastbptt.Loss`, default "mse"
-        Of any numbers. Its parameters are in units of the standardised targets.
+        Of any numbers. Its parameters are in units of y, as ``Loss("huber", delta=50.0)``.
 
     Attributes
     ----------
@@ -516,7 +516,8 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
 
     @property
     def _loss(self) -> Loss:
-        return loss_of_numbers(self.loss)
+        expected = '"mse", which has no parameter, standardize=False, or one target'
+        return loss_of_numbers(self.loss).of_scaled(self.target_scaler_.scale_, expected)
 
     def __init__(
         self,
@@ -586,6 +587,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         table = y.rows.reshape(len(y.rows), -1)
         spread = None if weight is None else y.spread(weight)
         self.target_scaler_ = fit_standardizer("y", table, spread, self.standardize, dtype)
+        _ = self._loss  # refused before there is a model
         self._one_column = y.rows.ndim == 1
         self.n_outputs_ = table.shape[1]
         self.out_activation_ = "identity"

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError
+from .._losses import Loss
 from ..preprocessing import Standardizer
 from ..training import predict
 from . import _pandas
@@ -43,6 +44,8 @@ class RecurrentForecaster(RecurrentEstimator):
         the series returns to a constant level and its future depends on the level.
     cell, hidden_layer_sizes, bidirectional, dropout, solver, alpha, batch_size, learning_rate
         As for `RecurrentClassifier`, like all parameters not listed here.
+    loss : str or `fastbptt.Loss`, default "mse"
+        Of any numbers. Its parameters are in units of the series, as ``Loss("huber", delta=50.0)``.
     early_stopping : bool, default False
         Hold out the last windows of each series, and stop early by the error on them. No training
         window overlaps the steps that they forecast.
@@ -188,6 +191,7 @@ class RecurrentForecaster(RecurrentEstimator):
             for block in windows.blocks():
                 self._standardizer.partial_fit(block - windows.base(block), name="y")
             self.scale_ = self._standardizer.scale_
+            self._loss()  # refused before there is a model
             outputs = self.horizon * self.n_features_in_
             self._network(self.n_features_in_, outputs, self._dtype(series[0]))
         self._tails = np.stack([one[-self._shape[0] :] for one in series])
@@ -198,7 +202,7 @@ class RecurrentForecaster(RecurrentEstimator):
         self._train(
             *self._examples(windows),
             None,
-            loss=loss_of_numbers(self.loss),
+            loss=self._loss(),
             steps="last",
             first=first,
             validation=None if held is None else self._examples(held),
@@ -288,6 +292,11 @@ class RecurrentForecaster(RecurrentEstimator):
             return int(self.window)
         free: int = min(map(len, given.series)) - self.horizon
         return max(1, min(_WINDOW, (free + 1) // 2))
+
+    def _loss(self) -> Loss:
+        """Return the loss of the differences, which are divided by `scale_`."""
+        expected = '"mse", which has no parameter, or series of one feature'
+        return loss_of_numbers(self.loss).of_scaled(self.scale_, expected)
 
     def _windows(self, series: list[Array], window: int | None = None) -> Windows:
         """Return all windows of some series; `window` steps long if given."""
