@@ -142,6 +142,17 @@ def float_dtype(value: Any) -> np.dtype[Any]:
     return F32 if dtype == F32 else F64
 
 
+def generator(seed: Any) -> np.random.Generator:
+    """Return ``numpy.random.default_rng(seed)``, with an error that names the argument."""
+    expected = "None, a whole number of at least 0, or a numpy.random.Generator"
+    try:
+        return np.random.default_rng(seed)
+    except TypeError:
+        raise ArgumentTypeError("seed", f"is {shown(seed)}", expected) from None
+    except ValueError:
+        raise ArgumentError("seed", f"is {shown(seed)}", expected) from None
+
+
 def quoted(value: Any) -> str:
     """Write a value as in Python, with double quotes around text; NumPy's as Python's."""
     if isinstance(value, np.generic):
@@ -150,11 +161,12 @@ def quoted(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Write a value as in Python; of an array and of what is long, its kind."""
+    """Write a value as in Python; of an array and of what is long or holds arrays, its kind."""
     if getattr(value, "ndim", 0):
         return f"an array of shape {tuple(value.shape)}"
     text = repr(value)
-    return text if len(text) <= 200 else f"of type {type(value).__name__}"
+    short = len(text) <= 200 and "array(" not in text
+    return text if short else f"of type {type(value).__name__}"
 
 
 def one_line(text: object, most: int = 400) -> str:

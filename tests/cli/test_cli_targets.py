@@ -19,6 +19,7 @@ X = RNG.normal(size=(N, T, 2)).astype(np.float32)
 Y = (X[:, -1, 0] > 0).astype(int)
 LABELS = (X[:, -1] > 0).astype(float)
 ONE_HOT = np.eye(3)[np.arange(N) % 3]
+RAW = "--no-standardize"
 SHORT = ["--hidden", "8", "--epochs", "2", "-q", "--validation", "0.25"]
 
 
@@ -118,7 +119,7 @@ def test_whole_numbers_as_floats_are_noted(train: Any, monkeypatch: pytest.Monke
 
 
 def test_numbers_on_request(train: Any, tmp_path: Path) -> None:
-    for y, more in ((Y * 1.0, ["--loss", "mse"]), (LABELS, ["--loss", "huber"])):
+    for y, more in ((Y * 1.0, ["--loss", "mse"]), (LABELS, ["--loss", "huber", RAW])):
         assert "RMSE" in train(y, *more)[0]
         assert fastbptt.load(tmp_path / "m").metadata["task"] == "regression"
     assert "--metrics has accuracy, but" in train(LABELS, "--loss", "mse", "--metrics", "accuracy",
@@ -144,3 +145,64 @@ def test_a_report_about_labels(train: Any, tmp_path: Path, monkeypatch: Any) -> 
     np.testing.assert_allclose(found.outputs, probs, atol=1e-6)
     soft = fastbptt.GRU(2, 4, 1, seed=0)  # numbers between 0 and 1 are no classes
     assert summary.gather(soft, X, Y * 0.9, **(given | {"loss": "bce"})).classes is None
+
+
+BITS = "id,step,a,p,q\n" + "".join(
+    f"{i},{t},{t * i},{i % 2},{i % 3 // 2}\n" for i in range(12) for t in range(2)
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "choices"),
+    [
+        (["--target-column", "p"], ["--loss bce", "--loss mse"]),
+        (["--target-column", "q", "--exclude-columns", "p"], ["--loss bce", "--loss mse"]),
+        (["--target-column", "p,q"], ["--loss bce", "--loss mse"]),
+        (["--target-column", "p", "--steps", "all"], ["--loss bce", "--loss mse"]),
+        (["--target-column", "p,q", "--steps", "all"], ["--loss bce", "--loss mse"]),
+        (["--target-column", "p", "--no-standardize"], ["--loss bce", "--loss mse"]),
+    ],
+)
+def test_zeros_and_ones_as_targets_of_a_table(
+    options: list[str], choices: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They may be classes, labels or numbers: refused, and each choice works."""
+    path = tmp_path / "a.csv"
+    path.write_text(BITS)
+    command = ["train", str(path), "-q", "--epochs", "1", "--hidden", "2", *options]
+    assert cli.main(command) == 1
+    error = capsys.readouterr().err
+    assert "are only 0 and 1; expected" in error
+    for choice in choices:
+        assert choice in error
+        assert cli.main([*command, *choice.split()]) == 0
+        kind = "0/1 label" if "bce" in choice else "target"
+        assert kind in capsys.readouterr().out
+    column = options[1]
+    assert (f"--label-column {column} for classes" in error) == ("," not in column)
+    if "," not in column:
+        as_classes = ["--label-column" if one == "--target-column" else one for one in command]
+        assert cli.main(as_classes) == 0
+        assert "2 classes" in capsys.readouterr().out
+
+
+def test_zeros_and_ones_as_targets_of_an_archive(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.ts"
+    path.write_text("@targetLabel true\n@data\n1,2,3:0\n3,1,2:1\n2,2,2:1\n")
+    command = ["train", str(path), "-q", "--epochs", "1", "--hidden", "2"]
+    assert cli.main(command) == 1
+    assert "the targets are only 0 and 1; expected --loss bce" in capsys.readouterr().err
+    assert cli.main([*command, "--loss", "bce"]) == 0
+    assert cli.main([*command, "--loss", "mse"]) == 0
+
+
+def test_a_single_sequence_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("v,p\n" + "".join(f"{t},{t * 0.5}\n" for t in range(9)))
+    command = ["train", str(path), "--id-column", "none", "--step-column", "none", "--epochs", "1"]
+    assert cli.main([*command, "--target-column", "p"]) == 0
+    assert "a single sequence: each row is to be predicted (--steps all)" in capsys.readouterr().err
+    assert cli.main([*command, "--target-column", "p", "--steps", "all"]) == 0
+    assert "single sequence" not in capsys.readouterr().err

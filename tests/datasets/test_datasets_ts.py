@@ -474,7 +474,7 @@ def test_not_found(nowhere: Path) -> None:
         find_ts("Steps", "nil")
     with pytest.raises(ValueError, match=r"is no zip file; expected a folder, wheel or zip"):
         find_ts("Steps", write(nowhere, "text"))
-    with pytest.raises(TypeError, match="name is None; expected the name of a set"):
+    with pytest.raises(TypeError, match="name is of type NoneType; expected the name of a set"):
         find_ts(None)  # type: ignore[arg-type]
 
 

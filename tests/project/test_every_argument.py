@@ -1048,3 +1048,45 @@ def test_every_option_has_an_effect(
     else:
         first = UNCHANGED[name]
     assert outcome(partial(command, *after), tmp_path / "c") != first
+
+
+# ---------------------------------------------------------------- messages
+
+ARRAYS: list[Any] = [
+    np.arange(24.0).reshape(2, 3, 4) / 7,
+    np.arange(-5.0, 300.0) / 7,
+    (np.arange(90.0) / 7).tolist(),
+    {"mean": np.arange(90.0) / 7, "scale": np.zeros(90)},
+]
+PRINTED = re.compile(r"array\(\[|\[\s*-?\d+\.\d* +-?\d|\[(-?\d+\.\d+, ){6}")
+
+
+@pytest.mark.parametrize(("entry", "name"), CASES)
+def test_no_message_prints_an_array(entry: Entry, name: str, tmp_path: Path) -> None:
+    change = entry.changes[name]
+    base = {**entry.base, **(change.others if isinstance(change, With) else {})}
+    for i, array in enumerate(ARRAYS):
+        made = {key: value_of(one) for key, one in {**base, name: array}.items()}
+        message = ""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                outcome(partial(entry.call, **made), tmp_path / str(i))
+            except Exception as error:
+                message = f"{type(error).__name__}: {error}"
+        assert not PRINTED.search(message), message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"x is {ARRAYS[0]}",
+        f"x is {ARRAYS[1]}",
+        f"x is {ARRAYS[2]!r}",
+        f"x is {ARRAYS[0]!r}",
+        f"values are {ARRAYS[3]}",
+        f"y is {np.arange(3.0)}",
+    ],
+)
+def test_an_array_is_recognised(text: str) -> None:
+    assert PRINTED.search(text)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -384,3 +386,24 @@ def test_the_share_of_the_peak_counts_layers_and_directions(
         is not None
     )
     assert counted == [(3, 3, 5, layers, 1 + bidirectional, 6)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        ("gru", "GRU(3, 4, 2, "),
+        ("gru_before", "GRU(3, 4, 2, reset_after=False, "),
+        ("lstm", "LSTM(3, 4, 2, "),
+        ("rnn", "RNN(3, 4, 2, "),
+        ("relu", "RNN(3, 4, 2, nonlinearity="),
+        ("leaky", "LeakyRNN(3, 4, 2, alpha=0.5, "),
+    ],
+)
+def test_a_model_has_one_name_before_and_after_it_is_saved(
+    cell: str, shown: str, tmp_path: Path
+) -> None:
+    made = fastbptt.Recurrent(cell, 3, 4, 2, alpha=0.5 if cell == "leaky" else None, seed=0)
+    made.save(tmp_path / "m")
+    for one in (made, fastbptt.load(tmp_path / "m")):
+        text = str(sections.model(cast("Any", SimpleNamespace(model=one)), sections.Pictures()))
+        assert f"<code>{escape(shown, quote=False)}" in text.replace("&quot;", '"'), text

@@ -92,7 +92,7 @@ def test_several_targets_have_no_common_unit(kind: Any) -> None:
     data = (x, x[:, -1] * [1.0, 9.0]) if kind is RecurrentRegressor else (x[:, 0] * [1.0, 9.0],)
     one = (x, x[:, -1, 0]) if kind is RecurrentRegressor else (x[:, 0, 0],)
     model = kind(loss="huber", **QUICK)
-    with pytest.raises(fastbptt.ArgumentError, match="delta is in units of the targets.* differ"):
+    with pytest.raises(fastbptt.ArgumentError, match=r"delta is in units of the targets.* differ"):
         model.fit(*data)
     assert not hasattr(model, "model_")
     model.fit(*one)

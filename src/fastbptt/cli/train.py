@@ -17,7 +17,7 @@ import numpy as np
 from .. import _check, _core
 from .._errors import ArgumentError
 from .._losses import Loss
-from .._targets import decide
+from .._targets import decide, is_zero_or_one
 from ..datasets import formats
 from ..datasets._lines import LayoutError
 from ..preprocessing import Standardizer
@@ -395,6 +395,11 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
         options["tokens"] = True
     try:
         data, steps = _data.read(arguments.data, columns, steps=arguments.steps, **options)
+        if steps == "all" and arguments.steps is None and columns.target is not None:
+            _note(
+                arguments,
+                f"{arguments.data} is a single sequence: each row is to be predicted (--steps all)",
+            )
         if data.y is None:
             text = f"there are no labels; expected {_data.missing_labels()}"
             raise LayoutError(arguments.data, text)
@@ -465,6 +470,14 @@ def _meaning(
         raise ValueError(f"{path}: {_in_options(error, outputs)}") from None
     if of_classes and target.kind == "binary":
         return "classification", Loss("cross_entropy")
+    if given is None and not form.by_dtype and is_zero_or_one(_data.flat(y, steps)):
+        columns = arguments.target_column or []
+        classes = f"--label-column {columns[0]} for classes, " if len(columns) == 1 else ""
+        where = f" in {', '.join(columns)}" if columns else ""
+        raise ValueError(
+            f"{path}: the targets{where} are only 0 and 1; expected {classes}--loss bce for a "
+            f"label {'each' if outputs > 1 else 'of yes or no'}, or --loss mse for numbers"
+        )
     loss = given or Loss("mse" if loss else target.loss)
     if loss.targets != "numbers":
         names = ", ".join(name for name in _core.losses() if Loss(name).targets == "numbers")
@@ -808,5 +821,7 @@ def _text(arguments: argparse.Namespace, task: _task.ModelTask, result: dict[str
         lines += ["", f"Wrote {saved}"]
     if arguments.output:
         words = ["fastbptt", "predict", arguments.output, arguments.test or arguments.data]
+        if arguments.unlabelled == "drop":
+            words.append("--no-labels")  # each row gets a prediction
         lines.append(f"Next:  {shlex.join(words)}")
     return "\n".join(lines)

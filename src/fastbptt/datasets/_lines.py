@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -234,8 +234,12 @@ def ordered(names: set[str]) -> tuple[str, ...]:
 def class_names(classes: Any, argument: str = "classes") -> tuple[str, ...]:
     """Check an argument that holds the names of class 0, 1, ... in that order."""
     if isinstance(classes, str | bytes) or not hasattr(classes, "__iter__"):
-        raise TypeError(f"{argument} is {classes!r}; expected a sequence of names")
-    names = tuple(str(name) for name in classes)
+        raise TypeError(f"{argument} is {_check.shown(classes)}; expected a sequence of names")
+    given = tuple(classes)
+    odd = next((one for one in given if np.ndim(one) > 0 or isinstance(one, Mapping)), None)
+    if odd is not None:
+        raise TypeError(f"{argument} holds {_check.shown(odd)}; expected names")
+    names = tuple(str(name) for name in given)
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise ValueError(f"{argument} holds {shown(twice)} twice; expected each name once")

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _check
 from . import _lines
 from .formats import argument, setting
 
@@ -66,7 +67,8 @@ class Table(NamedTuple):
     def place(self, role: str, name: object) -> int:
         """Find a column by its name; `role` is the argument that names it."""
         if not isinstance(name, str):
-            raise TypeError(f"{argument(role)} is {name!r}; expected the name of a column")
+            came = _check.shown(name)
+            raise TypeError(f"{argument(role)} is {came}; expected the name of a column")
         found = self.places.get(name)
         if found is not None:
             return found
@@ -648,7 +650,8 @@ def _parquet(path: str, delimiter: str | None, header: str | None) -> Table:
     for name, value in (("delimiter", delimiter), ("header", header)):
         if value is not None:
             raise ValueError(
-                f"{argument(name)} is {value!r}, but {path} is a Parquet file; expected none"
+                f"{argument(name)} is {_check.shown(value)}, but {path} is a Parquet file; "
+                "expected none"
             )
     try:
         import pyarrow as pa

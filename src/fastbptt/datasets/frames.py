@@ -123,7 +123,8 @@ def _roles(names: list[Any], id: Any, time: Any, targets: tuple[Any, ...]) -> di
             continue
         _known(names, role, name)
         if name in used:
-            raise ArgumentError(role, f"is {name!r}, which is {used[name]}, too", "another column")
+            came = f"is {_check.shown(name)}, which is {used[name]}, too"
+            raise ArgumentError(role, came, "another column")
         used[name] = role
     return used
 
@@ -132,7 +133,7 @@ def _known(names: list[Any], role: str, name: Any) -> None:
     if name not in names:
         raise ArgumentError(
             role,
-            f"is {name!r}",
+            f"is {_check.shown(name)}",
             f"a column of df: {_lines.some([repr(one) for one in names])}",
         )
 

@@ -337,4 +337,4 @@ def _start(
     count, steps = _check.size("n", n), _check.size(name, length)
     if steps < least:
         raise ArgumentError(name, f"is {steps}", f"at least {least}", value=steps)
-    return count, steps, np.random.default_rng(seed)
+    return count, steps, _check.generator(seed)

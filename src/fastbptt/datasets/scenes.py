@@ -107,7 +107,7 @@ def make_scenes(
     try:
         low, high = frames
     except (TypeError, ValueError):
-        raise TypeError(f"frames is {frames!r}; expected two whole numbers") from None
+        raise TypeError(f"frames is {_check.shown(frames)}; expected two whole numbers") from None
     low, high = _check.size("frames[0]", low), _check.size("frames[1]", high)
     if not 10 <= low <= high:
         raise ValueError(f"frames is {frames}; expected two whole numbers from 10 up, in order")
@@ -116,7 +116,7 @@ def make_scenes(
             raise ValueError(f"{name} is {value}; expected a number from 0 to 1")
     if people != 0:
         _check.size("people", people)
-    rng = np.random.default_rng(seed)
+    rng = _check.generator(seed)
     y = rng.permutation(np.arange(count) % len(names))
     clips = []
     for kind in y.tolist():

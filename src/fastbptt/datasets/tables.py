@@ -169,8 +169,8 @@ def read_csv(
     for name, value in (("label", label), ("classes", classes)):
         if value is not None and target is not None:
             raise ValueError(
-                f"{argument(name)} is {value!r} and {argument('target')} is {target!r}; expected "
-                "one of them"
+                f"{argument(name)} is {_check.shown(value)} and {argument('target')} is "
+                f"{_check.shown(target)}; expected one of them"
             )
     if features is not None and exclude is not None:
         raise ValueError(
@@ -432,7 +432,8 @@ class _TableForm(NamedTuple):
             _check.option("decimal", self.decimal, (".", ","))
         one = self.delimiter
         if one is not None and (len(one) != 1 or one in '"\r\n'):
-            raise ValueError(f"{argument('delimiter')} is {one!r}; expected one character")
+            came = _check.shown(one)
+            raise ValueError(f"{argument('delimiter')} is {came}; expected one character")
         table = _parsing.read(path, one, self.header)
         if self.decimal == "," == table.delimiter:
             raise _lines.wrong(
@@ -563,7 +564,8 @@ class _Features(NamedTuple):
             return _Features(_floats(table, names, GAPS, dtype, decimal, expected), names, None)
         if isinstance(categories, str):
             raise TypeError(
-                f"{argument('categories')} is {categories!r}; expected a sequence of names"
+                f"{argument('categories')} is {_check.shown(categories)}; expected a sequence of "
+                "names"
             )
         found: dict[str, tuple[str, ...]] = {}
         for name in categories:
@@ -628,8 +630,8 @@ def _check_wide(step: str | None, steps: str, categories: object) -> None:
     ):
         if value not in known:
             raise ValueError(
-                f"{argument(name)} is {value!r}; expected none with {setting('layout', 'wide')}: "
-                "each row is a sequence"
+                f"{argument(name)} is {_check.shown(value)}; expected none with "
+                f"{setting('layout', 'wide')}: each row is a sequence"
             )
 
 
@@ -722,7 +724,8 @@ def _feature_columns(
         used[name] = role
     for role, given in (("features", features), ("exclude", exclude)):
         if isinstance(given, str):
-            raise TypeError(f"{argument(role)} is {given!r}; expected a sequence of names")
+            came = _check.shown(given)
+            raise TypeError(f"{argument(role)} is {came}; expected a sequence of names")
         for name in given or ():
             table.place(role, name)
             if name in used:

@@ -227,7 +227,9 @@ def find_ts(
     FileNotFoundError: where is /nowhere: there is no such file or folder
     """
     if not isinstance(name, str):
-        raise ArgumentTypeError("name", f"is {name!r}", "the name of a set, such as 'GunPoint'")
+        raise ArgumentTypeError(
+            "name", f"is of type {type(name).__name__}", "the name of a set, such as 'GunPoint'"
+        )
     if where is not None:
         place = Path(_check.file_path(where))
         if not place.exists():

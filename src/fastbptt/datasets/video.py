@@ -631,7 +631,8 @@ def _classes(classes: Classes) -> tuple[dict[int, str], bool]:
     if isinstance(classes, Mapping):
         wanted = {_class(key): str(name) for key, name in classes.items()}
     elif isinstance(classes, str):
-        raise ArgumentTypeError("classes", f"is {classes!r}", "a number, or a sequence of names")
+        came = f"is {_check.shown(classes)}"
+        raise ArgumentTypeError("classes", came, "a number, or a sequence of names")
     elif hasattr(classes, "__iter__"):
         wanted = dict(enumerate(_lines.class_names(classes)))
     else:

@@ -155,7 +155,7 @@ def embedding(value: Any, input_size: Any) -> tuple[Any, Floats | None]:
     if value is None or isinstance(value, int | np.integer):
         return value, None  # a size is checked with the others
     if isinstance(value, str | bytes | float | np.floating | np.bool_):
-        raise ArgumentTypeError("embedding", f"is {value!r}", expected)
+        raise ArgumentTypeError("embedding", f"is {_check.shown(value)}", expected)
     matrix = _check.read("embedding", value, "a vocabulary size, or a matrix of real numbers")
     columns = _check.size("input_size", input_size)
     if matrix.ndim != 2 or matrix.shape[1] != columns or len(matrix) == 0:
@@ -172,14 +172,15 @@ def _padding(value: Any, vocabulary: int) -> int:
     if value is None:
         return -1
     if not vocabulary:
-        raise ArgumentError("padding_index", f"is {value!r}", "None: there is no embedding")
+        came = f"is {_check.shown(value)}"
+        raise ArgumentError("padding_index", came, "None: there is no embedding")
     expected = f"a row of the embedding, 0 to {vocabulary - 1}, or None"
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
         index = operator.index(value)
     except TypeError:
-        raise ArgumentTypeError("padding_index", f"is {value!r}", expected) from None
+        raise ArgumentTypeError("padding_index", f"is {_check.shown(value)}", expected) from None
     if not 0 <= index < vocabulary:
         raise ArgumentError("padding_index", f"is {index}", expected, value=index)
     return index
@@ -199,7 +200,7 @@ def setting(cell: str, value: Any) -> float:
     if name is None:
         if value is not None:
             raise ArgumentError(
-                "alpha", f"is {value!r}", f'None because the cell "{cell}" has none'
+                "alpha", f"is {_check.shown(value)}", f'None because the cell "{cell}" has none'
             )
         return 0.0
     expected, fits = _RANGES.get(name, ("a finite number", math.isfinite))

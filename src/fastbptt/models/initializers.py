@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, _core
-from .._errors import ArgumentError, ArgumentTypeError
+from .._errors import ArgumentError
 from .._views import Layout
 
 Role: TypeAlias = Literal[
@@ -231,7 +231,7 @@ def resolve(init: Any) -> tuple[DrawFunction, float]:
     """Return the function that `init` names, and its argument."""
     if isinstance(init, tuple):
         if len(init) != 2:
-            raise ArgumentError("init", f"is {init!r}", "a name or (name, number)")
+            raise ArgumentError("init", f"is {_check.shown(init)}", "a name or (name, number)")
         name, value = init
     else:
         name, value = init, None
@@ -239,20 +239,10 @@ def resolve(init: Any) -> tuple[DrawFunction, float]:
     if value is None:
         return entry.draw, entry.default
     if entry.argument is None:
-        raise ArgumentError("init", f'is {init!r}; "{name}" takes no number: use init="{name}"')
+        came = f'is {_check.shown(init)}, but "{name}" takes no number'
+        raise ArgumentError("init", came, f'"{name}"')
     expected = f'a finite number of at least 0: the {entry.argument} of "{name}"'
     number = _check.number("init[1]", value, expected)
     if not 0.0 <= number < float("inf"):
         raise ArgumentError("init", f"is {number}", expected, item=1, value=number)
     return entry.draw, number
-
-
-def generator(seed: Any) -> np.random.Generator:
-    """Return ``numpy.random.default_rng(seed)``, with an error that names the argument."""
-    expected = "None, a whole number of at least 0, or a numpy.random.Generator"
-    try:
-        return np.random.default_rng(seed)
-    except TypeError:
-        raise ArgumentTypeError("seed", f"is {seed!r}", expected) from None
-    except ValueError:
-        raise ArgumentError("seed", f"is {seed!r}", expected) from None

@@ -99,7 +99,7 @@ class Recurrent:
         """Check everything that a constructor took; build the network and draw its weights."""
         given = _options.completed(options, type(self).__init__.__qualname__)
         recipe = initializers.resolve(given["init"])
-        rng = initializers.generator(given["seed"])
+        rng = _check.generator(given["seed"])
         given["embedding"], matrix = _options.embedding(given["embedding"], input_size)
         spec = _options.check(cell, input_size, hidden_size, output_size, alpha, given)
         _options.can_run(spec)

@@ -633,7 +633,7 @@ def _decay(name: str, value: Any, expected: str = "a number of at least 0 and be
 def _decays(value: Any) -> tuple[float, float]:
     expected = "two numbers of at least 0 and below 1"
     if not isinstance(value, tuple | list) or len(value) != 2:
-        raise ArgumentTypeError("betas", f"is {value!r}", expected)
+        raise ArgumentTypeError("betas", f"is {_check.shown(value)}", expected)
     return _decay("betas[0]", value[0], expected), _decay("betas[1]", value[1], expected)
 
 
@@ -655,7 +655,7 @@ def _decay_fits(name: str, value: float, dtype: np.dtype[Any]) -> None:
     least = np.finfo(dtype).epsneg
     if value > 1.0 - least:
         raise ArgumentError(
-            name, f"is {value!r}", f"at most 1 - {least:.3g} for a model of {dtype}"
+            name, f"is {_check.shown(value)}", f"at most 1 - {least:.3g} for a model of {dtype}"
         )
 
 

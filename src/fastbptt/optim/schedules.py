@@ -269,10 +269,12 @@ class ReduceOnPlateau(Schedule):
         counts = {name: state[name] for name in ("waited", "cooling")}
         for name, value in numbers.items():
             if type(value) not in (int, float) or not math.isfinite(value):
-                raise ArgumentError(f"state[{name!r}]", f"is {value!r}", "a finite number")
+                came = f"is {_check.shown(value)}"
+                raise ArgumentError(f"state[{name!r}]", came, "a finite number")
         for name, value in counts.items():
             if type(value) is not int or value < 0:
-                raise ArgumentError(f"state[{name!r}]", f"is {value!r}", "a whole number from 0 up")
+                came = f"is {_check.shown(value)}"
+                raise ArgumentError(f"state[{name!r}]", came, "a whole number from 0 up")
         if not 0.0 <= numbers.get("scale", -1.0) <= 1.0:
             raise ArgumentError("state['scale']", f"is {state['scale']}", "a number from 0 to 1")
         self._scale, self._waited, self._cooling = state["scale"], *counts.values()
@@ -296,8 +298,8 @@ def resolve(given: Any) -> Schedule | None:
     if isinstance(given, str):
         return SCHEDULES[_check.option("schedule", given, SCHEDULES)]()
     raise TypeError(
-        f"schedule is {given!r}; expected None, a fastbptt.schedules.Schedule or one of "
-        + ", ".join(f'"{name}"' for name in SCHEDULES)
+        f"schedule is {_check.shown(given)}; expected None, a fastbptt.schedules.Schedule or one "
+        "of " + ", ".join(f'"{name}"' for name in SCHEDULES)
     )
 
 

@@ -50,7 +50,7 @@ def suffix(model: Recurrent, layer: int, reverse: bool) -> str:
 def index(name: str, value: Any, count: int) -> int:
     """Return a whole number from 0 to count - 1."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} is {value!r}; expected a whole number")
+        raise TypeError(f"{name} is {_check.shown(value)}; expected a whole number")
     if not 0 <= value < count:
         raise ValueError(f"{name} is {value}; expected 0 to {count - 1}")
     return int(value)

@@ -205,7 +205,7 @@ def sequences(
     else:
         shown = [index(f"examples[{i}]", one, len(ends)) for i, one in enumerate(examples)]
     if not shown:
-        raise ValueError(f"examples is {examples!r}; expected at least one sequence")
+        raise ValueError(f"examples is {_check.shown(examples)}; expected at least one sequence")
     classes = y is None or _are_classes(y, steps, ends)
     with _style.drawing(ax, (3.5, 0.55 + 0.6 * len(shown))) as axes:
         for row, number in enumerate(shown):

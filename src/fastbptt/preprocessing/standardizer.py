@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from .._check import F32, F64, I64
+from .._errors import ArgumentTypeError
 
 Array: TypeAlias = NDArray[Any]
 
@@ -147,6 +148,8 @@ class Standardizer:
         >>> standardizer.mean_, standardizer.scale_.round(3)
         (array([49.5]), array([28.866]))
         """
+        if not isinstance(name, str):
+            raise ArgumentTypeError("name", f"is of type {type(name).__name__}", "str")
         sequences = _Sequences(name, x, lengths)
         width = sequences.width
         if hasattr(self, "mean_"):
@@ -343,10 +346,14 @@ class Standardizer:
             _check.read(f"values[{key!r}]", values[key]).astype(F64) for key in ("mean", "scale")
         )
         if mean.ndim != 1 or not np.isfinite(mean).all():
-            raise ValueError(f"values['mean'] is {mean}; expected a finite number per feature")
+            raise ValueError(
+                f"values['mean'] is {_check.shown(values['mean'])}; expected a finite number per "
+                "feature"
+            )
         if scale.shape != mean.shape or not (np.isfinite(scale) & (scale > 0.0)).all():
             raise ValueError(
-                f"values['scale'] is {scale}; expected {len(mean)} finite numbers above 0"
+                f"values['scale'] is {_check.shown(values['scale'])}; expected {len(mean)} finite "
+                "numbers above 0"
             )
         result.mean_, result.scale_ = mean, scale
         return result

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _check, plot
 from ..bench.output import time_text
+from ..models import MODELS, Recurrent
 from ..plot._helpers import cell_title, percent
 from ..plot.unrolled import diagram_size
 from ..training.metrics import METRICS
@@ -374,12 +375,20 @@ def model(summary: Summary, pictures: Pictures) -> Html:
         )
         for name, values in summary.model.parameters.items()
     ]
-    text = repr(summary.model).split("  #")[0]
+    text = repr(_of_its_class(summary.model)).split("  #")[0]
     return _section(
         "Model",
         tag("p", tag("code", text)),
         table(rows, ("parameter", "shape", "size", "root mean square")),
     )
+
+
+def _of_its_class(model: Recurrent) -> Recurrent:
+    """Make a `Recurrent` the class of its cell, as `fastbptt.load` does: one name everywhere."""
+    kind = MODELS.get(model.cell)
+    if kind is None or type(model) is not Recurrent:
+        return model
+    return kind._from_config(model._config())
 
 
 def _rms(values: Any) -> float:

@@ -109,8 +109,8 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         sizes = [_check.size(f"{name}[{i}]", one) for i, one in enumerate(given)]
         if not sizes or len(set(sizes)) > 1:
             raise ValueError(
-                f"{name} is {given!r}; expected one number, or equal ones, such as (64, 64): "
-                "all layers have the same size"
+                f"{name} is {_check.shown(given)}; expected one number, or equal ones, such as "
+                "(64, 64): all layers have the same size"
             )
         return sizes[0], len(sizes)
 
@@ -174,7 +174,12 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
     def _network(self, inputs: int, outputs: int, dtype: np.dtype[Any]) -> None:
         """Make `model_` and reset the attributes of earlier training."""
         units, layers = self._sizes()
-        self._random_state = check_random_state(self.random_state)
+        try:
+            self._random_state = check_random_state(self.random_state)
+        except ValueError:
+            came = f"is {_check.shown(self.random_state)}"
+            expected = "None, a whole number from 0 up, or a numpy.random.RandomState"
+            raise ArgumentError("random_state", came, expected) from None
         try:
             self.model_ = Recurrent(
                 self.cell,

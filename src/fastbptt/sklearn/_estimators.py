@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .. import _check
+from .._errors import ArgumentTypeError
 from .._losses import Loss, LossLike
 from ..training.evaluation import probabilities
 from ._base import RecurrentEstimator, fit_standardizer, loss_of_numbers, scaled
@@ -371,7 +373,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         count = len(found)
         if count < 2:
             only = np.asarray(found).tolist()[0]
-            raise ValueError(f"y has 1 class ({only!r}); expected at least 2")
+            raise ValueError(f"y has 1 class ({_check.shown(only)}); expected at least 2")
         self.classes_ = found
         self.n_outputs_ = 1 if count == 2 else count
         self.out_activation_ = "logistic" if count == 2 else "softmax"
@@ -405,6 +407,9 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
             raise ValueError('class_weight is given; expected None with steps="all"')
         codes, count = self._codes(y), len(self.classes_)
         own = np.ones(len(codes)) if weight is None else weight
+        if not isinstance(given, str | Mapping):
+            came = f"is {_check.shown(given)}"
+            raise ArgumentTypeError("class_weight", came, '"balanced", a dict or None')
         if isinstance(given, str):
             _check.option("class_weight", given, ("balanced",))
             totals = np.bincount(codes, own, count)

@@ -462,7 +462,9 @@ def _steps(h: Any) -> Array:
     """Return the steps ahead, counted from 1."""
     expected = "a number of steps of at least 1, or different numbers of steps ahead"
     steps = np.asarray(h)
-    came = f"is {h!r}" if steps.ndim == 0 else f"has shape {steps.shape} and dtype {steps.dtype}"
+    came = f"has shape {steps.shape} and dtype {steps.dtype}"
+    if steps.ndim == 0:
+        came = f"is {_check.shown(h)}"
     other = "" if steps.ndim == 0 else "; for another series predict(y=series)"
     if steps.dtype.kind not in "iu" or (hasattr(h, "index") and hasattr(h, "dtype")):
         raise ArgumentTypeError("h", came, expected + other)

@@ -151,7 +151,7 @@ def source(resume: Any, path: Any) -> str | None:
         name = os.fsdecode(path)
         return name if os.path.exists(name) else None
     if not isinstance(resume, str | bytes | os.PathLike):
-        raise ArgumentTypeError("resume", f"is {resume!r}", "True, False or a path")
+        raise ArgumentTypeError("resume", f"is {_check.shown(resume)}", "True, False or a path")
     return os.fsdecode(resume)
 
 

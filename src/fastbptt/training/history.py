@@ -119,12 +119,14 @@ class History:
                 )
         for number, epoch in zip(values["epoch"], epochs, strict=True):
             if epoch < 1 or (not isinstance(number, str) and epoch != number):
-                raise ValueError(f"values['epoch'] holds {number!r}; expected 1, 2, ...")
+                came = _check.shown(number)
+                raise ValueError(f"values['epoch'] holds {came}; expected 1, 2, ...")
         best, stopped = values["best_epoch"], values["stopped"]
         if best is not None and (type(best) is not int or best not in epochs):
-            raise ValueError(f"values['best_epoch'] is {best!r}; expected one of the epochs")
+            came = _check.shown(best)
+            raise ValueError(f"values['best_epoch'] is {came}; expected one of the epochs")
         if stopped is not None and not isinstance(stopped, str):
-            raise ValueError(f"values['stopped'] is {stopped!r}; expected text")
+            raise ValueError(f"values['stopped'] is {_check.shown(stopped)}; expected text")
         self.epoch, self.curves = epochs, curves
         self.best_epoch, self.stopped = values["best_epoch"], values["stopped"]
 
@@ -218,4 +220,4 @@ def _kind(path: Any) -> str:
     for kind in ("json", "csv"):
         if name.lower().endswith(f".{kind}"):
             return kind
-    raise ArgumentError("path", f"is {name!r}", "a name that ends in .json or .csv")
+    raise ArgumentError("path", f"is {_check.shown(name)}", "a name that ends in .json or .csv")

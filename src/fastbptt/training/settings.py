@@ -72,7 +72,8 @@ def check_callbacks(given: Any) -> list[Callback]:
     try:
         every = list(given)
     except TypeError:
-        raise TypeError(f"callbacks is {given!r}; expected a list of Callback") from None
+        came = _check.shown(given)
+        raise TypeError(f"callbacks is {came}; expected a list of Callback") from None
     for i, one in enumerate(every):
         if not isinstance(one, Callback):
             raise TypeError(
