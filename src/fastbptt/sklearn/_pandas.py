@@ -180,8 +180,8 @@ def time_index(value: Any, name: str) -> Any:
     raise ArgumentError(
         name,
         f"has the index {index[0]!r}, .. of dtype {index.dtype}",
-        "numbers or dates in order of time: set_index(pandas.to_datetime(..)), or "
-        "reset_index(drop=True) if the rows are in order",
+        f"numbers or dates in order of time: {name}.index = pandas.to_datetime({name}.index, "
+        f"format=..), or {name}.reset_index(drop=True) if the rows are in order",
     )
 
 

@@ -1,0 +1,1187 @@
+"""Advice works: each message that says what to do is met, what it says is done, and that succeeds.
+
+An entry is a call that fails, a pattern that finds the advice in its message, and what follows it,
+with the pattern's groups in place of \\1, \\2. A message with advice that no entry meets fails the
+last test, which reads the sources.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import os
+import re
+import shlex
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import fastbptt
+from fastbptt import cli, datasets
+
+ROOT = Path(fastbptt.__file__).parent
+
+# ---------------------------------------------------------------- files
+
+
+def table(rows: int = 12, steps: int = 3) -> str:
+    """Columns id, step, a, b, label (x, y), n (numbers); b is a word on every row."""
+    lines = [
+        f"{i},{t},{t * i % 5},{'pq'[t % 2]},{'xy'[i % 2]},{i + 0.5}"
+        for i in range(rows)
+        for t in range(steps)
+    ]
+    return "\n".join(["id,step,a,b,label,n", *lines, ""])
+
+
+TABLE = table()
+PLAIN = TABLE.replace(",p,", ",0,").replace(",q,", ",1,")
+BARE = PLAIN.split("\n", 1)[1]
+NO_LABEL = PLAIN.replace(",label,", ",what,")
+NUMBERS = re.sub(r",[xy],", ",0,", PLAIN)
+X = np.random.default_rng(0).normal(size=(12, 4, 2))
+METER = "id,step,a,n\n" + "".join(
+    f"{i},{t},{1e9 + t / 8 * (i % 2)},{i + 0.5}\n" for i in range(8) for t in range(3)
+)
+TS = "@classLabel true x y\n@data\n1,2,3:x\n2,1,2:y\n3,2,1:x\n"
+
+FILES: dict[str, Any] = {
+    "good.csv": PLAIN,
+    "words.csv": TABLE,
+    "semicolon.csv": PLAIN.replace(",", ";"),
+    "bare.csv": BARE,
+    "what.csv": NO_LABEL,
+    "numbers.csv": PLAIN.replace(",label,", ",kind,").replace(",x,", ",1,").replace(",y,", ",2,"),
+    "bits.csv": PLAIN.replace(",x,", ",0,").replace(",y,", ",1,"),
+    "two_bits.csv": PLAIN.replace(",x,", ",0,").replace(",y,", ",1,").replace(".5\n", "\n"),
+    "gap.csv": PLAIN.replace("\n3,1,3,", "\n3,1,,"),
+    "mistyped.csv": PLAIN.replace("3,1,3,1,y", "3,1,3,1,x"),
+    "unlabelled.csv": PLAIN.replace("3,1,3,1,y", "3,1,3,1,"),
+    "mixed.csv": PLAIN.replace("3,1,3,1,y", "3,1,3,1,").replace("4,1,4,1,x", "4,1,4,1,y"),
+    "names.csv": "id,step,a,what\n"
+    + "".join(f"{i},{t},{t},{'xy'[i % 2]}\n" for i in range(6) for t in (0, 1)),
+    "nameless.csv": PLAIN.replace("id,step,a,b", "id,step,,b"),
+    "meter.csv": METER,
+    "big.csv": PLAIN.replace("3,1,3,", "3,1,1e60,"),
+    "big_target.csv": PLAIN.replace(",3.5\n", ",1e60\n"),
+    "no_id.csv": PLAIN.replace("id,step", "who,when"),
+    "no_step.csv": PLAIN.replace("id,step", "id,when"),
+    "other_dates.csv": re.sub(r"\n(\d+),(\d)", r"\n\1,third \2", PLAIN),
+    "backwards.csv": "id,when,a,label\n"
+    + "".join(f"{i},2024-01-0{3 - t},{t},{'xy'[i % 2]}\n" for i in range(6) for t in range(3)),
+    "decimals.csv": re.sub(r"(\d)\.5\n", r"1\1,500\n", PLAIN.replace(",", ";")),
+    "many.csv": "id,step,a,n\n" + "".join(f"{i},{t},{t},{i}\n" for i in range(30) for t in (0, 1)),
+    "either.csv": "id;a;v,n,label\n"
+    + "".join(f"{i};{i % 3};7,{i % 3},{i % 2}\n" for i in range(9)),
+    "years.csv": "id,2020,2025,label\n"
+    + "".join(f"{i},{i % 3},{i},{'xy'[i % 2]}\n" for i in range(9)),
+    "single.csv": "a,n\n" + "".join(f"{t},{t * 0.5}\n" for t in range(9)),
+    "wide.tsv": "".join(f"{'xy'[i % 2]}\t{i}\t{i % 2}\t{i * i}\n" for i in range(6)),
+    "labels.csv": "id,kind,other\n" + "".join(f"{i},{'xy'[i % 2]},{i}\n" for i in range(12)),
+    "unnamed.csv": "\n".join(line.rsplit(",", 2)[0] for line in PLAIN.splitlines()) + "\n",
+    "good.ts": TS,
+    "gap.ts": TS.replace("2,1,2", "2,?,2"),
+    "false.parquet": PLAIN,
+    "table.xlsx": "",
+    "good.npz": {"x": X, "y": np.arange(12) % 2},
+    "floats.npz": {"x": X, "y": np.arange(12) % 3 * 1.0},
+    "bits.npz": {"x": X, "y": np.arange(12) % 2 * 1.0},
+    "hot.npz": {"x": X, "y": np.eye(3)[np.arange(12) % 3]},
+    "flags.npz": {"x": X, "y": np.stack([np.arange(12) % 2, np.arange(12) // 6], 1) * 1.0},
+    "one.npz": {"x": X[:, :, :1].repeat(2, 2), "y": np.arange(12) * 1.0},
+    "steps.npz": {"x": X, "y": np.arange(48).reshape(12, 4) % 2},
+    "tokens.npz": {"x": np.arange(48).reshape(12, 4) % 7, "y": np.arange(12) % 2},
+    "gap.npz": {"x": np.where(np.arange(96).reshape(12, 4, 2) == 9, np.nan, X)},
+    "keras.npz": {
+        name: value
+        for part in ("train", "test")
+        for name, value in ((f"x_{part}", X), (f"y_{part}", np.arange(12) % 2))
+    },
+}
+
+QUICK = ["-q", "--epochs", "1", "--hidden", "2"]
+MODELS = {  # by the options of the training
+    "classes.st": "train good.csv -o classes.st",
+    "numbers.st": "train good.csv --target-column n --exclude-columns label -o numbers.st",
+    "two.st": "train two_bits.csv --target-column label,n --loss mse -o two.st",
+    "words.st": "train words.csv --category-columns b -o words.st",
+    "steps.st": "train good.csv --steps all -o steps.st",
+}
+
+
+def write(folder: Path) -> None:
+    for name, content in FILES.items():
+        if isinstance(content, dict):
+            np.savez(folder / name, **content)
+        else:
+            (folder / name).write_text(content)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with all files and models, in which the entries run."""
+    folder, before = tmp_path_factory.mktemp("advice"), os.getcwd()
+    os.chdir(folder)
+    try:
+        write(folder)
+        for line in MODELS.values():
+            code, text = run(line)
+            assert code == 0, text
+        model = fastbptt.GRU(2, 3, 2, seed=0)
+        model.save("plain.st")
+        model.save(
+            "odd.st", metadata={"task": "classification", "settings": {"columns": {"id": 3}}}
+        )
+        task = {"task": "classification", "classes": ["u", "v"], "steps": "last"}
+        model.save("plain3.st", metadata=task)
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+def run(line: str) -> tuple[int, str]:
+    """Run a command; return its code, and all that it printed."""
+    words = shlex.split(line)
+    if words[0] == "train":
+        loud = "--loud" in words  # with the remarks that -q leaves out
+        words = ["train", *QUICK[loud:], *(one for one in words[1:] if one != "--loud")]
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        try:
+            code = cli.main(words)
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return code, out.getvalue()
+
+
+# ---------------------------------------------------------------- the command line
+
+
+class Command(NamedTuple):
+    """A command whose output has advice: `code` 1 or 2, or 0 for a remark."""
+
+    line: str
+    advice: str
+    follow: tuple[str, ...]
+    code: int = 1
+
+
+def command(line: str, advice: str, *follow: str, code: int = 1) -> Command:
+    return Command(line, advice, follow, code)
+
+
+TARGET = "--target-column n --exclude-columns label"
+COMMANDS = [
+    # what the columns are
+    command("train no_step.csv", r"\n  fastbptt (train .*)", r"\1"),
+    command(
+        "train no_id.csv",
+        r"(--id-column none): all rows are one",
+        r"train no_id.csv \1 --step-column none --steps all",
+    ),
+    command(
+        "train years.csv",
+        r"or (--header first): these are names",
+        r"train years.csv \1 --step-column none",
+    ),
+    command(
+        "train bare.csv",
+        r"or (--header none): the columns",
+        r"train bare.csv \1 --id-column 1 --step-column 2 --label-column 5",
+    ),
+    command(
+        "train wide.tsv",
+        r"(--layout wide), a row per series",
+        r"train wide.tsv --header none \1 --label-column 1",
+    ),
+    command(
+        "train no_step.csv",
+        r"(--step-column none): the rows .* already in order",
+        r"train no_step.csv \1 --exclude-columns when",
+    ),
+    command(
+        "train no_id.csv --step-column when",
+        r"(--id-column none): all rows are one",
+        r"train no_id.csv --step-column none \1 --steps all",
+    ),
+    command(
+        "train other_dates.csv",
+        r"\((--step-column none): the rows",
+        r"train other_dates.csv \1 --exclude-columns step",
+    ),
+    command(
+        "train backwards.csv --step-column none",
+        r"(--step-column '?when'?) puts them",
+        r"train backwards.csv \1",
+    ),
+    command(
+        "train words.csv",
+        r"\((--exclude-columns) leaves the column out; (--category-columns)",
+        r"train words.csv \1 b",
+        r"train words.csv \2 b",
+    ),
+    command(
+        "train nameless.csv", r"or (--feature-columns) to leave it out", r"train nameless.csv \1 b"
+    ),
+    command(
+        "train semicolon.csv --delimiter ,", r"perhaps (--delimiter ';')", r"train semicolon.csv \1"
+    ),
+    command(
+        "train either.csv",
+        r"expected (--delimiter) (\S+) or (\S+)",
+        r"train either.csv --step-column none \1 \2 --id-column 'id;a;v'",
+        r"train either.csv --step-column none \1 \3 --label-column v,n,label",
+    ),
+    command(
+        "train decimals.csv " + TARGET,
+        r"(--decimal ',') for the first",
+        r"train decimals.csv \1 " + TARGET,
+    ),
+    command(
+        "train decimals.csv --decimal . " + TARGET,
+        r"but (--decimal '.'); expected",
+        r"train decimals.csv --decimal , " + TARGET,
+    ),
+    command(
+        "train good.csv --decimal ,",
+        r"(--decimal ','), but a comma .* another (--delimiter)",
+        rf"train decimals.csv --decimal , \2 ';' {TARGET}",
+    ),
+    command(
+        "train good.csv --layout wide --step-column a",
+        r"expected none with (--layout wide)",
+        r"train wide.tsv \1 --header none --label-column 1",
+    ),
+    # labels
+    command(
+        "train unnamed.csv",
+        r"(--label-column), (--target-column), (--labels)\)",
+        r"train unnamed.csv \1 b --steps all",
+        r"train unnamed.csv \2 a --loss mse --steps all",
+        r"train unnamed.csv \3 labels.csv --label-column kind",
+    ),
+    command(
+        "train names.csv", r"are these class names \((--label-column)\)", r"train names.csv \1 what"
+    ),
+    command(
+        "train unnamed.csv --labels labels.csv",
+        r"(--label-column) or (--target-column) to name one",
+        r"train unnamed.csv --labels labels.csv \1 kind",
+        r"train unnamed.csv --labels labels.csv \2 other",
+    ),
+    command(
+        "train good.csv --labels labels.csv --id-column none",
+        r"expected an id column",
+        "train good.csv --labels labels.csv --id-column id --label-column kind "
+        "--exclude-columns label",
+    ),
+    command(
+        "train unnamed.csv --labels labels.csv --label-column kind --steps all",
+        r"expected (--steps last)",
+        r"train unnamed.csv --labels labels.csv --label-column kind \1",
+    ),
+    command("train mistyped.csv", r"or (--steps all)", r"train mistyped.csv \1"),
+    command(
+        "train mixed.csv",
+        r"(--steps all) .*\((--unlabelled drop) leaves such rows out",
+        r"train mixed.csv \1 \2",
+    ),
+    command(
+        "train unlabelled.csv --steps all",
+        r"\((--unlabelled drop) leaves such rows out",
+        r"train unlabelled.csv --steps all \1",
+    ),
+    command(
+        "train unlabelled.csv --unlabelled drop",
+        r"expected (--steps all) with it",
+        r"train unlabelled.csv --unlabelled drop \1",
+    ),
+    command(
+        "train bits.csv --target-column label",
+        r"(--label-column label) for classes, (--loss bce) .* (--loss mse)",
+        r"train bits.csv \1",
+        r"train bits.csv --target-column label \2",
+        r"train bits.csv --target-column label \3",
+    ),
+    command(
+        "train single.csv --loud --id-column none --step-column none --target-column n",
+        r"\((--steps all)\)",
+        r"train single.csv --id-column none --step-column none --target-column n \1",
+        code=0,
+    ),
+    command(
+        "train many.csv --loud --label-column n",
+        r"for regression: (--target-column n)",
+        r"train many.csv \1",
+        code=0,
+    ),
+    command("train hot.npz", r"y.argmax\(axis=-1\), .* (--loss mse)", r"train hot.npz \1"),
+    command(
+        f"train good.csv {TARGET} --loss cross_entropy",
+        r"expected (bce), (huber), (mse)",
+        r"train bits.csv --target-column label --loss \1",
+        rf"train good.csv {TARGET} --loss \2",
+        rf"train good.csv {TARGET} --loss \3",
+    ),
+    command(
+        "train good.csv --loss mse",
+        r"the labels are classes; expected (\w+)",
+        r"train good.csv --loss \1",
+    ),
+    command(
+        "train good.csv --metrics rmse",
+        r"expected names from (\w+)",
+        r"train good.csv --metrics \1",
+    ),
+    # missing values, digits, units
+    command("train gap.csv", r"or (--missing interpolate)", r"train gap.csv \1"),
+    command("train gap.ts", r"or (--missing interpolate)", r"train gap.ts \1"),
+    command(
+        "train meter.csv --target-column n --no-standardize",
+        r"expected no --no-standardize, or (--dtype float64) with it",
+        "train meter.csv --target-column n",
+        r"train meter.csv --target-column n --no-standardize \1",
+    ),
+    command(
+        "train big.csv --no-standardize",
+        r"or training with (--dtype float64)",
+        r"train big.csv --no-standardize \1",
+    ),
+    command(
+        "train big_target.csv " + TARGET,
+        r"or (--dtype float64)",
+        rf"train big_target.csv {TARGET} \1",
+    ),
+    command(
+        "train two_bits.csv --target-column label,n --loss huber",
+        r"expected (mse), .*, (--no-standardize), or one target",
+        r"train two_bits.csv --target-column label,n --loss \1",
+        r"train two_bits.csv --target-column label,n --loss huber \2",
+        "train two_bits.csv --target-column n --exclude-columns label --loss huber",
+    ),
+    command(
+        f"train good.csv --loud {TARGET} --loss huber:delta=2",
+        r"standard deviation is (\S+)",
+        rf"train good.csv {TARGET} --loss huber:delta=\1",
+        code=0,
+    ),
+    # training
+    command(
+        "train good.csv --patience 3",
+        r"expected (--validation) or (--validation-data)",
+        r"train good.csv --patience 3 \1 0.2",
+        r"train good.csv --patience 3 \2 good.csv",
+    ),
+    command(
+        f"train good.csv {TARGET} --class-weight balanced",
+        r"--class-weight is for one class per sequence",
+        "train good.csv --class-weight balanced",
+    ),
+    command(
+        "train good.csv --resume",
+        r"expected (--checkpoint) FILE",
+        r"train good.csv --resume \1 c.st",
+    ),
+    command(
+        "train tokens.npz --embedding 3 --noise 0.1",
+        r"expected none with --embedding",
+        "train tokens.npz --embedding 3",
+    ),
+    command(
+        "train good.csv",
+        r"add (--validation 0.2) or (--test) FILE",
+        r"train good.csv \1",
+        r"train good.csv \2 good.csv",
+        code=0,
+    ),
+    command(
+        f"train good.csv {TARGET} --lr 3e37 --epochs 3",
+        r"a smaller (--lr)",
+        rf"train good.csv {TARGET} \1 0.01",
+    ),
+    command(
+        f"train good.csv {TARGET} --lr 1e38 --epochs 3",
+        r"expected a smaller (--lr)",
+        rf"train good.csv {TARGET} \1 0.01",
+    ),
+    command(
+        "train good.csv --optimizer sgd:speed=3",
+        r"expected KEY=VALUE of (\w+)",
+        r"train good.csv --optimizer sgd:\1=0.1",
+        code=2,
+    ),
+    command(
+        "train good.csv --embedding 3",
+        r"tokens are read from (\S+) files alone",
+        r"train tokens\1 --embedding 3",
+    ),
+    command(
+        "train good.npz --embedding 3",
+        r"expected whole numbers of shape",
+        "train tokens.npz --embedding 3",
+    ),
+    command(
+        "train good.ts --id-column a",
+        r"--id-column is for (\.csv).* files; expected none",
+        "train good.ts",
+        r"train no_id\1 --id-column who --step-column when",
+    ),
+    command("train good.ts --steps all", r"expected (\.csv)", r"train good\1 --steps all"),
+    command("train good.npz --steps all", r"targets\): --steps all", "train steps.npz --steps all"),
+    command(
+        "train table.xlsx",
+        r"and write it as (\.csv), (\.npz) or (\.ts)",
+        r"train good\1",
+        r"train good\2",
+        r"train good\3",
+    ),
+    command("train false.parquet", r"rename it: (\.csv)", r"train good\1"),
+    command("train keras.npz", r"write its parts to files of their own", "train good.npz"),
+    # other files for a model
+    command(
+        "predict plain3.st floats.npz",
+        r"\((--no-labels): ignore the labels\)",
+        r"predict plain3.st floats.npz \1",
+    ),
+    command(
+        "predict classes.st mistyped.csv",
+        r"\((--no-labels): ignore the labels\)",
+        r"predict classes.st mistyped.csv \1",
+    ),
+    command(
+        "predict two.st one.npz",
+        r"\((--no-labels): ignore the labels\)",
+        r"predict two.st one.npz \1",
+    ),
+    command(
+        "predict steps.st unlabelled.csv",
+        r"\((--no-labels): ignore the labels\)",
+        r"predict steps.st unlabelled.csv \1",
+    ),
+    command(
+        "predict classes.st good.csv --unlabelled drop",
+        r"expected none: each row",
+        "predict classes.st good.csv",
+    ),
+    command(
+        "predict words.st words.csv --category-columns b",
+        r"has no effect: .*expected none",
+        "predict words.st words.csv",
+    ),
+    command(
+        "predict classes.st good.csv --exclude-columns a",
+        r"has no effect: .*expected none",
+        "predict classes.st good.csv",
+    ),
+    command(
+        "predict numbers.st good.csv --probabilities",
+        r"expected no --probabilities",
+        "predict numbers.st good.csv",
+    ),
+    command(
+        "report plain.st good.npz -o r.html",
+        r"a model of `fastbptt (train)`",
+        r"\1 good.csv -o again.st",
+    ),
+    command(
+        "predict odd.st good.npz", r"what `fastbptt (train)` writes", r"\1 good.csv -o again.st"
+    ),
+]
+
+
+@pytest.mark.parametrize("entry", COMMANDS, ids=[one.line for one in COMMANDS])
+def test_commands(entry: Command, place: Path) -> None:
+    code, text = run(entry.line)
+    SAID[entry.line] = text
+    assert code == entry.code, text
+    found = re.search(entry.advice, text, re.DOTALL)
+    assert found, text
+    for one in entry.follow:
+        line = found.expand(one)
+        code, text = run(line)
+        assert code == 0, f"{line}\n{text}"
+
+
+# ---------------------------------------------------------------- Python
+
+
+class Call(NamedTuple):
+    """Statements that fail, and what follows the advice; `needs`: a module."""
+
+    code: str
+    advice: str
+    follow: tuple[str, ...]
+    needs: str = ""
+
+
+def call(code: str, advice: str, *follow: str, needs: str = "") -> Call:
+    return Call(code, advice, follow, needs)
+
+
+def names() -> dict[str, Any]:
+    """What the statements use, made afresh: nothing that one of them does reaches another."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 4, 2))
+    return {
+        "np": np,
+        "numpy": np,
+        "fastbptt": fastbptt,
+        "datasets": datasets,
+        "x": x,
+        "y": x[:, -1, 0] + 0.3,
+        "k": np.arange(12) % 3,
+        "net": fastbptt.GRU(2, 4, 1, seed=0),
+        "net3": fastbptt.GRU(2, 4, 3, seed=0),
+        "tokens": fastbptt.GRU(3, 4, 1, embedding=9, padding_index=0, seed=0),
+        "one": fastbptt.GRU(1, 4, 1, seed=0),
+        "once": {"epochs": 1, "verbose": 0},
+        "fit": fastbptt.fit,
+        "series": np.cumsum(rng.normal(size=60)),
+        "quick": {"hidden_layer_sizes": 3, "max_iter": 2, "random_state": 0},
+    }
+
+
+SK = (
+    "from fastbptt.sklearn import *\nimport pandas, pandas as pd\n"
+    "C, R, F = RecurrentClassifier(**quick), RecurrentRegressor(**quick), "
+    "RecurrentForecaster(6, 3, **quick)\n"
+)
+FRAME = (
+    SK + "df = pd.DataFrame({'who': [1, 1, 2, 2], 'day': [1, 2, 1, 2], 'v': [.1, .2, .3, .4], "
+    "'label': ['p', 'p', 'q', 'q']})\n"
+)
+DATES = "days = pd.date_range('2024-01-01', periods=60)\n"
+SCENE = "d = max(datasets.make_scenes(9, seed=0).clips, key=lambda clip: clip.label.max())\n"
+CALLS = [
+    # shapes and forms
+    call(
+        "fit(net, x[0], y[:1], **once)",
+        r"for one sequence give (x\[None\])",
+        r"x = x[0]; fit(net, \1, y[:1], **once)",
+    ),
+    call(
+        "fit(one, x[:, :1, 0], y, **once)",
+        r"for 12 sequences of one step (x\[:, :, None\])",
+        r"x = x[:, :1, 0]; fit(one, \1, y, **once)",
+    ),
+    call(
+        "a = np.empty(2, object); a[:] = [x[0], x[1]]; x = a; fit(net, x, y[:2], **once)",
+        r"for sequences give a list: (list\(x\))",
+        r"a = np.empty(2, object); a[:] = [x[0], x[1]]; x = a; fit(net, \1, y[:2], **once)",
+    ),
+    call(
+        "fit(net, np.ma.masked_greater(x, 1), y, **once)",
+        r"none: fill them, or give lengths",
+        "fit(net, np.ma.masked_greater(x, 1).filled(1.0), y, **once)",
+        "fit(net, x, y, lengths=[3] * 12, **once)",
+    ),
+    call(
+        FRAME + "fit(net, df, y, **once)",
+        r"(data = fastbptt.datasets.from_frame\(df), id=",
+        FRAME + r"\1, id='who', time='day', features='v', target='label'); "
+        "fit(one, data.x, data.y * 1.0, **once)",
+        needs="pandas",
+    ),
+    call(
+        "fit(net, [x[0], x[1]], y[:2], lengths=[4, 3], **once)",
+        r"a list of sequences needs no lengths",
+        "fit(net, [x[0], x[1]], y[:2], **once)",
+    ),
+    # targets
+    call(
+        "fit(net, x, k, **once)",
+        r"(loss=\"mse\") for a regression .* (output_size=3) for",
+        r"fit(net, x, k, \1, **once)",
+        r"fit(fastbptt.GRU(2, 4, \2), x, k, **once)",
+    ),
+    call(
+        "fit(net, x, k - 1, **once)",
+        r"(loss=\"mse\") .* another (output_size)",
+        r"fit(net, x, k - 1, \1, **once)",
+        r"fit(fastbptt.GRU(2, 4, \2=3), x, k, **once)",
+    ),
+    call(
+        "y = np.arange(12) % 2 + 1; fit(net, x, y, **once)",
+        r"as (\(y == 2\)) gives, or (loss=\"mse\")",
+        r"y = np.arange(12) % 2 + 1; fit(net, x, \1, **once)",
+        r"y = np.arange(12) % 2 + 1; fit(net, x, y, \2, **once)",
+    ),
+    call(
+        "y = np.eye(3)[k]; fit(net3, x, y, **once)",
+        r"(loss=\"cross_entropy\") with (y.argmax\(axis=-1\)) .*(loss=\"bce\").*(loss=\"mse\")",
+        r"y = np.eye(3)[k]; fit(net3, x, \2, \1, **once)",
+        r"y = np.eye(3)[k]; fit(net3, x, y, \3, **once)",
+        r"y = np.eye(3)[k]; fit(net3, x, y, \4, **once)",
+    ),
+    call(
+        "y = np.eye(3)[k]; fit(net3, x, y, loss='cross_entropy', **once)",
+        r"of one-hot rows, give (y.argmax\(axis=-1\))",
+        r"y = np.eye(3)[k]; fit(net3, x, \1, loss='cross_entropy', **once)",
+    ),
+    call(
+        "fit(net3, x, y, **once)",
+        r"integer classes .*would give \"(\w+)\"|would give \"(\w+)\"",
+        r"fit(net3, x, k, **once)",
+    ),
+    call(
+        "fit(net, x, y, class_weight='balanced', **once)",
+        r"one class per sequence",
+        "fit(net3, x, k, class_weight='balanced', **once)",
+    ),
+    # missing values and padding
+    call(
+        "x[3, 2:] = np.nan; fit(net, x, y, **once)",
+        r"the list (fastbptt.datasets.unpad\(x, value=float\(\"nan\"\)\))",
+        r"x[3, 2:] = np.nan; fit(net, \1, y, **once)",
+    ),
+    call(
+        "x[3, :2] = np.nan; fit(net, x, y, **once)",
+        r"the list (fastbptt.datasets.unpad\(x, value=float\(\"nan\"\))\), with (padding=\"pre\")",
+        r"x[3, :2] = np.nan; fit(net, \1, \2), y, **once)",
+    ),
+    call(
+        "x = np.array([[1, 2, 0], [3, 4, 5]]); fit(tokens, x, y[:2], **once)",
+        r"a list without it: (fastbptt.datasets.unpad\(x, value=0\))",
+        r"x = np.array([[1, 2, 0], [3, 4, 5]]); fit(tokens, \1, y[:2], **once)",
+    ),
+    call(
+        "x = np.array([[0, 1, 2], [3, 4, 5]]); fit(tokens, x, y[:2], **once)",
+        r"(fastbptt.datasets.unpad\(x, value=0)\), with (padding=\"pre\")",
+        r"x = np.array([[0, 1, 2], [3, 4, 5]]); fit(tokens, \1, \2), y[:2], **once)",
+    ),
+    call(
+        "fit(net, x + 1e9, y, **once)",
+        r"as (fastbptt.Standardizer\(\).fit_transform\(x\)) .*(dtype=\"float64\"), or (.*) if",
+        r"x = x + 1e9; fit(net, \1, y, **once)",
+        r"fit(fastbptt.GRU(2, 4, 1, \2), x + 1e9, y, **once)",
+        r"x = x + 1e9; fit(net, \3, y, **once)",
+    ),
+    call(
+        "fit(one, x[:, :, :1] + 1e9, y, **once)",
+        r"as (fastbptt.Standardizer\(\).fit_transform\(.*\)) makes",
+        r"x = x[:, :, 0] + 1e9; fit(one, \1, y, **once)",
+    ),
+    call(
+        "fit(net, [1e9 + one for one in x], y, **once)",
+        r", or (\[.*\]) if these",
+        r"x = [1e9 + one for one in x]; fit(net, \1, y, **once)",
+    ),
+    # training
+    call(
+        "fit(net, x, y, patience=2, **once)",
+        r"expected (validation=), or (monitor=) with",
+        r"fit(net, x, y, patience=2, \1 0.2, **once)",
+        r"fit(net, x, y, patience=2, \2'loss', **once)",
+    ),
+    call(
+        "fit(net, x, y, optimizer=3, **once)",
+        r"such as (fastbptt.Adam\(\)), or a name",
+        r"fit(net, x, y, optimizer=\1, **once)",
+        "fit(net, x, y, optimizer='adam', **once)",
+    ),
+    call(
+        "net.train_step(x, y, 3, loss='mse')",
+        r"an optimiser such as (fastbptt.Adam\(\))",
+        r"net.train_step(x, y, \1, loss='mse')",
+    ),
+    call(
+        "net.save('a.st', 3)", r"an optimiser such as (fastbptt.Adam\(\))", r"net.save('a.st', \1)"
+    ),
+    call(
+        "fit(net, x, y, schedule=3, **once)",
+        r"one of .*\"(cosine)\"",
+        r"fit(net, x, y, schedule='\1', **once)",
+    ),
+    call(
+        "fit(net, x, y, callbacks=[3], **once)",
+        r"expected a (fastbptt.Callback)",
+        r"fit(net, x, y, callbacks=[\1()], **once)",
+    ),
+    call(
+        "net.save('a.st'); fit(net, x, y, resume='a.st', **once)",
+        r"expected a checkpoint",
+        "fit(net, x, y, checkpoint='c.st', **once); fit(net, x, y, resume='c.st', **once)",
+    ),
+    call(
+        "fastbptt.SGD(nesterov=True)",
+        r"False because momentum=0",
+        "fastbptt.SGD()",
+        "fastbptt.SGD(momentum=0.9, nesterov=True)",
+    ),
+    call(
+        "fastbptt.LSTM(2, 3, bias=False, forget_bias=1.0)",
+        r"expected None because bias=False",
+        "fastbptt.LSTM(2, 3, bias=False)",
+        "fastbptt.LSTM(2, 3, forget_bias=1.0)",
+    ),
+    call(
+        "fastbptt.GRU(2, 3, precision='bfloat16', dtype='float64')",
+        r"expected \"(float32)\"",
+        r"fastbptt.GRU(2, 3, precision='\1', dtype='float64')",
+    ),
+    call(
+        "fastbptt.GRU(2, 3, embedding=np.ones((5, 4)))",
+        r"\(vocabulary, 2\)",
+        "fastbptt.GRU(2, 3, embedding=np.ones((5, 2)))",
+    ),
+    call(
+        "m = fastbptt.GRU(2, 3, embedding=5, freeze_embedding=True); m.unfreeze('E')",
+        r"freeze_embedding=True",
+        "fastbptt.GRU(2, 3, embedding=5).unfreeze('E')",
+    ),
+    call(
+        "fastbptt.GRU(2, 3, dropout=0.5)",
+        r"has no effect with (num_layers)=1",
+        r"fastbptt.GRU(2, 3, dropout=0.5, \1=2)",
+    ),
+    call(
+        "net = fastbptt.GRU(2, 4, 1, bidirectional=True); fit(net, x, y, bptt_steps=2, **once)",
+        r"but bidirectional=True",
+        "fit(net, x, y, bptt_steps=2, **once)",
+    ),
+    call(
+        "fastbptt.Standardizer().transform(x)",
+        r"expected fit before",
+        "s = fastbptt.Standardizer(); s.fit(x); s.transform(x)",
+    ),
+    call(
+        "fastbptt.Standardizer().to_dict()",
+        r"expected fit before",
+        "s = fastbptt.Standardizer(); s.fit(x); s.to_dict()",
+    ),
+    call(
+        "fastbptt.Standardizer().fit(x).transform(x[:, :, :1])",
+        r"expected 2, as in fit",
+        "fastbptt.Standardizer().fit(x).transform(x)",
+    ),
+    call(
+        "s = fastbptt.Standardizer.from_dict({'mean': [0.0] * 2, 'scale': [1.0] * 2})\n"
+        "s.partial_fit(x)",
+        r"expected fit",
+        "s = fastbptt.Standardizer.from_dict({'mean': [0.0] * 2, 'scale': [1.0] * 2}); s.fit(x)",
+    ),
+    # readers
+    call(
+        "datasets.read_csv('big.csv', dtype='float32')",
+        r"or (dtype=\"float64\")",
+        r"datasets.read_csv('big.csv', \1)",
+    ),
+    call(
+        "datasets.read_csv('unnamed.csv', label_file='labels.csv', labels=False)",
+        r"expected (labels=True)",
+        r"datasets.read_csv('unnamed.csv', label_file='labels.csv', label='kind', \1)",
+    ),
+    call(
+        "datasets.read_npz('good.npz', tokens=True)",
+        r": (tokens=True)",
+        r"datasets.read_npz('tokens.npz', \1)",
+    ),
+    call(
+        "datasets.read_npz('gap.npz', missing='error')",
+        r"or (missing=)(\"nan\") or (\"interpolate\")",
+        r"datasets.read_npz('gap.npz', \1\2)",
+        r"datasets.read_npz('gap.npz', \1\3)",
+    ),
+    call(
+        "datasets.read_npz('keras.npz')",
+        r"(fastbptt.datasets.write_npz\(path.*\)), with arrays",
+        r"arrays = numpy.load('keras.npz'); path = 'k.npz'; \1; datasets.read_npz(path)",
+    ),
+    call(
+        "a = np.empty(2, object); a[:] = [x[0], x[1, :2]]; np.savez('o.npz', x=a)\n"
+        "datasets.read_npz('o.npz')",
+        r"\((fastbptt.datasets.write_npz) writes lists of arrays",
+        r"\1('o.npz', [x[0], x[1, :2]]); datasets.read_npz('o.npz')",
+    ),
+    call(
+        "datasets.unpad(np.array([[0, 0], [1, 2]]))",
+        r"holds only 0",
+        "datasets.unpad(np.array([[0, 0], [1, 2]]), [1, 2])",
+    ),
+    call(
+        FRAME + "datasets.from_frame(df.assign(label=[1., 2., 3., 4.]), id='who', target='label')",
+        r"or (steps=\"all\")",
+        FRAME + "datasets.from_frame(df.assign(label=[1., 2., 3., 4.]), "
+        r"id='who', target='label', \1)",
+        needs="pandas",
+    ),
+    call(
+        "datasets.Tokenizer().encode(['a'])",
+        r"expected fit or load before encode",
+        "t = datasets.Tokenizer(); t.fit(['a']); t.encode(['a'])",
+    ),
+    call(
+        SCENE + "datasets.frame_features(d, 1)",
+        r"or (classes=) as a mapping",
+        SCENE + r"datasets.frame_features(d, \1{0: 'person'})",
+    ),
+    call(
+        SCENE + "d.confidence[:] = np.nan; datasets.frame_features(d, 9)",
+        r"or (confidence=False)",
+        SCENE + "d.confidence[:] = np.nan\n"
+        r"datasets.frame_features(d, 9, \1)",
+    ),
+    call(
+        FRAME + "C.fit([df[['day', 'label']]] * 2, [0, 1])",
+        r"dates belong into the index \(set_index\), names of classes into y",
+        FRAME + "C.fit([df[['v']]] * 2, ['p', 'q'])",
+        needs="sklearn",
+    ),
+    call(
+        "import fastbptt.plot as p; p.losses(3)",
+        r"the result of (fastbptt.fit)",
+        r"import fastbptt.plot as p; p.losses(\1(net, x, y, **once))",
+        needs="matplotlib",
+    ),
+    call(
+        "import fastbptt.plot as p; p.gradient_flow(3)",
+        r"the result of (fastbptt.diagnose)",
+        r"import fastbptt.plot as p; p.gradient_flow(\1(net, x, y, loss='mse'))",
+        needs="matplotlib",
+    ),
+    # files
+    call(
+        "import os\nif not os.path.exists('l.st'): net.save('l.st'); os.link('l.st', 'm.st')\n"
+        "net.save('l.st')",
+        r"write to another name, or delete this one first",
+        "net.save('n.st')",
+        "import os; os.remove('l.st'); net.save('l.st'); os.remove('l.st'); os.remove('m.st')",
+    ),
+    # estimators
+    call(
+        SK + "R.set_params(standardize=False, dtype='float32').fit(x + 1e9, y)",
+        r"expected (standardize=True), or (dtype=\"float64\")",
+        SK + r"R.set_params(dtype='float32', \1).fit(x + 1e9, y)",
+        SK + r"R.set_params(standardize=False, \2).fit(x + 1e9, y)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "R.fit(x * 1e200, y)",
+        r", or (standardize=False)",
+        SK + r"R.set_params(\1).fit(x * 1e100, y)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "R.set_params(loss='huber').fit(x, x[:, 0])",
+        r"expected (\"mse\"), .*, (standardize=False), or one target",
+        SK + r"R.set_params(loss=\1).fit(x, x[:, 0])",
+        SK + r"R.set_params(loss='huber', \2).fit(x, x[:, 0])",
+        SK + "R.set_params(loss='huber').fit(x, y)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "F.set_params(loss='huber').fit(x[:, 0] * [1, 9] + np.arange(24).reshape(12, 2))",
+        r"expected (\"mse\"), .* or series of one feature",
+        SK + r"F.set_params(loss=\1).fit(x[:, 0])",
+        SK + "F.set_params(loss='huber').fit(x[:, 0, 0])",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.set_params(early_stopping=True).partial_fit(x, k, [0, 1, 2])",
+        r"does not support early_stopping=True",
+        SK + "C.partial_fit(x, k, [0, 1, 2])",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.partial_fit(x, k)",
+        r"(classes) must be passed",
+        SK + r"C.partial_fit(x, k, \1=[0, 1, 2])",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.partial_fit(x, k, [0, 1, 2]); C.partial_fit(x, k + 1)",
+        r"the first call",
+        SK + "C.partial_fit(x, k, [0, 1, 2]); C.partial_fit(x, k)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.partial_fit(x, k, [0, 1, 2]); C.partial_fit(x, k, [0, 1])",
+        r"the first call",
+        SK + "C.partial_fit(x, k, [0, 1, 2]); C.partial_fit(x, k, [0, 1, 2])",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.fit(x, np.eye(3)[k])",
+        r"give (y.argmax\(axis=1\)); for several labels .* (fastbptt.fit) and (loss=\"bce\")",
+        SK + r"y = np.eye(3)[k]; C.fit(x, \1)",
+        SK + r"y = np.eye(3)[k]; \2(net3, x, y, \3, **once)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.set_params(class_weight='balanced', steps='all').fit(x, (x[:, :, 0] > 0) * 1)",
+        r"expected (None)",
+        SK + r"C.set_params(class_weight=\1, steps='all')"
+        ".fit(x, (x[:, :, 0] > 0) * 1)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "R.partial_fit(x, y); R.partial_fit(x, x[:, 0])",
+        r"expected 1, as in the first",
+        SK + "R.partial_fit(x, y); R.partial_fit(x, y)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.set_params(steps='all').fit(x, k)",
+        r"steps=\"all\" needs a target for every step",
+        SK + "C.set_params(steps='all').fit(x, (x[:, :, 0] > 0) * 1)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.fit(x[0, :, 0], k[:1])",
+        r"one univariate series (np.reshape\(X, \(1, -1\)\))",
+        SK + r"C.fit(x[:, :, 0], k); X = x[0, :, 0]; C.predict(\1)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.fit(x, k); C.predict(x[0])",
+        r"for one sequence give (X\[None\])",
+        SK + r"C.fit(x, k); X = x[0]; C.predict(\1)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.fit(x, k); C.predict(x[:, :, :1])",
+        r"2, as in fit",
+        SK + "C.fit(x, k); C.predict(x)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.fit([pd.DataFrame(one, columns=['a', 'b']) for one in x], k)\n"
+        "C.predict(pd.DataFrame(x[0], columns=['a', 'b']))",
+        r"(\[X\]) for one",
+        SK + "C.fit([pd.DataFrame(one, columns=['a', 'b']) for one in x], k)\n"
+        r"X = pd.DataFrame(x[0], columns=['a', 'b']); C.predict(\1)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "x[3, 1] = np.nan; C.fit(x, k)",
+        r"as a list of arrays; .* is (fastbptt.*\))",
+        SK + r"x[3, :2] = np.nan; X = x; C.fit(\1, k)",
+        SK + "C.fit([x[0], *x[1:, :2]], k)",
+        needs="sklearn",
+    ),
+    call(
+        SK + DATES + "X = [pd.DataFrame(one, days[[0, 2, 1, 3]]) for one in x]; C.fit(X, k)",
+        r"(\[one.sort_index\(\) for one in X\])",
+        SK + DATES + "X = [pd.DataFrame(one, days[[0, 2, 1, 3]]) for one in x]\n"
+        r"C.fit(\1, k)",
+        needs="sklearn",
+    ),
+    call(
+        FRAME + "X = df; C.fit(X, ['p'] * 4)",
+        r"(data = fastbptt.datasets.from_frame\(df), id=.*then (fit\(data.x, data.y\)).* "
+        r"(X.to_numpy\(\))",
+        FRAME + r"\1, id='who', time='day', target='label'); C.\2",
+        FRAME + r"X = df[['day', 'v']]; C.fit(\3, list('ppqq'))",
+        needs="sklearn",
+    ),
+    call(
+        FRAME + "C.fit(pd.DataFrame(x[:, :, 0]), k); C.set_params(warm_start=True)\nC.fit(x, k)",
+        r"1, as in fit|expecting",
+        FRAME + "C.fit(x, k)",
+        needs="sklearn",
+    ),
+    # forecaster
+    call(
+        SK + "F.fit(series).predict(series)",
+        r"for another series (predict\(y=series\))",
+        SK + r"F.fit(series).\1",
+        needs="sklearn",
+    ),
+    call(
+        SK + "F.fit(series).predict(2, series)",
+        r"None: predict\(h\), or (predict\(h, y=series\))",
+        SK + r"h = 2; F.fit(series).\1",
+        SK + r"F.fit(series).predict(2)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "F.fit(series, series)",
+        r"the series, (fit\(numpy.column_stack\(\[y, X\]\)\))",
+        SK + r"y = X = series; F.\1",
+        needs="sklearn",
+    ),
+    call(
+        SK + "series[5] = np.nan; F.fit(series)",
+        r"with the (interpolate\(\)) of pandas",
+        SK + r"series[5] = np.nan; F.fit(pd.Series(series).\1)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "F.fit(series).predict(y=np.ones((40, 2)))",
+        r"expected 1, as in fit",
+        SK + "F.fit(series).predict(y=np.ones(40))",
+        needs="sklearn",
+    ),
+    call(
+        SK + "F.fit(series[:8])",
+        r"at least (\d+) because",
+        SK + r"F.fit(series[:\1])",
+        needs="sklearn",
+    ),
+    call(
+        SK + "F.set_params(early_stopping=True).fit(series[:10])",
+        r"because (early_stopping)=True",
+        SK + r"F.set_params(\1=False).fit(series[:10])",
+        needs="sklearn",
+    ),
+    call(
+        SK
+        + DATES
+        + "y = pd.Series(series, pd.MultiIndex.from_product([[1, 2], days[:30]])); F.fit(y)",
+        r"For several series: (\[.*\])",
+        SK + DATES + "y = pd.Series(series, "
+        r"pd.MultiIndex.from_product([[1, 2], days[:30]])); F.fit(\1)",
+        needs="sklearn",
+    ),
+    call(
+        SK + DATES + "y = pd.Series(series, days.strftime('%d.%m.%Y')); F.fit(y)",
+        r"(y\.index = pandas.to_datetime\(y.index), format=..\), or (y.reset_index\(drop=True\))",
+        SK + DATES + "y = pd.Series(series, days.strftime('%d.%m.%Y'))\n"
+        r"\1, format='%d.%m.%Y'); F.fit(y)",
+        SK + DATES + r"y = pd.Series(series, days.strftime('%d.%m.%Y')); F.fit(\2)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "y = pd.Series(series, np.arange(60) % 7 * 60 + np.arange(60)); F.fit(y)",
+        r"time: (sort_index\(\)) if .*, (reset_index\(drop=True\)) if",
+        SK + r"y = pd.Series(series, np.arange(60) % 7 * 60 + np.arange(60)); F.fit(y.\1)",
+        SK + r"y = pd.Series(series, np.arange(60) % 7 * 60 + np.arange(60)); F.fit(y.\2)",
+        needs="sklearn",
+    ),
+]
+
+
+def execute(code: str) -> str:
+    """Run statements; return the message of the error or warning that ends them, or ""."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message=".*has no effect")
+        try:
+            exec(code, names())
+        except Exception as error:
+            return str(error) or type(error).__name__
+    return ""
+
+
+@pytest.mark.parametrize("entry", CALLS, ids=[one.code.split("\n")[-1][:60] for one in CALLS])
+def test_calls(entry: Call, place: Path) -> None:
+    if entry.needs:
+        pytest.importorskip(entry.needs)
+    text = SAID[entry.code] = execute(entry.code)
+    found = re.search(entry.advice, text, re.DOTALL)
+    assert text, "it does not fail"
+    assert found, text
+    for one in entry.follow:
+        code = found.expand(one.replace("\n", "\x00")).replace("\x00", "\n")
+        assert execute(code) == "", code
+
+
+# ---------------------------------------------------------------- none is left out
+
+ADVICE = re.compile(
+    r"\b(use|pass|give|try|add|call|install|choose|fill|reshape|rename|train|write|remove|fit)\b"
+    r"|--[a-z]|fastbptt\.|\w\[None\]|\b\w+=[\"'{\w(]|_index|leaves|for example|instead",
+    re.IGNORECASE,
+)
+SUGGESTION = re.compile(r"\bsetting\(|arguments\.\w+_column")
+ELSEWHERE = (  # parts whose advice has tests of its own, or is for those who measure speed
+    "diagnostics/",  # tests/diagnostics/test_advice.py
+    "bench/",
+    "reporting/",
+    "plot/unrolled.py",
+    "reference/",
+    "cli/demo.py",  # tests/cli/test_next.py
+    "config.py",
+)
+#: Texts that the pattern takes for advice, and advice that needs a network or other data.
+NO_ADVICE = (
+    r"pip (install|download)|install it",
+    r"the folder aclImdb",
+    r"write-protected",
+    r"^Tokenizer\(",
+    r"is frame {}; expected",
+    r"steps in all; expected at most",
+    r"^input_size=|^, num_layers=|^, embedding=",
+    r"reached without convergence",
+)
+
+
+def texts() -> Iterator[tuple[str, str, str]]:
+    """Messages in the sources that give advice: place, text, and a pattern of what it becomes."""
+    for path in sorted(ROOT.rglob("*.py")):
+        place = path.relative_to(ROOT).as_posix()
+        if place.startswith(ELSEWHERE):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+        for node in ast.walk(tree):
+            parent = parents.get(node)
+            within = isinstance(parent, ast.JoinedStr | ast.FormattedValue | ast.Expr)
+            if (
+                within
+                or not isinstance(node, ast.JoinedStr | ast.Constant)
+                or is_help(node, parents)
+            ):
+                continue
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            if not all(
+                isinstance(one, ast.FormattedValue) or isinstance(one.value, str) for one in parts
+            ):
+                continue
+            words = "".join(one.value if isinstance(one, ast.Constant) else "{}" for one in parts)
+            code = " ".join(
+                ast.unparse(one) for one in parts if isinstance(one, ast.FormattedValue)
+            )
+            if " " not in words.strip() or not (ADVICE.search(words) or SUGGESTION.search(code)):
+                continue
+            pattern = "".join(
+                re.escape(one.value) if isinstance(one, ast.Constant) else ".*?" for one in parts
+            )
+            yield f"{place}:{node.lineno}", words, pattern
+
+
+def is_help(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
+    """Whether a text is in a call that makes an option or a format: shown by --help."""
+    while (node := parents.get(node)) is not None:  # type: ignore[assignment]
+        if isinstance(node, ast.Raise):
+            return False
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            if name in ("Option", "Format", "add_argument", "add_subcommand", "ArgumentParser"):
+                return True
+    return False
+
+
+SAID: dict[str, str] = {}  # what the entries' calls have said
+
+
+def messages() -> str:
+    """All that the entries' calls say; those that have run already are not repeated."""
+    for one in COMMANDS:
+        if one.line not in SAID:
+            SAID[one.line] = run(one.line)[1]
+    for other in CALLS:
+        if other.code not in SAID:
+            SAID[other.code] = execute(other.code)
+    return "\n\n".join(SAID.values())
+
+
+def test_every_advice_is_followed(place: Path) -> None:
+    for module in ("sklearn", "pandas"):
+        pytest.importorskip(module)
+    left, known, said = [], dict.fromkeys(NO_ADVICE, 0), messages()
+    found = list(texts())
+    assert len(found) > 100
+    for where, words, pattern in found:
+        of = next((one for one in known if re.search(one, words)), None)
+        if of is not None:
+            known[of] += 1
+        elif not re.search(pattern, said):
+            left.append(f"{where}: {words}")
+    assert not left, "\n".join(left)
+    assert all(known.values()), known
