@@ -433,6 +433,7 @@ COMMANDS = [
     ),
     command("train good.ts --steps all", r"expected (\.csv)", r"train good\1 --steps all"),
     command("train good.npz --steps all", r"targets\): --steps all", "train steps.npz --steps all"),
+    command("train steps.npz --steps last", r"or (--steps all): one per", r"train steps.npz \1"),
     command(
         "train table.xlsx",
         r"and write it as (\.csv), (\.npz) or (\.ts)",
@@ -780,6 +781,11 @@ CALLS = [
         "datasets.read_npz('good.npz', tokens=True)",
         r": (tokens=True)",
         r"datasets.read_npz('tokens.npz', \1)",
+    ),
+    call(
+        "datasets.read_npz('steps.npz')",
+        r"or (steps=\"all\"): one per",
+        r"datasets.read_npz('steps.npz', \1)",
     ),
     call(
         "datasets.read_npz('gap.npz', missing='error')",

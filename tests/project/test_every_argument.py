@@ -1061,6 +1061,7 @@ ARRAYS: list[Any] = [
 PRINTED = re.compile(r"array\(\[|\[\s*-?\d+\.\d* +-?\d|\[(-?\d+\.\d+, ){6}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("entry", "name"), CASES)
 def test_no_message_prints_an_array(entry: Entry, name: str, tmp_path: Path) -> None:
     change = entry.changes[name]

@@ -136,7 +136,15 @@ def read_npz(
                 f"({', '.join(map(str, lead))}, targets): {setting('steps', steps)}",
             )
         parts = cut(flat) if steps == "all" else [flat]
-        if flat.dtype.kind == "f":
+        whole = flat.dtype.kind != "f"
+        if whole and steps == "last" and not cut.flat and flat.shape == x.shape[:2]:
+            raise _lines.wrong(
+                source,
+                None,
+                f"y has shape {flat.shape}; expected one class per sequence, or "
+                f"{setting('steps', 'all')}: one per step",
+            )
+        if not whole:
             parts = [_float_array(source, "y", part, kind, gaps=False) for part in parts]
         else:
             parts, names = _class_array(source, parts, len(lead), arrays, given)
