@@ -75,6 +75,7 @@ FILES: dict[str, Any] = {
     "backwards.csv": "id,when,a,label\n"
     + "".join(f"{i},2024-01-0{3 - t},{t},{'xy'[i % 2]}\n" for i in range(6) for t in range(3)),
     "decimals.csv": re.sub(r"(\d)\.5\n", r"1\1,500\n", PLAIN.replace(",", ";")),
+    "one_class.csv": PLAIN.replace(",x,", ",y,"),
     "many.csv": "id,step,a,n\n" + "".join(f"{i},{t},{t},{i}\n" for i in range(30) for t in (0, 1)),
     "either.csv": "id;a;v,n,label\n"
     + "".join(f"{i};{i % 3};7,{i % 3},{i % 2}\n" for i in range(9)),
@@ -110,6 +111,7 @@ MODELS = {  # by the options of the training
     "numbers.st": "train good.csv --target-column n --exclude-columns label -o numbers.st",
     "two.st": "train two_bits.csv --target-column label,n --loss mse -o two.st",
     "words.st": "train words.csv --category-columns b -o words.st",
+    "bits.st": "train bits.npz -o bits.st",
     "steps.st": "train good.csv --steps all -o steps.st",
 }
 
@@ -134,6 +136,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             assert code == 0, text
         model = fastbptt.GRU(2, 3, 2, seed=0)
         model.save("plain.st")
+        fastbptt.GRU(2, 3, seed=0).save("no_readout.st")
         model.save(
             "odd.st", metadata={"task": "classification", "settings": {"columns": {"id": 3}}}
         )
@@ -443,7 +446,47 @@ COMMANDS = [
     ),
     command("train false.parquet", r"rename it: (\.csv)", r"train good\1"),
     command("train keras.npz", r"write its parts to files of their own", "train good.npz"),
+    command(
+        "train good.csv --optimizer fast",
+        r"unknown; expected (\w+)",
+        r"train good.csv --optimizer \1",
+        code=2,
+    ),
+    command(
+        "train good.csv --optimizer sgd:momentum=x",
+        r"expected a number, true or false",
+        "train good.csv --optimizer sgd:momentum=0.5",
+        code=2,
+    ),
+    command(
+        "train good.csv --cell fast",
+        r"unknown; expected (\w+)",
+        r"train good.csv --cell \1",
+        code=2,
+    ),
+    command(
+        "train good.csv --metrics fast",
+        r"expected names from (\w+), .*, or (all)",
+        r"train good.csv --metrics \1",
+        code=2,
+    ),
+    command("train good.csv -o good.csv", r"expected another file", "train good.csv -o other.st"),
+    command("train one_class.csv", r"expected at least two classes", "train good.csv"),
     # other files for a model
+    command(
+        "predict bits.st floats.npz", r"expected the classes 0 and 1", "predict bits.st bits.npz"
+    ),
+    command(
+        "predict classes.st names.csv",
+        r"that classes.st was trained on: (.*)",
+        "predict classes.st good.csv",
+        r"train good.csv --feature-columns '\1'",
+    ),
+    command(
+        "predict no_readout.st good.npz",
+        r"expected one with a readout",
+        "predict plain.st good.npz",
+    ),
     command(
         "predict plain3.st floats.npz",
         r"\((--no-labels): ignore the labels\)",
@@ -1094,6 +1137,7 @@ ADVICE = re.compile(
     r"|--[a-z]|fastbptt\.|\w\[None\]|\b\w+=[\"'{\w(]|_index|leaves|for example|instead",
     re.IGNORECASE,
 )
+EXPECTED = re.compile(rf"expected|{ADVICE.pattern}", re.IGNORECASE)
 SUGGESTION = re.compile(r"\bsetting\(|arguments\.\w+_column")
 ELSEWHERE = (  # parts whose advice has tests of its own, or is for those who measure speed
     "diagnostics/",  # tests/diagnostics/test_advice.py
@@ -1143,7 +1187,10 @@ def texts() -> Iterator[tuple[str, str, str]]:
             code = " ".join(
                 ast.unparse(one) for one in parts if isinstance(one, ast.FormattedValue)
             )
-            if " " not in words.strip() or not (ADVICE.search(words) or SUGGESTION.search(code)):
+            if " " not in words.strip() or not (
+                (EXPECTED if place.startswith("cli/") else ADVICE).search(words)
+                or SUGGESTION.search(code)
+            ):
                 continue
             pattern = "".join(
                 re.escape(one.value) if isinstance(one, ast.Constant) else ".*?" for one in parts
