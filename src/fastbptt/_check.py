@@ -320,6 +320,17 @@ class Unresolved(NamedTuple):
         )
 
 
+def _extent(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the least and the greatest number of each column; narrow rows go side by side."""
+    count, width = rows.shape
+    fold = min(max(128 // width, 1), count)
+    even = count - count % fold
+    wide = rows[:even].reshape(-1, fold * width)
+    ends = [wide.min(axis=0).reshape(fold, width), wide.max(axis=0).reshape(fold, width)]
+    least, most = (np.concatenate([one, rows[even:]]) for one in ends)
+    return least.min(axis=0), most.max(axis=0)
+
+
 def unresolved(
     blocks: Callable[[], Iterable[NDArray[Any]]], dtype: np.dtype[Any]
 ) -> Unresolved | None:
@@ -328,7 +339,7 @@ def unresolved(
     Parameters
     ----------
     blocks : callable
-        Returns arrays (rows, columns) afresh at each call; NaN and infinity do not count.
+        Returns arrays (rows, columns) afresh at each call; a column with NaN is left out.
     dtype : dtype
         float32, or float64, which is taken to resolve all numbers.
     """
@@ -338,10 +349,9 @@ def unresolved(
     for block in blocks():
         if np.can_cast(block.dtype, dtype):
             continue
-        with np.errstate(invalid="ignore"):
-            least, most = np.fmin.reduce(block, axis=0), np.fmax.reduce(block, axis=0)
-        low = least if low is None else np.fmin(low, least)
-        high = most if high is None else np.fmax(high, most)
+        least, most = _extent(block)
+        low = least if low is None else np.minimum(low, least)
+        high = most if high is None else np.maximum(high, most)
     if low is None or high is None:
         return None
     low, high = low.astype(F64), high.astype(F64)
@@ -351,7 +361,7 @@ def unresolved(
     for column in np.flatnonzero(coarse).tolist():
         for block in blocks():
             values = block[:, column]
-            if (values.astype(dtype) != values)[~np.isnan(values)].any():
+            if (values.astype(dtype) != values).any():
                 value = max(low[column], high[column], key=abs).item()
                 rounding = float(np.spacing(dtype.type(abs(value))))
                 return Unresolved(column, value, float(span[column]), rounding)

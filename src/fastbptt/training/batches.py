@@ -43,7 +43,7 @@ class Gathered:
             self._core = _core.StridedSequences(items, own)
             self._tail = items.shape[2:]
             time = items.shape[1] if items.ndim > 1 else -1  # without an axis of steps
-        self._dtype = kind
+        self.dtype = kind
         self._time = time
         self.ragged = lengths is not None and bool((lengths != time).any())
         self._lengths = lengths
@@ -72,7 +72,7 @@ class Gathered:
     def _resized(self, shape: tuple[int, ...]) -> NDArray[Any]:
         needed = int(np.prod(shape))
         if needed > self._buffer.size:
-            self._buffer = np.empty(needed, self._dtype)
+            self._buffer = np.empty(needed, self.dtype)
         self._view = self._buffer[:needed].reshape(shape)
         return self._view
 

@@ -138,6 +138,8 @@ class LabelledData:
         ):
             if not numbers or isinstance(values, Computed):
                 continue
+            if np.can_cast(values.dtype, spec.dtype):
+                continue
             found = _check.unresolved(partial(self._blocks, values), spec.dtype)
             if found is not None:
                 whole, rounded = name, f'numpy.asarray({name}, "float32")'
