@@ -36,7 +36,7 @@ def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace)
     try:
         data, _ = _data.read(path, columns, steps=task.steps, labels=labels, **options)
     except ValueError as error:
-        if labels and _readable(path, columns, task, options):
+        if labels and readable(path, columns, task, options):
             raise ValueError(f"{error} (--no-labels: ignore the labels)") from None
         raise
     if data.y is not None and (data.classes is None) != (task.classes is None):
@@ -141,7 +141,7 @@ def _known_columns(
     return columns, labels
 
 
-def _readable(
+def readable(
     path: str, columns: _data.Columns, task: _task.ModelTask, options: dict[str, Any]
 ) -> bool:
     """Whether the file can be read without its labels."""

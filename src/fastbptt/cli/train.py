@@ -21,7 +21,7 @@ from .._targets import decide, is_zero_or_one
 from ..datasets import formats
 from ..datasets._lines import LayoutError
 from ..preprocessing import Standardizer
-from . import _data, _parser, _task
+from . import _data, _new_data, _parser, _task
 
 if TYPE_CHECKING:
     from ..datasets import Sequences
@@ -820,8 +820,15 @@ def _text(arguments: argparse.Namespace, task: _task.ModelTask, result: dict[str
     if saved:
         lines += ["", f"Wrote {saved}"]
     if arguments.output:
-        words = ["fastbptt", "predict", arguments.output, arguments.test or arguments.data]
-        if arguments.unlabelled == "drop":
-            words.append("--no-labels")  # each row gets a prediction
+        path = arguments.test or arguments.data
+        words = ["fastbptt", "predict", arguments.output, path]
+        if arguments.unlabelled == "drop":  # each row gets a prediction
+            words.append("--no-labels")
+            columns = task.columns
+            if task.features is not None and _data.named(task.features):
+                sources = _data.Columns.sources(task.features, columns.other or {})
+                columns = columns._replace(features=sources)
+            if not _new_data.readable(path, columns, task, {"missing": task.missing}):
+                words += ["--missing", "interpolate"]
         lines.append(f"Next:  {shlex.join(words)}")
     return "\n".join(lines)
