@@ -758,8 +758,8 @@ def test_read_goes_by_the_suffix(tmp_path: Path) -> None:
         assert np.asarray(data.x).tolist() == [[[0]]]
     with refuses(
         "path is a.json; expected a file that ends in .csv, .tsv, .txt, .data, "
-        ".parquet, .npz or .ts; read it in Python, with aeon, SciPy or pandas for example, and "
-        "write it as .csv, .npz or .ts"
+        ".parquet, .npz, .ts, .tsf or .arff; read it in Python, with SciPy or pandas for example, "
+        "and write it as .csv, .npz or .ts"
     ):
         read("a.json")
     with pytest.raises(TypeError, match="delimiter"):

@@ -368,18 +368,19 @@ class ValueCells:
 
 def read(path: str, delimiter: str | None, header: str | None) -> Table:
     """Read a table; None: the delimiter is recognised, the first line has to hold names."""
-    content = _content(path)
+    content = content_of(path)
     if content.startswith(b"PAR1"):
         return _parquet(path, delimiter, header)
     if not content.isascii() or b"\0" in content:
         content = _lines.decoded(path, content).encode()
-    table = _cut(path, content, delimiter or _recognised(path, content))
+    table = cut(path, content, delimiter or _recognised(path, content))
     if not len(table.lines):
         raise _lines.wrong(path, None, "is empty; expected a header and one row per step")
     return _with_header(table, header)
 
 
-def _content(path: str) -> bytes:
+def content_of(path: str) -> bytes:
+    """Read a file, and unpack it."""
     content = _lines.read_bytes(path)
     if content.startswith(b"\x1f\x8b"):
         try:
@@ -430,7 +431,7 @@ def is_number(cell: str) -> bool:
     return cell.strip().lower() not in GAPS and _lines.numbers([cell], GAPS)[1] is None
 
 
-def _cut(path: str, content: bytes, delimiter: str) -> Table:
+def cut(path: str, content: bytes, delimiter: str) -> Table:
     """Cut a text in UTF-8 into rows and cells; the first row is not yet the header."""
     table = None
     if delimiter.isascii():
@@ -480,7 +481,7 @@ def _cut_bytes(path: str, content: bytes, delimiter: str) -> Table | None:
         ends = ends[np.repeat(~blank, counts)]
         begins, counts = begins[~blank], counts[~blank]
     width = int(counts[0])
-    _check_widths(path, counts, lines)
+    check_widths(path, counts, lines)
     cells = ByteCells(array, begins, ends.reshape(-1, width), quoted)
     first = (
         tuple(cells.text(0, c) for c in range(width))
@@ -546,7 +547,7 @@ def _cut_quoted(path: str, text: str, delimiter: str) -> Table:
     lines = np.array(places, np.int32)
     if not rows:
         return Table(path, (), {}, TextCells([], 0), lines, delimiter)
-    _check_widths(path, np.array([len(row) for row in rows]), lines)
+    check_widths(path, np.array([len(row) for row in rows]), lines)
     empty = [i for i, row in enumerate(rows) if not "".join(row).strip()]
     count = _without_blank_end(path, lines, empty)
     columns: list[Sequence[str]] = list(zip(*rows[:count], strict=True))
@@ -554,7 +555,7 @@ def _cut_quoted(path: str, text: str, delimiter: str) -> Table:
     return Table(path, first, {}, TextCells(columns, count), lines[:count], delimiter)
 
 
-def _check_widths(path: str, counts: NDArray[Any], lines: NDArray[np.int32]) -> None:
+def check_widths(path: str, counts: NDArray[Any], lines: NDArray[np.int32]) -> None:
     """Refuse rows of another number of cells than the first one's."""
     other = counts != counts[0]
     if other.any():
