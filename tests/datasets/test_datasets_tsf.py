@@ -179,7 +179,7 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert cli.main(["train", path, *small]) == 1
     assert "--ahead of a .tsf file" in capsys.readouterr().err
     assert cli.main(["train", path, "--ahead", "1", *small, "--test", path]) == 0
-    assert f"Next:  fastbptt predict {model} {path}" in capsys.readouterr().out
+    assert f"Next:  fastbptt predict {model} {path} --ahead 1" in capsys.readouterr().out
     assert cli.main(["predict", model, path, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["scores"] is None
@@ -190,5 +190,8 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert json.loads(capsys.readouterr().out)["scores"]["count"] == 5
     assert cli.main(["predict", model, path, "--ahead", "1", "--no-labels"]) == 1
     assert "--ahead has no effect" in capsys.readouterr().err
+    table = tmp_path / "a.csv"
+    table.write_text("id,step,value,label\nx,1,3,4\nx,2,4,5\n")
+    assert cli.main(["predict", model, str(table), "--no-labels"]) == 0
     last = ["--ahead", "2", "--steps", "last", "--validation", "0.5", *small]
     assert cli.main(["train", path, *last]) == 0

@@ -13,7 +13,7 @@ import pytest
 
 import fastbptt
 from fastbptt import cli
-from fastbptt.datasets import read, read_csv, write_npz
+from fastbptt.datasets import read, read_csv
 
 ROWS = [("a", 1, 0.5, 2.25), ("a", 2, -7.0, 1e-3), ("b", 1, 3.0, -4.5)]
 EXPECTED = [[[0.5, 2.25], [-7.0, 1e-3]], [[3.0, -4.5]]]
@@ -318,18 +318,115 @@ def test_many_columns(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- arrays of other libraries
 
 
+def mnist(folder: Path) -> tuple[Path, Any, Any]:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, size=(9, 4, 3)).astype("u1")
+    digits = np.arange(9, dtype="u1") % 3
+    parts = {"x_train": images[:6], "y_train": digits[:6], "x_test": images[6:]}
+    np.savez(folder / "mnist.npz", y_test=digits[6:], **parts)
+    return folder / "mnist.npz", images, digits
+
+
 def test_the_parts_of_an_npz_of_keras(tmp_path: Path) -> None:
-    path, part = tmp_path / "mnist.npz", tmp_path / "train.npz"
-    images = np.random.default_rng(0).integers(0, 256, size=(6, 4, 3)).astype("u1")
-    digits = np.arange(6, dtype="u1") % 3
-    np.savez(path, x_train=images, y_train=digits, x_test=images, y_test=digits)
-    with pytest.raises(ValueError, match=r"write_npz\(path, arrays\[\"x_train\"\], arrays"):
+    path, images, digits = mnist(tmp_path)
+    message = r"has no array 'x'; it has .*x_train, .*; expected x='x_train' or 'x_test'"
+    with pytest.raises(ValueError, match=message):
         read(path)
-    arrays = np.load(path)
-    write_npz(part, arrays["x_train"], arrays["y_train"])
-    data = read(part)
-    assert np.array_equal(data.x, images)
-    assert np.array_equal(np.asarray(data.y), digits)
+    for name, rows in (("x_train", slice(6)), ("x_test", slice(6, None))):
+        data = read(path, x=name)
+        assert np.array_equal(data.x, images[rows])
+        assert np.array_equal(np.asarray(data.y), digits[rows])
+
+
+# arrays in a file, arguments, and the message
+NAMES: dict[str, tuple[list[str], dict[str, Any], str]] = {
+    "no x": (["X", "y"], {}, r"has no array 'x'; it has X, y; expected x='?\"?X"),
+    "no name": (["arr_0", "arr_1"], {}, "expected x='arr_0' or 'arr_1'"),
+    "other x": (["x", "y"], {"x": "z"}, "has no array 'z'; it has x, y$"),
+    "other y": (["x", "y_a", "y_b"], {"y": "y_c"}, "expected y='y_a' or 'y_b'"),
+    "two y": (["X", "y", "Y"], {"x": "X"}, "has arrays y and Y; expected y="),
+    "no effect": (["x", "y"], {"y": "y", "labels": False}, "y is 'y' and has no effect"),
+    "no text": (["x", "y"], {"x": 0}, "x is 0; expected the name of an array"),
+    "no pairs": (["data", "target"], {"x": "data", "y": "data"}, "y is 'data', which is x, too"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arrays_that_are_not_there(tmp_path: Path, name: str) -> None:
+    names, options, message = NAMES[name]
+    arrays: dict[str, Any] = {one: np.arange(3) for one in names}
+    arrays |= {one: np.ones((3, 4)) for one in names if one.lower()[0] in "xd"}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises((ValueError, TypeError), match=message):
+        read(tmp_path / "a.npz", **options)
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        (["X_train", "y_train"], {"x": "X_train"}),
+        (["X", "y"], {"x": "X"}),
+        (["X", "Y"], {"x": "X"}),
+        (["data", "y"], {"x": "data"}),
+        (["data", "target"], {"x": "data", "y": "target"}),
+        (["x", "y"], {}),
+        (["x_a", "y_a", "y"], {"x": "x_a"}),
+    ],
+)
+def test_arrays_go_together_by_their_names(
+    tmp_path: Path, names: list[str], options: dict[str, Any]
+) -> None:
+    arrays: dict[str, Any] = {name: np.arange(9, 12) for name in names[1:]}
+    arrays |= {names[1]: np.arange(3), "feature_names": np.array(["a"])}
+    np.savez(tmp_path / "a.npz", **{names[0]: np.ones((3, 4)), **arrays})
+    data = read(tmp_path / "a.npz", **options)
+    assert (np.shape(data.x), data.feature_names) == ((3, 4, 1), ("a",))
+    assert np.asarray(data.y).tolist() == [0, 1, 2]
+    assert data.classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_lists_of_python_are_written_as_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    reviews = np.empty(3, object)
+    reviews[:] = [[1, 14, 22], [1, 5], [1, 9, 9, 9]]
+    path = tmp_path / "imdb.npz"
+    if which == "x":
+        np.savez(path, x_train=reviews, y_train=np.array([0, 1, 0]), x_test=reviews)
+        given: dict[str, Any] = {"x": "x_train", "tokens": True}
+    else:
+        np.savez(path, x=np.ones((3, 2)), y=np.array([0, 1, 0], object))
+        given = {}
+    with pytest.raises(ValueError, match="which only pickle can read") as caught:
+        read(path, **given)
+    code = str(caught.value).split("if you trust this file, ")[1].split(" writes it so")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(code, {"numpy": np, "fastbptt": fastbptt, "__name__": "__main__"})
+    data = read("new.npz", tokens=which == "x")
+    assert np.asarray(data.y).tolist() == [0, 1, 0]
+    if which == "x":
+        assert [one.tolist() for one in data.x] == list(reviews)
+
+
+def test_arrays_of_keras_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, model = str(mnist(tmp_path)[0]), str(tmp_path / "m.safetensors")
+    small = ["-q", "--epochs", "1", "--hidden", "2", "-o", model]
+    assert cli.main(["train", path, *small]) == 1
+    assert "expected --x-array 'x_train' or 'x_test'" in capsys.readouterr().err
+    train = ["train", path, "--x-array", "x_train", *small]
+    assert cli.main([*train, "--test", path]) == 1
+    assert "of which x_train is trained on; expected --test-x-array" in capsys.readouterr().err
+    assert cli.main([*train, "--test", path, "--test-x-array", "x_test"]) == 0
+    out = capsys.readouterr().out
+    assert "6 training, 3 test" in out
+    assert f"Next:  fastbptt predict {model} {path} --x-array x_test" in out
+    assert cli.main(shlex.split(out.splitlines()[-1])[2:]) == 0
+    assert "of 3 sequences" in capsys.readouterr().out
+    assert cli.main([*train, "--test-x-array", "x_test"]) == 1
+    assert "--test-x-array has no effect" in capsys.readouterr().err
 
 
 def test_lists_of_numbers_are_univariate_sequences() -> None:

@@ -984,6 +984,8 @@ COLUMNS: dict[str, Line] = {
     "--header": option("--header", "none"),
     "--delimiter": option("--delimiter", ";"),
     "--ahead": option("--ahead", "1"),
+    "--x-array": option("--x-array", "v"),
+    "--y-array": option("--y-array", "v"),
     "--decimal": option("--decimal", ","),
     "--missing": option("--missing", "interpolated"),
 }
@@ -1026,6 +1028,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, Line]]] = {
             "--validation": option("--validation", "0.5"),
             "--validation-data": option("--validation-data", "other.csv"),
             "--test": option("--test", "other.csv"),
+            "--test-x-array": option("--test-x-array", "v"),
         },
     ),
     "predict": (

@@ -98,7 +98,7 @@ def _known_columns(
 ) -> tuple[_data.Columns, bool]:
     """Fill in columns of the training table that this table has; whether it has labels."""
     path = arguments.data
-    known = task.columns
+    known = task.columns.fitting(path)
     delimiter = given.delimiter or known.delimiter
     other = {**(known.other or {}), **(given.other or {})}
     names = formats.find(path).columns
