@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shlex
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import fastbptt
 from fastbptt import cli
 from fastbptt.datasets import read, read_csv
+from fastbptt.datasets.formats import find
 
 ROWS = [("a", 1, 0.5, 2.25), ("a", 2, -7.0, 1e-3), ("b", 1, 3.0, -4.5)]
 EXPECTED = [[[0.5, 2.25], [-7.0, 1e-3]], [[3.0, -4.5]]]
@@ -66,6 +68,101 @@ def test_parquet(tmp_path: Path) -> None:
     assert [part.tolist() for part in data.x] == EXPECTED
     with pytest.raises(ValueError, match="is a Parquet file; expected none"):
         read(path, delimiter=";")
+
+
+def parquet(folder: Path, **columns: Any) -> Path:
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"id": ["a", "a", "b"], "step": [2, 1, 1], "v": [1.5, 2, 3]})
+    frame.assign(**columns).to_parquet(folder / "a.parquet")
+    return folder / "a.parquet"
+
+
+BIG = 2**62 + 1
+COLUMNS: dict[str, tuple[Any, list[float]]] = {
+    "nullable integers": (([1, None, 3], "Int64"), [np.nan, 1, 3]),
+    "large nullable integers": (([BIG, None, 3], "Int64"), [np.nan, float(BIG), 3]),
+    "large integers": (([BIG, 2, 3], "int64"), [2, float(BIG), 3]),
+    "unsigned integers": (([2**64 - 1, 2, 3], "uint64"), [2, 2.0**64, 3]),
+    "nullable truth": (([True, None, False], "boolean"), [np.nan, 1, 0]),
+    "decimals": (([Decimal("1.10"), Decimal("2.25"), None], object), [2.25, 1.1, np.nan]),
+    "long decimals": (
+        ([Decimal("0.1234567890123456789"), Decimal(10**20), Decimal("-7.50")], object),
+        [1e20, 0.12345678901234568, -7.5],
+    ),
+    "categories of numbers": (([5, 7, 5], "category"), [7, 5, 5]),
+    "half floats": (([1.5, 2, 3], "float16"), [2, 1.5, 3]),
+    "gaps alone": (([None, None, None], object), [np.nan] * 3),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_of_parquet(tmp_path: Path, name: str) -> None:
+    pd = pytest.importorskip("pandas")
+    (values, dtype), expected = COLUMNS[name]
+    path = parquet(tmp_path, w=pd.Series(values, dtype=dtype))
+    data = read(path, dtype="float64")
+    assert data.feature_names == ("v", "w")
+    np.testing.assert_array_equal(np.concatenate(list(data.x))[:, 1], expected)
+
+
+TIMES: dict[str, tuple[list[str], str | None, str]] = {
+    "days": (["2020-01-03", "2020-01-02", "2020-01-01"], None, "2020-01-02"),
+    "seconds": (["2020-01-01 10:00:01", "2020-01-01 10:00"] * 2, None, "2020-01-01T10:00:00"),
+    "nanoseconds": (
+        ["2020-01-01 10:00:00.000000002", "2020-01-01 10:00:00.000000001"] * 2,
+        None,
+        "2020-01-01T10:00:00.000000001",
+    ),
+    "a zone": (["2020-01-03", "2020-01-02", "2020-01-01"], "Asia/Tokyo", "2020-01-01T15:00:00Z"),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_times_of_parquet(tmp_path: Path, name: str) -> None:
+    pd = pytest.importorskip("pandas")
+    texts, zone, first = TIMES[name]
+    times = pd.to_datetime(texts[:3], format="ISO8601").tz_localize(zone)
+    path = parquet(tmp_path, step=times)
+    assert [one.tolist() for one in read(path).x] == [[[2], [1.5]], [[3]]]
+    steps = find(str(path)).step_numbers
+    assert steps is not None
+    found = steps(str(path))
+    assert found is not None
+    assert found[0] == first
+    blank = parquet(tmp_path, step=[times[0], pd.NaT, times[2]])
+    with pytest.raises(ValueError, match=":2: column 'step' is \"\"; expected an ISO date"):
+        read(blank)
+
+
+def test_classes_and_indexes_of_parquet(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    path = parquet(
+        tmp_path,
+        id=pd.Categorical(["a", "a", "b"]),
+        label=pd.Categorical(["u", "u", "w"], ["w", "u"]),
+        wind=pd.Categorical(["N", "E", "N"]),
+    )
+    data = read(path, categories=["wind"])
+    assert data.feature_names == ("v", "wind=E", "wind=N")
+    assert (data.ids, data.classes) == (("a", "b"), ("u", "w"))
+    with pytest.raises(ValueError, match=r":1: column 'wind' is \"N\"; expected .*categories=:"):
+        read(path)
+
+    frame = pd.read_parquet(path).drop(columns=["wind", "label"])
+    frame.index = [7, 3, 100]  # stored as __index_level_0__, as after rows were left out
+    frame.to_parquet(path)
+    assert read(path).feature_names == ("v",)
+    assert read(path, features=["__index_level_0__"]).x[1].tolist() == [[100]]
+    frame.rename_axis("row").to_parquet(path)
+    assert read(path).feature_names == ("v",)
+    frame.set_index(["id", "step"]).to_parquet(path, row_group_size=1)
+    assert [one.tolist() for one in read(path).x] == [[[2], [1.5]], [[3]]]
+    frame.set_index(pd.to_datetime(["2020-01-02", "2020-01-01", "2020-01-01"])).to_parquet(path)
+    with pytest.raises(ValueError, match="step='__index_level_0__' puts them in order"):
+        read(path, step=None)
+    data = read(path, step="__index_level_0__", exclude=["step"])
+    assert [one.tolist() for one in data.x] == [[[2], [1.5]], [[3]]]
 
 
 def test_parquet_in_name_alone(tmp_path: Path) -> None:

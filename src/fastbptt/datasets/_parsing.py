@@ -55,6 +55,8 @@ class Table(NamedTuple):
     lines : ndarray
         int32, shape (rows,): the line in which each row ends; of a Parquet file, its number.
     delimiter : str
+    index : tuple of str
+        Columns that are the index of the frame that pandas wrote.
     """
 
     path: str
@@ -63,6 +65,7 @@ class Table(NamedTuple):
     cells: Cells
     lines: NDArray[np.int32]
     delimiter: str
+    index: tuple[str, ...] = ()
 
     def place(self, role: str, name: object) -> int:
         """Find a column by its name; `role` is the argument that names it."""
@@ -671,12 +674,21 @@ def _parquet(path: str, delimiter: str | None, header: str | None) -> Table:
     columns: list[NDArray[Any] | list[str]] = []
     for column in found.columns:
         kind = column.type
-        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-            exact = column.null_count == 0
-            columns.append(column.to_numpy() if exact else column.cast("float64").to_numpy())
+        number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        if number and column.null_count:
+            try:
+                column = column.cast("float64")
+            except pa.ArrowInvalid:  # integers that float64 does not hold
+                number = False
+        if number:
+            columns.append(column.to_numpy())
+        elif pa.types.is_timestamp(kind):
+            columns.append(_iso(column.to_numpy(), "" if kind.tz is None else "Z"))
         else:
             columns.append(["" if one is None else str(one) for one in column.to_pylist()])
     names = tuple(name.strip() for name in found.column_names)
+    about = found.schema.pandas_metadata or {}
+    index_names = [one.strip() for one in about.get("index_columns", []) if isinstance(one, str)]
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
         raise _lines.wrong(path, None, f"has a column {twice!r} twice; expected it once")
@@ -684,4 +696,19 @@ def _parquet(path: str, delimiter: str | None, header: str | None) -> Table:
         raise _lines.wrong(path, None, "has no row; expected one per step")
     index = {name: c for c, name in enumerate(names)}
     lines = np.arange(1, found.num_rows + 1, dtype=np.int32)
-    return Table(path, names, index, ValueCells(columns, found.num_rows), lines, "")
+    cells = ValueCells(columns, found.num_rows)
+    return Table(path, names, index, cells, lines, "", tuple(index_names))
+
+
+def _iso(times: NDArray[np.datetime64], zone: str) -> list[str]:
+    """Write times as they are in text: only what is not zero behind the day; "" for none."""
+    blank = np.isnat(times)
+    for unit in ("s",) if zone else ("D", "s"):
+        short = times.astype(f"M8[{unit}]")
+        if ((short == times) | blank).all():
+            times = short
+            break
+    texts = np.datetime_as_string(times).tolist()
+    for i in np.flatnonzero(blank).tolist():
+        texts[i] = ""
+    return [text and text + zone for text in texts]

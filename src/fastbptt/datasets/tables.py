@@ -85,7 +85,7 @@ def read_csv(
         The column or columns with numbers to predict, in place of classes.
     features : sequence of str, optional
         The columns to read as features, in this order. By default all that `id`, `step`, `label`
-        and `target` do not name, except a column "label".
+        and `target` do not name, except a column "label" and, in Parquet, the index of a frame.
     exclude : sequence of str, optional
         Columns to leave out.
     categories : sequence of str or mapping, optional
@@ -787,7 +787,7 @@ def _feature_columns(
         if twice is not None:
             raise ValueError(f"{argument('features')} has {twice!r} twice; expected it once")
     else:
-        out = used.keys() | set(exclude or ()) | {_LABEL}
+        out = used.keys() | set(exclude or ()) | {_LABEL, *table.index}
         names = tuple(name for name in table.header if name not in out)
         if "" in names:
             raise _lines.wrong(
