@@ -55,7 +55,7 @@ class Table(NamedTuple):
     lines : ndarray
         int32, shape (rows,): the line in which each row ends; of a Parquet file, its number.
     delimiter : str
-    index : tuple of str
+    frame_index : tuple of str
         Columns that are the index of the frame that pandas wrote.
     """
 
@@ -65,7 +65,7 @@ class Table(NamedTuple):
     cells: Cells
     lines: NDArray[np.int32]
     delimiter: str
-    index: tuple[str, ...] = ()
+    frame_index: tuple[str, ...] = ()
 
     def place(self, role: str, name: object) -> int:
         """Find a column by its name; `role` is the argument that names it."""

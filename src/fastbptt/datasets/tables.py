@@ -787,7 +787,7 @@ def _feature_columns(
         if twice is not None:
             raise ValueError(f"{argument('features')} has {twice!r} twice; expected it once")
     else:
-        out = used.keys() | set(exclude or ()) | {_LABEL, *table.index}
+        out = used.keys() | set(exclude or ()) | {_LABEL, *table.frame_index}
         names = tuple(name for name in table.header if name not in out)
         if "" in names:
             raise _lines.wrong(
