@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from . import _lines, _parsing, tables
+from ._blocks import Text
 from ._parsing import GAPS, Table, TextCells
 from .formats import Format, setting
 from .sequences import Sequences
@@ -325,7 +326,7 @@ class _File(NamedTuple):
             kept = ["" if text[:1] == "%" else text for text in texts]
             head = "\n" * (self.start - 1) + "," * (len(names) - 1) + "x"  # as wide as the rows are
             content = "\n".join([head, *kept])
-            table = _parsing.cut(self.path, content.encode(), ",").taken(slice(1, None))
+            table = _parsing.cut(Text(self.path, content.encode()), ",").taken(slice(1, None))
             return _named(table, names)
         cells = [
             _cells(self.path, line, texts[i])
@@ -336,7 +337,7 @@ class _File(NamedTuple):
         if self.bag is not None:
             return self._flat(self.bag, cells, lines, layout, id)
         columns: list[Sequence[str]] = list(zip(*cells, strict=True))
-        table = Table(self.path, (), {}, TextCells(columns, len(cells)), lines, ",")
+        table = Table(self.path, (), {}, TextCells(columns, lines), ",")
         return _named(table, names)
 
     def _flat(
@@ -376,9 +377,7 @@ class _File(NamedTuple):
         columns: list[Sequence[str]] = list(zip(*steps, strict=True))
         if id != _CASE or _CASE in names[1:]:
             names, columns = names[1:], columns[1:]
-        whole = Table(
-            self.path, (), {}, TextCells(columns, len(steps)), np.array(places, np.int32), ","
-        )
+        whole = Table(self.path, (), {}, TextCells(columns, np.array(places, np.int32)), ",")
         return _named(whole, names)
 
 

@@ -256,7 +256,7 @@ def read_table(
         table = _labelled(table, label, targets)
 
     if wide:
-        rows = np.arange(len(table.lines))
+        rows = np.arange(table.rows)
         starts, in_order = rows, True
         ids = tuple(str(i + 1) for i in rows.tolist()) if id is None else _unique(table, id)
     else:
@@ -306,7 +306,7 @@ def read_table(
 
 def _labelled(table: Table, label: str | None, targets: tuple[str, ...]) -> Table:
     """Leave out rows without a label or target."""
-    keep = np.ones(len(table.lines), bool)
+    keep = np.ones(table.rows, bool)
     for role, name in (("label", label), *(("target", one) for one in targets)):
         if name is not None:
             codes, texts = table.codes(role, name)
@@ -504,7 +504,7 @@ def _floats(
 ) -> NDArray[Any]:
     """Read columns of numbers, or of True and False, into an array of shape (rows, columns)."""
     places = [table.place("features", name) for name in names]
-    count = len(table.lines)
+    count = table.rows
     result = np.empty((count, len(names)), dtype)
     truths: list[int] = []
     mark = decimal or "."
@@ -696,7 +696,7 @@ def _unique(table: Table, id: str) -> tuple[str, ...]:
             row,
             id,
             f"is {_lines.shown(names[codes[row]])} again, as in line "
-            f"{table.lines[int((codes == codes[row]).argmax())]}; expected a row per sequence",
+            f"{table.line(int((codes == codes[row]).argmax()))}; expected a row per sequence",
         )
     return tuple(names)
 
@@ -709,7 +709,7 @@ def _cut_tails(table: Table, x: NDArray[Any]) -> list[NDArray[Any]]:
     if empty.any():
         row = int(empty.argmax())
         raise _lines.wrong(
-            table.path, int(table.lines[row]), "the row has no value; expected at least one"
+            table.path, table.line(row), "the row has no value; expected at least one"
         )
     return [row[:length, None] for row, length in zip(x, lengths.tolist(), strict=True)]
 
@@ -813,7 +813,7 @@ def _in_order(
     Returns the rows, the start of each sequence among them, the ids, and whether the rows stand in
     this order.
     """
-    count = len(table.lines)
+    count = table.rows
     names = [""]
     if id is None:
         which = np.zeros(count, np.int64)
@@ -841,7 +841,7 @@ def _in_order(
                 second,
                 step,
                 f"is {table.cell(step, second)} in {_sequence(name)} again, as in line "
-                f"{table.lines[first]}; "
+                f"{table.line(first)}; "
                 "expected each step once",
             )
     starts = np.searchsorted(sorted_ids, np.arange(len(names)))
@@ -854,7 +854,7 @@ def _places(table: Table, step: str) -> NDArray[Any]:
     Numbers are float64, or int64 if they are whole and too large for float64 to tell apart.
     """
     place = table.place("step", step)
-    if len(table.lines) and _times.is_iso(table.cell(step, 0)):
+    if table.rows and _times.is_iso(table.cell(step, 0)):
         times, bad = _nanoseconds(table, place)
         if bad is not None:
             raise table.wrong(
@@ -1009,13 +1009,13 @@ def _per_sequence(
             r, gap = divmod(int(blank.argmax()), blank.shape[1])
             remark = (
                 f" with a value on each row: column {names[gap]!r} has no value in line "
-                f"{table.lines[rows[r]]} ({setting('unlabelled', 'drop')} leaves such rows out)"
+                f"{table.line(rows[r])} ({setting('unlabelled', 'drop')} leaves such rows out)"
             )
         raise table.wrong(
             int(rows[second]),
             names[c],
             f"is {_lines.shown(table.cell(names[c], int(rows[second])))}, but in line "
-            f"{table.lines[rows[first]]} of {_sequence(ids[which])} "
+            f"{table.line(rows[first])} of {_sequence(ids[which])} "
             f"{_lines.shown(table.cell(names[c], int(rows[first])))}",
             f"the same on all its rows, or {setting('steps', 'all')}{remark}",
         )
