@@ -9,20 +9,13 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
 from . import _lines
 
 Rows: TypeAlias = "slice | NDArray[np.bool_] | NDArray[np.int64]"
 _PIECE: Final = 1 << 20  # bytes that are read and cut at a time, up to the end of a line
 WHOLE: Final = 1 << 22  # bytes of a file that is kept in memory
 BLOCK: Final = 1 << 14  # cells parsed at a time
-_DIGITS: Final = 19  # that uint64 holds
-_EXACT: Final = np.uint64(1 << 53)
-_FACTOR: Final = np.ones(256, np.uint64)
-_FACTOR[48:58] = 10
-_DIGIT: Final = np.zeros(256, np.uint64)
-_DIGIT[48:58] = np.arange(10)
-_POWERS: Final = 10.0 ** np.arange(_DIGITS + 1)
-_LONG_POWERS: Final = np.longdouble(10) ** np.arange(_DIGITS + 1)
 _SHORT: Final = 64  # bytes of cells that are copied side by side
 _SPACES: Final = b" \t\x0b\x0c\x1c\x1d\x1e\x1f"  # of ASCII, but for the ends of lines
 
@@ -188,14 +181,10 @@ class Blocks:
         if not content.endswith(b"\n"):
             content += b"\n"
         array = np.frombuffer(content, np.uint8)
-        at = (array == ord(self._delimiter)) | (array == 10)
-        if self.quoted and b'"' in content:
-            inside = (np.cumsum(array == 34) & 1).astype(bool)
-            if inside[array == 10].any() or not _plainly_quoted(array, self._delimiter):
-                return None
-            at &= ~inside
-        ends = np.flatnonzero(at)
-        last = np.flatnonzero(array[ends] == 10)  # of each line, its last cell
+        found = _core.find_cells(array, self._delimiter)
+        if found is None or (self.quoted and not _plainly_quoted(array, self._delimiter)):
+            return None
+        ends, last = found
         counts = np.diff(last, prepend=-1)
         begins = np.zeros(len(last), np.int64)
         begins[1:] = ends[last[:-1]] + 1
@@ -316,14 +305,9 @@ class ByteCells:
         self, block: _Block, rows: slice | NDArray[np.int64], columns: Sequence[int]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return where cells begin and end, each flat in C order."""
+        table = np.column_stack([block.begins[rows] - 1, block.ends[rows]])
         place = np.asarray(columns)
-        ends = block.ends[rows][:, place]
-        begins = np.empty_like(ends)
-        inner = place > 0
-        begins[:, inner] = block.ends[rows][:, place[inner] - 1]
-        begins[:, inner] += 1
-        begins[:, ~inner] = block.begins[rows, None]
-        begins, ends = begins.ravel(), ends.ravel()
+        begins, ends = (table[:, place] + 1).ravel(), table[:, place + 1].ravel()
         if self._blocks.quoted:
             full = (ends > begins) & (block.content[np.minimum(begins, ends - 1)] == 34)
             begins += full
@@ -435,61 +419,9 @@ def _numbers(
     decimal: str,
 ) -> tuple[NDArray[np.float64], int | None]:
     """Parse cells; the first wrong one."""
-    values = np.empty(len(begins))
-    done = np.empty(len(begins), bool)
-    for start in range(0, len(begins), BLOCK):
-        span = slice(start, start + BLOCK)
-        values[span], done[span] = _plain(content, begins[span], ends[span], decimal)
+    values, done = _core.read_decimals(content, begins, ends, decimal)
     rest = np.flatnonzero(~done)
     if not len(rest):
         return values, None
     values[rest], wrong = parsed(_decoded(content, begins[rest], ends[rest]), gaps, decimal)
     return values, None if wrong is None else int(rest[wrong])
-
-
-def _plain(
-    content: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64], decimal: str
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Parse cells of up to 19 digits with a sign and a point; tell which ones are done."""
-    widths = ends - begins
-    grid = _grid(content, begins, ends, min(int(widths.max()), _DIGITS + 2))
-    if not len(grid):
-        return np.empty(len(begins)), np.zeros(len(begins), bool)
-    points = grid == ord(decimal)
-    pointed = points.any(axis=0)
-    negative = grid[0] == ord("-")
-    signed = negative | (grid[0] == ord("+"))
-    digits = ((grid - np.uint8(48)) < 10).sum(axis=0, dtype=np.uint8)
-    done = (digits > 0) & (digits <= _DIGITS) & (digits + pointed + signed == widths)
-    whole = np.zeros(len(begins), np.uint64)
-    for char in grid:
-        whole *= _FACTOR[char]
-        whole += _DIGIT[char]
-    place = np.arange(len(grid), dtype=np.uint8)[:, None]
-    at = (points * place).sum(axis=0, dtype=np.uint8)  # of the point
-    behind = np.where(done & pointed, widths - 1 - at, 0)
-    # Up to 53 bits and powers of ten below 10**23 are exact: one rounding, by the division.
-    values = whole / _POWERS[behind]
-    long = np.flatnonzero(done & (whole > _EXACT))
-    if len(long):
-        values[long], exact = _divided(whole[long], behind[long])
-        done[long] &= exact
-    np.negative(values, out=values, where=negative)
-    return values, done
-
-
-def _divided(
-    whole: NDArray[np.uint64], behind: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Divide by powers of ten, rounded once; tell which quotients are known to be so.
-
-    A quotient of 64 bits or more rounds to 53 as the exact one does, unless it lies in the middle
-    between two numbers.
-    """
-    if np.finfo(np.longdouble).nmant < 63:
-        return np.empty(len(whole)), np.zeros(len(whole), bool)
-    quotient = whole.astype(np.longdouble) / _LONG_POWERS[behind]
-    values = quotient.astype(np.float64)
-    rest = np.abs(quotient - values)
-    half = np.spacing(values).astype(np.longdouble) / 2
-    return values, (rest != half) & (2 * rest != half)
