@@ -1,9 +1,12 @@
 #include "text_tables.h"
 
 #include <algorithm>
+#include <bit>
 #include <cfloat>
 #include <charconv>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <system_error>
 
 namespace fastbptt {
@@ -25,6 +28,10 @@ bool is_space(char c) { return c == ' ' || c == '\t'; }
 bool rounded([[maybe_unused]] const char* begin, [[maybe_unused]] const char* end, [[maybe_unused]] char mark,
              [[maybe_unused]] double& value) {
 #ifdef __cpp_lib_to_chars
+  if (mark == '.') {
+    const auto [stop, error] = std::from_chars(begin, end, value);
+    return error == std::errc() && stop == end;
+  }
   if (end - begin > kLongest) return false;
   char copy[kLongest];
   char* const last = std::replace_copy(begin, end, copy, mark, '.');
@@ -75,23 +82,48 @@ bool read_decimal(const char* at, const char* end, char mark, double& value) {
   return true;
 }
 
+// Eight characters, the first one in the lowest byte
+std::uint64_t eight(const char* text) {
+  std::uint64_t word = 0;
+  std::memcpy(&word, text, sizeof word);
+  return std::endian::native == std::endian::big ? __builtin_bswap64(word) : word;
+}
+
+std::uint64_t repeated(char c) { return 0x0101010101010101U * static_cast<unsigned char>(c); }
+
+// 0x80 in each byte that is zero, and 0 in the others
+std::uint64_t zero_bytes(std::uint64_t word) {
+  constexpr std::uint64_t low = 0x7f7f7f7f7f7f7f7fU;
+  return ~(((word & low) + low) | word | low);
+}
+
 }  // namespace
 
 CellEnds find_cells(const char* text, i64 size, char delimiter) {
   CellEnds found;
   bool inside = false;  // quotes
-  for (i64 i = 0; i < size; ++i) {
-    const char c = text[i];
-    if (c == '"') {
+  const auto mark = [&](i64 i) {
+    if (text[i] == '"') {
       inside = !inside;
-    } else if (c == '\n') {
-      if (inside) return {{}, {}, false};
+    } else if (text[i] == '\n') {
+      if (inside) found.whole = false;
       found.last.push_back(static_cast<i64>(found.ends.size()));
       found.ends.push_back(i);
-    } else if (c == delimiter && !inside) {
+    } else if (!inside) {
       found.ends.push_back(i);
     }
+  };
+  const std::uint64_t marks[] = {repeated(delimiter), repeated('\n'), repeated('"')};
+  found.ends.reserve(static_cast<std::size_t>(size / 8));
+  i64 at = 0;
+  for (; at + 8 <= size && found.whole; at += 8) {
+    const std::uint64_t word = eight(text + at);
+    std::uint64_t hits = 0;
+    for (const std::uint64_t one : marks) hits |= zero_bytes(word ^ one);
+    for (; hits != 0; hits &= hits - 1) mark(at + std::countr_zero(hits) / 8);
   }
+  for (; at < size && found.whole; ++at)
+    if (text[at] == delimiter || text[at] == '\n' || text[at] == '"') mark(at);
   return found;
 }
 

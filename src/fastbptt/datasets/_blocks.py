@@ -53,7 +53,7 @@ class Text:
         """Find the pieces and the encoding."""
         if self._read(0, 2) in (b"\xff\xfe", b"\xfe\xff"):
             raise _lines.wrong(self.path, None, "is UTF-16 text; expected UTF-8")
-        offset = lines = 0
+        offset = 0
         while offset < self._size:
             piece = self._read(offset, _PIECE)
             size = _to_line_end(piece)
@@ -63,15 +63,16 @@ class Text:
                 size = _to_line_end(piece) if more else len(piece)
             piece = piece[:size]
             if b"\0" in piece:
-                line = lines + piece[: piece.index(b"\0")].count(b"\n") + 1
-                raise _lines.wrong(self.path, line, "is no text file")
+                before = [self._read(*span) for span in self._spans]
+                lines = sum(one.count(b"\n") for one in before)
+                lines += piece[: piece.index(b"\0")].count(b"\n")
+                raise _lines.wrong(self.path, lines + 1, "is no text file")
             if not self._latin and not piece.isascii():
                 try:
                     piece.decode()
                 except UnicodeDecodeError:
                     self._latin = True  # old files: usually only in comments
             self.quoted = self.quoted or b'"' in piece
-            lines += piece.count(b"\n")
             self._spans.append((offset, size))
             offset += size
 
@@ -83,7 +84,7 @@ class Text:
             return file.read(size)
 
     def piece(self, i: int) -> bytes:
-        """Return a piece; only the last one may lack a line feed at its end."""
+        """Return a piece, with a line feed at its end."""
         offset, size = self._spans[i]
         piece = self._read(offset, size)
         if len(piece) != size:
@@ -97,7 +98,7 @@ class Text:
         if self.collapsed and not self.quoted:
             lines = piece.split(b"\n")
             piece = b"\n".join([b" ".join(line.split()) for line in lines])
-        return piece
+        return piece if piece.endswith(b"\n") else piece + b"\n"
 
     def changed(self) -> _lines.FileError:
         """Make an error about a file that is not the one whose lines were counted."""
@@ -122,15 +123,29 @@ def _to_line_end(piece: bytes) -> int | None:
 # ---------------------------------------------------------------- blocks
 
 
-class _Block(NamedTuple):
-    """The rows of a piece."""
+class _Cut(NamedTuple):
+    """The lines of a piece that are not blank."""
 
     content: NDArray[np.uint8]
     begins: NDArray[np.int64]  # (rows,)
-    ends: NDArray[np.int64]  # (rows, columns), or flat where rows differ in cells
+    ends: NDArray[np.int64]  # of all cells
     counts: NDArray[np.int64]  # (rows,): their cells
     lines: NDArray[np.int64]  # (rows,): the line of each, from 0
-    height: int  # lines
+    height: int  # lines, the blank ones included
+
+    def widths(self) -> NDArray[np.uint8] | None:
+        """Return the widths of all cells, from which their ends follow; None: they do not."""
+        widths = np.diff(self.ends, prepend=-1) - 1
+        known = len(self.lines) == self.height and len(widths) and widths.max() < 256
+        return widths.astype(np.uint8) if known else None
+
+
+class _Block(NamedTuple):
+    """The rows of a piece: cell c lies between the edges c and c + 1, without these."""
+
+    content: NDArray[np.uint8]
+    edges: NDArray[np.int64]  # (rows, columns + 1)
+    lines: NDArray[np.int64]  # (rows,): the line of each, from 0
 
 
 class Blocks:
@@ -155,6 +170,7 @@ class Blocks:
         self.other: tuple[int, int] | None = None
         self.empty: list[int] = []
         self._kept: tuple[int, _Block] | None = None
+        self._widths: list[NDArray[np.uint8] | None] = []
         starts, heights = [0], [0]
         for i in range(text.count):
             block = self._cut(i)
@@ -169,17 +185,16 @@ class Blocks:
                     self.other = (heights[-1] + int(block.lines[row]) + 1, int(block.counts[row]))
                 if self.other is None:
                     self.empty += [starts[-1] + row for row in self._empty(block)]
+            self._widths.append(block.widths())
             starts.append(starts[-1] + len(block.begins))
             heights.append(heights[-1] + block.height)
         self.starts = np.array(starts, np.int64)  # of the rows
         self._heights = heights
         self.count = starts[-1]
 
-    def _cut(self, i: int) -> _Block | None:
+    def _cut(self, i: int) -> _Cut | None:
         """Cut a piece at byte positions; None: not every cell with quotes is within a pair."""
         content = self._text.piece(i)
-        if not content.endswith(b"\n"):
-            content += b"\n"
         array = np.frombuffer(content, np.uint8)
         found = _core.find_cells(array, self._delimiter)
         if found is None or (self.quoted and not _plainly_quoted(array, self._delimiter)):
@@ -197,9 +212,9 @@ class Blocks:
         if blank.any():
             ends = ends[np.repeat(~blank, counts)]
             begins, counts, lines = begins[~blank], counts[~blank], lines[~blank]
-        return _Block(array, begins, ends, counts, lines, height)
+        return _Cut(array, begins, ends, counts, lines, height)
 
-    def _empty(self, block: _Block) -> list[int]:
+    def _empty(self, block: _Cut) -> list[int]:
         """Find rows in which no cell holds anything."""
         # They begin with a delimiter, a space, or quotes around it.
         array, begins = block.content, block.begins
@@ -220,14 +235,31 @@ class Blocks:
         return self._text.quoted
 
     def block(self, i: int) -> _Block:
-        """Return a block, with a row of ``ends`` for each row; the last one is kept."""
+        """Return a block; the last one is kept."""
         if self._kept is None or self._kept[0] != i:
-            block = self._cut(i)
-            rows = int(self.starts[i + 1] - self.starts[i])
-            if block is None or len(block.begins) != rows or (block.counts != self.width).any():
-                raise self._text.changed()
-            self._kept = i, block._replace(ends=block.ends.reshape(rows, self.width))
+            self._kept = i, self._edged(i)
         return self._kept[1]
+
+    def _edged(self, i: int) -> _Block:
+        rows = int(self.starts[i + 1] - self.starts[i])
+        edges = np.empty((rows, self.width + 1), np.int64)
+        widths = self._widths[i]
+        if widths is None:
+            found = self._cut(i)
+            if found is None or len(found.begins) != rows or (found.counts != self.width).any():
+                raise self._text.changed()
+            edges[:, 0] = found.begins - 1
+            edges[:, 1:] = found.ends.reshape(rows, self.width)
+            return _Block(found.content, edges, found.lines)
+        content = np.frombuffer(self._text.piece(i), np.uint8)
+        ends = np.cumsum(widths, dtype=np.int64)
+        ends += np.arange(len(ends))
+        edges[:, 1:] = ends.reshape(rows, self.width)
+        edges[0, 0] = -1
+        edges[1:, 0] = edges[:-1, -1]
+        if edges[-1, -1] != len(content) - 1 or (content[edges[:, -1]] != 10).any():
+            raise self._text.changed()
+        return _Block(content, edges, np.arange(rows))
 
     def line(self, row: int) -> int:
         """Return the line in which a row ends."""
@@ -305,13 +337,18 @@ class ByteCells:
         self, block: _Block, rows: slice | NDArray[np.int64], columns: Sequence[int]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return where cells begin and end, each flat in C order."""
-        table = np.column_stack([block.begins[rows] - 1, block.ends[rows]])
         place = np.asarray(columns)
-        begins, ends = (table[:, place] + 1).ravel(), table[:, place + 1].ravel()
+        edges = block.edges[rows]
+        if len(place) == place[-1] - place[0] + 1 and (np.diff(place) == 1).all():
+            begins = edges[:, place[0] : place[-1] + 1].ravel()
+            ends = edges[:, place[0] + 1 : place[-1] + 2].ravel()
+        else:
+            begins, ends = edges[:, place].ravel(), edges[:, place + 1].ravel()
+        begins = begins + 1
         if self._blocks.quoted:
             full = (ends > begins) & (block.content[np.minimum(begins, ends - 1)] == 34)
             begins += full
-            ends -= full
+            ends = ends - full
         return begins, ends
 
     def first(self) -> tuple[str, ...]:

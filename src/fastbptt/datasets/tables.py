@@ -825,14 +825,18 @@ def _in_order(
                 id,
                 "is empty; expected the sequence's name",
             )
-    place = np.zeros(count) if step is None else _places(table, step)
-    after = np.diff(which)
-    in_order = bool(((after > 0) | ((after == 0) & (place[1:] >= place[:-1]))).all())
-    rows = np.arange(count) if in_order else np.lexsort((place, which))
-    sorted_ids = which[rows]
-    if step is not None:
-        places = place[rows]
-        twice = (np.diff(sorted_ids) == 0) & (places[1:] == places[:-1])
+    place = None if step is None else _places(table, step)
+    forward = which[1:] == which[:-1]
+    if place is not None:
+        forward &= place[1:] >= place[:-1]
+    forward |= which[1:] > which[:-1]
+    in_order = bool(forward.all())
+    rows, sorted_ids, places = np.arange(count), which, place
+    if not in_order:
+        rows = np.lexsort((which,) if place is None else (place, which))
+        sorted_ids, places = which[rows], None if place is None else place[rows]
+    if step is not None and places is not None:
+        twice = (sorted_ids[1:] == sorted_ids[:-1]) & (places[1:] == places[:-1])
         if twice.any():
             i = int(twice.argmax())
             first, second = sorted((int(rows[i]), int(rows[i + 1])))
