@@ -13,7 +13,7 @@ from .. import _core
 from . import _lines
 
 Rows: TypeAlias = "slice | NDArray[np.bool_] | NDArray[np.int64]"
-_PIECE: Final = 1 << 20  # bytes that are read and cut at a time, up to the end of a line
+_PIECE: Final = 1 << 19  # bytes that are read and cut at a time, up to the end of a line
 WHOLE: Final = 1 << 22  # bytes of a file that is kept in memory
 BLOCK: Final = 1 << 14  # cells parsed at a time
 _SHORT: Final = 64  # bytes of cells that are copied side by side
@@ -252,9 +252,10 @@ class Blocks:
             edges[:, 1:] = found.ends.reshape(rows, self.width)
             return _Block(found.content, edges, found.lines)
         content = np.frombuffer(self._text.piece(i), np.uint8)
-        ends = np.cumsum(widths, dtype=np.int64)
-        ends += np.arange(len(ends))
-        edges[:, 1:] = ends.reshape(rows, self.width)
+        steps = widths.astype(np.int64)
+        steps += 1
+        steps[0] -= 1
+        edges[:, 1:] = np.cumsum(steps, out=steps).reshape(rows, self.width)
         edges[0, 0] = -1
         edges[1:, 0] = edges[:-1, -1]
         if edges[-1, -1] != len(content) - 1 or (content[edges[:, -1]] != 10).any():
