@@ -62,7 +62,7 @@ def read_arff(
     unlabelled: str = "error",
     classes: Sequence[str] | None = None,
     missing: str = "nan",
-    dtype: Any = "float32",
+    dtype: Any = "float64",
     labels: bool = True,
 ) -> Sequences:
     """Read an ``.arff`` file: time series with a class each, or a table of steps.
@@ -87,7 +87,7 @@ def read_arff(
     missing : {"nan", "interpolate", "error"}, default "nan"
         How to treat missing values, as for :func:`read_csv`. Those at the end of a series in wide
         layout are beyond its end.
-    dtype : {"float32", "float64"}, default "float32"
+    dtype : {"float32", "float64"}, default "float64"
         Of the values and of targets.
     labels : bool, default True
         False: read only the features; ``y`` is None.

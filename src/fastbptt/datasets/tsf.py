@@ -68,7 +68,7 @@ def read_tsf(
     steps: str = "all",
     classes: None = None,
     missing: str = "nan",
-    dtype: Any = "float32",
+    dtype: Any = "float64",
     labels: bool = True,
 ) -> Sequences:
     """Read a ``.tsf`` file: time series with their start and frequency, and targets to forecast.
@@ -87,7 +87,7 @@ def read_tsf(
     missing : {"nan", "interpolate", "error"}, default "nan"
         How to treat missing values: keep them as NaN, an error among targets; interpolate linearly
         between the neighbours in the series (at the ends, take the nearest); or raise an error.
-    dtype : {"float32", "float64"}, default "float32"
+    dtype : {"float32", "float64"}, default "float64"
         Of values and targets.
     labels : bool, default True
         False: there are no targets, and `ahead` is an error.
