@@ -19,4 +19,5 @@ PYBIND11_MODULE(_core, m) {
   register_probes(m);
   register_engine(m);
   register_sequences(m);
+  register_text_tables(m);
 }

@@ -22,6 +22,7 @@ void register_gradients(py::module_& m);
 void register_probes(py::module_& m);
 void register_engine(py::module_& m);
 void register_sequences(py::module_& m);
+void register_text_tables(py::module_& m);
 
 }  // namespace fastbptt::bindings
 

@@ -538,7 +538,7 @@ WRONG_OTHERS: dict[str, tuple[str, bytes, str]] = {
     "gap": ("a.ts", b"@classLabel true a b\n@data\n1,?:a\n", "--missing interpolate"),
     "no labels": ("a.ts", b"@classLabel false\n@data\n1,2\n", "{}: there are no labels"),
     "suffix": ("a.doc", b"hello", "{}; expected a file that ends in .csv, .tsv, "),
-    "arff": ("a.arff", b"hello", "and write it as .csv, .npz or .ts"),
+    "json": ("a.json", b"hello", "and write it as .csv, .npz or .ts"),
 }
 
 

@@ -72,7 +72,7 @@ def test_a_new_format_is_read(digits: Path) -> None:
     assert len(data) == 40
     with pytest.raises(ValueError, match=r"a\.DIG:1: there is no '\.'; try end='\.'$"):
         datasets.read(digits)
-    expected = r"expected a file that ends in \.csv, .*\.parquet, \.npz, \.ts, \.digits or \.dig$"
+    expected = r"ends in \.csv, .*\.parquet, \.npz, \.ts, \.tsf, \.arff, \.digits or \.dig$"
     with pytest.raises(ValueError, match=expected):
         datasets.read("a.doc")
 
@@ -100,11 +100,11 @@ def test_messages_about_a_new_format(
     table.write_text("id,step,x\na,1,2\n")
     for command, message in (
         ([table], f"{table}: there are no labels; expected a column"),
-        ([table], ", an array y, @classLabel true, or a mark and a class\n"),
+        ([table], ", a nominal last @attribute, or a mark and a class\n"),
         ([table, "--end-mark", "!"], "--end-mark is for .digits or .dig files; expected none"),
         (
             [digits, "--id-column", "who"],
-            "--id-column is for .csv, .tsv, .txt, .data or .parquet files; expected",
+            "--id-column is for .csv, .tsv, .txt, .data, .parquet or .arff files; expected",
         ),
         ([digits, "--embedding", 3], "tokens are read from .npz files alone; expected one"),
         ([digits, "--steps", "all"], "a .dig file has no labels for each step; expected .csv, "),
@@ -123,7 +123,7 @@ def test_help_shows_a_new_format(
     shown = capsys.readouterr().out
     assert "  .digits, .dig  digits, then\n" in shown
     assert "--end-mark CHARACTER" in shown
-    assert ".csv, .tsv, .txt, .data, .parquet, .npz, .ts, .digits or .dig" in " ".join(
+    assert ".csv, .tsv, .txt, .data, .parquet, .npz, .ts, .tsf, .arff, .digits or .dig" in " ".join(
         shown.split()
     )
 

@@ -537,8 +537,9 @@ WRONG_ARRAYS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "objects": (
         {"x": np.array([np.zeros(2), np.zeros(3)], object)},
         {},
-        "{}: x is an array of Python objects, which only pickle can read; expected numbers "
-        "(fastbptt.datasets.write_npz writes lists of arrays as such)",
+        "{0}: x is an array of Python objects, which only pickle can read; expected numbers: "
+        "if you trust this file, arrays = numpy.load('{0}', allow_pickle=True); "
+        "fastbptt.datasets.write_npz(\"new.npz\", list(arrays['x'])) writes it so",
     ),
     "text": ({"x": ["a"]}, {}, "{}: x has dtype <U1; expected numbers"),
     "shape": (
@@ -758,8 +759,8 @@ def test_read_goes_by_the_suffix(tmp_path: Path) -> None:
         assert np.asarray(data.x).tolist() == [[[0]]]
     with refuses(
         "path is a.json; expected a file that ends in .csv, .tsv, .txt, .data, "
-        ".parquet, .npz or .ts; read it in Python, with aeon, SciPy or pandas for example, and "
-        "write it as .csv, .npz or .ts"
+        ".parquet, .npz, .ts, .tsf or .arff; read it in Python, with SciPy or pandas for example, "
+        "and write it as .csv, .npz or .ts"
     ):
         read("a.json")
     with pytest.raises(TypeError, match="delimiter"):

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import shlex
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 
 import fastbptt
 from fastbptt import cli
-from fastbptt.datasets import read, read_csv, write_npz
+from fastbptt.datasets import read, read_csv
+from fastbptt.datasets.formats import find
 
 ROWS = [("a", 1, 0.5, 2.25), ("a", 2, -7.0, 1e-3), ("b", 1, 3.0, -4.5)]
 EXPECTED = [[[0.5, 2.25], [-7.0, 1e-3]], [[3.0, -4.5]]]
@@ -67,6 +69,101 @@ def test_parquet(tmp_path: Path) -> None:
     assert [part.tolist() for part in data.x] == EXPECTED
     with pytest.raises(ValueError, match="is a Parquet file; expected none"):
         read(path, delimiter=";")
+
+
+def parquet(folder: Path, **columns: Any) -> Path:
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"id": ["a", "a", "b"], "step": [2, 1, 1], "v": [1.5, 2, 3]})
+    frame.assign(**columns).to_parquet(folder / "a.parquet")
+    return folder / "a.parquet"
+
+
+BIG = 2**62 + 1
+COLUMNS: dict[str, tuple[Any, list[float]]] = {
+    "nullable integers": (([1, None, 3], "Int64"), [np.nan, 1, 3]),
+    "large nullable integers": (([BIG, None, 3], "Int64"), [np.nan, float(BIG), 3]),
+    "large integers": (([BIG, 2, 3], "int64"), [2, float(BIG), 3]),
+    "unsigned integers": (([2**64 - 1, 2, 3], "uint64"), [2, 2.0**64, 3]),
+    "nullable truth": (([True, None, False], "boolean"), [np.nan, 1, 0]),
+    "decimals": (([Decimal("1.10"), Decimal("2.25"), None], object), [2.25, 1.1, np.nan]),
+    "long decimals": (
+        ([Decimal("0.1234567890123456789"), Decimal(10**20), Decimal("-7.50")], object),
+        [1e20, 0.12345678901234568, -7.5],
+    ),
+    "categories of numbers": (([5, 7, 5], "category"), [7, 5, 5]),
+    "half floats": (([1.5, 2, 3], "float16"), [2, 1.5, 3]),
+    "gaps alone": (([None, None, None], object), [np.nan] * 3),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_of_parquet(tmp_path: Path, name: str) -> None:
+    pd = pytest.importorskip("pandas")
+    (values, dtype), expected = COLUMNS[name]
+    path = parquet(tmp_path, w=pd.Series(values, dtype=dtype))
+    data = read(path, dtype="float64")
+    assert data.feature_names == ("v", "w")
+    np.testing.assert_array_equal(np.concatenate(list(data.x))[:, 1], expected)
+
+
+TIMES: dict[str, tuple[list[str], str | None, str]] = {
+    "days": (["2020-01-03", "2020-01-02", "2020-01-01"], None, "2020-01-02"),
+    "seconds": (["2020-01-01 10:00:01", "2020-01-01 10:00"] * 2, None, "2020-01-01T10:00:00"),
+    "nanoseconds": (
+        ["2020-01-01 10:00:00.000000002", "2020-01-01 10:00:00.000000001"] * 2,
+        None,
+        "2020-01-01T10:00:00.000000001",
+    ),
+    "a zone": (["2020-01-03", "2020-01-02", "2020-01-01"], "Asia/Tokyo", "2020-01-01T15:00:00Z"),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_times_of_parquet(tmp_path: Path, name: str) -> None:
+    pd = pytest.importorskip("pandas")
+    texts, zone, first = TIMES[name]
+    times = pd.to_datetime(texts[:3], format="ISO8601").tz_localize(zone)
+    path = parquet(tmp_path, step=times)
+    assert [one.tolist() for one in read(path).x] == [[[2], [1.5]], [[3]]]
+    steps = find(str(path)).step_numbers
+    assert steps is not None
+    found = steps(str(path))
+    assert found is not None
+    assert found[0] == first
+    blank = parquet(tmp_path, step=[times[0], pd.NaT, times[2]])
+    with pytest.raises(ValueError, match=":2: column 'step' is \"\"; expected an ISO date"):
+        read(blank)
+
+
+def test_classes_and_indexes_of_parquet(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    path = parquet(
+        tmp_path,
+        id=pd.Categorical(["a", "a", "b"]),
+        label=pd.Categorical(["u", "u", "w"], ["w", "u"]),
+        wind=pd.Categorical(["N", "E", "N"]),
+    )
+    data = read(path, categories=["wind"])
+    assert data.feature_names == ("v", "wind=E", "wind=N")
+    assert (data.ids, data.classes) == (("a", "b"), ("u", "w"))
+    with pytest.raises(ValueError, match=r":1: column 'wind' is \"N\"; expected .*categories=:"):
+        read(path)
+
+    frame = pd.read_parquet(path).drop(columns=["wind", "label"])
+    frame.index = [7, 3, 100]  # stored as __index_level_0__, as after rows were left out
+    frame.to_parquet(path)
+    assert read(path).feature_names == ("v",)
+    assert read(path, features=["__index_level_0__"]).x[1].tolist() == [[100]]
+    frame.rename_axis("row").to_parquet(path)
+    assert read(path).feature_names == ("v",)
+    frame.set_index(["id", "step"]).to_parquet(path, row_group_size=1)
+    assert [one.tolist() for one in read(path).x] == [[[2], [1.5]], [[3]]]
+    frame.set_index(pd.to_datetime(["2020-01-02", "2020-01-01", "2020-01-01"])).to_parquet(path)
+    with pytest.raises(ValueError, match="step='__index_level_0__' puts them in order"):
+        read(path, step=None)
+    data = read(path, step="__index_level_0__", exclude=["step"])
+    assert [one.tolist() for one in data.x] == [[[2], [1.5]], [[3]]]
 
 
 def test_parquet_in_name_alone(tmp_path: Path) -> None:
@@ -318,18 +415,115 @@ def test_many_columns(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- arrays of other libraries
 
 
+def mnist(folder: Path) -> tuple[Path, Any, Any]:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, size=(9, 4, 3)).astype("u1")
+    digits = np.arange(9, dtype="u1") % 3
+    parts = {"x_train": images[:6], "y_train": digits[:6], "x_test": images[6:]}
+    np.savez(folder / "mnist.npz", y_test=digits[6:], **parts)
+    return folder / "mnist.npz", images, digits
+
+
 def test_the_parts_of_an_npz_of_keras(tmp_path: Path) -> None:
-    path, part = tmp_path / "mnist.npz", tmp_path / "train.npz"
-    images = np.random.default_rng(0).integers(0, 256, size=(6, 4, 3)).astype("u1")
-    digits = np.arange(6, dtype="u1") % 3
-    np.savez(path, x_train=images, y_train=digits, x_test=images, y_test=digits)
-    with pytest.raises(ValueError, match=r"write_npz\(path, arrays\[\"x_train\"\], arrays"):
+    path, images, digits = mnist(tmp_path)
+    message = r"has no array 'x'; it has .*x_train, .*; expected x='x_train' or 'x_test'"
+    with pytest.raises(ValueError, match=message):
         read(path)
-    arrays = np.load(path)
-    write_npz(part, arrays["x_train"], arrays["y_train"])
-    data = read(part)
-    assert np.array_equal(data.x, images)
-    assert np.array_equal(np.asarray(data.y), digits)
+    for name, rows in (("x_train", slice(6)), ("x_test", slice(6, None))):
+        data = read(path, x=name)
+        assert np.array_equal(data.x, images[rows])
+        assert np.array_equal(np.asarray(data.y), digits[rows])
+
+
+# arrays in a file, arguments, and the message
+NAMES: dict[str, tuple[list[str], dict[str, Any], str]] = {
+    "no x": (["X", "y"], {}, r"has no array 'x'; it has X, y; expected x='?\"?X"),
+    "no name": (["arr_0", "arr_1"], {}, "expected x='arr_0' or 'arr_1'"),
+    "other x": (["x", "y"], {"x": "z"}, "has no array 'z'; it has x, y$"),
+    "other y": (["x", "y_a", "y_b"], {"y": "y_c"}, "expected y='y_a' or 'y_b'"),
+    "two y": (["X", "y", "Y"], {"x": "X"}, "has arrays y and Y; expected y="),
+    "no effect": (["x", "y"], {"y": "y", "labels": False}, "y is 'y' and has no effect"),
+    "no text": (["x", "y"], {"x": 0}, "x is 0; expected the name of an array"),
+    "no pairs": (["data", "target"], {"x": "data", "y": "data"}, "y is 'data', which is x, too"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arrays_that_are_not_there(tmp_path: Path, name: str) -> None:
+    names, options, message = NAMES[name]
+    arrays: dict[str, Any] = {one: np.arange(3) for one in names}
+    arrays |= {one: np.ones((3, 4)) for one in names if one.lower()[0] in "xd"}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises((ValueError, TypeError), match=message):
+        read(tmp_path / "a.npz", **options)
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        (["X_train", "y_train"], {"x": "X_train"}),
+        (["X", "y"], {"x": "X"}),
+        (["X", "Y"], {"x": "X"}),
+        (["data", "y"], {"x": "data"}),
+        (["data", "target"], {"x": "data", "y": "target"}),
+        (["x", "y"], {}),
+        (["x_a", "y_a", "y"], {"x": "x_a"}),
+    ],
+)
+def test_arrays_go_together_by_their_names(
+    tmp_path: Path, names: list[str], options: dict[str, Any]
+) -> None:
+    arrays: dict[str, Any] = {name: np.arange(9, 12) for name in names[1:]}
+    arrays |= {names[1]: np.arange(3), "feature_names": np.array(["a"])}
+    np.savez(tmp_path / "a.npz", **{names[0]: np.ones((3, 4)), **arrays})
+    data = read(tmp_path / "a.npz", **options)
+    assert (np.shape(data.x), data.feature_names) == ((3, 4, 1), ("a",))
+    assert np.asarray(data.y).tolist() == [0, 1, 2]
+    assert data.classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_lists_of_python_are_written_as_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    reviews = np.empty(3, object)
+    reviews[:] = [[1, 14, 22], [1, 5], [1, 9, 9, 9]]
+    path = tmp_path / "imdb.npz"
+    if which == "x":
+        np.savez(path, x_train=reviews, y_train=np.array([0, 1, 0]), x_test=reviews)
+        given: dict[str, Any] = {"x": "x_train", "tokens": True}
+    else:
+        np.savez(path, x=np.ones((3, 2)), y=np.array([0, 1, 0], object))
+        given = {}
+    with pytest.raises(ValueError, match="which only pickle can read") as caught:
+        read(path, **given)
+    code = str(caught.value).split("if you trust this file, ")[1].split(" writes it so")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(code, {"numpy": np, "fastbptt": fastbptt, "__name__": "__main__"})
+    data = read("new.npz", tokens=which == "x")
+    assert np.asarray(data.y).tolist() == [0, 1, 0]
+    if which == "x":
+        assert [one.tolist() for one in data.x] == list(reviews)
+
+
+def test_arrays_of_keras_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, model = str(mnist(tmp_path)[0]), str(tmp_path / "m.safetensors")
+    small = ["-q", "--epochs", "1", "--hidden", "2", "-o", model]
+    assert cli.main(["train", path, *small]) == 1
+    assert "expected --x-array 'x_train' or 'x_test'" in capsys.readouterr().err
+    train = ["train", path, "--x-array", "x_train", *small]
+    assert cli.main([*train, "--test", path]) == 1
+    assert "of which x_train is trained on; expected --test-x-array" in capsys.readouterr().err
+    assert cli.main([*train, "--test", path, "--test-x-array", "x_test"]) == 0
+    out = capsys.readouterr().out
+    assert "6 training, 3 test" in out
+    assert f"Next:  fastbptt predict {model} {path} --x-array x_test" in out
+    assert cli.main(shlex.split(out.splitlines()[-1])[2:]) == 0
+    assert "of 3 sequences" in capsys.readouterr().out
+    assert cli.main([*train, "--test-x-array", "x_test"]) == 1
+    assert "--test-x-array has no effect" in capsys.readouterr().err
 
 
 def test_lists_of_numbers_are_univariate_sequences() -> None:

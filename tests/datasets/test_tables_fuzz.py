@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def _by_pandas(content: bytes, delimiter: str, names: tuple[str, ...], has_id: b
     except UnicodeDecodeError:
         text = content.decode("latin-1")
     given: dict[str, Any] = {"dtype": str, "keep_default_na": False, "index_col": False}
+    text = re.sub("\r(?!\n)", "\n", text)  # on which some releases of pandas fail
     frame = pd.read_csv(io.StringIO(text), sep=delimiter, **given)
     frame.columns = [str(name).strip() for name in frame.columns]
     frame = frame.fillna("")

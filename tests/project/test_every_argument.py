@@ -285,6 +285,20 @@ def _read_csv(**arguments: Any) -> Any:
     return datasets.read_csv(**arguments)
 
 
+def _read_arff(**arguments: Any) -> Any:
+    _tables()
+    head = "@attribute {} numeric\n@attribute {} numeric\n@attribute label {{p,q}}\n@data\n"
+    Path("a.arff").write_text(head.format("v0", "v1") + "?,1,p\n3,0.1,q\n4,5,p\n")
+    Path("b.arff").write_text(head.format("id", "step") + "9,2,p\n9,1,q\n3,1,q\n")
+    return datasets.read_arff(**arguments)
+
+
+def _read_tsf(**arguments: Any) -> Any:
+    Path("a.tsf").write_text("@attribute n string\n@data\na:1,?,0.1,4\nb:3,4,1,1\n")
+    Path("b.tsf").write_text("@attribute n string\n@data\na:1,7,3\n")
+    return datasets.read_tsf(**arguments)
+
+
 def estimated(kind: Any, X: Any, y: Any, **settings: Any) -> Any:
     """Fit twice (for warm_start), and predict."""
     made = kind(**settings)
@@ -573,6 +587,41 @@ CALLS: dict[str, Entry] = {
             "missing": "interpolate",
             "dtype": "float32",
             "labels": False,
+        },
+    ),
+    "read_arff": Entry(
+        _read_arff,
+        {"path": "a.arff"},
+        {
+            "path": "b.arff",
+            "layout": "long",
+            "id": "v0",
+            "step": With("v0", {"layout": "long", "id": None, "steps": "all"}),
+            "label": "v0",
+            "target": "v0",
+            "features": ["v0"],
+            "exclude": ["v0"],
+            "categories": ["v0"],
+            "label_file": "b.csv",
+            "steps": "all",
+            "unlabelled": "drop",
+            "classes": ["q", "p"],
+            "missing": "interpolate",
+            "dtype": "float64",
+            "labels": False,
+        },
+    ),
+    "read_tsf": Entry(
+        _read_tsf,
+        {"path": "a.tsf"},
+        {
+            "path": "b.tsf",
+            "ahead": 1,
+            "steps": With("last", {"ahead": 2, "missing": "interpolate"}),
+            "classes": ["a"],
+            "missing": "interpolate",
+            "dtype": "float64",
+            "labels": With(False, {"ahead": 1, "missing": "interpolate"}),
         },
     ),
     "make_adding": Entry(datasets.make_adding, {"n": 4, "length": 9, "seed": 0}, TASK),
@@ -934,6 +983,9 @@ COLUMNS: dict[str, Line] = {
     "--layout": option("--layout", "wide"),
     "--header": option("--header", "none"),
     "--delimiter": option("--delimiter", ";"),
+    "--ahead": option("--ahead", "1"),
+    "--x-array": option("--x-array", "v"),
+    "--y-array": option("--y-array", "v"),
     "--decimal": option("--decimal", ","),
     "--missing": option("--missing", "interpolated"),
 }
@@ -976,6 +1028,7 @@ COMMANDS: dict[str, tuple[list[str], dict[str, Line]]] = {
             "--validation": option("--validation", "0.5"),
             "--validation-data": option("--validation-data", "other.csv"),
             "--test": option("--test", "other.csv"),
+            "--test-x-array": option("--test-x-array", "v"),
         },
     ),
     "predict": (

@@ -292,8 +292,9 @@ def pick(data: datasets.Sequences, rows: NDArray[np.int64]) -> datasets.Sequence
     def some_of(values: Any) -> Any:
         return [values[i] for i in rows] if isinstance(values, list) else values[rows]
 
-    y = None if data.y is None else some_of(data.y)
-    return replace(data, x=some_of(data.x), y=y, ids=tuple(data.ids[i] for i in rows))
+    y, times = (None if one is None else some_of(one) for one in (data.y, data.times))
+    ids = tuple(data.ids[i] for i in rows)
+    return replace(data, x=some_of(data.x), y=y, ids=ids, times=times)
 
 
 def flat(values: Any, steps: str) -> NDArray[Any]:

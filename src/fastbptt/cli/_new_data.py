@@ -58,8 +58,15 @@ def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace)
     return data
 
 
-def steps(task: _task.ModelTask, arguments: argparse.Namespace) -> list[float] | list[str] | None:
-    """Return the steps of a table, concatenated over sequences; None: it has none."""
+def steps(
+    task: _task.ModelTask, arguments: argparse.Namespace, data: Sequences
+) -> list[float] | list[str] | None:
+    """Return the steps of a file, concatenated over sequences; None: it has none."""
+    if data.times is not None:
+        times = np.concatenate(data.times)
+        midnight = bool((times == times.astype("M8[D]")).all())
+        texts: list[str] = np.datetime_as_string(times, "D" if midnight else "s").tolist()
+        return texts
     numbers = formats.find(arguments.data).step_numbers
     if numbers is None:
         return None
@@ -91,7 +98,7 @@ def _known_columns(
 ) -> tuple[_data.Columns, bool]:
     """Fill in columns of the training table that this table has; whether it has labels."""
     path = arguments.data
-    known = task.columns
+    known = task.columns.fitting(path)
     delimiter = given.delimiter or known.delimiter
     other = {**(known.other or {}), **(given.other or {})}
     names = formats.find(path).columns
@@ -105,7 +112,7 @@ def _known_columns(
             f"--category-columns has no effect: the categories are those that {arguments.model} "
             "was trained on; expected none"
         )
-    if not wide and "exclude" in other:
+    if not wide and "exclude" in (given.other or {}):
         raise ValueError(
             f"--exclude-columns has no effect: the features are those that {arguments.model} was "
             "trained on; expected none"

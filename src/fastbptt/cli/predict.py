@@ -77,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> None:
     outputs = _task.outputs(model, task, data)
     y = None if data.y is None else _data.flat(data.y, task.steps)
     scores = None if y is None else _task.scores(task, y, outputs)
-    steps = _new_data.steps(task, arguments) if task.steps == "all" else None
+    steps = _new_data.steps(task, arguments, data) if task.steps == "all" else None
     columns = _columns(task, data, steps, y, outputs, arguments.probabilities)
 
     # The id column is named as in DATA; in JSON its key is always "id".

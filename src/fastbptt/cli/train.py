@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -266,6 +267,11 @@ def _add_held_out(parser: argparse.ArgumentParser) -> None:
     )
     held_out.add_argument("--validation-data", metavar="FILE", help="validate on this file instead")
     group.add_argument("--test", metavar="FILE", help="held-out test set, evaluated once")
+    group.add_argument(
+        "--test-x-array",
+        metavar="NAME",
+        help="the array of an .npz file with its sequences (default: as --x-array)",
+    )
 
 
 # ---------------------------------------------------------------- the work
@@ -361,6 +367,8 @@ def _check_files(arguments: argparse.Namespace) -> None:
         from ..plot._style import require
 
         require()
+    if arguments.test_x_array is not None and not arguments.test:
+        raise ValueError("--test-x-array has no effect; expected --test FILE with it")
     if arguments.resume and not arguments.checkpoint:
         raise ValueError("--resume needs a checkpoint; expected --checkpoint FILE")
     if arguments.embedding and arguments.noise:
@@ -425,8 +433,8 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
     if files.features is not None and files.other is not None:
         files.other.pop("exclude", None)
 
-    def other(path: str) -> Sequences:
-        one, _ = _data.read(path, files.fitting(path), steps=steps, **like)
+    def other(path: str, of: _data.Columns) -> Sequences:
+        one, _ = _data.read(path, of.fitting(path), steps=steps, **like)
         if one.y is None:
             raise ValueError(f"{path}: there are no labels; expected {_data.missing_labels()}")
         shapes = [_data.flat(part.y, steps).shape[1:] for part in (one, data)]
@@ -434,9 +442,9 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
             raise ValueError(f"{path}: the labels differ in kind from those in {arguments.data}")
         return _data.with_features(one, path, data.feature_names, f"{arguments.data} has")
 
-    test = other(arguments.test) if arguments.test else None
+    test = other(arguments.test, _of_test(arguments, files)) if arguments.test else None
     if arguments.validation_data:
-        return task, _Parts(data, other(arguments.validation_data), test)
+        return task, _Parts(data, other(arguments.validation_data, files), test)
     if arguments.validation is None:
         arguments.validation = _VALIDATION if len(data) >= _ENOUGH else 0.0
     if not arguments.validation or len(data) < 2:
@@ -445,6 +453,21 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
     rows = split(len(data), arguments.validation, arguments.seed, by_class)
     train, validation = (_data.pick(data, each) for each in rows)
     return task, _Parts(train, validation, test)
+
+
+def _of_test(arguments: argparse.Namespace, files: _data.Columns) -> _data.Columns:
+    """Choose the arrays of the file of --test, which may be those of DATA in the same file."""
+    name, x = arguments.test_x_array, arguments.x_array
+    if name is None:
+        if x is not None and Path(arguments.test).resolve() == Path(arguments.data).resolve():
+            raise ValueError(
+                f"--test is {arguments.data}, of which {x} is trained on; expected --test-x-array"
+            )
+        return files
+    if "x" not in {option.name for option in formats.find(arguments.test).options}:
+        raise ValueError(f"{arguments.test}: --test-x-array is for .npz files; expected none")
+    other = {key: one for key, one in (files.other or {}).items() if key != "y"}
+    return files._replace(other=other | {"x": name})
 
 
 def _meaning(
@@ -821,7 +844,7 @@ def _text(arguments: argparse.Namespace, task: _task.ModelTask, result: dict[str
         lines += ["", f"Wrote {saved}"]
     if arguments.output:
         path = arguments.test or arguments.data
-        words = ["fastbptt", "predict", arguments.output, path]
+        words = ["fastbptt", "predict", arguments.output, path, *_options_of(arguments, path)]
         if arguments.unlabelled == "drop":  # each row gets a prediction
             words.append("--no-labels")
             columns = task.columns
@@ -832,3 +855,20 @@ def _text(arguments: argparse.Namespace, task: _task.ModelTask, result: dict[str
                 words += ["--missing", "interpolate"]
         lines.append(f"Next:  {shlex.join(words)}")
     return "\n".join(lines)
+
+
+def _options_of(arguments: argparse.Namespace, path: str) -> list[str]:
+    """Return the options that read a file and are not in the model: those of other than tables."""
+    form = formats.find(path)
+    if form.columns is not None:
+        return []
+    columns = _data.columns(arguments)
+    if path == arguments.test:
+        columns = _of_test(arguments, columns)
+    given = columns.fitting(path).options()
+    return [
+        word
+        for option in form.options
+        if option.name in given
+        for word in (option.flag, str(given[option.name]))
+    ]

@@ -3,9 +3,13 @@
 :func:`load_japanese_vowels`
     nine speakers; ships with the package
 :func:`read`
-    a file of any format, by its suffix: the next three
+    a file of any format, by its suffix: the next five
 :func:`read_ts`, :func:`load_ts`
     ``.ts`` files of the UCR and UEA archives (sktime, aeon)
+:func:`read_tsf`
+    ``.tsf`` files of the Monash archive: series to forecast
+:func:`read_arff`
+    ``.arff`` files of the UCR and UEA archives and of Weka
 :func:`read_csv`
     a table with one row per step, ``.csv``
 :func:`read_npz`, :func:`write_npz`
@@ -36,6 +40,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .arff import read_arff
     from .arrays import read_npz, write_npz
     from .frames import from_frame
     from .memory import SyntheticTask, make_adding, make_copy, make_delayed_xor, make_temporal_order
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     from .tables import read_csv
     from .text import Tokenizer
     from .ts import find_ts, load_ts, read_ts
+    from .tsf import read_tsf
     from .video import (
         Detections,
         feature_names,
@@ -81,9 +87,11 @@ __all__ = [
     "make_temporal_order",
     "pad",
     "read",
+    "read_arff",
     "read_csv",
     "read_npz",
     "read_ts",
+    "read_tsf",
     "read_yolo",
     "unpad",
     "write_npz",
@@ -101,6 +109,8 @@ _MODULES = (
     "video",
     "scenes",
     "ts",
+    "tsf",
+    "arff",
     "tables",
     "frames",
     "arrays",

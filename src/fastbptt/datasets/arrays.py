@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import _check, _core
 from .._errors import ArgumentError, ArgumentTypeError
 from . import _lines
-from .formats import Format, setting
+from .formats import Format, Option, argument, setting
 from .sequences import Sequences, joined
 
 __all__ = ["read_npz", "write_npz"]
@@ -24,6 +24,8 @@ __all__ = ["read_npz", "write_npz"]
 def read_npz(
     path: str | os.PathLike[str],
     *,
+    x: str | None = None,
+    y: str | None = None,
     steps: str = "last",
     tokens: bool = False,
     classes: Sequence[str] | None = None,
@@ -53,6 +55,11 @@ def read_npz(
     ----------
     path : str or os.PathLike
         The file.
+    x : str, optional
+        The name of the array in the place of ``x``: Keras' files have ``x_train`` and ``x_test``.
+        An ending such as "_train" goes for the others, too, where the file has them so.
+    y : str, optional
+        The name of the array in the place of ``y``; by default ``y`` with the ending of `x`.
     steps : {"last", "all"}, default "last"
         Whether ``y`` has an entry for each sequence, or for each step.
     tokens : bool, default False
@@ -100,59 +107,61 @@ def read_npz(
     _check.flag("labels", labels)
     kind = None if dtype is None else _check.float_dtype(dtype)
     given = None if classes is None else _lines.class_names(classes)
-    arrays = _arrays(source, ("x", "lengths", "feature_names", "ids") + LABELS * labels)
-    x, cut = _layout(source, arrays["x"], arrays.get("lengths"))
+    if y is not None and not labels:
+        raise ValueError(f"{argument('y')} is {y!r} and has no effect; expected labels=True")
+    arrays, called = _arrays(source, x, y, ("lengths", "feature_names", "ids") + LABELS * labels)
+    values, cut = _layout(source, arrays["x"], arrays.get("lengths"), called)
 
     features: tuple[str, ...] = ()
     if tokens:
-        if x.ndim != 2 - cut.flat or x.dtype.kind not in "iu":
+        if values.ndim != 2 - cut.flat or values.dtype.kind not in "iu":
             raise _lines.wrong(
                 source,
                 None,
-                f"x has shape {x.shape} and dtype {x.dtype}; expected whole numbers of shape "
-                f"{'(all steps,)' if cut.flat else '(sequences, steps)'}: "
+                f"{called['x']} has shape {values.shape} and dtype {values.dtype}; expected whole "
+                f"numbers of shape {'(all steps,)' if cut.flat else '(sequences, steps)'}: "
                 f"{setting('tokens', True)}",
             )
-        items = cut(x.astype(np.int64))
+        items = cut(values.astype(np.int64))
     else:
-        if x.ndim == 2 - cut.flat:
-            x = x[..., None]
-        items = cut(_float_array(source, "x", x, kind))
+        if values.ndim == 2 - cut.flat:
+            values = values[..., None]
+        items = cut(_float_array(source, called["x"], values, kind))
         _finish_gaps(source, items, missing)
-        features = _texts(source, arrays, "feature_names", x.shape[-1]) or tuple(
-            f"feature {i + 1}" for i in range(x.shape[-1])
+        features = _texts(source, arrays, "feature_names", values.shape[-1], called) or tuple(
+            f"feature {i + 1}" for i in range(values.shape[-1])
         )
 
-    y: NDArray[Any] | list[NDArray[Any]] | None = None
+    targets: NDArray[Any] | list[NDArray[Any]] | None = None
     names: tuple[str, ...] | None = None
     if labels and "y" in arrays:
         flat = arrays["y"]
-        lead = x.shape[: 2 - cut.flat] if steps == "all" else (len(cut.lengths),)
+        lead = values.shape[: 2 - cut.flat] if steps == "all" else (len(cut.lengths),)
         if flat.shape[: len(lead)] != lead or flat.ndim > len(lead) + 1:
             raise _lines.wrong(
                 source,
                 None,
-                f"y has shape {flat.shape}; expected {lead} or "
+                f"{called['y']} has shape {flat.shape}; expected {lead} or "
                 f"({', '.join(map(str, lead))}, targets): {setting('steps', steps)}",
             )
         parts = cut(flat) if steps == "all" else [flat]
         whole = flat.dtype.kind != "f"
-        if whole and steps == "last" and not cut.flat and flat.shape == x.shape[:2]:
+        if whole and steps == "last" and not cut.flat and flat.shape == values.shape[:2]:
             raise _lines.wrong(
                 source,
                 None,
-                f"y has shape {flat.shape}; expected one class per sequence, or "
+                f"{called['y']} has shape {flat.shape}; expected one class per sequence, or "
                 f"{setting('steps', 'all')}: one per step",
             )
         if not whole:
-            parts = [_float_array(source, "y", part, kind, gaps=False) for part in parts]
+            parts = [_float_array(source, called["y"], part, kind, gaps=False) for part in parts]
         else:
-            parts, names = _class_array(source, parts, len(lead), arrays, given)
-        y = joined(parts) if steps == "all" else parts[0]
-    ids = _texts(source, arrays, "ids", len(items)) or tuple(
+            parts, names = _class_array(source, parts, len(lead), arrays, given, called)
+        targets = joined(parts) if steps == "all" else parts[0]
+    ids = _texts(source, arrays, "ids", len(items), called) or tuple(
         f"sequence {i + 1}" for i in range(len(items))
     )
-    return Sequences(joined(items), y, names, features, ids, source)
+    return Sequences(joined(items), targets, names, features, ids, source)
 
 
 def write_npz(
@@ -218,7 +227,7 @@ def write_npz(
         arrays["x"] = _check.read("x", x)
         if lengths is not None:
             arrays["lengths"] = np.asarray(lengths)
-    _, cut = _layout("x", arrays["x"], arrays.get("lengths"))
+    _, cut = _layout("x", arrays["x"], arrays.get("lengths"), {"x": "x"})
     if y is not None:
         arrays["y"] = np.asarray(y)
     if "y" in arrays and arrays["y"].dtype.kind not in "fiubU":
@@ -246,7 +255,18 @@ FORMAT: Final = Format(
 arrays x (sequences, steps, features) and y; lengths, where they differ.
 Whole numbers and names in y are classes, as 0.0 and 1.0 are; other
 floats are numbers to predict, a 0/1 matrix holds several labels.""",
-    labels="an array y",
+    labels="an array y (or --y-array)",
+    options=(
+        Option(
+            "x", "--x-array", "the array of an .npz file with the sequences (default: x)", "NAME"
+        ),
+        Option(
+            "y",
+            "--y-array",
+            "the array with the labels (default: y; beside x_train y_train)",
+            "NAME",
+        ),
+    ),
     steps=("all", "last"),  # an array y has an axis for steps, or has none
     by_dtype=True,
 )
@@ -256,6 +276,8 @@ floats are numbers to predict, a 0/1 matrix holds several labels.""",
 
 
 LABELS: Final = ("y", "classes")
+_ROLES: Final = ("x", "y", "lengths", "classes", "feature_names", "ids")
+_SHARED: Final = ("classes", "feature_names")  # by all parts of a file
 _HEADERS: Final = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -271,8 +293,17 @@ class _Cut(NamedTuple):
         return [row[:length] for row, length in zip(array, self.lengths.tolist(), strict=True)]
 
 
-def _arrays(path: str, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """Read the wanted arrays of an archive, as far as they are there; no others are unpacked."""
+def _arrays(
+    path: str, x: str | None, y: str | None, wanted: tuple[str, ...]
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Read x and the wanted arrays, as far as they are there; no others are unpacked.
+
+    Returns
+    -------
+    arrays : dict
+    called : dict
+        The name of each in the file.
+    """
     with open(path, "rb") as file:
         try:
             begin = file.read(2)
@@ -282,15 +313,9 @@ def _arrays(path: str, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
             stored = np.load(file, allow_pickle=False)
             if isinstance(stored, np.ndarray):
                 raise _lines.wrong(path, None, "holds one array without a name; expected .npz")
-            if "x" not in stored.files:
-                text = f"has no array 'x'; it has {_lines.some(stored.files)}"
-                if "x_train" in stored.files:
-                    text += (
-                        "; write its parts to files of their own: fastbptt.datasets.write_npz("
-                        'path, arrays["x_train"], arrays["y_train"]), with arrays = numpy.load(...)'
-                    )
-                raise _lines.wrong(path, None, text)
-            return {name: _array(path, stored, name) for name in wanted if name in stored.files}
+            called = _called(path, stored.files, x, y, wanted)
+            arrays = {role: _array(path, stored, role, called) for role in called}
+            return arrays, called
         except _lines.FileError:
             raise
         except Exception as error:  # zipfile, zlib and NumPy let many kinds through
@@ -298,8 +323,45 @@ def _arrays(path: str, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
             raise _lines.wrong(path, None, f"cannot be read as .npz: {text}") from None
 
 
-def _array(path: str, stored: Any, name: str) -> NDArray[Any]:
+def _called(
+    path: str, files: list[str], x: str | None, y: str | None, wanted: tuple[str, ...]
+) -> dict[str, str]:
+    """Find the names of the arrays: with the ending that x has, where there are such."""
+    for role, name in (("x", x), ("y", y)):
+        if name is not None and not isinstance(name, str):
+            raise ArgumentTypeError(argument(role), f"is {name!r}", "the name of an array")
+    called = {"x": "x" if x is None else x}
+    called |= {} if y is None else {"y": y}
+    for role, name in called.items():
+        if name not in files:
+            free = [one for one in files if one not in (*_ROLES, *called.values())]
+            others = [one for one in free if one.lower().startswith(role)] or free
+            advice = f"; expected {setting(role, *others)}" if others else ""
+            raise _lines.wrong(
+                path, None, f"has no array {name!r}; it has {_lines.some(files)}{advice}"
+            )
+    if called["x"] == y:
+        raise ArgumentError(argument("y"), f"is {y!r}, which is {argument('x')}, too", "another")
+    ending = called["x"][1:] if called["x"][:1] in ("x", "X") else ""
+    for role in wanted:
+        if role in called:
+            continue
+        names = [role + ending, role.upper() + ending] if role == "y" else [role + ending]
+        if role in _SHARED:
+            names.append(role)
+        found = [name for name in dict.fromkeys(names) if name in files]
+        if role == "y" and len(found) > 1:
+            raise _lines.wrong(
+                path, None, f"has arrays {' and '.join(found)}; expected {setting('y', *found)}"
+            )
+        if found:
+            called[role] = found[0]
+    return called
+
+
+def _array(path: str, stored: Any, role: str, called: dict[str, str]) -> NDArray[Any]:
     """Read one array, once its header is what the archive's size of it allows."""
+    name = called[role]
     member = stored.zip.getinfo(name if name in stored.zip.namelist() else f"{name}.npy")
     with stored.zip.open(member) as file:
         version = npy.read_magic(file)
@@ -311,7 +373,7 @@ def _array(path: str, stored: Any, name: str) -> NDArray[Any]:
                 path,
                 None,
                 f"{name} is an array of Python objects, which only pickle can read; expected "
-                "numbers (fastbptt.datasets.write_npz writes lists of arrays as such)",
+                f"numbers: if you trust this file, {_rewritten(path, role, called)} writes it so",
             )
         size, stated = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
         if size != stated:
@@ -336,18 +398,34 @@ def _array(path: str, stored: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def _layout(path: str, x: NDArray[Any], lengths: NDArray[Any] | None) -> tuple[NDArray[Any], _Cut]:
+def _rewritten(path: str, objects: str, called: dict[str, str]) -> str:
+    """Write the code that makes lists of an array of objects, and a file of these."""
+    arguments = [
+        f"list(arrays[{called[role]!r}])" if role == objects else f"arrays[{called[role]!r}]"
+        for role in ("x", "y")
+        if role in called
+    ]
+    return (
+        f"arrays = numpy.load({path!r}, allow_pickle=True); "
+        f'fastbptt.datasets.write_npz("new.npz", {", ".join(arguments)})'
+    )
+
+
+def _layout(
+    path: str, x: NDArray[Any], lengths: NDArray[Any] | None, called: dict[str, str]
+) -> tuple[NDArray[Any], _Cut]:
     """Detect the layout of the sequences in x."""
+    name, of = called["x"], called.get("lengths", "lengths")
     if x.dtype.kind not in "fiub":
-        raise _lines.wrong(path, None, f"x has dtype {x.dtype}; expected numbers")
+        raise _lines.wrong(path, None, f"{name} has dtype {x.dtype}; expected numbers")
     if 0 in x.shape:
-        raise _lines.wrong(path, None, f"x has shape {x.shape}; expected at least one step")
+        raise _lines.wrong(path, None, f"{name} has shape {x.shape}; expected at least one step")
     if lengths is None:
         if x.ndim not in (2, 3):
             raise _lines.wrong(
                 path,
                 None,
-                f"x has shape {x.shape}; expected (sequences, steps, features) or "
+                f"{name} has shape {x.shape}; expected (sequences, steps, features) or "
                 "(sequences, steps), or lengths beside it",
             )
         return x, _Cut(np.full(len(x), x.shape[1], np.int64), False)
@@ -355,12 +433,12 @@ def _layout(path: str, x: NDArray[Any], lengths: NDArray[Any] | None) -> tuple[N
         raise _lines.wrong(
             path,
             None,
-            f"lengths has shape {lengths.shape} and dtype {lengths.dtype}; expected whole numbers "
+            f"{of} has shape {lengths.shape} and dtype {lengths.dtype}; expected whole numbers "
             "of shape (sequences,)",
         )
     if lengths.min() < 1:
         i = int((lengths < 1).argmax())
-        raise _lines.wrong(path, None, f"lengths[{i}] is {lengths[i]}; expected at least 1")
+        raise _lines.wrong(path, None, f"{of}[{i}] is {lengths[i]}; expected at least 1")
     total, longest = sum(lengths.tolist()), int(lengths.max())  # of any size: int64 may overflow
     if x.ndim in (1, 2) and total == len(x):
         return x, _Cut(lengths.astype(np.int64), True)
@@ -369,7 +447,7 @@ def _layout(path: str, x: NDArray[Any], lengths: NDArray[Any] | None) -> tuple[N
     raise _lines.wrong(
         path,
         None,
-        f"x has shape {x.shape}, and there are {len(lengths)} lengths up to {longest}, in all "
+        f"{name} has shape {x.shape}, and there are {len(lengths)} lengths up to {longest}, in all "
         f"{total}; expected ({len(lengths)}, at least {longest}, features) or "
         f"({total}, features)",
     )
@@ -423,13 +501,15 @@ def _finish_gaps(path: str, items: list[NDArray[Any]], missing: str) -> None:
 
 
 def _texts(
-    path: str, arrays: dict[str, NDArray[Any]], name: str, count: int
+    path: str, arrays: dict[str, NDArray[Any]], role: str, count: int, called: dict[str, str]
 ) -> tuple[str, ...] | None:
-    if name not in arrays:
+    if role not in arrays:
         return None
-    array = arrays[name]
+    array = arrays[role]
     if array.shape != (count,):
-        raise _lines.wrong(path, None, f"{name} has shape {array.shape}; expected ({count},)")
+        raise _lines.wrong(
+            path, None, f"{called[role]} has shape {array.shape}; expected ({count},)"
+        )
     return tuple(str(one) for one in array.tolist())
 
 
@@ -439,19 +519,20 @@ def _class_array(
     ndim: int,
     arrays: dict[str, NDArray[Any]],
     given: tuple[str, ...] | None,
+    called: dict[str, str],
 ) -> tuple[list[NDArray[Any]], tuple[str, ...]]:
     """Number the classes in y, which holds names, or numbers that may have names."""
-    whole = arrays["y"]
+    whole, name = arrays["y"], called["y"]
     if whole.dtype.kind not in "iubU" or whole.ndim != ndim:
         raise _lines.wrong(
             path,
             None,
-            f"y has shape {whole.shape} and dtype {whole.dtype}; expected classes (whole numbers "
-            "or text) without a further axis, or targets (floats)",
+            f"{name} has shape {whole.shape} and dtype {whole.dtype}; expected classes (whole "
+            "numbers or text) without a further axis, or targets (floats)",
         )
     own: tuple[str, ...] | None = None
     if "classes" in arrays:
-        own = _texts(path, arrays, "classes", len(np.atleast_1d(arrays["classes"])))
+        own = _texts(path, arrays, "classes", len(np.atleast_1d(arrays["classes"])), called)
     found = {value for part in parts for value in np.unique(part).tolist()}
     if own is not None and whole.dtype.kind != "U":
         beyond = sorted(value for value in found if not 0 <= value < len(own))
@@ -459,7 +540,7 @@ def _class_array(
             raise _lines.wrong(
                 path,
                 None,
-                f"y holds {beyond[0]}; expected whole numbers from 0 to {len(own) - 1}: "
+                f"{name} holds {beyond[0]}; expected whole numbers from 0 to {len(own) - 1}: "
                 f"there are {len(own)} classes",
             )
         name_of = {value: own[int(value)] for value in found}
@@ -472,7 +553,7 @@ def _class_array(
         raise _lines.wrong(
             path,
             None,
-            f"y holds the class {_lines.shown(unknown[0])}; expected one of classes: "
+            f"{name} holds the class {_lines.shown(unknown[0])}; expected one of classes: "
             f"{_lines.some(names)}",
         )
     numbered = []

@@ -21,14 +21,13 @@ from .sequences import Sequences
 __all__ = ["Format", "Option"]
 
 #: The modules with a format each; help and messages list them in this order.
-MODULES: Final = ["tables", "arrays", "ts"]
+MODULES: Final = ["tables", "arrays", "ts", "tsf", "arff"]
 
 
 # Endings of files that people have, and what to do with them.
 _FOREIGN: Final = dict.fromkeys(
-    (".tsf", ".arff", ".xlsx", ".xls", ".mat", ".pkl", ".json", ".feather", ".h5"),
-    "; read it in Python, with aeon, SciPy or pandas for example, and write it as "
-    ".csv, .npz or .ts",
+    (".xlsx", ".xls", ".mat", ".pkl", ".json", ".feather", ".h5"),
+    "; read it in Python, with SciPy or pandas for example, and write it as .csv, .npz or .ts",
 )
 
 

@@ -19,8 +19,8 @@ def read(path: str | os.PathLike[str], **options: Any) -> Sequences:
     ----------
     path : str or os.PathLike
         The file. ``.csv``, ``.tsv``, ``.txt``, ``.data``, ``.parquet`` and text with ``.gz`` behind
-        its suffix are read by :func:`read_csv`, ``.npz`` by :func:`read_npz`,
-        ``.ts`` by :func:`read_ts`.
+        its suffix are read by :func:`read_csv`, ``.npz`` by :func:`read_npz`, ``.ts`` by
+        :func:`read_ts`, ``.tsf`` by :func:`read_tsf`, ``.arff`` by :func:`read_arff`.
     **options
         Arguments of that reader.
 

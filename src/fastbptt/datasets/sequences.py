@@ -40,6 +40,11 @@ class Sequences:
         The file.
     categories : dict or None
         For each column of names that became features, the names: "wind=NW" is one of "wind".
+    times : list of ndarray or None
+        The time of each step, datetime64[s] of shape (steps,) for each sequence; None: the file has
+        none, or only their order counts.
+    frequency : str or None
+        How far apart the times are, as the file says it: "daily".
 
     Examples
     --------
@@ -60,6 +65,8 @@ class Sequences:
     ids: tuple[str, ...]
     source: str
     categories: dict[str, tuple[str, ...]] | None = None
+    times: list[NDArray[np.datetime64]] | None = None
+    frequency: str | None = None
 
     @property
     def lengths(self) -> NDArray[np.int64]:

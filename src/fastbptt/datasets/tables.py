@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -32,8 +32,8 @@ __all__ = ["read_csv"]
 
 _LABEL: Final = "label"
 _MOST_NAMES: Final = 50  # of a column that may be a category
-_UNLABELLED: Final = ("error", "drop")
-_LAYOUTS: Final = ("long", "wide")
+UNLABELLED: Final = ("error", "drop")
+LAYOUTS: Final = ("long", "wide")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _EXACT: Final = 2.0**53  # float64 tells whole numbers below it apart
@@ -85,7 +85,7 @@ def read_csv(
         The column or columns with numbers to predict, in place of classes.
     features : sequence of str, optional
         The columns to read as features, in this order. By default all that `id`, `step`, `label`
-        and `target` do not name, except a column "label".
+        and `target` do not name, except a column "label" and, in Parquet, the index of a frame.
     exclude : sequence of str, optional
         Columns to leave out.
     categories : sequence of str or mapping, optional
@@ -160,9 +160,54 @@ def read_csv(
     (array([1, 0]), ('run', 'walk'), ('speed', 'height'), ('a', 'b'))
     """
     source = _check.file_path(path)
+    form = TableForm(header, delimiter, decimal)
+    return read_table(
+        source,
+        lambda: form.read(source),
+        form,
+        id=id,
+        step=step,
+        label=label,
+        target=target,
+        features=features,
+        exclude=exclude,
+        categories=categories,
+        label_file=label_file,
+        layout=layout,
+        steps=steps,
+        unlabelled=unlabelled,
+        classes=classes,
+        missing=missing,
+        dtype=dtype,
+        labels=labels,
+    )
+
+
+def read_table(
+    source: str,
+    table_of: Callable[[], Table],
+    form: TableForm,
+    *,
+    id: str | None,
+    step: str | None,
+    label: str | None,
+    target: str | Sequence[str] | None,
+    features: Sequence[str] | None,
+    exclude: Sequence[str] | None,
+    categories: Sequence[str] | Mapping[str, Sequence[str]] | None,
+    label_file: str | os.PathLike[str] | None,
+    layout: str,
+    steps: str,
+    unlabelled: str,
+    classes: Sequence[str] | None,
+    missing: str,
+    dtype: Any,
+    labels: bool,
+) -> Sequences:
+    """Check the arguments of `read_csv`, and make sequences of a table."""
     _check.option("steps", steps, _lines.STEPS)
     _check.option("missing", missing, _lines.MISSING)
-    _check.option("layout", layout, _LAYOUTS)
+    _check.option("layout", layout, LAYOUTS)
     kind = _check.float_dtype(dtype)
     _check.flag("labels", labels)
     given = None if classes is None else _lines.class_names(classes)
@@ -176,7 +221,7 @@ def read_csv(
         raise ValueError(
             f"{argument('features')} and {argument('exclude')} are both given; expected one of them"
         )
-    _check.option("unlabelled", unlabelled, _UNLABELLED)
+    _check.option("unlabelled", unlabelled, UNLABELLED)
     if unlabelled == "drop" and steps != "all":
         raise ValueError(
             f"{setting('unlabelled', 'drop')} is for a label on each row; expected "
@@ -185,8 +230,7 @@ def read_csv(
     wide = layout == "wide"
     if wide:
         _check_wide(step, steps, categories)
-    form = _TableForm(header, delimiter, decimal)
-    table = form.read(source)
+    table = table_of()
     if wide and id == "id" and "id" not in table.places:
         id = None
     targets = (target,) if isinstance(target, str) else tuple(target or ())
@@ -212,7 +256,7 @@ def read_csv(
         table = _labelled(table, label, targets)
 
     if wide:
-        rows = np.arange(len(table.lines))
+        rows = np.arange(table.rows)
         starts, in_order = rows, True
         ids = tuple(str(i + 1) for i in rows.tolist()) if id is None else _unique(table, id)
     else:
@@ -262,7 +306,7 @@ def read_csv(
 
 def _labelled(table: Table, label: str | None, targets: tuple[str, ...]) -> Table:
     """Leave out rows without a label or target."""
-    keep = np.ones(len(table.lines), bool)
+    keep = np.ones(table.rows, bool)
     for role, name in (("label", label), *(("target", one) for one in targets)):
         if name is not None:
             codes, texts = table.codes(role, name)
@@ -279,7 +323,11 @@ def read_steps(
     """Read the steps, in the order in which `read_csv` has them: numbers, or dates as they are."""
     if step is None or options.get("layout") == "wide":
         return None
-    table = _TableForm.of(options).read(path)
+    return steps_of(TableForm.of(options).read(path), id, step)
+
+
+def steps_of(table: Table, id: str | None, step: str) -> list[float] | list[str]:
+    """Return the steps of a table, in the order in which `read_table` has them."""
     rows, _, _, _ = _in_order(table, id, step)
     if _times.is_iso(table.cell(step, 0)):
         codes, names = table.codes("step", step)
@@ -291,12 +339,12 @@ def read_steps(
 def read_header(path: str, **options: Any) -> list[str]:
     """Read the names of a table's columns; `read_csv` reports what is wrong with them."""
     try:
-        return list(_TableForm.of(options).read(path).header)
+        return list(TableForm.of(options).read(path).header)
     except ValueError:
         return []
 
 
-def _names(text: str) -> list[str]:
+def names_in(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
@@ -338,7 +386,7 @@ Text may be packed (.csv.gz); Parquet needs pyarrow.""",
             "--target-column",
             "numbers to predict, in place of classes",
             "NAME[,NAME]",
-            _names,
+            names_in,
             group="labels",
         ),
         Option(
@@ -346,21 +394,21 @@ Text may be packed (.csv.gz); Parquet needs pyarrow.""",
             "--feature-columns",
             "the network's inputs (default: all other columns)",
             "NAME[,NAME]",
-            _names,
+            names_in,
         ),
         Option(
             "exclude",
             "--exclude-columns",
             "columns to leave out of the network's inputs",
             "NAME[,NAME]",
-            _names,
+            names_in,
         ),
         Option(
             "categories",
             "--category-columns",
             "inputs that are names; each name becomes an input of 0 and 1",
             "NAME[,NAME]",
-            _names,
+            names_in,
         ),
         Option(
             "label_file",
@@ -373,13 +421,14 @@ Text may be packed (.csv.gz); Parquet needs pyarrow.""",
             "--unlabelled",
             "with --steps all, rows without a label or target: report an error, or leave them out "
             "(default: error)",
-            choices=_UNLABELLED,
+            choices=UNLABELLED,
         ),
         Option(
             "layout",
             "--layout",
-            "long: a row per step; wide: a row per sequence (default: long)",
-            choices=_LAYOUTS,
+            "long: a row per step; wide: a row per sequence (default: long; of .arff files, by the "
+            "names of the attributes)",
+            choices=LAYOUTS,
         ),
         Option(
             "header",
@@ -412,7 +461,7 @@ Text may be packed (.csv.gz); Parquet needs pyarrow.""",
 # ---------------------------------------------------------------- one table
 
 
-class _TableForm(NamedTuple):
+class TableForm(NamedTuple):
     """How a table is written; None: recognised."""
 
     header: str | None
@@ -420,9 +469,9 @@ class _TableForm(NamedTuple):
     decimal: str | None
 
     @staticmethod
-    def of(options: Mapping[str, Any]) -> _TableForm:
+    def of(options: Mapping[str, Any]) -> TableForm:
         """Take those of the options of `read_csv` that are given."""
-        return _TableForm(*(options.get(name) for name in _TableForm._fields))
+        return TableForm(*(options.get(name) for name in TableForm._fields))
 
     def read(self, path: str) -> Table:
         """Check the arguments, and read a table."""
@@ -455,7 +504,7 @@ def _floats(
 ) -> NDArray[Any]:
     """Read columns of numbers, or of True and False, into an array of shape (rows, columns)."""
     places = [table.place("features", name) for name in names]
-    count = len(table.lines)
+    count = table.rows
     result = np.empty((count, len(names)), dtype)
     truths: list[int] = []
     mark = decimal or "."
@@ -647,7 +696,7 @@ def _unique(table: Table, id: str) -> tuple[str, ...]:
             row,
             id,
             f"is {_lines.shown(names[codes[row]])} again, as in line "
-            f"{table.lines[int((codes == codes[row]).argmax())]}; expected a row per sequence",
+            f"{table.line(int((codes == codes[row]).argmax()))}; expected a row per sequence",
         )
     return tuple(names)
 
@@ -660,13 +709,13 @@ def _cut_tails(table: Table, x: NDArray[Any]) -> list[NDArray[Any]]:
     if empty.any():
         row = int(empty.argmax())
         raise _lines.wrong(
-            table.path, int(table.lines[row]), "the row has no value; expected at least one"
+            table.path, table.line(row), "the row has no value; expected at least one"
         )
     return [row[:length, None] for row, length in zip(x, lengths.tolist(), strict=True)]
 
 
 def _label_table(
-    path: str | os.PathLike[str], form: _TableForm, id: str | None, steps: str
+    path: str | os.PathLike[str], form: TableForm, id: str | None, steps: str
 ) -> Table:
     what = argument("label_file")
     if id is None:
@@ -738,7 +787,7 @@ def _feature_columns(
         if twice is not None:
             raise ValueError(f"{argument('features')} has {twice!r} twice; expected it once")
     else:
-        out = used.keys() | set(exclude or ()) | {_LABEL}
+        out = used.keys() | set(exclude or ()) | {_LABEL, *table.frame_index}
         names = tuple(name for name in table.header if name not in out)
         if "" in names:
             raise _lines.wrong(
@@ -764,7 +813,7 @@ def _in_order(
     Returns the rows, the start of each sequence among them, the ids, and whether the rows stand in
     this order.
     """
-    count = len(table.lines)
+    count = table.rows
     names = [""]
     if id is None:
         which = np.zeros(count, np.int64)
@@ -776,14 +825,18 @@ def _in_order(
                 id,
                 "is empty; expected the sequence's name",
             )
-    place = np.zeros(count) if step is None else _places(table, step)
-    after = np.diff(which)
-    in_order = bool(((after > 0) | ((after == 0) & (place[1:] >= place[:-1]))).all())
-    rows = np.arange(count) if in_order else np.lexsort((place, which))
-    sorted_ids = which[rows]
-    if step is not None:
-        places = place[rows]
-        twice = (np.diff(sorted_ids) == 0) & (places[1:] == places[:-1])
+    place = None if step is None else _places(table, step)
+    forward = which[1:] == which[:-1]
+    if place is not None:
+        forward &= place[1:] >= place[:-1]
+    forward |= which[1:] > which[:-1]
+    in_order = bool(forward.all())
+    rows, sorted_ids, places = np.arange(count), which, place
+    if not in_order:
+        rows = np.lexsort((which,) if place is None else (place, which))
+        sorted_ids, places = which[rows], None if place is None else place[rows]
+    if step is not None and places is not None:
+        twice = (sorted_ids[1:] == sorted_ids[:-1]) & (places[1:] == places[:-1])
         if twice.any():
             i = int(twice.argmax())
             first, second = sorted((int(rows[i]), int(rows[i + 1])))
@@ -792,7 +845,7 @@ def _in_order(
                 second,
                 step,
                 f"is {table.cell(step, second)} in {_sequence(name)} again, as in line "
-                f"{table.lines[first]}; "
+                f"{table.line(first)}; "
                 "expected each step once",
             )
     starts = np.searchsorted(sorted_ids, np.arange(len(names)))
@@ -805,7 +858,7 @@ def _places(table: Table, step: str) -> NDArray[Any]:
     Numbers are float64, or int64 if they are whole and too large for float64 to tell apart.
     """
     place = table.place("step", step)
-    if len(table.lines) and _times.is_iso(table.cell(step, 0)):
+    if table.rows and _times.is_iso(table.cell(step, 0)):
         times, bad = _nanoseconds(table, place)
         if bad is not None:
             raise table.wrong(
@@ -960,13 +1013,13 @@ def _per_sequence(
             r, gap = divmod(int(blank.argmax()), blank.shape[1])
             remark = (
                 f" with a value on each row: column {names[gap]!r} has no value in line "
-                f"{table.lines[rows[r]]} ({setting('unlabelled', 'drop')} leaves such rows out)"
+                f"{table.line(rows[r])} ({setting('unlabelled', 'drop')} leaves such rows out)"
             )
         raise table.wrong(
             int(rows[second]),
             names[c],
             f"is {_lines.shown(table.cell(names[c], int(rows[second])))}, but in line "
-            f"{table.lines[rows[first]]} of {_sequence(ids[which])} "
+            f"{table.line(rows[first])} of {_sequence(ids[which])} "
             f"{_lines.shown(table.cell(names[c], int(rows[first])))}",
             f"the same on all its rows, or {setting('steps', 'all')}{remark}",
         )
