@@ -120,7 +120,11 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "ahead": (SALES, {"ahead": 0}, "ahead is 0; expected at least 1"),
     "no effect": (SALES, {"ahead": 1, "labels": False}, "ahead has no effect; expected labels="),
     "classes": (SALES, {"classes": ["a"]}, "has numbers to forecast; expected no classes"),
-    "too large": (SALES.replace(",8,", ",8e99,"), {}, r":12: value 2: 8e\+99 is beyond float32"),
+    "too large": (
+        SALES.replace(",8,", ",8e99,"),
+        {"dtype": "float32"},
+        r":12: value 2: 8e\+99 is beyond float32",
+    ),
 }
 
 

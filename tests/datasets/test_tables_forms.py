@@ -442,7 +442,7 @@ NAMES: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "other x": (["x", "y"], {"x": "z"}, "has no array 'z'; it has x, y$"),
     "other y": (["x", "y_a", "y_b"], {"y": "y_c"}, "expected y='y_a' or 'y_b'"),
     "two y": (["X", "y", "Y"], {"x": "X"}, "has arrays y and Y; expected y="),
-    "no effect": (["x", "y"], {"y": "y", "labels": False}, "y is 'y' and has no effect"),
+    "no effect": (["x", "y"], {"y": "y", "labels": False}, "y has no effect; expected labels=True"),
     "no text": (["x", "y"], {"x": 0}, "x is 0; expected the name of an array"),
     "no pairs": (["data", "target"], {"x": "data", "y": "data"}, "y is 'data', which is x, too"),
 }

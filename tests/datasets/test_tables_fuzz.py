@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastbptt.datasets import read_csv
+from fastbptt.datasets import _blocks, read_csv
 
 pd = pytest.importorskip("pandas")
 
@@ -18,6 +18,7 @@ GAPS = ["", "NA", "nan", "?", "null", "None", "N/A"]
 WORDS = ["a", "b\u00e9", "c d", "x;y", "p,q", 's"t', "NA"]
 ODD = ["x", "1_0", "0x10", "inf", "1e999", "\uff11", "--1", "1e", "1 2", "1,5"]
 CASES = 200
+MANY = 10_000  # with FASTBPTT_TEST_GRID=full
 
 
 def _number(rng: np.random.Generator) -> str:
@@ -114,15 +115,20 @@ def _by_pandas(content: bytes, delimiter: str, names: tuple[str, ...], has_id: b
     return values[[i for one in dict.fromkeys(ids) for i, name in enumerate(ids) if name == one]]
 
 
-@pytest.mark.parametrize("start", range(0, CASES, 50))
-def test_numbers_are_those_of_pandas(start: int, tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
+def _in_pieces(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Read files as large ones are read, in pieces of so many bytes and up to a line's end."""
+    monkeypatch.setattr(_blocks, "WHOLE", 0)
+    monkeypatch.setattr(_blocks, "PIECE", size)
+
+
+def _check(seeds: range, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = 0
     refusals: list[str] = []
-    for seed in range(start, start + 50):
+    for seed in seeds:
         rng = np.random.default_rng(seed)
         content, delimiter, has_id = _table(rng)
         path.write_bytes(content)
+        _in_pieces(monkeypatch, 16 if seed % 2 else 1 << 20)
         options: dict[str, Any] = {"id": "id" if has_id else None, "step": None, "labels": False}
         options |= {"delimiter": delimiter} if rng.random() < 0.5 else {}
         try:
@@ -133,5 +139,46 @@ def test_numbers_are_those_of_pandas(start: int, tmp_path: Path) -> None:
         expected = _by_pandas(content, delimiter, data.feature_names, has_id)
         np.testing.assert_array_equal(np.concatenate(list(data.x)), expected, str(seed))
         done += 1
-    assert done > 15
+    assert done > 0.3 * len(seeds)
     assert all(message.startswith(f"{path}:") for message in refusals)
+
+
+@pytest.mark.parametrize("start", range(0, CASES, 50))
+def test_numbers_are_those_of_pandas(
+    start: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _check(range(start, start + 50), tmp_path / "a.csv", monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(CASES, MANY, 1000))
+def test_numbers_of_many_tables(
+    start: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _check(range(start, min(start + 1000, MANY)), tmp_path / "a.csv", monkeypatch)
+
+
+@pytest.mark.parametrize("start", range(0, CASES, 100))
+def test_a_table_in_pieces_is_the_whole_one(
+    start: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same numbers and names, or the same error, whatever the pieces."""
+    path = tmp_path / "a.csv"
+    for seed in range(start, start + 50):
+        rng = np.random.default_rng(seed)
+        content, _, has_id = _table(rng)
+        path.write_bytes(content)
+        options: dict[str, Any] = {"id": "id" if has_id else None, "step": None, "steps": "all"}
+        options |= {"target": "c0"} if rng.random() < 0.5 else {}
+        options |= {"unlabelled": "drop"} if rng.random() < 0.5 else {}
+        found = []
+        for size in (1 << 20, 64, 1):
+            _in_pieces(monkeypatch, size)
+            try:
+                data = read_csv(path, **options)
+                y = None if data.y is None else np.concatenate(list(data.y)).tobytes()
+                x = np.concatenate(list(data.x)).tobytes()
+                found.append(str((x, y, data.ids, data.feature_names, data.lengths)))
+            except ValueError as error:
+                found.append(str(error))
+        assert len(set(found)) == 1, seed

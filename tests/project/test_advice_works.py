@@ -89,6 +89,12 @@ FILES: dict[str, Any] = {
     "gap.ts": TS.replace("2,1,2", "2,?,2"),
     "false.parquet": PLAIN,
     "table.xlsx": "",
+    "series.tsf": "@attribute name string\n@data\na:1,2,3,4,5\nb:1,?,3,2,1\nc:5,3,1,1,2\n",
+    "none.tsf": "@data\n1,2\n",
+    "short.tsf": "@attribute name string\n@data\na:1,2,3\nb:1,2,3\n",
+    "none.arff": "@data\n1,2\n",
+    "numbers.arff": "@attribute a1 numeric\n@attribute a2 numeric\n@attribute t numeric\n@data\n"
+    "1,2,3\n4,5,6\n",
     "good.npz": {"x": X, "y": np.arange(12) % 2},
     "floats.npz": {"x": X, "y": np.arange(12) % 3 * 1.0},
     "bits.npz": {"x": X, "y": np.arange(12) % 2 * 1.0},
@@ -445,7 +451,27 @@ COMMANDS = [
         r"train good\3",
     ),
     command("train false.parquet", r"rename it: (\.csv)", r"train good\1"),
-    command("train keras.npz", r"write its parts to files of their own", "train good.npz"),
+    command("train keras.npz", r"expected (--x-array) '(\w+)' or", r"train keras.npz \1 \2"),
+    command(
+        "train keras.npz --x-array x_train --test keras.npz",
+        r"expected (--test-x-array)",
+        r"train keras.npz --x-array x_train --test keras.npz \1 x_test",
+    ),
+    command(
+        "train good.npz --test-x-array x",
+        r"expected (--test) FILE with it",
+        r"train good.npz --test-x-array x_test \1 keras.npz",
+    ),
+    command(
+        "train good.csv --test good.csv --test-x-array x",
+        r"--test-x-array is for .npz files; expected none",
+        "train good.csv --test good.csv",
+    ),
+    command(
+        "train short.tsf --ahead 3",
+        r"the series has 3 values; expected more than --ahead 3",
+        "train short.tsf --ahead 2",
+    ),
     command(
         "train good.csv --optimizer fast",
         r"unknown; expected (\w+)",
@@ -838,14 +864,66 @@ CALLS = [
     ),
     call(
         "datasets.read_npz('keras.npz')",
-        r"(fastbptt.datasets.write_npz\(path.*\)), with arrays",
-        r"arrays = numpy.load('keras.npz'); path = 'k.npz'; \1; datasets.read_npz(path)",
+        r"expected (x='\w+') or",
+        r"datasets.read_npz('keras.npz', \1)",
+    ),
+    call(
+        "datasets.read_npz('good.npz', y='y', labels=False)",
+        r"expected (labels=True)",
+        r"datasets.read_npz('good.npz', y='y', \1)",
+    ),
+    call(
+        "np.savez('two.npz', X=x, y=k, Y=k)\ndatasets.read_npz('two.npz', x='X')",
+        r"expected y=\W*(\w)\W* or \W*(\w)",
+        r"datasets.read_npz('two.npz', x='X', y='\1')",
+        r"datasets.read_npz('two.npz', x='X', y='\2')",
+    ),
+    call(
+        "datasets.read_tsf('series.tsf', ahead=1, labels=False)",
+        r"expected (labels=True)",
+        r"datasets.read_tsf('series.tsf', ahead=1, missing='interpolate', \1)",
+    ),
+    call(
+        "datasets.read_tsf('series.tsf', ahead=1)",
+        r"is a target; expected a number, or (missing=\"interpolate\")",
+        r"datasets.read_tsf('series.tsf', ahead=1, \1)",
+    ),
+    call(
+        "datasets.read_tsf('series.tsf', missing='error')",
+        r"or (missing=)(\"nan\") or (\"interpolate\")",
+        r"datasets.read_tsf('series.tsf', \1\2)",
+        r"datasets.read_tsf('series.tsf', \1\3)",
+    ),
+    call(
+        "datasets.read('none.tsf')",
+        r"expected \"(@attribute series_name string)\" "
+        r"\(or write the series as (.csv), (.npz) or (.ts)",
+        r"text = chr(10).join([r'\1', '@data', 'a:1,2']); open('t.tsf', 'w').write(text); "
+        r"datasets.read('t.tsf')",
+        r"datasets.read('good\2'); datasets.read('good\3'); datasets.read('good\4')",
+    ),
+    call(
+        "datasets.read('none.arff')",
+        r"no (@attribute) before .*write the series as (.csv), (.npz) or (.ts)",
+        r"text = chr(10).join([r'\1 a1 numeric', r'\1 a2 real', '@data', '1,2']); "
+        r"open('t.arff', 'w').write(text); "
+        r"datasets.read('t.arff')",
+        r"datasets.read('good\2'); datasets.read('good\3'); datasets.read('good\4')",
+    ),
+    call(
+        "datasets.read_arff('numbers.arff')",
+        r"expected layout=\W*(\w+)\W* for the first, layout=\W*(\w+)\W* for the second, or "
+        r"(target=) or (exclude=) for",
+        r"datasets.read_arff('numbers.arff', layout='\1')",
+        r"datasets.read_arff('numbers.arff', layout='\2', id=None, step=None)",
+        r"datasets.read_arff('numbers.arff', \3't')",
+        r"datasets.read_arff('numbers.arff', \4['t'])",
     ),
     call(
         "a = np.empty(2, object); a[:] = [x[0], x[1, :2]]; np.savez('o.npz', x=a)\n"
         "datasets.read_npz('o.npz')",
-        r"\((fastbptt.datasets.write_npz) writes lists of arrays",
-        r"\1('o.npz', [x[0], x[1, :2]]); datasets.read_npz('o.npz')",
+        r"if you trust this file, (arrays = .*) writes it so",
+        r"\1; datasets.read_npz('new.npz')",
     ),
     call(
         "datasets.unpad(np.array([[0, 0], [1, 2]]))",

@@ -13,7 +13,8 @@ from .. import _core
 from . import _lines
 
 Rows: TypeAlias = "slice | NDArray[np.bool_] | NDArray[np.int64]"
-_PIECE: Final = 1 << 19  # bytes that are read and cut at a time, up to the end of a line
+PIECE: Final = 1 << 19  # bytes that are read and cut at a time, up to the end of a line
+_SAMPLE: Final = 1 << 19  # bytes by which the delimiter is recognised
 WHOLE: Final = 1 << 22  # bytes of a file that is kept in memory
 BLOCK: Final = 1 << 14  # cells parsed at a time
 _SHORT: Final = 64  # bytes of cells that are copied side by side
@@ -43,6 +44,7 @@ class Text:
         self.path = path
         self.quoted = self.collapsed = False
         self._content = content
+        self._state = None if content is not None else _state(os.stat(path))
         self._size = os.path.getsize(path) if content is None else len(content)
         self._latin = False
         self._spans: list[tuple[int, int]] = []
@@ -55,7 +57,7 @@ class Text:
             raise _lines.wrong(self.path, None, "is UTF-16 text; expected UTF-8")
         offset = 0
         while offset < self._size:
-            piece = self._read(offset, _PIECE)
+            piece = self._read(offset, PIECE)
             size = _to_line_end(piece)
             while size is None:
                 more = self._read(offset + len(piece), len(piece))
@@ -80,6 +82,8 @@ class Text:
         if self._content is not None:
             return self._content[offset : offset + size]
         with open(self.path, "rb") as file:
+            if _state(os.fstat(file.fileno())) != self._state:
+                raise self.changed()
             file.seek(offset)
             return file.read(size)
 
@@ -106,12 +110,17 @@ class Text:
 
     def sample(self) -> str:
         """Return the beginning."""
-        return self._read(0, _PIECE).decode(errors="replace").removeprefix("\ufeff")
+        return self._read(0, _SAMPLE).decode(errors="replace").removeprefix("\ufeff")
 
     def whole(self) -> str:
         """Return everything as it is, line ends included."""
         content = self._read(0, self._size)
         return content.decode("latin-1") if self._latin else content.decode("utf-8-sig")
+
+
+def _state(file: os.stat_result) -> tuple[int, int, int]:
+    """Return what differs when a file has been written to."""
+    return file.st_ino, file.st_size, file.st_mtime_ns
 
 
 def _to_line_end(piece: bytes) -> int | None:

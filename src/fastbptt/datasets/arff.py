@@ -133,9 +133,11 @@ def read_arff(
     last = file.attributes[-1]
     if label is None and target is None and label_file is None and last.names:
         label = last.name
-    nominal = next((one.names for one in file.attributes if one.name == label), ())
+    known = {one.name: one.names for one in file.attributes}
+    nominal = known.get(label, ()) if isinstance(label, str) else ()
     bag = file.attributes[file.bag].bag if file.bag is not None else None
-    used = {label, id, step, *_listed(target), *_listed(exclude)}
+    roles = (label, id, step, *_listed(target), *_listed(exclude))
+    used = [one for one in roles if isinstance(one, str)]  # others are refused with the table
     own = [one for one in file.attributes if one.name not in used]
     form = _layout(file, bag if bag is not None else own, layout)
     if bag is not None and step == "step" and "step" not in {one.name for one in (*bag, *own)}:

@@ -108,7 +108,7 @@ def read_npz(
     kind = None if dtype is None else _check.float_dtype(dtype)
     given = None if classes is None else _lines.class_names(classes)
     if y is not None and not labels:
-        raise ValueError(f"{argument('y')} is {y!r} and has no effect; expected labels=True")
+        raise ValueError(f"{argument('y')} has no effect; expected labels=True")
     arrays, called = _arrays(source, x, y, ("lengths", "feature_names", "ids") + LABELS * labels)
     values, cut = _layout(source, arrays["x"], arrays.get("lengths"), called)
 
@@ -329,7 +329,7 @@ def _called(
     """Find the names of the arrays: with the ending that x has, where there are such."""
     for role, name in (("x", x), ("y", y)):
         if name is not None and not isinstance(name, str):
-            raise ArgumentTypeError(argument(role), f"is {name!r}", "the name of an array")
+            raise ArgumentTypeError(argument(role), f"is {_check.shown(name)}", "the name of an array")
     called = {"x": "x" if x is None else x}
     called |= {} if y is None else {"y": y}
     for role, name in called.items():
