@@ -655,7 +655,7 @@ def test_array_changed_during_the_call() -> None:
         (
             {"init": ("torch", 1.0)},
             ValueError,
-            'init is (\'torch\', 1.0); "torch" takes no number: use init="torch"',
+            'init is (\'torch\', 1.0), but "torch" takes no number; expected "torch"',
         ),
         (
             {"init": ("normal", -1.0)},

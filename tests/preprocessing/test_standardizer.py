@@ -350,7 +350,7 @@ def test_other_bad_arguments() -> None:
         ({"mean": [0], "scale": [1], "x": 1}, ValueError, "values has unknown x"),
         ({"mean": 0.0, "scale": [1.0]}, ValueError, r"values\['mean'\] is 0.0; expected a finite"),
         ({"mean": [np.nan], "scale": [1.0]}, ValueError, r"values\['mean'\] is \[nan\]; expected"),
-        ({"mean": [0.0], "scale": [0.0]}, ValueError, r"values\['scale'\] is \[0.\]; .* above 0"),
+        ({"mean": [0.0], "scale": [0.0]}, ValueError, r"values\['scale'\] is \[0\.0\]; .* above 0"),
         (
             {"mean": [0.0], "scale": [np.inf]},
             ValueError,
