@@ -36,7 +36,7 @@ def test_spectral_radius_of_a_large_matrix(
     matrix = MATRICES[name]
     expected = _numbers.spectral_radius(matrix)
     monkeypatch.setattr(_numbers, "AT_ONCE", 4)
-    monkeypatch.setattr(_numbers, "PRODUCT", product)
+    monkeypatch.setattr(_numbers, "MULTIPLY_ADDS", product)
     monkeypatch.setattr(np.linalg, "eigvals", None)
     assert _numbers.spectral_radius(matrix) == pytest.approx(expected, rel=1e-8)
 

@@ -18,7 +18,7 @@ AT_ONCE = 256
 #: Squarings of larger ones: the radius is good to ln(condition of the eigenvectors) / 2**DOUBLINGS.
 DOUBLINGS = 34
 #: Multiply-adds of one product, some 0.1 s.
-PRODUCT = 1 << 30
+MULTIPLY_ADDS = 1 << 30
 
 
 def norms(values: Array, axes: tuple[int, ...]) -> Array:
@@ -129,7 +129,7 @@ def spectral_radius(matrix: Array) -> float:
     size = len(matrix)
     if size <= AT_ONCE:
         return float(np.abs(np.linalg.eigvals(matrix)).max())
-    rows, log, power = max(1, PRODUCT // size**2), 0.0, matrix
+    rows, log, power = max(1, MULTIPLY_ADDS // size**2), 0.0, matrix
     for doubling in range(DOUBLINGS):
         top = float(np.abs(power).max())
         if top == 0.0:
