@@ -20,12 +20,17 @@ class Finder(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Finder())
 """
 MODULES = (
-    "numpy",
-    "numpy._core._multiarray_umath",
     "datetime",  # which an extension of NumPy imports, and calls its own import broken if it fails
-    "fastbptt._core",
-    "fastbptt._errors",
-    "fastbptt.models.recurrent",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            "numpy",
+            "numpy._core._multiarray_umath",
+            "fastbptt._core",
+            "fastbptt._errors",
+            "fastbptt.models.recurrent",
+        )
+    ),
 )
 AGAIN = """
 try:
