@@ -167,9 +167,12 @@ class NetworkEngine final : public Engine {
     const GradientTargets out;  // the workspace's own
     const double value = forward_and_loss(w, batch, objective, &out, probes, memory_budget);
     if (batch.check_finite) report_loss(value);
-    const double scale = clipped(w.gradient, clip, batch.check_finite, probes.norm);
-    if (clip.value >= 0) updates_.limit(kernels_of<T>(active()), w.gradient, clip.value);
-    apply(optimizer, w.gradient, scale);
+    Clipped clipping = clipped(w.gradient, clip, batch.check_finite, probes.norm);
+    if (clip.value >= 0) {
+      updates_.limit(kernels_of<T>(active()), w.gradient, clip.value);
+      clipping.most = std::min(clipping.most, clip.value);
+    }
+    apply(optimizer, w.gradient, clipping);
     for (int s = 0; s < net_.info.states; ++s)
       if (probes.final_state[s]) read_final(w, net_.H(), s, static_cast<T*>(probes.final_state[s]));
     return value;
@@ -352,10 +355,14 @@ class NetworkEngine final : public Engine {
     return value;
   }
 
-  // Returns the factor that reduces the norm to clip.norm; throws for a gradient that is not finite. norm_out receives
-  // the norm, unless null.
-  double clipped(const T* gradient, const Clip& clip, bool check, double* norm_out) {
-    if (!check && clip.norm < 0 && !norm_out) return 1;
+  // scale reduces the norm to clip.norm; then no element is larger than most (below 0: not asked for)
+  struct Clipped {
+    double scale = 1, most = -1;
+  };
+
+  // Throws for a gradient that is not finite. norm_out receives the norm, unless null.
+  Clipped clipped(const T* gradient, const Clip& clip, bool check, double* norm_out) {
+    if (!check && clip.norm < 0 && !norm_out) return {};
     const double total = updates_.squares(kernels_of<T>(active()), gradient);
     if (check && !std::isfinite(total)) {
       report_flat(gradient, "the gradient of ", updates_.trained());
@@ -363,13 +370,14 @@ class NetworkEngine final : public Engine {
     }
     const double norm = std::sqrt(total);
     if (norm_out) *norm_out = norm;
-    return clip.norm >= 0 && norm > clip.norm ? clip.norm / norm : 1;
+    const double scale = clip.norm >= 0 && norm > clip.norm ? clip.norm / norm : 1;
+    return {scale, check ? norm * scale : -1};
   }
 
-  void apply(OptimizerState& optimizer, const T* gradient, double scale) {
+  void apply(OptimizerState& optimizer, const T* gradient, const Clipped& clipping) {
     const OptimizerKernels<T>& rule = optimizer_of<T>(active(), optimizer.rule);
     const std::unique_lock<std::shared_mutex> lock(params_mutex_);
-    updates_.apply(rule, optimizer, net_.params, gradient, scale);
+    updates_.apply(kernels_of<T>(active()), rule, optimizer, net_.params, gradient, clipping.scale, clipping.most);
   }
 
   // Throws for errors found by packing

@@ -48,8 +48,9 @@ class ParameterUpdates {
     each([&](std::size_t i) { k.limit(gradient + chunks_[i].from, size(chunks_[i]), T(most)); });
   }
 
-  // One step; the gradient is multiplied by scale
-  void apply(const OptimizerKernels<T>& rule, OptimizerState& state, T* params, const T* gradient, double scale) const {
+  // One step; the gradient is multiplied by scale, and then no element of it is larger than most. most below 0: unknown
+  void apply(const Kernels<T>& k, const OptimizerKernels<T>& rule, OptimizerState& state, T* params, const T* gradient,
+             double scale, double most) {
     double numbers[OptimizerInfo::most_numbers] = {};
     rule.resolve(state.settings, static_cast<double>(state.step + 1), numbers);
     UpdateArgs<T> args{};
@@ -61,6 +62,7 @@ class ParameterUpdates {
                              "a smaller lr, because a model of float" + std::to_string(8 * sizeof(T)) +
                                  " has no number above " + number(std::numeric_limits<T>::max())});
     }
+    if (most >= 0) refuse_overflow(k, rule, state, args, params, most);
     run_team(threads(), [&](int worker, int team, Barrier&) {
       auto [chunk, end] = share(static_cast<i64>(chunks_.size()), worker, team);
       while (chunk < end) {  // chunks in a row at once
@@ -78,6 +80,36 @@ class ParameterUpdates {
   }
 
  private:
+  // Whether a step leaves numbers, for one parameter and its gradient
+  static bool fits(const OptimizerKernels<T>& rule, const OptimizerState& state, UpdateArgs<T> args, double parameter,
+                   double gradient) {
+    T p = T(parameter), slots[OptimizerInfo::most_slots] = {};
+    const T g = T(gradient);
+    args.p = &p;
+    args.g = &g;
+    args.scale = 1;
+    for (int s = 0; s < OptimizerInfo::most_slots; ++s) args.slot[s] = state.slots[s] ? &slots[s] : nullptr;
+    rule.update(args, 1);
+    return std::isfinite(p) &&
+           std::all_of(slots, slots + OptimizerInfo::most_slots, [](T v) { return std::isfinite(v); });
+  }
+
+  // Squares of large gradients, and products of them with settings, would overflow, and stay in the moments for ever.
+  void refuse_overflow(const Kernels<T>& k, const OptimizerKernels<T>& rule, const OptimizerState& state,
+                       const UpdateArgs<T>& args, const T* params, double gradient) {
+    constexpr double large = 1e18;  // larger than any parameter that a pass can compute with
+    if (fits(rule, state, args, large, gradient)) return;
+    const double parameter = std::sqrt(squares(k, params));
+    if (fits(rule, state, args, parameter, gradient)) return;
+    const std::string type = "float" + std::to_string(8 * sizeof(T));
+    if (!fits(rule, state, args, parameter, 0))
+      throw ArgumentError({"the optimizer", "has settings with which a step overflows",
+                           "a smaller lr or weight_decay for a model of " + type});
+    throw ArgumentError({"the gradient",
+                         "is too large for a step of the optimizer (its norm is " + number(gradient) + ")",
+                         "one that clip_norm limits, or a smaller lr, for a model of " + type});
+  }
+
   static i64 size(const Range& r) { return r.to - r.from; }
   int threads() const { return chunks_.size() > 32 ? get_num_threads() : 1; }
 

@@ -9,24 +9,29 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from ._interrupt import DeferredInterrupt
 
-from . import _check, _core, optim
-from ._errors import ArgumentError, ArgumentTypeError
-from ._losses import Loss
-from ._views import Gradients
-from .models import (
-    GRU,
-    LSTM,
-    RNN,
-    ForwardResult,
-    GradientRecord,
-    LeakyRNN,
-    Recurrent,
-    StepReport,
-)
-from .optim import *  # noqa: F403
+with DeferredInterrupt() as _importing:  # NumPy would call it a broken installation
+    import importlib
+    from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+    from . import _check, _core, optim
+    from ._errors import ArgumentError, ArgumentTypeError
+    from ._losses import Loss
+    from ._views import Gradients
+    from .models import (
+        GRU,
+        LSTM,
+        RNN,
+        ForwardResult,
+        GradientRecord,
+        LeakyRNN,
+        Recurrent,
+        StepReport,
+    )
+    from .optim import *  # noqa: F403
+if _importing.asked:
+    raise KeyboardInterrupt
 
 if TYPE_CHECKING:
     from . import datasets, plot, reference, training

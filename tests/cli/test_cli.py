@@ -235,3 +235,40 @@ def test_interruption() -> None:
     assert "Traceback" not in err
     assert err.endswith("fastbptt: interrupted\n")
     assert out == ""
+
+
+@pytest.mark.parametrize("linked", ["cause", "context", "twice"])
+def test_interruption_of_an_import(
+    linked: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An extension, of pandas or Matplotlib, calls itself broken."""
+
+    def run(file: object = None) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            if linked == "context":
+                raise ImportError("initialization failed") from None
+            first = ImportError("initialization failed")
+            first.__cause__ = error
+        if linked == "cause":
+            raise first
+        raise ImportError("reinstall it") from first
+
+    monkeypatch.setattr(config, "show_config", run)
+    assert cli.main(["info"]) == 130
+    assert capsys.readouterr().err == "fastbptt: interrupted\n"
+
+
+def test_an_error_after_an_interruption_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(file: object = None) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise OSError(28, "No space left on device", "model")  # noqa: B904
+
+    monkeypatch.setattr(config, "show_config", run)
+    assert cli.main(["info"]) == 1
+    assert capsys.readouterr().err == "fastbptt: error: model: No space left on device\n"

@@ -17,12 +17,13 @@ from typing import Any
 import damage
 import numpy as np
 import pytest
+from cases import FUZZ
 from model_files import join, split
 
 import fastbptt
 from fastbptt import datasets
 
-CASES = 24  # of each kind
+CASES = 24 * FUZZ  # of each kind
 
 
 @pytest.mark.parametrize("kind", damage.KINDS)

@@ -454,3 +454,23 @@ def test_an_interrupt_undoes_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
         model.train_step(x, y, adam, "mse", "all", bptt_steps=3)
     assert model.parameters.flat.tobytes() == before
     assert (adam.step_count, len(adam.m)) == (0, 0)
+
+
+@pytest.mark.parametrize("weight", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("steps", ["last", "all"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "sequence_mean"])
+def test_a_weight_that_is_not_finite_is_named_as_it_is(
+    weight: float, steps: str, reduction: str
+) -> None:
+    """Chunks weigh themselves by it: no warning of NumPy before, and no other number."""
+    model = fastbptt.RNN(1, 2, 1, seed=0)
+    y = np.zeros(2) if steps == "last" else np.zeros((2, 5))
+    for chunk in (None, 2, 9):
+        with pytest.raises(
+            fastbptt.ArgumentError,
+            match=rf"^sample_weight holds a value that is not finite \({weight}\) at index \(1,\)$",
+        ):
+            model.train_step(
+                np.ones((2, 5, 1)), y, fastbptt.SGD(), "bce", steps, reduction,
+                lengths=[2, 5], sample_weight=[1.0, weight], bptt_steps=chunk,
+            )  # fmt: skip

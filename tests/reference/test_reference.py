@@ -1030,6 +1030,8 @@ def test_clipping() -> None:
     assert grads["b_h"].tolist() == [2.0]
     zeros = {"b_h": np.zeros(2)}
     assert reference.clip_by_global_norm(zeros, zeros, 0.5)["b_h"].tolist() == [0.0, 0.0]
+    assert reference.global_norm([], grads) == 0.0  # all are frozen
+    assert reference.clip_by_global_norm([], grads, 0.5)["b_h"].tolist() == [2.0]
 
 
 def test_a_learned_initial_state_is_a_parameter() -> None:

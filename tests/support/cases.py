@@ -23,6 +23,7 @@ Array = NDArray[Any]
 State = Array | tuple[Array, ...]
 
 FULL_GRID = os.environ.get("FASTBPTT_TEST_GRID") == "full"  # as the gate has it
+FUZZ = int(os.environ.get("FASTBPTT_TEST_FUZZ", "1"))  # how many times as many random cases
 
 CELLS = tuple(reference.CELLS)
 BATCHES = (1, 2, 5, 6, 7, 33)

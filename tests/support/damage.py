@@ -7,6 +7,8 @@ file, whose damage may lie where it does not matter, or refuse it with an error 
 from __future__ import annotations
 
 import contextlib
+import gzip
+import importlib.util
 import io
 import json
 import os
@@ -258,6 +260,16 @@ def _spoil_tar(rng: random.Random, content: bytes) -> bytes:
     return file.getvalue()
 
 
+def _spoil_gzip(rng: random.Random, content: bytes) -> bytes:
+    """Pack changed content, or change what is packed in the header or the end."""
+    text = gzip.decompress(content)
+    if rng.random() < 0.6:
+        return gzip.compress(rng.choice(BYTES)(rng, text), mtime=0)
+    made = bytearray(content)
+    made[rng.choice((2, 3, 8, 9, -1, -4, -5, -8))] ^= rng.choice((1, 4, 8, 255))
+    return bytes(made) + rng.choice((b"", b"\0" * 9, content, content[:9]))
+
+
 # ---------------------------------------------------------------- kinds of files
 
 
@@ -327,6 +339,18 @@ _TS = b"""# a comment
 """
 _SNIPPETS = b"1\t2.3\tA joy.\n2\t0\tWell.\n3\t-3.1\tA bore.\n"
 _YOLO = b"2 0.5 0.25 0.1 0.2 0.875 1\n0 0.75 0.5 0.3 0.9 0.5 2\n"
+_TIMES = b"""@problemName Steps
+@timeStamps true
+@univariate true
+@classLabel true walk run
+@data
+(0,0.1),(1,0.3),(2,0.2):walk
+(0,0.9),(1,-1),(2,0.7):run
+"""
+_WIDE = b"1\t0.1\t0.3\t0.2\n2\t0.9\t-1e-3\t0.7\n1\t0.5\t0.6\tNaN\n"  # as the UCR archive has it
+_DECIMAL = b"id;date;height;noise\n1;2024-01-01 00:00;0,5;2\n1;2024-01-01 01:00;1,6;-3,25\n"
+_SPACES = b"  1.5   2.25  3\n -1.0   1e-3  4\n\n  0.25  7  5\n"
+_LABELS = b"id,label\n1,a\n2,b\n"
 _CSV = b"id,step,height,noise,label\n1,1,0.5,2,a\n1,2,0.6,3,a\n2,1,1e3,4,b\n2,2,-1,,b\n"
 
 
@@ -350,6 +374,16 @@ def _tar() -> bytes:
     return content
 
 
+def _parquet() -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    file = io.BytesIO()
+    columns = {"id": [1, 1, 2], "step": [1, 2, 1], "height": [0.5, None, 1e3], "label": list("aab")}
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue()
+
+
 def _bytes_of(kind: str, folder: Path) -> bytes:
     made: dict[str, Callable[[], bytes]] = {
         "npz": lambda: _npz(x=_X, y=_Y, ids=np.array(list("abcdefgh"))),
@@ -360,6 +394,13 @@ def _bytes_of(kind: str, folder: Path) -> bytes:
         "ts": lambda: _TS,
         "zip": _zipped_ts,
         "csv": lambda: _CSV,
+        "csv.gz": lambda: gzip.compress(_CSV, mtime=0),
+        "wide tsv": lambda: _WIDE,
+        "decimal comma": lambda: _DECIMAL,
+        "spaces": lambda: _SPACES,
+        "labels": lambda: _LABELS,
+        "parquet": _parquet,
+        "ts with times": lambda: _TIMES,
         "tokenizer": lambda: _tokens(folder),
         "history json": lambda: _history(folder, "json"),
         "history csv": lambda: _history(folder, "csv"),
@@ -375,16 +416,18 @@ def _bytes_of(kind: str, folder: Path) -> bytes:
 _OWN: dict[str, Change] = {
     "npz": _spoil_zip, "npz of lengths": _spoil_zip, "zip": _spoil_zip, "tar": _spoil_tar,
     "tokenizer": _spoil_json, "history json": _spoil_json, "model": _spoil_model,
-    "checkpoint": _spoil_model,
+    "checkpoint": _spoil_model, "csv.gz": _spoil_gzip,
 }  # fmt: skip
 
 _NAMES: dict[str, str] = {
     "npz": "a.npz", "npz of lengths": "a.npz", "ts": "a.ts", "zip": "a.zip", "csv": "a.csv",
     "tokenizer": "a.json", "history json": "a.json", "history csv": "a.csv", "model": "a",
     "checkpoint": "a", "yolo": "a_1.txt", "snippets": "a.txt", "tar": "a.tar.gz",
+    "csv.gz": "a.csv.gz", "wide tsv": "a.tsv", "decimal comma": "a.csv", "spaces": "a.txt",
+    "labels": "y.csv", "parquet": "a.parquet", "ts with times": "a.ts",
 }  # fmt: skip
 
-KINDS = tuple(_NAMES)
+KINDS = tuple(name for name in _NAMES if name != "parquet" or importlib.util.find_spec("pyarrow"))
 
 _wholes: dict[str, bytes] = {}
 
@@ -424,6 +467,15 @@ def _read_tar(path: Path) -> Any:
     return datasets.load_snippets("movies", path)
 
 
+def _with_labels(path: Path) -> Any:
+    table = path.parent.parent / "table.csv"
+    if not table.exists():
+        table.write_bytes(
+            _CSV.replace(b",label", b"").replace(b",a\n", b"\n").replace(b",b\n", b"\n")
+        )
+    return datasets.read_csv(table, label_file=path)
+
+
 def _read_task(path: Path) -> Any:
     from fastbptt.cli import _task
 
@@ -436,6 +488,18 @@ READERS: dict[str, tuple[Callable[[Path], Any], ...]] = {
     "ts": (datasets.read, lambda path: datasets.read(path, missing="interpolate")),
     "zip": (lambda path: datasets.load_ts("Steps", path),),
     "csv": (datasets.read,),
+    "csv.gz": (datasets.read,),
+    "wide tsv": (lambda path: datasets.read_csv(path, layout="wide", label="1", header="none"),),
+    "decimal comma": (
+        lambda path: datasets.read_csv(path, step="date", labels=False),
+        lambda path: datasets.read_csv(path, step="date", labels=False, decimal=",", delimiter=";"),
+    ),
+    "spaces": (
+        lambda path: datasets.read_csv(path, id=None, step=None, labels=False, header="none"),
+    ),
+    "labels": (_with_labels,),
+    "parquet": (datasets.read,),
+    "ts with times": (datasets.read,),
     "tokenizer": (datasets.Tokenizer.load,),
     "history json": (fastbptt.History.load,),
     "history csv": (fastbptt.History.load,),

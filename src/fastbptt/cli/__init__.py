@@ -68,9 +68,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, ImportError, OSError, MemoryError) as error:
+        if isinstance(error, ImportError) and _interrupted(error):
+            print("fastbptt: interrupted", file=sys.stderr)
+            return 130
         print(f"fastbptt: error: {_described(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether it comes from Ctrl-C, of which the import of an extension makes an ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _described(error: Exception) -> str:

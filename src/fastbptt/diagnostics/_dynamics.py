@@ -23,6 +23,8 @@ SMALL = 64
 EXPONENTS = 8
 #: Budget of operations for one layer's Jacobians, unless their number is given.
 WORK = 1e10
+#: Numbers cubed of the matrices that one call decomposes: Ctrl-C waits no longer than for that.
+AT_A_TIME = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,14 @@ def analyse(p: PassRecord, rows: NDArray[np.int64]) -> Dynamics:
 
 
 def _singular(matrices: Array, all_of_them: bool) -> Array:
-    """Singular values, (n, N), or the largest one, (n, 1)."""
+    """Singular values, (n, N), or the largest one, (n, 1); a few matrices at a time."""
+    few = max(1, AT_A_TIME // matrices.shape[1] ** 3)
+    parts = [matrices[i : i + few] for i in range(0, len(matrices), few)]
     if all_of_them:
-        return np.linalg.svd(matrices, compute_uv=False).astype(np.float64, copy=False)
-    squares = np.linalg.eigvalsh(matrices @ np.swapaxes(matrices, 1, 2))
-    roots: Array = np.sqrt(np.maximum(squares[:, -1:], 0.0))
+        values = [np.linalg.svd(part, compute_uv=False) for part in parts]
+        return np.concatenate(values).astype(np.float64, copy=False)
+    squares = [np.linalg.eigvalsh(part @ np.swapaxes(part, 1, 2))[:, -1:] for part in parts]
+    roots: Array = np.sqrt(np.maximum(np.concatenate(squares), 0.0))
     return roots
 
 

@@ -70,7 +70,7 @@ class LayerFlow:
     spectral_radius : float
         Of W_hh; with several gates, of the block of the candidate state (g of an LSTM, n of a GRU).
     spectral_radii : dict of str to float
-        Of each gate's block of W_hh.
+        Of each gate's block of W_hh; of more than 256 units by powers, to nine digits.
     lyapunov : ndarray (k,), or None
         Largest Lyapunov exponents along the sequences, per step, in natural logarithms: above 0
         nearby states move apart. The mean over the sequences, each with the same weight; those in

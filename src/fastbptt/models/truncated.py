@@ -132,8 +132,8 @@ def train(
     The result is the loss, and with a budget a report; final states are written at the end, if
     they are wanted.
     """
-    if objective.sample_weight is not None and not objective.sample_weight.any():
-        raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
+    if objective.sample_weight is not None:
+        _check_weights(objective.sample_weight)
     before, put_back = engine.get_params(), binding.keep()
     kept = None if final is None else tuple(one.copy() for one in final)
     taken: list[int] = []
@@ -189,6 +189,17 @@ def train(
         if chunk is not None and isinstance(error, BadArgumentError):
             chunk.locate(error, objective)
         raise
+
+
+def _check_weights(weight: NDArray[np.float64]) -> None:
+    """Refuse what the core would, before chunks weigh themselves by it."""
+    infinite = np.flatnonzero(~np.isfinite(weight))
+    if len(infinite):
+        i = int(infinite[0])
+        problem = f"holds a value that is not finite ({weight[i]})"
+        raise ArgumentError("sample_weight", problem, index=(i,), value=float(weight[i]))
+    if not weight.any():
+        raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
 
 
 def _summed(reports: list[StepReport]) -> StepReport:

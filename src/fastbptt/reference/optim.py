@@ -279,6 +279,8 @@ def global_norm(params: Iterable[str], grads: Mapping[str, Array]) -> float:
     5.0
     """
     squares = [(grads[name] ** 2).sum() for name in params]
+    if not squares:  # all are frozen
+        return 0.0
     norm: float = np.sqrt(sum(squares[1:], squares[0])).item()
     return norm
 

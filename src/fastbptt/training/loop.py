@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from .. import _check
 from .._errors import ArgumentError
+from .._interrupt import DeferredInterrupt, Interrupted
 from .._losses import LossLike
 from ..models import saving
 from ..models.recurrent import Recurrent
@@ -26,7 +27,6 @@ from .callbacks import Callback, TrainingRun
 from .evaluation import check_model, check_objective, measure, usual_batch
 from .history import History
 from .holdout import HoldOut, hold_out
-from .interrupt import DeferredInterrupt, Interrupted
 from .labelled import LabelledData, locate
 from .settings import Settings, check_callbacks, check_seed
 

@@ -1,11 +1,14 @@
-"""Ctrl-C during training: deferred until an update is complete."""
+"""Ctrl-C where it must wait: until an update is complete, until the package is imported."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Interrupted(KeyboardInterrupt):
@@ -13,22 +16,23 @@ class Interrupted(KeyboardInterrupt):
 
 
 class DeferredInterrupt:
-    """Defers Ctrl-C during training until the current update is complete.
+    """Defers Ctrl-C in a block until `check`.
 
     A second Ctrl-C is raised at once. Outside the main thread, or if the program has its own
     handler, signals are left alone.
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self.asked = False
         self._before: Any = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         if (
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         ):
             self._before = signal.signal(signal.SIGINT, self._note)
+        return self
 
     def __exit__(self, *error: object) -> None:
         if self._before is not None:
@@ -36,11 +40,11 @@ class DeferredInterrupt:
             self._before = None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if self.asked:
             raise KeyboardInterrupt
-        self._asked = True
+        self.asked = True
 
     def check(self) -> None:
         """Raise a deferred Ctrl-C."""
-        if self._asked:
+        if self.asked:
             raise Interrupted

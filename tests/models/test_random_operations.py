@@ -1,0 +1,126 @@
+"""Any calls in any order give what the reference says; what is refused leaves no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import operations
+import pytest
+from accuracy import ISAS
+from cases import CELLS, FUZZ
+from operations import OPERATIONS, Run
+
+import fastbptt
+from fastbptt import _core, reference
+from fastbptt.models import _arguments, truncated
+from fastbptt.models._dropout_seeds import DropoutSeeds
+from fastbptt.models._weights import Weights
+from fastbptt.optim import optimizers
+
+RUNS, LENGTH = FUZZ, 40
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    threads, backend = fastbptt.get_num_threads(), _core.active_backend()
+    yield
+    fastbptt.set_num_threads(threads)
+    _core.use_backend(backend)
+
+
+def _all_of(cell: str, runs: int, folder: Path) -> int:
+    """Return how many comparisons needed a closer look."""
+    doubtful = 0
+    for seed in range(runs):
+        _core.use_backend(ISAS[seed % len(ISAS)])
+        doubtful += Run(cell, seed, folder).go(LENGTH)
+    return doubtful
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_random_operations(cell: str, tmp_path: Path) -> None:
+    doubtful = _all_of(cell, RUNS, tmp_path)
+    assert doubtful <= max(4, RUNS * LENGTH // 20)
+
+
+# ---------------------------------------------------------------- faults that must be found
+
+
+def _seeds_stay_taken(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(DropoutSeeds, "give_back", lambda self, taken: None)
+
+
+def _frozen_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    def set_frozen(self: Weights, names: frozenset[str]) -> None:
+        self.frozen = names
+
+    patch.setattr(Weights, "set_frozen", set_frozen)
+
+
+def _copies_have_another_rate(patch: pytest.MonkeyPatch) -> None:
+    load = fastbptt.Adam.__setstate__
+
+    def loaded(self: Any, state: dict[str, Any]) -> None:
+        load(self, state)
+        self._lr = 0.125
+
+    patch.setattr(fastbptt.optim.Optimizer, "__setstate__", loaded)
+
+
+def _chunks_weigh_alike(patch: pytest.MonkeyPatch) -> None:
+    chunks = truncated.chunks
+
+    def alike(*given: Any) -> Iterator[truncated.Chunk]:
+        for chunk in chunks(*given):
+            yield chunk._replace(share=None if chunk.share is None else 1.0)
+
+    patch.setattr(truncated, "chunks", alike)
+
+
+def _lengths_are_cut(patch: pytest.MonkeyPatch) -> None:
+    lengths = _arguments.lengths
+
+    def cut(*given: Any) -> Any:
+        found = lengths(*given)
+        return found if found is None else np.maximum(found - 1, 1)
+
+    patch.setattr(_arguments, "lengths", cut)
+
+
+def _a_rule_is_off(patch: pytest.MonkeyPatch) -> None:
+    for name, rule in list(reference.OPTIMIZERS.items()):
+
+        def off(params: Any, *given: Any, rule: Any = rule, **settings: Any) -> None:
+            rule(params, *given, **settings)
+            for array in params.values():
+                array *= 1 + 1e-5
+
+        patch.setitem(reference.OPTIMIZERS, name, off)
+
+
+def _rates_below_0(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(optimizers, "_at_least_0", lambda name, value: float(value or 0.0))
+
+
+SABOTAGE: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
+    "seeds stay taken": (_seeds_stay_taken, "refused"),
+    "frozen is forgotten": (_frozen_is_forgotten, "freeze"),
+    "copies have another rate": (_copies_have_another_rate, "copy"),
+    "chunks weigh alike": (_chunks_weigh_alike, "train"),
+    "lengths are cut": (_lengths_are_cut, "loss"),
+    "a rule is off": (_a_rule_is_off, "optimizer.step"),
+    "rates below 0": (_rates_below_0, "refused"),
+}
+
+
+@pytest.mark.parametrize("name", SABOTAGE)
+def test_a_fault_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil, operation = SABOTAGE[name]
+    few = {key: OPERATIONS[key] for key in ("train", "construct", operation)}
+    monkeypatch.setattr(operations, "OPERATIONS", few)
+    spoil(monkeypatch)
+    with pytest.raises(AssertionError, match=r"Run\('\w+', \d+, folder\)"):
+        _all_of("lstm", 20, tmp_path)
