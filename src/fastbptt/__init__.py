@@ -29,7 +29,7 @@ from .models import (
 from .optim import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from . import datasets, plot, reference, training
+    from . import datasets, diagnostics, plot, reference, training
     from .config import show_config
     from .diagnostics import Diagnosis, GradientMonitor, diagnose
     from .models import initializers
@@ -66,6 +66,7 @@ __all__ = [
     "cells",
     "datasets",
     "diagnose",
+    "diagnostics",
     "evaluate",
     "fit",
     "get_num_threads",
@@ -169,6 +170,7 @@ def get_num_threads() -> int:
 #: Names that are imported when they are first used, and the modules that define them.
 _LAZY: Final = {
     "datasets": ".datasets",
+    "diagnostics": ".diagnostics",
     "initializers": ".models.initializers",
     "plot": ".plot",
     "reference": ".reference",

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..reference.model import CELLS
 from ._record import Array, PassRecord
+from ._step import CellStep
 
 #: The largest state whose singular values are computed.
 SMALL = 64
@@ -69,26 +70,9 @@ def pull(p: PassRecord, rows: NDArray[np.int64], steps: NDArray[np.int64], d: Ar
 
     rows, steps: (n,), sequences and their steps. d, and the result: (n, K, N), K vectors each.
     """
-    states, hidden = p.initial.shape[0], p.initial.shape[2]
-    count, vectors, _ = d.shape
-
-    def repeated(values: Array) -> Array:  # (n, ...) -> (n K, ...)
-        return np.repeat(values, vectors, axis=0)
-
-    before = np.stack([repeated(p.before[s][rows, steps]) for s in range(states)])
-    after = np.stack([repeated(p.states[s][rows, steps]) for s in range(states)])
-    d_states = np.moveaxis(d.reshape(count * vectors, states, hidden), 1, 0)
-    x = repeated(p.x[rows, steps])
-    found = CELLS[p.cell["name"]].backward(
-        p.params,
-        x[:, np.newaxis],
-        before,
-        after[:, :, np.newaxis],
-        d_states[:, :, np.newaxis],
-        **p.setting,
-    )["initial"]
-    pulled: Array = np.moveaxis(found, 0, 1).reshape(d.shape)
-    return pulled
+    cell = CellStep(CELLS[p.cell["name"]], p.params, p.setting)
+    before, after = p.before[:, rows, steps], p.states[:, rows, steps]
+    return cell.pull(p.x[rows, steps], before, after, d)[0]
 
 
 def analyse(p: PassRecord, rows: NDArray[np.int64]) -> Dynamics:
