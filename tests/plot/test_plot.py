@@ -55,7 +55,7 @@ HISTORY = {"loss": [0.9, 0.5, 0.25], "validation_loss": [1.0, 0.75, 0.5]}
 PICTURES: dict[str, Callable[[Any], Any]] = {
     "losses": lambda ax: plot.losses(HISTORY, ax=ax),
     "hidden_states": lambda ax: plot.hidden_states(model(), X, lengths=LENGTHS, example=2, ax=ax),
-    "eigenvalues": lambda ax: plot.eigenvalues(model("lstm"), ax=ax),
+    "eigenvalues": lambda ax: plot.eigenvalues(model("lstm"), X, ax=ax),
     "confusion": lambda ax: plot.confusion(CLASSES, CLASSES[::-1], ax=ax),
     "sequences": lambda ax: plot.sequences(X, CLASSES, model().forward(X).last, ax=ax),
     "gradient_flow": lambda ax: plot.gradient_flow(diagnosis(), ax=ax),
@@ -249,32 +249,80 @@ def test_bad_choice(options: dict[str, Any], error: type[Exception], message: st
         plot.hidden_states(model(), X, **options)
 
 
+def drawn_values(ax: Any) -> Any:
+    (line,) = ax.lines
+    return np.sort_complex(line.get_xdata() + 1j * line.get_ydata())
+
+
 @pytest.mark.parametrize("cell", fastbptt.cells())
 def test_eigenvalues_are_the_numbers(cell: str) -> None:
-    one = model(cell, num_layers=2, bidirectional=True)
-    ax = plot.eigenvalues(one, layer=1, reverse=True)
-    weights = one.parameters["W_hh_l1_reverse"]
-    assert len(ax.lines) == weights.shape[1] // 8
-    for i, line in enumerate(ax.lines):
-        expected = np.linalg.eigvals(weights[:, 8 * i : 8 * i + 8])
-        assert np.array_equal(line.get_xdata() + 1j * line.get_ydata(), expected)
-        assert f"{np.abs(expected).max():.3g}" in line.get_label()
-        for (low, high), part in ((ax.get_xlim(), expected.real), (ax.get_ylim(), expected.imag)):
-            assert low < part.min() and part.max() < high
+    """Of plain cells those of W_hh; of the others those of the Jacobian at the zero state."""
+    one = model(cell)
+    ax = plot.eigenvalues(one)
+    jacobian = fastbptt.diagnostics.step_jacobian(one, one.initial_state(1), np.zeros(3))[0]
+    plain = cell in ("rnn", "relu")
+    matrix = one.parameters["W_hh"] if plain else jacobian
+    expected = np.linalg.eigvals(matrix)
+    assert np.allclose(drawn_values(ax), np.sort_complex(expected), rtol=0, atol=1e-12)
+    where = "spectral" if plain else "at the zero state:"
+    assert labels(ax) == [f"{where} radius {np.abs(expected).max():.3g}"]
+    for (low, high), part in ((ax.get_xlim(), expected.real), (ax.get_ylim(), expected.imag)):
+        assert low < part.min() and part.max() < high
     assert ax.get_aspect() == 1.0
-    assert "W_hh_l1_reverse" in ax.get_xlabel()
+    assert ("W_hh" if plain else "the Jacobian") in ax.get_xlabel()
+
+
+@pytest.mark.parametrize("cell", fastbptt.cells())
+def test_eigenvalues_at_the_last_step_of_a_sequence(cell: str) -> None:
+    one = model(cell)
+    ax = plot.eigenvalues(one, X, lengths=LENGTHS, example=2)
+    x = X[2:3, : LENGTHS[2]]
+    state = one.forward(x[:, :-1]).final_state
+    jacobian = fastbptt.diagnostics.step_jacobian(one, state, x[:, -1])[0]
+    expected = np.linalg.eigvals(jacobian)
+    assert np.allclose(drawn_values(ax), np.sort_complex(expected), rtol=0, atol=1e-6)
+    assert labels(ax) == [f"at the last step: radius {np.abs(expected).max():.3g}"]
+    single = plot.eigenvalues(one, X, lengths=LENGTHS, example=4)  # one step
+    jacobian = fastbptt.diagnostics.step_jacobian(one, one.initial_state(1), X[4, 0])[0]
+    expected = np.sort_complex(np.linalg.eigvals(jacobian))
+    assert np.allclose(drawn_values(single), expected, rtol=0, atol=1e-6)
+
+
+def test_a_healthy_leaky_network_has_a_large_radius_of_its_weights() -> None:
+    """What the picture is for: gradients of this network neither vanish nor explode."""
+    one = fastbptt.LeakyRNN(3, 32, 1, alpha=0.1, init=("orthogonal", 1.5), seed=0)
+    assert np.abs(np.linalg.eigvals(one.parameters["W_hh"])).max() == pytest.approx(1.5, rel=1e-3)
+    x = RNG.normal(size=(4, 60, 3))
+    report = fastbptt.diagnose(one, x, [0, 1, 0, 1])
+    assert report.advice == ()
+    radius = report.layers[0].spectral_radius
+    assert radius is not None
+    assert 0.9 < radius < 1.1
+    drawn = plot.eigenvalues(one, x)
+    assert np.abs(drawn_values(drawn)).max() == pytest.approx(radius, abs=0.05)
 
 
 def test_one_gate() -> None:
     ax = plot.eigenvalues(model("lstm"), gate="f")
     expected = np.linalg.eigvals(model("lstm").parameters["W_hh"][:, 8:16])
     assert ax.lines[0].get_xdata().tolist() == expected.real.tolist()
-    with pytest.raises(ValueError, match='gate is "z"'):
-        plot.eigenvalues(model("lstm"), gate="z")
-    with pytest.raises(ValueError, match="reverse is True; expected False"):
-        plot.eigenvalues(model(), reverse=True)
-    with pytest.raises(ValueError, match="layer is 1; expected 0 to 0"):
-        plot.eigenvalues(model(), layer=1)
+    assert labels(ax) == [f"gate f: radius {np.abs(expected).max():.3g}"]
+    assert "W_hh" in ax.get_xlabel()
+    ax = plot.eigenvalues(model("leaky"), gate="a")
+    assert labels(ax)[0].startswith("spectral radius")
+    for options, message in [
+        ({"gate": "z"}, 'gate is "z"'),
+        ({"gate": "f", "x": X}, 'gate is "f"; expected None because x is given'),
+        ({"lengths": LENGTHS}, "lengths is given; expected x, the sequences, beside it"),
+        ({"example": 1}, "example is given; expected x, the sequences, beside it"),
+        ({"x": X, "example": 6}, "example is 6; expected 0 to 5"),
+        ({"x": X[:, :, :2]}, r"x has shape \(1, 15, 2\); expected"),
+        ({"x": X + np.nan}, "x holds a value that is not finite"),
+        ({"reverse": True}, "reverse is True; expected False"),
+        ({"layer": 1}, "layer is 1; expected 0 to 0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            plot.eigenvalues(model("lstm"), **options)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- predictions

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 AT_A_TIME = 1_000_000
 
 
+def is_plain(cell: str) -> bool:
+    """Tell whether a cell's step is f(x W_xh + h W_hh + b_h), without gates or a leak."""
+    info = _core.cell_info(cell)
+    return bool(info["gates"] == 1 and info["setting"] is None)
+
+
 @dataclass(frozen=True)
 class CellStep:
     """One step of one layer in one direction. I numbers enter it, S states of H units."""

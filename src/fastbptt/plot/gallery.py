@@ -214,8 +214,8 @@ PICTURES: Final[dict[str, Picture]] = {
         (3.5, 2.8),
     ),
     "eigenvalues": Picture(
-        lambda examples, ax: eigenvalues(examples.model, gate="n", ax=ax),
-        "Eigenvalues of the recurrent weights, and the unit circle.",
+        lambda examples, ax: eigenvalues(examples.model, examples.vowels.x_test, ax=ax),
+        "Eigenvalues of the Jacobian of a sequence's last step, and the unit circle.",
         (3.5, 3.1),
     ),
 }
