@@ -241,8 +241,8 @@ def test_eigenvalues_of_each_layer(layer: int, reverse: bool) -> None:
         model, X, lengths=LENGTHS, example=3, layer=layer, reverse=reverse, ax=axes()
     )
     assert_drawn(ax, np.linalg.eigvals(np.stack(columns, axis=1)))
-    assert f"the Jacobian, layer {layer}" in ax.get_xlabel()
-    assert ("reverse" in ax.get_xlabel()) == reverse
+    where = f"layer {layer}, reverse, at" if reverse else f"layer {layer}, at"
+    assert ax.lines[0].get_label().startswith(f"{where} the last step: radius ")
 
 
 def assert_drawn(ax: Any, expected: Any) -> None:

@@ -48,6 +48,11 @@ def diagnosis(cell: str = "rnn", steps: str = "last", **options: Any) -> Any:
     return fastbptt.diagnose(model(cell, **options), X, y, steps=steps, lengths=LENGTHS)
 
 
+@cache
+def found_points() -> fastbptt.diagnostics.FixedPoints:
+    return fastbptt.diagnostics.fixed_points(model(), np.zeros(3), 9, data=X)
+
+
 NORMS = np.array([[0.0, 1e-30, 1e-3], [1e-9, 1e-5, 1e-2]])
 HISTORY = {"loss": [0.9, 0.5, 0.25], "validation_loss": [1.0, 0.75, 0.5]}
 
@@ -62,6 +67,7 @@ PICTURES: dict[str, Callable[[Any], Any]] = {
     "gates": lambda ax: plot.gates(diagnosis("gru"), ax=ax),
     "gradient_heatmap": lambda ax: plot.gradient_heatmap(NORMS, ax=ax),
     "saliency": lambda ax: plot.saliency(model(), X, CLASSES, example=2, ax=ax),
+    "fixed_points": lambda ax: plot.fixed_points(model(), found_points(), X, ax=ax),
     "unrolled": lambda ax: plot.unrolled(model(), X, CLASSES, example=2, ax=ax),
 }
 
@@ -323,6 +329,120 @@ def test_one_gate() -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             plot.eigenvalues(model("lstm"), **options)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- fixed points
+
+
+def bistable(w: float = 2.0, layers: int = 1) -> tuple[fastbptt.Recurrent, Any]:
+    """Two units that excite themselves, and states from which all nine points are reached."""
+    one = fastbptt.RNN(1, 2, num_layers=layers, dtype="float64", seed=0)
+    for name, values in one.parameters.items():
+        values[...] = w * np.eye(2) if name.startswith("W_hh") else 0.0
+        if name == "W_xh":
+            values[...] = [[1.0, -0.5]]
+    grid = np.array(list(itertools.product([-0.95, 0.01, 0.95], repeat=2)))
+    return one, np.stack([grid] * layers)
+
+
+def line_of(ax: Any, label: str) -> Any:
+    return next(line for line in ax.lines if line.get_label() == label)
+
+
+def by_hand(states: Any, count: int) -> tuple[Any, Any, Any]:
+    """Mean, components and shares by the singular value decomposition."""
+    middle = states.mean(axis=0)
+    _, sizes, rows = np.linalg.svd(states - middle)
+    signs = np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(axis=1)])
+    components = (rows * signs[:, np.newaxis])[:count].T
+    return middle, components, sizes**2 / (sizes**2).sum()
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_fixed_points_lie_in_the_components_of_the_states(layers: int, dimensions: int) -> None:
+    one, starts = bistable(layers=layers)
+    found = fastbptt.diagnostics.fixed_points(one, [0.0], starts)
+    assert len(found) == 9
+    if dimensions > 2 * layers:
+        with pytest.raises(ValueError, match="dimensions is 3; expected at most 2, the numbers in"):
+            plot.fixed_points(one, found, X[:, :, :1], dimensions=dimensions)
+        return
+    ax = plot.fixed_points(
+        one, found, X[:, :, :1], lengths=LENGTHS, trajectories=3, dimensions=dimensions
+    )
+    every = []
+    for x, length in zip(X, LENGTHS, strict=True):
+        state, own = one.initial_state(1), []
+        for t in range(length):
+            one.step(x[t : t + 1, :1], state)
+            own.append(np.asarray(state)[:, 0].ravel().copy())
+        every.append(np.array(own))
+    middle, components, shares = by_hand(np.concatenate(every), dimensions)
+
+    def numbers(line: Any) -> Any:
+        data = line.get_data_3d() if dimensions == 3 else line.get_data()
+        return np.stack(data, axis=1)
+
+    for which, chosen in (("stable", found.stable), ("unstable", found.unstable)):
+        expected = (found.points[chosen] - middle) @ components
+        drawn = numbers(line_of(ax, f"{which} ({chosen.sum()})"))
+        np.testing.assert_allclose(drawn, expected, rtol=0, atol=1e-9)
+    courses = [line for line in ax.lines if line.get_linestyle() == "-" and len(numbers(line)) > 1]
+    assert [len(numbers(line)) for line in courses] == LENGTHS[:3].tolist()
+    for line, own in zip(courses, every, strict=False):
+        expected = (own - middle) @ components
+        np.testing.assert_allclose(numbers(line), expected, rtol=0, atol=1e-9)
+    names = [ax.get_xlabel(), ax.get_ylabel(), *([ax.get_zlabel()] if dimensions == 3 else [])]
+    assert names == [f"component {i + 1} ({shares[i]:.0%})" for i in range(dimensions)]
+    ax.figure.canvas.draw()
+
+
+def test_kinds_of_points_are_told_apart() -> None:
+    one, starts = bistable()
+    found = fastbptt.diagnostics.fixed_points(one, [0.0], starts)
+    ax = plot.fixed_points(one, found, X[:, :, :1], trajectories=0)
+    stable, unstable = ax.lines
+    assert (stable.get_label(), unstable.get_label()) == ("stable (4)", "unstable (5)")
+    assert stable.get_markerfacecolor() == stable.get_markeredgecolor()
+    assert unstable.get_markerfacecolor() == "#FFFFFF" != unstable.get_markeredgecolor()
+    # with w = 1 the only point is marginal; just before it exists, it is slow
+    one, starts = bistable(1.0)
+    found = fastbptt.diagnostics.fixed_points(one, [0.0], starts, merge=0.01)
+    ax = plot.fixed_points(one, found, X[:, :, :1], trajectories=0)
+    assert labels(ax) == ["marginal (1)"]
+    one, _ = bistable()
+    found = fastbptt.diagnostics.fixed_points(one, [-0.54], np.array([[[0.7, 0.95]]]), slow=1e-3)
+    ax = plot.fixed_points(one, found, X[:, :, :1], trajectories=0)
+    assert labels(ax) == ["slow (1)"]
+
+
+def test_no_points_and_what_is_no_picture() -> None:
+    one, starts = bistable()
+    none = fastbptt.diagnostics.fixed_points(one, [0.0], 0.5 * starts[:, :1], iterations=1)
+    assert len(none) == 0
+    ax = plot.fixed_points(one, none, X[:, :, :1])
+    assert labels(ax) == ["states over time", "no fixed points found"]
+    flat = Figure().subplots()
+    deep = Figure().add_subplot(projection="3d")
+    found = found_points()
+    for options, message in [
+        ({"found": none}, "found holds points of another model: 1 layers, 1 states, 2 units; exp"),
+        ({"found": 3}, "found is of type int; expected the result of fastbptt.diagnostics.fixed"),
+        ({"dimensions": 4}, "dimensions is 4; expected 2 or 3"),
+        ({"dimensions": True}, "dimensions is True; expected 2 or 3"),
+        ({"trajectories": -1}, "trajectories is -1; expected a whole number of at least 0"),
+        ({"x": X[:, :, :2]}, r"x has shape \(6, 15, 2\); expected"),
+        ({"x": X + np.nan}, "x holds a value that is not finite"),
+        ({"lengths": [1]}, r"lengths has shape \(1,\); expected"),
+        ({"model": fastbptt.RNN(3, 8, bidirectional=True)}, "found holds points of another model"),
+        ({"model": 3}, "model is of type int"),
+        ({"ax": deep}, r"ax has three dimensions; expected Axes that were not made with proj"),
+        ({"ax": flat, "dimensions": 3}, "ax has two dimensions; expected Axes that were made wit"),
+    ]:
+        arguments = {"model": model(), "found": found, "x": X} | options
+        with pytest.raises((ValueError, TypeError), match=message):
+            plot.fixed_points(**arguments)
 
 
 # ---------------------------------------------------------------- predictions

@@ -191,8 +191,9 @@ def eigenvalues(
         one = None if x is None else chosen(x, lengths, example)
         matrix = last_jacobian(model, layer, int(reverse), one)
         where = "at the zero state:" if x is None else "at the last step:"
-        name = "the Jacobian" + (f", layer {layer}" if model.num_layers > 1 else "")
-        name += ", reverse" if reverse else ""
+        name = "the Jacobian"
+        which = f"layer {layer}, " if model.num_layers > 1 else ""
+        where = f"{which}{'reverse, ' if reverse else ''}{where}"
     found = np.linalg.eigvals(matrix)
     with _style.drawing(ax, (3.5, 3.1)) as axes:
         from matplotlib.patches import Circle
