@@ -357,6 +357,22 @@ def test_noise_reaches_what_lies_between_visited_states() -> None:
     assert len(fixed_points(model, [0.0], at_rest, noise=0.5)) == 3
 
 
+def test_what_the_limits_do() -> None:
+    model = rnn(np.array([[2.0]]))
+    given = np.array([[[0.9], [0.9001], [0.95], [0.02]]])
+    early = {"iterations": 1, "slow": 0.1}
+    assert len(fixed_points(model, [0.0], given, **early)) == 3  # type: ignore[arg-type]
+    apart = fixed_points(model, [0.0], given, merge=0.0, **early)  # type: ignore[arg-type]
+    assert len(apart) == 4
+    whole = fixed_points(model, [0.0], given, merge=2.0, tol=1e-3)
+    assert (len(whole), whole.counts.tolist()) == (1, [4])
+    assert whole.speeds[0] == whole.end_speeds.min()
+    near = fixed_points(model, [0.0], given, iterations=1, tol=0.1)
+    assert not near.slow.any()
+    assert len(near) == len(fixed_points(model, [0.0], given, **early))  # type: ignore[arg-type]
+    assert len(fixed_points(model, [0.0], given, iterations=1)) < len(near)
+
+
 def test_tokens_stand_for_rows_of_the_embedding() -> None:
     model = fastbptt.GRU(3, 4, embedding=6, seed=0)
     given = starts(4, 4)
@@ -386,7 +402,12 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"starts": 5}, ValueError, "data is None; expected sequences for a number of starts"),
     ({"starts": 0, "data": DATA}, ValueError, "starts is 0; expected at least 1"),
     ({"starts": 9, "data": DATA}, ValueError, "starts is 9; expected at most 6, the steps of data"),
-    ({"starts": 2.5}, ValueError, r"starts has shape \(\); expected \(1, n, 4\)"),
+    (
+        {"starts": 2.5},
+        TypeError,
+        r"starts is 2\.5; expected states, \(layers, n, hidden_size\), or",
+    ),
+    ({"starts": True, "data": DATA}, TypeError, "starts is True; expected a whole number"),
     ({"data": DATA}, ValueError, "data is given; expected None because starts holds states"),
     ({"lengths": [1, 2]}, ValueError, "lengths is given; expected None because there is no data"),
     ({"starts": 2, "data": DATA[0]}, ValueError, r"data has shape \(3, 2\); expected \(batch, tim"),

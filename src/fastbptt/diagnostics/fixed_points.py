@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
-from .._errors import ArgumentError
+from .._errors import ArgumentError, ArgumentTypeError
 from ..models import initializers
 from ..models.results import unpacked
 from ..training.evaluation import check_model
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .._views import State
     from ..models.recurrent import Recurrent, StateLike
 
+#: What a point can be, by its eigenvalues.
+KINDS: Final = ("stable", "unstable", "marginal")
 #: How far from 1 the modulus of an eigenvalue must be to count as smaller or larger.
 MARGIN = 1e-6
 #: Damping in the search: how often it is raised within a step, and the factors of both ways.
@@ -94,14 +96,14 @@ class FixedPoints:
         ``"slow"`` stands before those of slow points.
         """
         return [
-            ("slow, " if slow else "")
-            + ("stable" if stable else "unstable" if unstable else "marginal")
+            ("slow, " if slow else "") + KINDS[0 if stable else 1 if unstable else 2]
             for slow, stable, unstable in zip(self.slow, self.stable, self.unstable, strict=True)
         ]
 
     def __repr__(self) -> str:
         kinds = self.kinds()
-        each = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        order = [f"{slow}{kind}" for slow in ("", "slow, ") for kind in KINDS]
+        each = ", ".join(f"{kinds.count(kind)} {kind}" for kind in order if kind in kinds)
         ended = int((self.reached >= 0).sum())
         points = "1 point" if len(kinds) == 1 else f"{len(kinds)} points"
         return (
@@ -273,6 +275,12 @@ def _starts(
     """Return the states to start from, (n, N)."""
     number = not isinstance(starts, tuple | list) and hasattr(starts, "__index__")
     number = number and np.ndim(starts) == 0
+    if not number and not isinstance(starts, tuple | list) and np.ndim(starts) == 0:
+        raise ArgumentTypeError(
+            "starts",
+            f"is {_check.shown(starts)}",
+            "states, (layers, n, hidden_size), or a whole number of those that data visits",
+        )
     if number != (data is not None):
         raise ArgumentError(
             "data",

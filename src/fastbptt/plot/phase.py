@@ -66,7 +66,7 @@ def fixed_points(
     -------
     matplotlib Axes
         Filled dots are stable points, open ones unstable; diamonds are marginal (an eigenvalue of
-        modulus 1), squares slow points. The share of the variance is on the axes.
+        modulus 1), squares slow points. The fraction of the variance is on the axes.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def fixed_points(
             f"at most {int(np.prod(shape))}, the numbers in a state of the model",
         )
     real = states[np.arange(states.shape[1]) < steps[:, np.newaxis]]
-    middle, axes_, shares = _components(real, dimensions)
+    middle, components, fractions = _components(real, dimensions)
     kind = "3d" if dimensions == 3 else None
     with _style.drawing(ax, (3.5, 3.1 if dimensions == 2 else 3.5), kind) as axes:
         if hasattr(axes, "zaxis") != (dimensions == 3):
@@ -132,7 +132,7 @@ def fixed_points(
                 f"dimensions={dimensions}",
             )
         for i, (one, end) in enumerate(zip(states[:trajectories], steps, strict=False)):
-            course = ((one[:end] - middle) @ axes_).T
+            course = ((one[:end] - middle) @ components).T
             axes.plot(
                 *course,
                 color=_style.PALETTE["sky"],
@@ -143,7 +143,7 @@ def fixed_points(
             )
             axes.plot(*course[:, -1:], color=_style.PALETTE["sky"], marker=".", markersize=4)
         kinds = np.array([kind.split(",")[0] for kind in found.kinds()])
-        places = (found.points - middle) @ axes_
+        places = (found.points - middle) @ components
         for which, (marker, colour, filled) in _MARKS.items():
             if (kinds == which).any():
                 axes.plot(
@@ -159,7 +159,7 @@ def fixed_points(
                 )
         if not len(found):
             axes.plot([], [], linestyle="none", label="no fixed points found")
-        labels = [f"component {i + 1} ({share:.0%})" for i, share in enumerate(shares)]
+        labels = [f"component {i + 1} ({one:.0%})" for i, one in enumerate(fractions)]
         _style.dress(axes, labels[0], labels[1])
         if dimensions == 3:
             _deepen(axes, labels[2])
@@ -192,7 +192,7 @@ def _deepen(axes: Any, label: str) -> None:
 def _components(
     states: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[float]]:
-    """Mean, principal components (N, count) and their shares of the variance of states (M, N)."""
+    """Mean of states (M, N), principal components (N, count), their fractions of the variance."""
     middle = states.mean(axis=0)
     spread = states - middle
     values, vectors = np.linalg.eigh(spread.T @ spread)
