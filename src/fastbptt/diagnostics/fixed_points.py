@@ -27,6 +27,9 @@ KINDS: Final = ("stable", "unstable", "marginal")
 MARGIN = 1e-6
 #: Damping in the search: how often it is raised within a step, and the factors of both ways.
 RAISES, RAISE, LOWER = 16, 6.0, 0.2
+#: A search ends after so many steps that lower the speed by less than this fraction: it has found
+#: a minimum that is not 0.
+IDLE, GAIN = 5, 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +176,7 @@ def fixed_points(
     merge : float, default 1e-4
         Ends that differ by no more in any number are one point, the slowest of them.
     iterations : int, default 200
-        Steps of a search at most.
+        Steps of a search at most. It ends before where the speed no longer falls.
 
     Returns
     -------
@@ -334,7 +337,7 @@ def _search(step: _step.OneStep, x: Array, s: Array, most: int) -> tuple[Array, 
     s = step.within(s)  # a copy
     r, q = _residual(step, x, s)
     factor, eye = np.ones(len(s)), np.eye(step.width)
-    active = np.arange(len(s))
+    active, idle = np.arange(len(s)), np.zeros(len(s), np.int64)
     for _ in range(most):
         rounding = 4.0 * np.finfo(np.float64).eps * np.maximum(np.abs(s[active]).max(axis=1), 1.0)
         active = active[q[active] > 0.5 * step.width * np.square(rounding)]
@@ -345,12 +348,13 @@ def _search(step: _step.OneStep, x: Array, s: Array, most: int) -> tuple[Array, 
         gradient = np.einsum("bij,bi->bj", slope, r[active])
         # keeps the equations solvable where points are not isolated
         least = 1e-14 * np.trace(normal, axis1=1, axis2=2) / step.width
+        before = q[active]
         left = np.arange(len(active))  # of the active ones, those that have not moved yet
         for _ in range(RAISES):
             on = active[left]
             damping = factor[on] * np.linalg.norm(r[on], axis=1) + least[left]
-            matrix = normal[left] + damping[:, np.newaxis, np.newaxis] * eye
-            change = np.linalg.solve(matrix, gradient[left][..., np.newaxis])[..., 0]
+            matrix = normal[left] + damping[:, None, None] * eye
+            change = np.linalg.solve(matrix, gradient[left][..., None])[..., 0]
             moved = step.within(s[on] - change)
             r_then, q_then = _residual(step, x, moved)
             better = q_then < q[on]
@@ -361,7 +365,9 @@ def _search(step: _step.OneStep, x: Array, s: Array, most: int) -> tuple[Array, 
             left = left[~better]
             if not len(left):
                 break
+        idle[active] = np.where(q[active] > (1.0 - GAIN) * before, idle[active] + 1, 0)
         active = np.delete(active, left)  # no direction leads further down
+        active = active[idle[active] < IDLE]
     return s, q
 
 
