@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError
-from ..models import initializers
 from ..models.results import unpacked
 from ..training.evaluation import check_model
 from . import _step
@@ -296,7 +295,7 @@ def _starts(
         raise ArgumentError(
             "seed", "is given", "None because nothing is random: starts holds states and noise is 0"
         )
-    rng = initializers.generator(0 if seed is None else seed)
+    rng = _check.generator(0 if seed is None else seed)
     if number:
         count = _check.size("starts", starts)
         every, own = _step.visited(model, "data", data, lengths)
