@@ -155,6 +155,11 @@ def saliency() -> Figure:
     return from_gallery("saliency")
 
 
+@figure
+def fixed_points() -> Figure:
+    return from_gallery("fixed_points")
+
+
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "figures"
     folder.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ if _importing.asked:
     raise KeyboardInterrupt
 
 if TYPE_CHECKING:
-    from . import datasets, plot, reference, training
+    from . import datasets, diagnostics, plot, reference, training
     from .config import show_config
     from .diagnostics import Diagnosis, GradientMonitor, diagnose
     from .models import initializers
@@ -71,6 +71,7 @@ __all__ = [
     "cells",
     "datasets",
     "diagnose",
+    "diagnostics",
     "evaluate",
     "fit",
     "get_num_threads",
@@ -174,6 +175,7 @@ def get_num_threads() -> int:
 #: Names that are imported when they are first used, and the modules that define them.
 _LAZY: Final = {
     "datasets": ".datasets",
+    "diagnostics": ".diagnostics",
     "initializers": ".models.initializers",
     "plot": ".plot",
     "reference": ".reference",

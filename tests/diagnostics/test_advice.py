@@ -130,7 +130,18 @@ def test_exploding_lstm_wants_smaller_weights() -> None:
     model = fastbptt.LSTM(4, 32, 1, init=("orthogonal", 5.0), seed=0)
     report = fastbptt.diagnose(model, X, Y)
     assert kinds(report) == ["exploding"]
-    scale = re.search(r"Scaling W_hh by ([\d.]+) \(spectral radius", report.advice[0].suggestion)
+    (one,) = report.advice
+    radius = one.numbers["spectral_radius"]
+    assert f"the spectral radius of the Jacobian of their last step is {radius:.2f};" in one.text
+    each = fastbptt.diagnose(model, X, Y, per_example=True).layers[0].log_jacobian
+    assert each is not None
+    far = each.max(axis=1) > np.log(1000)
+    assert far.mean() == one.numbers["fraction"]
+    state = model.forward(X[far, :-1]).final_state
+    jacobians = fastbptt.diagnostics.step_jacobian(model, state, X[far, -1])
+    expected = np.abs(np.linalg.eigvals(jacobians)).max(axis=1).mean()
+    assert radius == pytest.approx(expected, rel=1e-3)
+    scale = re.search(r"Scaling W_hh by ([\d.]+) was tried", report.advice[0].suggestion)
     assert scale is not None
     model.parameters["W_hh"][...] *= float(scale[1])
     assert kinds(fastbptt.diagnose(model, X, Y)) == []

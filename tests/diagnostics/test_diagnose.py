@@ -241,6 +241,39 @@ def test_exponents_of_a_linear_network() -> None:
     assert layer.spectral_radius == pytest.approx(1.1)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_spectral_radius_is_of_what_it_says(cell: str) -> None:
+    """Of W_hh in plain cells, of the last step's Jacobian in the others."""
+    model = fastbptt.Recurrent(
+        cell, 2, 5, 1, alpha=0.4 if cell == "leaky" else None, init=("normal", 0.6), seed=1
+    )
+    x = np.random.default_rng(0).normal(size=(3, 7, 2)).astype(np.float32)
+    lengths = np.array([7, 1, 4])
+    report = fastbptt.diagnose(model, x, [0, 1, 0], lengths=lengths, jacobians=True)
+    layer = report.layers[0]
+    assert layer.spectral_radius is not None
+    assert set(layer.spectral_radii) == set(layer.gate_gradient)
+    if cell in ("rnn", "relu"):
+        expected = float(np.abs(np.linalg.eigvals(model.parameters["W_hh"])).max())
+        assert (layer.radius_of, layer.spectral_radii["a"]) == ("W_hh", layer.spectral_radius)
+    else:
+        radii = []
+        for i, length in enumerate(lengths):
+            before = model.initial_state(1)
+            for t in range(length - 1):
+                model.step(x[i : i + 1, t], before)
+            jacobian = fastbptt.diagnostics.step_jacobian(model, before, x[i, length - 1])
+            radii.append(np.abs(np.linalg.eigvals(jacobian[0])).max())
+        expected = float(np.mean(radii))
+        assert layer.radius_of == "the last step"
+        assert "spectral radius of the last step" in str(report)
+        without = fastbptt.diagnose(model, x, [0, 1, 0], lengths=lengths, jacobians=False)
+        assert without.layers[0].spectral_radius is None
+        assert str(without).splitlines()[4].endswith(" -")
+    assert layer.spectral_radius == pytest.approx(expected, rel=1e-5)
+    assert f"{layer.spectral_radius:.3f}" in str(report)
+
+
 def test_a_sequence_in_which_all_units_are_off_has_no_say_in_the_exponents() -> None:
     model = fastbptt.Recurrent("relu", 1, 2, 1, init=("normal", 0.0), dtype="float64")
     model.parameters["W_hh"][...] = np.diag([0.9, 0.5])

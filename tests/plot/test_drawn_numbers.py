@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import plot
+from fastbptt import plot, reference
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -215,17 +215,41 @@ def test_saliency_and_states_of_the_sequence_that_is_chosen(example: int) -> Non
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("layer", [0, 1, 2])
-def test_eigenvalues_of_each_block(layer: int, reverse: bool) -> None:
+def test_eigenvalues_of_each_layer(layer: int, reverse: bool) -> None:
+    """Each block of W_hh; and the Jacobian of the step that a direction takes last."""
     model = deep(bidirectional=True)
     name = "W_hh" + (f"_l{layer}" if layer else "") + ("_reverse" if reverse else "")
     blocks = np.split(model.parameters[name], 3, axis=1)
-    ax = plot.eigenvalues(model, layer=layer, reverse=reverse, ax=axes())
-    points = [line for line in ax.lines if len(line.get_xdata()) == 5]
-    for line, block in zip(points, blocks, strict=True):
-        got = np.asarray(line.get_xdata()) + 1j * np.asarray(line.get_ydata())
+    for gate, block in zip("rzn", blocks, strict=True):
+        ax = plot.eigenvalues(model, layer=layer, reverse=reverse, gate=gate, ax=axes())
         expected = np.linalg.eigvals(block)
-        np.testing.assert_allclose(np.sort_complex(got), np.sort_complex(expected), atol=1e-12)
-        assert f"{np.abs(expected).max():.3g}" in line.get_label()
+        assert_drawn(ax, expected)
+        assert name in ax.get_xlabel()
+    net = reference.Network("gru", 3, True)
+    params = {k: model.parameters[n] for k, n in net.names(layer, reverse).items()}
+    out = reference.forward(
+        model.parameters, X[3:4, :6], cell="gru", num_layers=3, bidirectional=True
+    )
+    last, before = (0, 1) if reverse else (5, 4)
+    x = out.inputs[layer][:, [last]]
+    h = out.states[2 * layer + reverse][:, :, before]
+    columns = [
+        reference.CELLS["gru"].forward(params, x, h + 1e-30j * unit)[0, 0, 0].imag / 1e-30
+        for unit in np.eye(5)
+    ]
+    ax = plot.eigenvalues(
+        model, X, lengths=LENGTHS, example=3, layer=layer, reverse=reverse, ax=axes()
+    )
+    assert_drawn(ax, np.linalg.eigvals(np.stack(columns, axis=1)))
+    where = f"layer {layer}, reverse, at" if reverse else f"layer {layer}, at"
+    assert ax.lines[0].get_label().startswith(f"{where} the last step: radius ")
+
+
+def assert_drawn(ax: Any, expected: Any) -> None:
+    (line,) = ax.lines
+    got = np.asarray(line.get_xdata()) + 1j * np.asarray(line.get_ydata())
+    np.testing.assert_allclose(np.sort_complex(got), np.sort_complex(expected), atol=1e-10)
+    assert f"{np.abs(expected).max():.3g}" in line.get_label()
 
 
 def test_a_heatmap_of_many_epochs_names_the_rows_that_it_marks() -> None:

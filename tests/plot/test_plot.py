@@ -48,6 +48,11 @@ def diagnosis(cell: str = "rnn", steps: str = "last", **options: Any) -> Any:
     return fastbptt.diagnose(model(cell, **options), X, y, steps=steps, lengths=LENGTHS)
 
 
+@cache
+def found_points() -> fastbptt.diagnostics.FixedPoints:
+    return fastbptt.diagnostics.fixed_points(model(), np.zeros(3), 9, data=X)
+
+
 NORMS = np.array([[0.0, 1e-30, 1e-3], [1e-9, 1e-5, 1e-2]])
 HISTORY = {"loss": [0.9, 0.5, 0.25], "validation_loss": [1.0, 0.75, 0.5]}
 
@@ -55,13 +60,14 @@ HISTORY = {"loss": [0.9, 0.5, 0.25], "validation_loss": [1.0, 0.75, 0.5]}
 PICTURES: dict[str, Callable[[Any], Any]] = {
     "losses": lambda ax: plot.losses(HISTORY, ax=ax),
     "hidden_states": lambda ax: plot.hidden_states(model(), X, lengths=LENGTHS, example=2, ax=ax),
-    "eigenvalues": lambda ax: plot.eigenvalues(model("lstm"), ax=ax),
+    "eigenvalues": lambda ax: plot.eigenvalues(model("lstm"), X, ax=ax),
     "confusion": lambda ax: plot.confusion(CLASSES, CLASSES[::-1], ax=ax),
     "sequences": lambda ax: plot.sequences(X, CLASSES, model().forward(X).last, ax=ax),
     "gradient_flow": lambda ax: plot.gradient_flow(diagnosis(), ax=ax),
     "gates": lambda ax: plot.gates(diagnosis("gru"), ax=ax),
     "gradient_heatmap": lambda ax: plot.gradient_heatmap(NORMS, ax=ax),
     "saliency": lambda ax: plot.saliency(model(), X, CLASSES, example=2, ax=ax),
+    "fixed_points": lambda ax: plot.fixed_points(model(), found_points(), X, ax=ax),
     "unrolled": lambda ax: plot.unrolled(model(), X, CLASSES, example=2, ax=ax),
 }
 
@@ -249,32 +255,194 @@ def test_bad_choice(options: dict[str, Any], error: type[Exception], message: st
         plot.hidden_states(model(), X, **options)
 
 
+def drawn_values(ax: Any) -> Any:
+    (line,) = ax.lines
+    return np.sort_complex(line.get_xdata() + 1j * line.get_ydata())
+
+
 @pytest.mark.parametrize("cell", fastbptt.cells())
 def test_eigenvalues_are_the_numbers(cell: str) -> None:
-    one = model(cell, num_layers=2, bidirectional=True)
-    ax = plot.eigenvalues(one, layer=1, reverse=True)
-    weights = one.parameters["W_hh_l1_reverse"]
-    assert len(ax.lines) == weights.shape[1] // 8
-    for i, line in enumerate(ax.lines):
-        expected = np.linalg.eigvals(weights[:, 8 * i : 8 * i + 8])
-        assert np.array_equal(line.get_xdata() + 1j * line.get_ydata(), expected)
-        assert f"{np.abs(expected).max():.3g}" in line.get_label()
-        for (low, high), part in ((ax.get_xlim(), expected.real), (ax.get_ylim(), expected.imag)):
-            assert low < part.min() and part.max() < high
+    """Of plain cells those of W_hh; of the others those of the Jacobian at the zero state."""
+    one = model(cell)
+    ax = plot.eigenvalues(one)
+    jacobian = fastbptt.diagnostics.step_jacobian(one, one.initial_state(1), np.zeros(3))[0]
+    plain = cell in ("rnn", "relu")
+    matrix = one.parameters["W_hh"] if plain else jacobian
+    expected = np.linalg.eigvals(matrix)
+    assert np.allclose(drawn_values(ax), np.sort_complex(expected), rtol=0, atol=1e-12)
+    where = "spectral" if plain else "at the zero state:"
+    assert labels(ax) == [f"{where} radius {np.abs(expected).max():.3g}"]
+    for (low, high), part in ((ax.get_xlim(), expected.real), (ax.get_ylim(), expected.imag)):
+        assert low < part.min() and part.max() < high
     assert ax.get_aspect() == 1.0
-    assert "W_hh_l1_reverse" in ax.get_xlabel()
+    assert ("W_hh" if plain else "the Jacobian") in ax.get_xlabel()
+
+
+@pytest.mark.parametrize("cell", fastbptt.cells())
+def test_eigenvalues_at_the_last_step_of_a_sequence(cell: str) -> None:
+    one = model(cell)
+    ax = plot.eigenvalues(one, X, lengths=LENGTHS, example=2)
+    x = X[2:3, : LENGTHS[2]]
+    state = one.forward(x[:, :-1]).final_state
+    jacobian = fastbptt.diagnostics.step_jacobian(one, state, x[:, -1])[0]
+    expected = np.linalg.eigvals(jacobian)
+    assert np.allclose(drawn_values(ax), np.sort_complex(expected), rtol=0, atol=1e-6)
+    assert labels(ax) == [f"at the last step: radius {np.abs(expected).max():.3g}"]
+    single = plot.eigenvalues(one, X, lengths=LENGTHS, example=4)  # one step
+    jacobian = fastbptt.diagnostics.step_jacobian(one, one.initial_state(1), X[4, 0])[0]
+    expected = np.sort_complex(np.linalg.eigvals(jacobian))
+    assert np.allclose(drawn_values(single), expected, rtol=0, atol=1e-6)
+
+
+def test_a_healthy_leaky_network_has_a_large_radius_of_its_weights() -> None:
+    """What the picture is for: gradients of this network neither vanish nor explode."""
+    one = fastbptt.LeakyRNN(3, 32, 1, alpha=0.1, init=("orthogonal", 1.5), seed=0)
+    assert np.abs(np.linalg.eigvals(one.parameters["W_hh"])).max() == pytest.approx(1.5, rel=1e-3)
+    x = RNG.normal(size=(4, 60, 3))
+    report = fastbptt.diagnose(one, x, [0, 1, 0, 1])
+    assert report.advice == ()
+    radius = report.layers[0].spectral_radius
+    assert radius is not None
+    assert 0.9 < radius < 1.1
+    drawn = plot.eigenvalues(one, x)
+    assert np.abs(drawn_values(drawn)).max() == pytest.approx(radius, abs=0.05)
 
 
 def test_one_gate() -> None:
     ax = plot.eigenvalues(model("lstm"), gate="f")
     expected = np.linalg.eigvals(model("lstm").parameters["W_hh"][:, 8:16])
     assert ax.lines[0].get_xdata().tolist() == expected.real.tolist()
-    with pytest.raises(ValueError, match='gate is "z"'):
-        plot.eigenvalues(model("lstm"), gate="z")
-    with pytest.raises(ValueError, match="reverse is True; expected False"):
-        plot.eigenvalues(model(), reverse=True)
-    with pytest.raises(ValueError, match="layer is 1; expected 0 to 0"):
-        plot.eigenvalues(model(), layer=1)
+    assert labels(ax) == [f"gate f: radius {np.abs(expected).max():.3g}"]
+    assert "W_hh" in ax.get_xlabel()
+    ax = plot.eigenvalues(model("leaky"), gate="a")
+    assert labels(ax)[0].startswith("spectral radius")
+    for options, message in [
+        ({"gate": "z"}, 'gate is "z"'),
+        ({"gate": "f", "x": X}, 'gate is "f"; expected None because x is given'),
+        ({"lengths": LENGTHS}, "lengths is given; expected x, the sequences, beside it"),
+        ({"example": 1}, "example is given; expected x, the sequences, beside it"),
+        ({"x": X, "example": 6}, "example is 6; expected 0 to 5"),
+        ({"x": X[:, :, :2]}, r"x has shape \(1, 15, 2\); expected"),
+        ({"x": X + np.nan}, "x holds a value that is not finite"),
+        ({"reverse": True}, "reverse is True; expected False"),
+        ({"layer": 1}, "layer is 1; expected 0 to 0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            plot.eigenvalues(model("lstm"), **options)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- fixed points
+
+
+def bistable(w: float = 2.0, layers: int = 1) -> tuple[fastbptt.Recurrent, Any]:
+    """Two units that excite themselves, and states from which all nine points are reached."""
+    one = fastbptt.RNN(1, 2, num_layers=layers, dtype="float64", seed=0)
+    for name, values in one.parameters.items():
+        values[...] = w * np.eye(2) if name.startswith("W_hh") else 0.0
+        if name == "W_xh":
+            values[...] = [[1.0, -0.5]]
+    grid = np.array(list(itertools.product([-0.95, 0.01, 0.95], repeat=2)))
+    return one, np.stack([grid] * layers)
+
+
+def line_of(ax: Any, label: str) -> Any:
+    return next(line for line in ax.lines if line.get_label() == label)
+
+
+def by_hand(states: Any, count: int) -> tuple[Any, Any, Any]:
+    """Mean, components and shares by the singular value decomposition."""
+    middle = states.mean(axis=0)
+    _, sizes, rows = np.linalg.svd(states - middle)
+    signs = np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(axis=1)])
+    components = (rows * signs[:, np.newaxis])[:count].T
+    return middle, components, sizes**2 / (sizes**2).sum()
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_fixed_points_lie_in_the_components_of_the_states(layers: int, dimensions: int) -> None:
+    one, starts = bistable(layers=layers)
+    found = fastbptt.diagnostics.fixed_points(one, [0.0], starts)
+    assert len(found) == 9
+    if dimensions > 2 * layers:
+        with pytest.raises(ValueError, match="dimensions is 3; expected at most 2, the numbers in"):
+            plot.fixed_points(one, found, X[:, :, :1], dimensions=dimensions)
+        return
+    ax = plot.fixed_points(
+        one, found, X[:, :, :1], lengths=LENGTHS, trajectories=3, dimensions=dimensions
+    )
+    every = []
+    for x, length in zip(X, LENGTHS, strict=True):
+        state, own = one.initial_state(1), []
+        for t in range(length):
+            one.step(x[t : t + 1, :1], state)
+            own.append(np.asarray(state)[:, 0].ravel().copy())
+        every.append(np.array(own))
+    middle, components, shares = by_hand(np.concatenate(every), dimensions)
+
+    def numbers(line: Any) -> Any:
+        data = line.get_data_3d() if dimensions == 3 else line.get_data()
+        return np.stack(data, axis=1)
+
+    for which, chosen in (("stable", found.stable), ("unstable", found.unstable)):
+        expected = (found.points[chosen] - middle) @ components
+        drawn = numbers(line_of(ax, f"{which} ({chosen.sum()})"))
+        np.testing.assert_allclose(drawn, expected, rtol=0, atol=1e-9)
+    courses = [line for line in ax.lines if line.get_linestyle() == "-" and len(numbers(line)) > 1]
+    assert [len(numbers(line)) for line in courses] == LENGTHS[:3].tolist()
+    for line, own in zip(courses, every, strict=False):
+        expected = (own - middle) @ components
+        np.testing.assert_allclose(numbers(line), expected, rtol=0, atol=1e-9)
+    names = [ax.get_xlabel(), ax.get_ylabel(), *([ax.get_zlabel()] if dimensions == 3 else [])]
+    assert names == [f"component {i + 1} ({shares[i]:.0%})" for i in range(dimensions)]
+    ax.figure.canvas.draw()
+
+
+def test_kinds_of_points_are_told_apart() -> None:
+    one, starts = bistable()
+    found = fastbptt.diagnostics.fixed_points(one, [0.0], starts)
+    ax = plot.fixed_points(one, found, X[:, :, :1], trajectories=0)
+    stable, unstable = ax.lines
+    assert (stable.get_label(), unstable.get_label()) == ("stable (4)", "unstable (5)")
+    assert stable.get_markerfacecolor() == stable.get_markeredgecolor()
+    assert unstable.get_markerfacecolor() == "#FFFFFF" != unstable.get_markeredgecolor()
+    # with w = 1 the only point is marginal; just before it exists, it is slow
+    one, starts = bistable(1.0)
+    found = fastbptt.diagnostics.fixed_points(one, [0.0], starts, merge=0.01)
+    ax = plot.fixed_points(one, found, X[:, :, :1], trajectories=0)
+    assert labels(ax) == ["marginal (1)"]
+    one, _ = bistable()
+    found = fastbptt.diagnostics.fixed_points(one, [-0.54], np.array([[[0.7, 0.95]]]), slow=1e-3)
+    ax = plot.fixed_points(one, found, X[:, :, :1], trajectories=0)
+    assert labels(ax) == ["slow (1)"]
+
+
+def test_no_points_and_what_is_no_picture() -> None:
+    one, starts = bistable()
+    none = fastbptt.diagnostics.fixed_points(one, [0.0], 0.5 * starts[:, :1], iterations=1)
+    assert len(none) == 0
+    ax = plot.fixed_points(one, none, X[:, :, :1])
+    assert labels(ax) == ["states over time", "no fixed points found"]
+    flat = Figure().subplots()
+    deep = Figure().add_subplot(projection="3d")
+    found = found_points()
+    for options, message in [
+        ({"found": none}, "found holds points of another model: 1 layers, 1 states, 2 units; exp"),
+        ({"found": 3}, "found is of type int; expected the result of fastbptt.diagnostics.fixed"),
+        ({"dimensions": 4}, "dimensions is 4; expected 2 or 3"),
+        ({"dimensions": True}, "dimensions is True; expected 2 or 3"),
+        ({"trajectories": -1}, "trajectories is -1; expected a whole number of at least 0"),
+        ({"x": X[:, :, :2]}, r"x has shape \(6, 15, 2\); expected"),
+        ({"x": X + np.nan}, "x holds a value that is not finite"),
+        ({"lengths": [1]}, r"lengths has shape \(1,\); expected"),
+        ({"model": fastbptt.RNN(3, 8, bidirectional=True)}, "found holds points of another model"),
+        ({"model": 3}, "model is of type int"),
+        ({"ax": deep}, r"ax has three dimensions; expected Axes that were not made with proj"),
+        ({"ax": flat, "dimensions": 3}, "ax has two dimensions; expected Axes that were made wit"),
+    ]:
+        arguments = {"model": model(), "found": found, "x": X} | options
+        with pytest.raises((ValueError, TypeError), match=message):
+            plot.fixed_points(**arguments)
 
 
 # ---------------------------------------------------------------- predictions

@@ -31,6 +31,7 @@ from ..models.results import norm, unpacked
 from . import _dynamics, _record
 from ._numbers import content_gate, contributions, spectral_radii
 from ._record import Array, PassRecord, Record
+from ._step import is_plain
 
 if TYPE_CHECKING:
     from ..models.recurrent import Recurrent
@@ -256,9 +257,9 @@ def _what_helps(evidence: Evidence, gone: int) -> tuple[str, dict[str, float]]:
 
 def _candidates(model: Recurrent, steps: int) -> Iterator[tuple[str, Recurrent]]:
     """Yield new float64 networks of the same size with the usual remedies for short memory."""
-    info = _core.cell_info(model.cell)
-    if info["gates"] == 1 and info["setting"] is None:
-        for init in ("orthogonal",) if info["bounded"] else ("identity", "orthogonal"):
+    if is_plain(model.cell):
+        bounded = _core.cell_info(model.cell)["bounded"]
+        for init in ("orthogonal",) if bounded else ("identity", "orthogonal"):
             yield _started(model, init)
     yield _gated(model, steps)
 
@@ -331,11 +332,11 @@ def _calmer(
     """
     model, steps = evidence.model, int(evidence.record.lengths.max())
     worst = np.argsort(-np.nanmax(found.log_norms, axis=1), kind="stable")[:TRIED]
-    info = _core.cell_info(model.cell)
+    plain = is_plain(model.cell)
 
     def starts() -> Iterator[tuple[str, Recurrent]]:
-        if info["gates"] == 1 and info["setting"] is None:
-            if not info["bounded"]:
+        if plain:
+            if not _core.cell_info(model.cell)["bounded"]:
                 yield _started(model, "identity")
             for gain in GAINS:
                 yield _started(model, "orthogonal", gain)
@@ -347,8 +348,8 @@ def _calmer(
                 for name, values in twin.parameters.items():
                     if name.startswith("W_hh"):
                         values[...] *= target / radius
-                label = f"Scaling W_hh by {target / radius:.2g} (spectral radius {target:g})"
-                yield label, twin
+                label = f"Scaling W_hh by {target / radius:.2g}"
+                yield label + (f" (spectral radius {target:g})" if plain else ""), twin
 
     for group in (starts(), smaller(), iter([_gated(model, steps)])):
         tried = []
@@ -381,6 +382,9 @@ def _exploding(evidence: Evidence, p: PassRecord, found: _dynamics.Dynamics) -> 
     # most mini-batches may have a gradient of exactly 0
     limit = min((one for one in (middle, of_near) if one > 0.0), default=float(norms.max()))
     radius = spectral_radii(p)[content_gate(p)]
+    own, whose = radius, "W_hh"
+    if found.last_radii is not None:
+        own, whose = float(found.last_radii[far].mean()), "the Jacobian of their last step"
     numbers = {
         "steps": float(lag),
         "factor": rate,
@@ -388,14 +392,14 @@ def _exploding(evidence: Evidence, p: PassRecord, found: _dynamics.Dynamics) -> 
         "clip_norm": limit,
         "median": middle,
         "largest": float(norms.max()),
-        "spectral_radius": radius,
+        "spectral_radius": own,
         "fraction": float(far.mean()),
     }
     text = (
         f"Gradients explode in {far.sum()} of {plural(len(far), 'sequence')}: they grow more "
         f"than {FAR:.0f} times, on average {math.exp(min(logs[lag], 700.0)):.0f} times within "
         f"{plural(lag, 'step')} in {name}, by a factor of {rate:.2f} per step over these; the "
-        f"spectral radius of W_hh is {radius:.2f}; "
+        f"spectral radius of {whose} is {own:.2f}; "
     )
     if len(norms) == 1:
         text += f"the gradient norm is {norms[0]:.2g}."

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..reference.model import CELLS
 from ._record import Array, PassRecord
+from ._step import CellStep, is_plain
 
 #: The largest state whose singular values are computed.
 SMALL = 64
@@ -41,12 +42,16 @@ class Dynamics:
         Of ds_T/ds_t, the largest first.
     exponents : array (n, k)
         Lyapunov exponents per step, the largest first.
+    last_radii : array (n,), or None
+        Spectral radius of the Jacobian of each sequence's last step (in reverse: its first). None
+        for a cell without gates or a leak, of which W_hh tells as much.
     """
 
     sequences: NDArray[np.int64]
     log_norms: Array
     log_singular_values: Array | None
     exponents: Array
+    last_radii: Array | None
 
 
 def choose(p: PassRecord, wanted: bool | int | None) -> NDArray[np.int64]:
@@ -71,26 +76,9 @@ def pull(p: PassRecord, rows: NDArray[np.int64], steps: NDArray[np.int64], d: Ar
 
     rows, steps: (n,), sequences and their steps. d, and the result: (n, K, N), K vectors each.
     """
-    states, hidden = p.initial.shape[0], p.initial.shape[2]
-    count, vectors, _ = d.shape
-
-    def repeated(values: Array) -> Array:  # (n, ...) -> (n K, ...)
-        return np.repeat(values, vectors, axis=0)
-
-    before = np.stack([repeated(p.before[s][rows, steps]) for s in range(states)])
-    after = np.stack([repeated(p.states[s][rows, steps]) for s in range(states)])
-    d_states = np.moveaxis(d.reshape(count * vectors, states, hidden), 1, 0)
-    x = repeated(p.x[rows, steps])
-    found = CELLS[p.cell["name"]].backward(
-        p.params,
-        x[:, np.newaxis],
-        before,
-        after[:, :, np.newaxis],
-        d_states[:, :, np.newaxis],
-        **p.setting,
-    )["initial"]
-    pulled: Array = np.moveaxis(found, 0, 1).reshape(d.shape)
-    return pulled
+    cell = CellStep(CELLS[p.cell["name"]], p.params, p.setting)
+    before, after = p.before[:, rows, steps], p.states[:, rows, steps]
+    return cell.pull(p.x[rows, steps], before, after, d)[0]
 
 
 def analyse(p: PassRecord, rows: NDArray[np.int64]) -> Dynamics:
@@ -112,6 +100,7 @@ def analyse(p: PassRecord, rows: NDArray[np.int64]) -> Dynamics:
     directions = np.repeat(start.T[np.newaxis], count, axis=0)  # (n, K, N)
     jacobians = np.repeat(np.eye(width)[np.newaxis], count, axis=0)  # (n, N, N), over exp(scale)
     scale, growth = np.zeros(count), np.zeros((count, vectors))
+    last_radii: Array | None = None
     for lag in range(int(lengths.max(initial=0))):
         on = np.flatnonzero(lengths > lag)
         steps = np.full(len(on), lag) if p.reverse else lengths[on] - 1 - lag
@@ -123,6 +112,8 @@ def analyse(p: PassRecord, rows: NDArray[np.int64]) -> Dynamics:
             both = np.concatenate([jacobians[on], directions[on]], axis=1)
             back = pull(p, rows[on], steps, both)
             pulled = back[:, :width]
+            if lag == 0 and not is_plain(p.cell["name"]):
+                last_radii = np.abs(np.linalg.eigvals(pulled)).max(axis=1)
             top = np.abs(pulled).max(axis=(1, 2))
             jacobians[on] = pulled / np.where(top > 0, top, 1.0)[:, np.newaxis, np.newaxis]
             scale[on] += np.log(top)
@@ -130,7 +121,7 @@ def analyse(p: PassRecord, rows: NDArray[np.int64]) -> Dynamics:
             directions[on] = np.swapaxes(q, 1, 2)
             growth[on] += np.log(np.abs(np.diagonal(r, axis1=1, axis2=2)))
     exponents = -np.sort(-growth / lengths[:, np.newaxis], axis=1)
-    return Dynamics(rows, norms, values, exponents)
+    return Dynamics(rows, norms, values, exponents, last_radii)
 
 
 def _singular(matrices: Array, all_of_them: bool) -> Array:

@@ -16,6 +16,7 @@ from ..training.labelled import about_chosen, objective_of
 from . import _advice, _dynamics, _numbers, _record
 from ._advice import Advice, plural
 from ._record import Array, PassRecord, Record
+from ._step import is_plain
 
 if TYPE_CHECKING:
     from ..models.recurrent import Recurrent, StateLike
@@ -67,10 +68,14 @@ class LayerFlow:
     singular_values : ndarray (T, k), or None
         Of ds_T/ds_t, largest first, mean over the sequences; None if s_t has more than 64 numbers.
         Those that are 1e-15 of the largest and less are rounding.
-    spectral_radius : float
-        Of W_hh; with several gates, of the block of the candidate state (g of an LSTM, n of a GRU).
+    spectral_radius : float, or None
+        Largest modulus of the eigenvalues: of W_hh; with gates or a leak, of the Jacobian of the
+        last step, ds_T/ds_{T-1}, mean over `sequences`, None without any.
+    radius_of : str
+        ``"W_hh"`` or ``"the last step"``: which of these it is.
     spectral_radii : dict of str to float
-        Of each gate's block of W_hh; of more than 256 units by powers, to nine digits.
+        Of each gate's block of W_hh; of more than 256 units by powers, to nine digits. With gates
+        or a leak they say little about gradients.
     lyapunov : ndarray (k,), or None
         Largest Lyapunov exponents along the sequences, per step, in natural logarithms: above 0
         nearby states move apart. The mean over the sequences, each with the same weight; those in
@@ -98,7 +103,8 @@ class LayerFlow:
     jacobian: Array | None
     log_jacobian: Array | None
     singular_values: Array | None
-    spectral_radius: float
+    spectral_radius: float | None
+    radius_of: str
     spectral_radii: dict[str, float]
     lyapunov: Array | None
     decay: float | None
@@ -187,15 +193,17 @@ class Diagnosis:
             f'{self.loss:.4g} (steps="{kind["steps"]}"); gradient norm '
             f"{self.gradient_norm:.3g}",
             "",
-            "layer         per step   dL/dh first    dL/dh last   saturated  spectral radius",
+            "layer         per step   dL/dh first    dL/dh last   saturated  spectral radius"
+            + ("" if self.layers[0].radius_of == "W_hh" else " of the last step"),
         ]
         for layer in self.layers:
             sizes = np.atleast_2d(layer.hidden_gradient)
             first, last = (float(_numbers.norms(sizes[:, t], (0,))) for t in (0, longest - 1))
             decay = "        -" if layer.decay is None else f"{layer.decay:9.3f}"
+            radius = "-" if layer.spectral_radius is None else f"{layer.spectral_radius:.3f}"
             lines.append(
                 f"{layer.name:<12s} {decay}  {first:12.3g}  {last:12.3g}   "
-                f"{layer.saturated:8.0%}   {layer.spectral_radius:14.3f}"
+                f"{layer.saturated:8.0%}   {radius:>14s}"
             )
         if up_to:
             lines.append(
@@ -264,7 +272,7 @@ def diagnose(
     exponentially with T - t: Y. Bengio, P. Simard and P. Frasconi, "Learning long-term
     dependencies with gradient descent is difficult", IEEE Transactions on Neural Networks 5
     (1994); R. Pascanu, T. Mikolov and Y. Bengio, "On the difficulty of training recurrent neural
-    networks", ICML 2013, whose bound by the spectral radius of W_hh is `LayerFlow.spectral_radius`.
+    networks", ICML 2013, who bound the gradients of a plain RNN by the singular values of W_hh.
 
     Examples
     --------
@@ -362,12 +370,15 @@ def _layer(p: PassRecord, each: bool, found: _dynamics.Dynamics | None) -> Layer
         contribution[name], running[name] = _numbers.sizes(terms, time, batch if each else None)
     hidden = p.states[0]
     cell = p.states[1] if len(p.states) > 1 else None
-    radii = _numbers.spectral_radii(p)
+    radii, plain = _numbers.spectral_radii(p), is_plain(p.cell["name"])
+    radius = radii[_numbers.content_gate(p)] if plain else None
     bounded = hidden if p.cell["bounded"] else np.zeros_like(hidden)
     jacobian = logs = singular = lyapunov = decay = None
     if found is not None:
         jacobian, logs, singular, lyapunov = _spread(found, batch, each)
         decay = _decay(p, found)
+        if found.last_radii is not None:
+            radius = float(found.last_radii.mean())
     return LayerFlow(
         p.name,
         p.layer,
@@ -384,7 +395,8 @@ def _layer(p: PassRecord, each: bool, found: _dynamics.Dynamics | None) -> Layer
         jacobian,
         logs,
         singular,
-        radii[_numbers.content_gate(p)],
+        radius,
+        "W_hh" if plain else "the last step",
         radii,
         lyapunov,
         decay,

@@ -14,6 +14,7 @@ from ._style import style
 from .curves import losses
 from .flow import gates, gradient_flow, gradient_heatmap, saliency
 from .gallery import PICTURES, Examples, Picture, gallery
+from .phase import fixed_points
 from .predictions import confusion, sequences
 from .states import eigenvalues, hidden_states
 from .unrolled import unrolled
@@ -24,6 +25,7 @@ __all__ = [
     "Picture",
     "confusion",
     "eigenvalues",
+    "fixed_points",
     "gallery",
     "gates",
     "gradient_flow",

@@ -115,7 +115,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 @contextmanager
-def drawing(ax: Axes | None, size: tuple[float, float] = HALF_PAGE) -> Iterator[Axes]:
+def drawing(
+    ax: Axes | None, size: tuple[float, float] = HALF_PAGE, projection: str | None = None
+) -> Iterator[Axes]:
     """Yield the Axes to draw into: the one given, or that of a new figure in the style."""
     require()
     from matplotlib.axes import Axes
@@ -124,7 +126,8 @@ def drawing(ax: Axes | None, size: tuple[float, float] = HALF_PAGE) -> Iterator[
         from matplotlib import pyplot
 
         with style():
-            yield pyplot.subplots(figsize=size, layout="constrained")[1]
+            kind = {"projection": projection}
+            yield pyplot.subplots(figsize=size, layout="constrained", subplot_kw=kind)[1]
     elif isinstance(ax, Axes):
         yield ax
     else:

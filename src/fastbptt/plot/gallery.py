@@ -15,12 +15,13 @@ from .. import _check
 from . import _style
 from .curves import losses
 from .flow import gates, gradient_flow, gradient_heatmap, saliency
+from .phase import fixed_points
 from .predictions import confusion, sequences
 from .states import eigenvalues, hidden_states
 from .unrolled import unrolled
 
 if TYPE_CHECKING:
-    from ..diagnostics import Diagnosis, GradientMonitor
+    from ..diagnostics import Diagnosis, FixedPoints, GradientMonitor
     from ..models.cells import Recurrent
     from ..training import History
 
@@ -53,7 +54,7 @@ class Examples:
     Parameters
     ----------
     epochs : int, default 40
-        Training epochs on the Japanese Vowels.
+        Training epochs on the Japanese Vowels, and of the flip-flops.
     steps : int, default 200
         Length of the sequences in which gradients vanish.
     """
@@ -120,6 +121,35 @@ class Examples:
             name: diagnose(model, self.x, self.y, jacobians=False) for name, model in models.items()
         }
 
+    @cached_property
+    def flip_flops(self) -> tuple[Recurrent, NDArray[np.float64], FixedPoints]:
+        """A GRU that remembers the signs of the last pulses of two inputs; its fixed points."""
+        from .. import diagnostics
+        from ..models import GRU
+        from ..optim import Adam
+        from ..training import fit
+
+        rng = np.random.default_rng(0)
+        x = rng.choice([-1.0, 0.0, 1.0], (128, 30, 2), p=[0.1, 0.8, 0.1])
+        x[:, 0] = rng.choice([-1.0, 1.0], (128, 2))
+        y = x.copy()
+        for t in range(1, x.shape[1]):
+            y[:, t] = np.where(x[:, t] != 0, x[:, t], y[:, t - 1])
+        model = GRU(2, 16, 2, seed=0)
+        fit(
+            model,
+            x,
+            y,
+            loss="mse",
+            steps="all",
+            epochs=self.epochs,
+            batch_size=16,
+            optimizer=Adam(lr=0.01),
+            clip_norm=1.0,
+            verbose=0,
+        )
+        return model, x, diagnostics.fixed_points(model, [0.0, 0.0], 200, data=x, noise=0.3)
+
     def shown(self) -> list[int]:
         """Choose four sequences of the test part, the last one misclassified if any is."""
         wrong = np.flatnonzero(self.predictions.argmax(axis=1) != self.vowels.y_test)
@@ -138,6 +168,11 @@ def _unrolled_both(examples: Examples, ax: Any) -> Any:
 
     model = GRU(4, 24, 2, bidirectional=True, seed=0)
     return unrolled(model, examples.x[:, :20], examples.y, ax=ax)
+
+
+def _fixed_points(examples: Examples, ax: Any) -> Any:
+    model, x, found = examples.flip_flops
+    return fixed_points(model, found, x, ax=ax)
 
 
 #: Every plot, by the name of its file.
@@ -214,8 +249,13 @@ PICTURES: Final[dict[str, Picture]] = {
         (3.5, 2.8),
     ),
     "eigenvalues": Picture(
-        lambda examples, ax: eigenvalues(examples.model, gate="n", ax=ax),
-        "Eigenvalues of the recurrent weights, and the unit circle.",
+        lambda examples, ax: eigenvalues(examples.model, examples.vowels.x_test, ax=ax),
+        "Eigenvalues of the Jacobian of a sequence's last step, and the unit circle.",
+        (3.5, 3.1),
+    ),
+    "fixed_points": Picture(
+        _fixed_points,
+        "Fixed points of a GRU that remembers two signs: four stable ones, and saddles between.",
         (3.5, 3.1),
     ),
 }

@@ -1,4 +1,4 @@
-"""Plots of hidden states over time, and of the eigenvalues of the recurrent weights."""
+"""Plots of hidden states over time, and of the eigenvalues of a step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
+from .._errors import ArgumentError
+from ..diagnostics._step import is_plain, last_jacobian
 from . import _style
 from ._helpers import bounded, chosen, gate_letters, suffix
 
@@ -107,35 +109,51 @@ def _order(states: NDArray[np.float64]) -> NDArray[np.intp]:
 
 def eigenvalues(
     model: Recurrent,
+    x: Any = None,
     *,
+    lengths: ArrayLike | None = None,
+    example: int = 0,
     layer: int = 0,
     reverse: bool = False,
     gate: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Plot the eigenvalues of the recurrent weights in the complex plane, with the unit circle.
+    """Plot the eigenvalues of a layer's step in the complex plane, with the unit circle.
 
-    If all lie well inside the circle, a linear network forgets and its gradients vanish; if one
-    lies outside, they explode. With tanh and gates this is only a first indication.
+    The step's Jacobian, the derivative of the state after a step by the state before it, tells how
+    the layer keeps a small change of its state: if all eigenvalues lie well inside the circle, it
+    forgets, and gradients vanish; if one lies outside, they may explode. A plain RNN's Jacobian is
+    its ``W_hh`` times slopes between 0 and 1; without `x` the eigenvalues are those of ``W_hh``.
+    With gates or a leak, those of ``W_hh`` mean little: a leaky network with a spectral radius of
+    1.5 may forget nothing and explode nowhere. There, without `x`, they are those of the Jacobian
+    at a state and an input of 0.
 
     Parameters
     ----------
     model : Recurrent
-        Any network. A gated cell's ``W_hh`` holds one square block for each gate; they are drawn
-        together, in different colours.
+        Any network.
+    x : array of shape (batch, time, input_size), or list of arrays (time_i, input_size), optional
+        Sequences; with an embedding tokens. The Jacobian is then that of the last step that the
+        layer takes on one of them; in reverse it is at the first time step.
+    lengths : array of shape (batch,), optional
+        Real steps of each sequence.
+    example : int, default 0
+        Which sequence.
     layer : int, default 0
         Which layer, from 0.
     reverse : bool, default False
         The reverse direction of a bidirectional model.
     gate : str, optional
-        Show only the block of this gate: r, z or n in a GRU, i, f, g or o in an LSTM.
+        Show the eigenvalues of this gate's block of ``W_hh`` instead: r, z or n in a GRU, i, f, g
+        or o in an LSTM, a in a cell without gates. Not with `x`.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
 
     Returns
     -------
     matplotlib Axes
-        With one line of points for each block: real parts, imaginary parts.
+        With one line of points: real parts, imaginary parts. An LSTM has two for each unit, since
+        its state is h and c.
 
     Raises
     ------
@@ -146,50 +164,61 @@ def eigenvalues(
 
     Examples
     --------
-    >>> import fastbptt
-    >>> ax = fastbptt.plot.eigenvalues(fastbptt.GRU(3, 8, 1, seed=0), gate="n")
+    >>> import numpy as np, fastbptt
+    >>> model = fastbptt.LSTM(3, 8, 1, seed=0)
+    >>> ax = fastbptt.plot.eigenvalues(model, np.ones((1, 20, 3)))
+    >>> len(ax.lines[0].get_xdata())
+    16
+    >>> ax = fastbptt.plot.eigenvalues(model, gate="f")
     >>> len(ax.lines[0].get_xdata())
     8
     """
     name = f"W_hh{suffix(model, layer, reverse)}"
-    blocks = np.asarray(model.parameters[name], np.float64)
     letters = gate_letters(model.cell)
-    parts = dict(zip(letters, np.split(blocks, len(letters), axis=1), strict=True))
-    several = len(letters) > 1
     if gate is not None:
-        parts = {gate: parts[_check.option("gate", gate, letters)]}
-    found = {letter: np.linalg.eigvals(block) for letter, block in parts.items()}
-    radii = {letter: float(np.abs(values).max()) for letter, values in found.items()}
+        _check.option("gate", gate, letters)
+        if x is not None:
+            raise ArgumentError("gate", f'is "{gate}"', "None because x is given: W_hh needs none")
+    if x is None and (lengths is not None or example != 0):
+        which = "lengths" if lengths is not None else "example"
+        raise ArgumentError(which, "is given", "x, the sequences, beside it")
+    if gate is not None or (x is None and is_plain(model.cell)):
+        blocks = np.asarray(model.parameters[name], np.float64)
+        parts = dict(zip(letters, np.split(blocks, len(letters), axis=1), strict=True))
+        matrix = parts[letters[0] if gate is None else gate]
+        where = "spectral" if len(letters) == 1 else f"gate {gate}:"
+    else:
+        one = None if x is None else chosen(x, lengths, example)
+        matrix = last_jacobian(model, layer, int(reverse), one)
+        where = "at the zero state:" if x is None else "at the last step:"
+        name = "the Jacobian"
+        which = f"layer {layer}, " if model.num_layers > 1 else ""
+        where = f"{which}{'reverse, ' if reverse else ''}{where}"
+    found = np.linalg.eigvals(matrix)
     with _style.drawing(ax, (3.5, 3.1)) as axes:
         from matplotlib.patches import Circle
 
         axes.add_patch(Circle((0, 0), 1, facecolor=_style.FAINT, alpha=0.35, zorder=0))
         axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=_style.MUTED, linewidth=0.9))
         _style.guide(axes, x=0.0, y=0.0)
-        for i, (letter, values) in enumerate(found.items()):
-            axes.plot(
-                values.real,
-                values.imag,
-                linestyle="none",
-                marker="osD^"[i % 4],
-                markersize=3.4,
-                markerfacecolor=_style.PALETTE[_style.CURVES[i][0]],
-                markeredgecolor=_style.PAPER,
-                markeredgewidth=0.4,
-                label=f"{f'gate {letter}:' if several else 'spectral'} radius {radii[letter]:.3g}",
-                zorder=3,
-            )
-        every = np.concatenate([*found.values(), [-1.0 - 1.0j, 1.0 + 1.0j]])
+        axes.plot(
+            found.real,
+            found.imag,
+            linestyle="none",
+            marker="o",
+            markersize=3.4,
+            markerfacecolor=_style.PALETTE["blue"],
+            markeredgecolor=_style.PAPER,
+            markeredgewidth=0.4,
+            label=f"{where} radius {np.abs(found).max():.3g}",
+            zorder=3,
+        )
+        every = np.concatenate([found, [-1.0 - 1.0j, 1.0 + 1.0j]])
         axes.set_xlim(every.real.min() - 0.1, every.real.max() + 0.1)
         axes.set_ylim(every.imag.min() - 0.1, every.imag.max() + 0.1)
         axes.set_aspect("equal")
         _style.dress(axes, f"real part of the eigenvalues of {name}", "imaginary part", frame="lb")
         _style.legend(
-            axes,
-            always=True,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1.0),
-            ncols=2,
-            handlelength=1,
+            axes, always=True, loc="lower center", bbox_to_anchor=(0.5, 1.0), handlelength=1
         )
         return axes

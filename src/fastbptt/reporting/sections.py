@@ -247,15 +247,20 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
         drawn.append(
             pictures(lambda ax: plot.gates(found, ax=ax), "Mean gate activation over time.")
         )
+    example = summary.examples(1)[0]
+    one, target = [summary.x[example]], [summary.y[example]]
+    weights = found.layers[-1].radius_of == "W_hh"
+    step = f"the Jacobian of the last step of sequence {summary.ids[example]}"
+    shown = "the recurrent weights" if weights else step
     drawn.append(
         pictures(
-            lambda ax: plot.eigenvalues(model, layer=model.num_layers - 1, ax=ax),
-            "Eigenvalues of the recurrent weights. All well inside the circle: short memory.",
+            lambda ax: plot.eigenvalues(
+                model, None if weights else one, layer=model.num_layers - 1, ax=ax
+            ),
+            f"Eigenvalues of {shown}. All well inside the circle: short memory.",
             (3.5, 3.1),
         )
     )
-    example = summary.examples(1)[0]
-    one, target = [summary.x[example]], [summary.y[example]]
     if not summary.tokens:
         drawn.append(
             pictures(
@@ -304,8 +309,9 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
     if found.decay is not None:
         rows.append(("factor per step back", f"{found.decay:.4g}"))
     rows += [
-        (f"spectral radius of W_hh, {flow.name}", f"{flow.spectral_radius:.4g}")
+        (f"spectral radius of {flow.radius_of}, {flow.name}", f"{flow.spectral_radius:.4g}")
         for flow in found.layers[:8]
+        if flow.spectral_radius is not None
     ]
     note = f"Computed on {_counted(len(found.lengths), 'sequence')} of this data."
     return _section(
