@@ -372,7 +372,7 @@ def test_sequences_with_classes_for_each_step() -> None:
 def test_many_features() -> None:
     x = RNG.normal(size=(1, 5, 40)) * np.arange(1, 41)
     ax = plot.sequences(x)
-    assert len(ax.lines) == 16
+    assert len(ax.lines) == 12
     with pytest.raises(ValueError, match=r"examples is \[\]; expected at least one"):
         plot.sequences(x, examples=[])
     with pytest.raises(ValueError, match=r"examples\[1\] is 1; expected 0 to 0"):

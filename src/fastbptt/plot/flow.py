@@ -266,14 +266,8 @@ def gradient_heatmap(
         axes.set_yticks(rows, [str(numbers[row]) for row in rows])
         _style.colour_bar(axes, image, r"$\|\partial L / \partial h_t\|$")
         if (norms <= 0).any():
-            axes.legend(
-                handles=[Patch(facecolor=_style.FAINT, label="exactly 0")],
-                loc="lower left",
-                fontsize="small",
-                labelcolor=_style.INK,
-                facecolor=_style.PAPER,
-                framealpha=0.85,
-                edgecolor="none",
+            _style.legend(
+                axes, [Patch(facecolor=_style.FAINT, label="exactly 0")], always=True
             )
         return axes
 
@@ -364,6 +358,7 @@ def saliency(
                 )
             every = -(-len(gradient) // 24)
             rows = range(0, len(gradient), every)
-            axes.set_yticks(rows, [_style.plain(_style.cut(feature_names[row])) for row in rows])
+            names = _style.shortened(feature_names)
+            axes.set_yticks(rows, [_style.plain(names[row]) for row in rows])
         _style.colour_bar(axes, image, r"$\partial L / \partial x_t$")
         return axes
