@@ -158,9 +158,6 @@ def deep(**options: Any) -> fastbptt.Recurrent:
 QUANTITIES = {
     "hidden": lambda flow: flow.hidden_gradient,
     "gates": lambda flow: np.linalg.norm(list(flow.gate_gradient.values()), axis=0),
-    "W_hh": lambda flow: flow.contribution["W_hh"],
-    "W_xh": lambda flow: flow.contribution["W_xh"],
-    "W_hh_sum": lambda flow: flow.running_sum["W_hh"],
     "jacobian": lambda flow: flow.jacobian,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -103,18 +104,18 @@ _chosen: ContextVar[_Style | None] = ContextVar("chosen", default=None)
 _ours: Final[WeakSet[Figure]] = WeakSet()  # figures that this package made: these may grow
 
 
-def require() -> Any:
-    """Return matplotlib, or raise an error that tells how to install what is missing."""
+def require(module: str = "matplotlib.figure") -> Any:
+    """Return a package that plots need, or raise an error that tells how to install it."""
     try:
-        import matplotlib
-        import matplotlib.figure
+        top = importlib.import_module(module.partition(".")[0])
+        importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         package = {"matplotlib": "matplotlib", "PIL": "pillow"}.get(missing)
         if package is None:
             raise
         raise ImportError(f"plots need {package}: pip install {package}") from None
-    return matplotlib
+    return top
 
 
 @contextmanager
@@ -344,11 +345,14 @@ def whole_ticks(axis: Any) -> None:
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=6))
 
 
-def log_scale(ax: Axes, lines: Sequence[Any]) -> None:
+def log_scale(
+    ax: Axes, lines: Sequence[Any], values: NDArray[np.float64] | None = None
+) -> None:
     """Make the vertical scale logarithmic, and mark what it cannot show: 0 and infinity.
 
     Zeros of a line get a mark at a floor below all values, infinities one at a ceiling, and a value
-    between such neighbours a dot, since no line leads to it.
+    between such neighbours a dot, since no line leads to it. The scale spans `values`, by default
+    those of the lines.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -366,7 +370,8 @@ def log_scale(ax: Axes, lines: Sequence[Any]) -> None:
                 color=line.get_color(),
                 label="_alone",
             )
-    values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in lines])
+    if values is None:
+        values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in lines])
     # Within what matplotlib's scales can do: a tick beyond the last curve still needs a number.
     living = np.clip(values[(values > 0) & np.isfinite(values)], 1e-303, 1e303)
     low, high = (living.min(), living.max()) if living.size else (0.1, 1.0)
