@@ -105,7 +105,9 @@ class GradientMonitor(Callback):
         self.warn = _check.flag("warn", warn)
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         if probe is not None and not (isinstance(probe, tuple) and len(probe) in (2, 3)):
-            raise ArgumentTypeError("probe", f"is {_check.shown(probe)}", "(x, y) or (x, y, lengths)")
+            raise ArgumentTypeError(
+                "probe", f"is {_check.shown(probe)}", "(x, y) or (x, y, lengths)"
+            )
         self.probe = probe
         self._writer: Any = None
         if self.log_dir is not None:

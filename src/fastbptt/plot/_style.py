@@ -345,9 +345,7 @@ def whole_ticks(axis: Any) -> None:
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=6))
 
 
-def log_scale(
-    ax: Axes, lines: Sequence[Any], values: NDArray[np.float64] | None = None
-) -> None:
+def log_scale(ax: Axes, lines: Sequence[Any], values: NDArray[np.float64] | None = None) -> None:
     """Make the vertical scale logarithmic, and mark what it cannot show: 0 and infinity.
 
     Zeros of a line get a mark at a floor below all values, infinities one at a ceiling, and a value

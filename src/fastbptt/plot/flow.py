@@ -254,9 +254,7 @@ def gradient_heatmap(
         axes.set_yticks(rows, [str(numbers[row]) for row in rows])
         _style.colour_bar(axes, image, r"$\|\partial L / \partial h_t\|$")
         if (norms <= 0).any():
-            _style.legend(
-                axes, [Patch(facecolor=_style.FAINT, label="exactly 0")], always=True
-            )
+            _style.legend(axes, [Patch(facecolor=_style.FAINT, label="exactly 0")], always=True)
         return axes
 
 
