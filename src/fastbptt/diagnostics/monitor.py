@@ -104,7 +104,7 @@ class GradientMonitor(Callback):
             raise ValueError(f"keep is {keep}; expected at least 2 epochs")
         self.warn = _check.flag("warn", warn)
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
-        if probe is not None and not (isinstance(probe, tuple) and len(probe) in (2, 3)):
+        if not (probe is None or (type(probe) is tuple and len(probe) in (2, 3))):
             raise ArgumentTypeError(
                 "probe", f"is {_check.shown(probe)}", "(x, y) or (x, y, lengths)"
             )

@@ -129,8 +129,8 @@ def style(name: str = "screen") -> Iterator[None]:
     ----------
     name : {"screen", "paper"}
         ``"screen"``: half a page wide (3.5 inches), type of 8 points, 200 dots per inch.
-        ``"paper"``: for journals: new figures are one column wide (89 mm), or two (183 mm) if they do
-        not fit into one; type of 7 points. Save them within the block: in 600 dots per inch,
+        ``"paper"``: for journals: new figures are one column wide (89 mm), or two (183 mm) if they
+        do not fit into one; type of 7 points. Save them within the block: in 600 dots per inch,
         with fonts embedded as TrueType.
 
     Yields
@@ -312,7 +312,8 @@ def _columns(ax: Axes, labels: Sequence[str], size: float) -> int:
     from matplotlib.textpath import TextPath
 
     font = FontProperties(size=size)
-    widest = max(TextPath((0, 0), label or " ", prop=font).get_extents().width for label in labels)
+    paths: Any = TextPath
+    widest = max(paths((0, 0), label or " ", prop=font).get_extents().width for label in labels)
     figure = ax.figure.get_figwidth() * 72
     spec = ax.get_subplotspec()
     share = 1.0 if spec is None else 1.0 / spec.get_gridspec().ncols
@@ -446,13 +447,9 @@ def shortened(names: Sequence[Any], most: int = 18) -> list[str]:
     distinct = list(dict.fromkeys(whole))
     short: dict[str, str] = {name: name for name in distinct if len(name) <= most}
     left = [name for name in distinct if len(name) > most]
-    half = (most - 1) // 2
-    for cut in (
-        lambda name: f"{name[: most - 1]}…",
-        lambda name: f"{name[: most - 1 - half]}…{name[-half:]}",
-        lambda name: f"…{name[1 - most :]}",
-    ):
-        found = {name: cut(name) for name in left}
+    for kept in (most - 1, most // 2, 0):  # characters of the beginning; the rest from the end
+        ends = most - 1 - kept
+        found = {name: f"{name[:kept]}…{name[len(name) - ends :]}" for name in left}
         taken = [*short.values(), *found.values()]
         good = {name: text for name, text in found.items() if taken.count(text) == 1}
         short |= good

@@ -141,8 +141,9 @@ class Examples:
         windows = np.lib.stride_tricks.sliding_window_view(waves, 26, axis=0).transpose(0, 2, 1)
         x, y = windows[:, :20], windows[:, 20:].reshape(len(windows), -1)
         model = GRU(2, 24, 12, init="keras", dtype="float64", seed=0)
-        options = {"epochs": min(self.epochs, 20), "optimizer": Adam(lr=5e-3), "verbose": 0}
-        fit(model, x[:290], y[:290], loss="mse", **options)  # the next windows overlap these
+        epochs, adam = min(self.epochs, 20), Adam(lr=5e-3)
+        # the next windows overlap these
+        fit(model, x[:290], y[:290], loss="mse", epochs=epochs, optimizer=adam, verbose=0)
         found = predict(model, x[-100:])
         return y[-100:], np.asarray(found, np.float64)
 

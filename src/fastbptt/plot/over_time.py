@@ -26,7 +26,10 @@ __all__ = ["gradient_animation", "gradient_over_time"]
 
 _WEIGHTS: Final = ("W_xh", "W_hh", "W_hy")
 _SHOWN: Final = ("both", "contribution", "running sum")
-_RECORDED: Final = {"hidden": r"$\|\partial L / \partial h_t\|$", "gates": r"$\|\partial L / \partial a_t\|$"}  # fmt: skip
+_RECORDED: Final = {
+    "hidden": r"$\|\partial L / \partial h_t\|$",
+    "gates": r"$\|\partial L / \partial a_t\|$",
+}
 _FORMATS: Final = (".gif", ".html")
 
 
