@@ -174,13 +174,17 @@ def _courses(
             yield _Course(label(name, ""), output.contribution, output.running_sum)
             continue
         for flow in layers:
-            place = f"layer {flow.layer}{', reverse' if flow.reverse else ''}"
             alone = layer is not None or len(found.layers) == 1
             yield _Course(
-                label(name, "" if alone else place),
+                label(name, "" if alone else _place(flow.name)),
                 flow.contribution[name],
                 flow.running_sum[name],
             )
+
+
+def _place(name: str) -> str:
+    """Return what a reader calls a layer and direction: of ``"l1_reverse"``, layer 1, reverse."""
+    return f"layer {name.removeprefix('l').replace('_reverse', ', reverse')}"
 
 
 def _draw(
@@ -336,10 +340,7 @@ def _frames(monitor: Any, quantity: str, show: str) -> list[bytes]:
 
 def _recorded(monitor: Any, quantity: str) -> Iterator[list[_Course]]:
     """Yield the curves of each epoch."""
-    names = [
-        f"layer {one.removeprefix('l').replace('_reverse', ', reverse')}"
-        for one in monitor.pass_names
-    ]
+    names = [_place(one) for one in monitor.pass_names]
     if quantity in _RECORDED:
         for epoch in monitor.layers if quantity == "hidden" else monitor.gates:
             yield [_Course(name, norm, norm) for name, norm in zip(names, epoch, strict=True)]
