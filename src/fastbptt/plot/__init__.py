@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from ._style import style
 from .curves import losses
-from .errors import horizon_errors, predicted_against_true, residuals
 from .flow import gates, gradient_flow, gradient_heatmap, saliency
 from .gallery import PICTURES, Examples, Picture, gallery
+from .numeric import horizon_errors, predicted_against_true, residuals
 from .over_time import gradient_animation, gradient_over_time
 from .predictions import confusion, sequences
 from .states import eigenvalues, hidden_states

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from .. import _check
 from . import _style
 from .curves import losses
-from .errors import horizon_errors, predicted_against_true, residuals
 from .flow import gates, gradient_flow, gradient_heatmap, saliency
+from .numeric import horizon_errors, predicted_against_true, residuals
 from .over_time import gradient_over_time
 from .predictions import confusion, sequences
 from .states import eigenvalues, hidden_states
