@@ -3,9 +3,10 @@
     python tests/browser/check_report.py [--picture docs/report.png] [--all FOLDER]
 
 Fails if the browser complains of anything, if the page asks for anything outside of itself, if it
-is 3 MB or more, if it is wider than a window, or if a picture has no size; and if a page that does
-such things is not noticed. The browser has no network. --picture makes the one in docs/, --all
-leaves whole pages of each kind, and the printed one, in a folder.
+is 3 MB or more, if it is wider than a window, if a part of it has to be scrolled to be seen, or if
+a picture has no size; and if a page that does such things is not noticed. The browser has no
+network. --picture makes the one in docs/, --all leaves whole pages of each kind, and the printed
+one, in a folder.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def make_bad_page(folder: Path) -> Path:
     page = folder / "bad.html"
     page.write_text(
         "<!DOCTYPE html><title>bad</title><div style='width:2000px'>wide</div>"
+        "<main><div style='overflow-x:auto'><p style='width:3000px'>half hidden</p></div></main>"
         "<img src='https://example.org/outside.png'><script>console.error('loud')</script>"
     )
     return page
@@ -104,6 +106,13 @@ def check(browser: Browser, page: Path) -> list[str]:
         )
         if empty:
             wrong.append(f"{what} {empty} pictures have no height")
+        cut = browser.value(
+            "[...document.querySelectorAll('main *')].filter(e => !(e instanceof SVGElement) &&"
+            " e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX != 'visible')"
+            ".map(e => e.innerText.slice(0, 30)).join(' | ')"
+        )
+        if cut:
+            wrong.append(f"{what} there is more than can be seen of: {cut}")
     outside = [
         url for url in browser.requests if url != page.as_uri() and not url.startswith("data:")
     ]
@@ -169,7 +178,7 @@ def main() -> int:
             if make is make_page and (arguments.picture or arguments.all):
                 look(browser, page, folder)
         wrong = check(browser, make_bad_page(folder))
-        for sign in ("example.org/outside.png", "loud", "pixels wide", "no pictures"):
+        for sign in ("example.org/outside.png", "loud", "pixels wide", "no pictures", "of: half"):
             if not any(sign in each for each in wrong):
                 print(f"a bad page is not noticed: {sign} is not in {wrong}")
                 failed = True

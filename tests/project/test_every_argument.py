@@ -855,7 +855,7 @@ METHODS_OF = {
     fastbptt.Standardizer: {"to_dict", "from_dict"},
     fastbptt.sklearn.RecurrentClassifier: set(),
     fastbptt.sklearn.RecurrentRegressor: set(),
-    fastbptt.sklearn.RecurrentForecaster: set(),
+    fastbptt.sklearn.RecurrentForecaster: {"report"},  # as fastbptt.report, tested there
 }
 
 

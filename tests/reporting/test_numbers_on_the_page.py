@@ -320,3 +320,53 @@ def test_the_learning_rates_that_were_used(tmp_path: Path, monkeypatch: pytest.M
         history = fastbptt.History.from_dict(told)
         page, _ = page_of(tmp_path, monkeypatch, model, x, y, history=history)
         assert page.starting_with(["learning rate"]) == [["learning rate", text]]
+
+
+@pytest.mark.filterwarnings("ignore:maximum number of epochs")
+@pytest.mark.parametrize(
+    ("center", "several"),
+    [
+        ("last", True),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("last", False), ("mean", False), ("mean", True))
+        ),
+    ],
+)
+def test_a_forecaster(
+    center: str, several: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    from fastbptt.sklearn import RecurrentForecaster
+
+    rng = np.random.default_rng(0)
+    y: Any = [np.cumsum(rng.normal(size=(n, 2)), axis=0) for n in (40, 30)]
+    names = ["north", "south"] if several else ["north"]
+    y = y if several else y[0]
+    model = RecurrentForecaster(
+        window=6, horizon=3, center=center, hidden_layer_sizes=4, max_iter=2, tol=0.0,
+        random_state=0,
+    ).fit(y)  # fmt: skip
+    drawn = Drawn()
+    for name in (
+        "losses", "gradient_flow", "gates", "eigenvalues", "saliency", "hidden_states", "unrolled",
+        "sequences", "predicted_against_true", "residuals", "horizon_errors",
+    ):  # fmt: skip
+        monkeypatch.setattr(plot, name, drawn.spy(name))
+    quickly(monkeypatch)
+    model.report(y, tmp_path / "page.html", series_names=names)
+    page = Page((tmp_path / "page.html").read_text("utf-8"))
+    errors = {}
+    for name, series in zip(names, y if several else [y], strict=True):
+        windows = [series[i : i + 6] for i in range(len(series) - 8)]
+        forecasts = np.stack(model.predict(3, y=windows))
+        truth = np.stack([series[i + 6 : i + 9] for i in range(len(series) - 8)])
+        errors[name] = (forecasts - truth) / model.scale_
+        (row,) = page.starting_with([name])
+        assert row[1] == str(len(windows))
+        assert float(row[2]) == pytest.approx(np.sqrt(np.mean(errors[name] ** 2)), rel=1e-3)
+    args, _ = drawn.calls["horizon_errors"]
+    found = np.concatenate([*errors.values()]).reshape(-1, 6)
+    np.testing.assert_allclose(args[1] - args[0], found, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="series_names has 3 names; expected"):
+        model.report(y, tmp_path / "other.html", series_names=["a"] * 3)
