@@ -246,13 +246,13 @@ def _series(summary: Summary) -> Html | None:
         (
             name,
             f"{len(groups[name]):,}",
-            f"{rms[name]:.4g}",
-            f"{np.abs(errors[name]).mean():.4g}",
-            f"{errors[name].mean():.4g}",
+            f"{rms[name]:.3g}",
+            f"{np.abs(errors[name]).mean():.3g}",
+            f"{errors[name].mean():.3g}",
         )
         for name in order[:_MOST_BARS]
     ]
-    head = ("series", "sequences", "RMSE", "MAE", "mean residual")
+    head = ("series", "count", "RMSE", "MAE", "bias")
     more = len(order) - len(rows)
     note = tag("p", f"and {more:,} more, with smaller errors", class_="note") if more else None
     return tag("div", tag("h3", f"Errors by series ({len(order):,})"), table(rows, head), note)
