@@ -78,6 +78,12 @@ def gains() -> Figure:
 
 
 @figure
+def over_time() -> Figure:
+    """Contributions of the steps to dL/dW_hh in three cells, and the running sums."""
+    return from_gallery("contributions")
+
+
+@figure
 def eigenvalues() -> Figure:
     """Default recurrent weights: a disc of radius 0.58."""
     return fastbptt.plot.eigenvalues(fastbptt.RNN(4, 256, 1, seed=0)).figure

@@ -3,9 +3,10 @@
     python tests/browser/check_report.py [--picture docs/report.png] [--all FOLDER]
 
 Fails if the browser complains of anything, if the page asks for anything outside of itself, if it
-is 3 MB or more, if it is wider than a window, or if a picture has no size; and if a page that does
-such things is not noticed. The browser has no network. --picture makes the one in docs/, --all
-leaves whole pages of each kind, and the printed one, in a folder.
+is 3 MB or more, if it is wider than a window, if a part of it has to be scrolled to be seen, or if
+a picture has no size; and if a page that does such things is not noticed. The browser has no
+network. --picture makes the one in docs/, --all leaves whole pages of each kind, and the printed
+one, in a folder.
 """
 
 from __future__ import annotations
@@ -74,11 +75,26 @@ def make_hostile_page(folder: Path) -> Path:
     return page
 
 
+def make_forecast_page(folder: Path) -> Path:
+    """Write a page about forecasts of several series."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 24, 3)), rng.normal(0.0, 1000.0, size=(60, 18))
+    model = fastbptt.LSTM(3, 16, 18, num_layers=2, bidirectional=True, seed=0)
+    page = folder / "forecast.html"
+    series = [f"measuring station number {i % 30}" for i in range(60)]
+    names = ["temperature at noon", "water level in the evening", "flow"]
+    fastbptt.report(model, x, y, page, horizon=6, series=series, feature_names=names)
+    return page
+
+
 def make_bad_page(folder: Path) -> Path:
     """Write a page with all that `check` looks for."""
     page = folder / "bad.html"
     page.write_text(
         "<!DOCTYPE html><title>bad</title><div style='width:2000px'>wide</div>"
+        "<main><div style='overflow-x:auto'><p style='width:3000px'>half hidden</p></div></main>"
         "<img src='https://example.org/outside.png'><script>console.error('loud')</script>"
     )
     return page
@@ -104,6 +120,13 @@ def check(browser: Browser, page: Path) -> list[str]:
         )
         if empty:
             wrong.append(f"{what} {empty} pictures have no height")
+        cut = browser.value(
+            "[...document.querySelectorAll('main *')].filter(e => !(e instanceof SVGElement) &&"
+            " e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX != 'visible')"
+            ".map(e => e.innerText.slice(0, 30)).join(' | ')"
+        )
+        if cut:
+            wrong.append(f"{what} there is more than can be seen of: {cut}")
     outside = [
         url for url in browser.requests if url != page.as_uri() and not url.startswith("data:")
     ]
@@ -158,18 +181,25 @@ def main() -> int:
     parser.add_argument("--picture", type=Path, metavar="FILE.png")
     parser.add_argument("--all", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
-    failed = False
-    with tempfile.TemporaryDirectory() as name, Browser() as browser:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        for make in (make_page, make_hostile_page):
-            page = make(folder)
+        # before the browser begins, which has a minute
+        pages = [make(folder) for make in (make_page, make_hostile_page, make_forecast_page)]
+        failed = visit(folder, pages, arguments)
+    return int(failed)
+
+
+def visit(folder: Path, pages: list[Path], arguments: argparse.Namespace) -> bool:
+    failed = False
+    with Browser() as browser:
+        for page in pages:
             wrong = check(browser, page)
             failed |= bool(wrong)
             print(f"{page.name}: {page.stat().st_size} bytes, {'; '.join(wrong) or 'fine'}")
-            if make is make_page and (arguments.picture or arguments.all):
+            if page is pages[0] and (arguments.picture or arguments.all):
                 look(browser, page, folder)
         wrong = check(browser, make_bad_page(folder))
-        for sign in ("example.org/outside.png", "loud", "pixels wide", "no pictures"):
+        for sign in ("example.org/outside.png", "loud", "pixels wide", "no pictures", "of: half"):
             if not any(sign in each for each in wrong):
                 print(f"a bad page is not noticed: {sign} is not in {wrong}")
                 failed = True
@@ -179,7 +209,7 @@ def main() -> int:
             arguments.all.mkdir(parents=True, exist_ok=True)
             for file in (*(f"{view}.png" for view in VIEWS), "report.html", "report.pdf"):
                 shutil.copy(folder / file, arguments.all)
-    return int(failed)
+    return failed
 
 
 if __name__ == "__main__":

@@ -689,3 +689,24 @@ def test_interrupted_and_taken_up_again(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     assert same_weights(tmp_path / "resumed.safetensors", tmp_path / "whole.safetensors")
     assert len(fastbptt.History.load(tmp_path / "resumed.json")) == epochs
+
+
+@pytest.mark.parametrize(
+    ("options", "lr"),
+    [
+        ([], 0.001),
+        (["--lr", 0.02], 0.02),
+        (["--optimizer", "adam:lr=0.005"], 0.005),
+        (["--optimizer", "adam:lr=0.005", "--lr", 0.25], 0.25),
+        (["--optimizer", "sgd"], 0.01),
+        (["--optimizer", "rmsprop", "--schedule", "constant"], 0.01),
+    ],
+)
+def test_the_settings_are_those_that_were_used(
+    options: list[Any], lr: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, file = Task(8).csv(tmp_path / "train.csv"), tmp_path / "model.safetensors"
+    settings = trained(capsys, data, "-o", file, "--epochs", 1, *QUIET, *options)["settings"]
+    assert settings["lr"] == lr
+    assert settings["threads"] == fastbptt.get_num_threads()
+    assert fastbptt.load(file).metadata["settings"] == settings

@@ -492,7 +492,7 @@ CALLS: dict[str, Entry] = {
     "load_optimizer": Entry(_load_optimizer, {"path": "a.st"}, {"path": "b.st"}),
     "show_config": Entry(_show_config, {"file": None}, {"file": "stderr"}),
     "GradientMonitor": Entry(
-        _monitored, {"keep": 2}, {"keep": 1, "warn": False, "log_dir": "logs"}
+        _monitored, {"keep": 2}, {"keep": 1, "warn": False, "log_dir": "logs", "probe": (X, Y)}
     ),
     # ------------------------------------------------------------ optimisers and schedules
     "SGD": Entry(
@@ -904,7 +904,7 @@ METHODS_OF = {
     fastbptt.Standardizer: {"to_dict", "from_dict"},
     fastbptt.sklearn.RecurrentClassifier: set(),
     fastbptt.sklearn.RecurrentRegressor: set(),
-    fastbptt.sklearn.RecurrentForecaster: set(),
+    fastbptt.sklearn.RecurrentForecaster: {"report"},  # as fastbptt.report, tested there
 }
 
 

@@ -62,6 +62,8 @@ def test_examples_in_docstrings_run(
         pytest.importorskip("matplotlib").use("agg")
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     result = doctest.testmod(importlib.import_module(name), optionflags=flags)
+    if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+        pyplot.close("all")  # matplotlib warns of more than twenty
     assert result.failed == 0, capsys.readouterr().out
 
 

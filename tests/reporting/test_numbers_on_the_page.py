@@ -87,10 +87,12 @@ class Drawn:
 
     def __init__(self) -> None:
         self.calls: dict[str, Any] = {}
+        self.all: list[tuple[str, Any, Any]] = []
 
     def spy(self, name: str) -> Any:
         def draw(*args: Any, ax: Any, **options: Any) -> Any:
             self.calls[name] = (args, options)
+            self.all.append((name, args, options))
             return ax
 
         return draw
@@ -102,7 +104,8 @@ def page_of(
     drawn = Drawn()
     for name in (
         "confusion", "sequences", "losses", "gradient_flow", "gates", "eigenvalues", "saliency",
-        "hidden_states", "unrolled", "gradient_heatmap",
+        "hidden_states", "unrolled", "gradient_heatmap", "predicted_against_true", "residuals",
+        "horizon_errors",
     ):  # fmt: skip
         monkeypatch.setattr(plot, name, drawn.spy(name))
     quickly(monkeypatch)
@@ -162,10 +165,12 @@ def test_classes(padded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     # what the pictures are of
     args, options = drawn.calls["confusion"]
     assert args[0].tolist() == y.tolist() and args[1].tolist() == answers.tolist()
+    right, mistaken = ([*one[2]["examples"]] for one in drawn.all if one[0] == "sequences")
+    assert not set(right) & set(wrong)
+    assert y[right].tolist() == sorted(set(y[answers == y].tolist()))
+    firsts = [next(i for i in wrong if y[i] == each) for each in sorted(set(y[wrong].tolist()))]
+    assert mistaken == firsts
     args, options = drawn.calls["sequences"]
-    examples = options["examples"]
-    assert [i for i in examples if i in wrong] == wrong[:3].tolist()
-    assert examples[-3:] == wrong[:3].tolist() and len(examples) == 6
     np.testing.assert_allclose(np.stack(args[2]), outputs)
     for name in ("saliency", "unrolled"):
         args, options = drawn.calls[name]
@@ -253,3 +258,115 @@ def test_numbers_to_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for said, one in zip(args[2], fastbptt.predict(model, x, steps="all"), strict=True):
         np.testing.assert_allclose(said, one)
     assert options["steps"] == "all"
+    true, predicted = drawn.calls["predicted_against_true"][0]
+    np.testing.assert_allclose(true, np.concatenate(y))
+    np.testing.assert_allclose(predicted, np.concatenate(fastbptt.predict(model, x, steps="all")))
+    for one, other in zip(drawn.calls["residuals"][0], (true, predicted), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_forecasts_of_several_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 6, 2)), rng.normal(size=(8, 6))
+    model = fastbptt.GRU(2, 4, 6, dtype="float64", seed=0)
+    series = ["north", "south"] * 3 + ["north", "west"]
+    options = {"horizon": 3, "series": series, "feature_names": ["flow", "level"]}
+    page, drawn = page_of(tmp_path, monkeypatch, model, x, y, **options)
+    errors = fastbptt.predict(model, x) - y
+    rms = {}
+    for name in ("north", "south", "west"):
+        own = errors[[i for i, one in enumerate(series) if one == name]]
+        (row,) = page.starting_with([name])
+        rms[name] = np.sqrt(np.mean(own**2))
+        values = (rms[name], np.abs(own).mean(), own.mean())
+        assert row == [name, str(len(own)), *(f"{value:.3g}" for value in values)]
+    listed = [row[0] for row in page.starting_with(rms)]
+    assert listed == sorted(rms, key=lambda name: -rms[name])
+    args, told = drawn.calls["horizon_errors"]
+    np.testing.assert_allclose(args[0], y)
+    assert args[2] == 3 and told == {"feature_names": ["flow", "level"]}
+    true, predicted = drawn.calls["residuals"][0]
+    np.testing.assert_allclose(predicted - true, errors.reshape(-1, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"horizon": 4}, "horizon is 4; expected a divisor of 6, the outputs"),
+        ({"horizon": 0}, "horizon is 0; expected at least 1"),
+        ({"series": ["a"]}, "series has 1 names; expected 8, one per sequence"),
+        ({"horizon": 3, "steps": "all"}, 'horizon is given with steps="all"; expected None'),
+        ({"horizon": 3, "classes": True}, "horizon is given with classes; expected None, or num"),
+        ({"series": ["a"] * 8, "classes": True}, "series is given with classes; expected None"),
+    ],
+)
+def test_what_is_no_forecast(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 5, 2)), rng.normal(size=(8, 6))
+    if options.get("steps") == "all":
+        y = rng.normal(size=(8, 5, 6))
+    if options.pop("classes", False):
+        y = np.arange(8) % 6
+    with pytest.raises(fastbptt.ArgumentError, match=message):
+        fastbptt.report(fastbptt.GRU(2, 4, 6, seed=0), x, y, tmp_path / "page.html", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_learning_rates_that_were_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, y, _ = problem()
+    for rates, text in (([0.003] * 3, "0.003"), ([0.003, 0.002, 1e-5], "0.003 to 1e-05")):
+        curves = {"loss": [0.5, 0.4, 0.3], "lr": rates}
+        told = {"epoch": [1, 2, 3], "curves": curves, "best_epoch": None, "stopped": "epochs"}
+        history = fastbptt.History.from_dict(told)
+        page, _ = page_of(tmp_path, monkeypatch, model, x, y, history=history)
+        assert page.starting_with(["learning rate"]) == [["learning rate", text]]
+
+
+@pytest.mark.filterwarnings("ignore:maximum number of epochs")
+@pytest.mark.parametrize(
+    ("center", "several"),
+    [
+        ("last", True),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("last", False), ("mean", False), ("mean", True))
+        ),
+    ],
+)
+def test_a_forecaster(
+    center: str, several: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    from fastbptt.sklearn import RecurrentForecaster
+
+    rng = np.random.default_rng(0)
+    y: Any = [np.cumsum(rng.normal(size=(n, 2)), axis=0) for n in (40, 30)]
+    names = ["north", "south"] if several else ["north"]
+    y = y if several else y[0]
+    model = RecurrentForecaster(
+        window=6, horizon=3, center=center, hidden_layer_sizes=4, max_iter=2, tol=0.0,
+        random_state=0,
+    ).fit(y)  # fmt: skip
+    drawn = Drawn()
+    for name in (
+        "losses", "gradient_flow", "gates", "eigenvalues", "saliency", "hidden_states", "unrolled",
+        "sequences", "predicted_against_true", "residuals", "horizon_errors",
+    ):  # fmt: skip
+        monkeypatch.setattr(plot, name, drawn.spy(name))
+    quickly(monkeypatch)
+    model.report(y, tmp_path / "page.html", series_names=names)
+    page = Page((tmp_path / "page.html").read_text("utf-8"))
+    errors = {}
+    for name, series in zip(names, y if several else [y], strict=True):
+        windows = [series[i : i + 6] for i in range(len(series) - 8)]
+        forecasts = np.stack(model.predict(3, y=windows))
+        truth = np.stack([series[i + 6 : i + 9] for i in range(len(series) - 8)])
+        errors[name] = (forecasts - truth) / model.scale_
+        (row,) = page.starting_with([name])
+        assert row[1] == str(len(windows))
+        assert float(row[2]) == pytest.approx(np.sqrt(np.mean(errors[name] ** 2)), rel=1e-2)
+    args, _ = drawn.calls["horizon_errors"]
+    found = np.concatenate([*errors.values()]).reshape(-1, 6)
+    np.testing.assert_allclose(args[1] - args[0], found, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="series_names has 3 names; expected"):
+        model.report(y, tmp_path / "other.html", series_names=["a"] * 3)

@@ -20,8 +20,9 @@ from fastbptt import cli
 from fastbptt.bench import case as bench_case
 
 matplotlib = pytest.importorskip("matplotlib")
+from fastbptt._html import Html, join, table, tag  # noqa: E402
 from fastbptt.reporting import sections, summary  # noqa: E402
-from fastbptt.reporting.html import Html, document, join, table, tag  # noqa: E402
+from fastbptt.reporting.page import document  # noqa: E402
 
 HOSTILE = '"><script>alert(1)</script>&amp;<img src=http://x.org/y>'
 EMPTY = {"meta", "link", "img", "br", "hr"}
@@ -132,9 +133,10 @@ def test_a_page_about_classes(cell: str, tmp_path: Path) -> None:
     assert repr(model).split("  #")[0] in page.text
     assert "1 to 12, 7.5 on average" in page.text
     assert "going up" in page.text
-    # confusion, examples, loss, accuracy, flow, eigenvalues, saliency, states, unrolled; gates
-    assert page.tags["svg"] == page.tags["figure"] == 9 + (cell != "rnn")
     right = round(found["accuracy"] * 6)
+    # confusion, loss, accuracy, flow, eigenvalues, saliency, states, unrolled; gates; examples
+    drawn = 8 + (cell != "rnn") + (right > 0) + (right < 6)
+    assert page.tags["svg"] == page.tags["figure"] == drawn
     assert f"Mistakes ({6 - right} of 6)" in page.text
 
 
@@ -207,30 +209,68 @@ def test_one_step_that_is_right_or_wrong(truth: int, tmp_path: Path) -> None:
     assert page.tags["svg"] > 5
 
 
-def test_examples_are_right_and_wrong_ones() -> None:
-    model = fastbptt.RNN(1, 2, 2, init=("normal", 0.0))
-    model.parameters["b_y"][...] = [1.0, 0.0]
-    for y, expected in (
-        ([0] * 8, [0, 2, 4, 6]),
-        ([1] * 8, [0, 1, 2, 3]),
-        ([0, 1, 0, 1, 0, 1, 0, 1], [0, 2, 1, 3]),
-        ([0, 0, 0, 0, 0, 0, 0, 1], [0, 1, 2, 7]),
-        ([1, 1, 1, 0, 1, 1, 1, 1], [3, 0, 1, 2]),
-    ):
-        nothing = dict.fromkeys(
-            (
-                "lengths",
-                "loss",
-                "steps",
-                "class_names",
-                "feature_names",
-                "ids",
-                "history",
-                "monitor",
-            )
-        )
-        found = summary.gather(model, np.zeros((8, 2, 1)), np.array(y), **nothing)
-        assert found.examples(4) == expected
+def gathered(model: Any, x: Any, y: Any, **options: Any) -> Any:
+    names = (
+        "lengths", "loss", "steps", "class_names", "feature_names", "ids", "horizon", "series",
+        "history", "monitor",
+    )  # fmt: skip
+    return summary.gather(model, x, y, **dict.fromkeys(names) | options)
+
+
+def saying(*answers: int, classes: int = 3) -> tuple[Any, Any]:
+    """Make a model and sequences that it puts into given classes, with falling confidence."""
+    model = fastbptt.RNN(classes, classes, classes, init=("normal", 0.0), dtype="float64")
+    model.parameters["W_xh"][...] = np.eye(classes)
+    model.parameters["W_hy"][...] = np.eye(classes)
+    sizes = np.linspace(2.0, 1.0, len(answers))
+    x = np.zeros((len(answers), 2, classes))
+    x[np.arange(len(answers)), -1, answers] = sizes
+    return model, x
+
+
+@pytest.mark.parametrize(
+    ("truth", "answers", "right", "wrong"),
+    [
+        ([0, 1, 2], [0, 1, 2], [0, 1, 2], []),
+        ([0, 1, 2], [1, 2, 0], [], [0, 1, 2]),
+        ([0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 1], [1, 5], [3]),
+        ([2, 2, 0, 0, 0], [0, 1, 0, 0, 1], [3], [4, 0]),
+        ([1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [2], []),
+        ([0, 1, 0, 1, 2, 2], [1, 1, 1, 0, 2, 1], [1, 4], [0, 3, 5]),
+    ],
+)
+def test_one_right_and_one_wrong_example_of_each_class(
+    truth: list[int], answers: list[int], right: list[int], wrong: list[int]
+) -> None:
+    found = gathered(*saying(*answers), np.array(truth))
+    assert found.examples_by_class() == (right, wrong)
+    mistakes = [i for i, (a, b) in enumerate(zip(truth, answers, strict=True)) if a != b]
+    assert found.example() == min(mistakes, default=0), "sequences come by falling confidence"
+
+
+def test_examples_of_the_most_common_of_many_classes() -> None:
+    truth = np.repeat(np.arange(12), [1, 2, 2, 2, 2, 2, 1, 2, 2, 2, 2, 2])
+    found = gathered(*saying(*truth, classes=12), truth)
+    right, _ = found.examples_by_class()
+    assert truth[right].tolist() == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+    ((_, caption),) = sections._examples(found)
+    assert "10 of 12 classes" in caption
+
+
+@pytest.mark.parametrize("steps", ["last", "all"])
+@pytest.mark.parametrize("count", [1, 6, 9])
+def test_sequences_of_small_and_large_errors(steps: str, count: int) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(count, 5, 2))
+    model = fastbptt.RNN(2, 4, 1, seed=0, dtype="float64")
+    said = model.forward(x).outputs[..., 0]
+    sizes = rng.permutation(count) + 1.0
+    y = (said + sizes[:, np.newaxis])[..., np.newaxis]
+    found = gathered(model, x, y if steps == "all" else y[:, -1], steps=steps, loss="mse")
+    np.testing.assert_allclose(found.sequence_errors(), sizes**2)
+    order = np.argsort(sizes).tolist()
+    assert found.ranked() == (order if count <= 6 else order[:3] + order[-3:])
+    assert found.example() == order[-1]
 
 
 def test_advice_stands_on_the_page(undrawn: None, tmp_path: Path) -> None:
@@ -328,7 +368,8 @@ def test_tags() -> None:
     made = table([("a", "12 %", "x")], ("k", "v", "<"))
     assert '<td class="number">12 %</td><td>x</td>' in made
     assert "&lt;</th>" in made
-    assert 'class="number"' not in table([("a", "12")])
+    assert table([("a", "12")]).count("number") == 0
+    assert '<td class="value">12 ms</td><td>x</td>' in table([("a", "12 ms", "x")])
     assert "<title>&lt;t&gt;</title>" in document("<t>", "body")
 
 
@@ -359,10 +400,7 @@ def test_command(undrawn: None, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_outputs_of_padded_sequences_end_where_they_do() -> None:
     model = fastbptt.RNN(1, 3, 1, seed=0)
     x, lengths = np.ones((4, 5, 1)), np.array([5, 3, 1, 4])
-    names = ("class_names", "feature_names", "ids", "history", "monitor")
-    found = summary.gather(
-        model, x, x[..., 0], lengths=lengths, loss="mse", steps="all", **dict.fromkeys(names)
-    )
+    found = gathered(model, x, x[..., 0], lengths=lengths, loss="mse", steps="all")
     assert [len(one) for one in found.outputs] == lengths.tolist()
     assert [len(one) for one in found.y] == lengths.tolist()
 

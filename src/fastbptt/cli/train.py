@@ -721,6 +721,8 @@ def _fit(
     if arguments.lr is not None:
         settings["lr"] = arguments.lr
     schedule = SCHEDULES[arguments.schedule.name](**arguments.schedule.settings)
+    optimizer = OPTIMIZERS[arguments.optimizer.name](**settings)
+    arguments.lr = optimizer.lr  # for the settings that are written: the one that was used
     return fit(
         model,
         train.x,
@@ -730,7 +732,7 @@ def _fit(
         class_weight=arguments.class_weight,
         epochs=arguments.epochs,
         batch_size=arguments.batch,
-        optimizer=OPTIMIZERS[arguments.optimizer.name](**settings),
+        optimizer=optimizer,
         schedule=schedule,
         clip_norm=arguments.clip_norm or None,
         validation=None if validation is None else (validation.x, validation.y),
@@ -777,7 +779,7 @@ def _settings(arguments: argparse.Namespace, task: _task.ModelTask) -> dict[str,
         for name, value in vars(arguments).items()
         if name not in ("run", "json", "quiet") and not name.endswith("_column")
     }
-    return settings | {"columns": task.columns._asdict()}
+    return settings | {"threads": _core.get_num_threads(), "columns": task.columns._asdict()}
 
 
 def _result(

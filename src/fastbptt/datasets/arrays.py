@@ -329,7 +329,9 @@ def _called(
     """Find the names of the arrays: with the ending that x has, where there are such."""
     for role, name in (("x", x), ("y", y)):
         if name is not None and not isinstance(name, str):
-            raise ArgumentTypeError(argument(role), f"is {_check.shown(name)}", "the name of an array")
+            raise ArgumentTypeError(
+                argument(role), f"is {_check.shown(name)}", "the name of an array"
+            )
     called = {"x": "x" if x is None else x}
     called |= {} if y is None else {"y": y}
     for role, name in called.items():

@@ -10,6 +10,8 @@ Limits, and where they come from:
 - An update is too large if it increases the loss of the batch that it was computed from.
 - Remedies for vanishing and exploding gradients were tried: on some of the sequences, by the same
   limits, the gradients of a network with the remedy neither vanish nor explode.
+- A model overfits if its validation loss stays a fifth above its minimum for the last three epochs
+  while the training loss is below what it was at that minimum.
 - Causes come before effects: dead or saturated units make gradients vanish.
 """
 
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 FAR = 1000.0
 #: The fractions of saturated, and of dead, units above which they are reported.
 MOST_SATURATED, MOST_DEAD = 0.5, 0.25
+#: Overfitting: the factor by which the validation loss rose, and for how many epochs at the end.
+RISEN, LATE = 1.2, 3
 #: Sequences, and mini-batches, for trials.
 TRIED, PARTS = 4, 8
 #: Trial gains of an orthogonal W_hh, and spectral radii of the present one. Slopes of tanh are
@@ -59,7 +63,8 @@ class Advice:
     ----------
     kind : str
         ``"vanishing"``, ``"exploding"``, ``"saturated"``, ``"dead"``, ``"no gradient"``,
-        ``"bptt_steps"``, ``"learning rate too high"`` or ``"learning rate too low"``.
+        ``"bptt_steps"``, ``"learning rate too high"``, ``"learning rate too low"`` or
+        ``"overfitting"``.
     text : str
         The finding.
     numbers : dict of str to float
@@ -98,7 +103,16 @@ class Evidence:
 def advise(evidence: Evidence) -> tuple[Advice, ...]:
     """Run all checks; causes first."""
     found: list[Advice] = []
-    for look in (_nothing, _explode, _dead, _saturated, _vanish, _learning_rate, _curve):
+    for look in (
+        _nothing,
+        _explode,
+        _dead,
+        _saturated,
+        _vanish,
+        _learning_rate,
+        _curve,
+        _overfitting,
+    ):
         found += look(evidence)
     return tuple(found)
 
@@ -578,3 +592,36 @@ def _curve(evidence: Evidence) -> Iterator[Advice]:
         else "Try a third of the learning rate."
     )
     yield Advice("learning rate too high", text, numbers, helps)
+
+
+def _overfitting(evidence: Evidence) -> Iterator[Advice]:
+    history = evidence.history
+    if history is None or "loss" not in history or "validation_loss" not in history:
+        return
+    validation = np.asarray(history["validation_loss"], np.float64)
+    training = np.asarray(history["loss"], np.float64)
+    if len(validation) < 4 or not np.isfinite(validation).any():
+        return
+    low = int(np.nanargmin(validation))
+    best, last = float(validation[low]), float(validation[-1])
+    before, now = float(training[low]), float(training[-1])
+    risen = (validation[-LATE:] > RISEN * best + 1e-6).all()
+    if low >= len(validation) - LATE or not risen or not (math.isfinite(last) and now < before):
+        return
+    numbers = {"best": best, "best_epoch": low + 1.0, "last": last, "training": now}
+    if history.stopped == "early stopping":
+        helps = f"Early stopping kept the weights of epoch {low + 1}, unless restore_best=False."
+    else:
+        # epochs at which the minimum so far fell: patience must outlast the gaps between them
+        falls = [i for i in range(low + 1) if i == 0 or validation[i] < validation[:i].min()]
+        patience = max([LATE, *np.diff(falls).tolist()])
+        helps = f"patience={patience} in fit keeps the weights of epoch {low + 1}."
+    times = f", {last / best:.3g} times as much" if best > 0.0 else ""
+    yield Advice(
+        "overfitting",
+        f"The model overfits: from epoch {low + 1} to {len(validation)} the validation loss rose "
+        f"from {best:.3g} to {last:.3g}{times}, while the training loss fell from {before:.3g} to "
+        f"{now:.3g}.",
+        numbers,
+        helps,
+    )

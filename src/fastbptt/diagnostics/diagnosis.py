@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
+from .._html import table, tag
 from .._losses import LossLike
 from ..training.evaluation import check_model
 from ..training.labelled import about_chosen, objective_of
@@ -180,6 +181,38 @@ class Diagnosis:
     def __repr__(self) -> str:
         return (
             f"Diagnosis({len(self.layers)} layers, {len(self.steps)} steps, loss {self.loss:.4g})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the summary in a notebook."""
+        kind = self.objective
+        up_to = "up to " if len(set(self.lengths.tolist())) > 1 else ""
+        rows = []
+        for layer in self.layers:
+            sizes = np.atleast_2d(layer.hidden_gradient)
+            ends = (float(_numbers.norms(sizes[:, t], (0,))) for t in (0, -1))
+            decay = "-" if layer.decay is None else f"{layer.decay:.3g}"
+            rows.append(
+                (layer.name, decay, *(f"{end:.3g}" for end in ends), f"{layer.saturated:.0%}")
+            )
+        advice = [
+            tag("li", tag("b", one.text), f" {one.suggestion}" if one.suggestion else None)
+            for one in self.advice
+        ]
+        return tag(
+            "div",
+            tag("p", tag("code", self.model)),
+            tag(
+                "p",
+                f"{plural(len(self.lengths), 'sequence')} of {up_to}"
+                f"{plural(len(self.steps), 'step')}; {kind['loss']} {self.loss:.4g} "
+                f"(steps={kind['steps']}); gradient norm {self.gradient_norm:.3g}",
+            ),
+            table(
+                rows,
+                ("layer", "factor per step back", "dL/dh first", "dL/dh last", "saturated"),
+            ),
+            tag("ul", *advice) if advice else tag("p", "No problems found in the gradient flow."),
         )
 
     def __str__(self) -> str:

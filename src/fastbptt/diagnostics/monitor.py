@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .._errors import ArgumentTypeError
 from ..models.results import GradientRecord
 from ..training import Callback
 from ._advice import FAR
 from ._numbers import norms
+from .diagnosis import Diagnosis, diagnose
 
 if TYPE_CHECKING:
     from ..training import TrainingRun
@@ -46,6 +48,9 @@ class GradientMonitor(Callback):
         Also write TensorBoard event files to this folder, a point per epoch: the run's curves, the
         gradient norm, and for each layer the norms of dL/dh at the first and the last step.
         Requires the package ``tensorboard``.
+    probe : tuple (x, y) or (x, y, lengths), optional
+        A few sequences, as for `fit`, on which `diagnose` computes at the end of each epoch that is
+        kept how the gradients of the weights come together over time.
 
     Attributes
     ----------
@@ -57,6 +62,10 @@ class GradientMonitor(Callback):
         Norms of dL/dh_t, and of the gates' gradients, by layer and direction, averaged over the
         batches that have such a step; 0 where none has.
     pass_names : tuple of str
+    contribution, running_sum : dict of str to ndarray of shape (epochs, passes, time)
+        Of the probe: norms of each step's contribution to dL/dW and of their running sums, as in
+        `LayerFlow` and `OutputFlow`, for ``"W_xh"``, ``"W_hh"`` and, with a readout, ``"W_hy"``,
+        which has one pass. Empty without a probe.
     norm, largest : ndarray of shape (epochs,)
         Of the gradient of all parameters: mean and largest of the batches.
     warnings : list of str
@@ -88,12 +97,18 @@ class GradientMonitor(Callback):
         *,
         warn: bool = True,
         log_dir: str | os.PathLike[str] | None = None,
+        probe: tuple[Any, ...] | None = None,
     ) -> None:
         self.keep = _check.size("keep", keep)
         if self.keep < 2:
             raise ValueError(f"keep is {keep}; expected at least 2 epochs")
         self.warn = _check.flag("warn", warn)
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
+        if not (probe is None or (type(probe) is tuple and len(probe) in (2, 3))):
+            raise ArgumentTypeError(
+                "probe", f"is {_check.shown(probe)}", "(x, y) or (x, y, lengths)"
+            )
+        self.probe = probe
         self._writer: Any = None
         if self.log_dir is not None:
             _tensorboard()
@@ -104,6 +119,7 @@ class GradientMonitor(Callback):
         self.pass_names: tuple[str, ...] = ()
         self.warnings: list[str] = []
         self._kept: list[tuple[Array, Array, float, float]] = []  # layers, gates, norm, largest
+        self._probed: list[dict[str, Array]] = []  # (2, passes, time): contributions, their sums
         self._every = 1
         self._warned: set[str] = set()
         self._norms: list[float] = []  # of some batches, evenly over the run: for the median
@@ -133,6 +149,24 @@ class GradientMonitor(Callback):
     def hidden(self) -> Array:
         """(epochs, time): norm of dL/dh_t over all layers."""
         return norms(self.layers, (1,))
+
+    @property
+    def contribution(self) -> dict[str, Array]:
+        """(epochs, passes, time) by matrix: norms of the steps' contributions to dL/dW."""
+        return self._of_probe(0)
+
+    @property
+    def running_sum(self) -> dict[str, Array]:
+        """(epochs, passes, time) by matrix: norms of the running sums of the contributions."""
+        return self._of_probe(1)
+
+    def _of_probe(self, which: int) -> dict[str, Array]:
+        if not self._probed:
+            return {}
+        return {
+            name: np.stack([epoch[name][which] for epoch in self._probed])
+            for name in self._probed[0]
+        }
 
     @property
     def norm(self) -> Array:
@@ -203,10 +237,15 @@ class GradientMonitor(Callback):
             left = [i for i, e in enumerate(self.epochs) if (e - 1) % self._every == 0]
             self.epochs = [self.epochs[i] for i in left]
             self._kept = [self._kept[i] for i in left]
+            self._probed = [self._probed[i] for i in left] if self._probed else []
             if (run.epoch - 1) % self._every:
                 return
         self.epochs.append(run.epoch)
         self._kept.append((mean[0], mean[1], norm, self._largest))
+        if self.probe is not None:
+            x, y, *lengths = self.probe
+            found = diagnose(run.model, x, y, run.loss, run.steps, *lengths, jacobians=False)
+            self._probed.append(_weight_gradients(found))
 
     def on_train_end(self, run: TrainingRun) -> None:
         """Close the event file."""
@@ -269,6 +308,7 @@ class GradientMonitor(Callback):
             "pass_names": list(self.pass_names),
             "warnings": self.warnings,
             "kept": [[a.tolist(), b.tolist(), c, d] for a, b, c, d in self._kept],
+            "probed": [{name: a.tolist() for name, a in one.items()} for one in self._probed],
             "every": self._every,
             "warned": sorted(self._warned),
             "norms": self._norms,
@@ -284,6 +324,9 @@ class GradientMonitor(Callback):
         self.pass_names = tuple(state["pass_names"])
         self.warnings = list(state["warnings"])
         self._kept = [(np.array(a), np.array(b), c, d) for a, b, c, d in state["kept"]]
+        self._probed = [
+            {name: np.array(a, np.float64) for name, a in one.items()} for one in state["probed"]
+        ]
         self._every = _check.size("state['every']", state["every"])
         self._warned = set(state["warned"])
         self._norms = [float(norm) for norm in state["norms"]]
@@ -313,6 +356,22 @@ class GradientMonitor(Callback):
         summary = Summary(value=found)
         self._writer.add_event(Event(wall_time=time.time(), step=run.epoch, summary=summary))
         self._writer.flush()
+
+
+def _weight_gradients(found: Diagnosis) -> dict[str, Array]:
+    """Norms over time by matrix, (2, passes, time): contributions, and their running sums."""
+    values = {
+        name: np.array(
+            [
+                [flow.contribution[name] for flow in found.layers],
+                [flow.running_sum[name] for flow in found.layers],
+            ]
+        )
+        for name in ("W_xh", "W_hh")
+    }
+    if found.output.contribution is not None:
+        values["W_hy"] = np.array([[found.output.contribution], [found.output.running_sum]])
+    return values
 
 
 def _shortest(record: GradientRecord) -> int:

@@ -15,6 +15,7 @@ from .. import _check, _core, _losses
 from .._check import Floats
 from .._core import Batch, GradientTargets, Objective, OutputGradients
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
+from .._html import table, tag
 from .._losses import LossLike
 from .._views import Gradients, Parameters, State
 from . import _arguments, _options, initializers, truncated
@@ -375,6 +376,26 @@ class Recurrent:
         return (
             f"{type(self).__name__}({self._given()})  "
             f"# {self.num_parameters} parameters, {_check.bytes_text(self._weights.flat.nbytes)}"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the parameters in a notebook."""
+        frozen = self.frozen
+        rows = [
+            (
+                name,
+                " \N{MULTIPLICATION SIGN} ".join(map(str, values.shape)),
+                f"{values.size:,}",
+                "frozen" if name in frozen else "",
+            )
+            for name, values in self.parameters.items()
+        ]
+        size = f"{self.num_parameters:,} parameters, {_check.bytes_text(self._weights.flat.nbytes)}"
+        return tag(
+            "div",
+            tag("p", tag("code", f"{type(self).__name__}({self._given()})")),
+            table(rows, ("parameter", "shape", "size", "")),
+            tag("p", size),
         )
 
     def _given(self) -> str:

@@ -2,8 +2,9 @@
 
 Each function draws one plot and returns the matplotlib Axes: into a new figure, or into the
 Axes given as `ax`. None calls ``show`` or changes matplotlib's settings. A new figure is half
-a page wide (3.5 inches, 8-point type), in colours that colour-blind readers can tell apart;
-save it with ``ax.figure.savefig("name.pdf")``.
+a page wide (3.5 inches, 8-point type, 200 dots per inch), in colours that colour-blind readers can
+tell apart; save it with ``ax.figure.savefig("name.pdf")``. ``style("paper")`` is for journals;
+`gradient_animation` saves an animation.
 
 Plots need the extra ``fastbptt[plot]``.
 """
@@ -14,6 +15,8 @@ from ._style import style
 from .curves import losses
 from .flow import gates, gradient_flow, gradient_heatmap, saliency
 from .gallery import PICTURES, Examples, Picture, gallery
+from .numeric import horizon_errors, predicted_against_true, residuals
+from .over_time import gradient_animation, gradient_over_time
 from .phase import fixed_points
 from .predictions import confusion, sequences
 from .states import eigenvalues, hidden_states
@@ -28,10 +31,15 @@ __all__ = [
     "fixed_points",
     "gallery",
     "gates",
+    "gradient_animation",
     "gradient_flow",
     "gradient_heatmap",
+    "gradient_over_time",
     "hidden_states",
+    "horizon_errors",
     "losses",
+    "predicted_against_true",
+    "residuals",
     "saliency",
     "sequences",
     "style",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .. import _check
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,13 +38,21 @@ PAPER: Final = "#FFFFFF"
 ON_DARK: Final = "#FEFEFE"
 ON_LIGHT: Final = "#1E222A"
 
-#: Colours of curves in one picture, each with a stroke that tells it apart without colour.
+_DASHES: Final[tuple[Any, ...]] = (
+    "-",
+    (0, (4, 1.5)),
+    (0, (1, 1)),
+    (0, (5, 1.5, 1, 1.5)),
+    (0, (9, 2)),
+    (0, (3, 1.2, 1, 1.2, 1, 1.2)),
+)
+
+#: Twelve curves of one picture, (colour, dashes): six colours, each with two of six dashes. What
+#: has the same colour differs in its dashes, and the other way round.
 CURVES: Final = tuple(
-    zip(
-        ("blue", "vermillion", "green", "purple", "orange", "sky"),
-        ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), "-", (0, (4, 1.5))),
-        strict=True,
-    )
+    (name, _DASHES[(i + shift) % len(_DASHES)])
+    for shift in (0, 3)
+    for i, name in enumerate(("blue", "vermillion", "green", "purple", "orange", "sky"))
 )
 
 #: Half the width of a page of A4 or letter paper: 3.5 inches, with type of 8 points.
@@ -54,39 +67,83 @@ _RC: Final[dict[str, Any]] = {
     "axes.labelsize": "medium",
     "axes.titleweight": "bold",
     "figure.facecolor": PAPER,
+    "figure.dpi": 200,
     "axes.facecolor": "none",
     "savefig.facecolor": PAPER,
-    "savefig.dpi": 200,
+    "savefig.dpi": "figure",
     "text.usetex": False,
     "axes.unicode_minus": True,
 }
+# What journals ask for: type of 7 points, 600 dots per inch, fonts that can be edited.
+_PAPER_RC: Final = _RC | {
+    "font.size": 7.0,
+    "savefig.dpi": 600,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+}
 
 
-def require() -> Any:
-    """Return matplotlib, or raise an error that tells how to install it."""
+class _Style(NamedTuple):
+    settings: dict[str, Any]
+    widths: tuple[float, ...] = ()  # inches that a new figure may be wide; any, if there are none
+
+    def size(self, width: float, height: float) -> tuple[float, float]:
+        """Fit a figure into the narrowest width that shrinks it by a fifth at most."""
+        if not self.widths:
+            return width, height
+        wide = next((one for one in self.widths if width <= 1.25 * one), self.widths[-1])
+        return wide, height * min(1.0, wide / width)
+
+
+#: Widths of a column and of a page, 89 and 183 mm: those of Nature, within 2 mm of IEEE's.
+_STYLES: Final = {
+    "screen": _Style(_RC),
+    "paper": _Style(_PAPER_RC, (89 / 25.4, 183 / 25.4)),
+}
+_chosen: ContextVar[_Style | None] = ContextVar("chosen", default=None)
+_ours: Final[WeakSet[Figure]] = WeakSet()  # figures that this package made: these may grow
+
+
+def require(module: str = "matplotlib.figure") -> Any:
+    """Return a package that plots need, or raise an error that tells how to install it."""
     try:
-        import matplotlib
-    except ImportError:
-        raise ImportError("pictures need matplotlib: pip install matplotlib") from None
-    return matplotlib
+        top = importlib.import_module(module.partition(".")[0])
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        package = {"matplotlib": "matplotlib", "PIL": "pillow"}.get(missing)
+        if package is None:
+            raise
+        raise ImportError(f"plots need {package}: pip install {package}") from None
+    return top
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Use the package's style: for figures that hold several of its plots.
+def style(name: str = "screen") -> Iterator[None]:
+    """Use one of the package's styles for the plots, and for figures that hold several of them.
 
-    A plot in a new figure always has this style; a plot in your own Axes takes font size and family
-    from your settings.
+    A plot in a new figure has the style ``"screen"`` outside of such a block; a plot in your own
+    Axes takes font size and family from your settings.
+
+    Parameters
+    ----------
+    name : {"screen", "paper"}
+        ``"screen"``: half a page wide (3.5 inches), type of 8 points, 200 dots per inch.
+        ``"paper"``: for journals: new figures are one column wide (89 mm), or two (183 mm) if they
+        do not fit into one; type of 7 points. Save them within the block: in 600 dots per inch,
+        with fonts embedded as TrueType.
 
     Yields
     ------
     None
-        Within the block matplotlib's settings are the package's; after it, what they were.
+        Within the block matplotlib's settings are those of the style; after it, what they were.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
+    ValueError, TypeError
+        If the style is unknown.
 
     Examples
     --------
@@ -98,9 +155,18 @@ def style() -> Iterator[None]:
     8.0
     >>> matplotlib.rcParams["font.size"] == before
     True
+    >>> with fastbptt.plot.style("paper"):
+    ...     ax = fastbptt.plot.losses({"loss": [0.7, 0.4, 0.3]})
+    >>> print(f"{25.4 * ax.figure.get_figwidth():.0f} mm")
+    89 mm
     """
-    with require().rc_context(_RC):
-        yield
+    chosen = _STYLES[_check.option("name", name, _STYLES)]
+    token = _chosen.set(chosen)
+    try:
+        with require().rc_context(chosen.settings):
+            yield
+    finally:
+        _chosen.reset(token)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -111,6 +177,7 @@ def new_figure(width: float, height: float) -> Figure:
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
+    _ours.add(figure)
     return figure
 
 
@@ -125,9 +192,15 @@ def drawing(
     if ax is None:
         from matplotlib import pyplot
 
-        with style():
-            kind = {"projection": projection}
-            yield pyplot.subplots(figsize=size, layout="constrained", subplot_kw=kind)[1]
+        chosen = _chosen.get() or _STYLES["screen"]
+        with require().rc_context(chosen.settings):
+            figure, axes = pyplot.subplots(
+                figsize=chosen.size(*size),
+                layout="constrained",
+                subplot_kw={"projection": projection},
+            )
+            _ours.add(figure)
+            yield axes
     elif isinstance(ax, Axes):
         yield ax
     else:
@@ -165,45 +238,111 @@ def dress(ax: Axes, xlabel: str, ylabel: str, *, grid: str = "", frame: str = "l
 def curve(
     ax: Axes, i: int, x: Any, y: NDArray[np.float64], label: str | None, **options: Any
 ) -> Any:
-    """Draw the plot's i-th curve, in its colour and line style; return the line."""
-    name, stroke = CURVES[i % len(CURVES)]
-    options = {"color": PALETTE[name], "linestyle": stroke, "linewidth": 1.4} | options
+    """Draw the plot's i-th curve, in its colour and line style; return the line.
+
+    From the 13th on, where these repeat, a curve carries its number.
+    """
+    name, dashes = CURVES[i % len(CURVES)]
+    options = {"color": PALETTE[name], "linestyle": dashes, "linewidth": 1.4} | options
     if len(y) == 1:
         options |= {"marker": "o", "markersize": 3}
+    if i >= len(CURVES):
+        every = max(1, len(y) // 6)
+        options |= {
+            "marker": f"${i + 1}$",
+            "markersize": 6,
+            "markeredgewidth": 0.3,
+            "markevery": (i % every, every),
+        }
     (line,) = ax.plot(x, y, label=label, **options)
     return line
 
 
-def legend(ax: Axes, *, always: bool = False, **options: Any) -> None:
-    """Add a legend if there are several curves, where there is room unless `options` place it."""
-    handles, labels = ax.get_legend_handles_labels()
-    if len(handles) > 1 or (handles and always):
-        options = {"handlelength": 2.2, "columnspacing": 1.2} | options
-        box = ax.legend(
-            handles,
-            labels,
-            fontsize="small",
-            labelcolor=INK,
-            borderpad=0.3,
-            labelspacing=0.3,
-            framealpha=0.85,
-            facecolor=PAPER,
-            edgecolor="none",
-            **options,
-        )
-        box.set_zorder(4)
+def legend(
+    ax: Axes,
+    handles: Sequence[Any] = (),
+    *,
+    always: bool = False,
+    title: str | None = None,
+    **options: Any,
+) -> None:
+    """Add a legend if there are several curves: below the Axes, unless `options` place it.
+
+    It has as many columns as fit, and covers no data; a figure of ours grows by its rows.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    handles = [*ax.get_legend_handles_labels()[0], *handles]
+    labels = [str(handle.get_label()) for handle in handles]
+    if len(handles) < 2 and not (handles and always):
+        return
+    if "loc" not in options:
+        size = points("small")
+        # Below the numbers and the label of the horizontal axis.
+        drop = 8 + points("medium") * 1.4 + size * 1.4
+        shift = ScaledTranslation(0, -drop / 72, ax.figure.dpi_scale_trans)
+        columns = _columns(ax, labels, size)
+        rows = -(-len(labels) // columns) + (title is not None)
+        if ax.figure in _ours:  # the plot stays as high as it would be with one row
+            more = (rows - 1) * 1.35 * size / 72
+            ax.figure.set_figheight(ax.figure.get_figheight() + more)
+        options = {
+            "loc": "upper center",
+            "bbox_to_anchor": (0.5, 0.0),
+            "bbox_transform": ax.transAxes + shift,
+            "ncols": columns,
+            "borderaxespad": 0.0,
+        } | options
+    options = {"handlelength": 2.8, "columnspacing": 1.2} | options
+    box = ax.legend(
+        handles,
+        labels,
+        title=title,
+        title_fontsize="small",
+        fontsize="small",
+        labelcolor=INK,
+        borderpad=0.3,
+        labelspacing=0.3,
+        framealpha=0.85,
+        facecolor=PAPER,
+        edgecolor="none",
+        **options,
+    )
+    box.get_title().set_color(MUTED)
+    box.set_zorder(4)
 
 
-def guide(ax: Axes, *, x: float | None = None, y: float | None = None, colour: str = FAINT) -> None:
-    """Draw a thin line across the Axes."""
+def _columns(ax: Axes, labels: Sequence[str], size: float) -> int:
+    """Return how many columns of a legend fit into the Axes' share of the figure's width."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties(size=size)
+    paths: Any = TextPath
+    widest = max(paths((0, 0), label or " ", prop=font).get_extents().width for label in labels)
+    figure = ax.figure.get_figwidth() * 72
+    spec = ax.get_subplotspec()
+    share = 1.0 if spec is None else 1.0 / spec.get_gridspec().ncols
+    # Line, gap and space between columns, in font sizes, as above.
+    fit = int((figure * share * 0.97 + 1.2 * size) / (widest + (2.8 + 0.8 + 1.2) * size))
+    count = max(1, min(fit, len(labels)))
+    return -(-len(labels) // -(-len(labels) // count))  # no more than the rows need
+
+
+def guide(
+    ax: Axes,
+    *,
+    x: float | None = None,
+    y: float | None = None,
+    colour: str = FAINT,
+    label: str = "",
+) -> None:
+    """Draw a thin line across the Axes; with a label it is in the legend."""
+    style: dict[str, Any] = {"color": colour, "linewidth": 0.7, "zorder": 0.5}
     if y is not None:
-        ax.hlines(
-            y, 0, 1, transform=ax.get_yaxis_transform(), color=colour, linewidth=0.7, zorder=0.5
-        )
+        ax.hlines(y, 0, 1, transform=ax.get_yaxis_transform(), label=label or None, **style)
     if x is not None:
-        ax.vlines(
-            x, 0, 1, transform=ax.get_xaxis_transform(), color=colour, linewidth=0.7, zorder=0.5
-        )
+        ax.vlines(x, 0, 1, transform=ax.get_xaxis_transform(), label=label or None, **style)
 
 
 def whole_ticks(axis: Any) -> None:
@@ -213,11 +352,12 @@ def whole_ticks(axis: Any) -> None:
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=6))
 
 
-def log_scale(ax: Axes, lines: Sequence[Any]) -> None:
+def log_scale(ax: Axes, lines: Sequence[Any], values: NDArray[np.float64] | None = None) -> None:
     """Make the vertical scale logarithmic, and mark what it cannot show: 0 and infinity.
 
     Zeros of a line get a mark at a floor below all values, infinities one at a ceiling, and a value
-    between such neighbours a dot, since no line leads to it.
+    between such neighbours a dot, since no line leads to it. The scale spans `values`, by default
+    those of the lines.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -235,7 +375,8 @@ def log_scale(ax: Axes, lines: Sequence[Any]) -> None:
                 color=line.get_color(),
                 label="_alone",
             )
-    values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in lines])
+    if values is None:
+        values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in lines])
     # Within what matplotlib's scales can do: a tick beyond the last curve still needs a number.
     living = np.clip(values[(values > 0) & np.isfinite(values)], 1e-303, 1e303)
     low, high = (living.min(), living.max()) if living.size else (0.1, 1.0)
@@ -270,10 +411,10 @@ def log_scale(ax: Axes, lines: Sequence[Any]) -> None:
             text,
             (1.0, place),
             xycoords=("axes fraction", "data"),
-            xytext=(-1, 4 if side == "bottom" else -4),
+            xytext=(3, 0),
             textcoords="offset points",
-            ha="right",
-            va="bottom" if side == "bottom" else "top",
+            ha="left",
+            va="center",
             fontsize="small",
             color=MUTED,
         )
@@ -306,10 +447,23 @@ def colour_bar(ax: Axes, image: Any, label: str, **options: Any) -> Any:
     return bar
 
 
-def cut(text: str, most: int = 18) -> str:
-    """Shorten a long name."""
-    text = " ".join(str(text).split())
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def shortened(names: Sequence[Any], most: int = 18) -> list[str]:
+    """Shorten long names so that different names stay different."""
+    whole = [" ".join(str(name).split()) for name in names]
+    distinct = list(dict.fromkeys(whole))
+    short: dict[str, str] = {name: name for name in distinct if len(name) <= most}
+    left = [name for name in distinct if len(name) > most]
+    for kept in (most - 1, most // 2, 0):  # characters of the beginning; the rest from the end
+        ends = most - 1 - kept
+        found = {name: f"{name[:kept]}…{name[len(name) - ends :]}" for name in left}
+        taken = [*short.values(), *found.values()]
+        good = {name: text for name, text in found.items() if taken.count(text) == 1}
+        short |= good
+        left = [name for name in left if name not in good]
+    for name in left:  # what differs is in the middle: by its place in the list
+        number = f"… ({distinct.index(name)})"
+        short[name] = f"{name[: most - len(number)]}{number}"
+    return [short[name] for name in whole]
 
 
 def plain(text: str) -> str:

@@ -77,20 +77,7 @@ def losses(
         if log:
             _style.log_scale(axes, lines)
         if best is not None:
-            _style.guide(axes, x=best, colour=_style.MUTED)
-            axes.annotate(
-                f"best: epoch {best}",
-                (best, 1.0),
-                xycoords=("data", "axes fraction"),
-                xytext=(-3, -2),
-                textcoords="offset points",
-                rotation=90,
-                ha="right",
-                va="top",
-                fontsize="small",
-                color=_style.MUTED,
-                bbox={"facecolor": _style.PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 1},
-            )
+            _style.guide(axes, x=best, colour=_style.MUTED, label=f"best: epoch {best}")
         scale = " (log scale)" if log else ""
         _style.dress(axes, "epoch", f"{_kind(names)}{scale}", grid="y")
         _style.whole_ticks(axes.xaxis)

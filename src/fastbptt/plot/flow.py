@@ -36,18 +36,6 @@ def _jacobian(flow: Any) -> NDArray[np.float64]:
 QUANTITIES: Final[dict[str, tuple[str, Callable[[Any], NDArray[np.float64]]]]] = {
     "hidden": (r"$\|\partial L / \partial h_t\|$", lambda flow: flow.hidden_gradient),
     "gates": (r"$\|\partial L / \partial a_t\|$", _all_gates),
-    "W_hh": (
-        r"contribution of step t to $\|\partial L / \partial W_{hh}\|$",
-        lambda flow: flow.contribution["W_hh"],
-    ),
-    "W_xh": (
-        r"contribution of step t to $\|\partial L / \partial W_{xh}\|$",
-        lambda flow: flow.contribution["W_xh"],
-    ),
-    "W_hh_sum": (
-        r"$\|\partial L / \partial W_{hh}\|$ from step t on",
-        lambda flow: flow.running_sum["W_hh"],
-    ),
     "jacobian": (r"$\|\partial h_T / \partial h_t\|$", _jacobian),
 }
 
@@ -69,8 +57,8 @@ def gradient_flow(
         layer. Or the numbers themselves.
     quantity : str, default "hidden"
         Which norm: of dL/dh_t, ``"hidden"``; of dL/da_t of all gates together, ``"gates"``; of
-        the contribution of step t to dL/dW_hh or dL/dW_xh, ``"W_hh"`` and ``"W_xh"``; of dL/dW_hh
-        summed from the end to step t, ``"W_hh_sum"``; of dh_T/dh_t, ``"jacobian"``.
+        dh_T/dh_t, ``"jacobian"``. For the gradients of the weights there is
+        :func:`~fastbptt.plot.gradient_over_time`.
     layer : int, optional
         Draw this layer only, counted as `Diagnosis.layers` counts them; -1 is the last one.
     ax : matplotlib Axes, optional
@@ -266,15 +254,7 @@ def gradient_heatmap(
         axes.set_yticks(rows, [str(numbers[row]) for row in rows])
         _style.colour_bar(axes, image, r"$\|\partial L / \partial h_t\|$")
         if (norms <= 0).any():
-            axes.legend(
-                handles=[Patch(facecolor=_style.FAINT, label="exactly 0")],
-                loc="lower left",
-                fontsize="small",
-                labelcolor=_style.INK,
-                facecolor=_style.PAPER,
-                framealpha=0.85,
-                edgecolor="none",
-            )
+            _style.legend(axes, [Patch(facecolor=_style.FAINT, label="exactly 0")], always=True)
         return axes
 
 
@@ -364,6 +344,7 @@ def saliency(
                 )
             every = -(-len(gradient) // 24)
             rows = range(0, len(gradient), every)
-            axes.set_yticks(rows, [_style.plain(_style.cut(feature_names[row])) for row in rows])
+            names = _style.shortened(feature_names)
+            axes.set_yticks(rows, [_style.plain(names[row]) for row in rows])
         _style.colour_bar(axes, image, r"$\partial L / \partial x_t$")
         return axes

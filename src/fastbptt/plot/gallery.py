@@ -15,6 +15,8 @@ from .. import _check
 from . import _style
 from .curves import losses
 from .flow import gates, gradient_flow, gradient_heatmap, saliency
+from .numeric import horizon_errors, predicted_against_true, residuals
+from .over_time import gradient_over_time
 from .phase import fixed_points
 from .predictions import confusion, sequences
 from .states import eigenvalues, hidden_states
@@ -107,18 +109,24 @@ class Examples:
         return outputs
 
     @cached_property
-    def flows(self) -> dict[str, Diagnosis]:
-        """Gradients of a loss at the last of many steps, in three untrained cells."""
-        from ..diagnostics import diagnose
+    def cells(self) -> dict[str, Recurrent]:
+        """Three untrained cells."""
         from ..models import GRU, LSTM, RNN
 
-        models: dict[str, Recurrent] = {
+        return {
             "tanh RNN": RNN(4, 64, 1, seed=0),
             "GRU": GRU(4, 64, 1, seed=0),
             "LSTM, forget bias 1": LSTM(4, 64, 1, init="keras", seed=0),
         }
+
+    @cached_property
+    def flows(self) -> dict[str, Diagnosis]:
+        """Gradients of a loss at the last of many steps, in three untrained cells."""
+        from ..diagnostics import diagnose
+
         return {
-            name: diagnose(model, self.x, self.y, jacobians=False) for name, model in models.items()
+            name: diagnose(model, self.x, self.y, jacobians=False)
+            for name, model in self.cells.items()
         }
 
     @cached_property
@@ -149,6 +157,25 @@ class Examples:
             verbose=0,
         )
         return model, x, diagnostics.fixed_points(model, [0.0, 0.0], 200, data=x, noise=0.3)
+
+    @cached_property
+    def forecasts(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Two noisy waves, six steps ahead: the truth and a GRU's forecasts, (100, 12)."""
+        from ..models import GRU
+        from ..optim import Adam
+        from ..training import fit, predict
+
+        time = np.arange(441)[:, np.newaxis]
+        waves = np.sin(time / np.array([3.0, 4.0])) * np.array([1.0, 0.6])
+        waves += np.random.default_rng(0).normal(0.0, 0.15, waves.shape)
+        windows = np.lib.stride_tricks.sliding_window_view(waves, 26, axis=0).transpose(0, 2, 1)
+        x, y = windows[:, :20], windows[:, 20:].reshape(len(windows), -1)
+        model = GRU(2, 24, 12, init="keras", dtype="float64", seed=0)
+        epochs, adam = min(self.epochs, 20), Adam(lr=5e-3)
+        # the next windows overlap these
+        fit(model, x[:290], y[:290], loss="mse", epochs=epochs, optimizer=adam, verbose=0)
+        found = predict(model, x[-100:])
+        return y[-100:], np.asarray(found, np.float64)
 
     def shown(self) -> list[int]:
         """Choose four sequences of the test part, the last one misclassified if any is."""
@@ -183,8 +210,8 @@ PICTURES: Final[dict[str, Picture]] = {
         "fifty orders of magnitude on its way to the first step.",
     ),
     "contributions": Picture(
-        lambda examples, ax: gradient_flow(examples.flows, "W_hh", ax=ax),
-        "Contribution of each step to the gradient of the recurrent weights.",
+        lambda examples, ax: gradient_over_time(examples.cells, examples.x, examples.y, ax=ax),
+        "Contribution of each step to the gradient of the recurrent weights, and the running sum.",
     ),
     "gradient_heatmap": Picture(
         lambda examples, ax: gradient_heatmap(examples.trained[2], ax=ax),
@@ -224,10 +251,26 @@ PICTURES: Final[dict[str, Picture]] = {
             examples.predictions,
             examples=examples.shown(),
             class_names=examples.vowels.class_names,
+            feature_names=examples.vowels.feature_names,
             ax=ax,
         ),
         "Sequences with their predictions.",
         (3.5, 3.0),
+    ),
+    "predicted_against_true": Picture(
+        lambda examples, ax: predicted_against_true(*examples.forecasts, ax=ax),
+        "Predicted against true numbers: twelve outputs.",
+        (3.5, 3.1),
+    ),
+    "residuals": Picture(
+        lambda examples, ax: residuals(*examples.forecasts, ax=ax),
+        "Residuals of the same predictions.",
+    ),
+    "horizon_errors": Picture(
+        lambda examples, ax: horizon_errors(
+            *examples.forecasts, 6, feature_names=["fast wave", "slow wave"], ax=ax
+        ),
+        "Error of forecasts by how many steps ahead they are.",
     ),
     "hidden_states": Picture(
         lambda examples, ax: hidden_states(examples.model, examples.vowels.x_test, ax=ax),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["confusion", "sequences"]
 
 _MOST_NUMBERS = 16  # classes up to which the cells of a confusion matrix hold their counts
-_MOST_FEATURES = 16
+_MOST_FEATURES = 12  # of a sequence; each has its own colour and dashes
 _MOST_POINTS = 2000  # of one sequence that are drawn as lines in vector formats; more are pixels
 _MOST_NAMES = 40  # classes up to which they are named at the axes
 
@@ -93,7 +93,8 @@ def confusion(
         _style.dress(axes, "predicted class", "true class", frame="")
         axes.tick_params(length=0)
         if count <= _MOST_NAMES:
-            texts = [_style.plain(_style.cut(class_label(class_names, i))) for i in range(count)]
+            names = _style.shortened([class_label(class_names, i) for i in range(count)])
+            texts = [_style.plain(name) for name in names]
             turned = max(map(len, texts)) > 3
             axes.set_xticks(
                 range(count),
@@ -143,6 +144,7 @@ def sequences(
     lengths: ArrayLike | None = None,
     examples: int | Sequence[int] = 4,
     class_names: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
     ids: Sequence[str] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -170,6 +172,8 @@ def sequences(
         The number of sequences to show, or their indices.
     class_names : sequence of str, optional
         The names of class 0, 1, ...
+    feature_names : sequence of str, optional
+        The names of the features for the legend; their numbers by default.
     ids : sequence of str, optional
         The names of the sequences; their numbers by default.
     ax : matplotlib Axes, optional
@@ -179,7 +183,8 @@ def sequences(
     -------
     matplotlib Axes
         One row of unit height for each sequence, from top to bottom. The features of a sequence
-        share one scale that fills its row; of more than 16, the ones that vary most are drawn.
+        share one scale that fills its row. Of more than twelve features, those that vary most in
+        the sequences shown are drawn; the legend says so.
 
     Raises
     ------
@@ -207,17 +212,19 @@ def sequences(
     if not shown:
         raise ValueError(f"examples is {_check.shown(examples)}; expected at least one sequence")
     classes = y is None or _are_classes(y, steps, ends)
+    values = [np.asarray(x[i], np.float64)[: ends[i]].reshape(ends[i], -1) for i in shown]
+    features = _chosen_features(values, feature_names)
+    verdicts = _Verdicts(classes, class_names)
     with _style.drawing(ax, (3.5, 0.55 + 0.6 * len(shown))) as axes:
         for row, number in enumerate(shown):
             end = ends[number]
-            values = np.asarray(x[number], np.float64)[:end].reshape(end, -1)
             target = None if y is None else np.asarray(y[number])
             output = None if predictions is None else np.asarray(predictions[number], np.float64)
-            _features(axes, values, row, quiet=steps == "all")
+            _features(axes, values[row], row, features, quiet=steps == "all")
             if steps == "all":
                 _each_step(axes, target, output, row, end, classes)
             else:
-                text, colour = _verdict(target, output, classes, class_names)
+                text, colour = verdicts.of(target, output)
                 axes.text(
                     1.02,
                     row,
@@ -227,18 +234,37 @@ def sequences(
                     fontsize="small",
                     color=colour,
                 )
-        names = [ids[i] if ids is not None else str(i) for i in shown]
+        names = _style.shortened([ids[i] if ids is not None else i for i in shown])
         _style.dress(axes, "time step t", "sequence", frame="b")
-        axes.set_yticks(range(len(shown)), [_style.plain(_style.cut(str(name))) for name in names])
+        axes.set_yticks(range(len(shown)), [_style.plain(name) for name in names])
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlim(-0.5, max(ends[i] for i in shown) - 0.5)
         _style.whole_ticks(axes.xaxis)
         for row in range(1, len(shown)):
             _style.guide(axes, y=row - 0.5)
-        if steps == "all":
-            _style.legend(axes, loc="lower right", ncols=2, bbox_to_anchor=(1.0, 1.0))
+        width = values[0].shape[1]
+        few = f"the {len(features)} of {width} features that vary most"
+        _style.legend(
+            axes,
+            always=feature_names is not None,
+            title=few if steps == "last" and len(features) < width else None,
+        )
         return axes
+
+
+def _chosen_features(
+    values: Sequence[NDArray[np.float64]], feature_names: Sequence[str] | None
+) -> dict[int, str]:
+    """Choose the features that vary most in some sequences, with their names, in their order."""
+    width = values[0].shape[1]
+    if feature_names is not None and len(feature_names) != width:
+        raise ValueError(f"feature_names has {len(feature_names)} names; expected {width}")
+    spread = np.mean([np.nanstd(one, axis=0) for one in values], axis=0)
+    chosen = np.sort(np.argsort(-spread, kind="stable")[:_MOST_FEATURES])
+    known = [f"feature {i}" for i in range(width)] if feature_names is None else feature_names
+    names = _style.shortened([known[i] for i in chosen])
+    return {int(i): name for i, name in zip(chosen, names, strict=True)}
 
 
 def _into_row(values: NDArray[np.float64], row: int, low: float, high: float) -> NDArray[Any]:
@@ -247,24 +273,25 @@ def _into_row(values: NDArray[np.float64], row: int, low: float, high: float) ->
     return scaled
 
 
-def _features(ax: Axes, values: NDArray[np.float64], row: int, *, quiet: bool) -> None:
-    """Plot the features of a sequence, (steps, features): those that vary most."""
+def _features(
+    ax: Axes, values: NDArray[np.float64], row: int, features: dict[int, str], *, quiet: bool
+) -> None:
+    """Plot some features of a sequence, (steps, features); quietly: all in one grey."""
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-    varied = np.argsort(-np.nanstd(values, axis=0), kind="stable")[:_MOST_FEATURES]
-    colours = _style.require().colormaps["viridis"](np.linspace(0.3, 0.85, len(varied)))
-    many = len(values) * len(varied) > _MOST_POINTS
-    for colour, feature in zip(colours, np.sort(varied), strict=True):
-        ax.plot(
+    many = len(values) * len(features) > _MOST_POINTS
+    for i, (feature, name) in enumerate(features.items()):
+        label = name if not quiet else "features" if i == 0 else "_feature"
+        _style.curve(
+            ax,
+            i,
             np.arange(len(values)),
             _into_row(values[:, feature], row, low, high),
-            color=_style.FAINT if quiet else colour,
-            linewidth=0.8,
-            alpha=0.9,
-            marker="o" if len(values) == 1 else "",
-            markersize=2,
-            label="_feature",
+            _style.plain(label) if row == 0 else "_feature",
+            linewidth=0.9,
+            antialiased=not many,
             rasterized=many,
+            **({"color": _style.FAINT, "linestyle": "-"} if quiet else {}),
         )
 
 
@@ -305,27 +332,33 @@ def _each_step(ax: Axes, target: Any, output: Any, row: int, end: int, classes: 
             )
 
 
-def _verdict(target: Any, output: Any, classes: bool, class_names: Any) -> tuple[str, str]:
-    """Return the text beside a sequence, its target and prediction, and the text's colour."""
-    if not classes or (target is None and output is not None):
-        parts = [
-            (word, one)
-            for word, one in (("true", target), ("predicted", output))
-            if one is not None
-        ]
-        return "\n".join(f"{word} {_numbers(one)}" for word, one in parts), _style.INK
-    if target is None:
-        return "", _style.INK
-    number = int(target.ravel()[0])
-    true = _style.cut(class_label(class_names, number))
-    if output is None:
-        return true, _style.INK
-    chosen, probability = decide(output)
-    name = _style.cut(class_label(class_names, int(chosen)))
-    confidence = percent(float(probability))
-    if int(chosen) == number:
-        return f"✓ {name}\n   {confidence}", _style.PALETTE["blue"]
-    return f"✗ {name}, {confidence}\n   true: {true}", _style.PALETTE["vermillion"]
+class _Verdicts:
+    """Texts beside sequences: target and prediction, each with its colour."""
+
+    def __init__(self, classes: bool, class_names: Sequence[str] | None) -> None:
+        self._classes = classes
+        self._names = None if class_names is None else _style.shortened(class_names)
+
+    def of(self, target: Any, output: Any) -> tuple[str, str]:
+        if not self._classes or (target is None and output is not None):
+            parts = [
+                (word, one)
+                for word, one in (("true", target), ("predicted", output))
+                if one is not None
+            ]
+            return "\n".join(f"{word} {_numbers(one)}" for word, one in parts), _style.INK
+        if target is None:
+            return "", _style.INK
+        number = int(target.ravel()[0])
+        true = class_label(self._names, number)
+        if output is None:
+            return true, _style.INK
+        chosen, probability = decide(output)
+        name = class_label(self._names, int(chosen))
+        confidence = percent(float(probability))
+        if int(chosen) == number:
+            return f"✓ {name}\n   {confidence}", _style.PALETTE["blue"]
+        return f"✗ {name}, {confidence}\n   true: {true}", _style.PALETTE["vermillion"]
 
 
 def _numbers(values: Any) -> str:

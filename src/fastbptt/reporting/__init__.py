@@ -31,6 +31,8 @@ def report(
     class_names: Sequence[str] | None = None,
     feature_names: Sequence[str] | None = None,
     ids: Sequence[str] | None = None,
+    horizon: int | None = None,
+    series: Sequence[str] | None = None,
     monitor: Any = None,
     title: str | None = None,
 ) -> None:
@@ -65,6 +67,12 @@ def report(
         Names of class 0, 1, ... and of the features.
     ids : sequence of str, optional
         Names of the sequences; their numbers by default.
+    horizon : int, optional
+        For forecasts, outputs at the last step: how many steps ahead they reach. `y` holds all
+        features of each of these steps beside each other. The report shows the error of each.
+    series : sequence of str, optional
+        For numbers to predict: the series that each of the n sequences is a window of. The report
+        shows the error of each series.
     monitor : GradientMonitor, optional
         The callback that recorded the training.
     title : str, optional
@@ -98,11 +106,12 @@ def report(
     True
     """
     from .. import _core
+    from .._html import tag
     from ..files.atomic import write_whole
     from ..plot import _style
     from ..training.evaluation import check_model
     from . import sections
-    from .html import document, tag
+    from .page import document
     from .summary import gather
 
     _style.require()
@@ -118,6 +127,8 @@ def report(
         class_names=class_names,
         feature_names=feature_names,
         ids=ids,
+        horizon=horizon,
+        series=series,
         history=history,
         monitor=monitor,
     )

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from .._html import Html, tag
 from ..plot import _style
-from .html import Html, tag
 
 __all__ = ["figure"]
 

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from .. import _check, plot
+from .._html import Html, table, tag
 from ..bench.output import time_text
 from ..models import MODELS, Recurrent
 from ..plot._helpers import cell_title, percent
 from ..plot.unrolled import diagram_size
 from ..training.metrics import METRICS
 from ..training.metrics import title as metric_title
-from .html import Html, table, tag
 from .pictures import figure
+from .summary import MOST_CLASSES
 
 if TYPE_CHECKING:
     from ..training import History
@@ -119,11 +120,17 @@ def _section(heading: str, *contents: Any) -> Html:
     return tag("section", tag("h2", heading), *contents)
 
 
+_FINE: Final = {
+    False: "No problems found in the gradient flow.",
+    True: "No problems found in the gradient flow and the training curves.",
+}
+
+
 def advice(summary: Summary, pictures: Pictures) -> Html:
-    """Advice on the gradients."""
+    """Advice on the gradients and the training."""
     found = summary.diagnosis.advice
     if not found:
-        return _section("Advice", tag("p", "No problems found in the gradient flow."))
+        return _section("Advice", tag("p", _FINE[summary.history is not None]))
     items = [
         tag(
             "li",
@@ -136,46 +143,119 @@ def advice(summary: Summary, pictures: Pictures) -> Html:
 
 
 def predictions(summary: Summary, pictures: Pictures) -> Html:
-    """Metrics, confusion matrix and examples."""
+    """Metrics, confusion matrix or residuals, and examples."""
     rows = [(metric_title(name), f"{value:.4g}") for name, value in summary.metrics.items()]
-    left: list[Html] = []
+    numbers = (tag("h3", "Numbers"), table(rows))
+    drawn: list[Html] = []
     if summary.classes is not None:
         truth, (predicted, _) = summary.truths(), summary.predictions()
         side = min(2.3 + 0.14 * len(summary.classes), 4.5)
-        left.append(
-            pictures(
-                lambda ax: plot.confusion(truth, predicted, summary.classes, ax=ax),
-                "Confusion matrix (rows: true class, columns: predicted class).",
-                (side + 0.35, side),
-            )
+        matrix = pictures(
+            lambda ax: plot.confusion(truth, predicted, summary.classes, ax=ax),
+            "Confusion matrix (rows: true class, columns: predicted class).",
+            (side + 0.35, side),
         )
-    left += [tag("h3", "Numbers"), table(rows)]
-    right = None
-    shown = summary.examples(6)
+        drawn += [matrix, tag("div", *numbers)]
+    else:
+        drawn += _residuals(summary, pictures)
     if not summary.tokens:
-        right = pictures(
-            lambda ax: plot.sequences(
-                summary.x,
-                summary.y,
-                summary.outputs,
-                steps=summary.steps,
-                examples=shown,
-                class_names=summary.classes,
-                ids=summary.ids,
-                ax=ax,
-            ),
-            _EXAMPLES[summary.classes is not None and summary.steps == "last"],
-            (3.5, 0.55 + 0.6 * len(shown)),
-        )
+        drawn += [
+            pictures(partial(_sequences, summary, shown), caption, (3.5, 0.55 + 0.6 * len(shown)))
+            for shown, caption in _examples(summary)
+        ]
+    if summary.classes is None:
+        drawn.append(tag("div", *numbers))
     return _section(
-        "Predictions", tag("div", tag("div", *left), right, class_="pictures"), _mistakes(summary)
+        "Predictions", tag("div", *drawn, class_="pictures"), _series(summary), _mistakes(summary)
     )
 
 
-_EXAMPLES: Final = {
-    True: "Examples: correct predictions, and the mistakes of highest confidence.",
-    False: "Examples: targets and predictions.",
-}
+def _residuals(summary: Summary, pictures: Pictures) -> list[Html]:
+    """Plot predicted against true numbers, residuals, and errors of forecasts."""
+    width = summary.outputs[0].shape[-1]
+    predicted = np.concatenate([one.reshape(-1, width) for one in summary.outputs])
+    true = predicted - np.concatenate([one.reshape(-1, width) for one in summary.residuals()])
+    drawn, names = [], None
+    if summary.horizon is not None:
+        horizon, y, found = summary.horizon, true, predicted
+        if summary.feature_names is not None and len(summary.feature_names) == width // horizon:
+            names = summary.feature_names
+        drawn.append(
+            pictures(
+                lambda ax: plot.horizon_errors(y, found, horizon, feature_names=names, ax=ax),
+                "Error of the forecasts by how many steps ahead they are.",
+            )
+        )
+        features = width // horizon
+        true, predicted = true.reshape(-1, features), predicted.reshape(-1, features)
+    return [
+        pictures(
+            lambda ax: plot.predicted_against_true(true, predicted, output_names=names, ax=ax),
+            "Predicted against true numbers; on the line they are equal.",
+            (3.5, 3.1),
+        ),
+        pictures(
+            lambda ax: plot.residuals(true, predicted, output_names=names, ax=ax),
+            "Residuals: predicted minus true.",
+        ),
+        *drawn,
+    ]
+
+
+def _sequences(summary: Summary, shown: list[int], ax: Any) -> Any:
+    return plot.sequences(
+        summary.x,
+        summary.y,
+        summary.outputs,
+        steps=summary.steps,
+        examples=shown,
+        class_names=summary.classes,
+        feature_names=summary.feature_names,
+        ids=summary.ids,
+        ax=ax,
+    )
+
+
+def _examples(summary: Summary) -> list[tuple[list[int], str]]:
+    """Return the sequences of each picture of examples, and its caption."""
+    if summary.classes is None or summary.steps == "all":
+        shown = summary.ranked()
+        error = "mean square error" if summary.classes is None else "fraction of errors"
+        return [(shown, f"Examples: from the smallest to the largest {error}.")]
+    right, wrong = summary.examples_by_class()
+    known = len(set(summary.truths().tolist()))
+    which = "each class" if known <= MOST_CLASSES else f"{MOST_CLASSES} of {known} classes"
+    found = [
+        (right, f"A correct prediction of {which}, of median confidence."),
+        (wrong, f"The mistake of highest confidence of {which} that has any."),
+    ]
+    return [(shown, caption) for shown, caption in found if shown]
+
+
+def _series(summary: Summary) -> Html | None:
+    """List the errors of each series, the largest first."""
+    if summary.series is None:
+        return None
+    groups: dict[str, list[Any]] = {}
+    for name, residual in zip(summary.series, summary.residuals(), strict=True):
+        groups.setdefault(name, []).append(residual.ravel())
+    errors = {name: np.concatenate(parts) for name, parts in groups.items()}
+    rms = {name: _rms(values) for name, values in errors.items()}
+    order = sorted(rms, key=lambda name: -rms[name])
+    rows = [
+        (
+            name,
+            f"{len(groups[name]):,}",
+            f"{rms[name]:.3g}",
+            f"{np.abs(errors[name]).mean():.3g}",
+            f"{errors[name].mean():.3g}",
+        )
+        for name in order[:_MOST_BARS]
+    ]
+    head = ("series", "count", "RMSE", "MAE", "bias")
+    more = len(order) - len(rows)
+    note = tag("p", f"and {more:,} more, with smaller errors", class_="note") if more else None
+    return tag("div", tag("h3", f"Errors by series ({len(order):,})"), table(rows, head), note)
 
 
 def _mistakes(summary: Summary) -> Html | None:
@@ -225,6 +305,12 @@ def training(summary: Summary, pictures: Pictures) -> Html | None:
         rows.append(("best epoch", str(history.best_epoch)))
     if "seconds" in history.curves:
         rows.append(("time", time_text(sum(history.curves["seconds"]))))
+    rates = history.curves.get("lr")
+    if rates:
+        same = min(rates) == max(rates)
+        rows.append(
+            ("learning rate", f"{rates[0]:.3g}" if same else f"{rates[0]:.3g} to {rates[-1]:.3g}")
+        )
     if summary.source:
         rows.append(("trained on", summary.source))
     return _section("Training", tag("div", *drawn, class_="pictures"), table(rows))
@@ -247,7 +333,7 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
         drawn.append(
             pictures(lambda ax: plot.gates(found, ax=ax), "Mean gate activation over time.")
         )
-    example = summary.examples(1)[0]
+    example = summary.example()
     one, target = [summary.x[example]], [summary.y[example]]
     weights = found.layers[-1].radius_of == "W_hh"
     step = f"the Jacobian of the last step of sequence {summary.ids[example]}"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _core, _losses, _targets
+from .. import _check, _core, _losses, _targets
+from .._errors import ArgumentError
 from ..plot._helpers import decide, steps_of
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ __all__ = ["Speed", "Summary", "gather"]
 _DIAGNOSED: Final = 64  # sequences whose gradients are computed
 _BATCH: Final = 32  # sequences in the timed step
 _SECONDS: Final = 0.4  # duration of each measurement
+MOST_CLASSES: Final = 10  # with examples of them
+_FEW: Final = 3  # sequences of small, and of large, error
 _PEAK_ROUNDS: Final = 20_000
 
 
@@ -66,6 +69,8 @@ class Summary:
     ids: list[str]
     history: History | None
     monitor: Any
+    horizon: int | None
+    series: list[str] | None
     outputs: list[NDArray[Any]]  # for each sequence (O,), or (T_i, O); without classes predictions
     metrics: dict[str, float]
     diagnosis: Diagnosis
@@ -87,18 +92,51 @@ class Summary:
         width = self.outputs[0].shape[-1]
         return decide(np.concatenate([one.reshape(-1, width) for one in self.outputs]))
 
-    def examples(self, count: int) -> list[int]:
-        """Choose sequences to show: with classes half of them wrong ones, if there are."""
-        everyone = np.arange(len(self.x))
-        if self.classes is None or self.steps == "all":
-            return [int(i) for i in everyone[:: max(1, len(everyone) // count)][:count]]
+    def examples_by_class(self) -> tuple[list[int], list[int]]:
+        """Choose one right and one wrong sequence of each class, if there are any.
+
+        The right one has the median of the confidences, the wrong one the highest. Of many classes
+        those with most sequences.
+        """
         truth, (predicted, confidence) = self.truths(), self.predictions()
-        wrong = everyone[truth != predicted]
-        wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
-        right = everyone[truth == predicted]
-        wrong = wrong[: max(count // 2, count - len(right))]
-        right = right[:: max(1, len(right) // count)][: count - len(wrong)]
-        return [int(i) for i in (*right, *wrong)]
+        counts = np.bincount(truth)
+        common = np.argsort(-counts, kind="stable")[:MOST_CLASSES]
+        right, wrong = [], []
+        for each in np.sort(common[counts[common] > 0]):
+            own = np.flatnonzero(truth == each)
+            own = own[np.argsort(-confidence[own], kind="stable")]
+            hits, misses = own[predicted[own] == each], own[predicted[own] != each]
+            right += [int(i) for i in hits[len(hits) // 2 :][:1]]
+            wrong += [int(i) for i in misses[:1]]
+        return right, wrong
+
+    def sequence_errors(self) -> NDArray[np.float64]:
+        """Return the mean square error of each sequence; with classes its fraction of errors."""
+        if self.classes is None:
+            return np.array([np.mean(np.square(one)) for one in self.residuals()])
+        wrong = self.predictions()[0] != self.truths()
+        ends = np.cumsum([np.size(one) for one in self.y])[:-1]
+        return np.array([one.mean() for one in np.split(wrong, ends)])
+
+    def residuals(self) -> list[NDArray[np.float64]]:
+        """Return predicted minus true numbers of each sequence."""
+        return [
+            np.asarray(output, np.float64) - np.asarray(target, np.float64).reshape(output.shape)
+            for output, target in zip(self.outputs, self.y, strict=True)
+        ]
+
+    def ranked(self) -> list[int]:
+        """Choose sequences of the smallest and of the largest errors, in this order."""
+        order = [int(i) for i in np.argsort(self.sequence_errors(), kind="stable")]
+        return order if len(order) <= 2 * _FEW else order[:_FEW] + order[-_FEW:]
+
+    def example(self) -> int:
+        """Choose the sequence of the largest error: with classes the most confident mistake."""
+        if self.classes is None or self.steps == "all":
+            return self.ranked()[-1]
+        truth, (predicted, confidence) = self.truths(), self.predictions()
+        wrong = np.flatnonzero(truth != predicted)
+        return int(wrong[np.argmax(confidence[wrong])]) if len(wrong) else 0
 
 
 def gather(
@@ -112,6 +150,8 @@ def gather(
     class_names: Sequence[str] | None,
     feature_names: Sequence[str] | None,
     ids: Sequence[str] | None,
+    horizon: int | None,
+    series: Sequence[str] | None,
     history: Any,
     monitor: Any,
 ) -> Summary:
@@ -133,6 +173,7 @@ def gather(
     target = _targets.decide(y, model._input_spec.width, steps, given, chosen)
     by_class = target.kind in ("binary", "classes")
     outputs = predict(model, x, lengths=given, steps=steps)
+    _check_forecast(horizon, series, steps, by_class, len(x), np.shape(outputs[0])[-1])
     ends = np.array(steps_of(x, given), np.int64)
     picked = np.unique(np.linspace(0, len(ends) - 1, _DIAGNOSED).astype(np.int64))
     items = [np.asarray(one)[:end] for one, end in zip(x, ends, strict=True)]
@@ -164,6 +205,8 @@ def gather(
         ids=[str(i) for i in (range(len(items)) if ids is None else ids)],
         history=history,
         monitor=monitor,
+        horizon=horizon,
+        series=None if series is None else [str(name) for name in series],
         outputs=list(outputs),
         metrics=metrics,
         diagnosis=diagnose(model, some_x, some_y, chosen, steps, history=history),
@@ -171,6 +214,22 @@ def gather(
         source=metadata.get("trained_on"),
         settings=dict(metadata.get("settings") or {}),
     )
+
+
+def _check_forecast(
+    horizon: Any, series: Any, steps: str, by_class: bool, count: int, outputs: int
+) -> None:
+    """Refuse a horizon and series of what is no forecast."""
+    for name, value in (("horizon", horizon), ("series", series)):
+        if value is not None and by_class:
+            raise ArgumentError(name, "is given with classes", "None, or numbers to predict")
+    if horizon is not None:
+        if steps == "all":
+            raise ArgumentError("horizon", 'is given with steps="all"', 'None, or steps="last"')
+        if outputs % _check.size("horizon", horizon):
+            raise ArgumentError("horizon", f"is {horizon}", f"a divisor of {outputs}, the outputs")
+    if series is not None and len(series) != count:
+        raise ArgumentError("series", f"has {len(series)} names", f"{count}, one per sequence")
 
 
 def _speed(model: Recurrent, x: Any, y: Any, loss: Loss, steps: str) -> Speed:

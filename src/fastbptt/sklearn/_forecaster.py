@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from ._inputs import Array
 from ._windows import Windows
 
 _CENTERS: Final = ("last", "mean")
+_REPORTED: Final = 1000  # windows of a report, at most
 _WINDOW: Final = 24  # steps of a window that is chosen automatically, at most
 
 
@@ -283,6 +285,76 @@ class RecurrentForecaster(RecurrentEstimator):
             error += float(np.square((found - future) / self.scale_).sum())
             naive += float(np.square((last - future) / self.scale_).sum())
         return 1.0 - error / naive if naive > 0.0 else float(error == 0.0)
+
+    def report(
+        self,
+        y: Any,
+        path: str | os.PathLike[str],
+        *,
+        series_names: Sequence[str] | None = None,
+        title: str | None = None,
+    ) -> None:
+        """Write a report about forecasts from windows of `y`: one HTML file, see `fastbptt.report`.
+
+        It shows the errors by how many steps ahead they are and by series. Numbers are those of the
+        network: windows and targets without what `center` subtracts, in units of `scale_`.
+
+        Parameters
+        ----------
+        y : as for `fit`
+            Preferably what comes after the series of `fit`, each of at least window + horizon
+            steps. Of more than 1000 windows as many are taken, spread over all of them.
+        path : str or path-like
+            The file to write; an existing one is replaced atomically.
+        series_names : sequence of str, optional
+            One name for each series; ``"series 0"``, ... by default.
+        title : str, optional
+            The report's heading.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError, TypeError
+            Naming the argument, what came and what was expected. Nothing is written then.
+        OSError
+            If the file cannot be written.
+        """
+        from ..reporting import report
+
+        check_is_fitted(self, "model_")
+        given = _read(y, self._names)
+        self._same_kind(given)
+        self._long_enough(given)
+        if series_names is None:
+            series_names = [f"series {i}" for i in range(len(given.series))]
+        elif len(series_names) != len(given.series):
+            raise ArgumentError(
+                "series_names", f"has {len(series_names)} names", f"{len(given.series)}, as y"
+            )
+        windows = self._windows(given.series)
+        rows = np.unique(np.linspace(0, len(windows) - 1, _REPORTED).astype(np.int64))
+        x, targets = (part.take(rows)[0] for part in self._examples(windows))
+        counts = [count for _, count in windows.spans]
+        ends = np.cumsum(counts)
+        owners = np.searchsorted(ends, rows, side="right")
+        firsts = rows - (ends - counts)[owners]
+        report(
+            self.model_,
+            x,
+            targets,
+            path,
+            self.history_,
+            loss=loss_of_numbers(self.loss),
+            horizon=self._shape[1],
+            series=[str(series_names[i]) for i in owners],
+            feature_names=self._names,
+            ids=[
+                f"{series_names[i]}, from step {first}"
+                for i, first in zip(owners, firsts, strict=True)
+            ],
+            title=title,
+        )
 
     # ------------------------------------------------------------ windows
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _check
 from .._errors import ArgumentError
+from .._html import sparkline, table, tag
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -206,6 +207,29 @@ class History:
         ended = "" if self.stopped is None else f"; stopped: {self.stopped}"
         best = "" if self.best_epoch is None else f", best epoch {self.best_epoch}"
         return f"History(epoch {self.epoch[-1]}: {numbers}{best}{ended})"
+
+    def _repr_html_(self) -> str:
+        """Show the curves in a notebook."""
+        if not self.epoch:
+            return tag("p", "History: no epochs")
+        rows = [
+            (name, sparkline(curve), *(f"{value:.4g}" for value in _extremes(curve)))
+            for name, curve in self.curves.items()
+        ]
+        ended = "" if self.stopped is None else f"; stopped by: {self.stopped}"
+        best = "" if self.best_epoch is None else f"; best epoch: {self.best_epoch}"
+        count = len(self.epoch)
+        return tag(
+            "div",
+            tag("p", f"History of {count:,} epoch{'s' * (count > 1)}{best}{ended}"),
+            table(rows, ("", "", "first", "lowest", "highest", "last")),
+        )
+
+
+def _extremes(curve: list[float]) -> tuple[float, float, float, float]:
+    """Return the first, lowest, highest and last value; nan does not count if there are others."""
+    known = [value for value in curve if not math.isnan(value)] or curve
+    return curve[0], min(known), max(known), curve[-1]
 
 
 def _plain(value: float) -> float | str | None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from typing import Any
 
-__all__ = ["Html", "document", "join", "table", "tag"]
+__all__ = ["Html", "join", "sparkline", "table", "tag"]
 
-# Browsers load nothing from outside the file.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _NUMBER = re.compile(r"(> )?-?[\d,.]+(e[-+]?\d+)?( ?(%|s|ms|µs)| \N{MULTIPLICATION SIGN} \d+)?")
 _EMPTY = ("meta", "link", "img", "br", "hr")
 
@@ -36,7 +34,7 @@ def tag(name: str, /, *contents: Any, **attributes: Any) -> Html:
 
     Examples
     --------
-    >>> from fastbptt.reporting.html import tag
+    >>> from fastbptt._html import tag
     >>> tag("p", "a < b", tag("b", "&"), class_="note")
     '<p class="note">a &lt; b<b>&amp;</b></p>'
     """
@@ -53,12 +51,12 @@ def tag(name: str, /, *contents: Any, **attributes: Any) -> Html:
 def table(rows: Sequence[Sequence[Any]], head: Sequence[Any] = ()) -> Html:
     """Make a table that scrolls on its own on a narrow page.
 
-    A row's first cell is its heading. With a head, numbers are right-aligned.
+    A row's first cell is its heading. With a head, numbers are right-aligned; no number is broken.
     """
+    kind = "number" if head else "value"
 
     def cell(value: Any) -> Html:
-        number = head and _NUMBER.fullmatch(str(value))
-        return tag("td", value, class_="number" if number else None)
+        return tag("td", value, class_=kind if _NUMBER.fullmatch(str(value)) else None)
 
     top = (
         tag("thead", tag("tr", *(tag("th", each, scope="col") for each in head))) if head else None
@@ -74,18 +72,38 @@ def table(rows: Sequence[Sequence[Any]], head: Sequence[Any] = ()) -> Html:
     )
 
 
-def document(title: str, *body: Any) -> str:
-    """Make a complete page with an embedded style sheet."""
-    style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", title),
-        tag("link", rel="icon", href="data:,"),
-        tag("style", Html(style)),
-    )
-    page = tag("html", head, tag("body", tag("main", *body)), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
+def sparkline(values: Sequence[float], width: int = 120, height: int = 24) -> Html:
+    """Draw numbers as a small line in the colour of the text; what is not finite is a gap.
+
+    Examples
+    --------
+    >>> from fastbptt._html import sparkline
+    >>> "20.0,22.0" in sparkline([1.0, 0.5], 22)
+    True
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    # Halves, since the difference of the largest numbers is infinite.
+    span, steps = (high / 2 - low / 2) or 1.0, max(len(values) - 1, 1)
+    parts: list[list[str]] = [[]]
+    for i, value in enumerate(values):
+        if math.isfinite(value):
+            up = (value / 2 - low / 2) / span if high > low else 0.5
+            x, y = 2 + (width - 4) * i / steps, 2 + (height - 4) * (1 - up)
+            parts[-1].append(f"{x:.1f},{y:.1f}")
+        elif parts[-1]:
+            parts.append([])
+    style = {"fill": "none", "stroke": "currentColor", "stroke-width": "1.5"}
+    lines = [
+        tag("polyline", points=" ".join(part), stroke_linecap="round", **style)
+        for part in parts
+        if len(part) > 1
+    ]
+    dots = [
+        tag(
+            "circle", cx=part[0].split(",")[0], cy=part[0].split(",")[1], r=1.5, fill="currentColor"
+        )
+        for part in parts
+        if len(part) == 1
+    ]
+    return tag("svg", *lines, *dots, width=width, height=height, role="img", aria_label="curve")
