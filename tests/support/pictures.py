@@ -77,7 +77,6 @@ def parts(figure: Any) -> Parts:
     from matplotlib.text import Text
 
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # places everything
     texts: list[Rectangle] = []
     real = Text.draw
 
@@ -138,9 +137,7 @@ def _about_nodes(found: Parts, texts: list[Rectangle], less: float) -> list[str]
             f"head {head.name} in {node.name}" for head in found.heads if inner.overlaps(head)
         ]
     wrong += [
-        f"box {node.name} leaves the canvas"
-        for node in found.nodes
-        if not found.canvas.holds(node)
+        f"box {node.name} leaves the canvas" for node in found.nodes if not found.canvas.holds(node)
     ]
     return wrong
 

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import reference
-from .._errors import BadArgumentError
 from .._losses import LossLike
 from ._numbers import norms
 from .diagnosis import in_double
@@ -139,8 +138,7 @@ class Unrolled:
             source = Node("both" if self.directions == 2 else "h", t, layer - 1)
         after = [Node(kind, t, layer, reverse) for kind in self.states]
         before = [Node(kind, earlier, layer, reverse) for kind in self.states]
-        for node, value in zip(after, p.states[:, k], strict=True):
-            nodes[node] = value
+        nodes.update(zip(after, p.states[:, k], strict=True))
         if earlier in (0, self.time + 1):
             nodes.update(zip(before, p.before[:, k], strict=True))
         hidden = after[0]
@@ -155,9 +153,7 @@ class Unrolled:
             ]
         edges.append(Edge(source, hidden, p.names["W_xh"], p.into_x[k]))
         edges.append(Edge(before[0], hidden, p.names["W_hh"], p.into_before[0, k]))
-        edges += [
-            Edge(before[i], after[i], "", p.into_before[i, k]) for i in range(1, len(after))
-        ]
+        edges += [Edge(before[i], after[i], "", p.into_before[i, k]) for i in range(1, len(after))]
 
     def _sums(self, p: _Pass, k: int) -> Array:
         """Return the sums from which the gates are computed, (G H,)."""
@@ -193,9 +189,7 @@ class Unrolled:
         both = Node("both", t, layer)
         nodes[both] = np.concatenate([nodes[Node("h", t, layer, d == 1)] for d in (0, 1)])
         edges += [
-            Edge(
-                Node("h", t, layer, d == 1), both, "", self.passes[2 * layer + d].arrives[t - 1]
-            )
+            Edge(Node("h", t, layer, d == 1), both, "", self.passes[2 * layer + d].arrives[t - 1])
             for d in (0, 1)
         ]
 
@@ -212,20 +206,10 @@ class Unrolled:
             edges.append(Edge(h, y, "W_hy", top.arrives[at - 1]))
 
 
-def unroll(
-    model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str, row: int = 0
-) -> Unrolled:
-    """Run one sequence, (1, T, I) or tokens (1, T), forward and backward in float64.
-
-    `row` is where the caller's data hold it: errors name it.
-    """
+def unroll(model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str) -> Unrolled:
+    """Run one sequence, (1, T, I) or tokens (1, T), forward and backward in float64."""
     twin = in_double(model, "float64")
-    try:
-        twin.loss_and_grad(x, y, loss, steps, training=False)  # checks what it is given
-    except BadArgumentError as error:
-        if error.index and error.argument in ("x", "y"):
-            error.index = (row, *error.index[1:])
-        raise
+    twin.loss_and_grad(x, y, loss, steps, training=False)  # refuses what is not finite
     spec = twin._spec
     params = {name: np.asarray(value, np.float64) for name, value in twin.parameters.items()}
     module = reference.CELLS[spec.cell]

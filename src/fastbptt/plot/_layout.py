@@ -7,6 +7,7 @@ they pass, so that no arrow crosses a box.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..diagnostics._unrolled import Edge, Growth, Node, Unrolled
+from ..diagnostics._unrolled import Growth, Node, Unrolled
 
 Array = NDArray[np.float64]
 Point = tuple[float, float]
@@ -187,7 +188,7 @@ class Layout:
         self.dies = dies
         self.found, self.shown, self.title, self.words = found, shown, title, words
         self.bounded, self.notes = bounded, notes
-        self.nodes, edges = found.graph([t for t in self._wanted()])
+        self.nodes, edges = found.graph(self._wanted())
         self.edges = {(edge.below, edge.above): edge for edge in edges}
         self.norms = {key: _norm(edge.flow) for key, edge in self.edges.items()}
         self.many, self.both = len(found.states) > 1, found.directions == 2
@@ -342,7 +343,7 @@ class Layout:
         stacked = self.found.layers > 1 and node.kind not in ("x", "y")
         upper = f"^{{({node.layer})}}" if stacked else ""
         if self.both and node.kind not in ("x", "y", "both"):
-            letter = rf"\overleftarrow{{{letter}}}" if node.reverse else rf"\overrightarrow{{{letter}}}"
+            letter = _arrowed(letter, node.reverse)
         return f"${letter}{upper}_{{{node.step}}}$"
 
     def _weight(self, name: str) -> str:
@@ -353,7 +354,7 @@ class Layout:
         reverse = "reverse" in rest
         layers = [part[1:] for part in rest if part != "reverse"]
         if self.both and name != "W_hy":
-            letter = r"\overleftarrow{W}" if reverse else r"\overrightarrow{W}"
+            letter = _arrowed(letter, reverse)
         stacked = self.found.layers > 1 and name != "W_hy"
         upper = f"^{{({layers[0] if layers else 0})}}" if stacked else ""
         return f"${letter}{upper}_{{{index}}}$"
@@ -394,9 +395,7 @@ class Layout:
         weight = self._weight(self.edges[key].weight)
         self._text(ahead - side * 3.5, bottom + 0.68 * (top - bottom), weight, "muted", away)
 
-    def _level(
-        self, key: tuple[Node, Node], y: float, start: float, end: float, at: float
-    ) -> None:
+    def _level(self, key: tuple[Node, Node], y: float, start: float, end: float, at: float) -> None:
         """Add a level edge from x = start to end, forward; its texts stand at x = at."""
         self._pair(
             key,
@@ -551,7 +550,7 @@ class Layout:
 
     def _gaps(self) -> None:
         steps = list(self.centre)
-        for a, b in zip(steps, steps[1:], strict=False):
+        for a, b in itertools.pairwise(steps):
             if b > a + 1:
                 x = (self.centre[a] + self.offsets[-1] + self.centre[b]) / 2
                 self._text(x, 2, r"$\cdots$", "muted", "center")
@@ -615,9 +614,7 @@ class Layout:
     def _strip(self, top: float) -> float:
         """Add how each weight's gradient grows; return the bottom."""
         names = [
-            name
-            for name in self.found.growth
-            if name == "W_hy" or _layer_of(name) in self.drawn
+            name for name in self.found.growth if name == "W_hy" or _layer_of(name) in self.drawn
         ]
         first = self.centre[self.first] - self.half - 6
         top -= 10
@@ -634,9 +631,7 @@ class Layout:
         self._text(first, base + 16, f"$d${letter}", "ink", "right")
         start = f"from step {1 if one.reverse else self.found.time}"
         self._text(first, base + 4, start, "muted", "right")
-        tallest = max(
-            max(one.running[t - 1], one.contribution[t - 1]) for t in self.centre
-        )
+        tallest = max(max(one.running[t - 1], one.contribution[t - 1]) for t in self.centre)
         scale = 14 / tallest if tallest > 0 else 0.0
         for t, x in self.centre.items():
             middle = x + (self.offsets[0] + self.offsets[-1]) / 2
@@ -669,9 +664,9 @@ class Layout:
                     x += _key_width(kind, content)
                 x += 6
         for note in self.notes:
-            for line in _wrapped(note, right - left):
+            for part in _wrapped(note, right - left):
                 top -= 11
-                self._text(left, top, line, "muted", "left")
+                self._text(left, top, part, "muted", "left")
         self._end = top - 5
 
     def _key_lines(self) -> Iterator[list[list[tuple[str, Any]]]]:
@@ -741,9 +736,17 @@ class Layout:
         drawing.extent = (min(x0) - 4, self._end - 3, max(x1) + 4, max(y1) + 3)
 
 
+def _arrowed(letter: str, reverse: bool) -> str:
+    """Mark a direction; the space keeps what stands above the letter off the arrow."""
+    arrow = "overleftarrow" if reverse else "overrightarrow"
+    return rf"\{arrow}{{{letter}}}\,{{}}"
+
+
 def _key_width(kind: str, content: Any) -> float:
     """Return how much room an item of the key takes."""
-    return text_width(content) + 4 if kind == "text" else {"bar": 14.0, "ramp": 54.0}.get(kind, 22.0)
+    if kind == "text":  # wider where it is drawn in whole pixels
+        return 1.06 * text_width(content) + 4
+    return {"bar": 14.0, "ramp": 54.0}.get(kind, 22.0)
 
 
 def _wrapped(text: str, width: float) -> Iterator[str]:

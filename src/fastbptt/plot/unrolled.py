@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .. import _check
+from .._errors import ArgumentError
 from ..diagnostics._advice import plural
-from ..training.labelled import about_chosen, objective_of
+from ..training.evaluation import check_model
+from ..training.labelled import LabelledData, about_chosen, locate
 from . import _style
-from ._helpers import bounded, cell_title, chosen, chosen_target, steps_of
+from ._helpers import bounded, cell_title, index
 from ._layout import (
     DEAD,
     DECADES,
@@ -148,12 +150,12 @@ def diagram(
     x: Any,
     y: Any,
     *,
-    loss: LossLike | None,
-    steps: str,
-    lengths: ArrayLike | None,
-    example: int,
-    columns: int,
-    vocabulary: Sequence[str] | None,
+    loss: LossLike | None = None,
+    steps: str = "last",
+    lengths: ArrayLike | None = None,
+    example: int = 0,
+    columns: int = 5,
+    vocabulary: Sequence[str] | None = None,
 ) -> Drawing:
     """Compute and place what `unrolled` draws; arguments as there."""
     from ..diagnostics._unrolled import unroll
@@ -161,15 +163,21 @@ def diagram(
     most = _check.size("columns", columns)
     if most < 3:
         raise ValueError(f"columns is {most}; expected at least 3")
+    check_model(model)
     if model.output_size is None:
         raise ValueError("model has no readout; expected one with output_size")
     _check.option("steps", steps, _check.STEPS)
     _check_vocabulary(model, vocabulary)
-    one = chosen(x, lengths, example)
-    kind, why = objective_of(model, y, loss, steps, lengths)
-    target = chosen_target(y, example, steps, one.shape[1])
-    with about_chosen(why):
-        found = unroll(model, one, target, kind, steps, example)
+    data = LabelledData(model, x, y, loss, steps, "mean", lengths)
+    row = index("example", example, data.count)
+    rows = np.array([row])
+    (one, _), (target, _) = data.x.take(rows), data.y.take(rows)
+    try:
+        with about_chosen(data._chosen):
+            found = unroll(model, one, target, data.loss, steps)
+    except ArgumentError as error:
+        locate(error, rows)
+        raise
     dies = dies_at(found)
     shown = columns_of(found.time, most, dies)
     words: dict[int, str] = {}
@@ -177,7 +185,8 @@ def diagram(
         for t in shown:
             if t is not None:
                 words[t] = _word(int(one[0, t - 1]), vocabulary)
-    notes = [f"loss: {kind}, at {'the last step' if steps == 'last' else 'every step, their mean'}"]
+    where = "at the last step" if steps == "last" else "at every step, their mean"
+    notes = [f"loss: {data.loss}, {where}"]
     if dies is not None and dies in shown:
         way = " (forward direction)" if model.bidirectional else ""
         notes.append(
@@ -190,7 +199,7 @@ def diagram(
         notes.append(f"of {found.layers} layers, 1 to {found.layers - MOST_LAYERS + 1} left out")
     if words:
         notes.append("e: the row of the embedding matrix of the token below it")
-    title = _title(model, found.time, len(steps_of(x, lengths)), example)
+    title = _title(model, found.time, data.count, row)
     return Layout(found, shown, title, words, bounded(model.cell), notes, dies).place()
 
 
@@ -198,7 +207,7 @@ def _check_vocabulary(model: Recurrent, vocabulary: Sequence[str] | None) -> Non
     if vocabulary is None:
         return
     if model.vocabulary_size is None:
-        raise ValueError("vocabulary is given, but model has no embedding; expected None")
+        raise ValueError("vocabulary is given; expected None because the model has no embedding")
     if isinstance(vocabulary, str) or not isinstance(vocabulary, Sequence):
         raise TypeError(
             f"vocabulary is {type(vocabulary).__name__}; expected a sequence with the word of each "
@@ -268,6 +277,8 @@ def draw(drawing: Drawing, ax: Axes) -> None:
     ax.set_xlim(x0, x1)
     ax.set_ylim(y0, y1)
     ax.set_aspect("equal", adjustable="box", anchor="C")
+    for piece in (*ax.texts, *ax.patches, *ax.images):
+        piece.set_in_layout(False)  # all of it lies inside the Axes
 
 
 def _scale(ax: Axes, width: float, height: float) -> float:
@@ -345,7 +356,7 @@ def _draw_box(ax: Axes, box: Box, scale: float) -> None:
                 break
             dark = abs(value) > 0.6 * box.reach
             options["color"] = _style.ON_DARK if dark else _style.ON_LIGHT
-            text = text.replace("-", "−", 1)
+            text = text.replace("-", "\N{MINUS SIGN}", 1)
             ax.text(x0 + (x1 - x0) * (i + 0.5) / box.values.size, (y0 + y1) / 2, text, **options)
 
 
@@ -372,6 +383,7 @@ def _draw_arrow(ax: Axes, arrow: Arrow, largest: float, scale: float) -> None:
     """Draw a line that ends where its head begins, and the head, which is never bent."""
     from matplotlib.patches import PathPatch, Polygon
     from matplotlib.path import Path
+    from matplotlib.patheffects import withStroke
 
     back = arrow.norm is not None
     width = 0.8 if arrow.norm is None else arrow_width(arrow.norm, largest)
@@ -384,7 +396,7 @@ def _draw_arrow(ax: Axes, arrow: Arrow, largest: float, scale: float) -> None:
     length = min(_HEAD, 2 * half + 0.5)
     foot = points[-1] - length * along
     line = PathPatch(
-        Path([*points[:-1], foot + 0.2 * along]),
+        Path([*points[:-1], foot + 0.8 * along]),
         facecolor="none",
         edgecolor=colour,
         linewidth=width * scale,
@@ -392,6 +404,7 @@ def _draw_arrow(ax: Axes, arrow: Arrow, largest: float, scale: float) -> None:
         capstyle="butt",
         joinstyle="miter",
         zorder=2.5,
+        path_effects=[withStroke(linewidth=(width + 1.6) * scale, foreground=_style.PAPER)],
     )
     line.set_gid(f"edge {arrow.name}")
     ax.add_patch(line)
