@@ -6,9 +6,10 @@ cell's backward pass over that one step, which returns what leaves it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ..models.recurrent import Recurrent
 
 Array = NDArray[np.float64]
+
+_CHUNK: Final = 256  # steps that are computed side by side
 
 __all__ = ["Edge", "Growth", "Node", "Unrolled", "unroll"]
 
@@ -51,10 +54,10 @@ class Edge(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """How the gradient of a weight grows: norms by step, (T,)."""
+    """How the gradient of a weight grows: norms, by step."""
 
-    contribution: Array  # of the step
-    running: Array  # of the sum up to it, in the order in which the gradient arrives
+    contribution: dict[int, float]  # of the step
+    running: dict[int, float]  # of the sum up to it, in the order in which the gradient arrives
     reverse: bool  # from the first step on
 
 
@@ -62,6 +65,7 @@ class Growth(NamedTuple):
 class _Pass:
     """One layer in one direction, with arrays in the order of the sequence."""
 
+    module: Any
     own: dict[str, Array]
     names: dict[str, str]
     setting: dict[str, float]
@@ -69,6 +73,7 @@ class _Pass:
     before: Array  # (S, T, H)
     states: Array  # (S, T, H)
     arrives: Array  # (T, H): at h from above
+    outside: Array  # (S, T, H): at each state, from other steps and from above
     total: Array  # (S, T, H): at each state, from everywhere
     into_x: Array  # (T, inputs)
     into_before: Array  # (S, T, H)
@@ -84,8 +89,6 @@ class Unrolled:
     time : int
     states : tuple of str
         The cell's states, h first.
-    growth : dict of str to Growth
-        By parameter, the top first: W_hy, then W_hh and W_xh of each layer and direction.
     """
 
     loss: float
@@ -94,12 +97,11 @@ class Unrolled:
     directions: int
     steps: str
     states: tuple[str, ...]
-    module: Any
     passes: list[_Pass]
     readout: Array  # W_hy
+    hidden: Array  # (T, D H): the top layer's, or (1, D H), what the readout sees
     outputs: Array  # (T, O), or (1, O): of the loss at the last step
     d_outputs: Array  # the same shape
-    growth: dict[str, Growth] = field(default_factory=dict)
 
     def with_loss(self) -> list[int]:
         """Return the steps that have a loss."""
@@ -126,6 +128,55 @@ class Unrolled:
     def gradient(self, layer: int, reverse: bool) -> Array:
         """Return the norm of the gradient of a pass's whole state after each step, (T,)."""
         return norms(self.passes[layer * self.directions + reverse].total, (0, 2))
+
+    def growth(self, steps: Collection[int]) -> dict[str, Growth]:
+        """Return how each weight's gradient grows, at some steps.
+
+        The top first: W_hy, then W_hh and W_xh of each layer and direction.
+        """
+        found = {"W_hy": self._grown(steps, False, self._readout_part, ("W_hy",))["W_hy"]}
+        for layer in reversed(range(self.layers)):
+            for direction in range(self.directions):
+                p = self.passes[layer * self.directions + direction]
+                names = ("W_hh", "W_xh")
+                grown = self._grown(steps, direction == 1, partial(_weights, p), names)
+                found |= {p.names[name]: one for name, one in grown.items()}
+        return found
+
+    def _grown(
+        self,
+        steps: Collection[int],
+        reverse: bool,
+        part: Callable[[range], dict[str, Array]],
+        names: tuple[str, ...],
+    ) -> dict[str, Growth]:
+        """Add up what the steps give to the gradients, in the order in which they arrive.
+
+        `part` returns the sum of what some steps give, counted from 0.
+        """
+        grown = {name: Growth({}, {}, reverse) for name in names}
+        sums: dict[str, Any] = dict.fromkeys(names, 0.0)
+        done = 0 if reverse else self.time  # steps before this one, or from this one on
+        for t in sorted(steps, reverse=not reverse):
+            between = range(done, t - 1) if reverse else range(t, done)
+            for first in range(between.start, between.stop, _CHUNK):
+                some = part(range(first, min(first + _CHUNK, between.stop)))
+                sums = {name: sums[name] + some[name] for name in names}
+            own = part(range(t - 1, t))
+            done = t if reverse else t - 1
+            for name, one in grown.items():
+                sums[name] = sums[name] + own[name]
+                one.contribution[t] = float(norms(own[name], (0, 1)))
+                one.running[t] = float(norms(sums[name], (0, 1)))
+        return grown
+
+    def _readout_part(self, steps: range) -> dict[str, Array]:
+        """Return what some steps give to dL/dW_hy: of a loss at the last step, it alone."""
+        if self.steps == "last":
+            rows = slice(None) if self.time - 1 in steps else slice(0)
+        else:
+            rows = slice(steps.start, steps.stop)
+        return {"W_hy": self.hidden[rows].T @ self.d_outputs[rows]}
 
     def _step(
         self, layer: int, direction: int, t: int, nodes: dict[Node, Array], edges: list[Edge]
@@ -169,7 +220,7 @@ class Unrolled:
         """
 
         def gates_of(part: Array) -> dict[str, Array]:
-            return _one_step(self.module, p, k, part)
+            return _one_step(p, k, part)
 
         zero = np.zeros_like(p.total[:, k])
         alone = zero.copy()
@@ -231,14 +282,13 @@ def unroll(model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str) -> Unro
         net.directions,
         steps,
         tuple(module.STATES),
-        module,
         [],
         params["W_hy"],
+        _read_by(out, net.directions, steps),
         read[0],
         d_read[0],
     )
     arrives = _from_outputs(found, net.directions)
-    found.growth["W_hy"] = _readout_growth(found, out.hidden[0])
     for layer in reversed(range(net.num_layers)):
         passes = []
         for direction in range(net.directions):
@@ -257,6 +307,7 @@ def unroll(model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str) -> Unro
             else:
                 before[:, 0], before[:, 1:] = initial, states[:, :-1]
             one = _Pass(
+                module,
                 own,
                 names,
                 net.setting,
@@ -265,10 +316,11 @@ def unroll(model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str) -> Unro
                 states,
                 arrives[direction],
                 np.zeros_like(states),
+                np.zeros_like(states),
                 np.zeros(out.inputs[layer][0].shape),
                 np.zeros_like(states),
             )
-            found.growth |= _back(module, one, direction == 1)
+            _back(one, direction == 1)
             passes.append(one)
         found.passes[:0] = passes
         if layer:
@@ -288,50 +340,47 @@ def _from_outputs(found: Unrolled, directions: int) -> list[Array]:
     return arrives
 
 
-def _readout_growth(found: Unrolled, hidden: Array) -> Growth:
-    one, running = np.zeros(found.time), np.zeros(found.time)
-    if found.steps == "last":
-        ends = np.split(hidden, found.directions, axis=-1)
-        last = np.concatenate([end[0 if d else -1] for d, end in enumerate(ends)])
-        one[-1] = norms(np.outer(last, found.d_outputs[0]), (0, 1))
-        running[:] = one[-1]
-        return Growth(one, running, False)
-    total = np.zeros_like(found.readout)
-    for k in reversed(range(found.time)):
-        step = np.outer(hidden[k], found.d_outputs[k])
-        total += step
-        one[k], running[k] = norms(step, (0, 1)), norms(total, (0, 1))
-    return Growth(one, running, False)
+def _read_by(out: reference.Forward, directions: int, steps: str) -> Array:
+    """Return the states that the readout sees: of all steps, or each direction's final one."""
+    if steps == "all":
+        return np.asarray(out.hidden[0], np.float64)
+    ends = np.split(out.hidden[0], directions, axis=-1)
+    return np.concatenate([end[0 if d else -1] for d, end in enumerate(ends)])[np.newaxis]
 
 
-def _one_step(module: Any, p: _Pass, k: int, d_states: Array) -> dict[str, Array]:
+def _one_step(p: _Pass, k: int, d_states: Array) -> dict[str, Array]:
     """Go back over one step, given the gradients that arrive at its states, (S, H)."""
-    found: dict[str, Array] = module.backward(
+    return _steps(p, slice(k, k + 1), d_states[:, np.newaxis])
+
+
+def _weights(p: _Pass, steps: range) -> dict[str, Array]:
+    """Return the sums of what some steps give to the gradients of the weights."""
+    rows = slice(steps.start, steps.stop)
+    return _steps(p, rows, p.outside[:, rows])
+
+
+def _steps(p: _Pass, rows: slice, d_states: Array) -> dict[str, Array]:
+    """Go back over single steps, side by side as a batch, given (S, steps, H)."""
+    found: dict[str, Array] = p.module.backward(
         p.own,
-        p.x[np.newaxis, k : k + 1],
-        p.before[:, k : k + 1],
-        p.states[:, np.newaxis, k : k + 1],
-        d_states[:, np.newaxis, np.newaxis],
+        p.x[rows, np.newaxis],
+        p.before[:, rows],
+        p.states[:, rows, np.newaxis],
+        d_states[:, :, np.newaxis],
         **p.setting,
     )
     return found
 
 
-def _back(module: Any, p: _Pass, reverse: bool) -> dict[str, Growth]:
+def _back(p: _Pass, reverse: bool) -> None:
     """Go back over all steps of a pass; fill in what arrives and what leaves."""
     time = len(p.x)
-    sums: dict[str, Array] = {name: np.zeros_like(p.own[name]) for name in ("W_hh", "W_xh")}
-    growth = {name: Growth(np.zeros(time), np.zeros(time), reverse) for name in sums}
     carried = np.zeros_like(p.states[:, 0])
     for k in range(time) if reverse else reversed(range(time)):
-        given = carried.copy()
+        given = p.outside[:, k]
+        given[:] = carried
         given[0] += p.arrives[k]
-        found = _one_step(module, p, k, given)
+        found = _one_step(p, k, given)
         p.total[:, k] = found["states"][:, 0, 0] if len(given) > 1 else given
         p.into_x[k] = found["x"][0, 0]
         carried = p.into_before[:, k] = found["initial"][:, 0]
-        for name, one in growth.items():
-            sums[name] += found[name]
-            one.contribution[k] = norms(found[name], (0, 1))
-            one.running[k] = norms(sums[name], (0, 1))
-    return {p.names[name]: one for name, one in growth.items()}

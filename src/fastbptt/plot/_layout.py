@@ -613,29 +613,27 @@ class Layout:
 
     def _strip(self, top: float) -> float:
         """Add how each weight's gradient grows; return the bottom."""
-        names = [
-            name for name in self.found.growth if name == "W_hy" or _layer_of(name) in self.drawn
-        ]
+        growth = self.found.growth(list(self.centre))
+        names = [name for name in growth if name == "W_hy" or _layer_of(name) in self.drawn]
         first = self.centre[self.first] - self.half - 6
         top -= 10
         for name in names:
-            one = self.found.growth[name]
+            one = growth[name]
             base = top - 28
             self._growth(name, one, base, first)
             top = base - 4
         return top
 
     def _growth(self, name: str, one: Growth, base: float, first: float) -> None:
-        final = one.running[-1 if one.reverse else 0]
         letter = self._weight(name)
         self._text(first, base + 16, f"$d${letter}", "ink", "right")
         start = f"from step {1 if one.reverse else self.found.time}"
         self._text(first, base + 4, start, "muted", "right")
-        tallest = max(max(one.running[t - 1], one.contribution[t - 1]) for t in self.centre)
+        tallest = max(max(one.running[t], one.contribution[t]) for t in self.centre)
         scale = 14 / tallest if tallest > 0 else 0.0
         for t, x in self.centre.items():
             middle = x + (self.offsets[0] + self.offsets[-1]) / 2
-            total, part = one.running[t - 1], one.contribution[t - 1]
+            total, part = one.running[t], one.contribution[t]
             bars = self.drawing.bars
             bars.append(Bar(middle - 13, base, middle + 13, base + scale * total, "sum"))
             bars.append(Bar(middle - 5, base, middle + 5, base + scale * part, "part"))
@@ -647,7 +645,7 @@ class Layout:
                 norm_text(total),
                 "back",
                 "center",
-                bold=is_final and total == final,
+                bold=is_final,
             )
 
     def _key(self, top: float, left: float) -> None:
