@@ -15,7 +15,7 @@ from pictures import defects, parts
 
 import fastbptt
 from fastbptt import plot
-from fastbptt.diagnostics._unrolled import unroll
+from fastbptt.diagnostics._graph import unroll
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -58,7 +58,7 @@ def numbers(ax: Any) -> Counter[str]:
 
 
 def pieces(ax: Any, kind: str) -> list[str]:
-    gids = (str(patch.get_gid()).partition(" ") for patch in ax.patches)
+    gids = (str(patch.get_gid()).partition("-") for patch in ax.patches)
     return [name for first, _, name in gids if first == kind]
 
 
@@ -80,11 +80,11 @@ def test_every_edge_of_the_graph_has_its_arrows_and_its_number(
     found = unroll(one, X[2:3, :4], y, "cross_entropy", steps)
     nodes, edges = found.graph(range(1, 5))
     assert Counter(pieces(ax, "node")) == Counter(name_of(node) for node in nodes)
-    names = Counter(f"{name_of(edge.below)} {name_of(edge.above)}" for edge in edges)
+    names = Counter(f"{name_of(edge.below)}-{name_of(edge.above)}" for edge in edges)
     for kind in ("forward", "back"):
         for piece in ("edge", "head"):
             own = [name for name in pieces(ax, piece) if name.startswith(kind)]
-            assert Counter(name.partition(" ")[2] for name in own) == names
+            assert Counter(name.partition("-")[2] for name in own) == names
     expected = Counter(norm_text(float(np.linalg.norm(edge.flow))) for edge in edges)
     for grown in found.growth(range(1, 5)).values():
         expected += Counter(norm_text(value) for value in grown.running.values())
@@ -116,7 +116,7 @@ def test_steps_count_from_1_and_states_from_0() -> None:
     assert [name for name in nodes if name.startswith("x")] == ["x.1", "x.2", "x.3"]
     assert {"h.0", "h.3", "h.1.reverse", "h.4.reverse"} <= set(nodes)
     assert not {"h.4", "h.0.reverse"} & set(nodes)
-    assert "back h.1.reverse y.3" in pieces(ax, "edge"), "the reverse direction ends at step 1"
+    assert "back-h.1.reverse-y.3" in pieces(ax, "edge"), "the reverse direction ends at step 1"
 
 
 # ---------------------------------------------------------------- long, deep, wide
@@ -167,8 +167,8 @@ def test_a_gradient_that_is_0_has_dotted_arrows() -> None:
         for patch in ax.patches
         if str(patch.get_gid()).startswith("edge") and patch.get_linestyle() != "-"
     ]
-    assert {"edge back h.0 h.1", "edge back h.1 h.2", "edge back h.2 h.3"} <= set(dotted)
-    assert "edge back h.3 y.3" not in dotted
+    assert {"edge-back-h.0-h.1", "edge-back-h.1-h.2", "edge-back-h.2-h.3"} <= set(dotted)
+    assert "edge-back-h.3-y.3" not in dotted
     assert "exactly 0" in written(ax)
     assert dies_at(unroll(one, X[:1, :3], CLASSES[:1], "cross_entropy", "last")) == 2
 
@@ -389,29 +389,29 @@ def test_the_checks_find_what_is_wrong() -> None:
         return defects(figure)
 
     def box(x: float, name: str = "a") -> Any:
-        return named(Rectangle((x, 40), 20, 20), f"node {name}")
+        return named(Rectangle((x, 40), 20, 20), f"node-{name}")
 
-    def head(x: float, gid: str = "head e") -> Any:
+    def head(x: float, gid: str = "head-e") -> Any:
         return named(Polygon([(x, 50), (x - 4, 52), (x - 4, 48)]), gid)
 
-    good = (box(10), box(60, "b"), line([(30, 50), (57, 50)], "edge e"), head(60))
+    good = (box(10), box(60, "b"), line([(30, 50), (57, 50)], "edge-e"), head(60))
     assert drawn(*good, texts=[(35, 55, "one"), (35, 42, "two")]) == []
     wrong = {
         "text 'one' over 'two'": drawn(texts=[(50, 50, "one"), (52, 51, "two")]),
         "text 'far away' leaves the canvas": drawn(texts=[(95, 50, "far away")]),
-        "line e through a": drawn(box(10), line([(0, 50), (57, 50)], "edge e")),
+        "line e through a": drawn(box(10), line([(0, 50), (57, 50)], "edge-e")),
         "box a over b": drawn(box(10), box(20, "b")),
         "text 'name' across the border of a": drawn(box(10), texts=[(25, 50, "name")]),
         "text 'on it' on line e": drawn(
-            line([(30, 50), (57, 50)], "edge e"), texts=[(40, 49, "on it")]
+            line([(30, 50), (57, 50)], "edge-e"), texts=[(40, 49, "on it")]
         ),
         "line e along f": drawn(
-            line([(30, 50), (57, 50)], "edge e"), line([(40, 50), (90, 50)], "edge f")
+            line([(30, 50), (57, 50)], "edge-e"), line([(40, 50), (90, 50)], "edge-f")
         ),
-        "head e in f": drawn(head(60), head(61, "head f")),
+        "head e in f": drawn(head(60), head(61, "head-f")),
         "head e in a": drawn(box(10), head(20)),
         "head e leaves the canvas": drawn(head(2)),
-        "line f through the head of e": drawn(head(60), line([(58, 0), (58, 90)], "edge f")),
+        "line f through the head of e": drawn(head(60), line([(58, 0), (58, 90)], "edge-f")),
         "box b leaves the canvas": drawn(box(90, "b")),
     }
     for expected, found in wrong.items():

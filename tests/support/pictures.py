@@ -92,7 +92,7 @@ def parts(figure: Any) -> Parts:
     nodes, lines, heads = [], [], []
     for ax in figure.axes:
         for patch in ax.patches:
-            kind, _, name = str(patch.get_gid()).partition(" ")
+            kind, _, name = str(patch.get_gid()).partition("-")
             corners = patch.get_transform().transform(patch.get_path().vertices)
             (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
             if kind == "node":

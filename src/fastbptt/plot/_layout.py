@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..diagnostics._unrolled import Growth, Node, Unrolled
+from ..diagnostics._graph import Growth, Node, Unrolled
 
 Array = NDArray[np.float64]
 Point = tuple[float, float]
@@ -70,7 +70,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Bar:
+class Block:
     x0: float
     y0: float
     x1: float
@@ -96,7 +96,7 @@ class Drawing:
     boxes: list[Box] = field(default_factory=list)
     arrows: list[Arrow] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
-    bars: list[Bar] = field(default_factory=list)
+    bars: list[Block] = field(default_factory=list)
     ramps: list[Ramp] = field(default_factory=list)
     extent: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # x0, y0, x1, y1
 
@@ -256,7 +256,7 @@ class Layout:
 
     def _gap_pitch(self) -> float:
         if not self.many:
-            return 2 * self.half + self.far + _SHORT + 16
+            return 2 * self.half + self.far + _SHORT + 12
         return 240.0 if self.both else 154.0
 
     def _rows(self) -> float:
@@ -369,9 +369,9 @@ class Layout:
         self, key: tuple[Node, Node], forward: tuple[Point, ...], back: tuple[Point, ...]
     ) -> None:
         """Add an edge: the arrow forward, and that of the gradient."""
-        name = " ".join(name_of(node) for node in key)
-        self.drawing.arrows.append(Arrow(f"forward {name}", forward))
-        self.drawing.arrows.append(Arrow(f"back {name}", back, self.norms[key]))
+        name = "-".join(name_of(node) for node in key)
+        self.drawing.arrows.append(Arrow(f"forward-{name}", forward))
+        self.drawing.arrows.append(Arrow(f"back-{name}", back, self.norms[key]))
 
     def _number(self, key: tuple[Node, Node]) -> str:
         return norm_text(self.norms[key])
@@ -540,7 +540,7 @@ class Layout:
             target = entry if kind == "h" else kind
             key = Node(kind, before, layer, reverse), Node(target, after, layer, reverse)
             self._level(key, y, out, away, away - side * _SHORT / 2)
-            self._text(away + side * 9, y, r"$\cdots$", "muted", "center")
+            self._text(away + side * (9 if self.many else 6), y, r"$\cdots$", "muted", "center")
             key = Node(kind, last, layer, reverse), Node(target, t, layer, reverse)
             near = end - side * _SHORT
             into = self.row[target, layer, reverse]
@@ -635,9 +635,9 @@ class Layout:
             middle = x + (self.offsets[0] + self.offsets[-1]) / 2
             total, part = one.running[t], one.contribution[t]
             bars = self.drawing.bars
-            bars.append(Bar(middle - 13, base, middle + 13, base + scale * total, "sum"))
-            bars.append(Bar(middle - 5, base, middle + 5, base + scale * part, "part"))
-            bars.append(Bar(middle - 15, base - 0.5, middle + 15, base, "base"))
+            bars.append(Block(middle - 13, base, middle + 13, base + scale * total, "sum"))
+            bars.append(Block(middle - 5, base, middle + 5, base + scale * part, "part"))
+            bars.append(Block(middle - 15, base - 0.5, middle + 15, base, "base"))
             is_final = t == (self.found.time if one.reverse else 1)
             self._text(
                 middle,
@@ -712,13 +712,13 @@ class Layout:
         if kind == "text":
             self._text(x, y, content, "muted", "left")
         elif kind == "bar":
-            drawing.bars.append(Bar(x, y - 3, x + 10, y + 3, content))
+            drawing.bars.append(Block(x, y - 3, x + 10, y + 3, content))
         elif kind == "ramp":
             drawing.ramps.append(Ramp(x, y - 3, x + 50, y + 3))
         elif kind == "forward":
-            drawing.arrows.append(Arrow("key forward", ends))
+            drawing.arrows.append(Arrow("key-forward", ends))
         else:
-            drawing.arrows.append(Arrow(f"key back {norm_text(content)}", ends[::-1], content))
+            drawing.arrows.append(Arrow(f"key-back-{len(drawing.arrows)}", ends[::-1], content))
 
     def _measure(self) -> None:
         drawing = self.drawing

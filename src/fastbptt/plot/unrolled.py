@@ -22,7 +22,7 @@ from ._layout import (
     FONT,
     MOST_LAYERS,
     Arrow,
-    Bar,
+    Block,
     Box,
     Drawing,
     Layout,
@@ -158,7 +158,7 @@ def diagram(
     vocabulary: Sequence[str] | None = None,
 ) -> Drawing:
     """Compute and place what `unrolled` draws; arguments as there."""
-    from ..diagnostics._unrolled import unroll
+    from ..diagnostics._graph import unroll
 
     most = _check.size("columns", columns)
     if most < 3:
@@ -331,7 +331,7 @@ def _draw_box(ax: Axes, box: Box, scale: float) -> None:
         linewidth=0.7 * scale,
         zorder=3,
     )
-    frame.set_gid(f"node {name_of(box.node)}")
+    frame.set_gid(f"node-{name_of(box.node)}")
     ax.add_patch(frame)
     middle, options = (box.x0 + box.x1) / 2, {"ha": "center", "va": "center", "zorder": 5}
     options |= {"fontsize": FONT * scale, "color": _style.INK}
@@ -360,7 +360,7 @@ def _draw_box(ax: Axes, box: Box, scale: float) -> None:
             ax.text(x0 + (x1 - x0) * (i + 0.5) / box.values.size, (y0 + y1) / 2, text, **options)
 
 
-def _draw_bar(ax: Axes, bar: Bar, scale: float) -> None:
+def _draw_bar(ax: Axes, bar: Block, scale: float) -> None:
     from matplotlib.patches import Rectangle
 
     colour = {"sum": _SUM, "part": _BACK, "base": _style.MUTED}[bar.kind]
@@ -406,7 +406,7 @@ def _draw_arrow(ax: Axes, arrow: Arrow, largest: float, scale: float) -> None:
         zorder=2.5,
         path_effects=[withStroke(linewidth=(width + 1.6) * scale, foreground=_style.PAPER)],
     )
-    line.set_gid(f"edge {arrow.name}")
+    line.set_gid(f"edge-{arrow.name}")
     ax.add_patch(line)
     head = Polygon(
         [points[-1], foot + half * across, foot - half * across],
@@ -415,5 +415,5 @@ def _draw_arrow(ax: Axes, arrow: Arrow, largest: float, scale: float) -> None:
         linewidth=0,
         zorder=2.6,
     )
-    head.set_gid(f"head {arrow.name}")
+    head.set_gid(f"head-{arrow.name}")
     ax.add_patch(head)

@@ -13,7 +13,7 @@ from flows import by_definition
 from networks import both
 
 from fastbptt import reference
-from fastbptt.diagnostics._unrolled import Edge, Node, Unrolled, unroll
+from fastbptt.diagnostics._graph import Edge, Node, Unrolled, unroll
 
 STEP = 1e-30
 LIMIT = 1e-9
