@@ -29,7 +29,7 @@ DEAD: Final = 1e-3  # of the largest gradient: below, it has died
 _LANE: Final = 4.0  # from the middle of an edge to each of its two arrows
 _HALF: Final = 13.0  # half the height of a box
 _GAP: Final = 38.0  # between rows
-_SHORT: Final = 30.0  # of an edge between neighbours
+_SHORT: Final = 29.0  # of an edge between neighbours
 _BESIDE: Final = 6.0  # from a gradient's arrow to its number
 
 
@@ -70,7 +70,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Block:
+class Area:
     x0: float
     y0: float
     x1: float
@@ -96,7 +96,7 @@ class Drawing:
     boxes: list[Box] = field(default_factory=list)
     arrows: list[Arrow] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
-    bars: list[Block] = field(default_factory=list)
+    bars: list[Area] = field(default_factory=list)
     ramps: list[Ramp] = field(default_factory=list)
     extent: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)  # x0, y0, x1, y1
 
@@ -195,13 +195,13 @@ class Layout:
         self.half = 36.0 if self.many else 17.0
         self.offsets = [0.0, 106.0 if self.many else 40.0][: found.directions]
         self.pitch = {
-            (False, False): 64.0,
-            (False, True): 94.0,
+            (False, False): 63.0,
+            (False, True): 93.0,
             (True, False): 120.0,
             (True, True): 200.0,
         }[self.many, self.both]
         # From a box to the dots of a gap: in two directions past the other one's lane.
-        self.far = 60.0 if self.both and not self.many else _SHORT
+        self.far = 59.0 if self.both and not self.many else _SHORT
         self.drawing = Drawing()
         self.drawn = _drawn_layers(found.layers)
         self.centre: dict[int, float] = {}
@@ -343,7 +343,7 @@ class Layout:
         stacked = self.found.layers > 1 and node.kind not in ("x", "y")
         upper = f"^{{({node.layer})}}" if stacked else ""
         if self.both and node.kind not in ("x", "y", "both"):
-            letter = _arrowed(letter, node.reverse)
+            letter = _arrowed(letter, node.reverse, stacked)
         return f"${letter}{upper}_{{{node.step}}}$"
 
     def _weight(self, name: str) -> str:
@@ -353,9 +353,9 @@ class Layout:
         letter, index, *rest = name.split("_")
         reverse = "reverse" in rest
         layers = [part[1:] for part in rest if part != "reverse"]
-        if self.both and name != "W_hy":
-            letter = _arrowed(letter, reverse)
         stacked = self.found.layers > 1 and name != "W_hy"
+        if self.both and name != "W_hy":
+            letter = _arrowed(letter, reverse, stacked)
         upper = f"^{{({layers[0] if layers else 0})}}" if stacked else ""
         return f"${letter}{upper}_{{{index}}}$"
 
@@ -635,9 +635,9 @@ class Layout:
             middle = x + (self.offsets[0] + self.offsets[-1]) / 2
             total, part = one.running[t], one.contribution[t]
             bars = self.drawing.bars
-            bars.append(Block(middle - 13, base, middle + 13, base + scale * total, "sum"))
-            bars.append(Block(middle - 5, base, middle + 5, base + scale * part, "part"))
-            bars.append(Block(middle - 15, base - 0.5, middle + 15, base, "base"))
+            bars.append(Area(middle - 13, base, middle + 13, base + scale * total, "sum"))
+            bars.append(Area(middle - 5, base, middle + 5, base + scale * part, "part"))
+            bars.append(Area(middle - 15, base - 0.5, middle + 15, base, "base"))
             is_final = t == (self.found.time if one.reverse else 1)
             self._text(
                 middle,
@@ -712,7 +712,7 @@ class Layout:
         if kind == "text":
             self._text(x, y, content, "muted", "left")
         elif kind == "bar":
-            drawing.bars.append(Block(x, y - 3, x + 10, y + 3, content))
+            drawing.bars.append(Area(x, y - 3, x + 10, y + 3, content))
         elif kind == "ramp":
             drawing.ramps.append(Ramp(x, y - 3, x + 50, y + 3))
         elif kind == "forward":
@@ -734,14 +734,14 @@ class Layout:
         drawing.extent = (min(x0) - 4, self._end - 3, max(x1) + 4, max(y1) + 3)
 
 
-def _arrowed(letter: str, reverse: bool) -> str:
-    """Mark a direction; the space keeps what stands above the letter off the arrow."""
+def _arrowed(letter: str, reverse: bool, stacked: bool) -> str:
+    """Mark a direction; a space keeps the layer's number off the arrow."""
     arrow = "overleftarrow" if reverse else "overrightarrow"
-    return rf"\{arrow}{{{letter}}}\,{{}}"
+    return rf"\{arrow}{{{letter}}}" + (r"\,{}" if stacked else "")
 
 
 def _key_width(kind: str, content: Any) -> float:
-    """Return how much room an item of the key takes."""
+    """Return how wide an item of the key is."""
     if kind == "text":  # wider where it is drawn in whole pixels
         return 1.06 * text_width(content) + 4
     return {"bar": 14.0, "ramp": 54.0}.get(kind, 22.0)

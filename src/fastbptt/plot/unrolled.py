@@ -21,8 +21,8 @@ from ._layout import (
     DECADES,
     FONT,
     MOST_LAYERS,
+    Area,
     Arrow,
-    Block,
     Box,
     Drawing,
     Layout,
@@ -289,8 +289,8 @@ def _scale(ax: Axes, width: float, height: float) -> float:
         engine.execute(figure.get_figure(root=True))
     place = ax.get_position()
     inches = figure.get_figure(root=True).get_size_inches()
-    room = min(place.width * inches[0] * 72 / width, place.height * inches[1] * 72 / height)
-    return min(float(room), max(1.0, _style.points("small") / FONT))
+    scale = min(place.width * inches[0] * 72 / width, place.height * inches[1] * 72 / height)
+    return min(float(scale), max(1.0, _style.points("small") / FONT))
 
 
 def _image(ax: Axes, values: Any, extent: tuple[float, float, float, float], reach: float) -> Any:
@@ -360,7 +360,7 @@ def _draw_box(ax: Axes, box: Box, scale: float) -> None:
             ax.text(x0 + (x1 - x0) * (i + 0.5) / box.values.size, (y0 + y1) / 2, text, **options)
 
 
-def _draw_bar(ax: Axes, bar: Block, scale: float) -> None:
+def _draw_bar(ax: Axes, bar: Area, scale: float) -> None:
     from matplotlib.patches import Rectangle
 
     colour = {"sum": _SUM, "part": _BACK, "base": _style.MUTED}[bar.kind]
