@@ -152,7 +152,7 @@ def _unrolled_words(examples: Examples, ax: Any) -> Any:
     from ..models import GRU
 
     model = GRU(8, 24, 1, num_layers=2, embedding=len(_WORDS), seed=0)
-    tokens = [[_WORDS.index(word) for word in "the film was not good".split()]]
+    tokens = [[_WORDS.index(word) for word in ("the", "film", "was", "not", "good")]]
     return unrolled(model, tokens, [0], vocabulary=_WORDS, ax=ax)
 
 
