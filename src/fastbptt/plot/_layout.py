@@ -671,7 +671,7 @@ class Layout:
         """Yield lines of items; an item, of marks and texts, is not broken."""
         largest = self.drawing.largest
         yield [
-            [("forward", None), ("text", "forward pass")],
+            [("forward", None), ("text", "forward")],
             [("back", largest), ("text", "gradient; number: norm of what flows along the arrow")],
         ]
         if largest > 0:
