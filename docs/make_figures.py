@@ -43,11 +43,19 @@ def unrolled() -> Figure:
 
 
 @figure
+def unrolled_lstm() -> Figure:
+    """An LSTM over three steps: what flows along h and along c."""
+    x, y = long_sequences()
+    model = fastbptt.LSTM(4, 16, 1, init="keras", seed=0)
+    return fastbptt.plot.unrolled(model, x[:, :3], y).figure
+
+
+@figure
 def unrolled_long() -> Figure:
-    """A tanh RNN of 64 units over twenty steps, to show how little gradient reaches the start."""
+    """A tanh RNN of 64 units over 200 steps, to show how little gradient reaches the start."""
     x, y = long_sequences()
     model = fastbptt.RNN(4, 64, 1, seed=0)
-    return fastbptt.plot.unrolled(model, x[:, :20], y, columns=9).figure
+    return fastbptt.plot.unrolled(model, x, y, columns=7).figure
 
 
 @figure

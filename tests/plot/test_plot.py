@@ -23,11 +23,7 @@ matplotlib.use("agg")
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from fastbptt.plot._style import PALETTE  # noqa: E402
 from fastbptt.plot.flow import QUANTITIES  # noqa: E402
-from fastbptt.plot.unrolled import _text, _width  # noqa: E402
-
-BACK = PALETTE["vermillion"]
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(6, 15, 3)).astype(np.float32)
@@ -696,105 +692,6 @@ def test_saliency_does_not_end_where_float32_does() -> None:
     _, grads = one.loss_and_grad(x, [1.0], need_input_grad=True)
     assert (grads.x[0, :10] == 0).all()
     assert (plot.saliency(one, x, [1.0]).images[0].get_array()[0] != 0).all()
-
-
-# ---------------------------------------------------------------- the unrolled network
-
-
-def norms_of(ax: Any) -> list[str]:
-    return [text.get_text() for text in ax.texts if text.get_color() == BACK]
-
-
-@pytest.mark.parametrize(
-    ("cell", "steps", "both"),
-    sampled([*itertools.product(fastbptt.cells(), ["last", "all"], [False, True])], 6),
-)
-def test_the_diagram_holds_the_real_numbers(cell: str, steps: str, both: bool) -> None:
-    one = model(cell, bidirectional=both)
-    y: Any = CLASSES if steps == "last" else np.tile(CLASSES[:, np.newaxis], 15)
-    found = fastbptt.diagnose(
-        one, X[2:3, :4], y[2:3] if steps == "last" else y[2:3, :4], steps=steps
-    )
-    lengths = np.full(6, 4)
-    ax = plot.unrolled(one, X, y, steps=steps, lengths=lengths, example=2, columns=4)
-    written = norms_of(ax)
-    values = [*found.layers[0].hidden_gradient[:3], *found.output.gradient]
-    if both:
-        values += found.layers[1].hidden_gradient.tolist()
-    for value in values:
-        if value:
-            assert any(
-                float(text) == pytest.approx(value, rel=0.5)
-                for text in written
-                if text[0] in "0123456789"
-            )
-    assert f"loss {found.loss:.3g}" in [text.get_text() for text in ax.texts]
-    # boxes: inputs, states, outputs
-    boxes = [np.asarray(image.get_array(), float) for image in ax.images]
-    hidden = one.forward(X[2:3, :4]).hidden[0]
-    for expected in (X[2, 0], hidden[0, :8], hidden[3, :8]):
-        assert any(
-            box.size >= expected.size and np.allclose(box.ravel()[: expected.size], expected)
-            for box in boxes
-        )
-    ax.figure.canvas.draw()
-
-
-def test_the_diagram_of_a_long_sequence() -> None:
-    x = RNG.normal(size=(1, 200, 3))
-    one = model("rnn", output_size=1)
-    ax = plot.unrolled(one, x, [1.0], columns=6)
-    texts = [text.get_text() for text in ax.texts]
-    assert [text for text in texts if text.startswith("$x_")] == [
-        "$x_{0}$",
-        "$x_{1}$",
-        "$x_{197}$",
-        "$x_{198}$",
-        "$x_{199}$",
-    ]
-    assert "195 steps" in texts
-    found = fastbptt.diagnose(one, x, [1.0])
-    into = [found.layers[0].hidden_gradient[t] for t in (0, 1, 196, 197, 198)]
-    assert into[0] < 1e-20 < 1e-4 < into[-1]
-    for value in into:
-        assert any(
-            float(text) == pytest.approx(value, rel=0.5)
-            for text in norms_of(ax)[:-3]
-            if text[0] in "0123456789"
-        )
-
-
-def test_arrows_are_as_wide_as_the_logarithm() -> None:
-    widths = [_width(norm, 1.0) for norm in (1.0, 0.1, 0.01, 1e-4, 1e-9)]
-    assert np.allclose(np.diff(widths[:3]), widths[1] - widths[0])
-    assert widths[0] > widths[1] > widths[2] > widths[3] == widths[4] > 0
-    assert _width(np.inf, 1.0) == widths[0]
-    assert _width(0.0, 1.0) == _width(0.0, 0.0) == widths[4]
-
-
-@pytest.mark.parametrize(
-    ("norm", "text"),
-    [
-        (0.0, "0"),
-        (0.5, "0.5"),
-        (12.3, "12"),
-        (123.4, "123"),
-        (1e-7, "1e-7"),
-        (3.4e5, "3e5"),
-        (np.inf, "inf"),
-    ],
-)
-def test_norms_in_few_characters(norm: float, text: str) -> None:
-    assert _text(norm) == text
-
-
-def test_what_is_no_diagram() -> None:
-    with pytest.raises(ValueError, match="columns is 2; expected at least 3"):
-        plot.unrolled(model(), X, CLASSES, columns=2)
-    with pytest.raises(ValueError, match="model has no readout"):
-        plot.unrolled(fastbptt.RNN(3, 8), X, X)
-    tokens = fastbptt.RNN(3, 8, 1, embedding=5, seed=0)
-    plot.unrolled(tokens, [[1, 2, 3]], [1.0]).figure.canvas.draw()
 
 
 # ---------------------------------------------------------------- the gallery

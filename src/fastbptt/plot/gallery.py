@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["PICTURES", "Examples", "Picture", "gallery"]
 
 _FORMATS: Final = ("png", "svg", "pdf")
+_WORDS: Final = ("<pad>", "<unk>", "the", "film", "was", "not", "good")
 
 
 class Picture(NamedTuple):
@@ -190,11 +191,26 @@ def _unrolled(examples: Examples, ax: Any) -> Any:
     return unrolled(model, examples.x[:, :20], examples.y, columns=9, ax=ax)
 
 
+def _unrolled_lstm(examples: Examples, ax: Any) -> Any:
+    from ..models import LSTM
+
+    model = LSTM(4, 16, 1, init="keras", seed=0)
+    return unrolled(model, examples.x[:, :3], examples.y, ax=ax)
+
+
 def _unrolled_both(examples: Examples, ax: Any) -> Any:
     from ..models import GRU
 
     model = GRU(4, 24, 2, bidirectional=True, seed=0)
-    return unrolled(model, examples.x[:, :20], examples.y, ax=ax)
+    return unrolled(model, examples.x[:, :20], examples.y, columns=3, ax=ax)
+
+
+def _unrolled_words(examples: Examples, ax: Any) -> Any:
+    from ..models import GRU
+
+    model = GRU(8, 24, 1, num_layers=2, embedding=len(_WORDS), seed=0)
+    tokens = [[_WORDS.index(word) for word in ("the", "film", "was", "not", "good")]]
+    return unrolled(model, tokens, [0], vocabulary=_WORDS, ax=ax)
 
 
 def _fixed_points(examples: Examples, ax: Any) -> Any:
@@ -219,13 +235,24 @@ PICTURES: Final[dict[str, Picture]] = {
     ),
     "unrolled": Picture(
         _unrolled,
-        "A tanh RNN unrolled over twenty steps, with its values and gradient norms.",
-        (6.3, 2.75),
+        "A tanh RNN unrolled over twenty steps: what flows along each edge, and how the gradients "
+        "of its weights grow.",
+        (8.1, 5.8),
+    ),
+    "unrolled_lstm": Picture(
+        _unrolled_lstm,
+        "An LSTM over three steps: the flows along h and along c.",
+        (6.2, 7.5),
     ),
     "unrolled_bidirectional": Picture(
         _unrolled_both,
-        "A bidirectional network.",
-        (3.6, 3.5),
+        "A bidirectional network: each input gets two flows.",
+        (4.9, 7.1),
+    ),
+    "unrolled_words": Picture(
+        _unrolled_words,
+        "Two layers that read words.",
+        (5.2, 7.6),
     ),
     "losses": Picture(
         lambda examples, ax: losses(examples.trained[1], ax=ax),

@@ -18,8 +18,10 @@ A cell is a module that computes one layer in one direction, over all T steps of
 ``backward(params, x, initial, states, d_states, **setting)``
     ``states`` as returned by ``forward``, ``d_states`` (S, B, T, H) the gradient of the loss with
     respect to each state as used outside the recursion. Returns gradients under the names of the
-    parameters and under ``x`` and ``initial``. After the last step with a nonzero ``d_states``,
-    ``x`` and ``states`` may hold any finite numbers.
+    parameters and under ``x`` and ``initial``; a cell with several states, where a step computes
+    one from another, also under ``states`` (S, B, T, H), that of each state with all that follows
+    from it. After the last step with a nonzero ``d_states``, ``x`` and ``states`` may hold any
+    finite numbers.
 
 ``params`` holds ``W_xh``, ``W_hh`` and, unless the cell has no bias, ``b_h`` and any additional
 biases. Results have the dtype of the arguments and are analytic in them, as the complex step

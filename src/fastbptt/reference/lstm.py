@@ -84,7 +84,8 @@ def backward(
     Returns
     -------
     dict of str to array
-        Gradients shaped like the parameters, and ``x`` (B, T, I), ``initial`` (2, B, H).
+        Gradients shaped like the parameters, ``x`` (B, T, I), ``initial`` (2, B, H), and ``states``
+        (2, B, T, H): of each state, with all that follows from it.
 
     Examples
     --------
@@ -101,14 +102,20 @@ def backward(
     tanh_c = np.tanh(states[1])
     slope_c, slope_o = o * (1 - tanh_c**2), tanh_c * o * (1 - o)  # both of h
     slope_i, slope_f, slope_g = g * i * (1 - i), c_prev * f * (1 - f), i * (1 - g**2)
-    (dh, dc), steps = np.zeros_like(initial), []
+    (dh, dc), steps, totals = np.zeros_like(initial), [], []
     for t in reversed(range(x.shape[1])):
         dh = dh + d_states[0, :, t]
         dc = dc + d_states[1, :, t] + dh * slope_c[:, t]
         d_ifg = [dc * slope[:, t] for slope in (slope_i, slope_f, slope_g)]
         d_gate = np.concatenate([*d_ifg, dh * slope_o[:, t]], axis=-1)
+        totals.append((dh, dc))
         dh, dc = d_gate @ params["W_hh"].T, dc * f[:, t]
         steps.append(d_gate)
     d_gates = np.stack(steps[::-1], axis=1)
     gradients = input_gradients(params, x, d_gates)
-    return {**gradients, "W_hh": outer(h_prev, d_gates), "initial": np.stack([dh, dc])}
+    return {
+        **gradients,
+        "W_hh": outer(h_prev, d_gates),
+        "initial": np.stack([dh, dc]),
+        "states": np.stack([np.stack(d[::-1], axis=1) for d in zip(*totals, strict=True)]),
+    }

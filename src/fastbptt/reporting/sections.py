@@ -14,7 +14,7 @@ from .._html import Html, table, tag
 from ..bench.output import time_text
 from ..models import MODELS, Recurrent
 from ..plot._helpers import cell_title, percent
-from ..plot.unrolled import diagram_size
+from ..plot.unrolled import diagram, draw, size_of
 from ..training.metrics import METRICS
 from ..training.metrics import title as metric_title
 from .pictures import figure
@@ -370,20 +370,12 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
         )
     )
     if model.output_size is not None:
-        columns = min(7, len(one[0]))
+        unrolled = diagram(model, one, target, loss=summary.loss, steps=summary.steps)
         drawn.append(
             pictures(
-                lambda ax: plot.unrolled(
-                    model,
-                    one,
-                    target,
-                    loss=summary.loss,
-                    steps=summary.steps,
-                    columns=max(3, columns),
-                    ax=ax,
-                ),
+                lambda ax: draw(unrolled, ax),
                 f"The network unrolled over sequence {summary.ids[example]}.",
-                diagram_size(model, columns, summary.steps),
+                size_of(unrolled),
                 wide=True,
             )
         )
