@@ -281,7 +281,7 @@ _SHARED: Final = ("classes", "feature_names")  # by all parts of a file
 _HEADERS: Final = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-class _Cut(NamedTuple):
+class _Splitter(NamedTuple):
     """Splits an array into sequences, either concatenated or padded."""
 
     lengths: NDArray[np.int64]
@@ -415,7 +415,7 @@ def _rewritten(path: str, objects: str, called: dict[str, str]) -> str:
 
 def _layout(
     path: str, x: NDArray[Any], lengths: NDArray[Any] | None, called: dict[str, str]
-) -> tuple[NDArray[Any], _Cut]:
+) -> tuple[NDArray[Any], _Splitter]:
     """Detect the layout of the sequences in x."""
     name, of = called["x"], called.get("lengths", "lengths")
     if x.dtype.kind not in "fiub":
@@ -430,7 +430,7 @@ def _layout(
                 f"{name} has shape {x.shape}; expected (sequences, steps, features) or "
                 "(sequences, steps), or lengths beside it",
             )
-        return x, _Cut(np.full(len(x), x.shape[1], np.int64), False)
+        return x, _Splitter(np.full(len(x), x.shape[1], np.int64), False)
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not len(lengths):
         raise _lines.wrong(
             path,
@@ -443,9 +443,9 @@ def _layout(
         raise _lines.wrong(path, None, f"{of}[{i}] is {lengths[i]}; expected at least 1")
     total, longest = sum(lengths.tolist()), int(lengths.max())  # of any size: int64 may overflow
     if x.ndim in (1, 2) and total == len(x):
-        return x, _Cut(lengths.astype(np.int64), True)
+        return x, _Splitter(lengths.astype(np.int64), True)
     if x.ndim in (2, 3) and len(lengths) == len(x) and longest <= x.shape[1]:
-        return x, _Cut(lengths.astype(np.int64), False)
+        return x, _Splitter(lengths.astype(np.int64), False)
     raise _lines.wrong(
         path,
         None,

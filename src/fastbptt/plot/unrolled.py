@@ -226,9 +226,9 @@ def _word(token: int, vocabulary: Sequence[str] | None) -> str:
         return f"token {token}"
     word = str(vocabulary[token])
     most = len(word)
-    while most > 1 and text_width(_style.plain(_style.cut(word, most))) > _WORD:
+    while most > 1 and text_width(_style.plain(_style.shortened([word], most)[0])) > _WORD:
         most -= 1
-    return _style.plain(_style.cut(word, most))
+    return _style.plain(_style.shortened([word], most)[0])
 
 
 def _title(model: Recurrent, time: int, count: int, example: int) -> str:
