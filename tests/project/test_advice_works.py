@@ -627,6 +627,7 @@ FRAME = (
 )
 DATES = "days = pd.date_range('2024-01-01', periods=60)\n"
 SCENE = "d = max(datasets.make_scenes(9, seed=0).clips, key=lambda clip: clip.label.max())\n"
+MONITORED = "m = fastbptt.GradientMonitor(); fit(net, x, y, callbacks=[m], **once)\n"
 CALLS = [
     # shapes and forms
     call(
@@ -1179,6 +1180,29 @@ CALLS = [
         SK + r"y = pd.Series(series, np.arange(60) % 7 * 60 + np.arange(60)); F.fit(y.\1)",
         SK + r"y = pd.Series(series, np.arange(60) % 7 * 60 + np.arange(60)); F.fit(y.\2)",
         needs="sklearn",
+    ),
+    # plots
+    call(
+        "m = fastbptt.GradientMonitor(); fastbptt.plot.gradient_animation(m, 'a.html')",
+        r"the callback after (fastbptt\.fit)",
+        "m = fastbptt.GradientMonitor(); \\1(net, x, y, callbacks=[m], **once)\n"
+        "fastbptt.plot.gradient_animation(m, 'a.html')",
+        needs="matplotlib",
+    ),
+    call(
+        MONITORED + "fastbptt.plot.gradient_animation(m, 'a.html', 'W_hh')",
+        r'("hidden") or ("gates"), or a (GradientMonitor\(probe=\(x, y\)\))',
+        MONITORED + r"fastbptt.plot.gradient_animation(m, 'a.html', \1)",
+        MONITORED + r"fastbptt.plot.gradient_animation(m, 'a.html', \2)",
+        "m = fastbptt.\\3; fit(net, x, y, callbacks=[m], **once)\n"
+        "fastbptt.plot.gradient_animation(m, 'a.html', 'W_hh')",
+        needs="matplotlib",
+    ),
+    call(
+        MONITORED + "fastbptt.plot.gradient_animation(m, 'a.html', show='both')",
+        r"expected (None) with (quantity=\"hidden\")",
+        MONITORED + r"fastbptt.plot.gradient_animation(m, 'a.html', \2, show=\1)",
+        needs="matplotlib",
     ),
 ]
 

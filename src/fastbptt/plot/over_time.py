@@ -6,6 +6,7 @@ import base64
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -373,46 +374,14 @@ def _gif(frames: Sequence[bytes], seconds: float) -> bytes:
     return file.getvalue()
 
 
-_PAGE: Final = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Gradients over time, by epoch</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>body {{ font: 16px system-ui, sans-serif; margin: 1rem auto; max-width: 48rem;
-padding: 0 0.6rem; }} img {{ width: 100%; display: block; background: #fff; }}
-.controls {{ display: flex; gap: 0.8rem; align-items: center; }} input {{ flex: 1; }}</style>
-</head><body><img alt="Gradient norm at each time step"><div class="controls">
-<button type="button"></button><input type="range" min="0" max="{last}" value="0"
-aria-label="epoch"><output></output></div><script>
-"use strict";
-const frames = [{frames}], epochs = [{epochs}];
-const [image, button, slider, output] =
-  ["img", "button", "input", "output"].map(name => document.querySelector(name));
-let timer = 0;
-function show() {{
-  image.src = "data:image/png;base64," + frames[slider.value];
-  output.value = "epoch " + epochs[slider.value];
-}}
-function play(on) {{
-  clearInterval(timer);
-  timer = on && setInterval(() => {{
-    slider.value = (Number(slider.value) + 1) % frames.length;
-    show();
-  }}, {milliseconds});
-  button.textContent = on ? "Pause" : "Play";
-}}
-button.onclick = () => play(!timer);
-slider.oninput = () => {{ play(0); show(); }};
-show();
-play({playing});
-</script></body></html>
-"""
-
-
 def _html(frames: Sequence[bytes], epochs: Sequence[int], seconds: float) -> bytes:
-    page = _PAGE.format(
-        last=len(frames) - 1,
-        frames=",".join(f'"{base64.b64encode(frame).decode()}"' for frame in frames),
-        epochs=",".join(map(str, epochs)),
-        milliseconds=round(1000 * seconds),
-        playing=int(len(frames) > 1),
-    )
+    page = files(__package__).joinpath("animation.html").read_text(encoding="utf-8")
+    for name, value in (
+        ("last", len(frames) - 1),
+        ("epochs", ",".join(map(str, epochs))),
+        ("milliseconds", round(1000 * seconds)),
+        ("playing", int(len(frames) > 1)),
+        ("frames", ",".join(f'"{base64.b64encode(frame).decode()}"' for frame in frames)),
+    ):
+        page = page.replace(f"@{name}@", str(value))
     return page.encode("utf-8")
