@@ -169,10 +169,15 @@ class Layout:
     found : Unrolled
     shown : list of int or None
         Steps with a column; None where steps are left out.
-    names : dict of str to str
-        ``"title"``, and the texts below the inputs: ``"token 5"`` and so on, by step.
+    title : str
+    words : dict of int to str
+        What stands below the inputs, by step: ``"token 5"``. Empty unless the model reads tokens.
     bounded : bool
         Whether h is between -1 and 1.
+    notes : list of str
+        The last lines of the key.
+    dies : int or None
+        The step to be marked as the one where the gradient has died.
     """
 
     def __init__(
@@ -337,9 +342,7 @@ class Layout:
     # ------------------------------------------------------------ names
 
     def _symbol(self, node: Node) -> str:
-        letter = "h" if node.kind == "both" else node.kind
-        if node.kind == "x" and self.words:
-            letter = "e"
+        letter = "h" if node.kind == "both" else self._letter(node.kind)
         stacked = self.found.layers > 1 and node.kind not in ("x", "y")
         upper = f"^{{({node.layer})}}" if stacked else ""
         if self.both and node.kind not in ("x", "y", "both"):
@@ -661,7 +664,7 @@ class Layout:
                     self._key_item(kind, content, x, top)
                     x += _key_width(kind, content)
                 x += 6
-        for note in self.notes:
+        for note in [*self._numbers_in_boxes(), *self.notes]:
             for part in _wrapped(note, right - left):
                 top -= 11
                 self._text(left, top, part, "muted", "left")
@@ -685,7 +688,7 @@ class Layout:
             yield items
         kinds = list(dict.fromkeys(box.node.kind for box in self.drawing.boxes))
         reaches = [
-            f"{'e' if kind == 'x' and self.words else kind}: {norm_text(self.reach(kind))}"
+            f"{self._letter(kind)}: {norm_text(self.reach(kind))}"
             for kind in kinds
             if kind not in ("loss", "both") and not self._as_text(kind)
         ]
@@ -698,11 +701,17 @@ class Layout:
             [("bar", "sum"), ("text", "norm of the sum so far (number: bold where complete)")],
             [("bar", "part"), ("text", "norm of the step's own part")],
         ]
+
+    def _numbers_in_boxes(self) -> Iterator[str]:
+        """Say what the numbers are that stand for many values."""
         sizes = {node.kind: value.size for node, value in self.nodes.items()}
-        for kind in kinds:
+        for kind, size in sizes.items():
             if kind != "loss" and self._as_text(kind):
-                text = f"{kind}: the number in the box is the root mean square of {sizes[kind]}"
-                self.notes.append(text)
+                name = "both directions" if kind == "both" else self._letter(kind)
+                yield f"{name}: the number in the box is the root mean square of {size}"
+
+    def _letter(self, kind: str) -> str:
+        return "e" if kind == "x" and self.words else kind
 
     def _as_text(self, kind: str) -> bool:
         return any(box.node.kind == kind and box.text for box in self.drawing.boxes)
