@@ -310,7 +310,7 @@ def test_slow_points_only_if_wanted() -> None:
     found = fixed_points(model, x, given)
     assert (len(found), found.reached.tolist()) == (1, [-1, 0, -1])
     slow = fixed_points(model, x, given, slow=1e-3)
-    assert slow.kinds() == ["stable", "slow, marginal"]
+    assert slow.kinds() == ["stable", "slow"]
     assert slow.reached.tolist() == [1, 0, 1]
     assert slow.slow.tolist() == [False, True]
     assert slow.points[1, 0] == pytest.approx(np.sqrt(0.5), abs=0.01)

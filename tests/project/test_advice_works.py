@@ -628,7 +628,25 @@ FRAME = (
 DATES = "days = pd.date_range('2024-01-01', periods=60)\n"
 SCENE = "d = max(datasets.make_scenes(9, seed=0).clips, key=lambda clip: clip.label.max())\n"
 MONITORED = "m = fastbptt.GradientMonitor(); fit(net, x, y, callbacks=[m], **once)\n"
+PICTURE = (
+    "from matplotlib.figure import Figure\n"
+    "found = fastbptt.diagnostics.fixed_points(net, [0.0, 0.0], 5, data=x)\n"
+)
 CALLS = [
+    # pictures
+    call(
+        "fastbptt.plot.fixed_points(net, 3, x)",
+        r"found is of type int; expected the result of (fastbptt\.diagnostics\.fixed_points)",
+        r"from matplotlib.figure import Figure; found = \1(net, [0.0, 0.0], 5, data=x); "
+        "fastbptt.plot.fixed_points(net, found, x, ax=Figure().subplots())",
+        needs="matplotlib",
+    ),
+    call(
+        PICTURE + "fastbptt.plot.fixed_points(net, found, x, dimensions=3, ax=Figure().subplots())",
+        r"made with (projection=\"3d\"), for (dimensions=3)",
+        PICTURE + r"fastbptt.plot.fixed_points(net, found, x, \2, ax=Figure().add_subplot(\1))",
+        needs="matplotlib",
+    ),
     # shapes and forms
     call(
         "fit(net, x[0], y[:1], **once)",

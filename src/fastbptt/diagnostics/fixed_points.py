@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from .._views import State
     from ..models.recurrent import Recurrent, StateLike
 
-#: What a point can be, by its eigenvalues.
-KINDS: Final = ("stable", "unstable", "marginal")
+#: What a point can be.
+KINDS: Final = ("stable", "unstable", "marginal", "slow")
 #: How far from 1 the modulus of an eigenvalue must be to count as smaller or larger.
 MARGIN = 1e-6
 #: Damping in the search: how often it is raised within a step, and the factors of both ways.
@@ -93,19 +93,18 @@ class FixedPoints:
         return unpacked(tuple(np.ascontiguousarray(part) for part in parts))
 
     def kinds(self) -> list[str]:
-        """Return for each point ``"stable"``, ``"unstable"`` or ``"marginal"``, if it is neither.
+        """Return for each point ``"stable"``, ``"unstable"``, ``"marginal"`` or ``"slow"``.
 
-        ``"slow"`` stands before those of slow points.
+        Marginal is a fixed point that is neither stable nor unstable.
         """
         return [
-            ("slow, " if slow else "") + KINDS[0 if stable else 1 if unstable else 2]
+            KINDS[3 if slow else 0 if stable else 1 if unstable else 2]
             for slow, stable, unstable in zip(self.slow, self.stable, self.unstable, strict=True)
         ]
 
     def __repr__(self) -> str:
         kinds = self.kinds()
-        order = [f"{slow}{kind}" for slow in ("", "slow, ") for kind in KINDS]
-        each = ", ".join(f"{kinds.count(kind)} {kind}" for kind in order if kind in kinds)
+        each = ", ".join(f"{kinds.count(kind)} {kind}" for kind in KINDS if kind in kinds)
         ended = int((self.reached >= 0).sum())
         points = "1 point" if len(kinds) == 1 else f"{len(kinds)} points"
         return (
@@ -233,7 +232,7 @@ def fixed_points(
     <BLANKLINE>
     The speeds that the other starts reached: 5.6e-04.
     >>> fixed_points(model, [0.6], np.array([[[0.1], [1.0]]]), slow=0.01).kinds()
-    ['stable', 'slow, marginal']
+    ['stable', 'slow']
     """
     check_model(model)
     step = _step.OneStep(model, "fixed_points")

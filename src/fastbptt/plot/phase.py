@@ -142,7 +142,7 @@ def fixed_points(
                 zorder=2,
             )
             axes.plot(*course[:, -1:], color=_style.PALETTE["sky"], marker=".", markersize=4)
-        kinds = np.array([kind.split(",")[0] for kind in found.kinds()])
+        kinds = np.array(found.kinds())
         places = (found.points - middle) @ components
         for which, (marker, colour, filled) in _MARKS.items():
             if (kinds == which).any():
