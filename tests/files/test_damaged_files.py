@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tarfile
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -365,6 +366,36 @@ def test_checkpoints(change: Callable[[Any, Any], None], message: str, tmp_path:
     assert (model.parameters.flat == weights).all()
     assert path.read_bytes() == before
     assert [name for name in os.listdir(tmp_path) if name.endswith(".tmp")] == []
+
+
+HEAD = "@timeStamps true\n@univariate true\n@classLabel true a b\n@data\n"
+ARFF = "@relation r\n@attribute u numeric\n@attribute v {a,b}\n@data\n"
+LONG: dict[str, tuple[str, str]] = {
+    "colons in a time": ("a.ts", HEAD + "(0," + ":" * 60_000 + "1),(1,2):a\n"),
+    "colons without an end": ("a.ts", HEAD + "(0,1),(" + ":" * 60_000 + "\n"),
+    "colons between times": ("a.ts", HEAD + "(0,1)" + ":" * 60_000 + "(1,2):a\n"),
+    "blanks in a time": ("a.ts", HEAD + "(" + " " * 60_000 + "(0,1):a\n"),
+    "blanks in a value": ("a.ts", HEAD + "(0," + " " * 60_000 + "(:a\n"),
+    "blanks between times": ("a.ts", HEAD + "(0,1)" + " " * 60_000 + "(1,2):a\n"),
+    "open times": ("a.ts", HEAD + "(" * 60_000 + ":a\n"),
+    "blanks before a quote": ("a.arff", ARFF + "1," + " " * 60_000 + "'a\n"),
+    "blanks behind a quote": ("a.arff", ARFF + "1,'a'" + " " * 60_000 + "b\n"),
+    "quotes in a row": ("a.arff", ARFF + "1," + "'" * 60_001 + "\n"),
+    "escapes": ("a.arff", ARFF + "1,'" + "\\" * 60_001 + "\n"),
+    "blanks in a name": ("a.arff", "@relation r\n@attribute " + " " * 60_000 + "{\n"),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_line_is_refused_at_once(name: str, tmp_path: Path) -> None:
+    """In time that grows with its length alone; with its square it would be minutes."""
+    file, text = LONG[name]
+    path = tmp_path / file
+    path.write_text(text)
+    start = time.process_time()
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}:"):
+        datasets.read(path)
+    assert time.process_time() - start < 1
 
 
 METADATA: dict[str, Any] = {

@@ -15,6 +15,7 @@ import os
 import random
 import struct
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -347,6 +348,29 @@ _TIMES = b"""@problemName Steps
 (0,0.1),(1,0.3),(2,0.2):walk
 (0,0.9),(1,-1),(2,0.7):run
 """
+_ARFF = rb"""@relation 'Basic Motions'
+@attribute relationalAtt relational
+  @attribute att0 numeric
+  @attribute att1 numeric
+@end relationalAtt
+@attribute activity {Standing, 'Run fast',"Walk"}
+@data
+'0.1,0.2\n1.1,1.2',Standing
+% between
+"2,?\n3,3.5",'Run fast'
+"""
+_TSF = b"""# made up
+@relation sales
+@attribute series_name string
+@attribute start_timestamp date
+@frequency daily
+@horizon 2
+@missing true
+@equallength false
+@data
+T1:2020-01-01 00-00-00:1,?,3,4,5
+T2:2020-01-02 00-00-00:10,20,30
+"""
 _WIDE = b"1\t0.1\t0.3\t0.2\n2\t0.9\t-1e-3\t0.7\n1\t0.5\t0.6\tNaN\n"  # as the UCR archive has it
 _DECIMAL = b"id;date;height;noise\n1;2024-01-01 00:00;0,5;2\n1;2024-01-01 01:00;1,6;-3,25\n"
 _SPACES = b"  1.5   2.25  3\n -1.0   1e-3  4\n\n  0.25  7  5\n"
@@ -401,6 +425,8 @@ def _bytes_of(kind: str, folder: Path) -> bytes:
         "labels": lambda: _LABELS,
         "parquet": _parquet,
         "ts with times": lambda: _TIMES,
+        "arff": lambda: _ARFF,
+        "tsf": lambda: _TSF,
         "tokenizer": lambda: _tokens(folder),
         "history json": lambda: _history(folder, "json"),
         "history csv": lambda: _history(folder, "csv"),
@@ -425,6 +451,7 @@ _NAMES: dict[str, str] = {
     "checkpoint": "a", "yolo": "a_1.txt", "snippets": "a.txt", "tar": "a.tar.gz",
     "csv.gz": "a.csv.gz", "wide tsv": "a.tsv", "decimal comma": "a.csv", "spaces": "a.txt",
     "labels": "y.csv", "parquet": "a.parquet", "ts with times": "a.ts",
+    "arff": "a.arff", "tsf": "a.tsf",
 }  # fmt: skip
 
 KINDS = tuple(name for name in _NAMES if name != "parquet" or importlib.util.find_spec("pyarrow"))
@@ -500,6 +527,8 @@ READERS: dict[str, tuple[Callable[[Path], Any], ...]] = {
     "labels": (_with_labels,),
     "parquet": (datasets.read,),
     "ts with times": (datasets.read,),
+    "arff": (datasets.read,),
+    "tsf": (datasets.read, lambda path: datasets.read(path, ahead=1, missing="interpolate")),
     "tokenizer": (datasets.Tokenizer.load,),
     "history json": (fastbptt.History.load,),
     "history csv": (fastbptt.History.load,),
@@ -513,7 +542,7 @@ READERS: dict[str, tuple[Callable[[Path], Any], ...]] = {
 
 def fault(kind: str, read: Callable[[Path], Any], path: Path) -> str | None:
     """Read a damaged file; return what is wrong with how that ended, None if nothing."""
-    before = path.read_bytes()
+    before, start = path.read_bytes(), time.process_time()
     try:
         read(path)
     except (ValueError, OSError) as error:
@@ -530,6 +559,8 @@ def fault(kind: str, read: Callable[[Path], Any], path: Path) -> str | None:
             return f"a message that cannot be printed: {text[:300]!r}"
     except Exception as error:
         return f"{type(error).__name__}: {str(error)[:300]}"
+    if time.process_time() - start > 5:
+        return f"took {time.process_time() - start:.1f} s"
     if kind != "checkpoint" and path.read_bytes() != before:
         return "changed the file"
     return None

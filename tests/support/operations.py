@@ -623,7 +623,7 @@ class Run:
                 continue
             if draws is None:
                 self.doubtful += 1
-                draws = [compute(self.noisy(k)) for k in range(12)]
+                draws = [compute(self.noisy(k)) for k in range(48)]
             spread = np.max([np.abs(one[key] - base) for one in draws], axis=0)
             wrong = ~(error <= limit + 8 * spread) & (np.abs(base) < 1e30)
             assert not wrong.any(), (key, value[wrong][:3], base[wrong][:3], spread[wrong][:3])

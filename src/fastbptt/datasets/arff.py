@@ -38,7 +38,8 @@ __all__ = ["read_arff"]
 
 _QUOTED: Final = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _ATTRIBUTE: Final = re.compile(rf"@attribute\s+({_QUOTED}|[^\s{{]+)\s*(.*)", re.IGNORECASE)
-_CELL: Final = re.compile(rf"\s*({_QUOTED}|[^,'\"]*)\s*(,|$)")
+# no two neighbours match the same: in time that grows with the text alone
+_CELL: Final = re.compile(rf"(?:\s*({_QUOTED})\s*|([^,'\"]*))(,|$)")
 _ESCAPE: Final = re.compile(r"\\(.)")
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r"}
 _NUMBERS: Final = ("numeric", "real", "integer")
@@ -438,9 +439,9 @@ def _cells(path: str, number: int, text: str) -> list[str]:
             raise _lines.wrong(
                 path, number, f"cell {len(cells) + 1} has a quote that does not end at a comma"
             )
-        cells.append(_plain(found[1]))
+        cells.append(_plain(found[1] or found[2]))
         at = found.end()
-        if not found[2]:
+        if not found[3]:
             return cells
 
 

@@ -20,6 +20,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -41,9 +42,10 @@ _GAPS: Final = frozenset({"?", "nan"})
 _PACKAGES: Final = ("aeon", "sktime")
 _INSIDE: Final = "datasets/data"
 _FLAGS: Final = {"timestamps", "missing", "univariate", "equallength", "targetlabel"}
-_PAIR: Final = re.compile(r"\(\s*([^(),]+?)\s*,\s*([^(),]*?)\s*\)")
+# Each takes time that grows with the text alone, whatever that is: no two parts match the same.
+_PAIR: Final = re.compile(r"\(([^(),]+),([^(),]*)\)")
 _PAIRS: Final = re.compile(rf"{_PAIR.pattern}(\s*,\s*{_PAIR.pattern})*")
-_CHANNELS: Final = re.compile(r":(?![^()]*\))")  # not within a time
+_COLONS: Final = re.compile(r"\([^()]*\)|(:)")  # those of a group are not within a time
 _MOST_DIGITS: Final = 15  # of a size
 _FETCH: Final = (
     "`pip download --no-deps aeon sktime`, here or in the folder that "
@@ -434,7 +436,7 @@ def _read_cases(
         text = line.strip()
         if not text or text[0] in "#%":
             continue
-        channels = _CHANNELS.split(text) if header.times else text.split(":")
+        channels = _outside_times(text) if header.times else text.split(":")
         if labelled:
             if len(channels) < 2:
                 what = "target" if header.target else "class"
@@ -467,6 +469,12 @@ def _read_cases(
     return Sequences(joined(cases), y, classes, names, ids, str(path))
 
 
+def _outside_times(text: str) -> list[str]:
+    """Cut a line at the colons that are not within a time."""
+    ends = [found.start() for found in _COLONS.finditer(text) if found[1]]
+    return [text[a + 1 : b] for a, b in pairwise([-1, *ends, len(text)])]
+
+
 def _without_times(path: _lines.Source, number: int, channels: list[str]) -> list[str]:
     """Take the values of (time,value),(time,value),...; the times are those of all channels."""
     times: list[str] | None = None
@@ -480,7 +488,7 @@ def _without_times(path: _lines.Source, number: int, channels: list[str]) -> lis
                 "@timeStamps true",
             )
         pairs = _PAIR.findall(channel)
-        own = [time for time, _ in pairs]
+        own = [time.strip() for time, _ in pairs]
         if times is None:
             times = own
             _check_times(path, number, times)
@@ -488,7 +496,7 @@ def _without_times(path: _lines.Source, number: int, channels: list[str]) -> lis
             raise _lines.wrong(
                 path, number, f"channel {c} has other times than channel 1; expected the same"
             )
-        values.append(",".join(value for _, value in pairs))
+        values.append(",".join(value.strip() for _, value in pairs))
     return values
 
 
