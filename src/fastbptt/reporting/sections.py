@@ -209,7 +209,7 @@ def _sequences(summary: Summary, shown: list[int], ax: Any) -> Any:
         summary.outputs,
         steps=summary.steps,
         examples=shown,
-        class_names=summary.classes,
+        class_names=None if summary.steps == "all" else summary.classes,
         feature_names=summary.feature_names,
         ids=summary.ids,
         ax=ax,
