@@ -62,6 +62,7 @@ def _run(arguments: argparse.Namespace) -> None:
     _parser.check_distinct(
         {"MODEL": arguments.model, "DATA": arguments.data}, {"-o": arguments.output}
     )
+    _refuse_labels(arguments)
     model = load(arguments.model)
     task = _task.of(model, arguments.model)
     if model.output_size is None:
@@ -104,6 +105,14 @@ def _run(arguments: argparse.Namespace) -> None:
         print(_as_table(table))
     if scores is not None:
         print(f"\n{_task.scores_text(task, scores)}")
+
+
+def _refuse_labels(arguments: argparse.Namespace) -> None:
+    """Refuse options that say where the labels are, where none are wanted."""
+    for option in ("label_column", "target_column", "labels"):
+        if arguments.no_labels and getattr(arguments, option) is not None:
+            name = f"--{option.replace('_', '-')}"
+            raise ValueError(f"{name} has no effect with --no-labels; expected one of the two")
 
 
 # ---------------------------------------------------------------- the table

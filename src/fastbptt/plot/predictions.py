@@ -220,9 +220,7 @@ def sequences(
         if predictions is not None:
             known = max(known, 2, np.size(predictions[shown[0]]))
         if len(class_names) < known:
-            raise ArgumentError(
-                "class_names", f"has {len(class_names)} names", f"at least {known}"
-            )
+            raise ArgumentError("class_names", f"has {len(class_names)} names", f"at least {known}")
     if ids is not None and len(ids) != len(ends):
         raise ArgumentError("ids", f"has {len(ids)} names", f"{len(ends)}, one for each sequence")
     values = [np.asarray(x[i], np.float64)[: ends[i]].reshape(ends[i], -1) for i in shown]
