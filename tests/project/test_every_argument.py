@@ -19,8 +19,8 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
-from arguments import ENTRIES
-from effects import ROOT, Each, Entry, check_effect
+from arguments import ENTRIES, SLOW
+from effects import ROOT, Entry, Reason, Refused, With, cases, check_effect
 
 import fastbptt
 from fastbptt.models import initializers
@@ -137,15 +137,7 @@ def test_every_entry_is_of_something_public() -> None:
 # ---------------------------------------------------------------- what they do
 
 
-def cases() -> Iterator[Any]:
-    for what, entry in ENTRIES.items():
-        for name, given in entry.changes.items():
-            for i, change in enumerate(given if isinstance(given, Each) else [given]):
-                number = f"-{i + 1}" * (i > 0)
-                yield pytest.param(what, entry, name, change, id=f"{what}-{name}{number}")
-
-
-@pytest.mark.parametrize(("what", "entry", "name", "change"), list(cases()))
+@pytest.mark.parametrize(("what", "entry", "name", "change"), cases(ENTRIES, SLOW))
 def test_every_argument_has_an_effect(
     what: str, entry: Entry, name: str, change: Any, tmp_path: Path
 ) -> None:
@@ -165,3 +157,46 @@ def test_an_initializer_without_a_number_takes_none(name: str) -> None:
     with pytest.raises(fastbptt.ArgumentError, match=f'"{name}" takes no number'):
         fastbptt.RNN(2, 3, init=(name, value))
     assert initializers.INITIALIZERS[name].argument is None
+
+
+# ---------------------------------------------------------------- the test itself
+
+
+def _call(used: int, unused: int = 0, positive: int = 0) -> int:
+    if positive < 0:
+        raise ValueError(f"positive is {positive}")
+    return used
+
+
+HERE = "tests/project/test_every_argument.py"
+WRONG: list[tuple[str, Any, str]] = [
+    ("unused", 1, "unused has no effect"),
+    ("unused", With(1, {"used": 2}), "unused has no effect"),
+    ("unused", Refused(1, "unused is"), "unused has no effect"),
+    ("used", Refused(2, "used is"), "used: no 'used is'"),
+    ("positive", -1, "positive is refused"),
+    ("positive", Refused(-1, "another word"), "no 'another word' in 'positive is -1'"),
+    ("unused", Reason("no such file", f"{HERE}::test_nothing"), "has no test_nothing"),
+    ("unused", Reason("not about it", f"{HERE}::test_fields_are_kept"), "does not mention"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "words"), WRONG)
+def test_what_has_no_effect_is_found(name: str, change: Any, words: str, tmp_path: Path) -> None:
+    entry = Entry(_call, {"used": 1}, {})
+    with pytest.raises(AssertionError, match=words):
+        check_effect(f"{tmp_path}", entry, name, change, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("used", 2),
+        ("used", With(2, {"unused": 1})),
+        ("positive", Refused(-1, "positive is -1")),
+        ("unused", Reason("", f"{HERE}::test_what_an_effect_is")),
+    ],
+)
+def test_what_an_effect_is(name: str, change: Any, tmp_path: Path) -> None:
+    """The last one says that this function is about `unused`."""
+    check_effect(f"{tmp_path}", Entry(_call, {"used": 1}, {}), name, change, tmp_path)

@@ -9,11 +9,12 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 import fastbptt
 
@@ -122,7 +123,7 @@ def drawn(axes: Any) -> Any:
 
 
 def contents(path: Path) -> Any:
-    """Return what is in a file; of a model without the seconds that its training took."""
+    """Return what is in a file; of a model without the seconds of its training, and the command."""
     if path.suffix == ".html":
         return untimed(path.read_text())
     if path.suffix == ".npz":
@@ -137,10 +138,11 @@ def contents(path: Path) -> Any:
         return "no model"
     with contextlib.suppress(ValueError):
         optimizer = repr(fastbptt.load_optimizer(path))
+    notes = {name: value for name, value in net.metadata.items() if name != "settings"}
     return (
         optimizer,
         seen(net.copy())[0][:3],
-        re.sub(r"'seconds': \[[^]]*\]", "", repr(net.metadata)),
+        re.sub(r"'seconds': \[[^]]*\]", "", repr(notes)),
     )
 
 
@@ -216,9 +218,21 @@ def check_effect(key: str, entry: Entry, name: str, change: Any, folder: Path) -
     assert then != first, f"{name} has no effect, and is not refused"
     refusal = then.text if isinstance(then, Refusal) else ""
     if isinstance(change, Refused):
-        assert change.words in refusal
+        assert change.words in refusal, f"{name}: no {change.words!r} in {refusal!r}"
     else:
         assert not refusal, f"{name} is refused"
+
+
+def cases(entries: dict[str, Entry], slow: Set[str]) -> list[Any]:
+    """List the changes of all arguments, as parameters of a test."""
+    found = []
+    for what, entry in entries.items():
+        marks = [pytest.mark.slow] if what in slow else []
+        for name, given in entry.changes.items():
+            for i, change in enumerate(given if isinstance(given, Each) else [given]):
+                text = f"{what}-{name}" + f"-{i + 1}" * (i > 0)
+                found.append(pytest.param(what, entry, name, change, id=text, marks=marks))
+    return found
 
 
 def check_reason(reason: Reason, name: str) -> None:

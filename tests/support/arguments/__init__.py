@@ -13,3 +13,5 @@ ENTRIES: dict[str, Entry] = {}
 for _module in (training, models, data, estimators, plots, references, benches):
     assert not ENTRIES.keys() & _module.ENTRIES.keys()
     ENTRIES.update(_module.ENTRIES)
+#: calls that take a tenth of a second or more
+SLOW = plots.ENTRIES.keys() | {"bench.plot", "fastbptt gallery"}

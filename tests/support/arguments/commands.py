@@ -62,6 +62,7 @@ TEXTS = {
     "sized.csv": written(9, "id,step,u,v,size"),
     "holes.csv": re.sub(r"(?m)^(\d,2),[^,]*", r"\1,", OTHER),
     "gaps.csv": re.sub(r"(?m)^(\d,1,.*),[pq]$", r"\1,", OTHER),
+    "ragged.csv": re.sub(r"(?m)^[0-7],[34],.*\n", "", written()),
     "labels.csv": "id,label\n" + "".join(f"{i},{'pq'[i % 2]}\n" for i in range(9)),
     "none.csv": written(9, "id,step,u,v,w,flag").partition("\n")[2],
     "odd.csv": OTHER.replace(",", "~"),
@@ -205,8 +206,10 @@ OF_NEW_DATA: dict[str, Any] = {
         "none", {"model": "arrays.st", "data": "none.csv", **NO_HEADER, "--label-column": "6"}
     ),
 }
+WORDS: dict[str, Any] = {"data": "words.npz", "--embedding": "4"}
+BARE: dict[str, Any] = {"data": "bare.csv"}
 COMMANDS: dict[str, Entry] = {
-    "train": Entry(
+    "fastbptt train": Entry(
         partial(command, "train"),
         TRAIN,
         {
@@ -224,7 +227,7 @@ COMMANDS: dict[str, Entry] = {
             "--layout": With("wide", {"data": "wide.csv"}),
             "--header": With("none", {"data": "none.csv", **NO_HEADER, "--label-column": "6"}),
             "--steps": "all",
-            "--no-standardize": FLAG,
+            "--no-standardize": Each(FLAG, Refused(FLAG, "--no-standardize is for numbers", WORDS)),
             "--output": "n.st",
             "--history": "h.csv",
             "--report": "r.html",
@@ -254,14 +257,14 @@ COMMANDS: dict[str, Entry] = {
             "--noise": "0.5",
             "--metrics": "balanced_accuracy",
             "--class-weight": With("balanced", {"data": "other.csv"}),
-            "--bucket": FLAG,
+            "--bucket": With(FLAG, {"data": "ragged.csv"}),
             "--seed": "1",
             "--validation": "0.5",
             "--validation-data": "other.csv",
             "--test": "other.csv",
         },
     ),
-    "predict": Entry(
+    "fastbptt predict": Entry(
         partial(command, "predict"),
         {"model": "m.st", "data": "other.csv"},
         {
@@ -274,16 +277,20 @@ COMMANDS: dict[str, Entry] = {
                 Refused(FLAG, "--target-column has no effect", {"--target-column": "w"}),
                 Refused(FLAG, "--labels has no effect", {"--labels": "labels.csv"}),
             ),
-            "--steps": "all",
+            "--steps": Each(
+                "all",
+                Refused("all", "--label-column has no effect", {"--label-column": "label"}),
+                Refused("all", "--labels has no effect", {**BARE, "--labels": "labels.csv"}),
+            ),
         },
     ),
-    "report": Entry(
+    "fastbptt report": Entry(
         partial(command, "report"),
         {"model": "m.st", "data": "other.csv", "--output": "q.html"},
         {**OF_NEW_DATA, "--output": "p.html"},
     ),
-    "info": Entry(partial(command, "info"), {}, COMMON),
-    "demo": Entry(
+    "fastbptt info": Entry(partial(command, "info"), {}, COMMON),
+    "fastbptt demo": Entry(
         partial(command, "demo"),
         {"--hidden": "3", "--epochs": "1", "--batch": "64", "--json": FLAG},
         {
@@ -296,12 +303,12 @@ COMMANDS: dict[str, Entry] = {
             "--lr": "0.1",
         },
     ),
-    "gallery": Entry(
+    "fastbptt gallery": Entry(
         partial(command, "gallery"),
         {"--output": "a"},
         {**COMMON, "--output": "b", "--format": "svg"},
     ),
-    "bench": Entry(
+    "fastbptt bench": Entry(
         partial(command, "bench"),
         {"--preset": "tutorial", "--time": "4", "--hidden": "8", "--json": FLAG},
         {

@@ -66,6 +66,7 @@ ARRAYS: dict[str, dict[str, Any]] = {
     "a.npz": {"x": NAN[:3, :4], "y": [0, 1, 0]},
     "b.npz": {"x": X[:3, :4], "y": [0, 1, 0]},
     "steps.npz": {"x": X[:3, :4], "y": EACH[:3, :4].astype(int)},
+    "numbers.npz": {"x": X[:3, :4], "y": [0.5, 1.0, 2.0]},
     "words.npz": {"x": np.arange(12).reshape(3, 4), "y": [0, 1, 0]},
 }
 
@@ -151,8 +152,10 @@ ENTRIES: dict[str, Entry] = {
             "time": "t",
             "features": ["b", "a"],
             "target": None,
-            "steps": "all",
-            "classes": ["z", "v", "u"],
+            "steps": Each("all", Refused("all", "without target", {"target": None})),
+            "classes": Each(
+                ["z", "v", "u"], Refused(["u", "v"], "without target", {"target": None})
+            ),
             "dtype": "float32",
         },
     ),
@@ -172,7 +175,7 @@ ENTRIES: dict[str, Entry] = {
             "target": "w",
             "features": ["u"],
             "steps": "all",
-            "classes": ["z", "p", "q"],
+            "classes": Each(["z", "p", "q"], Refused(["p", "q"], "classes is", {"labels": False})),
             "exclude": ["u"],
             "categories": ["v"],
             "label_file": With("labels.csv", {"path": "bare.csv"}),
@@ -197,8 +200,15 @@ ENTRIES: dict[str, Entry] = {
             "path": "b.npz",
             "steps": With("all", {"path": "steps.npz"}),
             "tokens": With(True, {"path": "words.npz"}),
-            "classes": ["1", "0"],
-            "missing": "interpolate",
+            "classes": Each(
+                ["1", "0"],
+                Refused(["0", "1"], "classes is", {"labels": False}),
+                Refused(["0", "1"], "the labels are numbers", {"path": "numbers.npz"}),
+            ),
+            "missing": Each(
+                "interpolate",
+                Refused("interpolate", "missing is", {"path": "words.npz", "tokens": True}),
+            ),
             "dtype": "float64",
             "labels": False,
         },
@@ -221,7 +231,7 @@ ENTRIES: dict[str, Entry] = {
         {"path": "a.ts"},
         {
             "path": "b.ts",
-            "classes": ["b", "a"],
+            "classes": Each(["b", "a"], Refused(["a", "b"], "classes is", {"labels": False})),
             "missing": "interpolate",
             "dtype": "float64",
             "labels": False,
