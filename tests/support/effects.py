@@ -147,7 +147,8 @@ def contents(path: Path) -> Any:
 
 
 def untimed(text: str) -> str:
-    """Leave out durations, rates and dates."""
+    """Leave out durations, rates and dates, and settings as they were given."""
+    text = re.sub(r'"settings": \{[^}]*\}', "", text)
     text = re.sub(r'"\w*seconds\w*": [\d.e-]+|"\w+_per_second": [\d.e+]+', "", text)
     text = re.sub(r"20\d\d-\d\d-\d\d \d\d:\d\d \w*", "", text)
     text = re.sub(r"[\d,.]+ sequences/s|[\d.]+ GFLOP/s|[\d.]+ ?[Mk]iB", "", text)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..datasets import formats
+from ..datasets._lines import some
 from . import _data, _task
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _known_columns(
         if features is not None:
             raise ValueError(
                 f"--feature-columns has no effect: the features are those that {arguments.model} "
-                f"was trained on ({_data.some(task.features)}); expected none"
+                f"was trained on ({some(task.features)}); expected none"
             )
         features = _data.Columns.sources(task.features, other)
         absent = [name for name in features if name not in header]

@@ -233,7 +233,7 @@ def ordered(names: set[str]) -> tuple[str, ...]:
 
 
 def given_classes(classes: Any, labels: bool) -> tuple[str, ...] | None:
-    """Check a reader's argument `classes`, which is of no use without labels."""
+    """Check a reader's argument `classes`, which is useless without labels."""
     if classes is None:
         return None
     if not labels:
