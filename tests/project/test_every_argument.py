@@ -18,9 +18,10 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from arguments import ENTRIES, SLOW
-from effects import ROOT, Entry, Reason, Refused, With, cases, check_effect
+from effects import ROOT, Entry, Reason, Refused, With, cases, check_effect, run
 
 import fastbptt
 from fastbptt.models import initializers
@@ -157,6 +158,47 @@ def test_an_initializer_without_a_number_takes_none(name: str) -> None:
     with pytest.raises(fastbptt.ArgumentError, match=f'"{name}" takes no number'):
         fastbptt.RNN(2, 3, init=(name, value))
     assert initializers.INITIALIZERS[name].argument is None
+
+
+# ---------------------------------------------------------------- messages
+
+ARRAYS: list[Any] = [
+    np.arange(24.0).reshape(2, 3, 4) / 7,
+    np.arange(-5.0, 300.0) / 7,
+    (np.arange(90.0) / 7).tolist(),
+    {"mean": np.arange(90.0) / 7, "scale": np.zeros(90)},
+]
+PRINTED = re.compile(r"array\(\[|\[\s*-?\d+\.\d* +-?\d|\[(-?\d+\.\d+, ){6}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "entry", "name", "change"), cases(ENTRIES, SLOW))
+def test_no_message_prints_an_array(
+    what: str, entry: Entry, name: str, change: Any, tmp_path: Path
+) -> None:
+    others = getattr(change, "others", {})
+    for i, array in enumerate(ARRAYS):
+        message = ""
+        try:
+            run(entry, {**entry.base, **others, name: array}, tmp_path / str(i))
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+        assert not PRINTED.search(message), message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"x is {ARRAYS[0]}",
+        f"x is {ARRAYS[1]}",
+        f"x is {ARRAYS[2]!r}",
+        f"x is {ARRAYS[0]!r}",
+        f"values are {ARRAYS[3]}",
+        f"y is {np.arange(3.0)}",
+    ],
+)
+def test_an_array_is_recognised(text: str) -> None:
+    assert PRINTED.search(text)
 
 
 # ---------------------------------------------------------------- the test itself

@@ -187,16 +187,20 @@ class Refusal(NamedTuple):
     text: str
 
 
-def _run(entry: Entry, arguments: dict[str, Any], folder: Path, may_fail: bool) -> Any:
+def run(entry: Entry, arguments: dict[str, Any], folder: Path) -> Any:
+    """Return the outcome of a call."""
     made = {
         name: value.make() if isinstance(value, Fresh) else value
         for name, value in arguments.items()
     }
+    return outcome(lambda: entry.call(**made), folder)
+
+
+def attempt(entry: Entry, arguments: dict[str, Any], folder: Path) -> Any:
+    """Return the outcome, or that the call was refused."""
     try:
-        return outcome(lambda: entry.call(**made), folder)
+        return run(entry, arguments, folder)
     except ERRORS as error:
-        if not may_fail:
-            raise
         return Refusal(str(error).replace(str(folder), ""))
 
 
@@ -209,13 +213,14 @@ def check_effect(key: str, entry: Entry, name: str, change: Any, folder: Path) -
     value = change.value if isinstance(change, With | Refused) else change
     base = {**entry.base, **others}
     if others or key not in _UNCHANGED:
-        first = _run(entry, base, folder / "a", may_fail=bool(others))
-        assert _run(entry, base, folder / "b", may_fail=bool(others)) == first, "does not repeat"
+        once = attempt if others else run
+        first = once(entry, base, folder / "a")
+        assert once(entry, base, folder / "b") == first, "does not repeat"
         if not others:
             _UNCHANGED[key] = first
     else:
         first = _UNCHANGED[key]
-    then = _run(entry, {**base, name: value}, folder / "c", may_fail=True)
+    then = attempt(entry, {**base, name: value}, folder / "c")
     assert then != first, f"{name} has no effect, and is not refused"
     refusal = then.text if isinstance(then, Refusal) else ""
     if isinstance(change, Refused):

@@ -63,6 +63,8 @@ TEXTS = {
     "holes.csv": re.sub(r"(?m)^(\d,2),[^,]*", r"\1,", OTHER),
     "gaps.csv": re.sub(r"(?m)^(\d,1,.*),[pq]$", r"\1,", OTHER),
     "ragged.csv": re.sub(r"(?m)^[0-7],[34],.*\n", "", written()),
+    "a.tsf": "@attribute n string\n@data\n"
+    + "".join(f"s{i}:{i},2,{i % 3},4,1\n" for i in range(9)),
     "labels.csv": "id,label\n" + "".join(f"{i},{'pq'[i % 2]}\n" for i in range(9)),
     "none.csv": written(9, "id,step,u,v,w,flag").partition("\n")[2],
     "odd.csv": OTHER.replace(",", "~"),
@@ -81,6 +83,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "sized.st": {"data": "sized.csv", "--target-column": "size"},
     "arrays.st": {"data": "arrays.npz"},
     "value.st": {"data": "value.csv"},
+    "series.st": {"data": "a.tsf", "--ahead": "1"},
     "each.st": {"data": "data.csv", "--steps": "all"},
 }
 
@@ -90,6 +93,8 @@ def write_files() -> None:
         Path(name).write_text(text)
     x = np.random.default_rng(0).normal(size=(16, 5, 3))
     np.savez("arrays.npz", x=x, y=np.arange(16) % 2)
+    keras = {"x_train": x, "y_train": np.arange(16) % 2, "x_test": x[:8], "y_test": [0, 1] * 4}
+    np.savez("keras.npz", **keras, z=np.arange(16) // 8)
     np.savez("words.npz", x=np.arange(80).reshape(16, 5) % 7, y=np.arange(16) % 2)
 
 
@@ -185,6 +190,7 @@ NO_HEADER: dict[str, Any] = {"--id-column": "1", "--step-column": "2"}
 RENAMES: dict[str, Any] = {"data": "renamed.csv", "--id-column": "name", "--step-column": "time"}
 RENAMES["--label-column"] = "kind"
 ARRAYS: dict[str, Any] = {"model": "arrays.st", "data": "flags.csv", "--label-column": "flag"}
+KERAS: dict[str, Any] = {"data": "keras.npz", "--x-array": "x_train"}
 OF_NEW_DATA: dict[str, Any] = {
     **COMMON,
     **OF_FORMATS,
@@ -201,6 +207,9 @@ OF_NEW_DATA: dict[str, Any] = {
     "--exclude-columns": Refused("u", "--exclude-columns has no effect"),
     "--category-columns": Refused("u", "--category-columns has no effect"),
     "--unlabelled": Refused("drop", "--unlabelled is for training"),
+    "--ahead": With("2", {"model": "series.st", "data": "a.tsf"}),
+    "--x-array": With("x_train", {"model": "arrays.st", "data": "keras.npz"}),
+    "--y-array": With("z", {"model": "arrays.st", **KERAS}),
     "--layout": With("wide", {"model": "value.st", "data": "wide.csv"}),
     "--header": With(
         "none", {"model": "arrays.st", "data": "none.csv", **NO_HEADER, "--label-column": "6"}
@@ -227,6 +236,10 @@ COMMANDS: dict[str, Entry] = {
             "--layout": With("wide", {"data": "wide.csv"}),
             "--header": With("none", {"data": "none.csv", **NO_HEADER, "--label-column": "6"}),
             "--steps": "all",
+            "--ahead": With("1", {"data": "a.tsf"}),
+            "--x-array": With("x_train", {"data": "keras.npz"}),
+            "--y-array": With("z", KERAS),
+            "--test-x-array": With("x_test", {**KERAS, "--test": "keras.npz"}),
             "--no-standardize": Each(FLAG, Refused(FLAG, "--no-standardize is for numbers", WORDS)),
             "--output": "n.st",
             "--history": "h.csv",

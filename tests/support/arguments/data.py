@@ -31,6 +31,7 @@ def _rows(value: str, head: str = "id,step,u,v,w,label", gap: str = "") -> str:
     return "\n".join([head, *lines]) + "\n"
 
 
+ARFF = "@attribute {} numeric\n@attribute {} numeric\n@attribute label {{p,q}}\n@data\n"
 BOX = "0.5 0.5 0.25 0.25 0.5"
 TEXTS = {
     "a.csv": _rows("1"),
@@ -44,6 +45,18 @@ TEXTS = {
     "steps.csv": "id,step,u,label\n0,0,1,p\n0,1,2,\n1,0,1,q\n1,1,2,q\n",
     "a.ts": "@classLabel true a b\n@data\n1,2,?:a\n2,3,4:b\n",
     "b.ts": "@classLabel true a b\n@data\n1,2,5:a\n2,3,4:b\n",
+    "a.arff": ARFF.format("v0", "v1") + "?,1,p\n3,0.1,q\n4,5,p\n",
+    "b.arff": ARFF.format("v0", "v1") + "9,2,p\n9,1,q\n3,1,q\n",
+    "numbers.arff": ARFF.format("v0", "v1").replace("{p,q}", "numeric") + "9,2,1\n9,1,2\n",
+    "table.arff": ARFF.format("id", "step").replace(
+        "@data",
+        "@attribute u numeric\n@attribute v numeric\n@attribute kind {r,s}\n@data",
+    )
+    + "1,2,p,1,8,r\n1,1,p,2,8,r\n0,1,q,3,7,s\n",
+    "steps.arff": ARFF.format("id", "step").replace("{p,q}", "{p,q}\n@attribute v numeric")
+    + "9,2,p,1\n9,1,,2\n3,1,q,3\n3,2,p,3\n",
+    "a.tsf": "@attribute n string\n@data\na:1,?,0.1,4\nb:3,4,1,1\n",
+    "b.tsf": "@attribute n string\n@data\na:1,7,3\n",
     "labels/s_1.txt": f"0 {BOX}\n",
     "labels/s_3.txt": f"1 {BOX}\n",
     "more/s_2.txt": f"1 {BOX}\n",
@@ -66,6 +79,7 @@ ARRAYS: dict[str, dict[str, Any]] = {
     "a.npz": {"x": NAN[:3, :4], "y": [0, 1, 0]},
     "b.npz": {"x": X[:3, :4], "y": [0, 1, 0]},
     "steps.npz": {"x": X[:3, :4], "y": EACH[:3, :4].astype(int)},
+    "keras.npz": {"x_test": X[:3, :4], "y_test": [0, 1, 0], "z": [0, 1, 1]},
     "numbers.npz": {"x": X[:3, :4], "y": [0.5, 1.0, 2.0]},
     "words.npz": {"x": np.arange(12).reshape(3, 4), "y": [0, 1, 0]},
 }
@@ -106,6 +120,7 @@ def _worded(name: str, **arguments: Any) -> Any:
     return getattr(made, name)(**arguments), vars(made)
 
 
+TABLE: dict[str, Any] = {"path": "table.arff", "layout": "long"}
 SCALES = [fastbptt.Standardizer().fit(one).to_dict() for one in (X, X**2)]
 
 
@@ -189,7 +204,7 @@ ENTRIES: dict[str, Entry] = {
                 With(",", {"path": "commas.csv"}), Refused(",", "a comma separates the cells")
             ),
             "missing": "interpolate",
-            "dtype": "float64",
+            "dtype": "float32",
             "labels": False,
         },
     ),
@@ -198,6 +213,8 @@ ENTRIES: dict[str, Entry] = {
         {"path": "a.npz"},
         {
             "path": "b.npz",
+            "x": With("x_test", {"path": "keras.npz"}),
+            "y": With("z", {"path": "keras.npz", "x": "x_test"}),
             "steps": With("all", {"path": "steps.npz"}),
             "tokens": With(True, {"path": "words.npz"}),
             "classes": Each(
@@ -209,8 +226,43 @@ ENTRIES: dict[str, Entry] = {
                 "interpolate",
                 Refused("interpolate", "missing is", {"path": "words.npz", "tokens": True}),
             ),
-            "dtype": "float64",
+            "dtype": "float32",
             "labels": False,
+        },
+    ),
+    "datasets.read_arff": Entry(
+        on_files(datasets.read_arff),
+        {"path": "a.arff"},
+        {
+            "path": "b.arff",
+            "layout": With("long", {"path": "table.arff"}),
+            "id": With("v0", {"layout": "long", "labels": False, "step": None}),
+            "step": With("v1", {"layout": "long", "id": None, "labels": False}),
+            "label": With("label", {**TABLE, "features": ["u"]}),
+            "target": With("v", {**TABLE, "features": ["u"]}),
+            "features": With(["u"], TABLE),
+            "exclude": With(["v"], TABLE),
+            "categories": With(["v"], TABLE),
+            "label_file": With("labels.csv", {**TABLE, "features": ["u"]}),
+            "steps": With("all", {**TABLE, "features": ["u"]}),
+            "unlabelled": With("drop", {"path": "steps.arff", "layout": "long", "steps": "all"}),
+            "classes": Each(["q", "p"], Refused(["p", "q"], "classes is", {"labels": False})),
+            "missing": "interpolate",
+            "dtype": "float32",
+            "labels": False,
+        },
+    ),
+    "datasets.read_tsf": Entry(
+        on_files(datasets.read_tsf),
+        {"path": "a.tsf"},
+        {
+            "path": "b.tsf",
+            "ahead": With(1, {"missing": "interpolate"}),
+            "steps": With("last", {"ahead": 2, "missing": "interpolate"}),
+            "classes": Refused(["a"], "expected no classes"),
+            "missing": "interpolate",
+            "dtype": "float32",
+            "labels": Refused(False, "ahead has no effect", {"ahead": 1, "missing": "interpolate"}),
         },
     ),
     "datasets.write_npz": Entry(
@@ -233,14 +285,14 @@ ENTRIES: dict[str, Entry] = {
             "path": "b.ts",
             "classes": Each(["b", "a"], Refused(["a", "b"], "classes is", {"labels": False})),
             "missing": "interpolate",
-            "dtype": "float64",
+            "dtype": "float32",
             "labels": False,
         },
     ),
     "datasets.load_ts": Entry(
         on_files(datasets.load_ts),
         {"name": "Steps", "where": "sets"},
-        {"name": "Jumps", "where": "more", "missing": "interpolate", "dtype": "float64"},
+        {"name": "Jumps", "where": "more", "missing": "interpolate", "dtype": "float32"},
     ),
     "datasets.find_ts": Entry(
         on_files(datasets.find_ts),

@@ -129,6 +129,7 @@ HOOK = Reason(
     "`fit` passes it to every callback",
     "tests/training/test_fit_arguments.py::test_the_loss_suits_the_targets",
 )
+UNEVEN: dict[str, Any] = {"scale": np.array([1.0, 2.0])}
 ERROR: dict[str, Any] = {"argument": "x", "problem": "is 1"}
 OF_ERRORS: dict[str, Any] = {
     "argument": "y",
@@ -322,6 +323,15 @@ ENTRIES: dict[str, Entry] = {
         },
     ),
     "Gradients.__getitem__": Entry(GRADS.__getitem__, {"name": "W_hh"}, {"name": "b_h"}),
+    "Loss.of_scaled": Entry(
+        fastbptt.Loss("huber", delta=2.0).of_scaled,
+        {"scale": np.ones(2), "expected": "one scale"},
+        {
+            "scale": np.full(2, 2.0),
+            "expected": Refused("another", "another", UNEVEN),
+            "name": Refused("objective", "objective is", UNEVEN),
+        },
+    ),
     "Loss.predictions": Entry(
         fastbptt.Loss("bce").predictions, {"outputs": X[:, 0]}, {"outputs": X[:, 1]}
     ),
