@@ -11,11 +11,12 @@ from __future__ import annotations
 from .case import CHOICES, PRESETS, Case, Problem
 from .output import FORMATS, plot, write
 from .systems import COMPETITORS
-from .timing import measure
+from .timing import DEFAULT_ROUNDS, measure
 
 __all__ = [
     "CHOICES",
     "COMPETITORS",
+    "DEFAULT_ROUNDS",
     "FORMATS",
     "PRESETS",
     "Case",

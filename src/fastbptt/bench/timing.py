@@ -19,12 +19,14 @@ from typing import IO, Any, Final
 import numpy as np
 
 from .. import _core, config
+from .._errors import ArgumentError
 from .case import Case, Problem
 from .systems import SYSTEMS, obstacle
 from .verify import Expected, check_gradients, check_training
 
-__all__ = ["measure"]
+__all__ = ["DEFAULT_ROUNDS", "measure"]
 
+DEFAULT_ROUNDS: Final = 15
 _FEWEST_ROUNDS: Final = 3
 _THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
@@ -40,7 +42,7 @@ def measure(
     against: Iterable[str] = (),
     *,
     threads: int = 1,
-    rounds: int = 15,
+    rounds: int | None = None,
     seconds: float | None = None,
 ) -> dict[str, Any]:
     """Check and time fastbptt and other systems; progress goes to standard error.
@@ -53,8 +55,8 @@ def measure(
         Names of competitors; those that cannot run a case here are named with the reason.
     threads : int, default 1
         For each system, pinned to that many processors.
-    rounds : int, default 15
-        Rounds of each system.
+    rounds : int, optional
+        Rounds of each system; 15 by default.
     seconds : float, optional
         Instead of `rounds`: how long to go on with a case, at least three rounds.
 
@@ -74,7 +76,7 @@ def measure(
     Raises
     ------
     ValueError
-        If a loss or gradient disagrees with the reference.
+        If a loss or gradient disagrees with the reference, or `rounds` and `seconds` are given.
     OSError
         If a system's process fails; the message ends with what it printed.
 
@@ -85,6 +87,10 @@ def measure(
     >>> result["cases"][0]["systems"][0]["system"]
     'fastbptt'
     """
+    if rounds is None:
+        rounds = DEFAULT_ROUNDS
+    elif seconds is not None:
+        raise ArgumentError("seconds", f"is {seconds}", "None, because rounds is given")
     names = ["fastbptt", *against]
     found = [_measure_case(case, names, threads, rounds, seconds) for case in cases]
     machine = config.info()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..datasets import formats
+from ..datasets._lines import some
 from . import _data, _task
 
 if TYPE_CHECKING:
@@ -117,7 +118,12 @@ def _known_columns(
             f"--exclude-columns has no effect: the features are those that {arguments.model} was "
             "trained on; expected none"
         )
-    if features is None and task.features is not None and _data.named(task.features) and not wide:
+    if task.features is not None and _data.named(task.features) and not wide:
+        if features is not None:
+            raise ValueError(
+                f"--feature-columns has no effect: the features are those that {arguments.model} "
+                f"was trained on ({some(task.features)}); expected none"
+            )
         features = _data.Columns.sources(task.features, other)
         absent = [name for name in features if name not in header]
         # if this is no table, or has another delimiter, the reader gives the better message

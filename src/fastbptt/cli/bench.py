@@ -56,8 +56,7 @@ def add(subparsers: _parser.Subparsers) -> None:
         "--rounds",
         type=_parser.positive,
         metavar="N",
-        default=15,
-        help="rounds of each system (default: %(default)s)",
+        help=f"rounds of each system (default: {bench.DEFAULT_ROUNDS})",
     )
     length.add_argument(
         "--seconds",
@@ -66,15 +65,18 @@ def add(subparsers: _parser.Subparsers) -> None:
         help="duration of each measurement instead",
     )
     parser.add_argument(
-        "--output", choices=tuple(bench.FORMATS), default="table", help="format of the result"
+        "--output", choices=tuple(bench.FORMATS), help="format of the result (default: table)"
     )
     parser.add_argument("--plot", metavar="FILE.png", help="plot the result")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=_run, refuse=parser.error)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from .. import bench
 
+    output = arguments.output or ("json" if arguments.json else "table")
+    if arguments.json and output != "json":
+        arguments.refuse(f"argument --output: {output} is not allowed with argument --json")
     changed = ("batch", "time", "input", "hidden", "layers", "bidirectional", "seed")
     changes = {name: getattr(arguments, name) for name in (*changed, *bench.CHOICES)}
     changes["output"] = arguments.output_size
@@ -85,6 +87,6 @@ def _run(arguments: argparse.Namespace) -> None:
         rounds=arguments.rounds,
         seconds=arguments.seconds,
     )
-    print(bench.write(result, "json" if arguments.json else arguments.output))
+    print(bench.write(result, output))
     if arguments.plot:
         bench.plot(result, arguments.plot)

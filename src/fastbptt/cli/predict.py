@@ -62,6 +62,8 @@ def _run(arguments: argparse.Namespace) -> None:
     _parser.check_distinct(
         {"MODEL": arguments.model, "DATA": arguments.data}, {"-o": arguments.output}
     )
+    if arguments.no_labels:
+        _refuse_labels(arguments, "--no-labels")
     model = load(arguments.model)
     task = _task.of(model, arguments.model)
     if model.output_size is None:
@@ -72,6 +74,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{arguments.model} is not a classifier; expected no --probabilities")
     if arguments.steps not in (None, task.steps):
         task = task._replace(steps=arguments.steps)
+        _refuse_labels(arguments, f"--steps {arguments.steps}, another form than in training")
         arguments.no_labels = True  # labels have the other form
     data = _new_data.read(model, task, arguments)
     outputs = _task.outputs(model, task, data)
@@ -104,6 +107,14 @@ def _run(arguments: argparse.Namespace) -> None:
         print(_as_table(table))
     if scores is not None:
         print(f"\n{_task.scores_text(task, scores)}")
+
+
+def _refuse_labels(arguments: argparse.Namespace, beside: str) -> None:
+    """Refuse options that say where the labels are, where none are read."""
+    for option in ("label_column", "target_column", "labels"):
+        if getattr(arguments, option) is not None:
+            name = f"--{option.replace('_', '-')}"
+            raise ValueError(f"{name} has no effect with {beside}; expected none")
 
 
 # ---------------------------------------------------------------- the table

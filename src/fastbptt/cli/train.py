@@ -302,6 +302,8 @@ def _run(arguments: argparse.Namespace) -> None:
         )
     if arguments.class_weight and (task.classes is None or task.steps == "all"):
         raise ValueError(f"{arguments.data}: --class-weight is for one class per sequence")
+    if not arguments.standardize and task.features is None and task.kind != "regression":
+        raise ValueError("--no-standardize is for numbers; expected none with tokens and classes")
     _check_metrics(arguments, task)
     if arguments.epochs is None:
         updates = -(-len(parts.train) // arguments.batch)  # in an epoch

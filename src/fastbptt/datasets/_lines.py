@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, _core
+from .._errors import ArgumentError
 from .formats import setting
 
 if TYPE_CHECKING:
@@ -229,6 +230,15 @@ def ordered(names: set[str]) -> tuple[str, ...]:
     if not all(map(math.isfinite, values.values())):
         return tuple(sorted(names))
     return tuple(sorted(names, key=lambda name: (values[name], name)))
+
+
+def given_classes(classes: Any, labels: bool) -> tuple[str, ...] | None:
+    """Check a reader's argument `classes`, which is useless without labels."""
+    if classes is None:
+        return None
+    if not labels:
+        raise ArgumentError("classes", "is given", "None with labels=False")
+    return class_names(classes)
 
 
 def class_names(classes: Any, argument: str = "classes") -> tuple[str, ...]:

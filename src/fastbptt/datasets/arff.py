@@ -137,6 +137,8 @@ def read_arff(
     known = {one.name: one.names for one in file.attributes}
     nominal = known.get(label, ()) if isinstance(label, str) else ()
     bag = file.attributes[file.bag].bag if file.bag is not None else None
+    if classes is None and label_file is None and labels and nominal:
+        classes = nominal
     roles = (label, id, step, *_listed(target), *_listed(exclude))
     used = [one for one in roles if isinstance(one, str)]  # others are refused with the table
     own = [one for one in file.attributes if one.name not in used]
@@ -158,7 +160,7 @@ def read_arff(
         layout="long" if bag is not None else form,
         steps=steps,
         unlabelled=unlabelled,
-        classes=nominal if classes is None and label_file is None and nominal else classes,
+        classes=classes,
         missing=missing,
         dtype=dtype,
         labels=labels,

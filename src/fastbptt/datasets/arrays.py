@@ -106,7 +106,9 @@ def read_npz(
     _check.flag("tokens", tokens)
     _check.flag("labels", labels)
     kind = None if dtype is None else _check.float_dtype(dtype)
-    given = None if classes is None else _lines.class_names(classes)
+    if tokens and missing == "interpolate":
+        raise ArgumentError("missing", 'is "interpolate"', "another with tokens: they have no gaps")
+    given = _lines.given_classes(classes, labels)
     if y is not None and not labels:
         raise ValueError(f"{argument('y')} has no effect; expected labels=True")
     arrays, called = _arrays(source, x, y, ("lengths", "feature_names", "ids") + LABELS * labels)
@@ -154,6 +156,8 @@ def read_npz(
                 f"{setting('steps', 'all')}: one per step",
             )
         if not whole:
+            if given is not None:
+                raise _lines.wrong(source, None, "the labels are numbers; expected classes")
             parts = [_float_array(source, called["y"], part, kind, gaps=False) for part in parts]
         else:
             parts, names = _class_array(source, parts, len(lead), arrays, given, called)

@@ -112,6 +112,8 @@ def from_frame(
         y, names_of_classes = _labels(df, target, targets, steps, classes, kind, rows, starts, ids)
     elif classes is not None:
         raise ArgumentError("classes", "is given without target", "None")
+    elif steps == "all":
+        raise ArgumentError("steps", 'is "all" without target', '"last", which is the default')
     return Sequences(x, y, names_of_classes, tuple(map(str, chosen)), ids, "df")
 
 

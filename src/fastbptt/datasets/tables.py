@@ -210,7 +210,7 @@ def read_table(
     _check.option("layout", layout, LAYOUTS)
     kind = _check.float_dtype(dtype)
     _check.flag("labels", labels)
-    given = None if classes is None else _lines.class_names(classes)
+    given = _lines.given_classes(classes, labels)
     for name, value in (("label", label), ("classes", classes)):
         if value is not None and target is not None:
             raise ValueError(

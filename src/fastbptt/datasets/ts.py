@@ -125,7 +125,7 @@ def read_ts(
     _check.option("missing", missing, _lines.MISSING)
     kind = _check.float_dtype(dtype)
     _check.flag("labels", labels)
-    given = None if classes is None else _lines.class_names(classes)
+    given = _lines.given_classes(classes, labels)
     lines = enumerate(_lines.read_text(source).split("\n"), 1)
     header = _SetHeader.read(source, lines)
     return _read_cases(source, lines, header, given, missing, kind, labels)

@@ -34,6 +34,17 @@ from .. import _check, _core
 from .._errors import ArgumentError
 from .._views import Layout
 
+__all__ = [
+    "INITIALIZERS",
+    "Initializer",
+    "ParameterInfo",
+    "identity",
+    "keras",
+    "normal",
+    "orthogonal",
+    "torch",
+]
+
 Role: TypeAlias = Literal[
     "input", "recurrent", "bias", "recurrent_bias", "readout", "readout_bias", "embedding", "state"
 ]

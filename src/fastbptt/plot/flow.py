@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
+from .._errors import ArgumentError
 from ..training.labelled import objective_of
 from . import _style
 from ._helpers import chosen, chosen_target, input_gradient
@@ -91,6 +92,8 @@ def gradient_flow(
     label, numbers = QUANTITIES[quantity]
     courses: dict[str, NDArray[np.float64]] = {}
     if isinstance(flows, Mapping):
+        if layer is not None and not any(hasattr(each, "layers") for each in flows.values()):
+            raise ArgumentError("layer", f"is {layer}", "None: numbers have no layers")
         for name, each in flows.items():
             if hasattr(each, "layers"):
                 courses[str(name)] = numbers(_layer(each, -1 if layer is None else layer))
@@ -223,6 +226,8 @@ def gradient_heatmap(
     (2, 3)
     """
     if hasattr(monitor, "hidden"):
+        if epochs is not None:
+            raise ArgumentError("epochs", "is given", "None: the monitor knows its epochs")
         norms, epochs = np.asarray(monitor.hidden, np.float64), monitor.epochs
     else:
         norms = np.asarray(monitor, np.float64)

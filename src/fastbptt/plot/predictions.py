@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
+from .._errors import ArgumentError
 from .._targets import is_zero_or_one
 from . import _style
 from ._helpers import class_label, decide, index, percent, steps_of
@@ -171,11 +172,11 @@ def sequences(
     examples : int or sequence of int, default 4
         The number of sequences to show, or their indices.
     class_names : sequence of str, optional
-        The names of class 0, 1, ...
+        The names of class 0, 1, ..., if `y` has a class for each sequence.
     feature_names : sequence of str, optional
         The names of the features for the legend; their numbers by default.
     ids : sequence of str, optional
-        The names of the sequences; their numbers by default.
+        The names of all sequences; their numbers by default.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
 
@@ -212,6 +213,16 @@ def sequences(
     if not shown:
         raise ValueError(f"examples is {_check.shown(examples)}; expected at least one sequence")
     classes = y is None or _are_classes(y, steps, ends)
+    if class_names is not None:
+        if steps == "all" or y is None or not classes:
+            raise ArgumentError("class_names", "is given", "None: no true class is named here")
+        known = 1 + max(int(np.ravel(y[number])[0]) for number in shown)
+        if predictions is not None:
+            known = max(known, 2, np.size(predictions[shown[0]]))
+        if len(class_names) < known:
+            raise ArgumentError("class_names", f"has {len(class_names)} names", f"at least {known}")
+    if ids is not None and len(ids) != len(ends):
+        raise ArgumentError("ids", f"has {len(ids)} names", f"{len(ends)}, one for each sequence")
     values = [np.asarray(x[i], np.float64)[: ends[i]].reshape(ends[i], -1) for i in shown]
     features = _chosen_features(values, feature_names)
     verdicts = _Verdicts(classes, class_names)

@@ -57,7 +57,7 @@ class Network:
     Raises
     ------
     ValueError
-        If ``cell`` is unknown.
+        If ``cell`` is unknown, or ``masks`` are not one for each layer but the top one.
 
     Examples
     --------
@@ -76,6 +76,11 @@ class Network:
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise ValueError(f"cell is {self.cell!r}; expected one of {', '.join(CELLS)}")
+        if self.masks is not None and len(self.masks) != self.num_layers - 1:
+            raise ValueError(
+                f"masks has {len(self.masks)} arrays; expected {self.num_layers - 1}, one for "
+                "each layer but the top one"
+            )
 
     @property
     def module(self) -> ModuleType:

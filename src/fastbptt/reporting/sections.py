@@ -209,7 +209,7 @@ def _sequences(summary: Summary, shown: list[int], ax: Any) -> Any:
         summary.outputs,
         steps=summary.steps,
         examples=shown,
-        class_names=summary.classes,
+        class_names=None if summary.steps == "all" else summary.classes,
         feature_names=summary.feature_names,
         ids=summary.ids,
         ax=ax,
@@ -279,8 +279,34 @@ def _mistakes(summary: Summary) -> Html | None:
 def training(summary: Summary, pictures: Pictures) -> Html | None:
     """Training curves."""
     history = summary.history
-    if history is None or not history.epoch:
+    drawn: list[Html] = []
+    rows: list[tuple[str, str]] = []
+    if history is not None and history.epoch:
+        drawn += _curves(history, pictures)
+        rows.append(("stopped by", history.stopped or "?"))
+        if history.best_epoch is not None:
+            rows.append(("best epoch", str(history.best_epoch)))
+        if "seconds" in history.curves:
+            rows.append(("time", time_text(sum(history.curves["seconds"]))))
+        if rates := history.curves.get("lr"):
+            same = min(rates) == max(rates)
+            text = f"{rates[0]:.3g}" if same else f"{rates[0]:.3g} to {rates[-1]:.3g}"
+            rows.append(("learning rate", text))
+    if summary.monitor is not None:
+        drawn.append(
+            pictures(
+                lambda ax: plot.gradient_heatmap(summary.monitor, ax=ax),
+                "Gradient norm at each time step in each epoch.",
+            )
+        )
+    if not drawn:
         return None
+    if summary.source:
+        rows.append(("trained on", summary.source))
+    return _section("Training", tag("div", *drawn, class_="pictures"), table(rows))
+
+
+def _curves(history: History, pictures: Pictures) -> list[Html]:
     drawn = [
         pictures(
             lambda ax: plot.losses(history, ax=ax),
@@ -292,31 +318,11 @@ def training(summary: Summary, pictures: Pictures) -> Html | None:
     for kind in [kind for kind in kinds if kind != "loss"][:3]:
         names = [name for name in (kind, f"validation_{kind}") if name in history.curves]
         text = f"{_heading(metric_title(kind))} by epoch."
-        drawn.append(pictures(partial(_curves, history, names), text))
-    if summary.monitor is not None:
-        drawn.append(
-            pictures(
-                lambda ax: plot.gradient_heatmap(summary.monitor, ax=ax),
-                "Gradient norm at each time step in each epoch.",
-            )
-        )
-    rows = [("stopped by", history.stopped or "?")]
-    if history.best_epoch is not None:
-        rows.append(("best epoch", str(history.best_epoch)))
-    if "seconds" in history.curves:
-        rows.append(("time", time_text(sum(history.curves["seconds"]))))
-    rates = history.curves.get("lr")
-    if rates:
-        same = min(rates) == max(rates)
-        rows.append(
-            ("learning rate", f"{rates[0]:.3g}" if same else f"{rates[0]:.3g} to {rates[-1]:.3g}")
-        )
-    if summary.source:
-        rows.append(("trained on", summary.source))
-    return _section("Training", tag("div", *drawn, class_="pictures"), table(rows))
+        drawn.append(pictures(partial(_curve, history, names), text))
+    return drawn
 
 
-def _curves(history: History, names: list[str], ax: Any) -> Any:
+def _curve(history: History, names: list[str], ax: Any) -> Any:
     return plot.losses(history, names, ax=ax)
 
 

@@ -167,11 +167,18 @@ def gather(
         loss = _losses.parse(metadata["loss"])
     chosen, _ = objective_of(model, y, loss, steps, lengths)
     given = None if lengths is None else np.asarray(lengths)
-    class_names = class_names or metadata.get("classes")
     names = suited(chosen.predicts)
     metrics = evaluate(model, x, y, loss=chosen, steps=steps, metrics=names, lengths=given)
     target = _targets.decide(y, model._input_spec.width, steps, given, chosen)
     by_class = target.kind in ("binary", "classes")
+    if class_names is None:
+        class_names = metadata.get("classes")
+    elif not by_class:
+        raise ArgumentError("class_names", "is given", f"None: y holds {target.kind}")
+    if feature_names is not None and model.vocabulary_size is not None:
+        raise ArgumentError("feature_names", "is given", "None: tokens have no features")
+    if ids is not None and len(ids) != len(x):
+        raise ArgumentError("ids", f"has {len(ids)} names", f"{len(x)}, one for each sequence")
     outputs = predict(model, x, lengths=given, steps=steps)
     _check_forecast(horizon, series, steps, by_class, len(x), np.shape(outputs[0])[-1])
     ends = np.array(steps_of(x, given), np.int64)
@@ -192,7 +199,7 @@ def gather(
         class_names = [str(i) for i in range(count)] if class_names is None else class_names
     if history is None and metadata.get("history"):
         history = History.from_dict(metadata["history"])
-    found_names = feature_names or metadata.get("feature_names")
+    found_names = metadata.get("feature_names") if feature_names is None else feature_names
     return Summary(
         model=model,
         x=items,

@@ -1,0 +1,17 @@
+"""For each public callable: a small call, and for each of its arguments another value.
+
+A new argument costs one line; `tests/project/test_every_argument.py` says which are missing.
+"""
+
+from __future__ import annotations
+
+from effects import Entry
+
+from . import benches, data, estimators, models, plots, references, training
+
+ENTRIES: dict[str, Entry] = {}
+for _module in (training, models, data, estimators, plots, references, benches):
+    assert not ENTRIES.keys() & _module.ENTRIES.keys()
+    ENTRIES.update(_module.ENTRIES)
+#: calls that take a tenth of a second or more
+SLOW = plots.ENTRIES.keys() | {"bench.plot", "fastbptt gallery"}

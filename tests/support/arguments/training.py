@@ -1,0 +1,357 @@
+"""Entries of `fastbptt`: training, evaluation, diagnosis, files, threads."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from effects import Each, Entry, Fresh, Reason, Refused, With
+
+import fastbptt
+
+from .common import DATA, EACH, LENGTHS, OBJECTIVE, X, Y, model
+from .models import trained
+
+
+class Stop(fastbptt.Callback):
+    def on_batch_end(self, run: Any) -> bool:
+        return True
+
+
+class Look(fastbptt.Callback):
+    """Counts epochs, and those before which there was a checkpoint."""
+
+    def __init__(self, stop: bool = False) -> None:
+        self.epochs, self.checkpoints, self.stop = 0, 0, stop
+
+    def on_epoch_begin(self, run: Any) -> None:
+        self.epochs += 1
+        self.checkpoints += Path("run.st").exists()
+
+    def on_epoch_end(self, run: Any) -> bool:
+        return self.stop
+
+
+def fitted(**arguments: Any) -> Any:
+    """Train; if "begun.st" is to be the checkpoint, there is one of the first epoch."""
+    if arguments.get("checkpoint") == "begun.st":
+        begin = {"model": model(), "resume": False, "callbacks": [Look(stop=True)]}
+        fastbptt.fit(**{**arguments, **begin})
+    history = fastbptt.fit(**arguments)
+    looks = [one for one in arguments.get("callbacks", ()) if isinstance(one, Look)]
+    return history, arguments["model"], looks
+
+
+def _overfitted() -> Any:
+    history = fastbptt.History()
+    for epoch in range(30):
+        history.add({"loss": 0.1 + 0.1 * epoch, "lr": 1.0, "seconds": 1.0})
+    return history
+
+
+def _threads(n: int) -> int:
+    before = fastbptt.get_num_threads()
+    try:
+        fastbptt.set_num_threads(n)
+        return fastbptt.get_num_threads()
+    finally:
+        fastbptt.set_num_threads(before)
+
+
+def _error(kind: type, **fields: Any) -> Any:
+    made = kind(**fields)
+    return str(made), vars(made)
+
+
+CURVES: dict[str, Any] = {"epoch": [1, 2], "best_epoch": 1, "stopped": "epochs"}
+CURVES["curves"] = {"loss": [2.0, 1.0]}
+OTHER_CURVES = {**CURVES, "curves": {"loss": [3.0, 1.0]}}
+
+
+def _history(name: str, /, **arguments: Any) -> Any:
+    """Call a method; return its result and the history."""
+    for file, curves in (("a.json", CURVES), ("b.json", OTHER_CURVES)):
+        if name == "load":
+            fastbptt.History.from_dict(curves).save(file)
+    made = fastbptt.History.from_dict(CURVES)
+    return getattr(made, name)(**arguments), made
+
+
+def _forward_result(**arguments: Any) -> Any:
+    """Return it, and the gradients by the model of the first call."""
+    made = fastbptt.ForwardResult(**arguments)
+    return made, OWNER.backward(made, d_final_state=np.ones((1, 12, 4)))
+
+
+OWNER = model()
+OUT = OWNER.forward(X, training=True)
+GRADS = OWNER.loss_and_grad(X, Y)[1]
+
+
+def _run(seed: int = 0, epoch: int = 1, record: bool = True) -> Any:
+    """The state of a training run after a batch."""
+    net, sgd = model(seed), fastbptt.SGD(0.1)
+    net.train_step(X, Y, sgd, record="gradients" if record else None)
+    run = fastbptt.training.TrainingRun(
+        net, sgd, fastbptt.History(), 9, 1, fastbptt.Loss("bce"), "last"
+    )
+    run.epoch = epoch
+    return run
+
+
+def _watched(name: str, run: Any) -> Any:
+    """Records of a monitor after a batch and the call."""
+    monitor = fastbptt.GradientMonitor(warn=False)
+    if name == "on_epoch_end":
+        monitor.on_batch_end(_run())
+    getattr(monitor, name)(run)
+    return monitor.state()
+
+
+def _restored(state: Any) -> Any:
+    monitor = fastbptt.GradientMonitor(warn=False)
+    monitor.load_state(state)
+    return monitor.state()
+
+
+def _records(seed: int) -> Any:
+    monitor = fastbptt.GradientMonitor(warn=False)
+    fastbptt.fit(model(seed), X, Y, epochs=2, verbose=0, callbacks=[monitor])
+    return monitor.state()
+
+
+HOOK = Reason(
+    "`fit` passes it to every callback",
+    "tests/training/test_fit_arguments.py::test_the_loss_suits_the_targets",
+)
+UNEVEN: dict[str, Any] = {"scale": np.array([1.0, 2.0])}
+ERROR: dict[str, Any] = {"argument": "x", "problem": "is 1"}
+OF_ERRORS: dict[str, Any] = {
+    "argument": "y",
+    "problem": "is 2",
+    "expected": "3",
+    "item": 4,
+    "index": (5, 6),
+    "value": 7,
+}
+RUN: dict[str, Any] = dict.fromkeys(
+    ("model", "optimizer", "history", "epochs", "steps_per_epoch", "loss", "steps"), "a"
+)
+LONG: dict[str, Any] = {"x": np.ones((4, 400, 2)), "y": Y[:4]}
+
+
+def _load(path: str) -> Any:
+    model().save("a.st")
+    model(1).save("b.st")
+    return fastbptt.load(path)
+
+
+def _load_optimizer(path: str) -> Any:
+    for name, kind in (("a.st", fastbptt.Adam), ("b.st", fastbptt.SGD)):
+        net, made = trained(kind)
+        net.save(name, made)
+    return fastbptt.load_optimizer(path)
+
+
+def _show_config(file: Any) -> None:
+    fastbptt.show_config(None if file is None else io.StringIO())
+
+
+def _monitored(**settings: Any) -> Any:
+    monitor = fastbptt.GradientMonitor(**settings)
+    net = fastbptt.GRU(2, 4, 1, seed=0, init=("normal", 3.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fastbptt.fit(
+            net, X, Y, epochs=3, verbose=0, callbacks=[monitor], optimizer=fastbptt.SGD(9.0)
+        )
+    return monitor, os.listdir()
+
+
+ENTRIES: dict[str, Entry] = {
+    "fit": Entry(
+        fitted,
+        {"model": Fresh(model), "x": X, "y": Y, "epochs": 2, "batch_size": 4, "verbose": 0},
+        {
+            "model": Fresh(lambda: model(1)),
+            **DATA,
+            **OBJECTIVE,
+            "class_weight": {0: 2.0},
+            "epochs": 3,
+            "batch_size": 5,
+            "optimizer": "sgd",
+            "schedule": "cosine",
+            "clip_norm": 1e-3,
+            "clip_value": 1e-3,
+            "bptt_steps": With(2, {"steps": "all", "y": EACH}),
+            "memory_budget": With("1.3 MB", LONG),
+            "validation": 0.25,
+            "patience": With(1, {"epochs": 9, "min_delta": 1.0, "monitor": "loss"}),
+            "min_delta": With(1.0, {"epochs": 9, "patience": 1, "monitor": "loss"}),
+            "monitor": "loss",
+            "restore_best": With(
+                False,
+                {"monitor": "loss", "optimizer": Fresh(lambda: fastbptt.SGD(9.0)), "epochs": 3},
+            ),
+            "metrics": "accuracy",
+            "training_metrics": With(False, {"metrics": "accuracy", "validation": 0.25}),
+            "callbacks": [Stop()],
+            "shuffle": False,
+            "seed": 1,
+            "bucket": With(True, {"lengths": LENGTHS}),
+            "augment": lambda x, rng: 0 * x,
+            "verbose": 2,
+            "checkpoint": "run.st",
+            "checkpoint_every": Each(
+                With(1e9, {"checkpoint": "run.st", "callbacks": Fresh(lambda: [Look()])}),
+                Refused(5.0, "checkpoint is None"),
+            ),
+            "resume": Each(
+                With(True, {"checkpoint": "begun.st", "callbacks": Fresh(lambda: [Look()])}),
+                With("begun.st", {"checkpoint": "begun.st", "callbacks": Fresh(lambda: [Look()])}),
+                Refused("none.st", "none.st"),
+            ),
+        },
+    ),
+    "evaluate": Entry(
+        fastbptt.evaluate,
+        {"model": Fresh(model), "x": X, "y": Y},
+        {
+            "model": Fresh(lambda: model(1)),
+            **DATA,
+            **OBJECTIVE,
+            "metrics": "accuracy",
+            "batch_size": Each(
+                Reason(
+                    "memory, not the result",
+                    "tests/training/test_fit_arguments.py::test_evaluate_is_the_models_own_loss",
+                ),
+                Refused(0, "batch_size is 0"),
+            ),
+        },
+    ),
+    "predict": Entry(
+        fastbptt.predict,
+        {"model": Fresh(model), "x": X},
+        {
+            "model": Fresh(lambda: model(1)),
+            "x": X + 1,
+            "lengths": LENGTHS,
+            "steps": "all",
+            "batch_size": Each(
+                Reason(
+                    "memory, not the result",
+                    "tests/training/test_fit.py::test_predict_in_any_order",
+                ),
+                Refused(0, "batch_size is 0"),
+            ),
+        },
+    ),
+    "probabilities": Entry(
+        fastbptt.probabilities,
+        {"outputs": Y[:, None]},
+        {"outputs": X[:, 0], "loss": With("bce", {"outputs": X[:, 0]})},
+    ),
+    "diagnose": Entry(
+        lambda **arguments: fastbptt.diagnose(**arguments),
+        {"model": Fresh(model), "x": X, "y": Y},
+        {
+            "model": Fresh(lambda: model(1)),
+            **DATA,
+            **OBJECTIVE,
+            "h0": np.ones((1, 12, 4)),
+            "per_example": True,
+            "jacobians": 2,
+            "dtype": Refused("float32", "dtype is"),
+            "optimizer": Fresh(lambda: fastbptt.SGD(100.0)),
+            "history": Fresh(lambda: _overfitted()),
+        },
+    ),
+    "Loss": Entry(
+        lambda name, **parameters: fastbptt.Loss(name, **parameters),
+        {"name": "huber"},
+        {"name": "mse", "delta": 2.0},
+    ),
+    "Standardizer": Entry(
+        lambda **settings: fastbptt.Standardizer(**settings).fit(X).transform(X),
+        {},
+        {"center": False},
+    ),
+    "set_num_threads": Entry(_threads, {"n": 1}, {"n": 2}),
+    "load": Entry(_load, {"path": "a.st"}, {"path": "b.st"}),
+    "load_optimizer": Entry(_load_optimizer, {"path": "a.st"}, {"path": "b.st"}),
+    "show_config": Entry(_show_config, {"file": None}, {"file": "stderr"}),
+    "GradientMonitor": Entry(
+        _monitored, {"keep": 2}, {"keep": 3, "warn": False, "log_dir": "logs"}
+    ),
+    "GradientMonitor.load_state": Entry(_restored, {"state": _records(0)}, {"state": _records(1)}),
+    "GradientMonitor.on_batch_end": Entry(
+        partial(_watched, "on_batch_end"), {"run": Fresh(_run)}, {"run": Fresh(partial(_run, 1))}
+    ),
+    "GradientMonitor.on_epoch_end": Entry(
+        partial(_watched, "on_epoch_end"),
+        {"run": Fresh(_run)},
+        {"run": Fresh(partial(_run, epoch=2))},
+    ),
+    "GradientMonitor.on_train_begin": Entry(_watched, {}, {"run": HOOK}),
+    "GradientMonitor.on_epoch_begin": Entry(_watched, {}, {"run": HOOK}),
+    "GradientMonitor.on_train_end": Entry(_watched, {}, {"run": HOOK}),
+    "ArgumentError": Entry(partial(_error, fastbptt.ArgumentError), ERROR, OF_ERRORS),
+    "ArgumentTypeError": Entry(partial(_error, fastbptt.ArgumentTypeError), ERROR, OF_ERRORS),
+    "ForwardResult": Entry(
+        _forward_result,
+        {"tape": OUT._tape, "owner": OUT._owner, "readout": True},
+        {
+            "tape": OWNER.forward(X + 1, training=True)._tape,
+            "owner": Refused(None, "out comes from another model"),
+            "readout": False,
+        },
+    ),
+    "Gradients": Entry(
+        fastbptt.Gradients,
+        {"flat": np.arange(6.0), "layout": {"a": (0, 2, (2,))}},
+        {
+            "flat": np.arange(6.0) + 1,
+            "layout": {"b": (0, 2, (2,))},
+            "x": np.ones(2),
+            "h0": np.ones(3),
+        },
+    ),
+    "Gradients.__getitem__": Entry(GRADS.__getitem__, {"name": "W_hh"}, {"name": "b_h"}),
+    "Loss.of_scaled": Entry(
+        fastbptt.Loss("huber", delta=2.0).of_scaled,
+        {"scale": np.ones(2), "expected": "one scale"},
+        {
+            "scale": np.full(2, 2.0),
+            "expected": Refused("another", "another", UNEVEN),
+            "name": Refused("objective", "objective is", UNEVEN),
+        },
+    ),
+    "Loss.predictions": Entry(
+        fastbptt.Loss("bce").predictions, {"outputs": X[:, 0]}, {"outputs": X[:, 1]}
+    ),
+    "History.__getitem__": Entry(
+        partial(_history, "__getitem__"),
+        {"name": "loss"},
+        {"name": Refused("lr", "'lr' is not a curve")},
+    ),
+    "History.add": Entry(
+        partial(_history, "add"), {"values": {"loss": 1.0}}, {"values": {"loss": 2.0}}
+    ),
+    **{
+        f"History.{name}": Entry(
+            partial(_history, name), {"values": CURVES}, {"values": OTHER_CURVES}
+        )
+        for name in ("from_dict", "restore")
+    },
+    **{
+        f"History.{name}": Entry(partial(_history, name), {"path": "a.json"}, {"path": "b.json"})
+        for name in ("save", "load")
+    },
+    "training.TrainingRun": Entry(fastbptt.training.TrainingRun, RUN, dict.fromkeys(RUN, "b")),
+}
