@@ -42,7 +42,8 @@ __all__ = ["unrolled"]
 
 _BACK: Final = _style.PALETTE["vermillion"]
 _SUM: Final = "#F2C4A4"  # the same, paler
-_WORD: Final = 46.0  # points of a word
+_WORD: Final = 56.0  # points of a word
+_FEWEST: Final = 6  # its letters
 _WIDEST: Final = 4.2  # points
 _NARROWEST: Final = 0.5
 _HEAD: Final = 5.5  # length of an arrow's head
@@ -182,9 +183,10 @@ def diagram(
     shown = columns_of(found.time, most, dies)
     words: dict[int, str] = {}
     if model.vocabulary_size is not None:
-        for t in shown:
-            if t is not None:
-                words[t] = _word(int(one[0, t - 1]), vocabulary)
+        drawn = [t for t in shown if t is not None]
+        words = dict(
+            zip(drawn, _words([int(one[0, t - 1]) for t in drawn], vocabulary), strict=True)
+        )
     where = "at the last step" if steps == "last" else "at every step, their mean"
     notes = [f"loss: {data.loss}, {where}"]
     if dies is not None and dies in shown:
@@ -220,15 +222,17 @@ def _check_vocabulary(model: Recurrent, vocabulary: Sequence[str] | None) -> Non
         )
 
 
-def _word(token: int, vocabulary: Sequence[str] | None) -> str:
-    """Return what is written below the vector of a token, of a box's width at most."""
+def _words(tokens: list[int], vocabulary: Sequence[str] | None) -> list[str]:
+    """Return what is written below the vectors of tokens: as short as a column is wide."""
     if vocabulary is None:
-        return f"token {token}"
-    word = str(vocabulary[token])
-    most = len(word)
-    while most > 1 and text_width(_style.plain(_style.shortened([word], most)[0])) > _WORD:
-        most -= 1
-    return _style.plain(_style.shortened([word], most)[0])
+        return [f"token {token}" for token in tokens]
+    words = [str(vocabulary[token]) for token in tokens]
+    longest = max(_FEWEST, *map(len, words))
+    for most in range(longest, _FEWEST - 1, -1):
+        short = [_style.plain(word) for word in _style.shortened(words, most)]
+        if max(map(text_width, short)) <= _WORD:
+            return short
+    return [f"token {token}" for token in tokens]  # letters that are too wide
 
 
 def _title(model: Recurrent, time: int, count: int, example: int) -> str:
