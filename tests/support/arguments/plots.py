@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 import fastbptt
 from fastbptt import plot
+from fastbptt._html import tag
 from fastbptt.reporting import sections, summary
-from fastbptt.reporting.html import tag
 
 from .common import EACH, LENGTHS, X, Y, model
 
@@ -41,6 +41,10 @@ def network(**options: Any) -> Any:
 
 def diagnosed(seed: int = 0, **options: Any) -> Any:
     return fastbptt.diagnose(model(seed, **options), X, Y)
+
+
+def resting(seed: int = 0) -> Any:
+    return fastbptt.diagnostics.fixed_points(model(seed), [0.0, 0.0], 4, data=X)
 
 
 WORDS = network(embedding=7)
@@ -114,7 +118,23 @@ ENTRIES: dict[str, Entry] = {
             "model": Fresh(lambda: model(1)),
             "layer": With(1, {"model": model(num_layers=2)}),
             "reverse": With(True, {"model": model(bidirectional=True)}),
-            "gate": "n",
+            "gate": Each("n", Refused("n", "None because x is given", {"x": X})),
+            "x": X,
+            "lengths": Each(With(LENGTHS, {"x": X, "example": 1}), Refused(LENGTHS, "lengths")),
+            "example": Each(With(1, {"x": X}), Refused(1, "example is given; expected x")),
+            "ax": AX,
+        },
+    ),
+    "plot.fixed_points": Entry(
+        drawing(plot.fixed_points),
+        {"model": model(), "found": resting(), "x": X},
+        {
+            "model": model(1),
+            "found": resting(1),
+            "x": X + 1,
+            "lengths": LENGTHS,
+            "trajectories": 2,
+            "dimensions": 3,
             "ax": AX,
         },
     ),
