@@ -141,6 +141,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         {},
         r"the names of the numeric attributes are not numbered throughout",
     ),
+    "target": (UCR, {"target": 3}, "target is 3; expected the name of a column, or names"),
     "layout": (UCR, {"layout": "tall"}, 'layout is "tall"'),
 }
 
@@ -148,7 +149,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_messages(tmp_path: Path, name: str) -> None:
     text, options, message = WRONG[name]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         read_arff(write(tmp_path, text), **options)
 
 

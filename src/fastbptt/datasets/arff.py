@@ -225,7 +225,9 @@ class _Attribute(NamedTuple):
 
 
 def _listed(names: str | Sequence[str] | None) -> Sequence[str]:
-    return [names] if isinstance(names, str) else names or ()
+    if isinstance(names, str):
+        return [names]
+    return names if isinstance(names, list | tuple) else ()
 
 
 def _layout(file: _File, columns: Sequence[_Attribute], given: str | None) -> str:

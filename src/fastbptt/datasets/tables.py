@@ -233,7 +233,10 @@ def read_table(
     table = table_of()
     if wide and id == "id" and "id" not in table.places:
         id = None
-    targets = (target,) if isinstance(target, str) else tuple(target or ())
+    if not (target is None or isinstance(target, str) or hasattr(target, "__iter__")):
+        came = _check.shown(target)
+        raise TypeError(f"{argument('target')} is {came}; expected the name of a column, or names")
+    targets = (target,) if isinstance(target, str) else () if target is None else tuple(target)
     beside: Table | None = None
     if label_file is not None:
         if not labels:
