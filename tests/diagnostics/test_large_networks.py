@@ -42,7 +42,7 @@ def test_spectral_radius_of_a_large_matrix(
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("hidden", [5, 70])
+@pytest.mark.parametrize("hidden", [5, pytest.param(70, marks=pytest.mark.slow)])
 def test_it_makes_no_difference(cell: str, hidden: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fastbptt.Recurrent(cell, 2, hidden, 1, dtype="float64", seed=0)
     x, y = np.random.default_rng(0).normal(size=(5, 4, 2)), [0, 1, 0, 1, 1]

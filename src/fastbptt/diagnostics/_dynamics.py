@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..reference.model import CELLS
+from ._numbers import spectral_radius
 from ._record import Array, PassRecord
 from ._step import CellStep, is_plain
 
@@ -113,7 +114,7 @@ def analyse(p: PassRecord, rows: NDArray[np.int64]) -> Dynamics:
             back = pull(p, rows[on], steps, both)
             pulled = back[:, :width]
             if lag == 0 and not is_plain(p.cell["name"]):
-                last_radii = np.abs(np.linalg.eigvals(pulled)).max(axis=1)
+                last_radii = np.array([spectral_radius(one) for one in pulled])
             top = np.abs(pulled).max(axis=(1, 2))
             jacobians[on] = pulled / np.where(top > 0, top, 1.0)[:, np.newaxis, np.newaxis]
             scale[on] += np.log(top)
