@@ -287,7 +287,7 @@ ENTRIES: dict[str, Entry] = {
     "load_optimizer": Entry(_load_optimizer, {"path": "a.st"}, {"path": "b.st"}),
     "show_config": Entry(_show_config, {"file": None}, {"file": "stderr"}),
     "GradientMonitor": Entry(
-        _monitored, {"keep": 2}, {"keep": 3, "warn": False, "log_dir": "logs"}
+        _monitored, {"keep": 2}, {"keep": 3, "warn": False, "log_dir": "logs", "probe": (X, Y)}
     ),
     "GradientMonitor.load_state": Entry(_restored, {"state": _records(0)}, {"state": _records(1)}),
     "GradientMonitor.on_batch_end": Entry(
