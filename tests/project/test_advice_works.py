@@ -498,6 +498,33 @@ COMMANDS = [
     ),
     command("train good.csv -o good.csv", r"expected another file", "train good.csv -o other.st"),
     command("train one_class.csv", r"expected at least two classes", "train good.csv"),
+    # options without an effect
+    command(
+        "predict classes.st good.csv --feature-columns a,b",
+        "has no effect: .*expected none",
+        "predict classes.st good.csv",
+    ),
+    command(
+        "predict classes.st good.csv --no-labels --label-column label",
+        "has no effect with --no-labels; expected none",
+        "predict classes.st good.csv --no-labels",
+    ),
+    command(
+        "predict classes.st good.csv --steps all --label-column label",
+        "with --steps all, another form than in training; expected none",
+        "predict classes.st good.csv --steps all",
+    ),
+    command(
+        "train tokens.npz --embedding 2 --no-standardize",
+        "--no-standardize is for numbers; expected none",
+        "train tokens.npz --embedding 2",
+    ),
+    command(
+        "bench --json --output csv",
+        "--output: csv is not allowed with argument --json",
+        "bench --json --preset tutorial --batch 2 --time 3 --rounds 1",
+        code=2,
+    ),
     # other files for a model
     command(
         "predict bits.st floats.npz", r"expected the classes 0 and 1", "predict bits.st bits.npz"
@@ -633,6 +660,11 @@ PICTURE = (
     "found = fastbptt.diagnostics.fixed_points(net, [0.0, 0.0], 5, data=x)\n"
 )
 CALLS = [
+    call(
+        'datasets.read_csv("good.csv", labels=False, classes=["x", "y"])',
+        "expected None with (labels=False)",
+        r'datasets.read_csv("good.csv", \1)',
+    ),
     # pictures
     call(
         "fastbptt.plot.fixed_points(net, 3, x)",

@@ -156,8 +156,6 @@ def read_npz(
                 f"{setting('steps', 'all')}: one per step",
             )
         if not whole:
-            if given is not None:
-                raise _lines.wrong(source, None, "the labels are numbers; expected classes")
             parts = [_float_array(source, called["y"], part, kind, gaps=False) for part in parts]
         else:
             parts, names = _class_array(source, parts, len(lead), arrays, given, called)

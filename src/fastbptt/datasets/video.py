@@ -201,6 +201,7 @@ def read_yolo(
     files = list(_frame_files(root))
     clips = sorted({name for name, _, _ in files})
     if clip is not None:
+        _check_clip(clip)
         if clip not in clips:
             raise _lines.wrong(
                 root,
@@ -295,6 +296,8 @@ def write_yolo(
     """
     from ..files.atomic import write_whole
 
+    _check_clip(clip)
+    start = 0 if type(first) is int and first == 0 else _check.size("first", first)
     _check.flag("confidence", confidence)
     _check.flag("tracks", tracks)
     root = Path(_check.file_path(folder))
@@ -309,7 +312,12 @@ def write_yolo(
     root.mkdir(parents=True, exist_ok=True)
     for frame, lines in texts.items():
         content = "".join(lines).encode()
-        write_whole(root / f"{clip}_{frame + first}.txt", content, flush=False)
+        write_whole(root / f"{clip}_{frame + start}.txt", content, flush=False)
+
+
+def _check_clip(clip: Any) -> None:
+    if not isinstance(clip, str):
+        raise ArgumentTypeError("clip", f"is {_check.shown(clip)}", "the name of a clip")
 
 
 def _folder(folder: str | os.PathLike[str]) -> Path:

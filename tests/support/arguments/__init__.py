@@ -14,4 +14,8 @@ for _module in (training, models, data, estimators, plots, references, benches):
     assert not ENTRIES.keys() & _module.ENTRIES.keys()
     ENTRIES.update(_module.ENTRIES)
 #: calls that take a tenth of a second or more
-SLOW = plots.ENTRIES.keys() | {"bench.plot", "fastbptt gallery"}
+SLOW = plots.ENTRIES.keys() | {
+    "bench.plot",
+    "fastbptt gallery",
+    "sklearn.RecurrentForecaster.report",
+}

@@ -80,7 +80,6 @@ ARRAYS: dict[str, dict[str, Any]] = {
     "b.npz": {"x": X[:3, :4], "y": [0, 1, 0]},
     "steps.npz": {"x": X[:3, :4], "y": EACH[:3, :4].astype(int)},
     "keras.npz": {"x_test": X[:3, :4], "y_test": [0, 1, 0], "z": [0, 1, 1]},
-    "numbers.npz": {"x": X[:3, :4], "y": [0.5, 1.0, 2.0]},
     "words.npz": {"x": np.arange(12).reshape(3, 4), "y": [0, 1, 0]},
 }
 
@@ -220,7 +219,6 @@ ENTRIES: dict[str, Entry] = {
             "classes": Each(
                 ["1", "0"],
                 Refused(["0", "1"], "classes is", {"labels": False}),
-                Refused(["0", "1"], "the labels are numbers", {"path": "numbers.npz"}),
             ),
             "missing": Each(
                 "interpolate",

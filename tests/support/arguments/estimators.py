@@ -12,6 +12,7 @@ import fastbptt
 import fastbptt.sklearn
 
 from .common import WEIGHT, X, Y
+from .plots import report
 
 
 def estimated(kind: Any, X: Any, y: Any, **settings: Any) -> Any:
@@ -123,3 +124,16 @@ for _method, _base, _other in (
         _base,
         {**_other, "X": Refused(_COLUMN, "X is given, but a RecurrentForecaster has no exogenous")},
     )
+
+
+def reported(**arguments: Any) -> None:
+    """Write the report of a forecaster."""
+    made = fastbptt.sklearn.RecurrentForecaster(window=4, horizon=2, max_iter=1, random_state=0)
+    report(made.fit(_SERIES).report, **arguments)
+
+
+ENTRIES["sklearn.RecurrentForecaster.report"] = Entry(
+    reported,
+    {"y": _SERIES[:20], "path": "a.html"},
+    {"y": _SERIES[20:40], "path": "b.html", "series_names": ["sales"], "title": "Another"},
+)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+import matplotlib
 import numpy as np
 from effects import Each, Entry, Fresh, Refused, With, drawn
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 import fastbptt
 from fastbptt import plot
 from fastbptt._html import tag
+from fastbptt.diagnostics import fixed_points, step_jacobian
 from fastbptt.reporting import sections, summary
 
 from .common import EACH, LENGTHS, X, Y, model
@@ -41,10 +43,6 @@ def network(**options: Any) -> Any:
 
 def diagnosed(seed: int = 0, **options: Any) -> Any:
     return fastbptt.diagnose(model(seed, **options), X, Y)
-
-
-def resting(seed: int = 0) -> Any:
-    return fastbptt.diagnostics.fixed_points(model(seed), [0.0, 0.0], 4, data=X)
 
 
 WORDS = network(embedding=7)
@@ -82,15 +80,40 @@ def described(draw: Callable[[Any], Any], caption: str, number: int, *_: Any, **
     return tag("figure", drawn(axes), tag("figcaption", caption))
 
 
-def report(**arguments: Any) -> None:
+def report(write: Callable[..., None] = fastbptt.report, /, **arguments: Any) -> None:
     speed = summary.Speed(1, 1, 1.0, 1.0, 1.0, None)
     with (
         mock.patch.object(sections, "figure", described),
         mock.patch.object(summary, "_speed", return_value=speed),
     ):
-        fastbptt.report(**arguments)
+        write(**arguments)
 
 
+def points(seed: int = 0) -> Any:
+    return fixed_points(model(seed), np.zeros(2), 8, data=X, iterations=20, slow=1.0)
+
+
+def probed() -> Any:
+    """A monitor with the contributions to the gradient, of fewer epochs than `monitored`."""
+    monitor = fastbptt.GradientMonitor(warn=False, probe=(X, Y))
+    fastbptt.fit(model(), X, Y, epochs=1, verbose=0, callbacks=[monitor])
+    return monitor
+
+
+def styled(name: str) -> Any:
+    with plot.style(name):
+        return dict(matplotlib.rcParams)
+
+
+NUMBERS = X[:, 0]
+STATE = np.full((1, 2, 4), 0.1)
+OF_NUMBERS: dict[str, Any] = {
+    "y": NUMBERS + 1,
+    "predictions": X[:, 2],
+    "output_names": ["left", "right"],
+    "ax": AX,
+}
+PAIR: dict[str, Any] = {"y": NUMBERS, "predictions": X[:, 1]}
 CURVES = {"loss": [3.0, 2.0, 1.0], "accuracy": [0.1, 0.2, 0.3]}
 OF_MODELS: dict[str, Any] = {
     "model": Fresh(lambda: model(1)),
@@ -99,6 +122,7 @@ OF_MODELS: dict[str, Any] = {
     "example": 1,
     "ax": AX,
 }
+SPOKEN = With(list("abcdefg"), {"model": fastbptt.GRU(2, 4, 1, seed=0, embedding=7), "x": TOKENS})
 OF_LOSSES: dict[str, Any] = {"y": 1 - Y, "loss": "mse", "steps": With("all", {"y": EACH})}
 ENTRIES: dict[str, Entry] = {
     "plot.confusion": Entry(
@@ -116,26 +140,94 @@ ENTRIES: dict[str, Entry] = {
         {"model": Fresh(model)},
         {
             "model": Fresh(lambda: model(1)),
+            "x": X,
+            "lengths": Each(With(LENGTHS, {"x": X, "example": 2}), Refused(LENGTHS, "lengths")),
+            "example": Each(With(1, {"x": X}), Refused(1, "example")),
             "layer": With(1, {"model": model(num_layers=2)}),
             "reverse": With(True, {"model": model(bidirectional=True)}),
-            "gate": Each("n", Refused("n", "None because x is given", {"x": X})),
-            "x": X,
-            "lengths": Each(With(LENGTHS, {"x": X, "example": 1}), Refused(LENGTHS, "lengths")),
-            "example": Each(With(1, {"x": X}), Refused(1, "example is given; expected x")),
+            "gate": "n",
             "ax": AX,
         },
     ),
     "plot.fixed_points": Entry(
         drawing(plot.fixed_points),
-        {"model": model(), "found": resting(), "x": X},
+        {"model": model(), "found": points(), "x": X},
         {
             "model": model(1),
-            "found": resting(1),
+            "found": points(1),
             "x": X + 1,
             "lengths": LENGTHS,
-            "trajectories": 2,
+            "trajectories": 3,
             "dimensions": 3,
             "ax": AX,
+        },
+    ),
+    "plot.gradient_animation": Entry(
+        plot.gradient_animation,
+        {"monitor": probed(), "path": "a.html"},
+        {
+            "monitor": monitored(),
+            "path": "b.html",
+            "quantity": "W_hh",
+            "show": Each(
+                With("contribution", {"quantity": "W_hh"}), Refused("contribution", "show is")
+            ),
+            "seconds": 0.3,
+        },
+    ),
+    "plot.gradient_over_time": Entry(
+        drawing(plot.gradient_over_time),
+        {"model": Fresh(model), "x": X, "y": Y},
+        {
+            "model": Fresh(lambda: model(1)),
+            "x": X + 1,
+            **OF_LOSSES,
+            "weights": ["W_xh"],
+            "show": "contribution",
+            "layer": With(0, {"model": model(num_layers=2)}),
+            "lengths": LENGTHS,
+            "ax": AX,
+        },
+    ),
+    "plot.horizon_errors": Entry(
+        drawing(plot.horizon_errors),
+        {**PAIR, "horizon": 2},
+        {
+            "y": NUMBERS + 1,
+            "predictions": X[:, 2],
+            "horizon": 1,
+            "feature_names": ["left"],
+            "ax": AX,
+        },
+    ),
+    "plot.predicted_against_true": Entry(drawing(plot.predicted_against_true), PAIR, OF_NUMBERS),
+    "plot.residuals": Entry(drawing(plot.residuals), PAIR, OF_NUMBERS),
+    "plot.style": Entry(styled, {"name": "screen"}, {"name": "paper"}),
+    "diagnostics.fixed_points": Entry(
+        fixed_points,
+        {"model": Fresh(model), "x": np.zeros(2), "starts": 5, "data": X, "iterations": 3},
+        {
+            "model": Fresh(lambda: model(1)),
+            "x": np.ones(2),
+            "starts": Each(6, With(STATE, {"data": None})),
+            "data": Each(X + 1, Refused(X, "data", {"starts": STATE, "data": None})),
+            "lengths": Each(LENGTHS, Refused(LENGTHS, "lengths", {"starts": STATE, "data": None})),
+            "noise": 0.1,
+            "seed": 1,
+            "tol": 1.0,
+            "slow": 1.0,
+            "merge": With(1.0, {"tol": 1.0}),
+            "iterations": 4,
+        },
+    ),
+    "diagnostics.step_jacobian": Entry(
+        step_jacobian,
+        {"model": Fresh(model), "state": STATE, "x": np.zeros(2)},
+        {
+            "model": Fresh(lambda: model(1)),
+            "state": STATE + 0.1,
+            "x": np.ones(2),
+            "wrt": "input",
         },
     ),
     "plot.gallery": Entry(
@@ -202,6 +294,7 @@ ENTRIES: dict[str, Entry] = {
                 Refused(NAMES, "class_names is given", {"steps": "all", "y": EACH}),
                 Refused(["down"], "class_names has 1"),
             ),
+            "feature_names": ["left", "right"],
             "ids": Each(IDS, Refused(IDS[:9], "ids has 9 names")),
             "ax": AX,
         },
@@ -209,7 +302,7 @@ ENTRIES: dict[str, Entry] = {
     "plot.unrolled": Entry(
         drawing(plot.unrolled),
         {"model": Fresh(model), "x": X, "y": Y, "example": 2},
-        {**OF_MODELS, **OF_LOSSES, "columns": 3},
+        {**OF_MODELS, **OF_LOSSES, "columns": 3, "vocabulary": SPOKEN},
     ),
     "report": Entry(
         report,
@@ -229,6 +322,11 @@ ENTRIES: dict[str, Entry] = {
                 Refused(["left"], "feature_names is given", {"model": WORDS, "x": TOKENS}),
             ),
             "ids": Each(IDS, Refused(IDS[:9], "ids has 9 names")),
+            "horizon": Each(With(2, {"y": X[:, 0]}), Refused(2, "horizon is given with classes")),
+            "series": Each(
+                With(["a", "b"] * 6, {"y": X[:, 0]}),
+                Refused(["a", "b"] * 6, "series is given with classes"),
+            ),
             "monitor": Fresh(monitored),
             "title": "Another",
         },

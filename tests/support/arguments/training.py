@@ -257,37 +257,6 @@ ENTRIES: dict[str, Entry] = {
         {"outputs": Y[:, None]},
         {"outputs": X[:, 0], "loss": With("bce", {"outputs": X[:, 0]})},
     ),
-    "diagnostics.step_jacobian": Entry(
-        fastbptt.diagnostics.step_jacobian,
-        {"model": Fresh(model), "state": np.ones((1, 2, 4)), "x": np.zeros(2)},
-        {
-            "model": Fresh(lambda: model(1)),
-            "state": np.zeros((1, 2, 4)),
-            "x": np.ones(2),
-            "wrt": "input",
-        },
-    ),
-    "diagnostics.fixed_points": Entry(
-        fastbptt.diagnostics.fixed_points,
-        {"model": Fresh(model), "x": np.zeros(2), "starts": np.full((1, 2, 4), 0.5)},
-        {
-            "model": Fresh(lambda: model(1)),
-            "x": np.ones(2),
-            "starts": np.zeros((1, 3, 4)),
-            "data": Each(
-                With(X + 1, {"starts": 4, "data": X}), Refused(X, "data is given; expected None")
-            ),
-            "lengths": Each(
-                With(LENGTHS, {"starts": 4, "data": X}), Refused(LENGTHS, "lengths is given")
-            ),
-            "noise": 0.2,
-            "seed": Each(With(1, {"noise": 0.2}), Refused(1, "nothing is random")),
-            "tol": With(1.0, {"iterations": 1}),
-            "slow": With(1.0, {"iterations": 1}),
-            "merge": With(0.0, {"starts": np.linspace(0, 1, 12).reshape(1, 3, 4)}),
-            "iterations": 1,
-        },
-    ),
     "diagnose": Entry(
         lambda **arguments: fastbptt.diagnose(**arguments),
         {"model": Fresh(model), "x": X, "y": Y},
@@ -318,7 +287,7 @@ ENTRIES: dict[str, Entry] = {
     "load_optimizer": Entry(_load_optimizer, {"path": "a.st"}, {"path": "b.st"}),
     "show_config": Entry(_show_config, {"file": None}, {"file": "stderr"}),
     "GradientMonitor": Entry(
-        _monitored, {"keep": 2}, {"keep": 3, "warn": False, "log_dir": "logs"}
+        _monitored, {"keep": 2}, {"keep": 3, "warn": False, "log_dir": "logs", "probe": (X, Y)}
     ),
     "GradientMonitor.load_state": Entry(_restored, {"state": _records(0)}, {"state": _records(1)}),
     "GradientMonitor.on_batch_end": Entry(
