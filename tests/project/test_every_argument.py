@@ -171,8 +171,12 @@ ARRAYS: list[Any] = [
 PRINTED = re.compile(r"array\(\[|\[\s*-?\d+\.\d* +-?\d|\[(-?\d+\.\d+, ){6}")
 
 
+# all but those whose arguments are the words of a message
+SPEAKING = {name: entry for name, entry in ENTRIES.items() if name != "Loss.of_scaled"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "entry", "name", "change"), cases(ENTRIES, SLOW))
+@pytest.mark.parametrize(("what", "entry", "name", "change"), cases(SPEAKING, SLOW))
 def test_no_message_prints_an_array(
     what: str, entry: Entry, name: str, change: Any, tmp_path: Path
 ) -> None:
@@ -181,7 +185,7 @@ def test_no_message_prints_an_array(
         message = ""
         try:
             run(entry, {**entry.base, **others, name: array}, tmp_path / str(i))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             message = f"{type(error).__name__}: {error}"
         assert not PRINTED.search(message), message
 

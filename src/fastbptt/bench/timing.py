@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 
 import numpy as np
 
-from .. import _core, config
+from .. import _check, _core, config
 from .._errors import ArgumentError
 from .case import Case, Problem
 from .systems import SYSTEMS, obstacle
@@ -90,7 +90,9 @@ def measure(
     if rounds is None:
         rounds = DEFAULT_ROUNDS
     elif seconds is not None:
-        raise ArgumentError("seconds", f"is {seconds}", "None, because rounds is given")
+        raise ArgumentError(
+            "seconds", f"is {_check.shown(seconds)}", "None, because rounds is given"
+        )
     names = ["fastbptt", *against]
     found = [_measure_case(case, names, threads, rounds, seconds) for case in cases]
     machine = config.info()
