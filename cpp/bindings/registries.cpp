@@ -50,6 +50,7 @@ py::dict describe_loss(const std::string& loss) {
     if (!p.name) continue;
     py::dict one;
     one["default"] = p.preset;
+    one["of_targets"] = p.of_targets;
     if (std::isfinite(p.range.low)) one[p.range.open ? "above" : "low"] = p.range.low;
     if (std::isfinite(p.range.high)) one[p.range.open ? "below" : "high"] = p.range.high;
     parameters[p.name] = one;

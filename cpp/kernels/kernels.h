@@ -31,6 +31,7 @@ struct LossParameter {
   const char* name = nullptr;
   double preset = 0;
   Interval range = {};
+  bool of_targets = false;  // in units of the targets
 };
 
 // The targets and parameters of a loss

@@ -106,7 +106,8 @@ class Loss(_core.Loss):
         >>> Loss("huber", delta=50.0).of_scaled(np.array([100.0]), "one target")
         Loss("huber", delta=0.5)
         """
-        units = _IN_UNITS.get(self.name, ())
+        parameters = _core.loss_info(self.name)["parameters"]
+        units = [key for key, one in parameters.items() if one["of_targets"]]
         if not units:
             return self
         if scale.max() > scale.min():
@@ -170,9 +171,6 @@ class Loss(_core.Loss):
         given = ",".join(f"{key}={value!r}" for key, value in self.parameters.items())
         return f"{self.name}:{given}" if given else self.name
 
-
-#: The parameters in units of the targets, by loss. The others have no unit.
-_IN_UNITS: Final[dict[str, tuple[str, ...]]] = {"huber": ("delta",)}
 
 #: What an argument `loss` may be.
 LossLike: TypeAlias = str | Loss

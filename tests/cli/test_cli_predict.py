@@ -495,5 +495,5 @@ def test_no_page(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, out, err = run(capsys, "train", path, "--epochs", 1, "--report", page)
     assert (code, out) == (1, ""), "before any work"
-    assert "pictures need matplotlib" in err
+    assert "plots need matplotlib" in err
     assert not page.exists()

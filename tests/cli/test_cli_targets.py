@@ -136,7 +136,10 @@ def test_a_report_about_labels(train: Any, tmp_path: Path, monkeypatch: Any) -> 
     monkeypatch.setattr("fastbptt.reporting.summary._SECONDS", 1e-3)
     model = fastbptt.load(tmp_path / "m")
     given = dict.fromkeys(
-        ("lengths", "loss", "steps", "class_names", "feature_names", "ids", "history", "monitor")
+        (
+            *("lengths", "loss", "steps", "class_names", "feature_names", "ids", "history"),
+            *("monitor", "horizon", "series"),
+        )
     )
     found = summary.gather(model, X, LABELS, **given)
     assert list(found.metrics) == ["loss", "accuracy", "balanced_accuracy"]

@@ -733,7 +733,9 @@ def test_a_setting_that_float32_has_no_number_for(name: str, setting: str, value
         model.train_step(np.ones((1, 2, 1)), [1.0], optimizer)
     assert model.parameters.flat.tobytes() == before
     assert optimizer.step_count == 0
-    OPTIMIZERS[name](**{setting: value}).step(  # float64 has one
+    OPTIMIZERS[name](
+        **{setting: min(value, 1e100)}
+    ).step(  # float64 has one, and one for its square
         fastbptt.RNN(1, 2, 1, dtype="float64"), np.zeros(model.num_parameters)
     )
 

@@ -93,7 +93,9 @@ def gradient_flow(
     courses: dict[str, NDArray[np.float64]] = {}
     if isinstance(flows, Mapping):
         if layer is not None and not any(hasattr(each, "layers") for each in flows.values()):
-            raise ArgumentError("layer", f"is {layer}", "None: numbers have no layers")
+            raise ArgumentError(
+                "layer", f"is {_check.shown(layer)}", "None: numbers have no layers"
+            )
         for name, each in flows.items():
             if hasattr(each, "layers"):
                 courses[str(name)] = numbers(_layer(each, -1 if layer is None else layer))
