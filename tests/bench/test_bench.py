@@ -111,6 +111,7 @@ def test_every_kind_of_case_is_right(case: Case) -> None:
         check_gradients("numpy", case, expected, *system.loss_and_gradients())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "name"),
     [*itertools.product(FEW, INSTALLED)]

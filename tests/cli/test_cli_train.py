@@ -120,7 +120,7 @@ def test_scale_is_that_of_the_real_steps_of_the_training_part(
 @pytest.mark.parametrize(
     "loss",
     [
-        one
+        pytest.param(one, marks=() if one.parameters else pytest.mark.slow)
         for one in map(fastbptt.Loss, fastbptt.losses())
         if one.targets == "numbers" and not one.bounded
     ],

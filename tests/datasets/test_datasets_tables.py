@@ -374,6 +374,7 @@ def test_lines_are_counted_through_quoted_ones(tmp_path: Path) -> None:
         read_csv(path)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_rows_take_seconds(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(1000, size=(100_000, 6)) / 8
     lines = ["id,step,a,b,c,d,e,f,label"]

@@ -93,6 +93,7 @@ def test_exploding_relu() -> None:
     assert kinds(fastbptt.diagnose(started, 0.1 * X, Y)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [1, 2] if FULL_GRID else [1])
 def test_what_is_said_to_keep_gradients_from_exploding_does(layers: int) -> None:
     x = X[:, :80, :3]
@@ -344,6 +345,7 @@ def test_healthy_models_get_none(model: fastbptt.Recurrent) -> None:
     assert kinds(report) == []
 
 
+@pytest.mark.slow
 def test_a_model_with_a_long_memory_gets_none() -> None:
     model = fastbptt.LSTM(4, 32, 1, forget_bias=4.6, seed=0)
     report = fastbptt.diagnose(model, X, Y, optimizer=fastbptt.Adam(lr=1e-3))

@@ -190,6 +190,7 @@ def test_what_is_no_probe(probe: Any) -> None:
         fastbptt.GradientMonitor(probe=probe)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("quantity", "show"),
     [("hidden", None), ("gates", None), ("W_hh", None), ("W_hy", "running sum")],

@@ -127,6 +127,7 @@ def test_draws_where_it_is_told(name: str) -> None:
     assert pyplot.get_fignums() == [], "no figure of its own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"), sampled([*itertools.product(PICTURES, ["svg", "pdf"])], 20)
 )

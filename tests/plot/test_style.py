@@ -74,6 +74,7 @@ PICTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PICTURES)
 def test_no_text_covers_data_or_leaves_the_figure(name: str) -> None:
     ax = PICTURES[name]()
@@ -104,6 +105,7 @@ def test_the_best_epoch_hides_no_curve() -> None:
     assert line[:, 0].tolist() == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_legend_of_many_rows_takes_nothing_from_the_plot() -> None:
     heights = []
     for count in (2, 16):

@@ -1376,6 +1376,7 @@ def messages() -> str:
     return "\n\n".join(SAID.values())
 
 
+@pytest.mark.slow
 def test_every_advice_is_followed(place: Path) -> None:
     for module in ("sklearn", "pandas"):
         pytest.importorskip(module)

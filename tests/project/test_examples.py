@@ -162,6 +162,7 @@ def test_sentiment_needs_data(without_data: Path, capsys: pytest.CaptureFixture[
     assert "pip download" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sentiment_of_a_folder_like_that_of_imdb(run: Run, tmp_path: Path) -> None:
     for part in ("train", "test"):
         for kind, points, word in (("pos", 9, "good"), ("neg", 2, "bad")):
@@ -191,6 +192,7 @@ def test_no_text_is_in_both_parts() -> None:
 video = load("examples/video.py")
 
 
+@pytest.mark.slow
 def test_video(run: Run) -> None:
     rows, _ = run(video, "--quick")
     assert rows[0][:3] == ["made-up scenes", "160 / 80", "20"]

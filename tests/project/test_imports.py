@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "fastbptt"
 MOST_EXCEPTIONS = 8
@@ -145,6 +147,7 @@ def test_imports_run_down_the_layers() -> None:
     assert len(against) <= MOST_EXCEPTIONS, against
 
 
+@pytest.mark.slow
 def test_imports_inside_the_package_are_relative() -> None:
     absolute = []
     for source, path in PATHS.items():

@@ -7,6 +7,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "fastbptt"
 
@@ -58,6 +60,7 @@ def modules() -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_name_of_a_class_stands_for_one_thing() -> None:
     found = classes()
     assert {"Recurrent", "Engine", "ThreadPool"} <= found.keys()
@@ -66,6 +69,7 @@ def test_a_name_of_a_class_stands_for_one_thing() -> None:
     assert [name for name in SAME_CLASS if name not in repeated] == []
 
 
+@pytest.mark.slow
 def test_a_bound_class_has_no_namesake_in_the_package() -> None:
     package = {name for name, places in classes().items() if any("src" in p for p in places)}
     bound = {

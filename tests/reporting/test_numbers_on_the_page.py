@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 import sys
 from html.parser import HTMLParser
@@ -14,6 +15,9 @@ import pytest
 
 import fastbptt
 from fastbptt import plot
+from fastbptt.reporting import sections
+
+pytestmark = pytest.mark.slow  # each makes a page
 
 pytest.importorskip("matplotlib")
 
@@ -104,10 +108,17 @@ def page_of(
     drawn = Drawn()
     for name in (
         "confusion", "sequences", "losses", "gradient_flow", "gates", "eigenvalues", "saliency",
-        "hidden_states", "unrolled", "gradient_heatmap", "predicted_against_true", "residuals",
+        "hidden_states", "gradient_heatmap", "predicted_against_true", "residuals",
         "horizon_errors",
     ):  # fmt: skip
         monkeypatch.setattr(plot, name, drawn.spy(name))
+    diagram = sections.diagram
+
+    def noted(*args: Any, **options: Any) -> Any:
+        drawn.calls["unrolled"] = (args, options)
+        return diagram(*args, **options)
+
+    monkeypatch.setattr(sections, "diagram", noted)
     quickly(monkeypatch)
     fastbptt.report(model, x, y, folder / "page.html", **options)
     return Page((folder / "page.html").read_text("utf-8")), drawn
@@ -122,7 +133,6 @@ def problem(count: int = 15) -> tuple[Any, list[Any], Any, list[str]]:
     return model, x, y, [f"id{i:03}" for i in range(count)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("padded", [False, True])
 def test_classes(padded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y, ids = problem()
@@ -180,7 +190,6 @@ def test_classes(padded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert drawn.calls["eigenvalues"][1]["layer"] == 1
 
 
-@pytest.mark.slow
 def test_gradients_are_of_sequences_spread_over_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,7 +231,6 @@ def test_parameters_and_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert f"{model.num_parameters:,}" in tiles
 
 
-@pytest.mark.slow
 def test_a_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y, _ = problem()
     curves = {"loss": [0.5, 0.4, 0.45, 0.6], "seconds": [11.0, 13.0, 17.0, 3.0]}
@@ -324,14 +332,7 @@ def test_the_learning_rates_that_were_used(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.filterwarnings("ignore:maximum number of epochs")
 @pytest.mark.parametrize(
-    ("center", "several"),
-    [
-        ("last", True),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (("last", False), ("mean", False), ("mean", True))
-        ),
-    ],
+    ("center", "several"), [*itertools.product(("last", "mean"), (False, True))]
 )
 def test_a_forecaster(
     center: str, several: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -353,6 +354,13 @@ def test_a_forecaster(
         "sequences", "predicted_against_true", "residuals", "horizon_errors",
     ):  # fmt: skip
         monkeypatch.setattr(plot, name, drawn.spy(name))
+    diagram = sections.diagram
+
+    def noted(*args: Any, **options: Any) -> Any:
+        drawn.calls["unrolled"] = (args, options)
+        return diagram(*args, **options)
+
+    monkeypatch.setattr(sections, "diagram", noted)
     quickly(monkeypatch)
     model.report(y, tmp_path / "page.html", series_names=names)
     page = Page((tmp_path / "page.html").read_text("utf-8"))

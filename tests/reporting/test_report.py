@@ -200,6 +200,7 @@ def test_what_the_model_knows_is_used(undrawn: None, tmp_path: Path) -> None:
     assert "Steps per class" in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truth", [0, 1] if FULL_GRID else [1])
 def test_one_step_that_is_right_or_wrong(truth: int, tmp_path: Path) -> None:
     model = fastbptt.RNN(2, 3, 2, seed=0)

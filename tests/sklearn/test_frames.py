@@ -347,6 +347,7 @@ def test_the_automatic_window() -> None:
         forecaster().fit(WAVE).score(WAVE[:10])  # a window that was asked for
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("center", "early_stopping"), [("last", True), ("mean", False)])
 def test_fit_needs_no_memory_for_windows(center: str, early_stopping: bool) -> None:
     y = np.random.default_rng(0).normal(size=(40_000, 8))
