@@ -1,10 +1,11 @@
-"""Make src/fastbptt/data/japanese_vowels.npz from the text files inside the aeon wheel.
+"""Make src/fastbptt/datasets/data/japanese_vowels.npz from the text files inside the aeon wheel.
 
     pip download --no-deps aeon==1.6.0
     python scripts/make_japanese_vowels.py aeon-1.6.0-py3-none-any.whl
 
 The file holds, for "train" and "test", the steps of all sequences one after the other
-(float32, shape (total steps, 12)), the number of steps of each sequence, and its class 0..8.
+(int32 of shape (total steps, 12), in millionths, which are the last digit of the decimal numbers),
+the number of steps of each sequence, and its class 0..8.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-TARGET = Path(__file__).resolve().parent.parent / "src/fastbptt/data/japanese_vowels.npz"
+TARGET = Path(__file__).resolve().parent.parent / "src/fastbptt/datasets/data/japanese_vowels.npz"
 MEMBER = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_{part}.ts"
 SHA256 = {
     "TRAIN": "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
@@ -25,14 +26,18 @@ SHA256 = {
 }
 
 
-def parse(text: str) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+def parse(text: str) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
     """Read a .ts text: one sequence a line, channels cut by ':', values by ',', class last."""
     sequences, labels = [], []
     body = text[text.index("@data") :].splitlines()[1:]
     for line in filter(None, map(str.strip, body)):
         *channels, label = line.split(":")
         values = [np.array(c.split(","), dtype=np.float64) for c in channels]
-        sequences.append(np.stack(values, axis=1).astype(np.float32))
+        steps = np.stack(values, axis=1)
+        whole = np.round(steps * 1e6).astype(np.int32)
+        if not (whole / 1e6 == steps).all():
+            raise SystemExit(f"a number has more than six decimals: {line}")
+        sequences.append(whole)
         labels.append(int(label) - 1)
     lengths = np.array([len(s) for s in sequences], dtype=np.int64)
     return np.concatenate(sequences), lengths, np.array(labels, dtype=np.int64)
@@ -45,7 +50,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=TARGET)
     args = parser.parse_args()
 
-    arrays: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {}
+    arrays: dict[str, NDArray[np.int32] | NDArray[np.int64]] = {}
     with zipfile.ZipFile(args.wheel) as wheel:
         for part in ("TRAIN", "TEST"):
             raw = wheel.read(MEMBER.format(part=part))

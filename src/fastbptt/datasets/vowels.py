@@ -44,8 +44,9 @@ Japanese Vowels: nine men say the two Japanese vowels /ae/ one after the other; 
 a new one each 6.4 ms), without a unit, between -1.9 and 2.3.
 
 Mineichi Kudo, Jun Toyama, Masaru Shimbo (1999), UCI Machine Learning Repository,
-https://doi.org/10.24432/C5NS47. Licence: CC BY 4.0. Changes: decimal numbers rounded to float32,
-speakers 1..9 renumbered 0..8, stored as one .npz file; nothing left out, reordered or rescaled.
+https://doi.org/10.24432/C5NS47. Licence: CC BY 4.0. Changes: decimal numbers stored in
+millionths and given as float32, speakers 1..9 renumbered 0..8, stored as one .npz file; nothing
+left out or reordered.
 """
 
 
@@ -81,7 +82,8 @@ def load_japanese_vowels() -> Dataset:
 
     def sequences(part: str) -> list[NDArray[np.float32]]:
         ends = np.cumsum(arrays[f"{part}_lengths"])
-        return [piece.copy() for piece in np.split(arrays[f"{part}_x"], ends[:-1])]
+        values = (arrays[f"{part}_x"] / 1e6).astype(np.float32)  # stored in millionths
+        return [piece.copy() for piece in np.split(values, ends[:-1])]
 
     return Dataset(
         x_train=sequences("train"),
