@@ -42,7 +42,7 @@ class FixedPoints:
         numbers of a state are in the order of `step_jacobian`. Those that most starts reached are
         first; slow points, if wanted, come after all fixed points.
     speeds : ndarray (k,)
-        |F(s) - s|^2 / 2, the speed of Sussillo and Barak.
+        ``|F(s) - s|^2 / 2``, the speed of Sussillo and Barak.
     slow : bool ndarray (k,)
         Whether it is a slow point: its speed is above `tol`, but at most the one asked for.
     eigenvalues : complex ndarray (k, N)
@@ -144,8 +144,8 @@ def fixed_points(
 ) -> FixedPoints:
     """Find the fixed points of a network under a constant input, with their stability.
 
-    From many starts at once, the speed q(s) = |F(s) - s|^2 / 2 is minimised, where F is one step of
-    the network. Where it reaches 0 is a fixed point, whether states nearby move to it or away.
+    From many starts at once, the speed ``q(s) = |F(s) - s|^2 / 2`` is minimised, where F is one
+    step of the network. Where it reaches 0 is a fixed point, whether states nearby move to it or away.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def fixed_points(
     -----
     D. Sussillo and O. Barak, "Opening the black box: low-dimensional dynamics in high-dimensional
     recurrent neural networks", Neural Computation 25 (2013). Each step solves the normal equations
-    of Gauss and Newton with the exact Jacobian and a damping in proportion to |F(s) - s|, after
+    of Gauss and Newton with the exact Jacobian and a damping in proportion to ``|F(s) - s|``, after
     K. Levenberg (1944) and N. Yamashita and M. Fukushima, "On the rate of convergence of the
     Levenberg-Marquardt method", Computing Supplement 15 (2001), who show that it also converges
     fast to points that are not isolated: lines and rings. Everything is computed in float64.
