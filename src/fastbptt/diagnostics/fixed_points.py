@@ -145,7 +145,8 @@ def fixed_points(
     """Find the fixed points of a network under a constant input, with their stability.
 
     From many starts at once, the speed ``q(s) = |F(s) - s|^2 / 2`` is minimised, where F is one
-    step of the network. Where it reaches 0 is a fixed point, whether states nearby move to it or away.
+    step of the network. Where it reaches 0 is a fixed point, whether states nearby move to it or
+    away.
 
     Parameters
     ----------
