@@ -59,7 +59,7 @@ def test_plots_and_report(registered: None, tmp_path: Path) -> None:
     text = page.read_text("utf-8")
     assert "Largest absolute error by epoch." in text
     found = fastbptt.evaluate(model, x, y, metrics="worst")["worst"]
-    assert f'<th scope="row">largest absolute error</th><td>{found:.4g}</td>' in text
+    assert f'<th scope="row">largest absolute error</th><td class="value">{found:.4g}</td>' in text
 
 
 @pytest.mark.slow
