@@ -118,13 +118,14 @@ def _known_columns(
             f"--exclude-columns has no effect: the features are those that {arguments.model} was "
             "trained on; expected none"
         )
-    if task.features is not None and _data.named(task.features) and not wide:
+    trained = None if wide else feature_columns(task, other)
+    if trained is not None and task.features is not None:
         if features is not None:
             raise ValueError(
                 f"--feature-columns has no effect: the features are those that {arguments.model} "
                 f"was trained on ({some(task.features)}); expected none"
             )
-        features = _data.Columns.sources(task.features, other)
+        features = trained
         absent = [name for name in features if name not in header]
         # if this is no table, or has another delimiter, the reader gives the better message
         if absent and (len(header) > 1 or len(absent) < len(features)):
@@ -152,6 +153,13 @@ def _known_columns(
         other or None,
     )
     return columns, labels
+
+
+def feature_columns(task: _task.ModelTask, other: dict[str, Any]) -> list[str] | None:
+    """Name the columns of a long table that hold the model's features; None: they have no names."""
+    if task.features is None or not _data.named(task.features):
+        return None
+    return _data.Columns.sources(task.features, other)
 
 
 def readable(

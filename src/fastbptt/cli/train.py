@@ -851,10 +851,8 @@ def _text(arguments: argparse.Namespace, task: _task.ModelTask, result: dict[str
         words = ["fastbptt", "predict", arguments.output, path, *_options_of(arguments, path)]
         if arguments.unlabelled == "drop":  # each row gets a prediction
             words.append("--no-labels")
-            columns = task.columns
-            if task.features is not None and _data.named(task.features):
-                sources = _data.Columns.sources(task.features, columns.other or {})
-                columns = columns._replace(features=sources)
+            sources = _new_data.feature_columns(task, task.columns.other or {})
+            columns = task.columns._replace(features=sources)
             if not _new_data.readable(path, columns, task, {"missing": task.missing}):
                 words += ["--missing", "interpolate"]
         lines.append(f"Next:  {shlex.join(words)}")
