@@ -520,7 +520,7 @@ def test_an_interruption_leaves_a_usable_estimator() -> None:
         ({"validation_fraction": 1.5, "early_stopping": True}, "validation_fraction is 1.5"),
         ({"n_iter_no_change": 0}, "n_iter_no_change is 0"),
         ({"dtype": "float16"}, 'dtype is "float16"'),
-        ({"class_weight": "fair"}, 'class_weight is "fair"; expected one of "balanced"'),
+        ({"class_weight": "fair"}, 'class_weight is "fair"; expected None, "balanced"'),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:
