@@ -550,7 +550,7 @@ LARGE = np.full((2, 4, 2), [[[0.0, 1e300]], [[1.0, -1e300]]])
         (np.zeros((3, 4, 2)), [0.5, 1.2, 3.4], "Unknown label type"),
         (np.zeros((3, 4, 2)), None, "requires y to be passed"),
         (
-            np.full((2, 4, 2), [[[0.0, 1e300]], [[1.0, -1e300]]]),
+            np.full((2, 4, 2), [[[0.0, 1e308]], [[1.0, -1e308]]]),
             [0, 1],
             "X holds values so large in column 1",
         ),
