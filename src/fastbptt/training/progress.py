@@ -90,7 +90,7 @@ class Bar(Progress):
         if widget:
             # before tqdm does: it leaves half a bar behind, which fails again when it is freed
             importlib.import_module("ipywidgets")
-            from IPython.display import display
+            display: Any = importlib.import_module("IPython.display").display
             from tqdm.notebook import tqdm
         else:
             from tqdm import tqdm
