@@ -85,10 +85,11 @@ def _check_plain(table: Table) -> None:
     """Refuse numbers such as 1,200 and $3.50 and 7%."""
     for name in table.header:
         texts = [text for text in _texts(table, name) if text.lower() not in GAPS]
-        decorated = [text for text in texts if _DECORATED.fullmatch(text)]
-        if 2 * len(decorated) > len(texts) and not _is_numeric(table, name):
+        amounts = [text for text in texts if _DECORATED.fullmatch(text)]
+        decorated = [text for text in amounts if not _parsing.is_number(text)]
+        if decorated and 2 * len(amounts) > len(texts) and not _is_numeric(table, name):
             codes, every = table.codes("features", name)
-            text = next(text for text in decorated if not _parsing.is_number(text))
+            text = decorated[0]
             raise table.wrong(
                 int((codes == every.index(text)).argmax()),
                 name,
