@@ -1,6 +1,7 @@
 """The steps of the gate, a session each: ``nox -s types`` runs one, ``nox -l`` lists them.
 
-``.ci/run`` runs them on a clean clone. Sessions that need the built package share the environment
+``.ci/run`` runs them on a clean clone, those tagged ``cpp`` beside those tagged ``python``:
+``nox -t cpp`` runs one of the groups. Sessions that need the built package share the environment
 of the session ``wheel``; the C++ sessions use the presets of ``CMakePresets.json``.
 """
 
@@ -42,7 +43,7 @@ def installed(session: nox.Session, program: str) -> str:
     return str(ROOT / session.cache_dir.parent / "wheel" / "bin" / program)
 
 
-@nox.session
+@nox.session(tags=["python"])
 def style(session: nox.Session) -> None:
     """Ruff: rules and format."""
     session.install(requirement("ruff"))
@@ -50,20 +51,20 @@ def style(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session(venv_backend="none")
+@nox.session(venv_backend="none", tags=["python"])
 def words(session: nox.Session) -> None:
     """The standard terms, in code and in prose."""
     session.run(sys.executable, "scripts/check_words.py")
 
 
-@nox.session
+@nox.session(tags=["python"])
 def types(session: nox.Session) -> None:
     """Mypy, strict."""
     session.install(requirement("mypy"), requirement("nox"), *PROJECT["dependencies"])
     session.run("mypy")
 
 
-@nox.session
+@nox.session(tags=["python"])
 def wheel(session: nox.Session) -> None:
     """Build the wheel and install it, with the tools that need it, for the sessions below."""
     shutil.rmtree(WHEELS, ignore_errors=True)
@@ -77,7 +78,7 @@ def wheel(session: nox.Session) -> None:
         session.error(f"the wheel must stay under {WHEEL_LIMIT} bytes")
 
 
-@nox.session(venv_backend="none", requires=["wheel"])
+@nox.session(venv_backend="none", requires=["wheel"], tags=["python"])
 def stub(session: nox.Session) -> None:
     """The stub of the extension against the extension, outside of src/."""
     session.chdir(session.create_tmp())
@@ -88,7 +89,7 @@ def stub(session: nox.Session) -> None:
     session.run(installed(session, "python"), *command, external=True)
 
 
-@nox.session(venv_backend="none")
+@nox.session(venv_backend="none", tags=["cpp"])
 def cpp_style(session: nox.Session) -> None:
     """clang-format of every C++ file."""
     files = [path for path in Path("cpp").rglob("*") if path.suffix in {".h", ".cpp", ".inc"}]
@@ -112,25 +113,25 @@ def cpp_tests(session: nox.Session, preset: str, **environment: str) -> None:
     session.run("ctest", "--preset", preset, "--parallel", jobs, env=environment)
 
 
-@nox.session
+@nox.session(tags=["cpp"])
 def cpp_sanitized(session: nox.Session) -> None:
     """C++ tests under the address and undefined-behaviour sanitizers."""
     cpp_tests(session, "asan")
 
 
-@nox.session
+@nox.session(tags=["cpp"])
 def cpp_threads(session: nox.Session) -> None:
     """C++ tests under the thread sanitizer."""
     cpp_tests(session, "tsan")
 
 
-@nox.session
+@nox.session(tags=["cpp"])
 def cpp_release(session: nox.Session) -> None:
     """C++ tests, every shape and every float."""
     cpp_tests(session, "release", **FULL_GRID, FASTBPTT_TEST_FLOATS="all")
 
 
-@nox.session
+@nox.session(tags=["cpp"])
 def cpp_lint(session: nox.Session) -> None:
     """clang-tidy on every file of the C++ build; .inc files through the units that include them."""
     configure(session, "asan")
@@ -140,10 +141,10 @@ def cpp_lint(session: nox.Session) -> None:
     session.run(*command, external=True, silent=True)
 
 
-@nox.session
+@nox.session(tags=["cpp"])
 def cpp_aarch64(session: nox.Session) -> None:
-    """C++ tests for 64-bit Arm, under qemu."""
-    cpp_tests(session, "aarch64", **FULL_GRID)
+    """C++ tests for 64-bit Arm, under qemu, where full grids take minutes."""
+    cpp_tests(session, "aarch64")
 
 
 SMOKE = """
@@ -160,7 +161,7 @@ print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}: loss {loss:.4f}
 """
 
 
-@nox.session(venv_backend="none")
+@nox.session(venv_backend="none", tags=["cpp"])
 def pythons(session: nox.Session) -> None:
     """Build, import, train and diagnose on every other supported Python that is found."""
     temporary = ROOT / session.create_tmp()
@@ -188,7 +189,7 @@ def find_python(version: str) -> str | None:
     return None
 
 
-@nox.session
+@nox.session(tags=["python"])
 def data(session: nox.Session) -> None:
     """Download packages that hold time series and reviews, 17 MB, for examples and tests."""
     download = ["pip", "download", "--no-deps", "--dest", str(DATA)]
@@ -196,7 +197,7 @@ def data(session: nox.Session) -> None:
     session.run(*download, "--no-binary", ":all:", "vaderSentiment==3.3.2", silent=True)
 
 
-@nox.session(venv_backend="none", requires=["wheel", "data"])
+@nox.session(venv_backend="none", requires=["wheel", "data"], tags=["python"])
 def examples(session: nox.Session) -> None:
     """Every example, in its quick form."""
     session.chdir(session.create_tmp())
@@ -205,7 +206,7 @@ def examples(session: nox.Session) -> None:
         session.run(*command, external=True, silent=True, env={"FASTBPTT_DATA": str(DATA)})
 
 
-@nox.session(venv_backend="none", requires=["wheel"])
+@nox.session(venv_backend="none", requires=["wheel"], tags=["python"])
 def notebook(session: nox.Session) -> None:
     """The notebook, executed from its text source; it shows every picture that it draws."""
     made = Path(session.create_tmp()) / "notebook.ipynb"
@@ -221,7 +222,7 @@ def notebook(session: nox.Session) -> None:
         session.error(f"{drawn} cells draw, {pictures} pictures were made")
 
 
-@nox.session(venv_backend="none", requires=["wheel"])
+@nox.session(venv_backend="none", requires=["wheel"], tags=["python"])
 def docs(session: nox.Session) -> None:
     """Every page of the documentation, a warning being an error; its figures."""
     shutil.rmtree(SITE, ignore_errors=True)
@@ -231,7 +232,7 @@ def docs(session: nox.Session) -> None:
     session.run(*figures, f"{session.create_tmp()}/figures", external=True, silent=True)
 
 
-@nox.session(venv_backend="none", requires=["docs"])
+@nox.session(venv_backend="none", requires=["docs"], tags=["python"])
 def browser(session: nox.Session) -> None:
     """A report and the site open without complaints and without a network, and fit a phone."""
     python = [installed(session, "python"), "-W", "error"]
@@ -241,19 +242,22 @@ def browser(session: nox.Session) -> None:
 
 
 def run_readme(session: nox.Session, name: str, **environment: str) -> None:
-    """Run the commands below the README's comment <!-- ci: NAME -->, as they stand, in a clone."""
+    """Run the commands below the README's comment <!-- ci: NAME -->, as they stand, in a clone.
+
+    All clones have the same path, so that ccache, where it is in use, compiles once for all.
+    """
     pattern = rf"^<!-- ci: {name} -->$.*?^```sh$\n(.*?)^```$"
     found = re.search(pattern, (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
     if found is None:
         session.error(f"README.md has no commands marked ci: {name}")
-    clone = Path(session.create_tmp()) / "fastbptt"
+    clone = ROOT / session.cache_dir / "readme" / "fastbptt"
     shutil.rmtree(clone, ignore_errors=True)
     session.run("git", "clone", "--quiet", str(ROOT), str(clone), external=True)
     with session.chdir(clone):
         session.run("bash", "-euo", "pipefail", "-c", found[1], external=True, env=environment)
 
 
-@nox.session(venv_backend="none")
+@nox.session(venv_backend="none", tags=["python"])
 def readme_demo(session: nox.Session) -> None:
     """The README's first command: the demo, in an empty environment."""
     run_readme(session, "demo")

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("session")
     shutil.copytree(DATA, made / "examples" / "data")
     with _within(made):
-        run(examples(commands()["train"])[0])
+        run(examples(commands()["train"])[0] + " --epochs 2")
     return made
 
 

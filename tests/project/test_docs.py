@@ -68,15 +68,8 @@ def name(page: Path) -> str:
 WITH_CODE = [page for page in PAGES if any(b.language in ("python", "pycon") for b in blocks(page))]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(
-            page, id=name(page), marks=[] if name(page) == "README.md" else pytest.mark.slow
-        )
-        for page in WITH_CODE
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_CODE, ids=name)
 def test_the_code_runs(
     page: Path,
     capsys: pytest.CaptureFixture[str],

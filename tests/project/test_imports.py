@@ -76,21 +76,23 @@ def resolved(source: str, node: ast.ImportFrom) -> Iterator[str]:
         yield name if name in MODULES else start
 
 
+def nodes_of(tree: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+    """Walk a tree, and tell of each node whether it stands in a function."""
+    waiting = [(tree, False)]
+    while waiting:
+        node, inside = waiting.pop()
+        yield node, inside
+        inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        waiting.extend((child, inside) for child in ast.iter_child_nodes(node))
+
+
 def imports_of(source: str) -> Iterator[Import]:
     """Read a module's imports, tables for importlib among them."""
     text = PATHS[source].read_text(encoding="utf-8")
     lines = text.splitlines()
-    tree = ast.parse(text)
-    inside = {
-        child
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        for child in ast.walk(node)
-        if child is not node
-    }
     tabled = re.compile(r"\.[a-z_][a-z_.]*" if "import_module" in text else "(?!)")
     package = source if PATHS[source].name == "__init__.py" else source.rpartition(".")[0]
-    for node in ast.walk(tree):
+    for node, inside in nodes_of(ast.parse(text)):
         targets: set[str] = set()
         if isinstance(node, ast.ImportFrom):
             targets = set(resolved(source, node))
@@ -102,15 +104,24 @@ def imports_of(source: str) -> Iterator[Import]:
         before = lines[node.lineno - 2].strip() if node.lineno > 1 else ""
         explained = before.startswith("#") or "#" in lines[(node.end_lineno or node.lineno) - 1]
         for target in sorted(targets):
-            deferred = node in inside or isinstance(node, ast.Constant)
+            deferred = inside or isinstance(node, ast.Constant)
             yield Import(source, target, node.lineno, deferred, explained)
 
 
-IMPORTS = [one for source in PATHS for one in imports_of(source) if one.source != one.target]
-AT_ONCE: dict[str, set[str]] = {source: set() for source in MODULES}
-for each in IMPORTS:
-    if not each.deferred:
-        AT_ONCE[each.source].add(each.target)
+@cache
+def imports() -> list[Import]:
+    """Read all imports between two modules: in one worker, not where each collects the tests."""
+    return [one for source in PATHS for one in imports_of(source) if one.source != one.target]
+
+
+@cache
+def imported_at_once() -> dict[str, set[str]]:
+    """Find what each module imports outside of functions."""
+    found: dict[str, set[str]] = {source: set() for source in MODULES}
+    for one in imports():
+        if not one.deferred:
+            found[one.source].add(one.target)
+    return found
 
 
 @cache
@@ -119,7 +130,7 @@ def reached_from(module: str) -> set[str]:
     found: set[str] = set()
     waiting = [module]
     while waiting:
-        new = AT_ONCE[waiting.pop()] - found
+        new = imported_at_once()[waiting.pop()] - found
         found |= new
         waiting.extend(new)
     return found
@@ -141,7 +152,7 @@ def test_no_module_imports_itself_through_others() -> None:
 
 
 def test_imports_run_down_the_layers() -> None:
-    against = [one for one in IMPORTS if backwards(one)]
+    against = [one for one in imports() if backwards(one)]
     assert [one for one in against if not one.deferred] == []
     assert [one for one in against if not one.explained] == []
     assert len(against) <= MOST_EXCEPTIONS, against

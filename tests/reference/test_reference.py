@@ -20,12 +20,14 @@ from cases import (
     REDUCTIONS,
     SPARSE_GRID,
     STEPS,
+    TIMES,
     WIDTHS,
     Array,
     Case,
     Problem,
     State,
     build,
+    covering_pairs,
     every_network,
     every_option,
     networks_over_shapes,
@@ -774,6 +776,17 @@ def test_a_sample_has_every_value(one_of: int) -> None:
     for name in set(vars(cases[0])) - {"seed"}:
         assert {getattr(c, name) for c in sample} == {getattr(c, name) for c in cases}, name
     assert sampled([(1, "a"), (2, "b"), (1, "b")], 3)
+
+
+def test_every_two_values_meet() -> None:
+    def meet(cases: Iterable[tuple[Any, ...]]) -> set[Any]:
+        return {pair for case in cases for pair in itertools.combinations(enumerate(case), 2)}
+
+    shapes = [*itertools.product(TIMES, WIDTHS, WIDTHS)]
+    few = covering_pairs(shapes)
+    assert set(few) <= set(shapes)
+    assert meet(few) == meet(shapes)
+    assert len(few) < 2 * len(WIDTHS) ** 2
 
 
 def test_networks_are_covered() -> None:

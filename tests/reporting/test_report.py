@@ -318,6 +318,7 @@ def test_names_that_are_code_stay_names(tmp_path: Path) -> None:
     assert page.text.count(HOSTILE) > 5
 
 
+@pytest.mark.slow
 def test_colours_are_the_page_s(tmp_path: Path) -> None:
     x, y = data()
     fastbptt.report(fastbptt.RNN(2, 8, 2, seed=0), x, y, tmp_path / "page.html")

@@ -19,6 +19,7 @@ import fastbptt
 from fastbptt import reference
 
 AnyCase = TypeVar("AnyCase")
+AnyTuple = TypeVar("AnyTuple", bound=tuple[Any, ...])
 Array = NDArray[Any]
 State = Array | tuple[Array, ...]
 
@@ -296,6 +297,20 @@ def sampled(cases: Sequence[AnyCase], one_of: int = 5) -> list[AnyCase]:
         if len(chosen) < least or pairs[k] & missing:
             chosen.append(k)
             missing -= pairs[k]
+    return [cases[k] for k in sorted(chosen)]
+
+
+def covering_pairs(cases: Sequence[AnyTuple]) -> list[AnyTuple]:
+    """A few of the cases: any values of two fields that meet in some case meet in one of these.
+
+    For tests of whole networks and pictures, whose full grids take minutes.
+    """
+    pairs = [set(itertools.combinations(enumerate(case), 2)) for case in cases]
+    missing, chosen = set().union(*pairs), []
+    while missing:
+        best = max(range(len(cases)), key=lambda k: len(pairs[k] & missing))
+        chosen.append(best)
+        missing -= pairs[best]
     return [cases[k] for k in sorted(chosen)]
 
 

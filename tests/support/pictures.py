@@ -105,9 +105,12 @@ def parts(figure: Any) -> Parts:
     return Parts(texts, nodes, lines, heads, Rectangle("canvas", 0, 0, width, height))
 
 
-def defects(figure: Any, slack: float = 0.4) -> list[str]:
-    """Describe what a reader would find wrong; lengths below `slack` points do not count."""
-    found = parts(figure)
+def defects(figure: Any, found: Parts | None = None, slack: float = 0.4) -> list[str]:
+    """Describe what a reader would find wrong; lengths below `slack` points do not count.
+
+    ``found`` is what `parts` returns, if it is known already.
+    """
+    found = found or parts(figure)
     less = -slack * figure.dpi / 72
     texts = [text.grown(less) for text in found.texts]
     wrong = [
