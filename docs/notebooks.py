@@ -44,7 +44,7 @@ def shown(output: Mapping[str, Any], title: str) -> str:
         head = f"{{image}} data:image/png;base64,{image}"
         return fenced("", head, f":alt: {title}", f":width: {round(SCALE * width)}px")
     if "text/html" in data:
-        return fenced(data["text/html"], "{raw} html", "")
+        return fenced(f'<div class="view">{data["text/html"]}</div>', "{raw} html", "")
     return as_text(data["text/plain"])
 
 

@@ -32,7 +32,7 @@ data = load_japanese_vowels()
 steps = [len(x) for x in data.x_train]
 print(f"{len(data.x_train)} training recordings, {len(data.x_test)} test recordings")
 print(f"{min(steps)} to {max(steps)} steps of {len(data.feature_names)} numbers")
-print(f"each speaker occurs {np.bincount(data.y_train)} times in the first part")
+print(f"recordings of each speaker: {np.bincount(data.y_train)}")
 
 # %% [markdown]
 # ## What the data look like

@@ -104,7 +104,7 @@ print("probabilities before training:", sigmoid(logits).ravel().round(3))
 #
 # The binary cross-entropy is $-\ln p$ for a positive sequence and $-\ln(1 - p)$ for a negative one.
 # With $p = \sigma(z)$, both are $\ln(1 + e^z) - y z$. The loss $L$ is the mean over the $B$
-# sequences. A network that knows nothing says $p = 1/2$, which costs $\ln 2 = 0.6931$.
+# sequences. A network that knows nothing predicts $p = 1/2$, and its loss is $\ln 2 = 0.6931$.
 
 
 # %%
@@ -177,9 +177,9 @@ def backward(params, x, y, h, logits):
 
 grads, norms_before = backward(start, x, y, h, logits)
 
-print("step    |dh_t|   contribution   dW_hh so far")
+print("step   |dh_t|  contribution  dW_hh so far")
 for t in range(T, 0, -1):
-    print("{:4}   {:.1e}        {:.1e}     {:.8f}".format(t, *norms_before[t - 1]))
+    print("{:4}  {:.1e}       {:.1e}    {:.8f}".format(t, *norms_before[t - 1]))
 
 # %% [markdown]
 # Read the table from the top, as the gradient travels. Each step back makes it more than ten times
@@ -355,15 +355,15 @@ _, norms_after = backward(params, x, y, h, logits)
 
 with fastbptt.plot.style():
     figure, axes = pyplot.subplots(
-        1, 2, figsize=(7, 2.6), sharex=True, layout="constrained"
+        2, 1, figsize=(3.5, 4), sharex=True, layout="constrained"
     )
     for name, norms in {"before": norms_before, "after": norms_after}.items():
         for column, ax in enumerate(axes):
             shown = norms[:, column] > 0  # a logarithmic scale has no zero
             line = np.arange(1, T + 1)[shown], norms[shown, column]
             ax.semilogy(*line, "o-", markersize=3, label=f"{name} training")
-    axes[0].set(title="norm of dh_t", xlabel="step t")
-    axes[1].set(title="norm of step t's contribution to dW_hh", xlabel="step t")
+    axes[0].set(title="norm of dh_t")
+    axes[1].set(title="norm of the contribution to dW_hh", xlabel="step t")
     axes[0].legend()
 
 # %% [markdown]

@@ -218,7 +218,7 @@ def test_a_notebook_becomes_a_page() -> None:
     assert text == (
         "# Title\n\n```python\nx = 1\n```\n\n"
         "```{code-block} text\n:class: output\n\na\nb\n```\n\n"
-        "```{raw} html\n\n<p>1</p>\n```\n\n```python\ndraw()\n```\n\n"
+        '```{raw} html\n\n<div class="view"><p>1</p></div>\n```\n\n```python\ndraw()\n```\n\n'
         f"```{{image}} data:image/png;base64,{header}\n:alt: A curve\n:width: 360px\n\n```\n"
     )
     for bad, problem in (
