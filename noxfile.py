@@ -7,7 +7,6 @@ of the session ``wheel``; the C++ sessions use the presets of ``CMakePresets.jso
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -71,7 +70,7 @@ def wheel(session: nox.Session) -> None:
     session.run("pip", "wheel", "--no-deps", "--wheel-dir", str(WHEELS), ".", silent=True)
     (built,) = WHEELS.glob("*.whl")
     session.install("--force-reinstall", "--no-deps", str(built))
-    session.install(f"{built}[dev,docs,notebook]")
+    session.install(f"{built}[dev,docs]")
     size = built.stat().st_size
     session.log(f"{built.name}: {size} bytes")
     if size >= WHEEL_LIMIT:
@@ -207,24 +206,8 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["wheel"], tags=["python"])
-def notebook(session: nox.Session) -> None:
-    """The notebook, executed from its text source; it shows every picture that it draws."""
-    made = Path(session.create_tmp()) / "notebook.ipynb"
-    command = [installed(session, "jupytext"), "--to", "ipynb", "--execute", "--output", str(made)]
-    source = "examples/notebook/japanese_vowels.py"
-    session.run(*command, source, external=True, silent=True)
-    cells = json.loads(made.read_text("utf-8"))["cells"]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    pictures = sum("image/png" in output.get("data", {}) for output in outputs)
-    session.log(f"{len(cells)} cells, {pictures} pictures")
-    drawn = sum("fastbptt.plot." in "".join(cell["source"]) for cell in cells)
-    if not pictures == drawn > 0:
-        session.error(f"{drawn} cells draw, {pictures} pictures were made")
-
-
-@nox.session(venv_backend="none", requires=["wheel"], tags=["python"])
 def docs(session: nox.Session) -> None:
-    """Every page of the documentation, a warning being an error; its figures."""
+    """Every page of the documentation, a warning being an error; its notebooks and figures."""
     shutil.rmtree(SITE, ignore_errors=True)
     options = ["-W", "--keep-going", "-q", "-c", "docs"]
     session.run(installed(session, "sphinx-build"), *options, ".", str(SITE), external=True)

@@ -1,12 +1,14 @@
 """Configuration of the documentation site: `sphinx-build -W -c docs . build/site` builds it.
 
-The sources are the Markdown pages in the repository, with links that work on GitHub too. Formulas
-become MathML; no page loads anything from the network.
+The sources are the Markdown pages in the repository, with links that work on GitHub too, and the
+notebooks, which `notebooks.py` executes. Formulas become MathML; no page loads anything from the
+network.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,18 +22,28 @@ from sphinx.util.logging import getLogger
 
 import fastbptt
 
+sys.path.insert(0, str(Path(__file__).parent))  # of the extension `notebooks`
+
 project = "fastbptt"
 copyright = "fastbptt developers, MIT licence"
 release = version = fastbptt.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "notebooks", "sphinx.ext.autodoc", "numpydoc", "sphinx.ext.viewcode"]
 root_doc = "README"
-include_patterns = ["*.md", "docs/*.md", "docs/api/*.md"]
+include_patterns = ["*.md", "docs/*.md", "docs/api/*.md", "examples/notebook/*.py"]
 
 # Captions and pages of the side bar, in the order of reading.
 NAVIGATION = {
+    "Notebooks": ["examples/notebook/tutorial", "examples/notebook/japanese_vowels"],
     "Course": ["docs/bptt", "docs/gradients", "docs/training"],
-    "Guides": ["docs/estimators", "docs/command_line", "docs/plots", "docs/dynamics"],
+    "Guides": [
+        "docs/estimators",
+        "docs/command_line",
+        "docs/loops",
+        "docs/tensorboard",
+        "docs/plots",
+        "docs/dynamics",
+    ],
     "Reference": ["docs/api/index"],
     "Measured": ["docs/experiments", "docs/benchmark", "docs/benchmark_lstm"],
     "Inside": ["docs/architecture", "docs/performance", "CONTRIBUTING", "CHANGELOG"],

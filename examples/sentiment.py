@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ SHOWN = (
     "The plot makes no sense and the jokes fall flat.",
     "It is not as bad as it could have been.",
 )
+SHOWN_OF_MADE_UP = ("I think the plot is superb.", "Believe me, the music is dull.", SHOWN[0])
 
 
 def shuffled_split(texts: Texts, part: float, seed: int) -> tuple[Texts, Texts]:
@@ -74,8 +76,13 @@ def made_up(n: int, seed: int) -> Texts:
     return Texts(texts, y, 2.0 * y - 1, tuple(map(str, range(n))))
 
 
-def network(train: Texts, test: Texts, seed: int, quick: bool) -> tuple[float, list[str]]:
-    """Train on reviews; return the test accuracy and its predictions for some sentences."""
+def network(
+    train: Texts, test: Texts, shown: Sequence[str], seed: int, quick: bool
+) -> tuple[float, list[str]]:
+    """Train on reviews; return the test accuracy and its predictions for some sentences.
+
+    A prediction names the words that the vocabulary lacks: the network does not see them.
+    """
     tokenizer = Tokenizer(max_size=MOST_WORDS, min_count=2).fit(train.texts)
     model = getattr(fastbptt, CELL)(
         WORD_SIZE,
@@ -113,9 +120,12 @@ def network(train: Texts, test: Texts, seed: int, quick: bool) -> tuple[float, l
 
     accuracy = float(((probability(test.texts) > 0.5) == test.y).mean())
     lines = []
-    for text, p in zip(SHOWN, probability(SHOWN), strict=True):
+    for text, p in zip(shown, probability(shown), strict=True):
         sentiment = "Positive" if p > 0.5 else "Negative"
         lines.append(f"{sentiment} (Probability: {p:.2f})   {text}")
+        unknown = [word for word in tokenizer.split(text) if word not in tokenizer.tokens]
+        if unknown:
+            lines.append(f"    without the words that it does not know: {', '.join(unknown)}")
     return accuracy, lines
 
 
@@ -143,6 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one network, few epochs")
     arguments = parser.parse_args(argv)
 
+    shown = SHOWN
     if arguments.imdb:
         name = "IMDB"
         train, test = load_imdb(arguments.imdb, limit=arguments.limit)
@@ -154,11 +165,12 @@ def main(argv: list[str] | None = None) -> int:
                 print(error, file=sys.stderr)
                 return 1
             name, texts = "made-up sentences", made_up(1000, seed=0)
+            shown = SHOWN_OF_MADE_UP
         train, test = shuffled_split(texts, 0.2, seed=0)
 
     accuracies, lines = [], []
     for seed in range(1 if arguments.quick else arguments.seeds):
-        accuracy, lines = network(train, test, seed, arguments.quick)
+        accuracy, lines = network(train, test, shown, seed, arguments.quick)
         accuracies.append(accuracy)
         print(f"{name}, seed {seed}: test accuracy {accuracy:.4f}", file=sys.stderr)
 

@@ -14,7 +14,7 @@ walking people, missed boxes and false detections:
 
     python examples/video.py
     python examples/video.py --quick
-    python examples/video.py --write FOLDER    # write some synthetic scenes as files
+    python examples/video.py --write FOLDER    # write some as files, and show how to train on them
 
 A third of the clips is the test set. The settings were chosen on other synthetic scenes.
 """
@@ -22,6 +22,8 @@ A third of the clips is the test set. The settings were chosen on other syntheti
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -43,23 +45,34 @@ def make_clips(n: int, objects: dict[int, str]) -> tuple[list[np.ndarray], np.nd
 def read_clips(
     folder: Path, objects: dict[int, str]
 ) -> tuple[list[np.ndarray], np.ndarray, list[str]]:
-    """Read FOLDER/KIND/CLIP_FRAME.txt."""
+    """Read FOLDER/KIND/CLIP_FRAME.txt; refuse a folder in which no such object was detected."""
     kinds = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if len(kinds) < 2:
         raise ValueError(f"{folder} has {len(kinds)} folders; expected one for each kind of clip")
     x, y = [], []
+    detected: set[int] = set()
     for label, kind in enumerate(kinds):
         for clip in yolo_clips(folder / kind):
-            x.append(frame_features(read_yolo(folder / kind, clip), objects, tracks=True))
+            detections = read_yolo(folder / kind, clip)
+            detected.update(detections.label.tolist())
+            x.append(frame_features(detections, objects, tracks=True))
             y.append(label)
+    if absent := sorted(set(objects) - detected):
+        raise ValueError(
+            f"--objects has class {', '.join(map(str, absent))}; expected classes that were "
+            f"detected in {folder}: {', '.join(map(str, sorted(detected))) or 'none'}"
+        )
     return x, np.array(y), kinds
 
 
-def write_clips(folder: Path, n: int) -> None:
-    """Write made-up scenes as a detector would."""
+def write_clips(folder: Path, n: int) -> str:
+    """Write made-up scenes as a detector would; return the command that trains on them."""
     scenes = make_scenes(n, seed=1)
     for number, (clip, kind) in enumerate(zip(scenes.clips, scenes.y, strict=True)):
         write_yolo(folder / scenes.kinds[kind], f"scene{number:03}", clip)
+    car = f"{scenes.class_names.index('car')}=car"
+    program = os.path.relpath(__file__)
+    return shlex.join(["python", program, "--folder", str(folder), "--objects", car])
 
 
 def split(y: np.ndarray, part: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +120,9 @@ def objects_of(text: str) -> tuple[int, str]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, help="with a folder of .txt files for each kind")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--folder", type=Path, help="with a folder of .txt files for each kind")
+    where.add_argument("--write", type=Path, metavar="FOLDER", help="write 40 scenes, and stop")
     parser.add_argument(
         "--objects",
         nargs="+",
@@ -116,19 +131,22 @@ def main(argv: list[str] | None = None) -> int:
         metavar="CLASS=NAME",
         help="the detector's classes that matter (0=car)",
     )
-    parser.add_argument("--write", type=Path, metavar="FOLDER", help="write 40 scenes, and stop")
     parser.add_argument("--seeds", type=int, default=5, help="networks (5)")
     parser.add_argument("--quick", action="store_true", help="few scenes, one network")
     arguments = parser.parse_args(argv)
     if arguments.write is not None:
-        write_clips(arguments.write, 40)
+        print(f"Wrote 40 scenes. Train on them:\n\n    {write_clips(arguments.write, 40)}")
         return 0
 
     objects = dict(arguments.objects)
     if arguments.folder is None:
         x, y, kinds = make_clips(240 if arguments.quick else 1200, objects)
     else:
-        x, y, kinds = read_clips(arguments.folder, objects)
+        try:
+            x, y, kinds = read_clips(arguments.folder, objects)
+        except (OSError, ValueError) as error:
+            print(error, file=sys.stderr)
+            return 1
     learn, ask = split(y, 1 / 3, seed=0)
     accuracies = []
     counts = np.zeros((len(kinds), len(kinds)), int)

@@ -32,14 +32,14 @@ data = load_japanese_vowels()
 steps = [len(x) for x in data.x_train]
 print(f"{len(data.x_train)} training recordings, {len(data.x_test)} test recordings")
 print(f"{min(steps)} to {max(steps)} steps of {len(data.feature_names)} numbers")
-print(f"each speaker occurs {np.bincount(data.y_train)} times in the first part")
+print(f"recordings of each speaker: {np.bincount(data.y_train)}")
 
 # %% [markdown]
 # ## What the data look like
 #
 # Four recordings, by different speakers; a line for each coefficient.
 
-# %%
+# %% Four recordings by different speakers, twelve coefficients over the steps
 ax = fastbptt.plot.sequences(
     data.x_train, data.y_train, examples=[0, 80, 160, 240], class_names=data.class_names
 )
@@ -63,7 +63,12 @@ x_test = standardizer.transform(data.x_test)
 
 # %%
 model = fastbptt.GRU(
-    input_size=12, hidden_size=64, output_size=9, bidirectional=True, init="keras", seed=0
+    input_size=12,
+    hidden_size=64,
+    output_size=9,
+    bidirectional=True,
+    init="keras",
+    seed=0,
 )
 
 
@@ -86,9 +91,9 @@ history = fastbptt.fit(
     seed=0,
     verbose=0,
 )
-print(history)
+history
 
-# %%
+# %% Training and validation loss over the epochs
 ax = fastbptt.plot.losses(history)
 
 # %% [markdown]
@@ -102,11 +107,11 @@ ax = fastbptt.plot.losses(history)
 # %%
 outputs = fastbptt.predict(model, x_test)
 speaker = outputs.argmax(axis=1)
-accuracy = (speaker == data.y_test).mean()
-print(f"Test accuracy {accuracy:.3f}: {(speaker == data.y_test).sum()} of {len(speaker)} are right")
-assert accuracy > 0.95
+right = speaker == data.y_test
+print(f"Test accuracy {right.mean():.3f}: {right.sum()} of {len(right)} are right")
+assert right.mean() > 0.95
 
-# %%
+# %% Confusion matrix of the nine speakers
 ax = fastbptt.plot.confusion(data.y_test, speaker, class_names=data.class_names)
 
 # %% [markdown]
@@ -117,14 +122,14 @@ ax = fastbptt.plot.confusion(data.y_test, speaker, class_names=data.class_names)
 # %%
 probability = fastbptt.probabilities(outputs)
 for i in range(0, len(x_test), 60):
-    name = data.class_names[speaker[i]]
-    verdict = "right" if speaker[i] == data.y_test[i] else "wrong"
-    print(f"Recording {i:3}: {name} (Probability: {probability[i, speaker[i]]:.2f})  {verdict}")
+    name, p = data.class_names[speaker[i]], probability[i, speaker[i]]
+    verdict = "right" if right[i] else "wrong"
+    print(f"Recording {i:3}: {name} (Probability: {p:.2f})  {verdict}")
 
 # %% [markdown]
 # The recordings with the lowest probability of the true speaker:
 
-# %%
+# %% The four recordings with the lowest probability of the true speaker
 confidence = probability[np.arange(len(speaker)), data.y_test]
 ax = fastbptt.plot.sequences(
     x_test,
@@ -140,5 +145,5 @@ ax = fastbptt.plot.sequences(
 # The hidden states while it reads the first test recording: a row for each unit, a column for each
 # step.
 
-# %%
+# %% Hidden states of both directions over the steps of a recording
 ax = fastbptt.plot.hidden_states(model, x_test, example=0)

@@ -609,10 +609,12 @@ def test_200_steps_over_more_than_30_decades() -> None:
 
 
 def test_what_is_exactly_0_is_marked() -> None:
-    ax = plot.gradient_flow({"a": [0.0, 0.0, 1e-290, 1.0]})
-    marks = [line for line in ax.lines if line.get_label() == "_exactly 0"]
-    assert marks[0].get_xdata().tolist() == [0, 1]
-    assert 0 < marks[0].get_ydata()[0] < 1e-290
+    ax = plot.gradient_flow({"a": [0.0, 0.0, 1e-290, 1.0], "b": [1.0, 1.0, 1.0, 1.0]})
+    (marks,) = [line for line in ax.lines if line.get_label() == "_exactly 0"]
+    assert marks.get_xdata().tolist() == [0, 1]
+    assert 0 < marks.get_ydata()[0] < 1e-290
+    ax.figure.canvas.draw()
+    assert ax.figure.get_tightbbox().ymin > 0, "no room is left for marks that there are not"
 
 
 @pytest.mark.parametrize(

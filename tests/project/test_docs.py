@@ -9,8 +9,10 @@ one run of them and the next.
 from __future__ import annotations
 
 import ast
+import base64
 import doctest
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,6 +175,52 @@ def test_formulas_survive_on_github(page: Path) -> None:
     assert "$$" not in text, "write a fenced block: ```math"
     for formula in re.findall(r"\$([^$]+)\$", text):
         assert not re.search(r"\\[^a-zA-Z]|[^\w\s]_|\*|\n", formula), formula
+
+
+def test_a_notebook_becomes_a_page() -> None:
+    spec = importlib.util.spec_from_file_location("notebooks", ROOT / "docs" / "notebooks.py")
+    assert spec is not None and spec.loader is not None
+    notebooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(notebooks)
+    header = base64.b64encode(bytes(16) + (500).to_bytes(4, "big")).decode()
+
+    def code(source: str, *outputs: dict[str, object], **metadata: str) -> dict[str, object]:
+        return {
+            "cell_type": "code",
+            "source": source,
+            "outputs": outputs,
+            "metadata": metadata,
+        }
+
+    def printed(text: str, name: str = "stdout") -> dict[str, object]:
+        return {"output_type": "stream", "name": name, "text": text}
+
+    def data(**values: str) -> dict[str, object]:
+        named = {name.replace("_", "/"): value for name, value in values.items()}
+        return {"output_type": "display_data", "data": named}
+
+    picture, table = data(image_png=header, text_plain="<Figure>"), data(text_html="<p>1</p>")
+    text, problems = notebooks.page(
+        [
+            {"cell_type": "markdown", "source": "# Title", "metadata": {}},
+            code("%matplotlib inline\nx = 1", printed("a\n"), printed("b\n"), table),
+            code("draw()", picture, title="A curve"),
+        ]
+    )
+    assert not problems
+    assert text == (
+        "# Title\n\n```python\nx = 1\n```\n\n"
+        "```{code-block} text\n:class: output\n\na\nb\n```\n\n"
+        '```{raw} html\n\n<div class="view"><p>1</p></div>\n```\n\n```python\ndraw()\n```\n\n'
+        f"```{{image}} data:image/png;base64,{header}\n:alt: A curve\n:width: 360px\n\n```\n"
+    )
+    for bad, problem in (
+        (code("draw()", picture), "draws 1 pictures and has the title ''"),
+        (code("draw()", title="A curve"), "draws 0 pictures and has the title 'A curve'"),
+        (code("f()\ng()", printed("deprecated", "stderr")), "begins with 'f\\(\\)' warns: depr"),
+    ):
+        (found,) = notebooks.page([bad])[1]
+        assert re.search(problem, found)
 
 
 def test_each_figure_is_made_and_shown() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -153,8 +154,11 @@ def test_sentiment_of_made_up_sentences(run: Run, without_data: Path) -> None:
     assert sum(map(int, sizes.split(" / "))) > 200
     assert model == "bidirectional GRU 64"
     assert float(median) > 0.9
-    said = re.findall(r"^    (?:Positive|Negative) \(Probability: \d\.\d\d\)   ", printed, re.M)
-    assert len(said) == len(sentiment.SHOWN)
+    line = r"^    (\w+) \(Probability: \d\.\d\d\)   (.*)\n(?: +without the words .*: (.*))?"
+    known, other, unknown = re.findall(line, printed, re.M)
+    assert known == ("Positive", "I think the plot is superb.", "")
+    assert other == ("Negative", "Believe me, the music is dull.", "")
+    assert unknown[2] == "a, moving, funny, and, beautifully, acted"
 
 
 def test_sentiment_needs_data(without_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,8 +205,16 @@ def test_video(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_video_from_files(run: Run, tmp_path: Path) -> None:
+def test_video_from_files(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    tmp_path = tmp_path / "some scenes"
     assert video.main(["--write", str(tmp_path)]) == 0
+    program, path, *command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert program == "python" and Path(path).samefile(ROOT / "examples/video.py")
+    rows, _ = run(video, "--quick", *command)
+    assert rows[0][:3] == [str(tmp_path), "28 / 12", "20"]
     from_files, y, kinds = video.read_clips(tmp_path, {0: "car"})
     made, made_y, made_kinds = video.make_clips(40, {0: "car"})
     order = np.argsort([kinds.index(made_kinds[label]) for label in made_y], kind="stable")
@@ -213,8 +225,13 @@ def test_video_from_files(run: Run, tmp_path: Path) -> None:
         assert (made[i][len(one) :] == 0).all()
     rows, _ = run(video, "--quick", "--folder", str(tmp_path), "--objects", "0=car", "1")
     assert rows[0][2] == "40" and [row[0] for row in rows[1:]] == kinds
-    with pytest.raises(ValueError, match=r"has 0 folders; expected one for each kind of clip"):
-        video.read_clips(tmp_path / "turning", {0: "car"})
+    for arguments, message in (
+        (["--folder", str(tmp_path / "turning")], "has 0 folders; expected one for each kind"),
+        (["--folder", str(tmp_path), "--objects", "0", "2=car"], r"has class 2; .*: 0, 1$"),
+        (["--folder", str(tmp_path / "none")], "No such file"),
+    ):
+        assert video.main(arguments) == 1
+        assert re.search(message, capsys.readouterr().err.strip())
 
 
 # ---------------------------------------------------------------- long memory

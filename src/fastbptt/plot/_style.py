@@ -392,6 +392,8 @@ def log_scale(ax: Axes, lines: Sequence[Any], values: NDArray[np.float64] | None
         place = 10.0 ** float(np.clip(level, -305.0, 305.0))
         for line in lines:
             x = np.asarray(line.get_xdata())[np.asarray(line.get_ydata()) == value]
+            if not len(x):  # the layout would make room for a mark in the figure's corner
+                continue
             ax.plot(
                 x,
                 np.full(len(x), place),
