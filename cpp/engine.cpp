@@ -279,6 +279,7 @@ class NetworkEngine final : public Engine {
     const bool all = objective.steps == Steps::all;
     const Needs needs{.all_steps = all,
                       .loss = true,
+                      .each_factor = objective.weighs_steps(),
                       .backward = out != nullptr,
                       .gradient = out && !out->parameters,
                       .input_gradient = out && out->x,
@@ -349,9 +350,10 @@ class NetworkEngine final : public Engine {
     }
     const i64 width = net_.spec.output_width();
     double value = 0;
-    for (i64 b = 0; b < w.plan.batch; ++b)
-      for (i64 o = 0; o < width && w.exact_factor[size_of(b)] != 0; ++o)
-        value += w.exact_factor[size_of(b)] * w.loss_sum[b * width + o];
+    for (i64 b = 0; b < w.plan.batch; ++b) {
+      const double factor = w.each_factor ? 1 : w.exact_factor[size_of(b)];
+      for (i64 o = 0; o < width && factor != 0; ++o) value += factor * w.loss_sum[b * width + o];
+    }
     return value;
   }
 

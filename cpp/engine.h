@@ -84,7 +84,8 @@ struct Objective {
   Steps steps = Steps::last;
   Reduction reduction = Reduction::mean;
   Array y;              // numbers: (B, O) or (B, T, O); classes: i64 (B) or (B, T)
-  Array sample_weight;  // (B), f64; absent: ones
+  Array sample_weight;  // f64, (B) or for all steps (B, T); absent: ones. Where it is 0, y is not read
+  bool weighs_steps() const { return sample_weight && sample_weight.shape[1] > 0; }
 };
 
 // Probes of a backward pass, in the order of the caller's steps; null: not requested. D = layers * directions, forward

@@ -50,7 +50,9 @@ const Field<Objective> objective_fields[] = {
     {"y", nullptr, read_y},
     {"sample_weight", Py_None,
      [](Call& call, py::handle value, Objective& to) {
-       to.sample_weight = view(value, "sample_weight", {call.batch}, {Dtype::f64});
+       Shape shape{call.batch};
+       if (to.steps == Steps::all && array(value, "sample_weight").ndim() == 2) shape.push_back(call.time);
+       to.sample_weight = view(value, "sample_weight", shape, {Dtype::f64});
      }},
 };
 

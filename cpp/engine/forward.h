@@ -54,6 +54,7 @@ OutputArgs<T> output_args(const Net<T>& net, const Workspace<T>& w, bool gradien
   o.targets = w.targets;
   o.classes = w.classes;
   o.factor = w.factor;
+  o.each_factor = w.each_factor;
   o.loss_sum = w.loss_sum;
   if (gradient) {
     o.dy = w.dy;

@@ -51,6 +51,7 @@ struct LayerBuffers {
 struct Needs {
   bool all_steps = false;       // outputs of all steps, not only of the last
   bool loss = false;            // y and its loss
+  bool each_factor = false;     // .. with a weight for each step
   bool backward = false;        // gradients
   bool gradient = false;        // .. into the workspace's own buffer
   bool input_gradient = false;  // .. of the input as well
@@ -78,6 +79,7 @@ struct Workspace {
   std::vector<LayerBuffers<T>> layers;
   bool drop = false;  // dropout between the layers, from this seed
   std::uint64_t dropout_seed = 0;
+  bool each_factor = false;    // the loss has a weight for each step
   bool d_final = false;        // a gradient enters through the final hidden states
   bool input_weights = false;  // the first layer's transposed input weights are packed
 
@@ -95,7 +97,7 @@ struct Workspace {
   double *squares = nullptr, *loss_sum = nullptr, *idle_sum = nullptr, *db_y = nullptr;
   i64 dgates_stride = 0, dgates_panel = 0;
   PairBuffer block_inputs, block_gates;  // a block's operands of the weight gradients: pairs of consecutive rows
-  std::vector<double> exact_factor;      // [B] sorted
+  std::vector<double> exact_factor;      // [B] sorted; with each_factor what the steps' weights are multiplied with
   std::vector<char> vanished;            // by worker: all gradients before the current block are zero
 };
 

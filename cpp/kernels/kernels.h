@@ -76,8 +76,10 @@ struct OutputArgs {
   T parameters[LossInfo::most_parameters];
   const T* targets;             // [rows][O], if they are numbers
   const std::int32_t* classes;  // [rows], if they are classes
-  const T* factor;              // [B][O] dL / d(loss of that output at one step of sequence b)
-  double* loss_sum;  // [B][O] the same losses summed over steps, before the factor; those of a row: the first of O
+  const T* factor;              // dL / d(loss of that output at one step): [B][O], or with each_factor [rows][O]
+  bool each_factor;             // each row has factors of its own
+  double* loss_sum;  // [B][O] the same losses summed over steps, before the factor or with each_factor times it; those
+                     // of a row: the first of O
   T* dy;             // [rows][O] out; null: loss only
   T* dh;             // where weights is null and dy is not: dy again as panels [rows][N]
   i64 dh_panel;

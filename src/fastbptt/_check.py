@@ -37,18 +37,18 @@ _RESOLVED: Final = 1e-3  # of the span of numbers: a coarser dtype loses digits 
 # ---------------------------------------------------------------- scalars
 
 
-def size(name: str, value: Any) -> int:
-    """Return a whole number of at least 1."""
+def size(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number of at least 1, or `least`."""
     if isinstance(value, bool | np.bool_):
-        raise ArgumentTypeError(name, f"is {value}", "a whole number of at least 1")
+        raise ArgumentTypeError(name, f"is {value}", f"a whole number of at least {least}")
     try:
         number = operator.index(value)
     except TypeError:
         raise ArgumentTypeError(
-            name, f"is {shown(value)}", "a whole number of at least 1"
+            name, f"is {shown(value)}", f"a whole number of at least {least}"
         ) from None
-    if number < 1:
-        raise ArgumentError(name, f"is {number}", "at least 1", value=number)
+    if number < least:
+        raise ArgumentError(name, f"is {number}", f"at least {least}", value=number)
     return number
 
 

@@ -253,12 +253,89 @@ def lengths(value: Any, batch: int, time: int) -> Lengths:
     return copy.astype(I64)
 
 
-def weights(value: Any, batch: int) -> NDArray[np.float64] | None:
-    """Read one weight per sequence, or None."""
+def weights(
+    value: Any,
+    batch: int,
+    time: int,
+    own_lengths: Lengths,
+    steps: str,
+    listed: bool,
+    warmup: int = 0,
+) -> NDArray[np.float64] | None:
+    """Read the weights of sequences, (batch,), or of their steps, (batch, time); None: all 1.
+
+    listed: the sequences are a list, so that weights of steps may be a list too, which is padded.
+    warmup: the first steps of each sequence whose weight is 0.
+    """
+    found = weights_as_they_lie(value, batch, time, own_lengths, steps, listed)
+    if isinstance(found, list):
+        found = _stack(found, time, F64)
+    if not warmup:
+        return found
+    check_warmup(warmup, time if own_lengths is None else int(own_lengths.max()), steps)
+    per_step = np.empty((batch, time))
+    per_step[...] = 1.0 if found is None else found if found.ndim == 2 else found[:, np.newaxis]
+    per_step[:, :warmup] = 0.0
+    return per_step
+
+
+def check_warmup(warmup: int, longest: int, steps: str) -> None:
+    """Refuse a warm-up that has no effect, or leaves no step."""
+    if steps != "all":
+        raise ArgumentError("warmup", f"is {warmup}", '0 unless steps="all"', value=warmup)
+    if warmup >= longest:
+        expected = f"below {longest}, the steps of the longest sequence"
+        raise ArgumentError("warmup", f"is {warmup}", expected, value=warmup)
+
+
+def weights_as_they_lie(
+    value: Any, batch: int, time: int, own_lengths: Lengths, steps: str, listed: bool
+) -> NDArray[np.float64] | list[NDArray[np.float64]] | None:
+    """Check the shape of weights; nothing is padded."""
     if value is None:
         return None
-    array = _check.exact("sample_weight", value, (batch,), "one weight per sequence", F64)
-    return array.astype(F64, copy=False)
+    if steps == "all" and listed and isinstance(value, list | tuple) and any(map(np.ndim, value)):
+        if len(value) != batch:
+            raise ArgumentError("sample_weight", f"has {len(value)} items", f"{batch}, as x has")
+        own = [time] * batch if own_lengths is None else own_lengths.tolist()
+        means = "one weight per step"
+        return [
+            _check.exact("sample_weight", one, (own[i],), means, F64, i).astype(F64, copy=False)
+            for i, one in enumerate(value)
+        ]
+    array = _check.read("sample_weight", value)
+    if steps == "all" and array.shape == (batch, time):
+        means = "one weight per step"
+    elif steps == "all":
+        means = f"one weight per sequence, or {(batch, time)}: one per step"
+    else:
+        means = "one weight per sequence" + ' for steps="last"' * (array.ndim > 1)
+    shape = (batch, time) if means == "one weight per step" else (batch,)
+    return _check.exact("sample_weight", array, shape, means, F64).astype(F64, copy=False)
+
+
+def check_weights(
+    weights: NDArray[np.float64] | list[NDArray[np.float64]], own_lengths: Lengths = None
+) -> None:
+    """Refuse what the core would, in weights that are used before it sees them."""
+    some = False
+    for i, block in enumerate(weights) if isinstance(weights, list) else [(None, weights)]:
+        wrong = ~(np.isfinite(block) & (block >= 0.0))
+        positive = block > 0.0
+        if i is None and block.ndim == 2 and own_lengths is not None:
+            inside = np.arange(block.shape[1]) < own_lengths[:, np.newaxis]
+            wrong, positive = wrong & inside, positive & inside
+        if wrong.any():
+            place = tuple(int(at) for at in np.argwhere(wrong)[0])
+            value = float(block[place])
+            problem, expected = f"holds {value:g}", "values from 0 up"
+            if not np.isfinite(value):
+                problem, expected = f"holds a value that is not finite ({value:g})", ""
+            at = place if i is None else (i, *place)
+            raise ArgumentError("sample_weight", problem, expected, index=at, value=value)
+        some = some or bool(positive.any())
+    if not some:
+        raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
 
 
 # ---------------------------------------------------------------- states

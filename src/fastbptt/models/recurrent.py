@@ -657,6 +657,7 @@ class Recurrent:
         sample_weight: ArrayLike | None = None,
         check_finite: bool = True,
         *,
+        warmup: int = 0,
         training: bool = False,
     ) -> float:
         """Compute the loss alone, forward only. Arguments as for `loss_and_grad`.
@@ -671,7 +672,7 @@ class Recurrent:
         0.6931
         """
         batch, objective = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite
+            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, warmup=warmup
         )
         training = training is not False and _check.flag("training", training)
         taken: list[int] = []
@@ -696,6 +697,7 @@ class Recurrent:
         need_input_grad: bool = False,
         check_finite: bool = True,
         *,
+        warmup: int = 0,
         training: bool = True,
         memory_budget: int | str | None = None,
         record: str | None = None,
@@ -721,12 +723,20 @@ class Recurrent:
         reduction : {"mean", "sum", "sequence_mean"}
             ``"mean"``: over all real steps of the batch. ``"sum"``: their sum.
             ``"sequence_mean"``: mean over sequences of each one's mean over its steps.
-        sample_weight : array of shape (batch,), optional
-            Weights of at least 0, not all 0. The means become weighted means.
+        sample_weight : array of shape (batch,) or (batch, time), or list of arrays, optional
+            Weights of at least 0, not all 0, of the sequences, or with ``steps="all"`` of their
+            steps (with a list as `x`, a list of arrays (time_i,)). The means become weighted
+            means: ``"mean"`` divides by the sum of the weights of all real steps,
+            ``"sequence_mean"`` first divides each weight by the length of its sequence. Where a
+            weight is 0 there is no loss and no gradient, and `y` is not read: it may be NaN, or -1
+            for no class.
         need_input_grad : bool, default False
             Compute the gradient with respect to `x` too.
         check_finite : bool, default True
             Refuse NaN and infinity in the arguments, the weights, the loss and the gradients.
+        warmup : int, default 0
+            Only with ``steps="all"``: the first steps of each sequence that have no loss, as if
+            their weight were 0 (also called burn-in or washout).
         training : bool, default True
             Apply dropout, with masks that no pass before had.
         memory_budget : int or str, optional
@@ -769,7 +779,17 @@ class Recurrent:
         """
         budget = 0 if memory_budget is None else self._budget(memory_budget)
         batch, objective = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, budget
+            x,
+            y,
+            loss,
+            steps,
+            reduction,
+            lengths,
+            h0,
+            sample_weight,
+            check_finite,
+            budget,
+            warmup,
         )
         norms = None if record is None else self._norm_probes(record, batch)
         to = self._gradient_targets(batch.x.shape, need_input_grad)
@@ -807,6 +827,7 @@ class Recurrent:
         clip_norm: float | None = None,
         check_finite: bool = True,
         *,
+        warmup: int = 0,
         clip_value: float | None = None,
         memory_budget: int | str | None = None,
         bptt_steps: int | None = None,
@@ -817,7 +838,9 @@ class Recurrent:
 
         Parameters
         ----------
-        x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, memory_budget
+        x, y, loss, steps, reduction, lengths, h0, sample_weight
+            As for `loss_and_grad`.
+        check_finite, warmup, memory_budget
             As for `loss_and_grad`. Dropout is on.
         optimizer : Adam, AdamW, SGD or RMSprop
             Belongs to the first model that it updates.
@@ -879,7 +902,17 @@ class Recurrent:
         budget = 0 if memory_budget is None else self._budget(memory_budget)
         chunk = 0 if bptt_steps is None else self._chunk(bptt_steps)
         batch, objective = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, budget or chunk
+            x,
+            y,
+            loss,
+            steps,
+            reduction,
+            lengths,
+            h0,
+            sample_weight,
+            check_finite,
+            budget or chunk,
+            warmup,
         )
         final = None
         if state is not None:
@@ -1036,6 +1069,7 @@ class Recurrent:
         sample_weight: Any,
         check_finite: Any,
         unlimited: int = 0,
+        warmup: Any = 0,
     ) -> tuple[Batch, Objective]:
         """Check everything that a loss needs; at once if it is as it should be.
 
@@ -1045,10 +1079,12 @@ class Recurrent:
         finite = check_finite is True or _check.flag("check_finite", check_finite)
         named = _losses.NAMED.get(loss) if type(loss) is str else None
         loss = _losses.loss(loss) if named is None else named
+        first = 0 if type(warmup) is int and warmup == 0 else _check.size("warmup", warmup, 0)
         if (
             lengths is None
             and h0 is None
             and sample_weight is None
+            and first == 0
             and reduction in _check.REDUCTIONS
         ):
             ready = _arguments.fast_path(spec, x, y, loss, steps)
@@ -1064,7 +1100,7 @@ class Recurrent:
         ragged = isinstance(x, list | tuple)
         target = _arguments.targets(spec, y, checked, count, time, loss, steps, ragged)
         initial = _arguments.initial(spec, "h0", h0, count)
-        weight = _arguments.weights(sample_weight, count)
+        weight = _arguments.weights(sample_weight, count, time, checked, steps, ragged, first)
         return (
             Batch(array, lengths=checked, initial=initial, check_finite=finite),
             Objective(loss=loss, steps=steps, reduction=reduction, y=target, sample_weight=weight),

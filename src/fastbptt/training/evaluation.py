@@ -230,15 +230,16 @@ def evaluate(
     reduction: str = "mean",
     metrics: str | Function | Iterable[str | Function] = (),
     lengths: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
+    warmup: int = 0,
     batch_size: int = 256,
 ) -> dict[str, float]:
     """Compute the loss and metrics of a model on data, without dropout.
 
     Parameters
     ----------
-    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight
-        As for `fit`. The weights apply to the loss, not to the metrics.
+    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight, warmup
+        As for `fit`.
     batch_size : int, default 256
         Sequences at a time.
 
@@ -264,8 +265,9 @@ def evaluate(
     size = _check.size("batch_size", batch_size)
     check_objective(loss, steps, reduction)
     chosen = _metrics.resolve(metrics)
-    data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight)
-    _metrics.check(chosen, data.loss)
+    first = _check.size("warmup", warmup, 0)
+    data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight, warmup=first)
+    _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     data.check_contents()
     return measure(data, np.arange(data.count), chosen, size)
 
@@ -300,18 +302,24 @@ def measure(
     total = total_weight = 0.0
     kept_y: list[NDArray[Any]] = []
     kept_z: list[NDArray[Any]] = []
+    kept_weights: list[NDArray[Any]] = []
     for batch in data.chunks(rows, batch_size):
         z = outputs(data.model, data.x, batch, every)
         y, own = data.y.take(batch)
-        y = y.astype(I64) if classes else y.astype(F64)  # the batch's own from here
-        weight = np.ones(len(batch)) if data.weights is None else data.weights[batch]
+        with np.errstate(invalid="ignore"):  # of targets without weight
+            y = y.astype(I64) if classes else y.astype(F64)  # the batch's own from here
+        given = np.ones(len(batch)) if data.weights is None else data.weights.take(batch)
+        real = np.ones(len(batch), np.bool_)
         if every:
             time = z.shape[1]
             ends = np.full(len(batch), time) if own is None else own
             real = np.arange(time) < ends[:, np.newaxis]
-            if data.reduction == "sequence_mean":
-                weight = weight / ends
-            z, y, weight = z[real], y[real], np.repeat(weight, ends)
+            given = given if given.ndim == 2 else np.repeat(given[:, np.newaxis], time, axis=1)
+        real &= given > 0.0
+        weight = given
+        if every and data.reduction == "sequence_mean":
+            weight = given / ends[:, np.newaxis]
+        z, y, given, weight = z[real], y[real], given[real], weight[real]
         with np.errstate(all="ignore"):  # of a model that has diverged the loss is nan
             values = LOSSES[loss.name](z.astype(F64), y, **loss.parameters)[0]
         summed = data.reduction == "sum"
@@ -321,10 +329,15 @@ def measure(
         if metrics:
             kept_y.append(y)
             kept_z.append(z)
+            kept_weights.append(given)
         after_batch()
     found = {"loss": total if data.reduction == "sum" else total / total_weight}
     if metrics:
         all_y, all_z = np.concatenate(kept_y), np.concatenate(kept_z)
+        weights = np.concatenate(kept_weights)
+        equal = not len(weights) or bool((weights == weights[0]).all())
         for metric in metrics:
-            found[metric.name] = _metrics.value(metric, all_y, all_z, loss)
+            found[metric.name] = _metrics.value(
+                metric, all_y, all_z, loss, None if equal else weights
+            )
     return found

@@ -26,8 +26,7 @@ def _mean(counted: Array, weight: Array) -> Array:
 
 
 def _sequence_mean(counted: Array, weight: Array) -> Array:
-    factor: Array = weight * counted / counted.sum(axis=1, keepdims=True) / weight.sum()
-    return factor
+    return _mean(counted / counted.sum(axis=1, keepdims=True), weight)
 
 
 # z (N, O), y, **parameters -> values, dz
@@ -45,7 +44,7 @@ STEPS: dict[str, Callable[[Array, Array], Array]] = {
     "last": lambda t, lengths: t == lengths - 1,
     "all": lambda t, lengths: t < lengths,
 }
-# counted (B, T) of 0 and 1, weight (B, 1) -> factor (B, T) of each step's loss
+# counted (B, T) of 0 and 1, weight (B, 1) or (B, T) -> factor (B, T) of each step's loss
 REDUCTIONS: dict[str, Callable[[Array, Array], Array]] = {
     "sum": _sum,
     "mean": _mean,
@@ -86,8 +85,9 @@ def apply_loss(
         on numbers, the others average over them.
     lengths : integer array (B,), optional
         Steps of each sequence, 1 to T; default T.
-    sample_weight : array (B,), optional
-        Weight of each sequence, >= 0; the means are weighted means.
+    sample_weight : array (B,) or (B, T), optional
+        Weight of each sequence or step, >= 0; the means are weighted means. Where it is 0, ``y`` is
+        not read.
 
     Returns
     -------
@@ -118,15 +118,17 @@ def apply_loss(
     real = outputs.real.dtype
     y = np.asarray(y)
     weight = np.ones(batch, real) if sample_weight is None else np.asarray(sample_weight, real)
-    if not weight.any():
-        raise ValueError("sample_weight is zero for every sequence; at least one must be positive")
+    weight = weight.reshape(batch, -1)
     ends = np.full(batch, time) if lengths is None else np.asarray(lengths)
 
     counted = STEPS[steps](np.arange(time), ends[:, np.newaxis])
-    rows, cols = np.nonzero(counted)
+    weight = np.where(counted, weight, 0)
+    if not weight.any():
+        raise ValueError("sample_weight is zero everywhere; at least one must be positive")
+    rows, cols = np.nonzero(weight)
     wanted = y[rows] if steps == "last" else y[rows, cols]
     values, dz = LOSSES[name](outputs[rows, cols], wanted, **parameters)
-    factor = REDUCTIONS[reduction](counted.astype(real), weight[:, np.newaxis])[rows, cols]
+    factor = REDUCTIONS[reduction](counted.astype(real), weight)[rows, cols]
     if reduction != "sum":
         factor = factor / values.shape[1]
     d_outputs = np.zeros(outputs.shape, outputs.dtype)
