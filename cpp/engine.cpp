@@ -106,7 +106,7 @@ class NetworkEngine final : public Engine {
       if (worker == 0) weights.unlock();
       const OutputArgs<T> output = output_args(net_, w, false);
       forward_window(net_, w, 0, net_.fused(true) && net_.O() ? &output : nullptr, row0, row1);
-      if (!net_.fused(true) && net_.O()) joined_outputs(net_, w, output, true, row0, row1);
+      if (!net_.fused(true) && net_.O()) joined_outputs(net_, w, output, Steps::all, row0, row1);
       last_outputs(net_, w, output, w.y_last, row0, row1);
     });
     report_found(w, batch);
@@ -280,6 +280,7 @@ class NetworkEngine final : public Engine {
     const Needs needs{.all_steps = all,
                       .loss = true,
                       .each_factor = objective.weighs_steps(),
+                      .steps = objective.steps,
                       .backward = out != nullptr,
                       .gradient = out && !out->parameters,
                       .input_gradient = out && out->x,
@@ -289,7 +290,8 @@ class NetworkEngine final : public Engine {
     begin(w, batch, needs, memory_budget);
     begin_backward(net_, w, needs, memory_budget > 0);
     make_factors(net_, w, objective);
-    const GradientSource source{true, all};
+    const GradientSource source{true, all, objective.steps};
+    const bool pooled = pools(objective.steps);
     const auto windows = static_cast<i64>(w.plan.windows.size());
     bool given[CellInfo::most_states];
     for (int s = 0; s < CellInfo::most_states; ++s) given[s] = bool(batch.initial[s]);
@@ -305,10 +307,11 @@ class NetworkEngine final : public Engine {
       OutputArgs<T> output = output_args(net_, w, out != nullptr);
       output.loss = &loss_of<T>(*w.set, objective.loss.index);
       std::copy(std::begin(loss_parameters), std::end(loss_parameters), output.parameters);
+      if (pooled) output.dh = nullptr;
       const auto window_forward = [&](i64 i) {
         if (all) pack_targets(net_, w, objective, batch.check_finite, i, row0, row1);
         forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1);
-        if (all && !net_.fused(all)) joined_outputs(net_, w, output, true, row0, row1);
+        if (all && !net_.fused(all)) joined_outputs(net_, w, output, Steps::all, row0, row1);
       };
       pack_weights(net_, w, number, team);
       pack_initial(net_, w, batch, row0, row1);
@@ -323,10 +326,15 @@ class NetworkEngine final : public Engine {
         if (i) barrier.meet();  // a row of one window may be another worker's in the next
         if (i) pack_inputs(net_, w, batch, i, row0, row1);
         window_forward(i);
+        if (pooled) pool_window(net_, w, objective.steps, i, row0, row1);
       }
-      if (!all) last_outputs(net_, w, output, w.y, row0, row1);
+      if (pooled) finish_pooling(net_, w, objective.steps, row0, row1);
+      if (!all) last_outputs(net_, w, output, w.y, row0, row1, objective.steps);
       if (!out) return;
-      if (net_.D() == 2) spread_output_gradient(net_, w, source, row0, row1);
+      if (pooled)
+        pooled_gradient(net_, w, objective.steps, row0, row1);
+      else if (net_.D() == 2)
+        spread_output_gradient(net_, w, source, row0, row1);
       output.loss_sum = w.idle_sum;
       for (i64 i = windows - 1; i >= 0; --i) {
         if (i < windows - 1) {

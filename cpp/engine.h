@@ -17,7 +17,10 @@
 namespace fastbptt {
 
 enum class Dtype { f32, f64, i64 };
-enum class Steps { last, all };
+// Where the loss is: on the outputs of the last or of all steps, or on the readout of the hidden states' mean or
+// maximum over a sequence's steps
+enum class Steps { last, all, mean, max };
+inline bool pools(Steps steps) { return steps == Steps::mean || steps == Steps::max; }
 enum class Reduction { sum, mean, sequence_mean };
 
 // A strided array of up to three dimensions; absent if data is null. Strides are in bytes, of any sign.
@@ -83,7 +86,7 @@ struct Objective {
   Loss loss{"mse"};
   Steps steps = Steps::last;
   Reduction reduction = Reduction::mean;
-  Array y;              // numbers: (B, O) or (B, T, O); classes: i64 (B) or (B, T)
+  Array y;              // numbers: (B, O) or for all steps (B, T, O); classes: i64 (B) or (B, T)
   Array sample_weight;  // f64, (B) or for all steps (B, T); absent: ones. Where it is 0, y is not read
   bool weighs_steps() const { return sample_weight && sample_weight.shape[1] > 0; }
 };

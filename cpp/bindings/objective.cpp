@@ -39,7 +39,8 @@ const Field<Objective> objective_fields[] = {
     {"loss", nullptr, [](Call&, py::handle value, Objective& to) { to.loss = py::cast<const Loss&>(value); }},
     {"steps", nullptr,
      [](Call& call, py::handle value, Objective& to) {
-       call.steps = to.steps = choice<Steps>(value, "steps", {{"last", Steps::last}, {"all", Steps::all}});
+       call.steps = to.steps = choice<Steps>(
+           value, "steps", {{"last", Steps::last}, {"all", Steps::all}, {"mean", Steps::mean}, {"max", Steps::max}});
      }},
     {"reduction", nullptr,
      [](Call&, py::handle value, Objective& to) {

@@ -5,6 +5,7 @@
 
 #include "engine/dropout.h"
 #include "engine/packing.h"
+#include "engine/pooling.h"
 #include "engine/layer_directions.h"
 #include "engine/probes.h"
 #include "thread_pool.h"
@@ -13,8 +14,9 @@ namespace fastbptt {
 
 // Where gradients enter
 struct GradientSource {
-  bool outputs = false;    // through the outputs ..
-  bool all_steps = false;  // .. of all steps, or of the final states
+  bool outputs = false;       // through the outputs ..
+  bool all_steps = false;     // .. of all steps, or of the final states ..
+  Steps steps = Steps::last;  // .. or of all states together
 };
 
 // A worker of the thread team, and how far back its gradients reach
@@ -41,7 +43,11 @@ BackwardArgs<T> backward_args(const Net<T>& net, Workspace<T>& w, std::size_t i,
   a.saved_stride = b.saved_stride;
   a.panel = b.panel;
   a.window = w.plan.row(a.t_first, 0);
-  if (net.is_top(dir)) {
+  if (net.is_top(dir) && pools(source.steps)) {
+    a.dh = source.steps == Steps::mean ? b.d_pooled : b.dh;
+    a.dh_shared = source.steps == Steps::mean;
+    a.dh_each_step = source.steps == Steps::max;
+  } else if (net.is_top(dir)) {
     if (net.O() && source.outputs) a.dy = dir.reverse() && source.all_steps ? w.dy_reverse : w.dy;
     a.dy_each_step = source.all_steps;
     if (w.d_final || (!net.O() && source.outputs)) a.dh = b.dh;
@@ -50,7 +56,7 @@ BackwardArgs<T> backward_args(const Net<T>& net, Workspace<T>& w, std::size_t i,
     a.dh = b.dh;
     a.dh_each_step = true;
   }
-  a.dh_panel = b.dh_panel;
+  a.dh_panel = a.dh_shared ? b.batch_panel : b.dh_panel;
   a.dgates = w.dgates;
   a.dgates_stride = w.dgates_stride;
   a.dgates_panel = w.dgates_panel;
@@ -140,6 +146,8 @@ void backward_layer(const Net<T>& net, Workspace<T>& w, Worker& worker, std::siz
     args.t1 = block.t1;
     args.base = plan.row(block.t0, 0);
     if (!w.stop.reached()) {  // else all meet at every barrier, with nothing done between
+      if (net.is_top(net.layer_directions[i]) && source.steps == Steps::max)
+        spread_to_maxima(net, w, worker.row0, worker.row1, i, window, block);
       k.backward(cell_for(net, w), args, worker.row0, worker.row1);
       keep_next(net, w, buffers, worker, block.t0);
       if (probes) record_block(net, w, worker.row0, worker.row1, i, block, probes);
@@ -201,7 +209,7 @@ void enter_from_above(const Net<T>& net, Workspace<T>& w, const Worker& worker, 
 template <class T>
 bool vanished(const Net<T>& net, const Workspace<T>& w, const LayerBuffers<T>& buffers, const Worker& worker,
               const BackwardArgs<T>& a, i64 enters) {
-  const bool outside = (a.dy && a.dy_each_step) || (a.dh && a.dh_each_step && a.t0 > enters);
+  const bool outside = (a.dy && a.dy_each_step) || (a.dh && (a.dh_shared || (a.dh_each_step && a.t0 > enters)));
   if (outside || a.t0 == 0 || worker.row1 > w.plan.running(a.t0)) return false;
   const auto zero = [&](const T* matrix, i64 panel) {
     for (i64 p = 0; p < panels_of(net, w); ++p) {
@@ -541,7 +549,9 @@ void finish_gradient(const Net<T>& net, Workspace<T>& w, const Worker& worker, c
   const bool last = source.outputs && !source.all_steps && net.O();
   for (i64 d = 0; last && d < net.D(); ++d) {
     const LayerBuffers<T>& b = w.layers[size_of(net.top() + d)];
-    output_gradient(net, w, worker, size_of(net.top() + d), b.last, b.last_panel, 0, w.dy, {0, 0, w.plan.batch}, false);
+    const bool pooled = pools(source.steps);
+    output_gradient(net, w, worker, size_of(net.top() + d), pooled ? b.pooled : b.last,
+                    pooled ? b.batch_panel : b.last_panel, 0, w.dy, {0, 0, w.plan.batch}, false);
   }
   worker.barrier.meet();
   i64 panel = 0;

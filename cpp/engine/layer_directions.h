@@ -41,6 +41,8 @@ struct LayerBuffers {
   Operand<T> below[2] = {};
 
   // additional buffers of a loss or a backward pass
+  T *pooled = nullptr, *d_pooled = nullptr;  // the top layer's states over all steps, B rows; dL/dh from there
+  std::int32_t* maximum = nullptr;           // the step of the maximum, of B rows
   T *dh = nullptr, *d_final = nullptr, *carry = nullptr, *next = nullptr, *dw = nullptr, *dw_y = nullptr, *dx = nullptr;
   i64 dh_panel = 0, batch_stride = 0, batch_panel = 0;  // the last two: of matrices with one row for each sequence
   std::vector<GradientTask> tasks;
@@ -52,6 +54,7 @@ struct Needs {
   bool all_steps = false;       // outputs of all steps, not only of the last
   bool loss = false;            // y and its loss
   bool each_factor = false;     // .. with a weight for each step
+  Steps steps = Steps::last;    // where the loss is
   bool backward = false;        // gradients
   bool gradient = false;        // .. into the workspace's own buffer
   bool input_gradient = false;  // .. of the input as well

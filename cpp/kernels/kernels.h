@@ -152,7 +152,8 @@ struct BackwardArgs {
   const T* dh;  // panels of rows (or B rows); null: none
   i64 dh_panel;
   bool dh_each_step;
-  T* dgates;  // [preactivations] their gradients; row r at r - base
+  bool dh_shared;  // B rows, each for all steps of its sequence
+  T* dgates;       // [preactivations] their gradients; row r at r - base
   i64 dgates_stride, dgates_panel;
   i64 base;
   const T* next;  // [preactivations] of B rows: dgates of step t1

@@ -27,6 +27,7 @@ F64: Final = np.dtype(np.float64)
 I64: Final = np.dtype(np.int64)
 
 STEPS: Final = ("last", "all")
+READOUTS: Final = (*STEPS, "mean", "max")  # what the readout sees: the last two pool over steps
 REDUCTIONS: Final = ("mean", "sum", "sequence_mean")
 RECORDS: Final = ("gradients",)
 

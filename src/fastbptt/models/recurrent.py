@@ -718,8 +718,11 @@ class Recurrent:
             On each step's outputs z: mean over the outputs of log(1 + exp(z)) - y z; or
             log(sum(exp(z))) - z[y]; or mean over the outputs of (y - z)^2. With
             ``reduction="sum"`` the sum over the outputs instead of their mean.
-        steps : {"last", "all"}
-            Loss on `ForwardResult.last`, that is at each sequence's own end, or at all steps.
+        steps : {"last", "all", "mean", "max"}
+            Loss on `ForwardResult.last`, that is at each sequence's own end, or at all steps; or
+            one loss per sequence as for the last step, on the readout of the top layer's hidden
+            states pooled over the sequence's own steps: their mean, or the maximum of each unit
+            (whose gradient goes to the first of equal steps).
         reduction : {"mean", "sum", "sequence_mean"}
             ``"mean"``: over all real steps of the batch. ``"sum"``: their sum.
             ``"sequence_mean"``: mean over sequences of each one's mean over its steps.
@@ -930,6 +933,12 @@ class Recurrent:
         except AttributeError:
             raise _not_an_optimizer(optimizer) from None
         chunked = 0 < chunk < batch.x.shape[1]
+        if chunked and objective.steps in ("mean", "max"):
+            raise ArgumentError(
+                "bptt_steps",
+                f"is {chunk}",
+                f'None for steps="{objective.steps}", which needs the states of all steps',
+            )
         report = None
         taken: list[int] = []
         binding, before = None, None  # before: the steps made, known once one can begin
@@ -1093,7 +1102,7 @@ class Recurrent:
                     Batch(x, check_finite=finite),
                     Objective(loss=loss, steps=steps, reduction=reduction, y=ready),
                 )
-        _check.option("steps", steps, _check.STEPS)
+        _check.option("steps", steps, _check.READOUTS)
         _check.option("reduction", reduction, _check.REDUCTIONS)
         array, checked = _arguments.inputs(spec, x, lengths, unlimited > 0)
         count, time = array.shape[:2]

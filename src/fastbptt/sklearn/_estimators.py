@@ -132,7 +132,7 @@ class _Supervised(RecurrentEstimator):
 
     def _like(self, x: StackedSteps, rows: Array) -> Any:
         """Give results the form of X."""
-        return rows if self._steps == "last" else x.with_rows(rows).sequences()
+        return rows if self._steps != "all" else x.with_rows(rows).sequences()
 
     def _score_parts(self, X: Any, y: Any, sample_weight: Any) -> tuple[Array, Array, Any]:
         """Return y, predictions and weights per step."""
@@ -348,7 +348,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     # ------------------------------------------------------------ targets
 
     def _read_y(self, y: Any, x: StackedSteps) -> StackedSteps:
-        if self._steps == "last":
+        if self._steps != "all":
             shape = np.asarray(y).shape
             if len(shape) == 2 and shape[1] > 1:
                 raise ValueError(
@@ -464,7 +464,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute the accuracy, with ``steps="all"`` over all steps."""
         check_is_fitted(self, "model_")
-        if self._steps == "last":
+        if self._steps != "all":
             return float(super().score(X, y, sample_weight))
         truth, predicted, weight = self._score_parts(X, y, sample_weight)
         return float(accuracy_score(truth, predicted, sample_weight=weight))
@@ -577,7 +577,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         return self
 
     def _read_y(self, y: Any, x: StackedSteps) -> StackedSteps:
-        if self._steps == "last":
+        if self._steps != "all":
             rows = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
             check_consistent_length(x.lengths, rows)
             target = StackedSteps.single(rows)
@@ -622,7 +622,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute R^2, with ``steps="all"`` over all steps."""
         check_is_fitted(self, "model_")
-        if self._steps == "last":
+        if self._steps != "all":
             return float(super().score(X, y, sample_weight))
         truth, predicted, weight = self._score_parts(X, y, sample_weight)
         return float(r2_score(truth, predicted, sample_weight=weight))

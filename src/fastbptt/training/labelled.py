@@ -285,7 +285,7 @@ def class_weights(value: Any, data: LabelledData, rows: Rows) -> Values:
     rows : int64 array
         The training sequences.
     """
-    classes = data.classes if data.steps == "last" else data.classes_of_steps
+    classes = data.classes if data.steps != "all" else data.classes_of_steps
     if classes is None:
         raise ArgumentError(
             "class_weight",

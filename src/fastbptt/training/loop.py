@@ -92,8 +92,9 @@ def fit(
         outputs, ``"bce"`` for zeros and ones, one for each output, else ``"mse"``. An error where
         two readings are possible: one-hot rows; for one output integers other than 0 and 1 that
         take several values, or two whole numbers alone, such as -1 and 1.
-    steps : {"last", "all"}
-        Whether the loss is at each sequence's last step or at all steps.
+    steps : {"last", "all", "mean", "max"}
+        Whether the loss is at each sequence's last step, at all steps, or on the readout of the
+        hidden states pooled over its steps: see `Recurrent.loss_and_grad`.
     reduction : {"mean", "sum", "sequence_mean"}
         How the losses of a batch are combined.
     lengths : array of shape (n,), optional
@@ -277,7 +278,7 @@ def fit(
 
 def _loss_weights(data: LabelledData, weights: TargetWeights | None) -> NDArray[np.float64] | None:
     """Return what each sequence counts in the mean loss; None: all the same."""
-    if data.steps == "last" or data.lengths is None:
+    if data.steps != "all" or data.lengths is None:
         return None if weights is None else weights.totals
     lengths = data.lengths.astype("float64")
     if data.reduction == "mean":
