@@ -192,12 +192,12 @@ def _unstack(stacked: Array) -> State:
 
 def _initial(net: Network, params: Mapping[str, Array], x: Array, h0: State | None) -> Array:
     """Return the states before the first step, (L * D, S, B, H): given, learned or zero."""
-    if h0 is not None:
-        return _stack(h0)
+    given = h0 if isinstance(h0, (tuple, list)) else (h0,) * len(net.initial_names)
     shape = (net.num_layers * net.directions, len(x), len(params["W_hh"]))
     zeros = np.zeros(shape, np.result_type(x, *params.values()))
     learned = [params[n][:, np.newaxis] if n in params else zeros for n in net.initial_names]
-    return np.stack([zeros + state for state in learned], axis=1)
+    own = [zeros + state for state in learned]
+    return np.stack([a if b is None else b for a, b in zip(own, given, strict=True)], axis=1)
 
 
 def _own(net: Network, params: Mapping[str, Array], layer: int, direction: int) -> dict[str, Array]:
@@ -235,7 +235,7 @@ def forward(
     lengths : integer array (B,), optional
         Steps of each sequence, 1 to T; default T.
     h0 : array (L * D, B, H), or a tuple of one such array per state of the cell, optional
-        States before the first step; default: the learned ones, or zeros.
+        States before the first step; default, and for None in a tuple: the learned ones, or zeros.
     **network
         Attributes of `Network`: ``cell``, ``num_layers``, ``bidirectional``, ...
 
@@ -294,9 +294,10 @@ def backward(
     d_last: Array | None = None,
     lengths: Array | None = None,
     h0: State | None = None,
+    d_hidden: Array | None = None,
     **network: Any,
 ) -> dict[str, Array]:
-    """Return the gradients, given those of the outputs, the final state and the last outputs.
+    """Return the gradients, given those of outputs, final state, last outputs and hidden states.
 
     Parameters
     ----------
@@ -310,6 +311,9 @@ def backward(
         Gradient of the loss with respect to the final state, default zeros.
     d_last : array (B, O), optional
         Gradient of the loss with respect to ``forward.last``, default zeros.
+    d_hidden : array (B, T, D * H), optional
+        Gradient of the loss with respect to ``forward.hidden``, default zeros. Values after a
+        sequence's end are ignored.
 
     Returns
     -------
@@ -338,24 +342,26 @@ def backward(
     steps = _Steps(x, lengths, net.directions)
     initial = _initial(net, params, forward.inputs[0], h0)
     final = _stack(forward.final_state)
-    d_hidden = steps.real(np.zeros_like(forward.outputs) if d_outputs is None else d_outputs)
+    d_above = steps.real(np.zeros_like(forward.outputs) if d_outputs is None else d_outputs)
     d_top = np.zeros_like(forward.last) if d_last is None else np.asarray(d_last)
     d_final = np.zeros_like(final) if d_final_state is None else _stack(d_final_state)
 
     grads: dict[str, Array] = {}
     if "W_hy" in params:
         last = np.concatenate(final[-net.directions :, 0], axis=-1)
-        grads["W_hy"] = outer(forward.hidden, d_hidden) + last.T @ d_top
-        grads["b_y"] = d_hidden.sum(axis=(0, 1)) + d_top.sum(axis=0)
-        d_hidden, d_top = d_hidden @ params["W_hy"].T, d_top @ params["W_hy"].T
-    d_final = d_final.astype(np.result_type(d_final, d_hidden, d_top))
+        grads["W_hy"] = outer(forward.hidden, d_above) + last.T @ d_top
+        grads["b_y"] = d_above.sum(axis=(0, 1)) + d_top.sum(axis=0)
+        d_above, d_top = d_above @ params["W_hy"].T, d_top @ params["W_hy"].T
+    if d_hidden is not None:
+        d_above = d_above + steps.real(d_hidden)
+    d_final = d_final.astype(np.result_type(d_final, d_above, d_top))
     d_final[-net.directions :, 0] += np.stack(np.split(d_top, net.directions, axis=-1))
 
     d_initial = [np.empty(0)] * len(initial)
     for layer in reversed(range(net.num_layers)):
-        d_hidden = net.between(layer, d_hidden)
-        d_each = np.split(d_hidden, net.directions, axis=-1)
-        d_hidden = np.zeros_like(forward.inputs[layer])
+        d_above = net.between(layer, d_above)
+        d_each = np.split(d_above, net.directions, axis=-1)
+        d_above = np.zeros_like(forward.inputs[layer])
         for direction, d_own in enumerate(d_each):
             k = net.directions * layer + direction
             read, states = (
@@ -368,19 +374,20 @@ def backward(
             found = net.module.backward(own, read, initial[k], states, d_states, **net.setting)
             grads |= {full: found[name] for name, full in net.names(layer, direction).items()}
             d_initial[k] = found["initial"]
-            d_hidden = d_hidden + steps.ordered(direction, found["x"])
+            d_above = d_above + steps.ordered(direction, found["x"])
 
     if "E" in params:
-        grads["E"] = np.zeros_like(params["E"], dtype=d_hidden.dtype)
+        grads["E"] = np.zeros_like(params["E"], dtype=d_above.dtype)
         if not net.frozen:
             counted = steps.exist & (x != net.padding_index)
-            np.add.at(grads["E"], x[counted], d_hidden[counted])
+            np.add.at(grads["E"], x[counted], d_above[counted])
     else:
-        grads["x"] = d_hidden
+        grads["x"] = d_above
     for s, name in enumerate(net.initial_names):
         grads[name] = np.stack(d_initial)[:, s]
         if name in params:
-            grads[name] = grads[name].sum(axis=1) * (h0 is None)
+            given = h0[s] if isinstance(h0, (tuple, list)) else h0
+            grads[name] = grads[name].sum(axis=1) * (given is None)
     order = (*params, "x", *net.initial_names)
     return {name: grads[name] for name in order if name in grads}
 
