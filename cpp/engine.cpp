@@ -120,8 +120,13 @@ class NetworkEngine final : public Engine {
     if (from.outputs && from.last) throw ArgumentError({"d_outputs and d_last", "are both given", "one of them"});
     const std::lock_guard<std::mutex> one(kept->mutex_);
     Workspace<T>& w = *kept->w;
-    const GradientSource source{from.outputs || from.last, bool(from.outputs)};
-    begin_backward(net_, w, {.all_steps = source.all_steps, .backward = true, .d_final = bool(from.final_state[0])},
+    const GradientSource source{
+        .outputs = from.outputs || from.last, .all_steps = bool(from.outputs), .hidden = bool(from.hidden)};
+    begin_backward(net_, w,
+                   {.all_steps = source.all_steps,
+                    .backward = true,
+                    .d_final = bool(from.final_state[0]),
+                    .d_hidden = source.hidden},
                    false);
     inject(net_, w, from);
     T* gradient = static_cast<T*>(out.parameters);
@@ -154,36 +159,33 @@ class NetworkEngine final : public Engine {
 
   double train_step(const Batch& batch, const Objective& objective, const Update& update, const Probes& probes,
                     i64 memory_budget) override {
-    OptimizerState& optimizer = *update.optimizer;
-    const Clip& clip = update.clip;
-    optimizer.check();
-    Interruptible::refuse_within();
-    if (clip.value >= 0 && clip.norm >= 0)
-      throw ArgumentError({"clip.value and clip.norm", "are both given", "one of them"});
-    if (clip.value >= 0) rounded<T>("clip_value", clip.value);
+    check(update);
     const std::lock_guard<std::mutex> one(train_mutex_);
     const BorrowedWorkspace<T> borrowed(pool_);
     Workspace<T>& w = *borrowed;
     const GradientTargets out;  // the workspace's own
     const double value = forward_and_loss(w, batch, objective, &out, probes, memory_budget);
     if (batch.check_finite) report_loss(value);
-    Clipped clipping = clipped(w.gradient, clip, batch.check_finite, probes.norm);
-    if (clip.value >= 0) {
-      updates_.limit(kernels_of<T>(active()), w.gradient, clip.value);
-      clipping.most = std::min(clipping.most, clip.value);
-    }
-    apply(optimizer, w.gradient, clipping);
+    const Clipped clipping = clipped(w.gradient, update.clip, batch.check_finite, probes.norm);
+    if (update.clip.value >= 0) updates_.limit(kernels_of<T>(active()), w.gradient, update.clip.value);
+    apply(*update.optimizer, w.gradient, clipping);
     for (int s = 0; s < net_.info.states; ++s)
       if (probes.final_state[s]) read_final(w, net_.H(), s, static_cast<T*>(probes.final_state[s]));
     return value;
   }
 
-  void update(OptimizerState& optimizer, const void* gradient, bool check_finite) override {
-    optimizer.check();
-    Interruptible::refuse_within();
+  void update(const Update& update, const void* gradient, bool check_finite) override {
+    check(update);
     const std::lock_guard<std::mutex> one(train_mutex_);
     const T* g = static_cast<const T*>(gradient);
-    apply(optimizer, g, clipped(g, {}, check_finite, nullptr));
+    const Clipped clipping = clipped(g, update.clip, check_finite, nullptr);
+    std::vector<T> limited;
+    if (update.clip.value >= 0) {
+      limited.assign(g, g + net_.count);
+      updates_.limit(kernels_of<T>(active()), limited.data(), update.clip.value);
+      g = limited.data();
+    }
+    apply(*update.optimizer, g, clipping);
   }
 
   void freeze(const std::vector<std::string>& names) override {
@@ -365,7 +367,17 @@ class NetworkEngine final : public Engine {
     return value;
   }
 
-  // scale reduces the norm to clip.norm; then no element is larger than most (below 0: not asked for)
+  static void check(const Update& update) {
+    const Clip& clip = update.clip;
+    update.optimizer->check();
+    Interruptible::refuse_within();
+    if (clip.value >= 0 && clip.norm >= 0)
+      throw ArgumentError({"clip.value and clip.norm", "are both given", "one of them"});
+    if (clip.value >= 0) rounded<T>("clip_value", clip.value);
+  }
+
+  // scale reduces the norm to clip.norm; after that, and clipping by value, no element is larger than most (below 0:
+  // not asked for)
   struct Clipped {
     double scale = 1, most = -1;
   };
@@ -381,7 +393,8 @@ class NetworkEngine final : public Engine {
     const double norm = std::sqrt(total);
     if (norm_out) *norm_out = norm;
     const double scale = clip.norm >= 0 && norm > clip.norm ? clip.norm / norm : 1;
-    return {scale, check ? norm * scale : -1};
+    if (!check) return {scale, -1};
+    return {scale, clip.value >= 0 ? std::min(norm, clip.value) : norm * scale};
   }
 
   void apply(OptimizerState& optimizer, const T* gradient, const Clipped& clipping) {

@@ -120,6 +120,7 @@ struct GradientTargets {
 struct OutputGradients {
   Array outputs;                             // (B, T, output width)
   Array last;                                // (B, output width)
+  Array hidden;                              // (B, T, width)
   Array final_state[CellInfo::most_states];  // (layers * directions, B, H) each
   bool check_finite = true;
 };
@@ -145,7 +146,7 @@ struct Clip {
   double norm = -1;   // maximum norm of the whole gradient
 };
 
-// The optimiser step of a training step
+// An optimiser step
 struct Update {
   OptimizerState* optimizer = nullptr;
   Clip clip;
@@ -184,7 +185,8 @@ class Engine {
   // forward, loss, backward, clip, update; returns the loss before the update
   virtual double train_step(const Batch& batch, const Objective& objective, const Update& update,
                             const Probes& probes = {}, i64 memory_budget = 0) = 0;
-  virtual void update(OptimizerState& optimizer, const void* gradient, bool check_finite) = 0;
+  // clip, update by a gradient of the caller's, which stays as it is
+  virtual void update(const Update& update, const void* gradient, bool check_finite) = 0;
   // From now on updates skip exactly these parameters, in addition to a frozen embedding and the padding row; their
   // gradients are excluded from the check and the norm. Throws for an unknown name.
   virtual void freeze(const std::vector<std::string>& names) = 0;

@@ -17,6 +17,7 @@ struct GradientSource {
   bool outputs = false;       // through the outputs ..
   bool all_steps = false;     // .. of all steps, or of the final states ..
   Steps steps = Steps::last;  // .. or of all states together
+  bool hidden = false;        // at the hidden states of the top layer, at all steps
 };
 
 // A worker of the thread team, and how far back its gradients reach
@@ -27,6 +28,12 @@ struct Worker {
   std::vector<char> stopped;  // by layer direction: nothing flows back any more; the same for all workers
   std::vector<i64> enters;    // by layer direction: the earliest step at which a gradient enters from above
 };
+
+// Whether dh of the top layer has a row for each step, or one for each sequence
+template <class T>
+bool dh_each_step(const Net<T>& net, const GradientSource& source) {
+  return source.hidden || (!net.O() && source.outputs && source.all_steps);
+}
 
 template <class T>
 BackwardArgs<T> backward_args(const Net<T>& net, Workspace<T>& w, std::size_t i, const RowSchedule& s, i64 window,
@@ -50,8 +57,8 @@ BackwardArgs<T> backward_args(const Net<T>& net, Workspace<T>& w, std::size_t i,
   } else if (net.is_top(dir)) {
     if (net.O() && source.outputs) a.dy = dir.reverse() && source.all_steps ? w.dy_reverse : w.dy;
     a.dy_each_step = source.all_steps;
-    if (w.d_final || (!net.O() && source.outputs)) a.dh = b.dh;
-    a.dh_each_step = !net.O() && source.outputs && source.all_steps;
+    if (w.d_final || source.hidden || (!net.O() && source.outputs)) a.dh = b.dh;
+    a.dh_each_step = dh_each_step(net, source);
   } else {
     a.dh = b.dh;
     a.dh_each_step = true;
@@ -77,25 +84,24 @@ BackwardArgs<T> backward_args(const Net<T>& net, Workspace<T>& w, std::size_t i,
 template <class T>
 void spread_output_gradient(const Net<T>& net, Workspace<T>& w, const GradientSource& source, i64 row0, i64 row1) {
   const BatchPlan& plan = w.plan;
-  const bool all = source.outputs && source.all_steps;
+  const bool all = source.outputs && source.all_steps, each_step = dh_each_step(net, source);
   const i64 width = net.spec.output_width();
   for (i64 d = 0; d < net.D(); ++d) {
     const LayerBuffers<T>& buffers = w.layers[size_of(net.top() + d)];
     for (i64 b = row0; b < row1 && !w.stop.reached(); ++b) {
-      const i64 length = plan.length(b);
+      const i64 length = plan.length(b), end = each_step ? plan.row(length - 1, b) : b;
       for (i64 t = 0; t < (all ? length : 1); ++t) {
         const i64 to = all ? plan.row(d ? length - 1 - t : t, b) : b;
         const T* dy = w.dy + (all ? plan.row(t, b) : b) * width;
         if (net.O()) {
           if (d && all) std::copy_n(dy, width, w.dy_reverse + to * width);
         } else if (source.outputs) {
-          to_panels(net, w, dy + d * net.H(), to, false, buffers.dh, buffers.dh_panel);
+          to_panels(net, w, dy + d * net.H(), all ? to : end, source.hidden, buffers.dh, buffers.dh_panel);
         }
       }
-      if (!w.d_final) continue;
-      const bool each_step = !net.O() && all;
-      add_row(net, w, buffers.d_final, buffers.batch_panel, b, buffers.dh, buffers.dh_panel,
-              each_step ? plan.row(length - 1, b) : b, !net.O() && source.outputs);
+      if (w.d_final)
+        add_row(net, w, buffers.d_final, buffers.batch_panel, b, buffers.dh, buffers.dh_panel, end,
+                source.hidden || (!net.O() && source.outputs));
     }
   }
 }

@@ -227,7 +227,8 @@ auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
       const LayerDirection& p = net.layer_directions[i];
       LayerBuffers<T>& buffers = w.layers[i];
       // d_outputs of a network with readout goes through dy, so that dh holds only what enters at the last step
-      const i64 dh_rows = !net.is_top(p) || needs.steps == Steps::max ? window : net.O() ? b : rows;
+      const bool each = !net.is_top(p) || needs.d_hidden || needs.steps == Steps::max;
+      const i64 dh_rows = each ? window : net.O() ? b : rows;
       buffers.dh_panel = bounded_product(spread_rows(dh_rows, row_bytes), n);
       buffers.batch_panel = batch_panel;
       buffers.batch_stride = bounded_product(panels, batch_panel);

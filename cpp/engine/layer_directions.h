@@ -59,6 +59,7 @@ struct Needs {
   bool gradient = false;        // .. into the workspace's own buffer
   bool input_gradient = false;  // .. of the input as well
   bool d_final = false;         // .. from the final states
+  bool d_hidden = false;        // .. from the top layer's hidden states
   bool drop = false;
   bool norms = false, numbers = false;  // of what flows back at each step
   bool operator==(const Needs&) const = default;

@@ -299,7 +299,7 @@ void to_panels(const Net<T>& net, const Workspace<T>& w, const T* row, i64 to, b
   }
 }
 
-// The caller's gradients of outputs and final states, in row order
+// The caller's gradients of outputs, hidden and final states, in row order
 template <class T>
 void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
   const Kernels<T>& k = kernels_for(w);
@@ -318,7 +318,19 @@ void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
         if (!std::isfinite(to[j])) throw_not_finite("d_last", double(to[j]), {plan.place(b), j});
   }
   w.d_final = bool(from.final_state[0]);
-  std::vector<T> row(size_of(net.H()));
+  std::vector<T> row(size_of(net.spec.width()));
+  for (i64 b = 0; from.hidden && b < plan.batch; ++b)
+    for (i64 t = 0; t < plan.length(b); ++t) {
+      if (!copy_numbers(k, from.hidden, plan.place(b), t, net.spec.width(), 2, row.data()) && from.check_finite)
+        for (i64 j = 0; j < net.spec.width(); ++j)
+          if (!std::isfinite(row[size_of(j)]))
+            throw_not_finite("d_hidden", double(row[size_of(j)]), {plan.place(b), t, j});
+      for (i64 d = 0; d < net.D(); ++d) {
+        const LayerBuffers<T>& buffers = w.layers[size_of(net.top() + d)];
+        to_panels(net, w, row.data() + d * net.H(), plan.row(d ? plan.length(b) - 1 - t : t, b), false, buffers.dh,
+                  buffers.dh_panel);
+      }
+    }
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i)
     for (int s = 0; s < net.info.states; ++s) {
       if (!from.final_state[s]) continue;

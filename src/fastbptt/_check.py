@@ -82,13 +82,15 @@ def clip(norm: Any, value: Any) -> _core.Clip:
     """Read clip_norm and clip_value; None: no limit."""
     if norm is not None and value is not None:
         raise ArgumentError("clip_norm and clip_value", "are both given", "at most one of them")
-    return _core.Clip(norm=_limit("clip_norm", norm), value=_limit("clip_value", value))
+    return _core.Clip(
+        norm=None if norm is None else limit("clip_norm", norm, ", or None"),
+        value=None if value is None else limit("clip_value", value, ", or None"),
+    )
 
 
-def _limit(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    expected = "a number above 0, or None"
+def limit(name: str, value: Any, other: str = "") -> float:
+    """Return a number above 0; `other`: what else could have been given."""
+    expected = f"a number above 0{other}"
     result = number(name, value, expected)
     if result <= 0.0:
         raise ArgumentError(name, f"is {result}", expected, value=result)

@@ -367,13 +367,19 @@ def loss_by_hand(case: Case, problem: Problem) -> tuple[float, Array]:
         hidden, final, last = network_by_hand(case, problem, b)
         finals.append(final)
         own = []
-        for t, h in enumerate([last] if case.steps == "last" else hidden):
+        read = {
+            "last": [last],
+            "all": hidden,
+            "mean": [sum(np.array(h) for h in hidden) / len(hidden)],
+            "max": [np.max(hidden, axis=0)],
+        }
+        for t, h in enumerate(read[case.steps]):
             if weight_of(problem, b, t) == 0.0:  # its target is not read
                 own.append(0.0)
                 continue
             z = np.array(h) if case.O is None else h @ p["W_hy"]
             z = z + p["b_y"] if case.bias and case.O is not None else z
-            y = problem.y[b] if case.steps == "last" else problem.y[b, t]
+            y = problem.y[b, t] if case.steps == "all" else problem.y[b]
             if case.loss == "cross_entropy":
                 own.append(math.log(sum(math.exp(v) for v in z)) - float(z[y]))
                 continue
@@ -932,7 +938,7 @@ def test_batch_is_its_sequences_one_by_one(case: Case) -> None:
             if one.sample_weight is not None and one.sample_weight.ndim == 2:
                 one.sample_weight = one.sample_weight[:, :end]
             one.x, one.lengths = one.x[:, :end], None
-            one.y = one.y if case.steps == "last" else one.y[:, :end]
+            one.y = one.y[:, :end] if case.steps == "all" else one.y
             if "masks" in one.network:
                 one.network["masks"] = [mask[:, :end] for mask in one.network["masks"]]
         if one.sample_weight is not None and not one.sample_weight.any():

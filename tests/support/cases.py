@@ -209,7 +209,7 @@ def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
 
 def make_y(case: Case, rng: np.random.Generator) -> Array:
     """Targets of the shape the loss wants, the O left out where it is 1 and the seed is odd."""
-    lead = (case.B,) if case.steps == "last" else (case.B, case.T)
+    lead = (case.B, case.T) if case.steps == "all" else (case.B,)
     loss = fastbptt.Loss(case.loss)
     if loss.targets == "classes":
         return rng.integers(0, case.width, lead)

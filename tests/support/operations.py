@@ -396,7 +396,8 @@ class Run:
             options["record"] = "gradients"
         if not case.bidirectional and self.chance(0.2):
             least = self.model.minimum_memory(*x.shape[:2], record=options.get("record"))
-            options["memory_budget"] = self.one_of(least, "1GB")
+            pooled = case.steps in reference.POOLED  # which takes more
+            options["memory_budget"] = "1GB" if pooled else self.one_of(least, "1GB")
         if self.chance(0.2) and not self.extreme:  # where an overflow would be the caller's
             options["check_finite"] = False
         self.say(str(options) if options else "")
@@ -426,7 +427,7 @@ class Run:
             for part in parts(state):
                 part[...] = self.rng.uniform(-1, 1, part.shape)
         size = 0
-        if not case.bidirectional and self.chance(0.3):
+        if not case.bidirectional and case.steps not in reference.POOLED and self.chance(0.3):
             size = int(self.rng.integers(1, 5))
             if "memory_budget" in options:
                 options["memory_budget"] = "1GB"

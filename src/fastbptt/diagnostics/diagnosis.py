@@ -336,7 +336,9 @@ def diagnose(
         )
         twin = model if dtype is None else in_double(model, dtype)
         if batch.initial is not None:
-            initial = tuple(np.asarray(one, twin.dtype) for one in batch.initial)
+            initial = tuple(
+                None if one is None else np.asarray(one, twin.dtype) for one in batch.initial
+            )
             batch = batch.replace(initial=initial)
         record = _record.take(twin, batch, objective)
     dynamics = tuple(_analysed(p, wanted) for p in record.passes)

@@ -6,6 +6,8 @@ which reads every value anyway.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -341,27 +343,36 @@ def check_weights(
 # ---------------------------------------------------------------- states
 
 
-def initial(spec: InputSpec, name: str, value: Any, batch: int) -> tuple[Floats, ...] | None:
-    """Read a given initial state: one array, or a tuple of as many as the cell has states."""
+def states(
+    spec: InputSpec, name: str, value: Any, batch: int, complete: bool = False
+) -> tuple[Floats | None, ...] | None:
+    """Read a state or the gradient of one: an array, or a tuple of as many as the cell has states.
+
+    Of several, some may be None unless they are to be complete.
+    """
     if value is None:
         return None
-    parts = _parts(spec, name, value, batch)
     shape = (spec.rows, batch, spec.hidden_size)
     means = "(layers * directions, batch, hidden_size)"
-    return tuple(_check.exact(name, part, shape, means, spec.dtype, i) for i, part in parts)
+    arrays: list[Floats | None] = []
+    for i, part in _parts(spec, name, value, batch):
+        if part is None and i is not None and not complete:
+            arrays.append(None)
+            continue
+        with about_part(spec, i):
+            arrays.append(_check.exact(name, part, shape, means, spec.dtype, i))
+    return tuple(arrays)
 
 
-def d_final(spec: InputSpec, value: Any, batch: int) -> tuple[Floats | None, ...] | None:
-    """Read gradients of the final state; of several states, some may be None."""
-    if value is None:
-        return None
-    parts = _parts(spec, "d_final_state", value, batch)
-    shape = (spec.rows, batch, spec.hidden_size)
-    means = "(layers * directions, batch, hidden_size)"
-    return tuple(
-        None if part is None else _check.exact("d_final_state", part, shape, means, spec.dtype, i)
-        for i, part in parts
-    )
+@contextmanager
+def about_part(spec: InputSpec, item: int | None) -> Iterator[None]:
+    """Name the state, h or c, in an error about one of several."""
+    try:
+        yield
+    except BadArgumentError as error:
+        if item is not None:
+            error.part = spec.states[item]
+        raise
 
 
 def _parts(spec: InputSpec, name: str, value: Any, batch: int) -> list[tuple[int | None, Any]]:
@@ -382,7 +393,10 @@ def carried(spec: InputSpec, value: Any, batch: int, flat: Floats) -> tuple[Floa
 
     flat: the model's parameters, with which a state may share no memory.
     """
-    arrays = [(i, _writable(spec, i, a, batch)) for i, a in _parts(spec, "state", value, batch)]
+    arrays = []
+    for i, part in _parts(spec, "state", value, batch):
+        with about_part(spec, i):
+            arrays.append((i, _writable(spec, i, part, batch)))
     for k, (i, array) in enumerate(arrays):
         shared = "the model's parameters" if np.may_share_memory(array, flat) else None
         for other, before in arrays[:k]:
@@ -390,7 +404,8 @@ def carried(spec: InputSpec, value: Any, batch: int, flat: Floats) -> tuple[Floa
                 shared = shared or f"state[{other}]"
         if shared:
             problem = f"shares memory with {shared}"
-            raise ArgumentError("state", problem, "an array of its own", item=i)
+            with about_part(spec, i):
+                raise ArgumentError("state", problem, "an array of its own", item=i)
     return tuple(array for _, array in arrays)
 
 
@@ -421,7 +436,9 @@ def about_state(spec: InputSpec, error: BadArgumentError) -> None:
     """Call it `state` where the core speaks of h0 and c0, which it was given as."""
     for i, name in enumerate(spec.states):
         if error.argument == f"{name}0":
-            error.argument, error.item = "state", None if len(spec.states) == 1 else i
+            error.argument = "state"
+            if len(spec.states) > 1:
+                error.item, error.part = i, name
 
 
 # ---------------------------------------------------------------- one step
@@ -558,7 +575,9 @@ def some_rows(
     """Take some of a batch's sequences, and what belongs to them."""
     lengths, initial, weight = batch.lengths, batch.initial, objective.sample_weight
     if initial is not None:
-        initial = tuple(np.ascontiguousarray(state[:, rows]) for state in initial)
+        initial = tuple(
+            None if state is None else np.ascontiguousarray(state[:, rows]) for state in initial
+        )
     return (
         batch.replace(
             x=batch.x[rows], lengths=None if lengths is None else lengths[rows], initial=initial

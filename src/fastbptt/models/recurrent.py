@@ -6,7 +6,7 @@ import copy
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +17,7 @@ from .._core import Batch, GradientTargets, Objective, OutputGradients
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._html import table, tag
 from .._losses import LossLike
-from .._views import Gradients, Parameters, State
+from .._views import Gradients, Parameters, State, norm
 from . import _arguments, _options, initializers, truncated
 from ._dropout_seeds import DropoutSeeds
 from ._options import Options, with_options
@@ -28,7 +28,6 @@ from .results import (
     NormProbes,
     Records,
     StepReport,
-    norm,
     pass_names,
     probes,
     unpacked,
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from ..optim.optimizers import Optimizer
 
-StateLike: TypeAlias = ArrayLike | Sequence[ArrayLike]
+StateLike: TypeAlias = ArrayLike | Sequence[ArrayLike | None]
 
 
 class Recurrent:
@@ -438,8 +437,8 @@ class Recurrent:
         Raises
         ------
         ValueError, TypeError
-            If a name is missing or unknown, a shape differs, or values do not fit into the
-            model's dtype. Nothing has changed then.
+            If a name is missing or unknown, a shape differs, or values are not finite or do not
+            fit into the model's dtype. Nothing has changed then.
         """
         self._weights.load_state_dict(state)
 
@@ -461,7 +460,7 @@ class Recurrent:
 
     def save(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | BinaryIO,
         optimizer: Optimizer | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
@@ -469,8 +468,9 @@ class Recurrent:
 
         Parameters
         ----------
-        path : str or path-like
-            Replaced in one move if it exists, so that a crash never leaves half a file.
+        path : str or path-like, or file
+            Replaced in one move if it exists, so that a crash never leaves half a file. A file
+            opened in binary mode is written from where it stands.
         optimizer : Optimizer, optional
             One of this model, for `fastbptt.load_optimizer` to read from the same file.
         metadata : mapping, optional
@@ -513,8 +513,8 @@ class Recurrent:
             Whole numbers from 1 to time: how many steps of each sequence are real. What
             stands after them is never read. Not needed if `x` is a list.
         h0 : array of shape (layers * directions, batch, hidden_size), optional
-            Initial state; of an LSTM a tuple (h0, c0) of two. If it is not given: the learned
-            one, or zero.
+            Initial state; of an LSTM a tuple (h, c) of two, of which one may be None. What is
+            not given: the learned one, or zero.
         training : bool, default False
             Apply dropout, with masks that no pass before had. `backward` uses the same.
         check_finite : bool, default True
@@ -550,7 +550,7 @@ class Recurrent:
         ((2, 5, 8), (4, 2, 4))
         """
         array, checked = _arguments.inputs(self._input_spec, x, lengths)
-        initial = _arguments.initial(self._input_spec, "h0", h0, len(array))
+        initial = _arguments.states(self._input_spec, "h0", h0, len(array))
         finite = _check.flag("check_finite", check_finite)
         training = _check.flag("training", training)
         batch = Batch(array, lengths=checked, initial=initial, check_finite=finite)
@@ -568,10 +568,12 @@ class Recurrent:
         self,
         out: ForwardResult,
         d_outputs: ArrayLike | None = None,
-        d_final_state: StateLike | Sequence[ArrayLike | None] | None = None,
+        d_final_state: StateLike | None = None,
         d_last: ArrayLike | None = None,
         need_input_grad: bool = False,
         check_finite: bool = True,
+        *,
+        d_hidden: ArrayLike | None = None,
     ) -> Gradients:
         """Backpropagate any gradient of the outputs through time: bring your own loss.
 
@@ -586,12 +588,15 @@ class Recurrent:
             Gradient with respect to `out.final_state`; of an LSTM a tuple of two, of which
             one may be None.
         d_last : array of shape (batch, output_size), optional
-            Gradient with respect to `out.last`, instead of `d_outputs`. At least one of the
-            three is needed.
+            Gradient with respect to `out.last`, instead of `d_outputs`.
         need_input_grad : bool, default False
             Compute the gradient with respect to `x` too.
         check_finite : bool, default True
             Refuse NaN and infinity in what is given and in the resulting gradients.
+        d_hidden : array of shape (batch, time, directions * hidden_size), optional
+            Gradient of a further term of the loss with respect to `out.hidden` (a penalty on
+            the activity, a second readout); ignored after a sequence's end. At least one of the
+            four gradients is needed; they add up.
 
         Returns
         -------
@@ -618,14 +623,14 @@ class Recurrent:
             )
         if out._owner is not self._weights.token:
             raise ArgumentError("out", "comes from another model", "this model's own forward")
-        if d_outputs is None and d_final_state is None and d_last is None:
+        if d_outputs is None and d_final_state is None and d_last is None and d_hidden is None:
             raise ArgumentError(
-                "d_outputs, d_final_state and d_last", "are all None", "at least one"
+                "d_outputs, d_final_state, d_last and d_hidden", "are all None", "at least one"
             )
         if d_outputs is not None and d_last is not None:
             raise ArgumentError("d_outputs and d_last", "are both given", "one of them")
         batch, time = out._tape.batch, out._tape.time
-        spec, up, end = self._input_spec, None, None
+        spec, up, end, inside = self._input_spec, None, None, None
         if d_outputs is not None:
             shape = (batch, time, spec.width)
             up = _check.exact(
@@ -635,10 +640,14 @@ class Recurrent:
             end = _check.exact(
                 "d_last", d_last, (batch, spec.width), "the shape of last", spec.dtype
             )
+        if d_hidden is not None:
+            shape = (batch, time, self._spec.hidden_size * (1 if spec.one_way else 2))
+            inside = _check.exact("d_hidden", d_hidden, shape, "the shape of hidden", spec.dtype)
         given = OutputGradients(
             outputs=up,
             last=end,
-            final_state=_arguments.d_final(spec, d_final_state, batch),
+            hidden=inside,
+            final_state=_arguments.states(spec, "d_final_state", d_final_state, batch),
             check_finite=_check.flag("check_finite", check_finite),
         )
         to = self._gradient_targets((batch, time, spec.input_size), need_input_grad)
@@ -1108,7 +1117,7 @@ class Recurrent:
         count, time = array.shape[:2]
         ragged = isinstance(x, list | tuple)
         target = _arguments.targets(spec, y, checked, count, time, loss, steps, ragged)
-        initial = _arguments.initial(spec, "h0", h0, count)
+        initial = _arguments.states(spec, "h0", h0, count)
         weight = _arguments.weights(sample_weight, count, time, checked, steps, ragged, first)
         return (
             Batch(array, lengths=checked, initial=initial, check_finite=finite),
@@ -1135,7 +1144,8 @@ class Recurrent:
 
     def _gradients(self, to: GradientTargets) -> Gradients:
         assert to.initial is not None
-        return Gradients(to.parameters, self._weights.layout, to.x, unpacked(to.initial))
+        weights = self._weights
+        return Gradients(to.parameters, weights.layout, to.x, unpacked(to.initial), weights.frozen)
 
     def _norm_probes(self, record: Any, batch: Batch) -> NormProbes:
         _check.option("record", record, _check.RECORDS)

@@ -45,7 +45,9 @@ class Chunk(NamedTuple):
     weight: NDArray[np.float64] | None
     share: float | None  # what its loss counts beside those of other chunks; None: it has none
 
-    def of_batch(self, batch: Batch, initial: tuple[Floats, ...] | None, seed: int | None) -> Batch:
+    def of_batch(
+        self, batch: Batch, initial: tuple[Floats | None, ...] | None, seed: int | None
+    ) -> Batch:
         """Cut these steps out, to start from the given states."""
         steps = slice(self.first, self.stop)
         x: Any = batch.x[:, steps] if self.rows is None else batch.x[self.rows, steps]
@@ -154,15 +156,18 @@ def train(
     taken: list[int] = []
     reports: list[StepReport] = []
     loss, total_share = 0.0, 0.0
-    current = None
+    start: tuple[Floats | None, ...] | None = None
     if batch.initial is not None:
         with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
-            current = tuple(np.array(one, spec.dtype) for one in batch.initial)
+            start = tuple(
+                None if one is None else np.array(one, spec.dtype) for one in batch.initial
+            )
+    current: tuple[Floats, ...] | None = None  # the states after the chunks so far
     chunk = None
     try:
         for chunk in chunks(batch, objective, size):
             seed = seeds.take(taken)
-            initial, rows = current, chunk.rows
+            initial, rows = start if current is None else current, chunk.rows
             if rows is not None and current is not None:
                 initial = tuple(np.take(state, rows, axis=1) for state in current)
             part = chunk.of_batch(batch, initial, seed)
