@@ -30,7 +30,7 @@ def _sequence_mean(counted: Array, weight: Array) -> Array:
 
 
 def _pooled_mean(hidden: Array, real: Array) -> tuple[Array, Array]:
-    share = real / real.sum(axis=1, keepdims=True)
+    share = (real / real.sum(axis=1, keepdims=True)).astype(hidden.real.dtype)
     return (share * hidden).sum(axis=1), np.broadcast_to(share, hidden.shape)
 
 
