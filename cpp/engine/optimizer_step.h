@@ -80,7 +80,7 @@ class ParameterUpdates {
   }
 
  private:
-  // Whether a step leaves numbers, for one parameter and its gradient
+  // Whether a step leaves numbers, for one parameter and its gradient; also when many such steps have added up
   static bool fits(const OptimizerKernels<T>& rule, const OptimizerState& state, UpdateArgs<T> args, double parameter,
                    double gradient) {
     T p = T(parameter), slots[OptimizerInfo::most_slots] = {};
@@ -90,6 +90,12 @@ class ParameterUpdates {
     args.scale = 1;
     for (int s = 0; s < OptimizerInfo::most_slots; ++s) args.slot[s] = state.slots[s] ? &slots[s] : nullptr;
     rule.update(args, 1);
+    const OptimizerInfo& info = *rule.info;
+    if (info.sum >= 0 && state.slots[info.sum]) {
+      slots[info.sum] = T(double(slots[info.sum]) / (1 - state.settings[info.kept]));
+      p = T(parameter);
+      rule.update(args, 1);
+    }
     return std::isfinite(p) &&
            std::all_of(slots, slots + OptimizerInfo::most_slots, [](T v) { return std::isfinite(v); });
   }

@@ -212,6 +212,7 @@ struct OptimizerInfo {
   const char* slots[most_slots] = {};        // flat buffers like the parameters, zero before the first step
   int required = 0;                          // the first of them; an additional slot enables a variant
   const char* settings[most_settings] = {};  // flags are 0 or 1
+  int sum = -1, kept = -1;                   // a slot to which steps add up, and the setting: how much of it each keeps
 };
 
 // Some elements of the flat buffers

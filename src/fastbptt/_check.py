@@ -10,6 +10,7 @@ import math
 import operator
 import os
 import re
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -32,6 +33,7 @@ REDUCTIONS: Final = ("mean", "sum", "sequence_mean")
 RECORDS: Final = ("gradients",)
 
 _UNLIMITED: Final = 1 << 60
+_ROUNDED: Final = 2.0**-10  # a rounding that a network of usual weights would see
 _RESOLVED: Final = 1e-3  # of the span of numbers: a coarser dtype loses digits that matter
 
 
@@ -223,14 +225,7 @@ def read(
     if type(value) is np.ndarray:
         array = value
     else:
-        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-            masked = int(np.ma.getmaskarray(value).sum())
-            raise ArgumentError(
-                name,
-                f"is a masked array with {masked} masked values",
-                "none: fill them, or give lengths",
-                item=item,
-            )
+        no_mask(name, value, item)
         try:
             if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
                 array = np.from_dlpack(value)
@@ -252,8 +247,53 @@ def read(
         hint = ""
         if came == "dtype object" and array.ndim == 1 and len(array) and np.ndim(array[0]):
             hint = f"; for sequences give a list: list({name})"
+        elif name in ("x", "y") and array.dtype.kind == "O" and _are_numbers(array):
+            hint = f'; if these are numbers, numpy.asarray({name}, "float64")'
+        elif name == "y" and array.size and isinstance(array.flat[0], str | bytes):
+            hint = "; for names of classes: classes, y = numpy.unique(y, return_inverse=True)"
         raise ArgumentTypeError(name, f"has {came}", f"{expected}{hint}", item=item)
     return array
+
+
+def no_mask(name: str, value: Any, item: int | None = None) -> None:
+    """Refuse masked values, which an array would hold as if they were data."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        masked = int(np.ma.getmaskarray(value).sum())
+        raise ArgumentError(
+            name,
+            f"is a masked array with {masked} masked values",
+            "none: fill them, or leave them out; sequences may have different lengths",
+            item=item,
+        )
+
+
+def no_frame(name: str, value: Any, item: int | None = None) -> None:
+    """Refuse a table with named columns where columns are known by their places alone."""
+    if hasattr(value, "columns") and hasattr(value, "__array__"):
+        whole = name if item is None else f"[one[names].to_numpy() for one in {name}]"
+        raise ArgumentTypeError(
+            name,
+            f"is a frame of shape {value.shape}, whose columns may come in any order",
+            f"its array, of the columns in the same order everywhere: {name}[names].to_numpy()"
+            if item is None
+            else f"arrays, of the columns in the same order everywhere: {whole}",
+            item=item,
+        )
+
+
+def in_order_of_time(name: str, value: Any, item: int | None = None) -> None:
+    """Refuse a series of pandas whose index holds dates in another order than that of time."""
+    index: Any = getattr(value, "index", None)
+    if not hasattr(index, "is_monotonic_increasing") or index.is_monotonic_increasing:
+        return
+    if index.dtype.kind in "Mm" or hasattr(index, "asfreq"):
+        whole = f"{name}.sort_index()" if item is None else f"[one.sort_index() for one in {name}]"
+        raise ArgumentError(
+            name,
+            "has an index of dates that are not in order",
+            f"rows in order of time: {whole}",
+            item=item,
+        )
 
 
 def floats(array: NDArray[Any], dtype: np.dtype[Any]) -> Floats:
@@ -299,6 +339,15 @@ def fitted(name: str, values: NDArray[Any], dtype: np.dtype[Any]) -> Floats:
     return result
 
 
+def is_number(value: Any) -> bool:
+    """Whether it is a real number of any type, such as a Decimal."""
+    return hasattr(value, "__float__") and not isinstance(value, str | bytes | np.ndarray)
+
+
+def _are_numbers(array: NDArray[Any]) -> bool:
+    return bool(array.size) and is_number(array.flat[0])
+
+
 class Unresolved(NamedTuple):
     """A column of numbers of which a coarser dtype loses digits that matter.
 
@@ -309,17 +358,20 @@ class Unresolved(NamedTuple):
         The difference between the greatest and the smallest number.
     rounding : float
         The distance of numbers of this magnitude in the coarser dtype.
+    dtype : dtype
+        The coarser one.
     """
 
     column: int
     value: float
     span: float
     rounding: float
+    dtype: np.dtype[Any]
 
     def __str__(self) -> str:
         return (
             f"differences of up to {self.span:.3g} between numbers such as {self.value!r}, which "
-            f"{F32} rounds to multiples of {self.rounding:.3g}"
+            f"{self.dtype} rounds to multiples of {self.rounding:.3g}"
         )
 
 
@@ -344,31 +396,79 @@ def unresolved(
     blocks : callable
         Returns arrays (rows, columns) afresh at each call; a column with NaN is left out.
     dtype : dtype
-        float32, or float64, which is taken to resolve all numbers.
+        float32 or float64.
     """
-    if dtype != F32:
-        return None
     low = high = None
     for block in blocks():
-        if np.can_cast(block.dtype, dtype):
+        if holds(dtype, block.dtype):
             continue
         least, most = _extent(block)
         low = least if low is None else np.minimum(low, least)
         high = most if high is None else np.maximum(high, most)
     if low is None or high is None:
         return None
-    low, high = low.astype(F64), high.astype(F64)
     with np.errstate(invalid="ignore", over="ignore"):
-        span, size = high - low, np.maximum(np.abs(low), np.abs(high))
+        if low.dtype.kind in "iu":  # a difference of integers fits into the unsigned ones
+            span = (high.astype(np.uint64) - low.astype(np.uint64)).astype(F64)
+        else:
+            span = (high - low).astype(F64)
+        size = np.maximum(np.abs(low.astype(F64)), np.abs(high.astype(F64)))
         coarse = (np.finfo(dtype).eps * size > _RESOLVED * span) & (span > 0.0)
-    for column in np.flatnonzero(coarse).tolist():
-        for block in blocks():
-            values = block[:, column]
-            if (values.astype(dtype) != values).any():
-                value = max(low[column], high[column], key=abs).item()
-                rounding = float(np.spacing(dtype.type(abs(value))))
-                return Unresolved(column, value, float(span[column]), rounding)
+        for column in np.flatnonzero(coarse).tolist():
+            for block in blocks():
+                values = block[:, column]
+                if (values.astype(dtype).astype(values.dtype) != values).any():
+                    value = max(low[column], high[column], key=abs).item()
+                    rounding = float(np.spacing(dtype.type(abs(value))))
+                    return Unresolved(column, value, float(span[column]), rounding, dtype)
     return None
+
+
+def may_round(arrays: Iterable[NDArray[Any]], dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype rounds any of some numbers so much that `warn_of_rounding` might warn."""
+    most = _ROUNDED / float(np.finfo(dtype).eps)
+    return any(
+        not (holds(dtype, one.dtype) or (one.max() < most and one.min() > -most)) for one in arrays
+    )
+
+
+def warn_of_rounding(name: str, found: Unresolved, source: str = "", stacklevel: int = 3) -> None:
+    """Warn of numbers that a model cannot tell apart; not where the rounding itself is small.
+
+    Where only some of the data are known this is no error: their differences may be small beside
+    those of the others. What has been standardised never comes here.
+    """
+    if found.rounding < _ROUNDED:
+        return
+    warnings.warn(
+        f"{source + ': ' if source else ''}{name} has {found} (column {found.column}): the model "
+        f"cannot tell these apart. Standardise {name} as for training, before it becomes "
+        f'{found.dtype}; or give numpy.asarray({name}, "{found.dtype}") if these digits do not '
+        "matter",
+        UserWarning,
+        stacklevel=stacklevel,
+    )
+
+
+def holds(dtype: np.dtype[Any], other: np.dtype[Any]) -> bool:
+    """Whether a floating-point dtype holds all numbers of another, exactly."""
+    if other.kind in "iu" and other.itemsize == 8:  # NumPy calls its cast to float64 safe
+        return False
+    return np.can_cast(other, dtype)
+
+
+def resolved_by_float64(name: str, *arrays: NDArray[Any]) -> None:
+    """Refuse integers, (..., columns), whose differences float64 loses, such as long counters."""
+    if all(holds(F64, array.dtype) for array in arrays):
+        return
+    tables = [array.reshape(-1, array.shape[-1]) for array in arrays if array.size]
+    found = unresolved(lambda: tables, F64)
+    if found is not None:
+        raise ArgumentError(
+            name,
+            f"has {found} (column {found.column})",
+            "numbers counted from one near them: subtract the least before",
+        )
 
 
 def file_path(path: Any) -> str:

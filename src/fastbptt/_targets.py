@@ -158,8 +158,9 @@ def _of_one_output(arrays: list[_Values]) -> Kind:
             )
     low, high = min(v.min() for v, _ in arrays if v.size), max(v.max() for v, _ in arrays if v.size)
     two = low < high and all(bool(((v == low) | (v == high)).all()) for v, _ in arrays)
+    integers = whole or (float(low).is_integer() and float(high).is_integer())
     # Of two sequences, any two numbers are the only ones.
-    if two and (whole or (low % 1 == high % 1 == 0 and sum(v.size for v, _ in arrays) > 2)):
+    if two and (whole or (integers and sum(v.size for v, _ in arrays) > 2)):
         raise ArgumentError(
             "y",
             f"holds only {low:g} and {high:g}, but the model has 1 output",

@@ -272,3 +272,13 @@ def test_an_error_after_an_interruption_is_told(
     monkeypatch.setattr(config, "show_config", run)
     assert cli.main(["info"]) == 1
     assert capsys.readouterr().err == "fastbptt: error: model: No space left on device\n"
+
+
+def test_a_closed_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # fastbptt info >&-
+    assert cli.main(["info"]) == 0
+
+
+def test_the_number_of_threads_is_named_as_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info", "--threads", "9999"]) == 1
+    assert "--threads is 9999; expected 1 to 1024" in capsys.readouterr().err

@@ -146,6 +146,28 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.parametrize("kind", ["{walk,run}", "string"])
+@pytest.mark.parametrize("quoted", [False, True])
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_a_question_mark_is_no_class(tmp_path: Path, kind: str, quoted: bool, place: str) -> None:
+    names = ["walk", "run", "?", "run"]
+    rows = [f"'{one}',{k}" if quoted and k != 2 else f"{one},{k}" for k, one in enumerate(names)]
+    columns = [f"@attribute kind {kind}", "@attribute v numeric"]
+    if place == "last":
+        rows, columns = [",".join(row.split(",")[::-1]) for row in rows], columns[::-1]
+    path = write(tmp_path, "\n".join(["@relation a", *columns, "@data", *rows]))
+    options: dict[str, Any] = {"layout": "long", "id": None, "step": None, "label": "kind"}
+    with pytest.raises(ValueError, match="'kind' is empty; expected a value on each row"):
+        read_arff(path, steps="all", **options)
+    data = read_arff(path, steps="all", unlabelled="drop", **options)
+    assert data.classes is not None
+    assert [data.classes[i] for i in np.ravel(np.asarray(data.y))] == ["walk", "run", "run"]
+    assert np.ravel(np.asarray(data.x)).tolist() == [0, 1, 3]
+    path = write(tmp_path, path.read_text().replace("{walk,run}", "{walk,run,?}"))
+    if kind != "string":  # it is a class where the header says so
+        assert len(np.ravel(np.asarray(read_arff(path, steps="all", **options).y))) == 4
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_messages(tmp_path: Path, name: str) -> None:
     text, options, message = WRONG[name]

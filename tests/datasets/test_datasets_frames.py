@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -284,3 +285,41 @@ def test_no_message_prints_an_array(name: str) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         fastbptt.fit(fastbptt.GRU(1, 4, 1), x, x[:, 0, 0], verbose=0, **{name: x})
     assert name in str(caught.value) and len(str(caught.value)) < 200
+
+
+LONG = pd.DataFrame({"id": list("aabb"), "t": [1, 0, 1, 0], "v": [1.0, 2, 3, 4], "y": list("ppqq")})
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "text"),
+    [
+        (LONG.assign(v=2**60 + np.arange(4)), {}, "differences of up to 3 .*float64 rounds.*'v'"),
+        (LONG.assign(v=1.7e9 + np.arange(4)), {"dtype": "float32"},
+         r'differences of up to 3 between .* float32 rounds.*expected dtype="float64"'),
+        (LONG.assign(y=1e9 + np.array([0.0, 0, 1, 1])), {"dtype": "float32"}, "in column 'y'"),
+        (LONG.set_index(pd.date_range("2024", periods=4)[::-1]), {"time": None, "features": "v"},
+         r"in which 2024-01-03 .* follows 2024-01-04 .* of sequence 'a'; .*df.sort_index\(\)"),
+        (LONG.assign(y=pd.Timestamp("2024")), {}, "'y' with Timestamp.*, of type Timestamp"),
+        (LONG.assign(y=1j), {}, "'y' with 1j, of type complex; expected classes"),
+        (LONG.set_index("t"), {}, r"time is 't'; .*in the index: df.reset_index\(\) makes it"),
+    ],
+)  # fmt: skip
+def test_what_a_frame_would_lose(frame: Any, options: dict[str, Any], text: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=text):
+        from_frame(frame, **{"id": "id", "time": "t", "target": "y"} | options)
+    if "sort_index" in text:
+        assert len(from_frame(frame.sort_index(), id="id", features="v", target="y").x) == 2
+
+
+def test_decimals_of_a_database_are_numbers() -> None:
+    numbers = [Decimal("1.5"), Decimal("1.5"), Decimal("2.5"), Decimal("2.5")]
+    data = from_frame(LONG.assign(y=numbers, v=numbers), id="id", time="t", target="y")
+    assert data.classes is None and data.y.tolist() == [1.5, 2.5]
+    assert data.x[0].tolist() == [[1.5], [1.5]]
+    mixed = LONG.assign(y=pd.Series([0.5, 0.5, 0.25, 0.25], dtype=object))
+    assert from_frame(mixed, id="id", time="t", target="y").y.tolist() == [0.5, 0.25]
+
+
+def test_times_that_are_numbers_as_text() -> None:
+    data = from_frame(LONG.assign(t=["10", "9", "10", "9"]), id="id", time="t", features="v")
+    assert [one.ravel().tolist() for one in data.x] == [[2, 1], [4, 3]]

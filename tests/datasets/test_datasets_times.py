@@ -68,6 +68,44 @@ def test_other_dates_get_no_advice_to_take_the_order_of_the_rows(cell: str, tmp_
     assert "already in order" not in str(caught.value)
 
 
+BACKWARDS = {  # in no reading are these dates in order
+    "28.02.2024": ["28.02.2024", "27.02.2024"],
+    "2/28/2024": ["2/28/2024", "2/27/2024"],
+    "either order": ["03/02/2024", "02/01/2024"],
+    "2024/02/28": ["2024/02/28 13:00", "2024/02/27 13:00"],
+    "28-02-24": ["28-02-24", "27-02-24"],
+    "further down": ["1.1.2024", "2.1.2024", "2.1.2024", "1.1.2024"],
+}
+
+
+@pytest.mark.parametrize("name", BACKWARDS)
+def test_other_dates_show_that_rows_are_not_in_order(name: str, tmp_path: Path) -> None:
+    cells = BACKWARDS[name]
+    order = list(range(len(cells)))
+    line = len(cells) + 1
+    with pytest.raises(ValueError, match=rf"a.csv:{line}: .*before the row above.*ISO dates"):
+        read_csv(table(tmp_path / "a.csv", cells, order), step=None, features=["close"])
+    path = table(tmp_path / "a.csv", cells[::-1], order)
+    if name != "further down":
+        read_csv(path, step=None, features=["close"])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["02/01/2024", "01/02/2024"],
+        ["1.2.3", "1.2.2"],
+        ["10.2.3", "1.10.2"],
+        ["07/08/09", "x"],
+        ["40/50/60", "01/01/01"],
+        ["127.0.0.1", "10.0.0.1"],
+    ],
+)
+def test_dates_that_may_be_in_order_and_other_texts(cells: list[str], tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", cells, [0, 1])
+    assert read_csv(path, step=None, features=["close"]).x[0].tolist() == [[0], [1]]
+
+
 def test_the_same_time_twice(tmp_path: Path) -> None:
     cells = ["2024-01-01T12:00Z", "2024-01-01T13:00+01:00"]
     with pytest.raises(ValueError, match=r"is 2024-01-01T13:00\+01:00 in sequence 'X' again"):

@@ -81,3 +81,30 @@ def test_steps_that_float64_cannot_tell_apart(first: int, apart: int, tmp_path: 
     path.write_text(path.read_text() + f"a,{places[1]},9\n")
     with pytest.raises(ValueError, match=rf":5: column 'step' is {places[1]} .* again.*line 3"):
         read_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "text"),
+    [
+        (2**60 + np.arange(12).reshape(2, 3, 2), {}, "x has differences .* float64 rounds"),
+        (
+            1.7e9 + np.arange(12.0).reshape(2, 3, 2),
+            {"dtype": "float32"},
+            '.*; expected dtype="float64"',
+        ),
+        (
+            1.7e9 + np.arange(6.0).reshape(2, 3),
+            {"dtype": "float32"},
+            "x has differences of up to 5",
+        ),
+    ],
+)
+def test_arrays_whose_differences_would_be_lost(
+    tmp_path: Path, x: Any, options: dict[str, Any], text: str
+) -> None:
+    np.savez(tmp_path / "long.npz", x=x, y=[0, 1])
+    with pytest.raises(ValueError, match=text):
+        read_npz(tmp_path / "long.npz", **options)
+    np.savez(tmp_path / "near.npz", x=x - x.min(), y=[0, 1])
+    found = read_npz(tmp_path / "near.npz", **options).x
+    assert np.ptp(np.concatenate(list(found))) == np.ptp(x)

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import shlex
+import tracemalloc
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import cli
+from fastbptt import _core, cli
 from fastbptt.datasets import read, read_csv
 from fastbptt.datasets.formats import find
 
@@ -180,6 +181,27 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         r":2: column 'v' is \"1,234\", which may be 1.234 or 1234; expected decimal=','",
     ),
     "both marks": ("id;step;v\na;1;1,5\na;2;2.5\n", {}, ":3: .*other numbers have decimal commas"),
+    "both marks, in a target": (
+        "id;step;v;t\na;1;1.200;0,5\na;2;1.300;1,5\n",
+        {"target": "t", "steps": "all"},
+        r":2: column 'v' is \"1.200\", but other numbers have decimal commas",
+    ),
+    "both marks, the target's": (
+        "id;step;t;v\na;1;1.200;0,5\na;2;1.300;1,5\n",
+        {"target": "t", "steps": "all"},
+        r":2: column 't' is \"1.200\", but other numbers have decimal commas",
+    ),
+    "both marks, in the steps": (
+        "id;step;v\na;999;0,5\na;1.000;1,5\n",
+        {},
+        r":3: column 'step' is \"1.000\", but other numbers have decimal commas",
+    ),
+    "steps with another mark": ("id;step;v\na;1.5;2\n", {"decimal": ","}, "'step' is \"1.5\""),
+    "classes of one number": (
+        "id,step,v,label\na,1,2,1\nb,1,3,1.0\nc,1,3,2\n",
+        {},
+        ':3: column \'label\' is "1.0", and in line 2 "1"; expected one way',
+    ),
     "comma twice": ("id,step,v\na,1,2\n", {"decimal": ","}, "a comma separates the cells"),
     "no header": ("a,1,2.5\na,2,3\n", {}, ":1: the first line holds numbers"),
     "blank between": ("id,step,v\na,1,2\n,,\na,2,3\n", {}, ":3: all cells of the row are empty"),
@@ -219,6 +241,56 @@ def test_thousands_are_shows_steps_by_another_number(tmp_path: Path) -> None:
     assert read_csv(path, dtype="float64").x[0].tolist() == [[1.234], [1.5]]
     path.write_text("id;step;v\na;1;1,234\na;2;7\n")
     assert read_csv(path, dtype="float64", decimal=",").x[0].tolist() == [[1.234], [7]]
+
+
+@pytest.mark.parametrize("decimal", [None, ","])
+def test_steps_may_have_decimal_commas(tmp_path: Path, decimal: str | None) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id;step;v;t\na;0,10;1;5\na;0,5;2;6\na;0,2;3;7\n")
+    data = read_csv(path, decimal=decimal, target="t", steps="all")
+    assert np.ravel(data.x).tolist() == [1, 3, 2]  # type: ignore[arg-type]
+    assert np.ravel(data.y).tolist() == [5, 7, 6]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("1.0000000e+00", "1"),
+        ("-1.000000000000000000e+00", "-1"),
+        ("2.500000000000000000e+00", "2.5"),
+        ("01", "01"),
+        ("1.0", "1.0"),
+        ("1e5", "1e5"),
+    ],
+)
+def test_names_of_classes_are_as_written_but_for_exponents(
+    tmp_path: Path, label: str, name: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"id,step,v,label\na,1,2,{label}\nb,1,3,0\nc,1,3,{label}\n")
+    data = read_csv(path)
+    assert data.classes is not None
+    assert [data.classes[i] for i in np.ravel(np.asarray(data.y))] == [name, "0", name]
+    again = read_csv(path, classes=["0", label])  # as models have them that were trained so
+    assert np.asarray(again.y).tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.arff", "a.tsv"])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_packed_file_does_not_fill_the_memory(
+    tmp_path: Path, name: str, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_core, "memory_limit", lambda: 8_000_000)
+    packed = gzip.compress(b"id,step,v\n" + b"a,1,2\n" * 1_000_000)
+    if not told:  # its size, as it is written at its end
+        packed += gzip.compress(b"a,2,3\n")
+    path = tmp_path / f"{name}.gz"
+    path.write_bytes(packed)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"unpacks to more than 2.0 MB, 1/4 .*\(gzip -d\)"):
+        read(path)
+    assert tracemalloc.get_traced_memory()[1] < (1_000_000 if told else 10_000_000)
+    tracemalloc.stop()
 
 
 def test_truth_and_categories_are_features(tmp_path: Path) -> None:
@@ -316,6 +388,25 @@ RAW = {
         f"{k % 2 + 1}\t" + "\t".join(f"{np.sin(k % 2 + t):.4f}" for t in range(8)) + "\n"
         for k in range(10)
     ),
+    "newest.csv": "date,close,volume\n"
+    + "".join(f"2020-01-{30 - i},{i / 7:.3f},{i * i % 11}\n" for i in range(20)),
+    "stores.csv": "store,date,sales,temperature\n"
+    + "".join(f"{k},2020-01-{30 - i},{i / 7:.3f},{i % 5}.5\n" for k in (3, 1) for i in range(20)),
+    "planets.csv": "LABEL,"
+    + ",".join(f"FLUX.{t}" for t in range(1, 9))
+    + "\n"
+    + "".join(
+        f"{k % 2 + 1}," + ",".join(f"{k % 2 + t}.5" for t in range(8)) + "\n" for k in range(9)
+    ),
+    "days.csv": "page,kind,"
+    + ",".join(f"2015-07-{t:02}" for t in range(1, 9))
+    + "\n"
+    + "".join(
+        f"p{k},{'ab'[k % 2]}," + ",".join(f"{k % 2 + t}.5" for t in range(8)) + "\n"
+        for k in range(9)
+    ),
+    "capitals.csv": "ID,Step,v,Label\n"
+    + "".join(f"{k},{t},{k % 2 + t},{'xy'[k % 2]}\n" for k in range(6) for t in range(3)),
     "heart.csv": "".join(
         ",".join(f"{np.cos(k % 3 + t):.4f}" for t in range(8)) + f",{k % 3}.0\n" for k in range(12)
     ),
@@ -349,6 +440,40 @@ def test_the_suggested_command_trains(
     (line,) = re.findall(r"^Next: +fastbptt (.*)$", capsys.readouterr().out, re.MULTILINE)
     assert cli.main([*shlex.split(line), "--json"]) == 0, line
     assert json.loads(capsys.readouterr().out)["predictions"]
+
+
+HOPELESS = {
+    "thousands": ('date,sales,price\n2020-01-01,"1,200",1\n', ":2: column 'sales' is \"1,200\""),
+    "dollars": ("date,price,v\n2020-01-01,$3.50,1\n", ":2: column 'price' is \"$3.50\""),
+    "percent": ("date,rate,v\n2020-01-01,7%,1\n", ":2: column 'rate' is \"7%\""),
+    "euros": (
+        "date;price;v\n2020-01-01;1.200,50 \u20ac;1\n2020-01-02;3 \u20ac;2\n",
+        "'price' is \"1.200,50 \u20ac\"",
+    ),
+    "other dates": (
+        "Date,close,volume\n1/3/2020,1.5,2\n1/2/2020,1.2,3\n",
+        ":3: column 'Date' is 1/2/2020, which is before the row above",
+    ),
+    "series without labels": (
+        "page,"
+        + ",".join(f"2015-07-0{t}" for t in range(1, 8))
+        + "\na,1,2,3,4,5,6,7\nb,2,3,4,5,6,7,8\n",
+        ":2: each row seems to be a series",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOPELESS)
+def test_what_no_option_helps_is_told_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    text, message = HOPELESS[name]
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    assert cli.main(["train", str(path)]) == 1
+    shown = capsys.readouterr().err
+    assert "there is no column 'id'" in shown and message in shown.splitlines()[-1]
+    assert "For example" not in shown
 
 
 def test_a_model_remembers_categories_and_form(

@@ -62,7 +62,8 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "x objects": (
         {"x": zeros(3, 4, 2, dtype=object)},
         TypeError,
-        "x has dtype object; expected real numbers (float32 or float64)",
+        "x has dtype object; expected real numbers (float32 or float64); if these are numbers, "
+        'numpy.asarray(x, "float64")',
     ),
     "x strings": (
         {"x": np.full((3, 4, 2), "1")},
@@ -97,7 +98,8 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "x masked": (
         {"x": np.ma.masked_array(zeros(3, 4, 2), mask=np.arange(24).reshape(3, 4, 2) < 5)},
         ValueError,
-        "x is a masked array with 5 masked values; expected none: fill them, or give lengths",
+        "x is a masked array with 5 masked values; expected none: fill them, or leave them out; "
+        "sequences may have different lengths",
     ),
     "list empty": (
         {"x": []},
@@ -262,7 +264,8 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "y strings": (
         {"y": ["yes", "no", "no"]},
         TypeError,
-        "y has dtype <U3; expected real numbers (float32 or float64)",
+        "y has dtype <U3; expected real numbers (float32 or float64); for names of classes: "
+        "classes, y = numpy.unique(y, return_inverse=True)",
     ),
     "y None": (
         {"y": None},

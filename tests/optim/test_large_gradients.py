@@ -20,7 +20,13 @@ TOO_LARGE: dict[str, tuple[str, dict[str, Any], float]] = {
     "rmsprop, momentum": ("rmsprop", {"momentum": 0.9}, 1e21),
     "sgd": ("sgd", {"lr": 1e10}, 1e30),
     "sgd, momentum": ("sgd", {"lr": 1e30, "momentum": 0.5}, 1e10),
-}
+    # of these one step has numbers, but not the sum of many
+    "sgd, momentum that adds up": ("sgd", {"lr": 0.0, "momentum": 0.99}, 1e37),
+    "sgd, Nesterov's": ("sgd", {"lr": 0.0, "momentum": 0.999, "nesterov": True}, -3e36),
+    "sgd, a step that grows": ("sgd", {"lr": 1e3, "momentum": 0.999}, 1e34),
+    "rmsprop, momentum that adds up": (
+        "rmsprop", {"momentum": 0.99999, "eps": 1e10, "alpha": 0.999999, "lr": 1e31}, 1e13),
+}  # fmt: skip
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "adam": ("adam", {"weight_decay": 1e30}),
     "rmsprop": ("rmsprop", {"weight_decay": 1e25}),
@@ -90,3 +96,14 @@ def test_a_gradient_that_is_just_not_too_large(rule: str) -> None:
     assert np.isfinite(model.parameters.flat).all()
     for moment in optimizer._moments:
         assert np.isfinite(getattr(optimizer, moment).flat).all()
+
+
+@pytest.mark.parametrize("rule", ["sgd", "rmsprop"])
+def test_the_largest_gradient_that_is_taken_may_come_for_ever(rule: str) -> None:
+    settings: dict[str, Any] = {"momentum": 0.9, "lr": 0.0}
+    model, optimizer = fastbptt.RNN(2, 3, 1, seed=0), OPTIMIZERS[rule](**settings)
+    gradient = np.full(model.num_parameters, 3e36 if rule == "sgd" else 1e18, np.float32)
+    for _ in range(200):
+        optimizer.step(model, gradient)
+    assert np.isfinite(model.parameters.flat).all()
+    assert all(np.isfinite(getattr(optimizer, name).flat).all() for name in optimizer._moments)

@@ -299,7 +299,7 @@ ONE = np.zeros((2, 3, 2))
         ([0.0, np.nan], {}, ValueError, r"x holds nan at index \(1\); expected finite numbers"),
         ([ONE[0], ONE[0] + np.inf], {}, ValueError, r"x holds inf at index \(1, 0, 0\); expected"),
         (
-            [[0.0, 1e300], [0.0, -1e300]],
+            [[0.0, 1e308], [0.0, -1e308]],
             {"name": "y"},
             ValueError,
             "y holds values so large in column 1 that they have no finite standard deviation",
@@ -384,3 +384,32 @@ def test_weights_of_less_than_1_in_all() -> None:
     small = fastbptt.Standardizer().fit(x, sample_weight=[0.125, 0.25, 0.125])
     assert small.mean_ == pytest.approx(whole.mean_)
     assert small.scale_ == pytest.approx(whole.scale_)
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-30, 1e30, 1e200, 1e300])
+def test_squares_neither_vanish_nor_overflow(size: float, center: bool) -> None:
+    x = 2.0 + np.random.default_rng(0).normal(size=(20, 3))
+    usual = Standardizer(center=center).fit(x)
+    for made in (
+        Standardizer(center=center).fit(size * x),
+        Standardizer(center=center).partial_fit(size * x[:5]).partial_fit(size * x[5:]),
+    ):
+        assert np.allclose(made.scale_ / size, usual.scale_, rtol=1e-12)
+        assert np.allclose(made.transform(size * x), usual.transform(x), atol=1e-12)
+        assert np.allclose(made.inverse_transform(usual.transform(x)) / size, x, atol=1e-12)
+
+
+def test_parts_of_very_different_sizes() -> None:
+    parts = [np.array([1e-200, 3e-200]), np.array([1e200, 3e200]), np.array([1.0, 2.0])]
+    made = Standardizer()
+    for one in parts:
+        made.partial_fit(one)
+    assert np.allclose(made.scale_, Standardizer().fit(np.concatenate(parts)).scale_, rtol=1e-12)
+
+
+def test_noise_of_rounding_stays_small() -> None:
+    x = (1.7e9 + np.arange(400.0)).astype(np.float32)  # multiples of 128
+    made = Standardizer().fit(x)
+    assert made.scale_ > 100 and np.abs(made.transform(x)).max() < 2
+    assert Standardizer().fit(np.full(9, 1.7e9, np.float32)).scale_ == 1

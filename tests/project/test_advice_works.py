@@ -713,9 +713,20 @@ CALLS = [
     ),
     call(
         "fit(net, np.ma.masked_greater(x, 1), y, **once)",
-        r"none: fill them, or give lengths",
+        r"none: fill them, or leave them out; sequences may have different lengths",
         "fit(net, np.ma.masked_greater(x, 1).filled(1.0), y, **once)",
-        "fit(net, x, y, lengths=[3] * 12, **once)",
+        "fit(net, [one[(one <= 1).all(1)] for one in x[:2]], y[:2], **once)",
+    ),
+    call(
+        "fastbptt.predict(net, x + 1e9)",
+        r"Standardise x as for training, before .*; or give (numpy.asarray\(x, \"float32\"\))",
+        "fastbptt.predict(net, fastbptt.Standardizer().fit_transform(x + 1e9))",
+        r"import numpy; x = x + 1e9; fastbptt.predict(net, \1)",
+    ),
+    call(
+        "fit(net, x, ['p', 'q'] * 6, **once)",
+        r"for names of classes: (classes, y = numpy.unique\(y, return_inverse=True\))",
+        "import numpy; y = ['p', 'q'] * 6\n" + r"\1; fit(net, x, y, **once)",
     ),
     call(
         FRAME + "fit(net, df, y, **once)",
@@ -1005,6 +1016,18 @@ CALLS = [
         needs="pandas",
     ),
     call(
+        FRAME + "datasets.from_frame(df[['who', 'v']].set_index('who'), id='who')",
+        r"(df.reset_index\(\)) makes it a column",
+        FRAME + "df = df[['who', 'v']].set_index('who')\n" + r"datasets.from_frame(\1, id='who')",
+        needs="pandas",
+    ),
+    call(
+        FRAME + DATES + "datasets.from_frame(df[['v']].set_index(days[3::-1]))",
+        r"rows in order of time: (df.sort_index\(\))",
+        FRAME + DATES + "df = df[['v']].set_index(days[3::-1])\n" + r"datasets.from_frame(\1)",
+        needs="pandas",
+    ),
+    call(
         "datasets.Tokenizer().encode(['a'])",
         r"expected fit or load before encode",
         "t = datasets.Tokenizer(); t.fit(['a']); t.encode(['a'])",
@@ -1055,9 +1078,22 @@ CALLS = [
         needs="sklearn",
     ),
     call(
-        SK + "R.fit(x * 1e200, y)",
-        r", or (standardize=False)",
-        SK + r"R.set_params(\1).fit(x * 1e100, y)",
+        SK + "C.set_params(steps='all').fit(x, np.arange(48).reshape(12, 4, 1) % 2)",
+        r"give (y\[..., 0\])",
+        SK + "y = np.arange(48).reshape(12, 4, 1) % 2\n" + r"C.set_params(steps='all').fit(x, \1)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.fit(x, ['a', None, 'b'] * 4)",
+        r"leave out those without, or give them a name",
+        SK + "C.fit(np.delete(x, np.s_[1::3], 0), ['a', 'b'] * 4)",
+        SK + "C.fit(x, ['a', 'none', 'b'] * 4)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "F.fit(np.arange(20.0)[None])",
+        r"give (y.T)",
+        SK + r"y = np.arange(20.0)[None]; F.fit(\1)",
         needs="sklearn",
     ),
     call(
@@ -1277,7 +1313,7 @@ def execute(code: str) -> str:
     """Run statements; return the message of the error or warning that ends them, or ""."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("error", message=".*has no effect")
+        warnings.filterwarnings("error", message=".*(has no effect|cannot tell these apart)")
         try:
             exec(code, names())
         except Exception as error:

@@ -520,7 +520,7 @@ def test_an_interruption_leaves_a_usable_estimator() -> None:
         ({"validation_fraction": 1.5, "early_stopping": True}, "validation_fraction is 1.5"),
         ({"n_iter_no_change": 0}, "n_iter_no_change is 0"),
         ({"dtype": "float16"}, 'dtype is "float16"'),
-        ({"class_weight": "fair"}, 'class_weight is "fair"; expected one of "balanced"'),
+        ({"class_weight": "fair"}, 'class_weight is "fair"; expected None, "balanced"'),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:
@@ -550,7 +550,7 @@ LARGE = np.full((2, 4, 2), [[[0.0, 1e300]], [[1.0, -1e300]]])
         (np.zeros((3, 4, 2)), [0.5, 1.2, 3.4], "Unknown label type"),
         (np.zeros((3, 4, 2)), None, "requires y to be passed"),
         (
-            np.full((2, 4, 2), [[[0.0, 1e300]], [[1.0, -1e300]]]),
+            np.full((2, 4, 2), [[[0.0, 1e308]], [[1.0, -1e308]]]),
             [0, 1],
             "X holds values so large in column 1",
         ),

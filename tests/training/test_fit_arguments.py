@@ -368,12 +368,12 @@ BAD: list[tuple[str, type[Exception], dict[str, Any]]] = [
      {"sample_weight": np.where(np.arange(B) == 3, -1.0, 1.0)}),
     ("sample_weight holds only zeros", ValueError, {"sample_weight": np.zeros(B)}),
     ("sample_weight has shape (3,)", ValueError, {"sample_weight": np.ones(3)}),
-    ('class_weight is "even"; expected None, "balanced"', TypeError, {"class_weight": "even"}),
+    ('class_weight is "even"; expected None, "balanced"', ValueError, {"class_weight": "even"}),
     ("class_weight has 5; expected classes of y: 0, 1", ValueError, {"class_weight": {5: 1}}),
     ("class_weight[1] is -1.0", ValueError, {"class_weight": {1: -1}}),
     ("class_weight is 'balanced'; expected None unless", ValueError,
      {"class_weight": "balanced", "y": Y + 0.5}),
-    ("all training sequences have weight 0", ValueError, {"class_weight": {0: 0, 1: 0}}),
+    ("class_weight is 0 for the classes of all", ValueError, {"class_weight": {0: 0, 1: 0}}),
     ("epochs is 0; expected at least 1", ValueError, {"epochs": 0}),
     ("epochs is 1.5", TypeError, {"epochs": 1.5}),
     ("batch_size is 0", ValueError, {"batch_size": 0}),
@@ -457,12 +457,18 @@ def test_numbers_that_overflow_leave_the_updates_before() -> None:
     x = X.astype(np.float64)
     x[11, 0, 0] = 1e300  # finite, but not as float32
     net, adam = model(), fastbptt.Adam(0.01)
+    with pytest.raises(
+        ValueError, match=r"^x holds 1e\+300 at index \(11, 0, 0\); expected [^(]*$"
+    ):
+        fit(net, x, optimizer=adam)
+    assert adam.step_count == 0
+    x[11, 0, 0] = 77.0
     first = next(i for i, rows in enumerate(Order(np.arange(B), BATCH, True, 0).batches(1))
                  if 11 in rows)  # fmt: skip
     with pytest.raises(
         ValueError, match=rf"x .* at index \(11, 0, 0\).*epoch 1, batch {first + 1}\)"
     ):
-        fit(net, x, optimizer=adam)
+        fit(net, x, optimizer=adam, augment=lambda x, _: np.where(x == 77.0, 1e300, x))
     assert adam.step_count == first and np.isfinite(net.parameters.flat).all()
 
 

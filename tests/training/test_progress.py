@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
@@ -140,13 +141,15 @@ def notebook(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """A process that a notebook's kernel runs; the bars that were drawn as widgets."""
     made: list[Any] = []
 
+    present = request.param == "with ipywidgets"
+
     class Widget:
         ncols = None
+        n = 0
 
-        def __init__(self, **options: Any) -> None:
-            if request.param == "without ipywidgets":
-                raise ImportError("IProgress not found")
-            self.numbers = ""
+        def __init__(self, total: int, **options: Any) -> None:
+            assert present  # else tqdm leaves an object behind that fails when it is freed
+            self.numbers, self.total, self.container = "", total, self
             made.append(self)
 
         def set_description_str(self, text: str, refresh: bool) -> None:
@@ -155,16 +158,31 @@ def notebook(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         def set_postfix_str(self, text: str, refresh: bool) -> None:
             self.numbers = text
 
-        def update(self, count: int) -> None: ...
+        def update(self, count: int) -> None:
+            self.n += count
+
         def refresh(self) -> None: ...
-        def close(self) -> None: ...
+
+        def close(self) -> None:
+            self.red = self.n < self.total  # as tqdm
+
+    class Shown:
+        def update(self, widget: Widget) -> None:
+            widget.kept = widget.numbers
 
     ipython, widgets = types.ModuleType("IPython"), types.ModuleType("tqdm.notebook")
     monkeypatch.setattr(
         ipython, "get_ipython", lambda: types.SimpleNamespace(kernel=1), raising=False
     )
     monkeypatch.setattr(widgets, "tqdm", Widget, raising=False)
+    ipython_display = types.ModuleType("IPython.display")
+    monkeypatch.setattr(
+        ipython_display, "display", lambda widget, display_id: Shown(), raising=False
+    )
     monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython_display)
+    ipywidgets: Any = types.ModuleType("ipywidgets") if present else None
+    monkeypatch.setitem(sys.modules, "ipywidgets", ipywidgets)
     monkeypatch.setitem(sys.modules, "tqdm.notebook", widgets)
     return made
 
@@ -184,9 +202,32 @@ def test_a_notebook_gets_a_bar(
             f"validation_balanced_accuracy {history.last()['validation_balanced_accuracy']:.4g}"
             in bar.numbers
         )
+        assert bar.kept == bar.numbers
     else:
         (last,) = screen(shown.out)
         assert last.startswith("epoch 3/3 |██████")
+
+
+class Ends(fastbptt.Callback):
+    """Ends a run in its second epoch."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def on_epoch_end(self, run: Any) -> bool:
+        if run.epoch == 2 and self.how == "interrupted":
+            raise KeyboardInterrupt
+        if run.epoch == 2 and self.how == "failed":
+            raise ZeroDivisionError
+        return run.epoch == 2 and self.how == "stopped"
+
+
+@pytest.mark.parametrize("how", ["complete", "stopped", "interrupted", "failed"])
+def test_the_bar_of_a_notebook_is_red_if_the_run_failed(how: str, notebook: list[Any]) -> None:
+    with contextlib.suppress(ZeroDivisionError):
+        fit(callbacks=[Ends(how)])
+    if notebook:
+        assert notebook[0].red == (how in ("interrupted", "failed"))
 
 
 def test_lines_of_a_notebook_are_not_red(

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .. import _core
+from .._errors import ArgumentError
 
 __all__ = ["SUBCOMMANDS", "main"]
 
@@ -57,9 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(sys.stdout, io.TextIOWrapper):  # names that a terminal cannot show: \xe4
             sys.stdout.reconfigure(errors="backslashreplace")
         if arguments.threads is not None:
-            _core.set_num_threads(arguments.threads)
+            _set_threads(arguments.threads)
         arguments.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the shell, as in `fastbptt train ... >&-`
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print("fastbptt: interrupted", file=sys.stderr)
         return 130
@@ -74,6 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fastbptt: error: {_described(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _set_threads(count: int) -> None:
+    try:
+        _core.set_num_threads(count)
+    except ArgumentError as error:
+        error.argument = "--threads"
+        raise
 
 
 def _interrupted(error: BaseException | None) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .. import datasets
 from .._targets import is_zero_or_one
 from ..datasets import formats
-from ..datasets._lines import some
+from ..datasets._lines import FileError, some
 from ..datasets.formats import Option
 
 if TYPE_CHECKING:
@@ -226,17 +226,24 @@ def zeros_and_ones(path: str, data: datasets.Sequences) -> datasets.Sequences:
 
 
 def suggestion(words: Sequence[str], path: str, columns: Columns, steps: Steps | None) -> str:
-    """Suggest what to add to a command's words so that it reads the table; empty: nothing."""
+    """Suggest what to add to a command's words so that it reads the table; empty: nothing.
+
+    Where numbers of the table could not be read at all, tell this instead.
+    """
     find = formats.find(path).suggested
     given = columns.options() | ({} if steps is None else {"steps": steps})
-    found = None if find is None else find(path, given)
+    known = {option.name: option for option in (*formats.options(), *_COMMON)}
+    try:
+        with formats.named_by(known):
+            found = None if find is None else find(path, given)
+    except FileError as error:
+        return f"\n{error}"
     if not found:
         return ""
-    flags = {option.name: option.flag for option in (*formats.options(), *_COMMON)}
     words = ["fastbptt", *words]
     for name, value in found.items():
         text = NO_COLUMN if value is None else value
-        words += [flags[name], text if isinstance(text, str) else ",".join(text)]
+        words += [known[name].flag, text if isinstance(text, str) else ",".join(text)]
     return f"\nFor example, if these columns mean what it says:\n  {shlex.join(words)}"
 
 

@@ -55,6 +55,10 @@ class LayoutError(FileError):
     """A table without the columns or the header that it has by default."""
 
 
+class OrderError(FileError):
+    """Rows that are not in order of time."""
+
+
 def wrong(path: object, line: int | None, text: str, expected: str = "") -> FileError:
     """Make an error about a line of a file, or about the file."""
     return FileError(str(path) if line is None else f"{path}:{line}", text, expected)

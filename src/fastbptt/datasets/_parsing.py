@@ -19,13 +19,15 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check
+from .. import _check, _core
 from . import _blocks, _lines
 from ._blocks import Blocks, ByteCells, Rows, Text, parsed
 from .formats import argument, setting
 
 GAPS: Final = frozenset({"", "?", "na", "n/a", "nan", "null", "none"})
 _PACKED: Final = b"\x1f\x8b"  # by gzip
+_PART: Final = 4  # of the memory: the text twice, while its pieces are joined, and the numbers
+_PIECE: Final = 1 << 20  # bytes that are unpacked at a time
 HEADERS: Final = ("first", "none")
 _DELIMITERS: Final = ",;\t|"
 _SAMPLE: Final = 50  # lines by which the delimiter is recognised
@@ -46,6 +48,8 @@ class Table(NamedTuple):
     delimiter : str
     frame_index : tuple of str
         Columns that are the index of the frame that pandas wrote.
+    unknown : frozenset of str
+        Columns of names in which "?" is no name: in an .arff file, it is a missing value.
     """
 
     path: str
@@ -54,6 +58,7 @@ class Table(NamedTuple):
     cells: Cells
     delimiter: str
     frame_index: tuple[str, ...] = ()
+    unknown: frozenset[str] = frozenset()
 
     def place(self, role: str, name: object) -> int:
         """Find a column by its name; `role` is the argument that names it."""
@@ -76,8 +81,12 @@ class Table(NamedTuple):
         raise kind(f"{self.path}:1", text)
 
     def codes(self, role: str, name: object) -> tuple[NDArray[np.int64], list[str]]:
-        """Number the texts of a column in the order in which they appear."""
-        return self.cells.codes(self.place(role, name))
+        """Number the texts of a column in the order in which they appear; "": there is none."""
+        codes, texts = self.cells.codes(self.place(role, name))
+        if name not in self.unknown or "?" not in texts:
+            return codes, texts
+        renumbered, kept = _numbered(["" if text == "?" else text for text in texts])
+        return renumbered[codes], kept
 
     def taken(self, rows: Rows) -> Table:
         """Keep some rows."""
@@ -251,13 +260,34 @@ def content_of(path: str) -> bytes:
     """Read a file, and unpack it."""
     content = _lines.read_bytes(path)
     if content.startswith(_PACKED):
-        try:
-            return gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise _lines.wrong(path, None, f"cannot be unpacked: {error}") from None
+        return _unpacked(path, content)
     if not content.startswith(b"PAR1"):
         _check_suffix(path)
     return content
+
+
+def _unpacked(path: str, content: bytes) -> bytes:
+    """Unpack a file by gzip, up to a part of the memory: a few bytes may unpack to any size."""
+    limit = _core.memory_limit() // _PART
+    parts: list[bytes] = []
+    size = int.from_bytes(content[-4:], "little")  # as the file says, without multiples of 4 GiB
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            unpacked = 0
+            while size <= limit and (part := file.read(_PIECE)):
+                parts.append(part)
+                unpacked += len(part)
+                size = unpacked
+    except (OSError, EOFError, zlib.error) as error:
+        raise _lines.wrong(path, None, f"cannot be unpacked: {error}") from None
+    if size > limit:
+        raise _lines.wrong(
+            path,
+            None,
+            f"unpacks to more than {_check.bytes_text(limit)}, 1/{_PART} of the memory",
+            "less, or the file unpacked (gzip -d), which is read piece by piece",
+        )
+    return b"".join(parts)
 
 
 def _check_suffix(path: str) -> None:

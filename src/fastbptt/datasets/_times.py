@@ -15,7 +15,8 @@ _ISO: Final = re.compile(
     r"(?:[T ](?P<clock>\d\d:\d\d(?::\d\d)?)(?:\.(?P<part>\d{1,9}))?"
     r"(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?)?"
 )
-_OTHER: Final = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(?:[T ].*)?")
+_OTHER: Final = re.compile(r"(\d{1,4})[./-](\d{1,2})[./-](\d{1,4})(?:[T ].*)?")
+_READINGS: Final = ((2, 1, 0), (2, 0, 1), (0, 1, 2))  # where year, month and day stand
 EXPECTED: Final = "an ISO date or time, such as 2024-02-28 or 2024-02-28T13:30:00"
 
 
@@ -27,6 +28,28 @@ def is_iso(cell: str) -> bool:
 def is_other_date(cell: str) -> bool:
     """Whether a cell looks like a date in another form, such as 28.02.2024."""
     return not is_iso(cell) and _OTHER.fullmatch(cell.strip()) is not None
+
+
+def days(cells: Sequence[str]) -> list[NDArray[np.int64]]:
+    """Read dates in other forms: the days in each reading that all cells allow.
+
+    28.02.2024 has one reading; 03/02/2024 has two, unless another cell leaves only one. 1.2.3 has
+    none: it may be a version.
+    """
+    found = [_OTHER.fullmatch(cell.strip()) for cell in cells]
+    parts = [one.groups() for one in found if one is not None]
+    readings: list[NDArray[np.int64]] = []
+    if len(parts) < len(cells):
+        return readings
+    for year, month, day in _READINGS:
+        if not all(len(one[year]) in (2, 4) for one in parts):
+            continue
+        try:
+            dates = [datetime(int(one[year]), int(one[month]), int(one[day])) for one in parts]
+        except ValueError:
+            continue
+        readings.append(np.array([date.toordinal() for date in dates], np.int64))
+    return readings
 
 
 def nanoseconds(cells: Sequence[str]) -> tuple[NDArray[np.int64], int | None]:

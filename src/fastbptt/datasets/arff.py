@@ -334,7 +334,7 @@ class _File(NamedTuple):
             head = "\n" * (self.start - 1) + "," * (len(names) - 1) + "x"  # as wide as the rows are
             content = "\n".join([head, *kept])
             table = _parsing.cut(Text(self.path, content.encode()), ",").taken(slice(1, None))
-            return _named(table, names)
+            return self._named(table, names)
         cells = [
             _cells(self.path, line, texts[i])
             for i, line in zip(numbers, lines.tolist(), strict=True)
@@ -345,7 +345,7 @@ class _File(NamedTuple):
             return self._flat(self.bag, cells, lines, layout, id)
         columns: list[Sequence[str]] = list(zip(*cells, strict=True))
         table = Table(self.path, (), {}, TextCells(columns, lines), ",")
-        return _named(table, names)
+        return self._named(table, names)
 
     def _flat(
         self,
@@ -385,11 +385,15 @@ class _File(NamedTuple):
         if id != _CASE or _CASE in names[1:]:
             names, columns = names[1:], columns[1:]
         whole = Table(self.path, (), {}, TextCells(columns, np.array(places, np.int32)), ",")
-        return _named(whole, names)
+        return self._named(whole, names)
 
-
-def _named(table: Table, names: tuple[str, ...]) -> Table:
-    return table._replace(header=names, places={name: c for c, name in enumerate(names)})
+    def _named(self, table: Table, names: tuple[str, ...]) -> Table:
+        declared = {one.name for one in self.attributes if "?" in one.names}
+        return table._replace(
+            header=names,
+            places={name: c for c, name in enumerate(names)},
+            unknown=frozenset(names) - declared,
+        )
 
 
 def _turned(path: str, line: int, channels: list[list[str]]) -> list[list[str]]:

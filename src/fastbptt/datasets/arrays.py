@@ -128,6 +128,7 @@ def read_npz(
     else:
         if values.ndim == 2 - cut.flat:
             values = values[..., None]
+        _check_digits(source, called["x"], values, kind)
         items = cut(_float_array(source, called["x"], values, kind))
         _finish_gaps(source, items, missing)
         features = _texts(source, arrays, "feature_names", values.shape[-1], called) or tuple(
@@ -455,6 +456,18 @@ def _layout(
         f"{total}; expected ({len(lengths)}, at least {longest}, features) or "
         f"({total}, features)",
     )
+
+
+def _check_digits(path: str, name: str, array: NDArray[Any], dtype: np.dtype[Any] | None) -> None:
+    """Refuse numbers, of all sequences, whose differences the dtype loses."""
+    if dtype is None:
+        dtype = _check.F32 if array.dtype == _check.F32 else _check.F64
+    table = array.reshape(-1, array.shape[-1] if array.ndim == 3 else 1)
+    lost = _check.unresolved(lambda: [table], dtype)
+    if lost is not None:
+        wide = dtype == _check.F64
+        expected = "numbers counted from a later start" if wide else setting("dtype", "float64")
+        raise _lines.wrong(path, None, f"{name} has {lost}; expected {expected}")
 
 
 def _float_array(

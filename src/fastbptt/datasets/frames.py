@@ -39,12 +39,14 @@ def from_frame(
     id : str, optional
         The column that says which sequence a row belongs to. None: the frame is one sequence.
     time : str, optional
-        The column of numbers, dates or times, or of text in ISO form such as 2024-05-01, by which
-        the rows of a sequence are put in order. None: they are in order as they stand.
+        The column of numbers, dates or times, or of text: numbers, or the ISO form such as
+        2024-05-01; by it the rows of a sequence are put in order. None: they are in order as they
+        stand, and so are the dates of the index, if it holds dates.
     features : str or sequence of str, optional
         The columns to read as features, in this order. By default all others.
     target : str or sequence of str, optional
-        The column with the classes (text, booleans or integers) or numbers (floats) to predict;
+        The column with the classes (text, booleans or integers) or numbers (floats, Decimals) to
+        predict;
         several columns of numbers.
     steps : {"last", "all"}, default "last"
         "last": one target for each sequence; its rows agree. "all": one for each row.
@@ -90,19 +92,21 @@ def from_frame(
     if not len(df):
         raise ArgumentError("df", "has no row", "one for each step")
     targets = (target,) if isinstance(target, str) else tuple(target or ())
-    used = _roles(names, id, time, targets)
+    used = _roles(df, names, id, time, targets)
     if features is None:
         chosen = [one for one in names if one not in used]
     else:
         chosen = [features] if isinstance(features, str) else list(features)
         for one in chosen:
-            _known(names, "features", one)
+            _known(df, names, "features", one)
             if one in used:
                 raise ArgumentError("features", f"holds {one!r}, which is {used[one]}", "others")
     if not chosen:
         raise ArgumentError("df", "has no column for features", "at least one more")
 
     rows, starts, ids = _in_order(df, id, time)
+    if time is None:
+        _check_index(df, rows, starts, ids)
     values = np.empty((len(rows), len(chosen)), kind)
     for c, one in enumerate(chosen):
         values[:, c] = _numbers(df, one, "features", kind)[rows]
@@ -117,13 +121,15 @@ def from_frame(
     return Sequences(x, y, names_of_classes, tuple(map(str, chosen)), ids, "df")
 
 
-def _roles(names: list[Any], id: Any, time: Any, targets: tuple[Any, ...]) -> dict[Any, str]:
+def _roles(
+    df: Any, names: list[Any], id: Any, time: Any, targets: tuple[Any, ...]
+) -> dict[Any, str]:
     """Check the columns that are no features; return which argument names each."""
     used: dict[Any, str] = {}
     for role, name in (("id", id), ("time", time), *(("target", one) for one in targets)):
         if name is None:
             continue
-        _known(names, role, name)
+        _known(df, names, role, name)
         if name in used:
             came = f"is {_check.shown(name)}, which is {used[name]}, too"
             raise ArgumentError(role, came, "another column")
@@ -131,12 +137,14 @@ def _roles(names: list[Any], id: Any, time: Any, targets: tuple[Any, ...]) -> di
     return used
 
 
-def _known(names: list[Any], role: str, name: Any) -> None:
+def _known(df: Any, names: list[Any], role: str, name: Any) -> None:
     if name not in names:
+        levels = getattr(getattr(df, "index", None), "names", ())
+        there = " (it is in the index: df.reset_index() makes it a column)" * (name in levels)
         raise ArgumentError(
             role,
             f"is {_check.shown(name)}",
-            f"a column of df: {_lines.some([repr(one) for one in names])}",
+            f"a column of df: {_lines.some([repr(one) for one in names])}{there}",
         )
 
 
@@ -174,6 +182,31 @@ def _in_order(
     return rows, starts, tuple(str(one) for one in index)
 
 
+def _check_index(
+    df: Any, rows: NDArray[np.int64], starts: NDArray[np.int64], ids: tuple[str, ...]
+) -> None:
+    """Refuse rows that stand in another order than the dates of the index."""
+    index: Any = getattr(df, "index", None)
+    if getattr(index, "nlevels", 0) != 1 or not (
+        index.dtype.kind in "Mm" or hasattr(index, "asfreq")
+    ):
+        return
+    codes = np.asarray(
+        index.argsort().argsort() if index.hasnans else index.factorize(sort=True)[0]
+    )
+    falls = np.diff(codes[rows]) < 0
+    falls[starts[1:] - 1] = False  # where another sequence begins
+    if falls.any():
+        i = int(falls.argmax())
+        whose = f" of sequence {ids[int(np.searchsorted(starts, i, side='right')) - 1]!r}"
+        raise ArgumentError(
+            "df",
+            f"has an index in which {index[rows[i + 1]]} follows {index[rows[i]]}"
+            + whose * (len(ids) > 1),
+            "rows in order of time: df.sort_index()",
+        )
+
+
 def _places(df: Any, time: Any) -> NDArray[Any]:
     """Read the times as numbers that rise with them."""
     cells = df[time]
@@ -194,6 +227,11 @@ def _parsed(df: Any, time: Any, cells: Any) -> NDArray[Any]:
             raise _wrong(df, row, time, "no time", "a time in every row")
     if all(isinstance(one, str) for one in given):
         import datetime
+
+        try:
+            return np.array([float(one) for one in given])
+        except ValueError:
+            pass  # then these are dates
 
         found = []
         for row, one in enumerate(given):
@@ -226,6 +264,8 @@ def _numbers(df: Any, name: Any, role: str, dtype: np.dtype[Any]) -> NDArray[Any
     if array.dtype.kind not in "fiub":
         try:
             array = np.array([np.nan if _missing(one) else one for one in cells.tolist()])
+            if array.dtype.kind == "O" and all(map(_check.is_number, array)):
+                array = array.astype(np.float64)
             if array.dtype.kind not in "fiub":
                 raise TypeError
         except (TypeError, ValueError):
@@ -236,6 +276,12 @@ def _numbers(df: Any, name: Any, role: str, dtype: np.dtype[Any]) -> NDArray[Any
             ) from None
     with np.errstate(over="ignore"):
         found = array.astype(dtype)
+    lost = _check.unresolved(lambda: [array[:, np.newaxis]], dtype)
+    if lost is not None:
+        expected = (
+            'dtype="float64"' if dtype != np.float64 else "numbers counted from a later start"
+        )
+        raise ArgumentError("df", f"has {lost} in column {name!r}", expected)
     infinite = np.isinf(found)
     if infinite.any():
         raise _wrong(df, int(infinite.argmax()), name, "an infinite value", f"finite {dtype}")
@@ -244,6 +290,24 @@ def _numbers(df: Any, name: Any, role: str, dtype: np.dtype[Any]) -> NDArray[Any
 
 def _missing(one: Any) -> bool:
     return one is None or str(one) in ("<NA>", "nan", "NaT")
+
+
+def _are_classes(df: Any, name: Any) -> bool:
+    """Whether a column of targets holds classes, not numbers; refuse what is neither."""
+    array = np.asarray(df[name])
+    if array.dtype.kind in "fiubUST":
+        return array.dtype.kind != "f"
+    present = [one for one in df[name].tolist() if not _missing(one)]
+    if all(isinstance(one, str | bool | int | np.integer | np.bool_) for one in present):
+        return True
+    other = next(one for one in present if not isinstance(one, str | bool | int))
+    if all(_check.is_number(one) and not isinstance(one, bool) for one in present):
+        return False
+    raise ArgumentTypeError(
+        "target",
+        f"has the column {name!r} with {_check.quoted(other)}, of type {type(other).__name__}",
+        "classes (text, booleans or integers) or numbers (floats)",
+    )
 
 
 def _labels(
@@ -258,9 +322,8 @@ def _labels(
     ids: tuple[str, ...],
 ) -> tuple[Any, tuple[str, ...] | None]:
     """Read the targets: one for each sequence, or for each row."""
-    array = np.asarray(df[targets[0]])
     names: tuple[str, ...] | None = None
-    if len(targets) == 1 and array.dtype.kind != "f":
+    if len(targets) == 1 and _are_classes(df, targets[0]):
         cells = df[targets[0]].tolist()
         for row, one in enumerate(cells):
             if _missing(one):

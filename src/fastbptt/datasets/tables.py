@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ UNLABELLED: Final = ("error", "drop")
 LAYOUTS: Final = ("long", "wide")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+_EXPONENT: Final = re.compile(r"[+-]?\d\.\d+[eE][+-]?\d+")
 _EXACT: Final = 2.0**53  # float64 tells whole numbers below it apart
 _TRUTH: Final = {"true": 1.0, "false": 0.0}
 
@@ -263,7 +265,7 @@ def read_table(
         starts, in_order = rows, True
         ids = tuple(str(i + 1) for i in rows.tolist()) if id is None else _unique(table, id)
     else:
-        rows, starts, ids, in_order = _in_order(table, id, step)
+        rows, starts, ids, in_order = _in_order(table, id, step, form.decimal)
         if step is None:
             count = np.diff(np.append(starts, len(rows)))
             named = [one for one in (id, label, *targets) if one is not None]
@@ -271,7 +273,17 @@ def read_table(
     expected = "a finite number, or nothing for a missing value"
     if labels and features is None and label is None and not targets:
         expected += f"; are these class names ({setting('label')})?"
-    read = _Features.read(table, names, categories, kind, form.decimal, expected)
+    features_of = partial(_Features.read, table, names, categories, kind, form.decimal, expected)
+    targets_of = partial(_floats, dtype=kind, decimal=form.decimal, expected="a finite number")
+    read = features_of()
+    numbers: NDArray[Any] | None = None  # the targets of this table
+    if labels and targets and beside is None:
+        numbers, mark = targets_of(table, targets, GAPS)
+        if mark != read.mark:  # a file has one mark: where it was not seen, it is read again
+            read = features_of(",")
+            numbers, _ = targets_of(table, targets, GAPS, found=",")
+    if read.mark == "," and step is not None and not wide:
+        _places(table, step, form.decimal, ",")
     x = read.x if in_order else read.x[rows]
     if wide:
         parts = _cut_tails(table, x)
@@ -296,7 +308,7 @@ def read_table(
             values = _per_sequence(holder, [label], values, *of, ids, steps)
             y = values[:, 0].astype(np.int64)
         else:
-            values = _floats(holder, targets, GAPS, kind, form.decimal, "a finite number")
+            values = targets_of(holder, targets, GAPS)[0] if numbers is None else numbers
             values = values if sorted_already else values[of[0]]
             y = _per_sequence(holder, targets, values, *of, ids, steps)
             if isinstance(target, str):
@@ -326,16 +338,19 @@ def read_steps(
     """Read the steps, in the order in which `read_csv` has them: numbers, or dates as they are."""
     if step is None or options.get("layout") == "wide":
         return None
-    return steps_of(TableForm.of(options).read(path), id, step)
+    form = TableForm.of(options)
+    return steps_of(form.read(path), id, step, form.decimal)
 
 
-def steps_of(table: Table, id: str | None, step: str) -> list[float] | list[str]:
+def steps_of(
+    table: Table, id: str | None, step: str, decimal: str | None = None
+) -> list[float] | list[str]:
     """Return the steps of a table, in the order in which `read_table` has them."""
-    rows, _, _, _ = _in_order(table, id, step)
+    rows, _, _, _ = _in_order(table, id, step, decimal)
     if _times.is_iso(table.cell(step, 0)):
         codes, names = table.codes("step", step)
         return [names[code] for code in codes[rows].tolist()]
-    found: list[float] = _places(table, step)[rows].tolist()
+    found: list[float] = _places(table, step, decimal)[rows].tolist()
     return found
 
 
@@ -504,13 +519,18 @@ def _floats(
     dtype: np.dtype[Any],
     decimal: str | None,
     expected: str,
-) -> NDArray[Any]:
-    """Read columns of numbers, or of True and False, into an array of shape (rows, columns)."""
+    found: str | None = None,
+) -> tuple[NDArray[Any], str]:
+    """Read columns of numbers, or of True and False, into an array of shape (rows, columns).
+
+    Returns also the decimal mark: `decimal`, else the one that these columns have, or that other
+    columns have, which is `found`.
+    """
     places = [table.place("features", name) for name in names]
     count = table.rows
     result = np.empty((count, len(names)), dtype)
     truths: list[int] = []
-    mark = decimal or "."
+    mark = decimal or found or "."
     step = _parsing.block_rows(len(places))
     start = 0
     while start < count and len(truths) < len(names):
@@ -544,7 +564,7 @@ def _floats(
         codes, texts = table.codes("features", names[c])
         values = np.array([_TRUTH.get(text.lower(), np.nan) for text in texts])
         result[:, c] = values[codes]
-    return result
+    return result, mark
 
 
 def _is_truth(table: Table, name: str) -> bool:
@@ -581,9 +601,7 @@ def _no_number(
 ) -> _lines.FileError:
     text = f"is {_lines.shown(cell)}"
     if mark == "," and decimal is None and "." in cell:
-        return table.wrong(
-            row, name, f"{text}, but other numbers have decimal commas", "one decimal mark"
-        )
+        return _two_marks(table, row, name, cell)
     if decimal == "." and _DECIMAL_COMMA.fullmatch(cell):
         text += f", but {setting('decimal', '.')}"
     found = set(table.codes("features", name)[1])
@@ -596,12 +614,18 @@ def _no_number(
     return table.wrong(row, name, text, expected)
 
 
+def _two_marks(table: Table, row: int, name: str, cell: str) -> _lines.FileError:
+    text = f"is {_lines.shown(cell)}, but other numbers have decimal commas"
+    return table.wrong(row, name, text, "one decimal mark")
+
+
 class _Features(NamedTuple):
     """The features of all rows."""
 
     x: NDArray[Any]
     names: tuple[str, ...]
     categories: dict[str, tuple[str, ...]] | None
+    mark: str  # the decimal mark
 
     @staticmethod
     def read(
@@ -611,15 +635,17 @@ class _Features(NamedTuple):
         dtype: np.dtype[Any],
         decimal: str | None,
         expected: str,
+        mark: str | None = None,
     ) -> _Features:
         if categories is None:
-            return _Features(_floats(table, names, GAPS, dtype, decimal, expected), names, None)
+            x, mark = _floats(table, names, GAPS, dtype, decimal, expected, mark)
+            return _Features(x, names, None, mark)
         if isinstance(categories, str):
             raise TypeError(
                 f"{argument('categories')} is {_check.shown(categories)}; expected a sequence of "
                 "names"
             )
-        found: dict[str, tuple[str, ...]] = {}
+        given: dict[str, tuple[str, ...]] = {}
         for name in categories:
             table.place("categories", name)
             if name not in names:
@@ -627,21 +653,21 @@ class _Features(NamedTuple):
                     f"{argument('categories')} has {name!r}, which is no feature; expected one"
                 )
             known = categories[name] if isinstance(categories, Mapping) else None
-            found[name] = _category_names(table, name, known)
-        numbers = [name for name in names if name not in found]
-        flat = _floats(table, numbers, GAPS, dtype, decimal, expected)
+            given[name] = _category_names(table, name, known)
+        numbers = [name for name in names if name not in given]
+        flat, mark = _floats(table, numbers, GAPS, dtype, decimal, expected, mark)
         columns: list[NDArray[Any]] = []
         titles: list[str] = []
         for name in names:
-            if name not in found:
+            if name not in given:
                 columns.append(flat[:, numbers.index(name)])
                 titles.append(name)
                 continue
             codes, texts = table.codes("features", name)
-            for one in found[name]:
+            for one in given[name]:
                 columns.append(np.array([text == one for text in texts], dtype)[codes])
                 titles.append(f"{name}={one}")
-        return _Features(np.column_stack(columns), tuple(titles), found)
+        return _Features(np.column_stack(columns), tuple(titles), given, mark)
 
 
 def _category_names(table: Table, name: str, known: Sequence[str] | None) -> tuple[str, ...]:
@@ -809,7 +835,7 @@ def _feature_columns(
 
 
 def _in_order(
-    table: Table, id: str | None, step: str | None
+    table: Table, id: str | None, step: str | None, decimal: str | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...], bool]:
     """Sort the rows by sequence and step.
 
@@ -828,7 +854,7 @@ def _in_order(
                 id,
                 "is empty; expected the sequence's name",
             )
-    place = None if step is None else _places(table, step)
+    place = None if step is None else _places(table, step, decimal)
     forward = which[1:] == which[:-1]
     if place is not None:
         forward &= place[1:] >= place[:-1]
@@ -855,8 +881,10 @@ def _in_order(
     return rows, starts, tuple(names), in_order
 
 
-def _places(table: Table, step: str) -> NDArray[Any]:
+def _places(table: Table, step: str, decimal: str | None, found: str | None = None) -> NDArray[Any]:
     """Read the column of steps: numbers, or dates and times (nanoseconds, int64).
+
+    `found` is the decimal mark of other columns.
 
     Numbers are float64, or int64 if they are whole and too large for float64 to tell apart.
     """
@@ -870,12 +898,19 @@ def _places(table: Table, step: str) -> NDArray[Any]:
                 f"is {_lines.shown(table.cell(step, bad))}; expected {_times.EXPECTED}, as before",
             )
         return times
-    numbers, bad = table.cells.numbers([place], slice(None), frozenset(), ".")
+    mark = decimal or found or "."
+    numbers, bad = table.cells.numbers([place], slice(None), frozenset(), mark)
+    may_be = mark == "." and decimal is None and table.delimiter not in ("", ",")
+    if bad is not None and may_be and _has_decimal_commas(table, [step], bad, step):
+        mark = ","
+        numbers, bad = table.cells.numbers([place], slice(None), frozenset(), mark)
     if bad is None:
         large = len(numbers) > 0 and np.abs(numbers).max() >= _EXACT
         whole = _whole_numbers(table, place) if large else None
         return numbers[:, 0] if whole is None else whole
     cell = table.cell(step, bad)
+    if mark == "," and decimal is None and "." in cell:
+        raise _two_marks(table, bad, step, cell)
     expected = f"a finite number, or {_times.EXPECTED}"
     if not _times.is_other_date(cell):
         expected += f" ({setting('step', None)}: the rows of a sequence are already in order)"
@@ -903,17 +938,25 @@ def _check_forward(
 ) -> None:
     """Refuse rows that are said to be in order, if a column of times shows that they are not."""
     for name in table.header:
-        if name in used or not _times.is_iso(table.cell(name, 0)):
+        if name in used:
             continue
-        times, bad = _nanoseconds(table, table.places[name])
-        back = (np.diff(ids) == 0) & (np.diff(times[rows]) < 0)
-        if bad is None and back.any():
-            i = int(rows[int(back.argmax()) + 1])
-            raise table.wrong(
-                i,
-                name,
-                f"is {table.cell(name, i)}, which is before the row above; expected rows in order "
-                f"of time: {setting('step', name)} puts them in order",
+        iso = _times.is_iso(table.cell(name, 0))
+        readings: list[NDArray[np.int64]] = []
+        if iso:
+            times, bad = _nanoseconds(table, table.places[name])
+            readings = [times] if bad is None else []
+        elif _times.is_other_date(table.cell(name, 0)):
+            codes, texts = table.cells.codes(table.places[name])
+            readings = [days[codes] for days in _times.days(texts)]
+        same = np.diff(ids) == 0
+        back = [same & (np.diff(times[rows]) < 0) for times in readings]
+        if back and all(one.any() for one in back):
+            i = int(rows[int(back[0].argmax()) + 1])
+            raise _lines.OrderError(
+                f"{table.path}:{table.line(i)}",
+                f"column {name!r} is {table.cell(name, i)}, which is before the row above",
+                f"rows in order of time: {setting('step', name)} puts them in order"
+                + ("" if iso else ", if the column holds ISO dates such as 2024-02-28"),
             )
 
 
@@ -956,10 +999,13 @@ def _codes(
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Read the classes of all rows, NaN where there is none."""
     codes, texts = table.codes("label", label)
+    texts = [text if text in (given or ()) else _short(text) for text in texts]
     found = set(texts) - {""}
     if not found:
         raise table.wrong(0, label, "has no class in any row; expected at least one")
     names = _lines.ordered(found) if given is None else given
+    if given is None:
+        _check_numbers_differ(table, label, codes, texts, names)
     index = {name: float(i) for i, name in enumerate(names)}
     index.setdefault("", np.nan)
     unknown = next((i for i, text in enumerate(texts) if text not in index), None)
@@ -970,6 +1016,34 @@ def _codes(
             f"is {_lines.shown(texts[unknown])}; expected one of classes: {_lines.some(names)}",
         )
     return np.array([index[text] for text in texts])[codes], names
+
+
+def _short(name: str) -> str:
+    """Write 1.0000000e+00, as numpy.savetxt does and old UCR files have it, as 1."""
+    return f"{float(name):.17g}" if _EXPONENT.fullmatch(name) else name
+
+
+def _check_numbers_differ(
+    table: Table,
+    label: str,
+    codes: NDArray[np.int64],
+    texts: list[str],
+    names: tuple[str, ...],
+) -> None:
+    """Refuse 1 beside 1.0, which may be one class or two."""
+    if not all(map(_parsing.is_number, names)):
+        return
+    for one, other in pairwise(names):  # sorted by value
+        if float(one) == float(other):
+            rows = [int((codes == texts.index(name)).argmax()) for name in (one, other)]
+            first, second = sorted(rows)
+            raise table.wrong(
+                second,
+                label,
+                f"is {_lines.shown(table.cell(label, second))}, and in line {table.line(first)} "
+                f"{_lines.shown(table.cell(label, first))}",
+                "one way of writing a class",
+            )
 
 
 def _per_sequence(

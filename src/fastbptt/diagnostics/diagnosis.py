@@ -334,6 +334,8 @@ def diagnose(
         batch, objective = model._checked(
             x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1, warmup
         )
+        if dtype is None:
+            model._note_digits(x, y, batch, objective)
         twin = model if dtype is None else in_double(model, dtype)
         if batch.initial is not None:
             initial = tuple(

@@ -189,6 +189,9 @@ def _listed(
         raise ArgumentError("x", "is an empty list", "at least one sequence")
     items = []
     for i, one in enumerate(x):
+        if type(one) is not np.ndarray:
+            _check.no_frame("x", one, i)
+            _check.in_order_of_time("x", one, i)
         item = _read_input(spec, "x", one, i)
         if _is_univariate(spec, item.shape, 1):
             item = item[:, np.newaxis]
@@ -531,6 +534,7 @@ def targets_as_they_lie(
         items: list[NDArray[Any]] = []
         for i, one in enumerate(y):
             own = time if own_lengths is None else int(own_lengths[i])
+            _check.in_order_of_time("y", one, i)
             array = _check.read("y", one, item=i)
             items.append(_target_array(spec, array, (own,), "(time", classes, context, i))
         return items

@@ -6,6 +6,7 @@ import copy
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeAlias
 
 import numpy as np
@@ -129,6 +130,7 @@ class Recurrent:
         self._dropout_seeds = DropoutSeeds(used=spec.dropout > 0.0 and spec.num_layers > 1)
         self._records = Records(pass_names(spec.num_layers, spec.bidirectional))
         self._metadata: dict[str, Any] = {}
+        self._notes_digits = True  # in the first training step; `fit` has looked at all data
         # copies and pickles make these anew; all other attributes are the user's
         self._parts = frozenset(vars(self)) - before | {"_parts"}
 
@@ -891,6 +893,12 @@ class Recurrent:
         MemoryError
             If the states of so many steps do not fit.
 
+        Warns
+        -----
+        UserWarning
+            In the optimiser's first step, if numbers of a column of x or y lie so far from zero
+            that the model's dtype loses their differences.
+
         Examples
         --------
         >>> import numpy as np, fastbptt
@@ -957,6 +965,8 @@ class Recurrent:
                     batch = batch.replace(dropout_seed=self._dropout_seeds.take(taken))
                 binding = optimizer._binding_for(self._weights)
                 before = binding.state.step
+                if before == 0 and self._notes_digits:
+                    self._note_digits(x, y, batch, objective)
                 update = binding.update
                 if clip is not None:
                     update = update.replace(clip=clip)
@@ -1123,6 +1133,25 @@ class Recurrent:
             Batch(array, lengths=checked, initial=initial, check_finite=finite),
             Objective(loss=loss, steps=steps, reduction=reduction, y=target, sample_weight=weight),
         )
+
+    def _note_digits(self, x: Any, y: Any, batch: Batch, objective: Objective) -> None:
+        """Warn of numbers that the model's dtype cannot tell apart, in the first training step."""
+        for name, given, read, every in (
+            ("x", x, batch.x, True),
+            ("y", y, objective.y, objective.steps == "all"),
+        ):
+            if read.dtype.kind != "f":  # tokens, classes
+                continue
+            listed = isinstance(given, list | tuple) and every
+            arrays = [np.asarray(one) for one in given] if listed else [np.asarray(given)]
+            if not _check.may_round(arrays, self.dtype):
+                continue
+            if every and not listed and batch.lengths is not None:
+                arrays[0] = arrays[0][np.arange(read.shape[1]) < batch.lengths[:, np.newaxis]]
+            tables = [one.reshape(-1, read.shape[-1]) for one in arrays]
+            found = _check.unresolved(partial(iter, tables), self.dtype)
+            if found is not None:
+                _check.warn_of_rounding(name, found, stacklevel=4)
 
     def _states(self, batch: int) -> tuple[Floats, ...]:
         """Make room for a state, or the gradient of one."""

@@ -42,7 +42,8 @@ class Standardizer:
         Subtracted from each feature.
     scale_ : float64 array of shape (features,)
         Divides each feature. 1 for a constant feature: one whose standard deviation is 0, or is
-        below the spacing of the data's floating-point numbers around its mean.
+        below the spacing of the data's floating-point numbers around its mean; in that case the
+        spacing, if it is larger than 1.
 
     Notes
     -----
@@ -53,6 +54,8 @@ class Standardizer:
     - a list of arrays of shape (time_i, features), or (time_i,) for one feature;
     - an array of shape (n, features), such as targets of shape (n, outputs), or (n,) for one
       feature.
+
+    A frame of pandas is refused: give the array of its columns, in an order that stays the same.
 
     Sums are in float64 and relative to the first step, in two passes, so that no digits are lost
     where the mean is large beside the standard deviation. Successive calls of `partial_fit` are
@@ -78,7 +81,8 @@ class Standardizer:
     def __init__(self, *, center: bool = True) -> None:
         self.center = _check.flag("center", center)
         self._weight = 0.0  # sum of weights of the steps seen
-        self._squares: NDArray[np.float64] | None = None  # weighted, about mean_
+        self._squares: NDArray[np.float64] | None = None  # weighted, about mean_, in units of
+        self._unit: NDArray[np.float64] = np.ones(1)  # powers of 2, so that no square overflows
         self._spacing = 0.0  # relative, of the coarsest dtype seen
 
     # ------------------------------------------------------------ fitting
@@ -159,17 +163,21 @@ class Standardizer:
                 )
             self._check_width(sequences)
         weights = sequences.weights(sample_weight)
+        sequences.check_digits()
         first = sequences.first(weights) if self.center else np.zeros(width)
 
         with np.errstate(over="ignore", invalid="ignore"):
-            total, whole = np.zeros(width), 0.0
+            total, size, whole = np.zeros(width), np.zeros(width), 0.0
             for rows, weight in sequences.blocks(weights):
-                total += _sum(rows - first, weight)
+                rows -= first
+                total += _sum(rows, weight)
+                size = np.maximum(size, np.maximum(rows.max(axis=0), -rows.min(axis=0)))
                 whole += float(len(rows)) if weight is None else float(weight.sum())
             mean = first + total / whole if self.center else first
-            squares, rest = np.zeros(width), np.zeros(width)
+            squares, rest, unit = np.zeros(width), np.zeros(width), _unit(size)
             for rows, weight in sequences.blocks(weights):
                 rows -= mean
+                rows /= unit
                 rest += _sum(rows, weight)
                 squares += _sum(np.square(rows), weight)
             if self.center:
@@ -177,9 +185,12 @@ class Standardizer:
             if self._squares is not None:
                 step = mean - self.mean_
                 both = self._weight + whole
-                squares += self._squares + step * step * (self._weight * whole / both)
+                old, new = self._unit, unit
+                unit = np.maximum(np.maximum(old, new), _unit(np.abs(step)))
+                squares = squares * np.square(new / unit) + self._squares * np.square(old / unit)
+                squares += np.square(step / unit) * (self._weight * whole / both)
                 mean, whole = self.mean_ + step * (whole / both), both
-            spread = np.sqrt(squares / whole)
+            spread = unit * np.sqrt(squares / whole)
         if not np.isfinite(spread).all():
             sequences.check_finite(weights)
             raise ValueError(
@@ -187,9 +198,11 @@ class Standardizer:
                 "that they have no finite standard deviation; expected smaller ones"
             )
         self._spacing = max(self._spacing, sequences.spacing)
-        self._weight, self._squares = whole, squares
+        self._weight, self._squares, self._unit = whole, squares, unit
         self.mean_ = mean
-        self.scale_ = np.where(spread <= self._spacing * np.abs(mean), 1.0, spread)
+        rounding = self._spacing * np.abs(mean)
+        least = np.where(spread > 0.0, np.maximum(rounding, 1.0), 1.0)
+        self.scale_ = np.where(spread <= rounding, least, spread)
         return self
 
     # ------------------------------------------------------------ transforming
@@ -384,6 +397,9 @@ class _Sequences:
             _check.read(each, one)
             for each, one in zip(names, x if self.listed else [x], strict=True)
         ]
+        for each, item in zip(names, x if self.listed else [x], strict=True):
+            if type(item) is not np.ndarray:
+                _check.no_frame(each, item)
         first = self.items[0]
         most = 2 if self.listed else 3
         for each, item in zip(names, self.items, strict=True):
@@ -475,6 +491,14 @@ class _Sequences:
         first: NDArray[np.float64] = rows[0]
         return first
 
+    def check_digits(self) -> None:
+        """Refuse integers whose differences float64 loses."""
+        if self._lengths is None:
+            _check.resolved_by_float64(self.name, *map(self.table, self.items))
+        else:
+            steps = np.arange(self.items[0].shape[1]) < self._lengths[:, np.newaxis]
+            _check.resolved_by_float64(self.name, self.items[0][steps])
+
     def check_finite(self, weights: list[Array] | None) -> None:
         """Refuse NaN and infinity, but not where nothing is read."""
         for i, item in enumerate(self.items):
@@ -500,6 +524,13 @@ class _Sequences:
 
 
 _FORMS: Final = "(batch, time, features), (n, features) or (n,)"
+
+
+def _unit(size: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the power of 2 next to each number; the least for 0, 1 for what is not finite."""
+    exponents = np.frexp(np.where(np.isfinite(size), size, 1.0))[1]
+    exponents = np.where(size == 0.0, -1022, np.clip(exponents, -1022, 1023))
+    return np.ldexp(1.0, exponents)
 
 
 def _float_dtype(array: Array) -> np.dtype[Any]:

@@ -25,6 +25,13 @@ from ..training import Callback, fit, predict
 from ._compat import CallbackSupportMixin
 from ._inputs import Array, StackedSteps
 
+_NAMES: Final = {  # of arguments that the optimisers call otherwise
+    "lr": "learning_rate_init",
+    "weight_decay": "alpha",
+    "eps": "epsilon",
+    "betas[0]": "beta_1",
+    "betas[1]": "beta_2",
+}
 _SEEDS: Final = 2**31 - 1
 _CALLER: Final = 5  # stack level of the caller of fit, above its decorator, _learn and _train
 
@@ -44,10 +51,7 @@ def fit_standardizer(
             raise ArgumentError(name, came, 'standardize=True, or dtype="float64"')
         width = rows.shape[1]
         return Standardizer.from_dict({"mean": np.zeros(width), "scale": np.ones(width)})
-    try:
-        return Standardizer().fit(rows, sample_weight=weight, name=name)
-    except ValueError as error:
-        raise ValueError(f"{error}, or standardize=False") from None
+    return Standardizer().fit(rows, sample_weight=weight, name=name)
 
 
 def loss_of_numbers(value: Any) -> Loss:
@@ -58,6 +62,19 @@ def loss_of_numbers(value: Any) -> Loss:
         names = [f'"{one.name}"' for one in every if one.targets == "numbers" and not one.bounded]
         raise ArgumentError("loss", f'is "{loss}"', f"a loss of any numbers: {', '.join(names)}")
     return loss
+
+
+@contextmanager
+def _own_names() -> Iterator[None]:
+    """Give the settings of an optimiser in messages the names that they have here."""
+    try:
+        yield
+    except BadArgumentError as error:
+        name = error.argument if error.item is None else f"{error.argument}[{error.item}]"
+        if name in _NAMES:
+            error.argument, error.item = _NAMES[name], None
+            error.expected = error.expected.replace("two numbers", "a number")
+        raise
 
 
 class CallbackBridge(Callback):
@@ -221,32 +238,33 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         count, epochs = len(x), 1 if partial else self.max_iter
         size = min(200 if self.batch_size == "auto" else self.batch_size, count)
         whole = float(count) if weight is None else float(weight.sum())
-        self._optimizer: Optimizer = self._optimizer_for(first, whole * size / count)
         patience = None if partial or self.n_iter_no_change == np.inf else self.n_iter_no_change
-        history = fit(
-            self.model_,
-            x,
-            y,
-            loss=loss,
-            steps=steps,
-            sample_weight=weight,
-            epochs=epochs,
-            batch_size=size,
-            optimizer=self._optimizer,
-            schedule=None if partial else self.learning_rate,
-            clip_norm=self.clip_norm,
-            validation=validation,
-            patience=patience,
-            min_delta=self.tol,
-            monitor=curve,
-            restore_best=stopping,
-            metrics=(self._metric,) if stopping else (),
-            training_metrics=False,
-            callbacks=callbacks,
-            shuffle=self.shuffle,
-            seed=self._random_state.randint(_SEEDS),
-            verbose=2 if self.verbose is True else int(self.verbose),
-        )
+        with _own_names():
+            self._optimizer: Optimizer = self._optimizer_for(first, whole * size / count)
+            history = fit(
+                self.model_,
+                x,
+                y,
+                loss=loss,
+                steps=steps,
+                sample_weight=weight,
+                epochs=epochs,
+                batch_size=size,
+                optimizer=self._optimizer,
+                schedule=None if partial else self.learning_rate,
+                clip_norm=self.clip_norm,
+                validation=validation,
+                patience=patience,
+                min_delta=self.tol,
+                monitor=curve,
+                restore_best=stopping,
+                metrics=(self._metric,) if stopping else (),
+                training_metrics=False,
+                callbacks=callbacks,
+                shuffle=self.shuffle,
+                seed=self._random_state.randint(_SEEDS),
+                verbose=2 if self.verbose is True else int(self.verbose),
+            )
         losses = history.curves.get("loss", [])  # none if training was interrupted at once
         self.history_ = history
         self.n_iter_ = len(losses)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,17 +9,23 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .. import _check
-from .._errors import ArgumentTypeError
 from .._losses import Loss, LossLike
 from ..training.evaluation import probabilities
+from ..training.labelled import class_factors
 from ._base import RecurrentEstimator, fit_standardizer, loss_of_numbers, scaled
 from ._compat import with_callbacks
-from ._inputs import Array, StackedSteps, read_inputs, read_step_targets
+from ._inputs import (
+    Array,
+    StackedSteps,
+    check_numbers,
+    read_inputs,
+    read_labels,
+    read_step_targets,
+)
 
 
 class _Supervised(RecurrentEstimator):
@@ -147,6 +152,7 @@ class _Supervised(RecurrentEstimator):
 
 def _weights(value: Any, x: StackedSteps) -> Array:
     """Check the weights: one of at least 0 per sequence."""
+    _check.no_mask("sample_weight", value)
     weight: Array = _check_sample_weight(value, x.lengths, dtype=np.float64)
     if weight.min() < 0.0:
         i = int(weight.argmin())
@@ -336,7 +342,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         if classes is None and known is None:
             raise ValueError("classes must be passed on the first call to partial_fit")
         if classes is not None:
-            classes = np.unique(np.asarray(classes))
+            classes = np.unique(np.asarray(read_labels(classes, "last", "classes")))
             if known is not None and not np.array_equal(known, classes):
                 raise ValueError(
                     f"classes holds {_listed(classes)}; expected {_listed(known)}, as in the first "
@@ -348,6 +354,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     # ------------------------------------------------------------ targets
 
     def _read_y(self, y: Any, x: StackedSteps) -> StackedSteps:
+        y = read_labels(y, self._steps)
         if self._steps != "all":
             shape = np.asarray(y).shape
             if len(shape) == 2 and shape[1] > 1:
@@ -361,7 +368,11 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         else:
             target = read_step_targets(y, x)
             if target.rows.ndim != 1:
-                raise ValueError("y has several outputs per step; expected one label per step")
+                single = "; of this one, give y[..., 0]" * (target.rows.shape[1] == 1)
+                raise ValueError(
+                    "y has an axis of outputs; expected one label per step, (n, time) or a list of "
+                    f"(time_i,){single}"
+                )
         labels = check_array(target.rows, ensure_2d=False, dtype=None, input_name="y")
         check_classification_targets(labels)
         return target.with_rows(labels)
@@ -405,17 +416,9 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
             return weight
         if self._steps == "all":
             raise ValueError('class_weight is given; expected None with steps="all"')
-        codes, count = self._codes(y), len(self.classes_)
+        codes = self._codes(y)
         own = np.ones(len(codes)) if weight is None else weight
-        if not isinstance(given, str | Mapping):
-            came = f"is {_check.shown(given)}"
-            raise ArgumentTypeError("class_weight", came, '"balanced", a dict or None')
-        if isinstance(given, str):
-            _check.option("class_weight", given, ("balanced",))
-            totals = np.bincount(codes, own, count)
-            factors = own.sum() / (count * np.where(totals > 0, totals, 1.0))
-        else:
-            factors = compute_class_weight(given, classes=self.classes_, y=y.rows)
+        factors = class_factors(given, self.classes_, codes, own)
         weighted: Array = own * factors[codes]
         return weighted
 
@@ -577,6 +580,9 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         return self
 
     def _read_y(self, y: Any, x: StackedSteps) -> StackedSteps:
+        many = self._steps == "all" and isinstance(y, list | tuple)
+        for i, one in enumerate(y if many else [y]):
+            check_numbers(f"y[{i}]" if many else "y", one)
         if self._steps != "all":
             rows = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
             check_consistent_length(x.lengths, rows)

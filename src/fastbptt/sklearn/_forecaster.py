@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from ..training import predict
 from . import _pandas
 from ._base import RecurrentEstimator, loss_of_numbers
 from ._compat import with_callbacks
-from ._inputs import Array
+from ._inputs import Array, check_data
 from ._windows import Windows
 
 _CENTERS: Final = ("last", "mean")
@@ -100,7 +100,7 @@ class RecurrentForecaster(RecurrentEstimator):
     """
 
     _metric = "rmse"
-    _names: tuple[str, ...] | None
+    _names: tuple[Any, ...] | None
 
     def __init__(
         self,
@@ -348,7 +348,7 @@ class RecurrentForecaster(RecurrentEstimator):
             loss=loss_of_numbers(self.loss),
             horizon=self._shape[1],
             series=[str(series_names[i]) for i in owners],
-            feature_names=self._names,
+            feature_names=None if self._names is None else [str(one) for one in self._names],
             ids=[
                 f"{series_names[i]}, from step {first}"
                 for i, first in zip(owners, firsts, strict=True)
@@ -381,9 +381,13 @@ class RecurrentForecaster(RecurrentEstimator):
         steps = window or own
         for i, one in enumerate(given.series):
             if len(one) < steps + horizon:
+                name = _name(i, given.several)
+                turned = one.shape[1] >= steps + horizon
                 raise ValueError(
-                    f"{_name(i, given.several)} has {len(one)} steps; expected at least "
+                    f"{name} has {len(one)} steps; expected at least "
                     f"{steps + horizon} because window={steps} and horizon={horizon}"
+                    + f"; if its {one.shape[1]} columns are the steps, give {name}.T"
+                    * turned
                 )
 
     def _examples(self, windows: Windows) -> tuple[Any, Any]:
@@ -466,11 +470,9 @@ def _refuse_exogenous(X: Any, call: str) -> None:
         )
 
 
-def _read(y: Any, names: tuple[str, ...] | None) -> _Given:
+def _read(y: Any, names: tuple[Any, ...] | None) -> _Given:
     """Read one or several series; names: of the columns, if they are known."""
-    if isinstance(y, Mapping | set | str | bytes):
-        expected = "a series, or a list of series"
-        raise ArgumentTypeError("y", f"is of type {type(y).__name__}", expected)
+    check_data("y", y)
     several = isinstance(y, list | tuple) and len(y) > 0 and bool(np.ndim(_first(y)))
     if several and not hasattr(y[0], "ndim") and len({len(one) for one in y}) == 1:
         raise ArgumentError(
@@ -482,6 +484,7 @@ def _read(y: Any, names: tuple[str, ...] | None) -> _Given:
     arrays, forms = [], []
     names = names or _pandas.column_names(y[0] if several else y, _name(0, several))
     for i, one in enumerate(y if several else [y]):
+        _check.no_mask("y", one, i if several else None)
         array, form = _read_one(one, _name(i, several), names)
         arrays.append(array)
         forms.append(form)
@@ -519,6 +522,8 @@ def _read_one(
         series_name = None if columns is not None else value.name
         form = _SeriesForm(_pandas.Continuation(index, name), columns, series_name)
     array = _pandas.numbers(value, name)
+    if array.ndim and array.size:
+        _check.resolved_by_float64(name, array if array.ndim > 1 else array[:, np.newaxis])
     return array.astype(np.float64 if array.dtype != np.float32 else np.float32, copy=False), form
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
+from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError
 from . import _pandas
 from ._compat import ANY_VALUES, validate_data
@@ -81,6 +82,61 @@ class StackedSteps(NamedTuple):
         return np.repeat(values, self.lengths)
 
 
+def check_data(name: str, value: Any) -> None:
+    """Refuse what is no array-like of numbers or labels, with its cause; contents come later."""
+    expected = "an array, or a list of arrays"
+    if isinstance(value, Mapping | set | str | bytes) and not hasattr(value, "ndim"):
+        raise ArgumentTypeError(name, f"is of type {type(value).__name__}", expected)
+    if not isinstance(value, list | tuple) and hasattr(value, "get_group"):
+        came = f"is of type {type(value).__name__}"
+        raise ArgumentTypeError(name, came, f"a list: [one for _, one in {name}]")
+    if hasattr(value, "__iter__") and not hasattr(value, "__len__"):
+        came = f"is of type {type(value).__name__}"
+        raise ArgumentTypeError(name, came, f"{expected}: list({name})")
+    _check.no_mask(name, value)
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind == "c":
+        raise ArgumentError(name, "has a complex dtype. Complex data not supported", "real numbers")
+
+
+def check_numbers(name: str, value: Any) -> None:
+    """Refuse what scikit-learn would turn into numbers without a word, or with a loss."""
+    check_data(name, value)
+    array = value if isinstance(value, np.ndarray) else getattr(value, "dtype", None)
+    kind = getattr(getattr(array, "dtype", array), "kind", "")
+    if kind in ("M", "m"):
+        raise ArgumentTypeError(
+            name,
+            f"has dtype {getattr(array, 'dtype', array)}",
+            "numbers: of dates, the time since a start, such as "
+            f'({name} - {name}.min()) / numpy.timedelta64(1, "D")',
+        )
+    cells = (
+        value
+        if isinstance(value, list | tuple)
+        else np.asarray(value)
+        if kind in ("O", "U")
+        else ()
+    )
+    first = next(iter(cells.flat if isinstance(cells, np.ndarray) else cells), None)
+    if isinstance(first, str) and not _is_float(first):
+        raise ArgumentTypeError(
+            name,
+            f"holds {_check.quoted(first)}",
+            "numbers; names of classes are for a RecurrentClassifier",
+        )
+    if isinstance(value, np.ndarray) and value.ndim and value.size and kind in "iu":
+        _check.resolved_by_float64(name, value if value.ndim > 1 else value[:, np.newaxis])
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def read_inputs(estimator: Any, X: Any, reset: bool) -> StackedSteps:
     """Read X; with `reset` store its number and names of features, else check X against them.
 
@@ -88,13 +144,11 @@ def read_inputs(estimator: Any, X: Any, reset: bool) -> StackedSteps:
     scikit-learn requires to stay fixed; otherwise it is the number of features per step. Steps of
     NaN after the last one with a value are the end of a sequence.
     """
-    if isinstance(X, Mapping | set | str | bytes) and not hasattr(X, "ndim"):
-        expected = "an array (sequences, time, features) or a list of arrays (time, features)"
-        raise ArgumentTypeError("X", f"is of type {type(X).__name__}", expected)
+    check_numbers("X", X)
     if isinstance(X, list | tuple) and not X:
         raise ValueError("X is empty; expected at least one sequence")
     items = _items(X)
-    names = None
+    names: tuple[Any, ...] | None = None
     if items is None:
         dims = _dims(X)
         if dims < 3:
@@ -112,14 +166,14 @@ def read_inputs(estimator: Any, X: Any, reset: bool) -> StackedSteps:
     width = steps.rows.shape[1]
     if reset:
         estimator.n_features_in_ = estimator._inputs = width
-        estimator._columns = None
+        estimator._columns, estimator._names = None, names
         _pandas.keep_names(estimator, names)
     elif width != estimator._inputs:
         raise ValueError(
             f"X has {width} features per step, but {type(estimator).__name__} is expecting "
             f"{estimator._inputs}, as in fit"
         )
-    elif items is not None:
+    elif estimator._columns is None:
         _pandas.warn_about_names(estimator, names)
     return steps
 
@@ -149,8 +203,14 @@ def _dims(X: Any) -> int:
         return int(X.ndim)
     try:
         return np.asarray(X).ndim
-    except ValueError:  # a ragged list: scikit-learn reports it
-        return 2
+    except ValueError:
+        part = X[0] if isinstance(X, list | tuple) else X
+        raise ArgumentError(
+            "X",
+            "is a nested list that is no array of numbers, and whose items, of type "
+            f"{type(part).__name__}, are no arrays either",
+            "an array (sequences, time, features), or a list of arrays (time, features)",
+        ) from None
 
 
 def _read_flat(estimator: Any, X: Any, dims: int, reset: bool) -> StackedSteps:
@@ -167,7 +227,7 @@ def _read_flat(estimator: Any, X: Any, dims: int, reset: bool) -> StackedSteps:
             _pandas.check_rows_are_series(X, "X")
         array = validate_data(estimator, X, reset=reset, **options)
         if reset:
-            estimator._inputs, estimator._columns = 1, array.shape[1]
+            estimator._inputs, estimator._columns, estimator._names = 1, array.shape[1], None
     else:
         if _pandas.is_frame(X):
             raise ArgumentError(
@@ -189,16 +249,15 @@ def _read_flat(estimator: Any, X: Any, dims: int, reset: bool) -> StackedSteps:
 
 def _read_items(
     estimator: Any, items: list[Any], reset: bool
-) -> tuple[StackedSteps, tuple[str, ...] | None]:
+) -> tuple[StackedSteps, tuple[Any, ...] | None]:
     """Read a list of sequences; return also the names of the features, if they are frames."""
+    names = getattr(estimator, "_names", None)
     if reset:
         names = _pandas.column_names(items[0], "X[0]")
-    else:
-        names = getattr(estimator, "feature_names_in_", None)
-        names = None if names is None else tuple(names)
     arrays = []
     for i, item in enumerate(items):
         name = f"X[{i}]"
+        _check.no_mask("X", item, i)
         index = _pandas.time_index(item, name)
         if index is not None and not _pandas.rising(index, name, "sort_index()"):
             advice = "rows in order of time: [one.sort_index() for one in X], and y of steps alike"
@@ -214,6 +273,7 @@ def _read_items(
         if array.ndim != 2 or array.shape[1] != width:
             wanted = f"(time, {width}), as X[0] has" if i else "(time, features)"
             raise ValueError(f"X[{i}] has shape {shape}; expected {wanted}")
+    _check.resolved_by_float64("X", *arrays)
     steps = StackedSteps.from_items(arrays)
     options = {"dtype": _FLOATS, "estimator": estimator, "input_name": "X"}
     rows = check_array(steps.rows, **options, **ANY_VALUES)
@@ -241,11 +301,56 @@ def _check_finite(steps: StackedSteps) -> None:
     )
 
 
+def read_labels(y: Any, steps: str, name: str = "y") -> Any:
+    """Refuse labels of which some are missing, or of another type than others.
+
+    Labels of one of pandas' types that know missing values come back in NumPy's.
+    """
+    check_data(name, y)
+    many = steps == "all" and isinstance(y, list | tuple)
+    found = [_labels(name, one, i if many else None) for i, one in enumerate(y if many else [y])]
+    kinds = [kind for _, kind in found if kind]
+    if len(set(kinds)) > 1:
+        i = next(i for i, kind in enumerate(kinds) if kind != kinds[0])
+        came = f"has labels of type {kinds[i]} beside those of type {kinds[0]} in {name}[0]"
+        raise ArgumentTypeError(name, came, "labels of one type", item=i)
+    return [one for one, _ in found] if many else found[0][0]
+
+
+def _labels(name: str, y: Any, item: int | None) -> tuple[Any, str]:
+    """Check one array-like of labels; return it, and "text" or "number" if it is known."""
+    kind = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    if isinstance(kind, np.dtype) and hasattr(y, "isna") and not y.isna().any():
+        y = y.to_numpy(dtype=kind)  # an array of objects, or of floats, else
+    cells: Any = y
+    if not isinstance(y, list | tuple):
+        cells = np.asarray(y)
+        if cells.dtype.kind != "O":
+            return y, {"U": "text", "S": "text", "M": "", "m": ""}.get(cells.dtype.kind, "number")
+        cells = cells.ravel().tolist()
+    if not all(np.ndim(one) == 0 for one in cells):
+        return y, ""  # rows, which are judged by their shape
+    for i, one in enumerate(cells):
+        if one is None or str(one) == "<NA>" or (one != one) is True:
+            expected = "a label for each: leave out those without, or give them a name"
+            raise ArgumentError(name, f"holds no label ({one})", expected, item=item, index=(i,))
+    text = [isinstance(one, str | bytes) for one in cells]
+    if any(text) and not all(text):
+        i = text.index(not text[0])
+        came = f"holds {_check.quoted(cells[i])} beside {_check.quoted(cells[0])}"
+        raise ArgumentTypeError(name, came, "labels of one type", item=item, index=(i,))
+    return y, "text" if any(text) else "number" if cells else ""
+
+
 def read_step_targets(y: Any, x: StackedSteps) -> StackedSteps:
     """Read a y with a target for every step: (n, time[, outputs]), or a list."""
+    check_data("y", y)
     y = y if isinstance(y, list | tuple) else np.asarray(y)
     if len(y) != len(x.lengths):
         raise ValueError(f"y has {len(y)} sequences; expected {len(x.lengths)}, as X has")
+    for i, one in enumerate(y):
+        _check.no_mask("y", one, i)
+        _check.in_order_of_time("y", one, i)
     arrays = [np.asarray(one) for one in y]
     if x.padded:  # what stands after the ends of the sequences
         arrays = [

@@ -31,8 +31,8 @@ def is_frame(value: Any) -> bool:
     return hasattr(value, "columns") and hasattr(value, "__array__")
 
 
-def column_names(value: Any, name: str) -> tuple[str, ...] | None:
-    """Return the names of a frame's columns; None for other data, or names that are no text.
+def column_names(value: Any, name: str) -> tuple[Any, ...] | None:
+    """Return the names of a frame's columns, of any type; None for other data.
 
     Raises
     ------
@@ -55,16 +55,23 @@ def column_names(value: Any, name: str) -> tuple[str, ...] | None:
             f"has the column {other!r} of type {type(other).__name__} beside names of type str",
             f"names of one type: {name}.columns = {name}.columns.astype(str)",
         )
-    return names if names and all(text) else None
+    return names or None
 
 
-def in_order(value: Any, name: str, wanted: tuple[str, ...] | None) -> Any:
+def _text(names: tuple[Any, ...] | None) -> tuple[str, ...] | None:
+    """Return names that are text, which scikit-learn keeps; None if they are of another type."""
+    return names if names is not None and isinstance(names[0], str) else None
+
+
+def in_order(value: Any, name: str, wanted: tuple[Any, ...] | None) -> Any:
     """Put the columns of a frame into the order of those known by name."""
     names = column_names(value, name)
     if names is None or wanted is None or names == wanted:
         return value
     missing = [one for one in wanted if one not in names]
     extra = [one for one in names if one not in wanted]
+    if (missing or extra) and tuple(range(len(wanted))) in (names, wanted):
+        return value  # those that pandas gives, which are none
     if missing or extra:
         faults = [f"lacks {_some(missing)}"] if missing else []
         faults += [f"also has {_some(extra)}"] if extra else []
@@ -73,8 +80,9 @@ def in_order(value: Any, name: str, wanted: tuple[str, ...] | None) -> Any:
     return value[list(wanted)]
 
 
-def warn_about_names(estimator: Any, names: tuple[str, ...] | None, name: str = "X") -> None:
+def warn_about_names(estimator: Any, names: tuple[Any, ...] | None, name: str = "X") -> None:
     """Warn, in scikit-learn's words, if only one of fitted and new data has names."""
+    names = _text(names)
     known, who = getattr(estimator, "feature_names_in_", None), type(estimator).__name__
     if names is None and known is not None:
         text = f"{name} does not have valid feature names, but {who} was fitted with feature names"
@@ -85,8 +93,9 @@ def warn_about_names(estimator: Any, names: tuple[str, ...] | None, name: str = 
     warnings.warn(text, UserWarning, stacklevel=5)
 
 
-def keep_names(estimator: Any, names: tuple[str, ...] | None) -> None:
+def keep_names(estimator: Any, names: tuple[Any, ...] | None) -> None:
     """Set `feature_names_in_`, or remove that of an earlier fit."""
+    names = _text(names)
     if names is not None:
         estimator.feature_names_in_ = np.array(names, dtype=object)
     elif hasattr(estimator, "feature_names_in_"):
@@ -131,7 +140,7 @@ def numbers(value: Any, name: str) -> Array:
     if array.dtype.kind in "fiub":
         return array
     try:
-        if array.dtype.kind == "O":
+        if array.dtype.kind == "O" and not any(_is_time(one) for one in array.flat):
             if hasattr(value, "to_numpy"):
                 return np.asarray(value.to_numpy(dtype=np.float64, na_value=np.nan))
             return array.astype(np.float64)
@@ -144,11 +153,17 @@ def numbers(value: Any, name: str) -> Array:
             if kind.kind not in "fiub":
                 came = f"has the column {column!r} of dtype {kind}"
                 break
+    elif array.dtype.kind == "O" and array.ndim == 0:
+        came = f"is of type {type(value).__name__}"
     hint = "numbers: dates belong into the index (set_index), names of classes into y"
     raise ArgumentTypeError(name, came, hint if hasattr(value, "index") else "numbers")
 
 
 # ---------------------------------------------------------------- time
+
+
+def _is_time(one: Any) -> bool:
+    return hasattr(one, "isoformat") or hasattr(one, "total_seconds")
 
 
 def time_index(value: Any, name: str) -> Any:
@@ -195,6 +210,13 @@ def rising(index: Any, name: str, advice: str) -> bool:
 
     advice: how to sort the rows.
     """
+    if index.hasnans:
+        row = int(np.argmax(np.asarray(index.isna())))
+        raise ArgumentError(
+            name,
+            f"has no time in row {row} of its index",
+            f"a time for each row: {name}[{name}.index.notna()]",
+        )
     if not index.is_unique:
         again = index[index.duplicated()][0]
         raise ArgumentError(name, f"has two rows of {again}", "each time once")

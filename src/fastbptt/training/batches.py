@@ -69,6 +69,14 @@ class Gathered:
         self._core.gather(rows, view)
         return view, lengths
 
+    def blocks(self, chunks: Iterator[Rows]) -> Iterator[NDArray[Any]]:
+        """Yield the steps of some sequences at a time, without padding: (steps, columns)."""
+        for rows in chunks:
+            block, lengths = self.take(rows)
+            if lengths is not None:
+                block = block[np.arange(block.shape[1]) < lengths[:, np.newaxis]]
+            yield block.reshape(-1, block.shape[-1])
+
     def _resized(self, shape: tuple[int, ...]) -> NDArray[Any]:
         needed = int(np.prod(shape))
         if needed > self._buffer.size:

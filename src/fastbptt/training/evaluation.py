@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..models import _arguments
 from ..models.recurrent import Recurrent
 from . import metrics as _metrics
 from .batches import Computed, Gathered, Rows
-from .labelled import LabelledData, locate
+from .labelled import LabelledData, locate, unresolved
 from .metrics import Function, Metric
 
 
@@ -55,6 +56,12 @@ def predict(
     ValueError, TypeError
         Naming the argument, what came and what was expected.
 
+    Warns
+    -----
+    UserWarning
+        If the numbers of a feature lie so far from zero that the model's dtype loses their
+        differences, as of times since 1970 that were not standardised as for training.
+
     Examples
     --------
     >>> import numpy as np, fastbptt
@@ -72,22 +79,30 @@ def predict(
     items, own = _arguments.as_they_lie(spec, x, lengths)
     gathered, count = Gathered(items, own), len(items)
     listed = isinstance(items, list)
+    ends = own if gathered.ragged else None
+    if not spec.tokens and _check.may_round(
+        items if isinstance(items, list) else [items], spec.dtype
+    ):
+        longest = max(map(len, items)) if listed else items.shape[1]  # type: ignore[union-attr]
+        found = unresolved(gathered, partial(_ordered, ends), count, longest, spec)
+        if found is not None:
+            _check.warn_of_rounding("x", found)
     if steps != "all":
         last = np.empty((count, spec.width), spec.dtype)
-        for rows in _chunks(own if gathered.ragged else None, count, size):
+        for rows in _chunks(ends, count, size):
             last[rows] = outputs(model, gathered, rows, steps)
         return last
     parts: list[Floats] = [np.empty(0)] * count if listed else []
     shape = (0,) if listed else (count, items.shape[1], spec.width)  # type: ignore[union-attr]
     whole = np.zeros(shape, spec.dtype)
-    for rows in _chunks(own if gathered.ragged else None, count, size):
-        found = outputs(model, gathered, rows, steps)
+    for rows in _chunks(ends, count, size):
+        z = outputs(model, gathered, rows, steps)
         if listed:
             assert own is not None
-            for row, one in zip(rows, found, strict=True):
+            for row, one in zip(rows, z, strict=True):
                 parts[row] = one[: own[row]].copy()
         else:
-            whole[rows, : found.shape[1]] = found
+            whole[rows, : z.shape[1]] = z
     return parts if listed else whole
 
 
@@ -143,16 +158,20 @@ def probabilities(outputs: ArrayLike, loss: LossLike | None = None) -> Floats:
         return chosen.predictions(z).astype(z.dtype)
     if width == 1:
         z = np.concatenate([-0.5 * z, 0.5 * z], axis=-1)
-    powers = np.exp(z - z.max(axis=-1, keepdims=True))
+    with np.errstate(over="ignore"):  # of numbers that far apart, one has the probability 0
+        powers = np.exp(z - z.max(axis=-1, keepdims=True))
     probs: Floats = powers / powers.sum(axis=-1, keepdims=True)
     return probs
 
 
 def _chunks(lengths: NDArray[np.int64] | None, count: int, size: int) -> Iterable[Rows]:
-    rows = np.arange(count, dtype=I64)
+    return _ordered(lengths, np.arange(count, dtype=I64), size)
+
+
+def _ordered(lengths: NDArray[np.int64] | None, rows: Rows, size: int) -> Iterable[Rows]:
     if lengths is not None:
         rows = np.argsort(-lengths, kind="stable")  # batches of similar lengths
-    return (rows[start : start + size] for start in range(0, count, size))
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str) -> Floats:
@@ -294,6 +313,11 @@ def evaluate(
     ValueError, TypeError
         Naming the argument, what came and what was expected.
 
+    Warns
+    -----
+    UserWarning
+        As for `predict`.
+
     Examples
     --------
     >>> import numpy as np, fastbptt
@@ -310,6 +334,7 @@ def evaluate(
     data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight, warmup=first)
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     data.check_contents()
+    data.note_digits(4)
     return measure(data, np.arange(data.count), chosen, size)
 
 

@@ -82,6 +82,7 @@ def hold_out(data: LabelledData, validation: Any, class_weight: Any, seed: int) 
     data.check_digits()
     if held is not None and held is not data:
         held.check_contents()
+        held.note_digits(5)
     fraction = float(validation) if held is data else None
     return HoldOut(data, train, weights, held, held_rows, fraction)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import _check, _losses, _targets
 from .._check import F64, I64
-from .._errors import ArgumentError, BadArgumentError
+from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._losses import Loss, LossLike
 from ..models import _arguments
 from ..models._arguments import Lengths
@@ -145,12 +144,13 @@ class LabelledData:
         """Raise the errors that the core would raise for a batch, before training on any."""
         spec = self.model._input_spec
         steps = max(self.time * (1 if spec.tokens else spec.input_size), 1)
+        most = float(np.finfo(spec.dtype).max)
         for rows in self.chunks(np.arange(self.count), max(_CHUNK // steps, 1)):
             x, lengths = self.x.take(rows)
             y, _ = self.y.take(rows)
             weight = None if self.weights is None else self.weights.take(rows)
             counted = y if weight is None else y[weight > 0.0]
-            if not (self._usual_input(x) and self._usual_target(counted)):
+            if not (self._usual_input(x, most) and self._usual_target(counted, most)):
                 how = (self.loss, self.steps, self.reduction, lengths)
                 try:  # the core says what is wrong, and where
                     with about_chosen(self._chosen):
@@ -165,51 +165,64 @@ class LabelledData:
 
     def check_digits(self) -> None:
         """Refuse numbers of which the model's dtype would lose digits that matter."""
+        for name, given, found in self._unresolved():
+            raise ArgumentError(
+                name,
+                f"has {found} (column {found.column})",
+                self._closer(name, given, found),
+            )
+
+    def note_digits(self, stacklevel: int) -> None:
+        """Warn of inputs that `check_digits` would refuse, if these are not the training data."""
+        x, spec = self.items, self.model._input_spec
+        if spec.tokens or isinstance(x, Computed) or isinstance(self.x, Computed):
+            return
+        if not _check.may_round(x if isinstance(x, list) else [x], spec.dtype):
+            return
+        found = unresolved(self.x, self.chunks, self.count, self.time, spec)
+        if found is not None:
+            _check.warn_of_rounding("x", found, self._name, stacklevel)
+
+    def _unresolved(self) -> Iterator[tuple[str, Any, _check.Unresolved]]:
+        """Yield the name of inputs or targets that lose digits, these, and a column of them."""
         spec = self.model._input_spec
         for name, values, given, numbers in (
             ("x", self.x, self.items, not spec.tokens),
             ("y", self.y, self.targets, self.loss.targets == "numbers"),
         ):
-            if not numbers or isinstance(values, Computed):
-                continue
-            if np.can_cast(values.dtype, spec.dtype):
-                continue
-            found = _check.unresolved(partial(self._blocks, values, name == "y"), spec.dtype)
-            if found is not None:
-                whole, rounded = name, f'numpy.asarray({name}, "float32")'
-                if isinstance(given, list):
-                    rounded = f'[numpy.asarray(one, "float32") for one in {name}]'
-                elif name == "x" or self.steps == "all":
-                    if given.shape[-1] == 1:  # an axis that the caller's may lack
-                        whole = f"numpy.reshape({name}, (*numpy.shape({name})[:2], 1))"
-                    whole += ", lengths" if self.x.ragged else ""
-                raise ArgumentError(
-                    name,
-                    f"has {found} (column {found.column})",
-                    "numbers without a large common part, as fastbptt.Standardizer()"
-                    f'.fit_transform({whole}) makes them, a model with dtype="float64", or '
-                    f"{rounded} if these digits do not matter",
-                )
+            if numbers and isinstance(values, Gathered):
+                keep = self.weights if name == "y" else None
+                found = unresolved(values, self.chunks, self.count, self.time, spec, keep)
+                if found is not None:
+                    yield name, given, found
 
-    def _blocks(self, values: Gathered, targets: bool) -> Iterator[NDArray[Any]]:
-        """Yield the steps of the sequences, or the targets that have a weight: (rows, columns)."""
-        size = max(_CHUNK // max(self.time * self.model._input_spec.input_size, 1), 1)
-        for rows in self.chunks(np.arange(self.count), size):
-            block, lengths = values.take(rows)
-            if targets and self.weights is not None:
-                block = block[self.weights.take(rows) > 0.0]
-                if not len(block):
-                    continue
-            elif lengths is not None:
-                block = block[np.arange(block.shape[1]) < lengths[:, np.newaxis]]
-            yield block.reshape(-1, block.shape[-1])
+    def _closer(self, name: str, given: Any, found: _check.Unresolved) -> str:
+        """Say which numbers would keep their digits."""
+        first = given[0] if isinstance(given, list) else given
+        if not _check.holds(F64, first.dtype):
+            try:
+                _check.resolved_by_float64(name, *(given if isinstance(given, list) else [given]))
+            except ArgumentError as error:
+                return error.expected
+        whole, rounded = name, f'numpy.asarray({name}, "float32")'
+        if isinstance(given, list):
+            rounded = f'[numpy.asarray(one, "float32") for one in {name}]'
+        elif name == "x" or self.steps == "all":
+            if given.shape[-1] == 1:  # an axis that the caller's may lack
+                whole = f"numpy.reshape({name}, (*numpy.shape({name})[:2], 1))"
+            whole += ", lengths" if self.x.ragged else ""
+        return (
+            "numbers without a large common part, as fastbptt.Standardizer()"
+            f'.fit_transform({whole}) makes them, a model with dtype="float64", or '
+            f"{rounded} if these digits do not matter"
+        )
 
-    def _usual_input(self, x: NDArray[Any]) -> bool:
+    def _usual_input(self, x: NDArray[Any], most: float) -> bool:
         if self.model._input_spec.tokens:
             return bool(x.min() >= 0 and x.max() < (self.model.vocabulary_size or 0))
-        return x.dtype.kind != "f" or bool(np.isfinite(x).all())
+        return _within(x, most)
 
-    def _usual_target(self, y: NDArray[Any]) -> bool:
+    def _usual_target(self, y: NDArray[Any], most: float) -> bool:
         loss = self.loss
         if not y.size:
             return True
@@ -217,7 +230,43 @@ class LabelledData:
             return bool(y.min() >= 0 and y.max() < self.model._input_spec.width)
         if loss.bounded:
             return bool(y.min() >= loss.low and y.max() <= loss.high)  # nan is neither
-        return y.dtype.kind != "f" or bool(np.isfinite(y).all())
+        return _within(y, most)
+
+
+def _within(values: NDArray[Any], most: float) -> bool:
+    """Whether all numbers are finite, also in a dtype whose greatest one is `most`."""
+    if values.dtype.kind != "f":
+        return True
+    return bool(float(values.min()) >= -most and float(values.max()) <= most)  # nan is neither
+
+
+def unresolved(
+    values: Gathered,
+    chunks: Callable[[Rows, int], Iterable[Rows]],
+    count: int,
+    time: int,
+    spec: _arguments.InputSpec,
+    weights: TargetWeights | None = None,
+) -> _check.Unresolved | None:
+    """Find a column of sequences, or of targets, of which the model's dtype loses digits.
+
+    weights: of the targets; those without any do not count.
+    """
+    if _check.holds(spec.dtype, values.dtype):
+        return None
+    size = max(_CHUNK // max(time * spec.input_size, 1), 1)
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        for rows in chunks(np.arange(count), size):
+            if weights is None:
+                yield from values.blocks(iter([rows]))
+            else:
+                block, _ = values.take(rows)
+                block = block[weights.take(rows) > 0.0]
+                if len(block):
+                    yield block.reshape(-1, block.shape[-1])
+
+    return _check.unresolved(blocks, spec.dtype)
 
 
 def objective_of(
@@ -292,12 +341,8 @@ def class_weights(value: Any, data: LabelledData, rows: Rows) -> Values:
             f"is {_check.shown(value)}",
             f"None unless y holds one class per {'step' if data.steps == 'all' else 'sequence'}",
         )
-    kinds, counts = np.unique(data.counted_of(classes, rows), return_counts=True)
-    if isinstance(value, str) and value == "balanced":
-        every, weights = kinds, counts.sum() / (len(kinds) * counts)
-    else:
-        every = np.unique(data.counted_of(classes, np.arange(data.count)))
-        weights = _given_weights(value, every)
+    every = np.unique(data.counted_of(classes, np.arange(data.count)))
+    weights = class_factors(value, every, np.searchsorted(every, data.counted_of(classes, rows)))
 
     def of(some: NDArray[Any]) -> NDArray[np.float64]:
         at = np.minimum(np.searchsorted(every, some), len(every) - 1)
@@ -306,27 +351,44 @@ def class_weights(value: Any, data: LabelledData, rows: Rows) -> Values:
     return list(map(of, classes)) if isinstance(classes, list) else of(classes)
 
 
-def _given_weights(value: Any, every: NDArray[Any]) -> NDArray[np.float64]:
-    """Read a mapping of class -> weight: the weight of each class, 1 if it is not named."""
+def class_factors(
+    value: Any, every: NDArray[Any], codes: NDArray[Any], weight: Any = None
+) -> NDArray[np.float64]:
+    """Compute the weight of each class.
+
+    value: as for `class_weights`. every: the classes, without repetition. codes: for each training
+    sequence, its place in these. weight: of each training sequence, which "balanced" counts.
+    """
+    if isinstance(value, str) and value == "balanced":
+        totals = np.bincount(codes, weight, len(every))
+        there = totals > 0.0
+        return np.where(there, totals.sum() / (there.sum() * np.where(there, totals, 1.0)), 1.0)
     if not isinstance(value, Mapping):
-        raise TypeError(
-            f'class_weight is {_check.quoted(value)}; expected None, "balanced" or a mapping of '
-            "class -> weight"
+        raise (ArgumentError if isinstance(value, str) else ArgumentTypeError)(
+            "class_weight",
+            f"is {_check.quoted(value)}",
+            'None, "balanced" or a mapping of class -> weight',
         )
-    weights = np.ones(len(every), F64)
-    for kind, weight in value.items():
-        if kind not in every:
-            raise ValueError(
-                f"class_weight has {_check.quoted(kind)}; expected classes of y: "
-                f"{', '.join(map(str, every))}"
+    result, known = np.ones(len(every), F64), every.tolist()
+    for kind, weight_of_class in value.items():
+        if kind not in known:
+            raise ArgumentError(
+                "class_weight",
+                f"has {_check.quoted(kind)}",
+                f"classes of y: {', '.join(map(_check.quoted, known[:10]))}"
+                + (", .." if len(known) > 10 else ""),
             )
         expected = "a finite number of at least 0"
         name = f"class_weight[{_check.quoted(kind)}]"
-        number = _check.number(name, weight, expected)
+        number = _check.number(name, weight_of_class, expected)
         if not 0.0 <= number < np.inf:
-            raise ValueError(f"{name} is {number}; expected {expected}")
-        weights[every == kind] = number
-    return weights
+            raise ArgumentError(name, f"is {number}", expected, value=number)
+        result[known.index(kind)] = number
+    if not result[codes].any():
+        raise ArgumentError(
+            "class_weight", "is 0 for the classes of all training sequences", "one above 0"
+        )
+    return result
 
 
 def locate(error: BadArgumentError, rows: Rows) -> None:

@@ -330,6 +330,7 @@ class _Loop:
     def train(self, verbose: int | None) -> None:
         """Run the remaining epochs, then restore the best weights."""
         run, history = self.run, self.run.history
+        noting, run.model._notes_digits = run.model._notes_digits, False
         with self.interrupt:
             try:
                 for callback in self.callbacks:
@@ -347,6 +348,7 @@ class _Loop:
                     self._save()  # all is complete where this one is raised
                 history.stopped = "interrupted"
             finally:
+                run.model._notes_digits = noting
                 self.progress.close()
                 if self.settings.schedule is not None:
                     run.optimizer.lr = self.lr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -87,10 +88,14 @@ class Bar(Progress):
 
     def __init__(self, run: TrainingRun, stream: TextIO, widget: bool = False) -> None:
         if widget:
+            # before tqdm does: it leaves half a bar behind, which fails again when it is freed
+            importlib.import_module("ipywidgets")
+            display: Any = importlib.import_module("IPython.display").display
             from tqdm.notebook import tqdm
         else:
             from tqdm import tqdm
 
+        self._run = run
         self._stream = stream
         self._widget = widget
         self._bar: Any = tqdm(
@@ -100,7 +105,10 @@ class Bar(Progress):
             file=stream,
             ncols=None if widget else self._columns(),
             bar_format="{desc} |{bar}| {elapsed}<{remaining}{postfix}",
+            **{"display": False} if widget else {},
         )
+        if widget:
+            self._shown: Any = display(self._bar.container, display_id=True)
         self._epoch = -1
 
     def _columns(self) -> int:
@@ -139,7 +147,11 @@ class Bar(Progress):
     def close(self) -> None:
         """Close the bar."""
         self._bar.refresh()
+        if self._widget and self._run.history.stopped not in (None, "interrupted"):
+            self._bar.total = self._bar.n  # else a bar that ends early is red
         self._bar.close()
+        if self._widget:  # its text, which a notebook keeps where widgets are not drawn
+            self._shown.update(self._bar.container)
 
 
 def _in_notebook() -> bool:
