@@ -334,7 +334,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "steps unknown": (
         {"steps": "first"},
         ValueError,
-        'steps is "first"; expected one of "last", "all"',
+        'steps is "first"; expected one of "last", "all", "mean", "max"',
     ),
     "reduction unknown": (
         {"reduction": "token_mean"},
