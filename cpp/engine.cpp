@@ -310,9 +310,9 @@ class NetworkEngine final : public Engine {
       output.loss = &loss_of<T>(*w.set, objective.loss.index);
       std::copy(std::begin(loss_parameters), std::end(loss_parameters), output.parameters);
       if (pooled) output.dh = nullptr;
-      const auto window_forward = [&](i64 i) {
+      const auto window_forward = [&](i64 i, Steps pooling) {
         if (all) pack_targets(net_, w, objective, batch.check_finite, i, row0, row1);
-        forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1);
+        forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1, pooling);
         if (all && !net_.fused(all)) joined_outputs(net_, w, output, Steps::all, row0, row1);
       };
       pack_weights(net_, w, number, team);
@@ -327,8 +327,7 @@ class NetworkEngine final : public Engine {
         keep_checkpoint(net_, w, i, row0, row1);
         if (i) barrier.meet();  // a row of one window may be another worker's in the next
         if (i) pack_inputs(net_, w, batch, i, row0, row1);
-        window_forward(i);
-        if (pooled) pool_window(net_, w, objective.steps, i, row0, row1);
+        window_forward(i, objective.steps);
       }
       if (pooled) finish_pooling(net_, w, objective.steps, row0, row1);
       if (!all) last_outputs(net_, w, output, w.y, row0, row1, objective.steps);
@@ -344,7 +343,7 @@ class NetworkEngine final : public Engine {
           restore_checkpoint(net_, w, i, row0, row1);
           barrier.meet();
           pack_inputs(net_, w, batch, i, row0, row1);
-          window_forward(i);
+          window_forward(i, Steps::last);  // pooled before
           if (number == 0) again += now() - before;
         }
         backward_window(net_, w, worker, i, source, *out, probes, gradient);

@@ -4,6 +4,7 @@
 
 #include "engine/dropout.h"
 #include "engine/layer_directions.h"
+#include "engine/pooling.h"
 
 namespace fastbptt {
 
@@ -64,15 +65,17 @@ OutputArgs<T> output_args(const Net<T>& net, const Workspace<T>& w, bool gradien
   return o;
 }
 
-// All layers over one window, for a worker's sequences
+// All layers over one window, for a worker's sequences. pooling: none if it is last or all
 template <class T>
-void forward_window(const Net<T>& net, Workspace<T>& w, i64 window, const OutputArgs<T>* each_step, i64 row0,
-                    i64 row1) {
+void forward_window(const Net<T>& net, Workspace<T>& w, i64 window, const OutputArgs<T>* each_step, i64 row0, i64 row1,
+                    Steps pooling = Steps::last) {
   const RowSchedule s = w.plan.schedule();
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i) {
     const bool shows = each_step && net.is_top(net.layer_directions[i]);
-    kernels_for(w).forward(cell_for(net, w), forward_args(net, w, i, s, window, shows ? each_step : nullptr), row0,
-                           row1);
+    ForwardArgs<T> args = forward_args(net, w, i, s, window, shows ? each_step : nullptr);
+    const PoolArgs<T> pool = pool_args(net, w, pooling, i);
+    if (pools(pooling) && net.is_top(net.layer_directions[i])) args.pool = &pool;
+    kernels_for(w).forward(cell_for(net, w), args, row0, row1);
     if (!net.is_top(net.layer_directions[i])) show_above(net, w, i, window, row0, row1);
   }
 }

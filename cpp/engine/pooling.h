@@ -10,34 +10,14 @@
 
 namespace fastbptt {
 
-// Adds a window's states of a worker's sequences; the first window begins anew
+// Where the forward pass of a top layer pools its states; a reverse direction's first step is the caller's last
 template <class T>
-void pool_window(const Net<T>& net, Workspace<T>& w, Steps steps, i64 window, i64 row0, i64 row1) {
-  const BatchPlan& plan = w.plan;
-  const i64 t0 = plan.window(window).t0, t1 = plan.window(window).t1, base = plan.row(t0, 0), n = w.panel;
-  for (i64 d = 0; d < net.D(); ++d) {
-    const LayerBuffers<T>& buffers = w.layers[size_of(net.top() + d)];
-    for (i64 p = 0; p < panels_of(net, w); ++p)
-      for (i64 t = t0; t < t1 && !w.stop.reached(); ++t) {
-        const i64 end = std::min(row1, plan.running(t));
-        if (row0 >= end) break;
-        const T* h = buffers.saved + p * buffers.panel + (plan.batch + plan.row(t, row0) - base) * n;
-        T* to = buffers.pooled + p * buffers.batch_panel + row0 * n;
-        if (steps == Steps::mean) {
-          for (i64 j = 0; j < (end - row0) * n; ++j) to[j] = (t ? to[j] : T(0)) + h[j];
-          continue;
-        }
-        std::int32_t* at = buffers.maximum + p * buffers.batch_panel + row0 * n;
-        for (i64 j = 0; j < (end - row0) * n; ++j)
-          if (t == 0 || h[j] > to[j] || (d && h[j] == to[j])) {
-            to[j] = h[j];
-            at[j] = static_cast<std::int32_t>(t);
-          }
-      }
-  }
+PoolArgs<T> pool_args(const Net<T>& net, const Workspace<T>& w, Steps steps, std::size_t i) {
+  const LayerBuffers<T>& b = w.layers[i];
+  return {b.pooled, b.batch_panel, steps == Steps::max ? b.maximum : nullptr, net.layer_directions[i].reverse()};
 }
 
-// The mean is of a sequence's own steps
+// From the sum to the mean over a sequence's own steps
 template <class T>
 void finish_pooling(const Net<T>& net, Workspace<T>& w, Steps steps, i64 row0, i64 row1) {
   const i64 n = w.panel;

@@ -114,6 +114,16 @@ struct StopSign {
   bool (*look)(StopSign&);
 };
 
+// Pooling of the states over steps, with a row for each sequence: their sum, or their maximum and its step. Of equal
+// ones the first counts, or the last
+template <class T>
+struct PoolArgs {
+  T* to;  // panels of B rows
+  i64 panel;
+  std::int32_t* step;  // laid out as `to`; null: the sum
+  bool last;
+};
+
 // Steps t0 .. t1 of one layer in one direction. Rows count from the window's first one, first[t0].
 template <class T>
 struct ForwardArgs {
@@ -130,6 +140,7 @@ struct ForwardArgs {
   i64 saved_stride, panel;  // elements from one saved activation to the next, and from panel to panel
   T setting;
   const OutputArgs<T>* each_step;  // null: no output during the recursion
+  const PoolArgs<T>* pool;         // null: nothing is pooled
   T* last;                         // [states] of B rows, out: each sequence's last state in the window
   i64 last_stride, last_panel;
   PairBuffer pairs;
