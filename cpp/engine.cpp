@@ -106,7 +106,7 @@ class NetworkEngine final : public Engine {
       if (worker == 0) weights.unlock();
       const OutputArgs<T> output = output_args(net_, w, false);
       forward_window(net_, w, 0, net_.fused(true) && net_.O() ? &output : nullptr, row0, row1);
-      if (!net_.fused(true) && net_.O()) joined_outputs(net_, w, output, true, row0, row1);
+      if (!net_.fused(true) && net_.O()) joined_outputs(net_, w, output, Steps::all, row0, row1);
       last_outputs(net_, w, output, w.y_last, row0, row1);
     });
     report_found(w, batch);
@@ -120,8 +120,13 @@ class NetworkEngine final : public Engine {
     if (from.outputs && from.last) throw ArgumentError({"d_outputs and d_last", "are both given", "one of them"});
     const std::lock_guard<std::mutex> one(kept->mutex_);
     Workspace<T>& w = *kept->w;
-    const GradientSource source{from.outputs || from.last, bool(from.outputs)};
-    begin_backward(net_, w, {.all_steps = source.all_steps, .backward = true, .d_final = bool(from.final_state[0])},
+    const GradientSource source{
+        .outputs = from.outputs || from.last, .all_steps = bool(from.outputs), .hidden = bool(from.hidden)};
+    begin_backward(net_, w,
+                   {.all_steps = source.all_steps,
+                    .backward = true,
+                    .d_final = bool(from.final_state[0]),
+                    .d_hidden = source.hidden},
                    false);
     inject(net_, w, from);
     T* gradient = static_cast<T*>(out.parameters);
@@ -154,36 +159,33 @@ class NetworkEngine final : public Engine {
 
   double train_step(const Batch& batch, const Objective& objective, const Update& update, const Probes& probes,
                     i64 memory_budget) override {
-    OptimizerState& optimizer = *update.optimizer;
-    const Clip& clip = update.clip;
-    optimizer.check();
-    Interruptible::refuse_within();
-    if (clip.value >= 0 && clip.norm >= 0)
-      throw ArgumentError({"clip.value and clip.norm", "are both given", "one of them"});
-    if (clip.value >= 0) rounded<T>("clip_value", clip.value);
+    check(update);
     const std::lock_guard<std::mutex> one(train_mutex_);
     const BorrowedWorkspace<T> borrowed(pool_);
     Workspace<T>& w = *borrowed;
     const GradientTargets out;  // the workspace's own
     const double value = forward_and_loss(w, batch, objective, &out, probes, memory_budget);
     if (batch.check_finite) report_loss(value);
-    Clipped clipping = clipped(w.gradient, clip, batch.check_finite, probes.norm);
-    if (clip.value >= 0) {
-      updates_.limit(kernels_of<T>(active()), w.gradient, clip.value);
-      clipping.most = std::min(clipping.most, clip.value);
-    }
-    apply(optimizer, w.gradient, clipping);
+    const Clipped clipping = clipped(w.gradient, update.clip, batch.check_finite, probes.norm);
+    if (update.clip.value >= 0) updates_.limit(kernels_of<T>(active()), w.gradient, update.clip.value);
+    apply(*update.optimizer, w.gradient, clipping);
     for (int s = 0; s < net_.info.states; ++s)
       if (probes.final_state[s]) read_final(w, net_.H(), s, static_cast<T*>(probes.final_state[s]));
     return value;
   }
 
-  void update(OptimizerState& optimizer, const void* gradient, bool check_finite) override {
-    optimizer.check();
-    Interruptible::refuse_within();
+  void update(const Update& update, const void* gradient, bool check_finite) override {
+    check(update);
     const std::lock_guard<std::mutex> one(train_mutex_);
     const T* g = static_cast<const T*>(gradient);
-    apply(optimizer, g, clipped(g, {}, check_finite, nullptr));
+    const Clipped clipping = clipped(g, update.clip, check_finite, nullptr);
+    std::vector<T> limited;
+    if (update.clip.value >= 0) {
+      limited.assign(g, g + net_.count);
+      updates_.limit(kernels_of<T>(active()), limited.data(), update.clip.value);
+      g = limited.data();
+    }
+    apply(*update.optimizer, g, clipping);
   }
 
   void freeze(const std::vector<std::string>& names) override {
@@ -279,6 +281,8 @@ class NetworkEngine final : public Engine {
     const bool all = objective.steps == Steps::all;
     const Needs needs{.all_steps = all,
                       .loss = true,
+                      .each_factor = objective.weighs_steps(),
+                      .steps = objective.steps,
                       .backward = out != nullptr,
                       .gradient = out && !out->parameters,
                       .input_gradient = out && out->x,
@@ -288,7 +292,8 @@ class NetworkEngine final : public Engine {
     begin(w, batch, needs, memory_budget);
     begin_backward(net_, w, needs, memory_budget > 0);
     make_factors(net_, w, objective);
-    const GradientSource source{true, all};
+    const GradientSource source{true, all, objective.steps};
+    const bool pooled = pools(objective.steps);
     const auto windows = static_cast<i64>(w.plan.windows.size());
     bool given[CellInfo::most_states];
     for (int s = 0; s < CellInfo::most_states; ++s) given[s] = bool(batch.initial[s]);
@@ -304,10 +309,11 @@ class NetworkEngine final : public Engine {
       OutputArgs<T> output = output_args(net_, w, out != nullptr);
       output.loss = &loss_of<T>(*w.set, objective.loss.index);
       std::copy(std::begin(loss_parameters), std::end(loss_parameters), output.parameters);
-      const auto window_forward = [&](i64 i) {
+      if (pooled) output.dh = nullptr;
+      const auto window_forward = [&](i64 i, Steps pooling) {
         if (all) pack_targets(net_, w, objective, batch.check_finite, i, row0, row1);
-        forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1);
-        if (all && !net_.fused(all)) joined_outputs(net_, w, output, true, row0, row1);
+        forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1, pooling);
+        if (all && !net_.fused(all)) joined_outputs(net_, w, output, Steps::all, row0, row1);
       };
       pack_weights(net_, w, number, team);
       pack_initial(net_, w, batch, row0, row1);
@@ -321,11 +327,15 @@ class NetworkEngine final : public Engine {
         keep_checkpoint(net_, w, i, row0, row1);
         if (i) barrier.meet();  // a row of one window may be another worker's in the next
         if (i) pack_inputs(net_, w, batch, i, row0, row1);
-        window_forward(i);
+        window_forward(i, objective.steps);
       }
-      if (!all) last_outputs(net_, w, output, w.y, row0, row1);
+      if (pooled) finish_pooling(net_, w, objective.steps, row0, row1);
+      if (!all) last_outputs(net_, w, output, w.y, row0, row1, objective.steps);
       if (!out) return;
-      if (net_.D() == 2) spread_output_gradient(net_, w, source, row0, row1);
+      if (pooled)
+        pooled_gradient(net_, w, objective.steps, row0, row1);
+      else if (net_.D() == 2)
+        spread_output_gradient(net_, w, source, row0, row1);
       output.loss_sum = w.idle_sum;
       for (i64 i = windows - 1; i >= 0; --i) {
         if (i < windows - 1) {
@@ -333,7 +343,7 @@ class NetworkEngine final : public Engine {
           restore_checkpoint(net_, w, i, row0, row1);
           barrier.meet();
           pack_inputs(net_, w, batch, i, row0, row1);
-          window_forward(i);
+          window_forward(i, Steps::last);  // pooled before
           if (number == 0) again += now() - before;
         }
         backward_window(net_, w, worker, i, source, *out, probes, gradient);
@@ -349,13 +359,24 @@ class NetworkEngine final : public Engine {
     }
     const i64 width = net_.spec.output_width();
     double value = 0;
-    for (i64 b = 0; b < w.plan.batch; ++b)
-      for (i64 o = 0; o < width && w.exact_factor[size_of(b)] != 0; ++o)
-        value += w.exact_factor[size_of(b)] * w.loss_sum[b * width + o];
+    for (i64 b = 0; b < w.plan.batch; ++b) {
+      const double factor = w.each_factor ? 1 : w.exact_factor[size_of(b)];
+      for (i64 o = 0; o < width && factor != 0; ++o) value += factor * w.loss_sum[b * width + o];
+    }
     return value;
   }
 
-  // scale reduces the norm to clip.norm; then no element is larger than most (below 0: not asked for)
+  static void check(const Update& update) {
+    const Clip& clip = update.clip;
+    update.optimizer->check();
+    Interruptible::refuse_within();
+    if (clip.value >= 0 && clip.norm >= 0)
+      throw ArgumentError({"clip.value and clip.norm", "are both given", "one of them"});
+    if (clip.value >= 0) rounded<T>("clip_value", clip.value);
+  }
+
+  // scale reduces the norm to clip.norm; after that, and clipping by value, no element is larger than most (below 0:
+  // not asked for)
   struct Clipped {
     double scale = 1, most = -1;
   };
@@ -371,7 +392,8 @@ class NetworkEngine final : public Engine {
     const double norm = std::sqrt(total);
     if (norm_out) *norm_out = norm;
     const double scale = clip.norm >= 0 && norm > clip.norm ? clip.norm / norm : 1;
-    return {scale, check ? norm * scale : -1};
+    if (!check) return {scale, -1};
+    return {scale, clip.value >= 0 ? std::min(norm, clip.value) : norm * scale};
   }
 
   void apply(OptimizerState& optimizer, const T* gradient, const Clipped& clipping) {

@@ -17,7 +17,10 @@
 namespace fastbptt {
 
 enum class Dtype { f32, f64, i64 };
-enum class Steps { last, all };
+// Where the loss is: on the outputs of the last or of all steps, or on the readout of the hidden states' mean or
+// maximum over a sequence's steps
+enum class Steps { last, all, mean, max };
+inline bool pools(Steps steps) { return steps == Steps::mean || steps == Steps::max; }
 enum class Reduction { sum, mean, sequence_mean };
 
 // A strided array of up to three dimensions; absent if data is null. Strides are in bytes, of any sign.
@@ -83,8 +86,9 @@ struct Objective {
   Loss loss{"mse"};
   Steps steps = Steps::last;
   Reduction reduction = Reduction::mean;
-  Array y;              // numbers: (B, O) or (B, T, O); classes: i64 (B) or (B, T)
-  Array sample_weight;  // (B), f64; absent: ones
+  Array y;              // numbers: (B, O) or for all steps (B, T, O); classes: i64 (B) or (B, T)
+  Array sample_weight;  // f64, (B) or for all steps (B, T); absent: ones. Where it is 0, y is not read
+  bool weighs_steps() const { return sample_weight && sample_weight.shape[1] > 0; }
 };
 
 // Probes of a backward pass, in the order of the caller's steps; null: not requested. D = layers * directions, forward
@@ -116,6 +120,7 @@ struct GradientTargets {
 struct OutputGradients {
   Array outputs;                             // (B, T, output width)
   Array last;                                // (B, output width)
+  Array hidden;                              // (B, T, width)
   Array final_state[CellInfo::most_states];  // (layers * directions, B, H) each
   bool check_finite = true;
 };
@@ -141,7 +146,7 @@ struct Clip {
   double norm = -1;   // maximum norm of the whole gradient
 };
 
-// The optimiser step of a training step
+// An optimiser step
 struct Update {
   OptimizerState* optimizer = nullptr;
   Clip clip;
@@ -180,7 +185,8 @@ class Engine {
   // forward, loss, backward, clip, update; returns the loss before the update
   virtual double train_step(const Batch& batch, const Objective& objective, const Update& update,
                             const Probes& probes = {}, i64 memory_budget = 0) = 0;
-  virtual void update(OptimizerState& optimizer, const void* gradient, bool check_finite) = 0;
+  // clip, update by a gradient of the caller's, which stays as it is
+  virtual void update(const Update& update, const void* gradient, bool check_finite) = 0;
   // From now on updates skip exactly these parameters, in addition to a frozen embedding and the padding row; their
   // gradients are excluded from the check and the norm. Throws for an unknown name.
   virtual void freeze(const std::vector<std::string>& names) = 0;

@@ -122,10 +122,11 @@ class PyEngine {
     without_gil([&] { engine_->step(in, out, to, check_finite); });
   }
 
-  void update(PyOptimizer& optimizer, py::handle grad, bool check_finite) {
+  void update(py::handle update, py::handle grad, bool check_finite) {
+    Call call = new_call();
+    const auto u = Structure<Update>::read(call, update);
     const void* g = contiguous(grad, "grad", dtype_, {count_});
-    OptimizerState& a = optimizer.checked(dtype_, count_);
-    without_gil([&] { engine_->update(a, g, check_finite); });
+    without_gil([&] { engine_->update(u, g, check_finite); });
   }
 
   void freeze(const std::vector<std::string>& names) {
@@ -197,7 +198,7 @@ void register_engine(py::module_& m) {
       .def("train_step", &PyEngine::train_step, arg("batch"), arg("objective"), arg("update"),
            arg("probes") = py::none(), arg("memory_budget") = 0)
       .def("step", &PyEngine::step, arg("x"), arg("state"), arg("y"), arg("check_finite"))
-      .def("update", &PyEngine::update, arg("optimizer"), arg("grad"), arg("check_finite"))
+      .def("update", &PyEngine::update, arg("update"), arg("grad"), arg("check_finite"))
       .def("freeze", &PyEngine::freeze, arg("names"))
       .def("memory_needed", &PyEngine::memory_needed, arg("batch"), arg("time"), arg("memory_budget") = 0,
            arg("norms") = false)

@@ -31,6 +31,10 @@ const Field<OutputGradients> output_fields[] = {
      [](Call& call, py::handle value, OutputGradients& to) {
        to.last = view(value, "d_last", {call.batch, call.spec.output_width()}, {Dtype::f32, Dtype::f64});
      }},
+    {"hidden", Py_None,
+     [](Call& call, py::handle value, OutputGradients& to) {
+       to.hidden = view(value, "d_hidden", {call.batch, call.time, call.spec.width()}, {Dtype::f32, Dtype::f64});
+     }},
     {"final_state", Py_None,
      [](Call& call, py::handle value, OutputGradients& to) {
        read_states(call, value, "d_final_state", to.final_state);

@@ -39,7 +39,8 @@ const Field<Objective> objective_fields[] = {
     {"loss", nullptr, [](Call&, py::handle value, Objective& to) { to.loss = py::cast<const Loss&>(value); }},
     {"steps", nullptr,
      [](Call& call, py::handle value, Objective& to) {
-       call.steps = to.steps = choice<Steps>(value, "steps", {{"last", Steps::last}, {"all", Steps::all}});
+       call.steps = to.steps = choice<Steps>(
+           value, "steps", {{"last", Steps::last}, {"all", Steps::all}, {"mean", Steps::mean}, {"max", Steps::max}});
      }},
     {"reduction", nullptr,
      [](Call&, py::handle value, Objective& to) {
@@ -50,7 +51,9 @@ const Field<Objective> objective_fields[] = {
     {"y", nullptr, read_y},
     {"sample_weight", Py_None,
      [](Call& call, py::handle value, Objective& to) {
-       to.sample_weight = view(value, "sample_weight", {call.batch}, {Dtype::f64});
+       Shape shape{call.batch};
+       if (to.steps == Steps::all && array(value, "sample_weight").ndim() == 2) shape.push_back(call.time);
+       to.sample_weight = view(value, "sample_weight", shape, {Dtype::f64});
      }},
 };
 

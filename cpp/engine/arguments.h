@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <initializer_list>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "engine.h"
 #include "errors.h"
@@ -65,10 +67,10 @@ inline std::string text(const Interval& r) {
                 : "from " + number(r.low) + " to " + number(r.high);
 }
 
-[[noreturn]] inline void throw_not_finite(const std::string& name, double value, std::initializer_list<i64> index) {
+[[noreturn]] inline void throw_not_finite(const std::string& name, double value, std::vector<i64> index) {
   throw ArgumentError({.argument = name,
                        .problem = "holds a value that is not finite (" + number(value) + ")",
-                       .index = index,
+                       .index = std::move(index),
                        .value = value});
 }
 

@@ -5,6 +5,7 @@
 
 #include "engine/dropout.h"
 #include "engine/packing.h"
+#include "engine/pooling.h"
 #include "engine/layer_directions.h"
 #include "engine/probes.h"
 #include "thread_pool.h"
@@ -13,8 +14,10 @@ namespace fastbptt {
 
 // Where gradients enter
 struct GradientSource {
-  bool outputs = false;    // through the outputs ..
-  bool all_steps = false;  // .. of all steps, or of the final states
+  bool outputs = false;       // through the outputs ..
+  bool all_steps = false;     // .. of all steps, or of the final states ..
+  Steps steps = Steps::last;  // .. or of all states together
+  bool hidden = false;        // at the hidden states of the top layer, at all steps
 };
 
 // A worker of the thread team, and how far back its gradients reach
@@ -25,6 +28,12 @@ struct Worker {
   std::vector<char> stopped;  // by layer direction: nothing flows back any more; the same for all workers
   std::vector<i64> enters;    // by layer direction: the earliest step at which a gradient enters from above
 };
+
+// Whether dh of the top layer has a row for each step, or one for each sequence
+template <class T>
+bool dh_each_step(const Net<T>& net, const GradientSource& source) {
+  return source.hidden || (!net.O() && source.outputs && source.all_steps);
+}
 
 template <class T>
 BackwardArgs<T> backward_args(const Net<T>& net, Workspace<T>& w, std::size_t i, const RowSchedule& s, i64 window,
@@ -41,16 +50,20 @@ BackwardArgs<T> backward_args(const Net<T>& net, Workspace<T>& w, std::size_t i,
   a.saved_stride = b.saved_stride;
   a.panel = b.panel;
   a.window = w.plan.row(a.t_first, 0);
-  if (net.is_top(dir)) {
+  if (net.is_top(dir) && pools(source.steps)) {
+    a.dh = source.steps == Steps::mean ? b.d_pooled : b.dh;
+    a.dh_shared = source.steps == Steps::mean;
+    a.dh_each_step = source.steps == Steps::max;
+  } else if (net.is_top(dir)) {
     if (net.O() && source.outputs) a.dy = dir.reverse() && source.all_steps ? w.dy_reverse : w.dy;
     a.dy_each_step = source.all_steps;
-    if (w.d_final || (!net.O() && source.outputs)) a.dh = b.dh;
-    a.dh_each_step = !net.O() && source.outputs && source.all_steps;
+    if (w.d_final || source.hidden || (!net.O() && source.outputs)) a.dh = b.dh;
+    a.dh_each_step = dh_each_step(net, source);
   } else {
     a.dh = b.dh;
     a.dh_each_step = true;
   }
-  a.dh_panel = b.dh_panel;
+  a.dh_panel = a.dh_shared ? b.batch_panel : b.dh_panel;
   a.dgates = w.dgates;
   a.dgates_stride = w.dgates_stride;
   a.dgates_panel = w.dgates_panel;
@@ -71,25 +84,24 @@ BackwardArgs<T> backward_args(const Net<T>& net, Workspace<T>& w, std::size_t i,
 template <class T>
 void spread_output_gradient(const Net<T>& net, Workspace<T>& w, const GradientSource& source, i64 row0, i64 row1) {
   const BatchPlan& plan = w.plan;
-  const bool all = source.outputs && source.all_steps;
+  const bool all = source.outputs && source.all_steps, each_step = dh_each_step(net, source);
   const i64 width = net.spec.output_width();
   for (i64 d = 0; d < net.D(); ++d) {
     const LayerBuffers<T>& buffers = w.layers[size_of(net.top() + d)];
     for (i64 b = row0; b < row1 && !w.stop.reached(); ++b) {
-      const i64 length = plan.length(b);
+      const i64 length = plan.length(b), end = each_step ? plan.row(length - 1, b) : b;
       for (i64 t = 0; t < (all ? length : 1); ++t) {
         const i64 to = all ? plan.row(d ? length - 1 - t : t, b) : b;
         const T* dy = w.dy + (all ? plan.row(t, b) : b) * width;
         if (net.O()) {
           if (d && all) std::copy_n(dy, width, w.dy_reverse + to * width);
         } else if (source.outputs) {
-          to_panels(net, w, dy + d * net.H(), to, false, buffers.dh, buffers.dh_panel);
+          to_panels(net, w, dy + d * net.H(), all ? to : end, source.hidden, buffers.dh, buffers.dh_panel);
         }
       }
-      if (!w.d_final) continue;
-      const bool each_step = !net.O() && all;
-      add_row(net, w, buffers.d_final, buffers.batch_panel, b, buffers.dh, buffers.dh_panel,
-              each_step ? plan.row(length - 1, b) : b, !net.O() && source.outputs);
+      if (w.d_final)
+        add_row(net, w, buffers.d_final, buffers.batch_panel, b, buffers.dh, buffers.dh_panel, end,
+                source.hidden || (!net.O() && source.outputs));
     }
   }
 }
@@ -140,6 +152,8 @@ void backward_layer(const Net<T>& net, Workspace<T>& w, Worker& worker, std::siz
     args.t1 = block.t1;
     args.base = plan.row(block.t0, 0);
     if (!w.stop.reached()) {  // else all meet at every barrier, with nothing done between
+      if (net.is_top(net.layer_directions[i]) && source.steps == Steps::max)
+        spread_to_maxima(net, w, worker.row0, worker.row1, i, window, block);
       k.backward(cell_for(net, w), args, worker.row0, worker.row1);
       keep_next(net, w, buffers, worker, block.t0);
       if (probes) record_block(net, w, worker.row0, worker.row1, i, block, probes);
@@ -201,7 +215,7 @@ void enter_from_above(const Net<T>& net, Workspace<T>& w, const Worker& worker, 
 template <class T>
 bool vanished(const Net<T>& net, const Workspace<T>& w, const LayerBuffers<T>& buffers, const Worker& worker,
               const BackwardArgs<T>& a, i64 enters) {
-  const bool outside = (a.dy && a.dy_each_step) || (a.dh && a.dh_each_step && a.t0 > enters);
+  const bool outside = (a.dy && a.dy_each_step) || (a.dh && (a.dh_shared || (a.dh_each_step && a.t0 > enters)));
   if (outside || a.t0 == 0 || worker.row1 > w.plan.running(a.t0)) return false;
   const auto zero = [&](const T* matrix, i64 panel) {
     for (i64 p = 0; p < panels_of(net, w); ++p) {
@@ -541,7 +555,9 @@ void finish_gradient(const Net<T>& net, Workspace<T>& w, const Worker& worker, c
   const bool last = source.outputs && !source.all_steps && net.O();
   for (i64 d = 0; last && d < net.D(); ++d) {
     const LayerBuffers<T>& b = w.layers[size_of(net.top() + d)];
-    output_gradient(net, w, worker, size_of(net.top() + d), b.last, b.last_panel, 0, w.dy, {0, 0, w.plan.batch}, false);
+    const bool pooled = pools(source.steps);
+    output_gradient(net, w, worker, size_of(net.top() + d), pooled ? b.pooled : b.last,
+                    pooled ? b.batch_panel : b.last_panel, 0, w.dy, {0, 0, w.plan.batch}, false);
   }
   worker.barrier.meet();
   i64 panel = 0;

@@ -227,13 +227,18 @@ auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
       const LayerDirection& p = net.layer_directions[i];
       LayerBuffers<T>& buffers = w.layers[i];
       // d_outputs of a network with readout goes through dy, so that dh holds only what enters at the last step
-      const i64 dh_rows = net.is_top(p) ? (net.O() ? b : rows) : window;
+      const bool each = !net.is_top(p) || needs.d_hidden || needs.steps == Steps::max;
+      const i64 dh_rows = each ? window : net.O() ? b : rows;
       buffers.dh_panel = bounded_product(spread_rows(dh_rows, row_bytes), n);
       buffers.batch_panel = batch_panel;
       buffers.batch_stride = bounded_product(panels, batch_panel);
       const i64 wanted = needs.backward ? 1 : 0;
       buffers.dh = a.allocate<T>(wanted * panels, buffers.dh_panel);
       buffers.d_final = a.allocate<T>(needs.d_final ? 1 : 0, buffers.batch_stride);
+      const i64 pooled = net.is_top(p) && pools(needs.steps) ? buffers.batch_stride : 0;
+      buffers.pooled = a.allocate<T>(pooled);
+      buffers.d_pooled = a.allocate<T>(wanted * pooled);
+      buffers.maximum = a.allocate<std::int32_t>(needs.steps == Steps::max ? pooled : 0);
       buffers.carry = a.allocate<T>(wanted * net.info.carries, buffers.batch_stride);
       buffers.next = a.allocate<T>(wanted * net.info.preactivations, buffers.batch_stride);
       buffers.dw = a.allocate<T>(wanted * panels,
@@ -251,7 +256,7 @@ auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
     w.dy_reverse = a.allocate<T>(net.D() == 2 && net.O() && needs.all_steps ? rows : 0, net.O());
     w.targets = a.allocate<T>(needs.loss ? rows : 0, width);
     w.classes = a.allocate<std::int32_t>(needs.loss ? rows : 0);
-    w.factor = a.allocate<T>(b, width);
+    w.factor = a.allocate<T>(needs.each_factor ? rows : b, width);
     w.loss_sum = a.allocate<double>(b, width);
     w.idle_sum = a.allocate<double>(recomputes ? b : 0, width);
     w.db_y = a.allocate<double>(net.O());

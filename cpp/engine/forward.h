@@ -4,6 +4,7 @@
 
 #include "engine/dropout.h"
 #include "engine/layer_directions.h"
+#include "engine/pooling.h"
 
 namespace fastbptt {
 
@@ -54,6 +55,7 @@ OutputArgs<T> output_args(const Net<T>& net, const Workspace<T>& w, bool gradien
   o.targets = w.targets;
   o.classes = w.classes;
   o.factor = w.factor;
+  o.each_factor = w.each_factor;
   o.loss_sum = w.loss_sum;
   if (gradient) {
     o.dy = w.dy;
@@ -63,15 +65,17 @@ OutputArgs<T> output_args(const Net<T>& net, const Workspace<T>& w, bool gradien
   return o;
 }
 
-// All layers over one window, for a worker's sequences
+// All layers over one window, for a worker's sequences. pooling: none if it is last or all
 template <class T>
-void forward_window(const Net<T>& net, Workspace<T>& w, i64 window, const OutputArgs<T>* each_step, i64 row0,
-                    i64 row1) {
+void forward_window(const Net<T>& net, Workspace<T>& w, i64 window, const OutputArgs<T>* each_step, i64 row0, i64 row1,
+                    Steps pooling = Steps::last) {
   const RowSchedule s = w.plan.schedule();
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i) {
     const bool shows = each_step && net.is_top(net.layer_directions[i]);
-    kernels_for(w).forward(cell_for(net, w), forward_args(net, w, i, s, window, shows ? each_step : nullptr), row0,
-                           row1);
+    ForwardArgs<T> args = forward_args(net, w, i, s, window, shows ? each_step : nullptr);
+    const PoolArgs<T> pool = pool_args(net, w, pooling, i);
+    if (pools(pooling) && net.is_top(net.layer_directions[i])) args.pool = &pool;
+    kernels_for(w).forward(cell_for(net, w), args, row0, row1);
     if (!net.is_top(net.layer_directions[i])) show_above(net, w, i, window, row0, row1);
   }
 }
@@ -133,26 +137,33 @@ void copy_states(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 r
   }
 }
 
-// The outputs of the final states, and the loss if o requests it
+// The outputs of the final states, or of the pooled ones, and the loss if o requests it
 template <class T>
-void last_outputs(const Net<T>& net, Workspace<T>& w, OutputArgs<T> o, T* y, i64 row0, i64 row1) {
+void last_outputs(const Net<T>& net, Workspace<T>& w, OutputArgs<T> o, T* y, i64 row0, i64 row1,
+                  Steps steps = Steps::last) {
   o.y = y;
-  if (net.D() == 2) return joined_outputs(net, w, o, false, row0, row1);
+  if (net.D() == 2) return joined_outputs(net, w, o, steps, row0, row1);
   const LayerBuffers<T>& b = w.layers[size_of(net.top())];
-  kernels_for(w).outputs(o, b.last, b.last_panel, row0, row0, row1 - row0);
+  if (pools(steps))
+    kernels_for(w).outputs(o, b.pooled, b.batch_panel, row0, row0, row1 - row0);
+  else
+    kernels_for(w).outputs(o, b.last, b.last_panel, row0, row0, row1 - row0);
 }
 
-// The outputs from both directions, of all steps or of the final states, and the loss if o requests it
+// The outputs from both directions, of all steps, of the final states or of the pooled ones, and the loss if o requests
+// it
 template <class T>
-void joined_outputs(const Net<T>& net, Workspace<T>& w, const OutputArgs<T>& o, bool all, i64 row0, i64 row1) {
+void joined_outputs(const Net<T>& net, Workspace<T>& w, const OutputArgs<T>& o, Steps of, i64 row0, i64 row1) {
   const BatchPlan& plan = w.plan;
+  const bool all = of == Steps::all;
   const i64 steps = all ? plan.steps : 1, width = o.outputs;
   const auto end = [&](i64 t) { return all ? std::min(row1, plan.running(t)) : row1; };
   const auto row = [&](i64 t, i64 b) { return all ? plan.row(t, b) : b; };
   const auto states = [&](i64 d) {
     const LayerBuffers<T>& b = w.layers[size_of(net.top() + d)];
-    return all ? std::pair<const T*, i64>{b.saved + plan.batch * w.panel, b.panel}
-               : std::pair<const T*, i64>{b.last, b.last_panel};
+    return all         ? std::pair<const T*, i64>{b.saved + plan.batch * w.panel, b.panel}
+           : pools(of) ? std::pair<const T*, i64>{b.pooled, b.batch_panel}
+                       : std::pair<const T*, i64>{b.last, b.last_panel};
   };
   for (i64 d = 0; net.O() && d < net.D(); ++d) {
     OutputArgs<T> part = output_args(net, w, false, d);

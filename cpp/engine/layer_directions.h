@@ -41,6 +41,8 @@ struct LayerBuffers {
   Operand<T> below[2] = {};
 
   // additional buffers of a loss or a backward pass
+  T *pooled = nullptr, *d_pooled = nullptr;  // the top layer's states over all steps, B rows; dL/dh from there
+  std::int32_t* maximum = nullptr;           // the step of the maximum, of B rows
   T *dh = nullptr, *d_final = nullptr, *carry = nullptr, *next = nullptr, *dw = nullptr, *dw_y = nullptr, *dx = nullptr;
   i64 dh_panel = 0, batch_stride = 0, batch_panel = 0;  // the last two: of matrices with one row for each sequence
   std::vector<GradientTask> tasks;
@@ -51,10 +53,13 @@ struct LayerBuffers {
 struct Needs {
   bool all_steps = false;       // outputs of all steps, not only of the last
   bool loss = false;            // y and its loss
+  bool each_factor = false;     // .. with a weight for each step
+  Steps steps = Steps::last;    // where the loss is
   bool backward = false;        // gradients
   bool gradient = false;        // .. into the workspace's own buffer
   bool input_gradient = false;  // .. of the input as well
   bool d_final = false;         // .. from the final states
+  bool d_hidden = false;        // .. from the top layer's hidden states
   bool drop = false;
   bool norms = false, numbers = false;  // of what flows back at each step
   bool operator==(const Needs&) const = default;
@@ -78,6 +83,7 @@ struct Workspace {
   std::vector<LayerBuffers<T>> layers;
   bool drop = false;  // dropout between the layers, from this seed
   std::uint64_t dropout_seed = 0;
+  bool each_factor = false;    // the loss has a weight for each step
   bool d_final = false;        // a gradient enters through the final hidden states
   bool input_weights = false;  // the first layer's transposed input weights are packed
 
@@ -95,7 +101,7 @@ struct Workspace {
   double *squares = nullptr, *loss_sum = nullptr, *idle_sum = nullptr, *db_y = nullptr;
   i64 dgates_stride = 0, dgates_panel = 0;
   PairBuffer block_inputs, block_gates;  // a block's operands of the weight gradients: pairs of consecutive rows
-  std::vector<double> exact_factor;      // [B] sorted
+  std::vector<double> exact_factor;      // [B] sorted; with each_factor what the steps' weights are multiplied with
   std::vector<char> vanished;            // by worker: all gradients before the current block are zero
 };
 

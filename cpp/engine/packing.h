@@ -156,33 +156,56 @@ void pack_inputs(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 win
   if (!fine_weights) w.found.weights = true;
 }
 
-// The weight of each sequence in the loss
+// Weight of a step in the loss, or of all steps of a sequence, as the caller gives it
+inline double weight_at(const Objective& o, i64 place, i64 t) {
+  if (!o.sample_weight) return 1;
+  return read<double>(o.sample_weight, place, o.weighs_steps() ? t : 0);
+}
+
+inline void check_weight(const Objective& o, i64 place, i64 t) {
+  const double value = weight_at(o, place, t);
+  if (std::isfinite(value) && value >= 0) return;
+  const std::vector<i64> index = o.weighs_steps() ? std::vector<i64>{place, t} : std::vector<i64>{place};
+  if (!std::isfinite(value)) throw_not_finite("sample_weight", value, index);
+  throw ArgumentError({.argument = "sample_weight",
+                       .problem = "holds " + number(value),
+                       .expected = "values from 0 up",
+                       .index = index,
+                       .value = value});
+}
+
+// What the weight of each sequence, or those of its steps, count in the loss
 template <class T>
 void make_factors(const Net<T>& net, Workspace<T>& w, const Objective& o) {
   const BatchPlan& plan = w.plan;
   const bool all = o.steps == Steps::all;
   std::vector<double>& factor = w.exact_factor;
+  w.each_factor = o.weighs_steps();
   factor.assign(size_of(plan.batch), 1.0);
-  if (o.sample_weight)
-    for (i64 b = 0; b < plan.batch; ++b) {
-      const double value = factor[size_of(b)] = read<double>(o.sample_weight, plan.place(b));
-      if (!std::isfinite(value)) throw_not_finite("sample_weight", value, {plan.place(b)});
-      if (value < 0)
-        throw ArgumentError({.argument = "sample_weight",
-                             .problem = "holds " + number(value),
-                             .expected = "values from 0 up",
-                             .index = {plan.place(b)},
-                             .value = value});
-    }
-  if (std::all_of(factor.begin(), factor.end(), [](double f) { return f == 0; }))
-    throw ArgumentError({"sample_weight", "holds only zeros", "at least one above 0"});
-  if (o.reduction == Reduction::sum) return;
-  double total = 0;
+  double total = 0;  // of what the loss is divided by
+  bool some = false;
   for (i64 b = 0; b < plan.batch; ++b) {
     const double length = all ? double(plan.length(b)) : 1.0;
-    total += o.reduction == Reduction::mean ? factor[size_of(b)] * length : factor[size_of(b)];
+    double weights = 0;  // of all its steps
+    if (w.each_factor) {
+      for (i64 t = 0; t < plan.length(b); ++t) {
+        const double value = weight_at(o, plan.place(b), t);
+        if (!(value >= 0 && value <= std::numeric_limits<double>::max())) check_weight(o, plan.place(b), t);
+        weights += value;
+      }
+    } else {
+      check_weight(o, plan.place(b), 0);
+      factor[size_of(b)] = weight_at(o, plan.place(b), 0);
+      weights = factor[size_of(b)] * length;
+    }
+    some |= weights > 0;
     if (o.reduction == Reduction::sequence_mean) factor[size_of(b)] /= length;
+    total += o.reduction == Reduction::sequence_mean
+                 ? (w.each_factor ? weights / length : weight_at(o, plan.place(b), 0))
+                 : weights;
   }
+  if (!some) throw ArgumentError({"sample_weight", "holds only zeros", "at least one above 0"});
+  if (o.reduction == Reduction::sum) return;
   if (!o.loss.info->per_row) total *= double(net.spec.output_width());
   for (double& f : factor) f /= total;
 }
@@ -191,13 +214,14 @@ template <class T>
 void start_losses(const Net<T>& net, Workspace<T>& w, i64 row0, i64 row1) {
   const i64 n = net.spec.output_width();
   for (i64 b = row0; b < row1; ++b) {
-    std::fill_n(w.factor + b * n, n, T(w.exact_factor[size_of(b)]));
+    if (!w.each_factor) std::fill_n(w.factor + b * n, n, T(w.exact_factor[size_of(b)]));
     std::fill_n(w.loss_sum + b * n, n, 0.0);
     if (w.plan.windows.size() > 1) std::fill_n(w.idle_sum + b * n, n, 0.0);
   }
 }
 
-// Private copies of y for a worker's sequences: of a window's steps, or of the last steps
+// Private copies of y for a worker's sequences, of a window's steps or of the last steps, and of the steps' weights.
+// Where the weight is 0 stands a target that any loss takes.
 template <class T>
 void pack_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool check, i64 window, i64 row0, i64 row1) {
   const BatchPlan& plan = w.plan;
@@ -210,6 +234,13 @@ void pack_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool c
   for (i64 t = t0; t < t1; ++t)
     for (i64 b = row0; b < (all ? std::min(row1, plan.running(t)) : row1); ++b) {
       const i64 to = all ? plan.row(t, b) - base : b;
+      const double weight = w.each_factor ? weight_at(o, plan.place(b), t) : w.exact_factor[size_of(b)];
+      if (w.each_factor) std::fill_n(w.factor + to * n, n, T(weight * w.exact_factor[size_of(b)]));
+      if (weight == 0) {
+        w.classes[to] = 0;
+        std::fill_n(w.targets + to * n, n, T(0));
+        continue;
+      }
       if (classes) {
         const i64 value = read<i64>(o.y, plan.place(b), t);
         const bool known = value >= 0 && value < n;
@@ -235,6 +266,7 @@ void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o
   for (i64 i = 0; i < plan.batch; ++i) {
     const i64 b = plan.place(i);
     for (i64 t = 0; t < (all ? plan.length(i) : 1); ++t) {
+      if (weight_at(o, b, t) == 0) continue;
       if (info.targets == LossInfo::Targets::classes) {
         const i64 value = read<i64>(o.y, b, t);
         if (value < 0 || value >= n)
@@ -267,7 +299,7 @@ void to_panels(const Net<T>& net, const Workspace<T>& w, const T* row, i64 to, b
   }
 }
 
-// The caller's gradients of outputs and final states, in row order
+// The caller's gradients of outputs, hidden and final states, in row order
 template <class T>
 void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
   const Kernels<T>& k = kernels_for(w);
@@ -286,7 +318,19 @@ void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
         if (!std::isfinite(to[j])) throw_not_finite("d_last", double(to[j]), {plan.place(b), j});
   }
   w.d_final = bool(from.final_state[0]);
-  std::vector<T> row(size_of(net.H()));
+  std::vector<T> row(size_of(net.spec.width()));
+  for (i64 b = 0; from.hidden && b < plan.batch; ++b)
+    for (i64 t = 0; t < plan.length(b); ++t) {
+      if (!copy_numbers(k, from.hidden, plan.place(b), t, net.spec.width(), 2, row.data()) && from.check_finite)
+        for (i64 j = 0; j < net.spec.width(); ++j)
+          if (!std::isfinite(row[size_of(j)]))
+            throw_not_finite("d_hidden", double(row[size_of(j)]), {plan.place(b), t, j});
+      for (i64 d = 0; d < net.D(); ++d) {
+        const LayerBuffers<T>& buffers = w.layers[size_of(net.top() + d)];
+        to_panels(net, w, row.data() + d * net.H(), plan.row(d ? plan.length(b) - 1 - t : t, b), false, buffers.dh,
+                  buffers.dh_panel);
+      }
+    }
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i)
     for (int s = 0; s < net.info.states; ++s) {
       if (!from.final_state[s]) continue;

@@ -76,8 +76,10 @@ struct OutputArgs {
   T parameters[LossInfo::most_parameters];
   const T* targets;             // [rows][O], if they are numbers
   const std::int32_t* classes;  // [rows], if they are classes
-  const T* factor;              // [B][O] dL / d(loss of that output at one step of sequence b)
-  double* loss_sum;  // [B][O] the same losses summed over steps, before the factor; those of a row: the first of O
+  const T* factor;              // dL / d(loss of that output at one step): [B][O], or with each_factor [rows][O]
+  bool each_factor;             // each row has factors of its own
+  double* loss_sum;  // [B][O] the same losses summed over steps, before the factor or with each_factor times it; those
+                     // of a row: the first of O
   T* dy;             // [rows][O] out; null: loss only
   T* dh;             // where weights is null and dy is not: dy again as panels [rows][N]
   i64 dh_panel;
@@ -112,6 +114,16 @@ struct StopSign {
   bool (*look)(StopSign&);
 };
 
+// Pooling of the states over steps, with a row for each sequence: their sum, or their maximum and its step. Of equal
+// ones the first counts, or the last
+template <class T>
+struct PoolArgs {
+  T* to;  // panels of B rows
+  i64 panel;
+  std::int32_t* step;  // laid out as `to`; null: the sum
+  bool last;
+};
+
 // Steps t0 .. t1 of one layer in one direction. Rows count from the window's first one, first[t0].
 template <class T>
 struct ForwardArgs {
@@ -128,6 +140,7 @@ struct ForwardArgs {
   i64 saved_stride, panel;  // elements from one saved activation to the next, and from panel to panel
   T setting;
   const OutputArgs<T>* each_step;  // null: no output during the recursion
+  const PoolArgs<T>* pool;         // null: nothing is pooled
   T* last;                         // [states] of B rows, out: each sequence's last state in the window
   i64 last_stride, last_panel;
   PairBuffer pairs;
@@ -150,7 +163,8 @@ struct BackwardArgs {
   const T* dh;  // panels of rows (or B rows); null: none
   i64 dh_panel;
   bool dh_each_step;
-  T* dgates;  // [preactivations] their gradients; row r at r - base
+  bool dh_shared;  // B rows, each for all steps of its sequence
+  T* dgates;       // [preactivations] their gradients; row r at r - base
   i64 dgates_stride, dgates_panel;
   i64 base;
   const T* next;  // [preactivations] of B rows: dgates of step t1

@@ -102,6 +102,7 @@ class EngineCall {
         y_(naive::cast<R>(given.y)),
         d_outputs_(naive::cast<R>(given.d_outputs)),
         d_last_(naive::cast<R>(given.d_last)),
+        d_hidden_(naive::cast<R>(given.d_hidden)),
         states_(cell_info(c.net.cell).states),
         engine_(make_engine(c.net, dtype_of<R>, params_.data())) {
     const Spec& s = c.net;
@@ -128,6 +129,7 @@ class EngineCall {
     if (c.weighted) objective.sample_weight = array(sample_weight_.data(), Dtype::f64, c.B);
     if (!d_outputs_.empty()) output_gradients.outputs = array(d_outputs_.data(), dtype, c.B, c.T, s.output_width());
     if (!d_last_.empty()) output_gradients.last = array(d_last_.data(), dtype, c.B, s.output_width());
+    if (!d_hidden_.empty()) output_gradients.hidden = array(d_hidden_.data(), dtype, c.B, c.T, s.width());
   }
   EngineCall(const EngineCall&) = delete;
   EngineCall& operator=(const EngineCall&) = delete;
@@ -192,7 +194,7 @@ class EngineCall {
   std::vector<R> params_;
   std::vector<i64> tokens_, classes_, lengths_;
   std::vector<double> sample_weight_;
-  std::vector<R> x_, y_, d_outputs_, d_last_, initial_[CellInfo::most_states], d_final_[CellInfo::most_states];
+  std::vector<R> x_, y_, d_outputs_, d_last_, d_hidden_, initial_[CellInfo::most_states], d_final_[CellInfo::most_states];
   int states_;
   std::unique_ptr<Engine> engine_;
 };

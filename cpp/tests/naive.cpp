@@ -232,7 +232,9 @@ void sequence(const NetworkCase& c, const Data& given, i64 b, const Places& plac
   const V last = readout(D == 2 ? g.joined(top, final.back()[0]) : top);
   show(out.last, b, last->a);
 
-  if (!given.d_outputs.empty() || !given.d_last.empty() || !given.d_final[0].empty() || !given.d_final[1].empty()) {
+  if (!given.d_outputs.empty() || !given.d_last.empty() || !given.d_hidden.empty() || !given.d_final[0].empty() ||
+      !given.d_final[1].empty()) {
+    for (i64 t = 0; t < length; ++t) add(hidden[at(t)], given.d_hidden, b * c.T + t);
     for (i64 t = 0; t < length; ++t) add(outputs[at(t)], given.d_outputs, b * c.T + t);
     add(last, given.d_last, b);
     for (i64 direction = 0; direction < L * D; ++direction)

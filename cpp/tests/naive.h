@@ -192,7 +192,7 @@ struct Data {
   std::vector<double> params, x, initial[2], y, sample_weight;
   std::vector<i64> tokens, classes, lengths;
   std::uint64_t dropout_seed = 0;
-  std::vector<double> d_outputs, d_last, d_final[2];  // if one is there: gradients instead of a loss's
+  std::vector<double> d_outputs, d_last, d_hidden, d_final[2];  // if one is there: gradients instead of a loss's
 };
 
 // Places in the flat buffer; -1: not there

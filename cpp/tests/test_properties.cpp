@@ -258,7 +258,7 @@ TEST_CASE_TEMPLATE("a training step is the gradient and its update, and leaves t
         const double loss = step.engine().train_step(step.batch, step.objective, {&one.state, {}}, probes);
         CHECK_MESSAGE(same_bits(got, expected), backend, " ", text(c));
         gradient = parts.loss_and_grad();
-        parts.engine().update(two.state, gradient.params.data(), true);
+        parts.engine().update({&two.state, {}}, gradient.params.data(), true);
         CHECK(loss == gradient.loss);
         CHECK_MESSAGE(same_bits(step.params(), parts.params()), backend, " ", text(c));
         CHECK_MESSAGE(same_bits(one.m, two.m), backend, " ", text(c));
@@ -317,7 +317,7 @@ TEST_CASE_TEMPLATE("frozen parameters take no part in check, norm, decay and upd
       for (i64 j = 0; j < count; ++j)
         if (!moves[at(j)]) gradient[at(j)] = NAN;
       const std::vector<R> before = call.params();
-      call.engine().update(adam.state, gradient.data(), true);
+      call.engine().update({&adam.state, {}}, gradient.data(), true);
       for (i64 j = 0; j < count; ++j) {
         CHECK_MESSAGE((call.params()[at(j)] != before[at(j)]) == bool(moves[at(j)]), backend, " ", j);
         CHECK_MESSAGE((adam.m[at(j)] != 0) == bool(moves[at(j)]), backend, " ", j);
@@ -329,7 +329,7 @@ TEST_CASE_TEMPLATE("frozen parameters take no part in check, norm, decay and upd
         gradient[place] = NAN;
         if (moved)
           CHECK_THROWS_WITH(
-              call.engine().update(adam.state, gradient.data(), true),
+              call.engine().update({&adam.state, {}}, gradient.data(), true),
               ("the gradient of " + std::string(to) + " holds a value that is not finite (nan) at index (0, 0)")
                   .c_str());
         gradient[place] = R(0.25);
@@ -367,6 +367,14 @@ TEST_CASE_TEMPLATE("clipping, by norm over what is trained or by value", R, floa
         CHECK(std::fabs(double(adam.m[i]) - expected) <=
               4 * double(std::numeric_limits<R>::epsilon()) * std::fabs(expected));
       }
+      EngineCall<R> own(c, data_of(c));  // by gradients of the caller's, which stay as they are
+      own.engine().freeze({"W_xh"});
+      calls::AdamOf<R> twin(own.params().size());
+      twin.state.set("beta1", 0);
+      const std::vector<R> given = gradient.params;
+      own.engine().update({&twin.state, clip}, given.data(), check);
+      CHECK(same_bits(given, gradient.params));
+      CHECK(same_bits(own.params(), call.params()));
     }
   calls::AdamOf<R> adam(first.params().size());
   CHECK_THROWS_WITH(first.engine().train_step(first.batch, first.objective, {&adam.state, {.value = 1, .norm = 1}}),
@@ -602,11 +610,13 @@ TEST_CASE_TEMPLATE("backward from a tape, from each of its ends and again", R, f
             return a;
           };
           const i64 width = c.net.output_width(), state = c.net.state_rows() * c.B * c.net.hidden;
-          for (int ends = 1; ends < 12; ++ends) {  // outputs: none, all steps, last; final h; final c
+          for (int ends = 0; ends < 12; ++ends) {  // outputs: none, all steps, last; final h; final c
             const int outputs = ends % 3;
             if (ends >= 6 && kind.states == 1) break;
             data.d_outputs = waves(outputs == 1 ? c.B * c.T * width : 0, 1);
             data.d_last = waves(outputs == 2 ? c.B * width : 0, 2);
+            const bool hidden = ends == 0 || (int(n) + ends) % 2 == 0;
+            data.d_hidden = waves(hidden ? c.B * c.T * c.net.width() : 0, 5);
             data.d_final[0] = waves(ends / 3 % 2 ? state : 0, 3);
             data.d_final[1] = waves(ends / 6 ? state : 0, 4);
             const Result<double> expected = naive::network<double>(c, data);

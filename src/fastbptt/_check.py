@@ -28,6 +28,7 @@ F64: Final = np.dtype(np.float64)
 I64: Final = np.dtype(np.int64)
 
 STEPS: Final = ("last", "all")
+READOUTS: Final = (*STEPS, "mean", "max")  # what the readout sees: the last two pool over steps
 REDUCTIONS: Final = ("mean", "sum", "sequence_mean")
 RECORDS: Final = ("gradients",)
 
@@ -39,18 +40,18 @@ _RESOLVED: Final = 1e-3  # of the span of numbers: a coarser dtype loses digits 
 # ---------------------------------------------------------------- scalars
 
 
-def size(name: str, value: Any) -> int:
-    """Return a whole number of at least 1."""
+def size(name: str, value: Any, least: int = 1) -> int:
+    """Return a whole number of at least 1, or `least`."""
     if isinstance(value, bool | np.bool_):
-        raise ArgumentTypeError(name, f"is {value}", "a whole number of at least 1")
+        raise ArgumentTypeError(name, f"is {value}", f"a whole number of at least {least}")
     try:
         number = operator.index(value)
     except TypeError:
         raise ArgumentTypeError(
-            name, f"is {shown(value)}", "a whole number of at least 1"
+            name, f"is {shown(value)}", f"a whole number of at least {least}"
         ) from None
-    if number < 1:
-        raise ArgumentError(name, f"is {number}", "at least 1", value=number)
+    if number < least:
+        raise ArgumentError(name, f"is {number}", f"at least {least}", value=number)
     return number
 
 
@@ -83,13 +84,15 @@ def clip(norm: Any, value: Any) -> _core.Clip:
     """Read clip_norm and clip_value; None: no limit."""
     if norm is not None and value is not None:
         raise ArgumentError("clip_norm and clip_value", "are both given", "at most one of them")
-    return _core.Clip(norm=_limit("clip_norm", norm), value=_limit("clip_value", value))
+    return _core.Clip(
+        norm=None if norm is None else limit("clip_norm", norm, ", or None"),
+        value=None if value is None else limit("clip_value", value, ", or None"),
+    )
 
 
-def _limit(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    expected = "a number above 0, or None"
+def limit(name: str, value: Any, other: str = "") -> float:
+    """Return a number above 0; `other`: what else could have been given."""
+    expected = f"a number above 0{other}"
     result = number(name, value, expected)
     if result <= 0.0:
         raise ArgumentError(name, f"is {result}", expected, value=result)

@@ -27,6 +27,8 @@ class BadArgumentError(Exception):
     ----------
     argument, problem, expected, item, index, value
         As given. All may be changed while the error is on its way to the user.
+    part : str
+        The name of the state that the item is, of a cell with several: ``"c"``.
     source : str
         Where the argument comes from: a file, ``"validation"``. The text begins with it.
     context : list of str
@@ -62,6 +64,7 @@ class BadArgumentError(Exception):
         self.item = item
         self.index = index
         self.value = value
+        self.part = ""
         self.source = ""
         self.context: list[str] = []
 
@@ -75,6 +78,7 @@ class BadArgumentError(Exception):
     def __str__(self) -> str:
         text = f"{self.source}: " if self.source else ""
         text += self.argument if self.item is None else f"{self.argument}[{self.item}]"
+        text += f" ({self.part})" * bool(self.part)
         text += f" {self.problem}"
         if self.index:
             text += f" at index {self.index}"

@@ -43,7 +43,12 @@ class Target(NamedTuple):
 
 
 def decide(
-    y: Any, outputs: int, steps: str = "last", lengths: Any = None, loss: Loss | None = None
+    y: Any,
+    outputs: int,
+    steps: str = "last",
+    lengths: Any = None,
+    loss: Loss | None = None,
+    counted: Any = None,
 ) -> Target:
     """Decide what targets are.
 
@@ -57,6 +62,8 @@ def decide(
     lengths : array (n,), optional
     loss : Loss, optional
         If it is given, it says which of several readings is meant.
+    counted : bool array (n,) or (n, time), or list of bool arrays (time_i,), optional
+        Which sequences or steps have a weight; the targets of others do not count.
 
     Raises
     ------
@@ -69,7 +76,7 @@ def decide(
     ('classes', 'binary', 'labels')
     """
     lead = 2 if steps == "all" else 1
-    arrays = _arrays(y, lead, lengths)
+    arrays = _arrays(y, lead, lengths, counted)
     if loss is not None:
         kind = _by_loss(arrays, outputs, loss)
     elif outputs == 1:
@@ -95,7 +102,7 @@ class _Values(NamedTuple):
         return self.values.dtype.kind in "iu"
 
 
-def _arrays(y: Any, lead: int, lengths: Any) -> list[_Values]:
+def _arrays(y: Any, lead: int, lengths: Any, counted: Any) -> list[_Values]:
     ends = None if lengths is None or lead == 1 else np.asarray(lengths)
     if ends is not None and ends.dtype.kind not in "iu":
         ends = None  # refused where lengths are read
@@ -104,9 +111,22 @@ def _arrays(y: Any, lead: int, lengths: Any) -> list[_Values]:
         items = [_check.read("y", one, item=i) for i, one in enumerate(y)]
         if ends is not None and ends.shape == (len(items),):
             items = [one[:end] for one, end in zip(items, ends.tolist(), strict=True)]
+        if counted is not None and len(counted) == len(items):
+            items = [
+                one[which[: len(one)]] if np.ndim(which) else one
+                for one, which in zip(items, counted, strict=True)
+                if np.any(which)
+            ]
         return [_Values(one, one.ndim >= lead) for one in items]
     array = _check.read("y", y)
     axis = array.ndim > lead
+    if counted is not None and np.shape(counted) in (array.shape[:1], array.shape[:2]):
+        if ends is not None and np.ndim(counted) == 1 and array.ndim > 1:
+            array, ends = array[counted], ends[counted]
+        else:
+            if ends is not None:
+                counted = counted & (np.arange(array.shape[1]) < ends[:, np.newaxis])
+            return [_Values(array[counted], axis)]
     if ends is not None and ends.shape == array.shape[:1] and array.ndim > 1:
         array = array[np.arange(array.shape[1]) < ends[:, np.newaxis]]
     return [_Values(array, axis)]

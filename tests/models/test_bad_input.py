@@ -334,7 +334,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "steps unknown": (
         {"steps": "first"},
         ValueError,
-        'steps is "first"; expected one of "last", "all"',
+        'steps is "first"; expected one of "last", "all", "mean", "max"',
     ),
     "reduction unknown": (
         {"reduction": "token_mean"},
@@ -381,7 +381,7 @@ def test_wrong_argument_of_forward(bench: Bench, name: str) -> None:
         (
             {},
             ValueError,
-            "d_outputs, d_final_state and d_last are all None; expected at least one",
+            "d_outputs, d_final_state, d_last and d_hidden are all None; expected at least one",
         ),
         (
             {"d_outputs": zeros(3, 4, 5)},

@@ -67,12 +67,16 @@ def test_forward_and_backward(cell: str) -> None:
         last = rng.normal(size=out.last.shape)
         state: Any = tuple(rng.normal(size=a.shape) for a in finals)
         state = state if len(state) > 1 else state[0]
+        inside = rng.normal(size=out.hidden.shape)
         for given in (
             {"d_outputs": up},
             {"d_last": last},
             {"d_final_state": state},
             {"d_outputs": up, "d_final_state": state},
             {"d_last": last, "d_final_state": state},
+            {"d_hidden": inside},
+            {"d_hidden": inside, "d_outputs": up},
+            {"d_hidden": inside, "d_last": last, "d_final_state": state},
         ):
             grads = model.backward(out, **given, need_input_grad=not case.embedding)
             wanted = reference.backward(
@@ -92,6 +96,41 @@ def test_some_of_several_gradients_of_the_final_state_may_be_none() -> None:
     for given, full in [((up, None), (up, 0 * up)), ([None, up], [0 * up, up])]:
         got = model.backward(out, d_final_state=given)
         assert got.flat.tobytes() == model.backward(out, d_final_state=full).flat.tobytes()
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_of_several_initial_states_may_be_none(place: int, learned: bool) -> None:
+    """It is the learned one, whose gradient is the sum over the batch, or zero."""
+    case = Case(**SIZES, cell="lstm", num_layers=2, learn_initial_state=learned, loss="mse")
+    model, problem = both(case)
+    own = np.random.default_rng(0).normal(size=case.state_shape)
+    h0 = tuple(None if i == place else own for i in range(2))
+    filled = tuple(
+        b if a is None else a for a, b in zip(h0, model.initial_state(case.B), strict=True)
+    )
+    out, wanted = model.forward(problem.x, h0=h0), model.forward(problem.x, h0=filled)
+    np.testing.assert_array_equal(out.outputs, wanted.outputs)
+    np.testing.assert_array_equal(out.final_state[1], wanted.final_state[1])
+    args = {**problem.loss_args, "h0": h0}
+    loss, grads = model.loss_and_grad(problem.x, problem.y, **args)
+    expected, of_reference = reference.loss_and_grad(
+        problem.params, problem.x, problem.y, **args, **problem.network
+    )
+    assert loss == pytest.approx(expected, rel=1e-12)
+    for name in grads:
+        close(grads[name], of_reference[name])
+    if learned:
+        assert [bool(grads[name].any()) for name in ("h0", "c0")] == [place == 0, place == 1]
+    twin, other = model.copy(), model.copy()
+    for chunk in ({}, {"bptt_steps": 2}):
+        twin.train_step(problem.x, problem.y, fastbptt.SGD(), **args, **chunk)
+        if not learned:
+            args = {**args, "h0": filled}
+            other.train_step(problem.x, problem.y, fastbptt.SGD(), **args, **chunk)
+            assert twin.parameters.flat.tobytes() == other.parameters.flat.tobytes()
+    found = fastbptt.diagnose(model, problem.x, problem.y, **{**args, "h0": h0})
+    assert found.loss == pytest.approx(loss, rel=1e-9)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -686,7 +686,7 @@ def test_the_core_refuses_an_optimizer_without_a_slot_that_it_needs(
     slots = {slot: np.zeros_like(before) for slot in _core.optimizer_info(rule)["slots"]}
     del slots[missing]
     with pytest.raises(fastbptt.ArgumentError, match=f"lacks its slot '{missing}'"):
-        model._engine.update(_core.OptimizerState(rule, slots, {}), before, True)
+        model._engine.update(_core.Update(_core.OptimizerState(rule, slots, {})), before, True)
     np.testing.assert_array_equal(model._weights.get(), before)
 
 

@@ -679,6 +679,22 @@ CALLS = [
         PICTURE + r"fastbptt.plot.fixed_points(net, found, x, \2, ax=Figure().add_subplot(\1))",
         needs="matplotlib",
     ),
+    # weights
+    call(
+        "net.loss(x, y, warmup=2)",
+        r"expected 0 unless (steps=\"all\")",
+        r"net.loss(x, x[..., 0], 'mse', \1, warmup=2)",
+    ),
+    call(
+        "net.loss(x, y, sample_weight=x[..., 0] ** 2)",
+        r"one weight per sequence for (steps=)\"last\"",
+        r"net.loss(x, x[..., 0], 'mse', \1'all', sample_weight=x[..., 0] ** 2)",
+    ),
+    call(
+        "fit(net, x, y, sample_weight=np.arange(12.0), metrics=lambda y, z: 0.0, **once)",
+        r"a function with a parameter (sample_weight)",
+        r"fit(net, x, y, sample_weight=np.arange(12.0), metrics=lambda y, z, \1: 0.0, **once)",
+    ),
     # shapes and forms
     call(
         "fit(net, x[0], y[:1], **once)",

@@ -369,10 +369,19 @@ def loss_by_hand(case: Case, problem: Problem) -> tuple[float, Array]:
         hidden, final, last = network_by_hand(case, problem, b)
         finals.append(final)
         own = []
-        for t, h in enumerate([last] if case.steps == "last" else hidden):
+        read = {
+            "last": [last],
+            "all": hidden,
+            "mean": [sum(np.array(h) for h in hidden) / len(hidden)],
+            "max": [np.max(hidden, axis=0)],
+        }
+        for t, h in enumerate(read[case.steps]):
+            if weight_of(problem, b, t) == 0.0:  # its target is not read
+                own.append(0.0)
+                continue
             z = np.array(h) if case.O is None else h @ p["W_hy"]
             z = z + p["b_y"] if case.bias and case.O is not None else z
-            y = problem.y[b] if case.steps == "last" else problem.y[b, t]
+            y = problem.y[b, t] if case.steps == "all" else problem.y[b]
             if case.loss == "cross_entropy":
                 own.append(math.log(sum(math.exp(v) for v in z)) - float(z[y]))
                 continue
@@ -385,16 +394,19 @@ def loss_by_hand(case: Case, problem: Problem) -> tuple[float, Array]:
                 terms = reference.LOSSES[case.loss](z[np.newaxis], np.ravel(y))[0][0].tolist()
             own.append(sum(terms) / (1 if case.reduction == "sum" else len(terms)))
         step_losses.append(own)
-    w = [1.0] * case.B if problem.sample_weight is None else problem.sample_weight.tolist()
-    pairs_b = list(zip(w, step_losses, strict=True))
-    if case.reduction == "sum":
-        total = sum(wb * sum(own) for wb, own in pairs_b)
-    elif case.reduction == "mean":
-        count = sum(wb * len(own) for wb, own in pairs_b)
-        total = sum(wb * sum(own) for wb, own in pairs_b) / count
-    else:
-        total = sum(wb * sum(own) / len(own) for wb, own in pairs_b) / sum(w)
-    return total, np.stack(finals, axis=2)
+    total = count = 0.0
+    for b, own in enumerate(step_losses):
+        share = 1 / len(own) if case.reduction == "sequence_mean" else 1.0
+        for t, value in enumerate(own):
+            total += share * weight_of(problem, b, t) * value
+            count += share * weight_of(problem, b, t)
+    return total / (1.0 if case.reduction == "sum" else count), np.stack(finals, axis=2)
+
+
+def weight_of(problem: Problem, b: int, t: int) -> float:
+    """What a step counts in the loss."""
+    weight = problem.sample_weight
+    return 1.0 if weight is None else float(weight[b, t] if weight.ndim == 2 else weight[b])
 
 
 @pytest.mark.parametrize("cell", EQUATIONS)
@@ -755,7 +767,7 @@ def test_unknown_name(argument: str) -> None:
 def test_all_weights_zero(reduction: str) -> None:
     problem = build(Case(2, 2, 1, 1, reduction=reduction))
     args = {**problem.loss_args, "sample_weight": np.zeros(2)}
-    with pytest.raises(ValueError, match="sample_weight is zero for every sequence"):
+    with pytest.raises(ValueError, match="sample_weight is zero everywhere"):
         reference.loss_only(problem.params, problem.x, problem.y, **args)
 
 
@@ -934,14 +946,16 @@ def test_batch_is_its_sequences_one_by_one(case: Case) -> None:
     total, sums = 0.0, {name: np.zeros_like(a) for name, a in inputs_of(case, problem).items()}
     for b in range(case.B):
         one = pick(problem, [b])
-        if one.sample_weight is not None and not one.sample_weight.any():
-            continue
         if one.lengths is not None:  # alone, a sequence needs no padding
             end = int(one.lengths[0])
+            if one.sample_weight is not None and one.sample_weight.ndim == 2:
+                one.sample_weight = one.sample_weight[:, :end]
             one.x, one.lengths = one.x[:, :end], None
-            one.y = one.y if case.steps == "last" else one.y[:, :end]
+            one.y = one.y[:, :end] if case.steps == "all" else one.y
             if "masks" in one.network:
                 one.network["masks"] = [mask[:, :end] for mask in one.network["masks"]]
+        if one.sample_weight is not None and not one.sample_weight.any():
+            continue
         loss, grads = evaluate(one)
         total += loss
         for name, grad in grads.items():
@@ -957,12 +971,13 @@ def test_batch_is_its_sequences_one_by_one(case: Case) -> None:
 @quickly
 @given(some_cases, st.data())
 def test_zero_weight_is_absence(case: Case, data: st.DataObject) -> None:
-    case = replace(case, B=case.B + 1)
+    case = replace(case, B=case.B + 1, with_weights=False)
     absent = data.draw(st.integers(0, case.B - 1))
     problem = build(case)
     weights = np.random.default_rng(case.seed).uniform(0.5, 2, case.B)
     weights[absent] = 0.0
     problem.sample_weight = weights
+    problem.y[absent] = np.nan if problem.y.dtype.kind == "f" else -1  # not read
     rest = [b for b in range(case.B) if b != absent]
     loss, grads = evaluate(problem)
     own = pick_gradients(problem, grads, [absent])

@@ -511,7 +511,7 @@ def test_an_interruption_leaves_a_usable_estimator() -> None:
         ({"hidden_layer_sizes": (8, 16)}, r"hidden_layer_sizes is \(8, 16\); expected one number"),
         ({"hidden_layer_sizes": ()}, r"hidden_layer_sizes is \(\)"),
         ({"hidden_layer_sizes": 0}, "hidden_layer_sizes is 0"),
-        ({"steps": "first"}, 'steps is "first"; expected one of "last", "all"'),
+        ({"steps": "first"}, 'steps is "first"; expected one of "last", "all", "mean", "max"'),
         ({"solver": "lbfgs"}, 'solver is "lbfgs"; expected one of "adam"'),
         ({"learning_rate": "adaptive"}, 'learning_rate is "adaptive"; expected one of "constant"'),
         ({"max_iter": 0}, "max_iter is 0"),

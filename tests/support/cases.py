@@ -92,6 +92,11 @@ class Case:
         return self.directions * self.H if self.O is None else self.O
 
     @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """One weight per sequence, or with a loss at all steps and an odd seed one per step."""
+        return (self.B, self.T) if self.steps == "all" and self.seed % 2 else (self.B,)
+
+    @property
     def directions(self) -> int:
         return 2 if self.bidirectional else 1
 
@@ -205,7 +210,7 @@ def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
 
 def make_y(case: Case, rng: np.random.Generator) -> Array:
     """Targets of the shape the loss wants, the O left out where it is 1 and the seed is odd."""
-    lead = (case.B,) if case.steps == "last" else (case.B, case.T)
+    lead = (case.B, case.T) if case.steps == "all" else (case.B,)
     loss = fastbptt.Loss(case.loss)
     if loss.targets == "classes":
         return rng.integers(0, case.width, lead)
@@ -220,7 +225,7 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
 
     x, parameters, h0 and a float y have ``dtype``: the float64 numbers, rounded. ``lengths`` and
     classes and tokens are int64, ``sample_weight`` is float64. After a sequence's end x and y are
-    NaN or -1. From three sequences on, one of the weights is zero.
+    NaN or -1. Some weights are zero, and the targets there NaN or -1.
     """
     rng = np.random.default_rng(case.seed)
     params = {name: p.astype(dtype) for name, p in make_params(case, rng).items()}
@@ -244,9 +249,15 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
         if case.steps == "all":
             y[padding] = np.nan if y.dtype.kind == "f" else -1
     if case.with_weights:
-        weights = rng.uniform(0.5, 2.0, case.B)
-        if case.B >= 3:
+        weights = rng.uniform(0.5, 2.0, case.weight_shape)
+        if weights.ndim == 2:
+            weights[rng.random(weights.shape) < 0.3] = 0.0
+            weights[rng.integers(case.B), 0] = 1.0  # a step that every sequence has
+        elif case.B >= 3:
             weights[rng.integers(case.B)] = 0.0
+        y[weights == 0.0] = np.nan if y.dtype.kind == "f" else -1
+        if weights.ndim == 2 and lengths is not None:
+            weights[padding] = np.nan
     names = {"loss": case.loss, "steps": case.steps, "reduction": case.reduction}
     network: dict[str, Any] = {
         "cell": case.cell,

@@ -364,7 +364,7 @@ BAD: list[tuple[str, type[Exception], dict[str, Any]]] = [
     ('loss is "mae"; expected one of', ValueError, {"loss": "mae"}),
     ('steps is "first"', ValueError, {"steps": "first"}),
     ('reduction is "max"', ValueError, {"reduction": "max"}),
-    ("sample_weight[3] is -1.0; expected a finite", ValueError,
+    ("sample_weight holds -1 at index (3,); expected values from 0 up", ValueError,
      {"sample_weight": np.where(np.arange(B) == 3, -1.0, 1.0)}),
     ("sample_weight holds only zeros", ValueError, {"sample_weight": np.zeros(B)}),
     ("sample_weight has shape (3,)", ValueError, {"sample_weight": np.ones(3)}),

@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .._core import Batch, GradientTargets, Objective
+from .._views import norm
 from ..models._arguments import some_rows
-from ..models.results import norm, unpacked
+from ..models.results import unpacked
 from . import _dynamics, _record
 from ._numbers import content_gate, contributions, spectral_radii
 from ._record import Array, PassRecord, Record
@@ -556,7 +557,8 @@ def trial(evidence: Evidence, lr: float) -> tuple[float, float, float]:
     optimizer.lr = lr
     batch, kind = evidence.batch, evidence.objective
     x, y = batch.x, kind.y
-    h0 = None if batch.initial is None else unpacked(batch.initial)
+    initial: Any = batch.initial
+    h0 = None if initial is None else unpacked(initial)
     how = (kind.loss, kind.steps, kind.reduction, batch.lengths, h0, kind.sample_weight)
     start = model._weights.get().astype(np.float64)
     before = model.loss(x, y, *how)

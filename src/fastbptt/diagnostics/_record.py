@@ -174,11 +174,15 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
 
 def _first_states(model: Recurrent, initial: Any, batch: int) -> Array:
     """States before the first step, (S, passes, B, H)."""
-    given = initial
-    if given is None:
-        state = model.initial_state(batch)
-        given = state if isinstance(state, tuple) else (state,)
-    return np.stack([np.asarray(one, np.float64) for one in given])
+    state = model.initial_state(batch)
+    own = state if isinstance(state, tuple) else (state,)
+    given = own if initial is None else initial
+    return np.stack(
+        [
+            np.asarray(before if one is None else one, np.float64)
+            for one, before in zip(given, own, strict=True)
+        ]
+    )
 
 
 def _input(model: Recurrent, x: Any, exist: NDArray[np.bool_], values: dict[str, Array]) -> Array:

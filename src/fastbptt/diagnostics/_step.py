@@ -219,7 +219,7 @@ def flat_state(model: Recurrent, name: str, value: Any) -> Array:
             raise ArgumentError(
                 name, f"has shape {shape}", wanted, item=None if first is value else 0
             )
-    parts = _arguments.initial(spec, name, value, count)
+    parts = _arguments.states(spec, name, value, count, complete=True)
     assert parts is not None
     arrays = [np.asarray(part, np.float64) for part in parts]
     for i, array in enumerate(arrays):

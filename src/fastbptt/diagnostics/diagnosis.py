@@ -13,7 +13,7 @@ from .. import _check
 from .._html import table, tag
 from .._losses import LossLike
 from ..training.evaluation import check_model
-from ..training.labelled import about_chosen, objective_of
+from ..training.labelled import about_chosen, objective_of, weights_of
 from . import _advice, _dynamics, _numbers, _record
 from ._advice import Advice, plural
 from ._record import Array, PassRecord, Record
@@ -258,7 +258,8 @@ def diagnose(
     reduction: str = "mean",
     *,
     h0: StateLike | None = None,
-    sample_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
+    warmup: int = 0,
     per_example: bool = False,
     jacobians: bool | int | None = None,
     dtype: str | None = "float64",
@@ -271,7 +272,7 @@ def diagnose(
     ----------
     model : Recurrent
         Not changed. Dropout is off.
-    x, y, steps, lengths, reduction, h0, sample_weight
+    x, y, steps, lengths, reduction, h0, sample_weight, warmup
         As for `Recurrent.loss_and_grad`.
     loss : str or `fastbptt.Loss`, optional
         Default as in `fit`, by what `y` is.
@@ -325,16 +326,21 @@ def diagnose(
     each = _check.flag("per_example", per_example)
     wanted = _wanted(jacobians)
     _check.option("steps", steps, _check.STEPS)
-    chosen, why = objective_of(model, y, loss, steps, lengths)
+    counted = None
+    if loss is None and (sample_weight is not None or warmup):
+        counted = weights_of(model, x, lengths, sample_weight, steps, warmup).counted()
+    chosen, why = objective_of(model, y, loss, steps, lengths, counted)
     with about_chosen(why):
         batch, objective = model._checked(
-            x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1
+            x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1, warmup
         )
         if dtype is None:
             model._note_digits(x, y, batch, objective)
         twin = model if dtype is None else in_double(model, dtype)
         if batch.initial is not None:
-            initial = tuple(np.asarray(one, twin.dtype) for one in batch.initial)
+            initial = tuple(
+                None if one is None else np.asarray(one, twin.dtype) for one in batch.initial
+            )
             batch = batch.replace(initial=initial)
         record = _record.take(twin, batch, objective)
     dynamics = tuple(_analysed(p, wanted) for p in record.passes)

@@ -8,6 +8,7 @@ import os
 import secrets
 import stat
 from contextlib import suppress
+from typing import BinaryIO
 
 from .. import _check
 
@@ -113,11 +114,16 @@ def _write_into(path: str, content: bytes) -> None:
     """Write to a terminal, a pipe or a device: there is nothing to replace."""
     try:
         with open(path, "wb", buffering=0) as file:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[file.write(rest) or 0 :]
+            write_into(file, content)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
+
+
+def write_into(file: BinaryIO, content: bytes) -> None:
+    """Write all to an open file, which may take a part at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) or 0 :]
 
 
 def _take_over(descriptor: int, old: os.stat_result) -> None:

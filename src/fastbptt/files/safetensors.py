@@ -28,6 +28,7 @@ Reading runs nothing from the file, and allocates no more than the file's own si
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -39,7 +40,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._check import Floats
-from .atomic import write_whole
+from .._errors import ArgumentTypeError
+from .atomic import write_into, write_whole
 
 Parsed = TypeVar("Parsed", dict[str, Any], list[Any])
 
@@ -72,12 +74,12 @@ class Header(NamedTuple):
 
 
 def write(
-    path: str | os.PathLike[str],
+    path: Any,
     metadata: Mapping[str, str],
     dtype: str,
     arrays: Mapping[str, Floats],
 ) -> None:
-    """Write strings and arrays of one dtype; the file appears whole or not at all."""
+    """Write strings and arrays of one dtype, to a path as `write_whole` or to an open file."""
     stored = DTYPES[dtype][1]
     texts = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "sha256": _NO_DIGEST}
     shapes = {name: array.shape for name, array in arrays.items()}
@@ -88,12 +90,36 @@ def write(
     start = len(text).to_bytes(8, "little")
     digest = hashlib.sha256(start + text + data).hexdigest()
     # the first one: it stands before whatever a caller may have written
-    write_whole(path, start + text.replace(_NO_DIGEST.encode(), digest.encode(), 1) + data)
+    content = start + text.replace(_NO_DIGEST.encode(), digest.encode(), 1) + data
+    if isinstance(path, str | bytes | os.PathLike) or not hasattr(path, "write"):
+        write_whole(path, content)
+    elif isinstance(path, io.TextIOBase):
+        raise _not_binary(path, "wb")
+    else:
+        write_into(path, content)
 
 
-def read_header(file: BinaryIO) -> Header:
-    """Read and parse the header; the length that it claims is checked before it is read."""
-    size = os.fstat(file.fileno()).st_size
+def content_of(file: BinaryIO) -> bytes:
+    """Read all that follows in an open file."""
+    content = file.read()
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise _not_binary(file, "rb")
+    return bytes(content)
+
+
+def _not_binary(file: object, mode: str) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        "path",
+        f"is a file of text ({type(file).__name__})",
+        f'a path, or a file opened in mode "{mode}"',
+    )
+
+
+def read_header(file: BinaryIO, size: int) -> Header:
+    """Read and parse the header; the length that it claims is checked before it is read.
+
+    size: of the whole file.
+    """
     start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or not 2 <= length <= min(size - 8, _MAX_HEADER):

@@ -6,6 +6,8 @@ which reads every value anyway.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -256,38 +258,124 @@ def lengths(value: Any, batch: int, time: int) -> Lengths:
     return copy.astype(I64)
 
 
-def weights(value: Any, batch: int) -> NDArray[np.float64] | None:
-    """Read one weight per sequence, or None."""
+def weights(
+    value: Any,
+    batch: int,
+    time: int,
+    own_lengths: Lengths,
+    steps: str,
+    listed: bool,
+    warmup: int = 0,
+) -> NDArray[np.float64] | None:
+    """Read the weights of sequences, (batch,), or of their steps, (batch, time); None: all 1.
+
+    listed: the sequences are a list, so that weights of steps may be a list too, which is padded.
+    warmup: the first steps of each sequence whose weight is 0.
+    """
+    found = weights_as_they_lie(value, batch, time, own_lengths, steps, listed)
+    if isinstance(found, list):
+        found = _stack(found, time, F64)
+    if not warmup:
+        return found
+    check_warmup(warmup, time if own_lengths is None else int(own_lengths.max()), steps)
+    per_step = np.empty((batch, time))
+    per_step[...] = 1.0 if found is None else found if found.ndim == 2 else found[:, np.newaxis]
+    per_step[:, :warmup] = 0.0
+    return per_step
+
+
+def check_warmup(warmup: int, longest: int, steps: str) -> None:
+    """Refuse a warm-up that has no effect, or leaves no step."""
+    if steps != "all":
+        raise ArgumentError("warmup", f"is {warmup}", '0 unless steps="all"', value=warmup)
+    if warmup >= longest:
+        expected = f"below {longest}, the steps of the longest sequence"
+        raise ArgumentError("warmup", f"is {warmup}", expected, value=warmup)
+
+
+def weights_as_they_lie(
+    value: Any, batch: int, time: int, own_lengths: Lengths, steps: str, listed: bool
+) -> NDArray[np.float64] | list[NDArray[np.float64]] | None:
+    """Check the shape of weights; nothing is padded."""
     if value is None:
         return None
-    array = _check.exact("sample_weight", value, (batch,), "one weight per sequence", F64)
-    return array.astype(F64, copy=False)
+    if steps == "all" and listed and isinstance(value, list | tuple) and any(map(np.ndim, value)):
+        if len(value) != batch:
+            raise ArgumentError("sample_weight", f"has {len(value)} items", f"{batch}, as x has")
+        own = [time] * batch if own_lengths is None else own_lengths.tolist()
+        means = "one weight per step"
+        return [
+            _check.exact("sample_weight", one, (own[i],), means, F64, i).astype(F64, copy=False)
+            for i, one in enumerate(value)
+        ]
+    array = _check.read("sample_weight", value)
+    if steps == "all" and array.shape == (batch, time):
+        means = "one weight per step"
+    elif steps == "all":
+        means = f"one weight per sequence, or {(batch, time)}: one per step"
+    else:
+        means = "one weight per sequence" + ' for steps="last"' * (array.ndim > 1)
+    shape = (batch, time) if means == "one weight per step" else (batch,)
+    return _check.exact("sample_weight", array, shape, means, F64).astype(F64, copy=False)
+
+
+def check_weights(
+    weights: NDArray[np.float64] | list[NDArray[np.float64]], own_lengths: Lengths = None
+) -> None:
+    """Refuse what the core would, in weights that are used before it sees them."""
+    some = False
+    for i, block in enumerate(weights) if isinstance(weights, list) else [(None, weights)]:
+        wrong = ~(np.isfinite(block) & (block >= 0.0))
+        positive = block > 0.0
+        if i is None and block.ndim == 2 and own_lengths is not None:
+            inside = np.arange(block.shape[1]) < own_lengths[:, np.newaxis]
+            wrong, positive = wrong & inside, positive & inside
+        if wrong.any():
+            place = tuple(int(at) for at in np.argwhere(wrong)[0])
+            value = float(block[place])
+            problem, expected = f"holds {value:g}", "values from 0 up"
+            if not np.isfinite(value):
+                problem, expected = f"holds a value that is not finite ({value:g})", ""
+            at = place if i is None else (i, *place)
+            raise ArgumentError("sample_weight", problem, expected, index=at, value=value)
+        some = some or bool(positive.any())
+    if not some:
+        raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
 
 
 # ---------------------------------------------------------------- states
 
 
-def initial(spec: InputSpec, name: str, value: Any, batch: int) -> tuple[Floats, ...] | None:
-    """Read a given initial state: one array, or a tuple of as many as the cell has states."""
+def states(
+    spec: InputSpec, name: str, value: Any, batch: int, complete: bool = False
+) -> tuple[Floats | None, ...] | None:
+    """Read a state or the gradient of one: an array, or a tuple of as many as the cell has states.
+
+    Of several, some may be None unless they are to be complete.
+    """
     if value is None:
         return None
-    parts = _parts(spec, name, value, batch)
     shape = (spec.rows, batch, spec.hidden_size)
     means = "(layers * directions, batch, hidden_size)"
-    return tuple(_check.exact(name, part, shape, means, spec.dtype, i) for i, part in parts)
+    arrays: list[Floats | None] = []
+    for i, part in _parts(spec, name, value, batch):
+        if part is None and i is not None and not complete:
+            arrays.append(None)
+            continue
+        with about_part(spec, i):
+            arrays.append(_check.exact(name, part, shape, means, spec.dtype, i))
+    return tuple(arrays)
 
 
-def d_final(spec: InputSpec, value: Any, batch: int) -> tuple[Floats | None, ...] | None:
-    """Read gradients of the final state; of several states, some may be None."""
-    if value is None:
-        return None
-    parts = _parts(spec, "d_final_state", value, batch)
-    shape = (spec.rows, batch, spec.hidden_size)
-    means = "(layers * directions, batch, hidden_size)"
-    return tuple(
-        None if part is None else _check.exact("d_final_state", part, shape, means, spec.dtype, i)
-        for i, part in parts
-    )
+@contextmanager
+def about_part(spec: InputSpec, item: int | None) -> Iterator[None]:
+    """Name the state, h or c, in an error about one of several."""
+    try:
+        yield
+    except BadArgumentError as error:
+        if item is not None:
+            error.part = spec.states[item]
+        raise
 
 
 def _parts(spec: InputSpec, name: str, value: Any, batch: int) -> list[tuple[int | None, Any]]:
@@ -308,7 +396,10 @@ def carried(spec: InputSpec, value: Any, batch: int, flat: Floats) -> tuple[Floa
 
     flat: the model's parameters, with which a state may share no memory.
     """
-    arrays = [(i, _writable(spec, i, a, batch)) for i, a in _parts(spec, "state", value, batch)]
+    arrays = []
+    for i, part in _parts(spec, "state", value, batch):
+        with about_part(spec, i):
+            arrays.append((i, _writable(spec, i, part, batch)))
     for k, (i, array) in enumerate(arrays):
         shared = "the model's parameters" if np.may_share_memory(array, flat) else None
         for other, before in arrays[:k]:
@@ -316,7 +407,8 @@ def carried(spec: InputSpec, value: Any, batch: int, flat: Floats) -> tuple[Floa
                 shared = shared or f"state[{other}]"
         if shared:
             problem = f"shares memory with {shared}"
-            raise ArgumentError("state", problem, "an array of its own", item=i)
+            with about_part(spec, i):
+                raise ArgumentError("state", problem, "an array of its own", item=i)
     return tuple(array for _, array in arrays)
 
 
@@ -347,7 +439,9 @@ def about_state(spec: InputSpec, error: BadArgumentError) -> None:
     """Call it `state` where the core speaks of h0 and c0, which it was given as."""
     for i, name in enumerate(spec.states):
         if error.argument == f"{name}0":
-            error.argument, error.item = "state", None if len(spec.states) == 1 else i
+            error.argument = "state"
+            if len(spec.states) > 1:
+                error.item, error.part = i, name
 
 
 # ---------------------------------------------------------------- one step
@@ -485,7 +579,9 @@ def some_rows(
     """Take some of a batch's sequences, and what belongs to them."""
     lengths, initial, weight = batch.lengths, batch.initial, objective.sample_weight
     if initial is not None:
-        initial = tuple(np.ascontiguousarray(state[:, rows]) for state in initial)
+        initial = tuple(
+            None if state is None else np.ascontiguousarray(state[:, rows]) for state in initial
+        )
     return (
         batch.replace(
             x=batch.x[rows], lengths=None if lengths is None else lengths[rows], initial=initial

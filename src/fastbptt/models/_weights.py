@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, _core
 from .._check import Floats
+from .._errors import ArgumentError
 from .._views import Layout, NamedViews
 from . import _options
 
@@ -65,6 +66,16 @@ class Weights:
         for name, (start, stop, shape) in self.layout.items():
             label = f"state[{name!r}]"
             values = _check.exact(label, state[name], shape, f"the shape of {name}", self.dtype)
+            if not np.isfinite(values).all():
+                index = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+                value = float(values[index])
+                raise ArgumentError(
+                    label,
+                    f"holds a value that is not finite ({value})",
+                    "finite numbers",
+                    index=index,
+                    value=value,
+                )
             flat[start:stop] = _check.fitted(label, values, self.dtype).ravel()
         self.set(flat)
 

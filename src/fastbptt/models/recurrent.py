@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,7 +18,7 @@ from .._core import Batch, GradientTargets, Objective, OutputGradients
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._html import table, tag
 from .._losses import LossLike
-from .._views import Gradients, Parameters, State
+from .._views import Gradients, Parameters, State, norm
 from . import _arguments, _options, initializers, truncated
 from ._dropout_seeds import DropoutSeeds
 from ._options import Options, with_options
@@ -29,7 +29,6 @@ from .results import (
     NormProbes,
     Records,
     StepReport,
-    norm,
     pass_names,
     probes,
     unpacked,
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
     from ..optim.optimizers import Optimizer
 
-StateLike: TypeAlias = ArrayLike | Sequence[ArrayLike]
+StateLike: TypeAlias = ArrayLike | Sequence[ArrayLike | None]
 
 
 class Recurrent:
@@ -440,8 +439,8 @@ class Recurrent:
         Raises
         ------
         ValueError, TypeError
-            If a name is missing or unknown, a shape differs, or values do not fit into the
-            model's dtype. Nothing has changed then.
+            If a name is missing or unknown, a shape differs, or values are not finite or do not
+            fit into the model's dtype. Nothing has changed then.
         """
         self._weights.load_state_dict(state)
 
@@ -463,7 +462,7 @@ class Recurrent:
 
     def save(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | BinaryIO,
         optimizer: Optimizer | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
@@ -471,8 +470,9 @@ class Recurrent:
 
         Parameters
         ----------
-        path : str or path-like
-            Replaced in one move if it exists, so that a crash never leaves half a file.
+        path : str or path-like, or file
+            Replaced in one move if it exists, so that a crash never leaves half a file. A file
+            opened in binary mode is written from where it stands.
         optimizer : Optimizer, optional
             One of this model, for `fastbptt.load_optimizer` to read from the same file.
         metadata : mapping, optional
@@ -515,8 +515,8 @@ class Recurrent:
             Whole numbers from 1 to time: how many steps of each sequence are real. What
             stands after them is never read. Not needed if `x` is a list.
         h0 : array of shape (layers * directions, batch, hidden_size), optional
-            Initial state; of an LSTM a tuple (h0, c0) of two. If it is not given: the learned
-            one, or zero.
+            Initial state; of an LSTM a tuple (h, c) of two, of which one may be None. What is
+            not given: the learned one, or zero.
         training : bool, default False
             Apply dropout, with masks that no pass before had. `backward` uses the same.
         check_finite : bool, default True
@@ -552,7 +552,7 @@ class Recurrent:
         ((2, 5, 8), (4, 2, 4))
         """
         array, checked = _arguments.inputs(self._input_spec, x, lengths)
-        initial = _arguments.initial(self._input_spec, "h0", h0, len(array))
+        initial = _arguments.states(self._input_spec, "h0", h0, len(array))
         finite = _check.flag("check_finite", check_finite)
         training = _check.flag("training", training)
         batch = Batch(array, lengths=checked, initial=initial, check_finite=finite)
@@ -570,10 +570,12 @@ class Recurrent:
         self,
         out: ForwardResult,
         d_outputs: ArrayLike | None = None,
-        d_final_state: StateLike | Sequence[ArrayLike | None] | None = None,
+        d_final_state: StateLike | None = None,
         d_last: ArrayLike | None = None,
         need_input_grad: bool = False,
         check_finite: bool = True,
+        *,
+        d_hidden: ArrayLike | None = None,
     ) -> Gradients:
         """Backpropagate any gradient of the outputs through time: bring your own loss.
 
@@ -588,12 +590,15 @@ class Recurrent:
             Gradient with respect to `out.final_state`; of an LSTM a tuple of two, of which
             one may be None.
         d_last : array of shape (batch, output_size), optional
-            Gradient with respect to `out.last`, instead of `d_outputs`. At least one of the
-            three is needed.
+            Gradient with respect to `out.last`, instead of `d_outputs`.
         need_input_grad : bool, default False
             Compute the gradient with respect to `x` too.
         check_finite : bool, default True
             Refuse NaN and infinity in what is given and in the resulting gradients.
+        d_hidden : array of shape (batch, time, directions * hidden_size), optional
+            Gradient of a further term of the loss with respect to `out.hidden` (a penalty on
+            the activity, a second readout); ignored after a sequence's end. At least one of the
+            four gradients is needed; they add up.
 
         Returns
         -------
@@ -620,14 +625,14 @@ class Recurrent:
             )
         if out._owner is not self._weights.token:
             raise ArgumentError("out", "comes from another model", "this model's own forward")
-        if d_outputs is None and d_final_state is None and d_last is None:
+        if d_outputs is None and d_final_state is None and d_last is None and d_hidden is None:
             raise ArgumentError(
-                "d_outputs, d_final_state and d_last", "are all None", "at least one"
+                "d_outputs, d_final_state, d_last and d_hidden", "are all None", "at least one"
             )
         if d_outputs is not None and d_last is not None:
             raise ArgumentError("d_outputs and d_last", "are both given", "one of them")
         batch, time = out._tape.batch, out._tape.time
-        spec, up, end = self._input_spec, None, None
+        spec, up, end, inside = self._input_spec, None, None, None
         if d_outputs is not None:
             shape = (batch, time, spec.width)
             up = _check.exact(
@@ -637,10 +642,14 @@ class Recurrent:
             end = _check.exact(
                 "d_last", d_last, (batch, spec.width), "the shape of last", spec.dtype
             )
+        if d_hidden is not None:
+            shape = (batch, time, self._spec.hidden_size * (1 if spec.one_way else 2))
+            inside = _check.exact("d_hidden", d_hidden, shape, "the shape of hidden", spec.dtype)
         given = OutputGradients(
             outputs=up,
             last=end,
-            final_state=_arguments.d_final(spec, d_final_state, batch),
+            hidden=inside,
+            final_state=_arguments.states(spec, "d_final_state", d_final_state, batch),
             check_finite=_check.flag("check_finite", check_finite),
         )
         to = self._gradient_targets((batch, time, spec.input_size), need_input_grad)
@@ -659,6 +668,7 @@ class Recurrent:
         sample_weight: ArrayLike | None = None,
         check_finite: bool = True,
         *,
+        warmup: int = 0,
         training: bool = False,
     ) -> float:
         """Compute the loss alone, forward only. Arguments as for `loss_and_grad`.
@@ -673,7 +683,7 @@ class Recurrent:
         0.6931
         """
         batch, objective = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite
+            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, warmup=warmup
         )
         training = training is not False and _check.flag("training", training)
         taken: list[int] = []
@@ -698,6 +708,7 @@ class Recurrent:
         need_input_grad: bool = False,
         check_finite: bool = True,
         *,
+        warmup: int = 0,
         training: bool = True,
         memory_budget: int | str | None = None,
         record: str | None = None,
@@ -718,17 +729,28 @@ class Recurrent:
             On each step's outputs z: mean over the outputs of log(1 + exp(z)) - y z; or
             log(sum(exp(z))) - z[y]; or mean over the outputs of (y - z)^2. With
             ``reduction="sum"`` the sum over the outputs instead of their mean.
-        steps : {"last", "all"}
-            Loss on `ForwardResult.last`, that is at each sequence's own end, or at all steps.
+        steps : {"last", "all", "mean", "max"}
+            Loss on `ForwardResult.last`, that is at each sequence's own end, or at all steps; or
+            one loss per sequence as for the last step, on the readout of the top layer's hidden
+            states pooled over the sequence's own steps: their mean, or the maximum of each unit
+            (whose gradient goes to the first of equal steps).
         reduction : {"mean", "sum", "sequence_mean"}
             ``"mean"``: over all real steps of the batch. ``"sum"``: their sum.
             ``"sequence_mean"``: mean over sequences of each one's mean over its steps.
-        sample_weight : array of shape (batch,), optional
-            Weights of at least 0, not all 0. The means become weighted means.
+        sample_weight : array of shape (batch,) or (batch, time), or list of arrays, optional
+            Weights of at least 0, not all 0, of the sequences, or with ``steps="all"`` of their
+            steps (with a list as `x`, a list of arrays (time_i,)). The means become weighted
+            means: ``"mean"`` divides by the sum of the weights of all real steps,
+            ``"sequence_mean"`` first divides each weight by the length of its sequence. Where a
+            weight is 0 there is no loss and no gradient, and `y` is not read: it may be NaN, or -1
+            for no class.
         need_input_grad : bool, default False
             Compute the gradient with respect to `x` too.
         check_finite : bool, default True
             Refuse NaN and infinity in the arguments, the weights, the loss and the gradients.
+        warmup : int, default 0
+            Only with ``steps="all"``: the first steps of each sequence that have no loss, as if
+            their weight were 0 (also called burn-in or washout).
         training : bool, default True
             Apply dropout, with masks that no pass before had.
         memory_budget : int or str, optional
@@ -771,7 +793,17 @@ class Recurrent:
         """
         budget = 0 if memory_budget is None else self._budget(memory_budget)
         batch, objective = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, budget
+            x,
+            y,
+            loss,
+            steps,
+            reduction,
+            lengths,
+            h0,
+            sample_weight,
+            check_finite,
+            budget,
+            warmup,
         )
         norms = None if record is None else self._norm_probes(record, batch)
         to = self._gradient_targets(batch.x.shape, need_input_grad)
@@ -809,6 +841,7 @@ class Recurrent:
         clip_norm: float | None = None,
         check_finite: bool = True,
         *,
+        warmup: int = 0,
         clip_value: float | None = None,
         memory_budget: int | str | None = None,
         bptt_steps: int | None = None,
@@ -819,7 +852,9 @@ class Recurrent:
 
         Parameters
         ----------
-        x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, memory_budget
+        x, y, loss, steps, reduction, lengths, h0, sample_weight
+            As for `loss_and_grad`.
+        check_finite, warmup, memory_budget
             As for `loss_and_grad`. Dropout is on.
         optimizer : Adam, AdamW, SGD or RMSprop
             Belongs to the first model that it updates.
@@ -887,7 +922,17 @@ class Recurrent:
         budget = 0 if memory_budget is None else self._budget(memory_budget)
         chunk = 0 if bptt_steps is None else self._chunk(bptt_steps)
         batch, objective = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, budget or chunk
+            x,
+            y,
+            loss,
+            steps,
+            reduction,
+            lengths,
+            h0,
+            sample_weight,
+            check_finite,
+            budget or chunk,
+            warmup,
         )
         final = None
         if state is not None:
@@ -905,6 +950,12 @@ class Recurrent:
         except AttributeError:
             raise _not_an_optimizer(optimizer) from None
         chunked = 0 < chunk < batch.x.shape[1]
+        if chunked and objective.steps in ("mean", "max"):
+            raise ArgumentError(
+                "bptt_steps",
+                f"is {chunk}",
+                f'None for steps="{objective.steps}", which needs the states of all steps',
+            )
         report = None
         taken: list[int] = []
         binding, before = None, None  # before: the steps made, known once one can begin
@@ -1046,6 +1097,7 @@ class Recurrent:
         sample_weight: Any,
         check_finite: Any,
         unlimited: int = 0,
+        warmup: Any = 0,
     ) -> tuple[Batch, Objective]:
         """Check everything that a loss needs; at once if it is as it should be.
 
@@ -1055,10 +1107,12 @@ class Recurrent:
         finite = check_finite is True or _check.flag("check_finite", check_finite)
         named = _losses.NAMED.get(loss) if type(loss) is str else None
         loss = _losses.loss(loss) if named is None else named
+        first = 0 if type(warmup) is int and warmup == 0 else _check.size("warmup", warmup, 0)
         if (
             lengths is None
             and h0 is None
             and sample_weight is None
+            and first == 0
             and reduction in _check.REDUCTIONS
         ):
             ready = _arguments.fast_path(spec, x, y, loss, steps)
@@ -1067,14 +1121,14 @@ class Recurrent:
                     Batch(x, check_finite=finite),
                     Objective(loss=loss, steps=steps, reduction=reduction, y=ready),
                 )
-        _check.option("steps", steps, _check.STEPS)
+        _check.option("steps", steps, _check.READOUTS)
         _check.option("reduction", reduction, _check.REDUCTIONS)
         array, checked = _arguments.inputs(spec, x, lengths, unlimited > 0)
         count, time = array.shape[:2]
         ragged = isinstance(x, list | tuple)
         target = _arguments.targets(spec, y, checked, count, time, loss, steps, ragged)
-        initial = _arguments.initial(spec, "h0", h0, count)
-        weight = _arguments.weights(sample_weight, count)
+        initial = _arguments.states(spec, "h0", h0, count)
+        weight = _arguments.weights(sample_weight, count, time, checked, steps, ragged, first)
         return (
             Batch(array, lengths=checked, initial=initial, check_finite=finite),
             Objective(loss=loss, steps=steps, reduction=reduction, y=target, sample_weight=weight),
@@ -1119,7 +1173,8 @@ class Recurrent:
 
     def _gradients(self, to: GradientTargets) -> Gradients:
         assert to.initial is not None
-        return Gradients(to.parameters, self._weights.layout, to.x, unpacked(to.initial))
+        weights = self._weights
+        return Gradients(to.parameters, weights.layout, to.x, unpacked(to.initial), weights.frozen)
 
     def _norm_probes(self, record: Any, batch: Batch) -> NormProbes:
         _check.option("record", record, _check.RECORDS)

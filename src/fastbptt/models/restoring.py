@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from .cells import MODELS
 from .recurrent import Recurrent
 from .saving import BEST
 
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
 __all__ = ["load", "load_optimizer"]
 
 
@@ -28,12 +33,13 @@ class Content(NamedTuple):
     best: Floats | None  # all parameters in one array
 
 
-def load(path: str | os.PathLike[str]) -> Recurrent:
+def load(path: str | os.PathLike[str] | BinaryIO) -> Recurrent:
     """Read a model that its `save` wrote.
 
     Parameters
     ----------
-    path : str or path-like
+    path : str or path-like, or file
+        A file opened in binary mode is read from where it stands to its end.
 
     Returns
     -------
@@ -59,12 +65,13 @@ def load(path: str | os.PathLike[str]) -> Recurrent:
     return load_content(path)[0]
 
 
-def load_optimizer(path: str | os.PathLike[str]) -> Optimizer:
+def load_optimizer(path: str | os.PathLike[str] | BinaryIO) -> Optimizer:
     """Read the optimiser that ``model.save(path, optimizer)`` wrote.
 
     Parameters
     ----------
-    path : str or path-like
+    path : str or path-like, or file
+        A file opened in binary mode is read from where it stands to its end.
 
     Returns
     -------
@@ -92,24 +99,38 @@ def load_optimizer(path: str | os.PathLike[str]) -> Optimizer:
     optimizer = load_content(path)[1].optimizer
     if optimizer is None:
         raise ValueError(
-            f"{_check.file_path(path)!r} holds no optimiser; "
+            f"{_shown(path)} holds no optimiser; "
             "expected a file that model.save(path, optimizer) wrote"
         )
     return optimizer
 
 
-def load_content(path: str | os.PathLike[str]) -> tuple[Recurrent, Content]:
+def load_content(path: str | os.PathLike[str] | BinaryIO) -> tuple[Recurrent, Content]:
     """Read all that a file holds."""
-    path = _check.file_path(path)
-    with open(path, "rb") as file:
+    with contextlib.ExitStack() as opened:
+        if _is_open(path):
+            content = safetensors.content_of(path)
+            file: BinaryIO = io.BytesIO(content)
+            size = len(content)
+        else:
+            file = opened.enter_context(open(_check.file_path(path), "rb"))
+            size = os.fstat(file.fileno()).st_size
         try:
-            return _load(file)
+            return _load(file, size)
         except UnreadableError as error:
-            raise ValueError(f"cannot load {path!r}: {error}") from None
+            raise ValueError(f"cannot load {_shown(path)}: {error}") from None
 
 
-def _load(file: BinaryIO) -> tuple[Recurrent, Content]:
-    header = safetensors.read_header(file)
+def _is_open(path: Any) -> TypeGuard[BinaryIO]:
+    return hasattr(path, "read") and not isinstance(path, str | bytes | os.PathLike)
+
+
+def _shown(path: Any) -> str:
+    return f"the open file {path!r}" if _is_open(path) else repr(_check.file_path(path))
+
+
+def _load(file: BinaryIO, size: int) -> tuple[Recurrent, Content]:
+    header = safetensors.read_header(file, size)
     config = _config(header.metadata)
     dtype = safetensors.DTYPES[config["dtype"]][1]
     try:

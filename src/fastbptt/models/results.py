@@ -193,14 +193,6 @@ def probes(norms: NormProbes | None, final_state: tuple[Floats, ...] | None) -> 
     return _core.Probes(final_state=final_state, **arrays)
 
 
-def norm(values: Floats) -> float:
-    """Euclidean norm in float64, without over- or underflow of the squares."""
-    top = float(np.abs(values).max(initial=0.0))
-    if top == 0.0 or not np.isfinite(top):
-        return top
-    return top * float(np.linalg.norm(values.astype(np.float64) / top))
-
-
 def pass_names(layers: int, bidirectional: bool) -> tuple[str, ...]:
     """Name each layer and direction, as parameters of further layers are named."""
     ends = ("", "_reverse") if bidirectional else ("",)

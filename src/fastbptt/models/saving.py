@@ -33,7 +33,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 from .. import _core
 from .._check import Floats
@@ -62,7 +62,7 @@ class Savable(Protocol):
 
 def save_model(
     model: Savable,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     optimizer: Optimizer | None = None,
     metadata: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -77,8 +77,9 @@ def save_model(
     ----------
     model : Recurrent
         The model.
-    path : str or os.PathLike
-        Where to write. An existing file is replaced; the usual suffix is ``.safetensors``.
+    path : str or os.PathLike, or file
+        Where to write; a file opened in binary mode is written from where it stands. An existing
+        file is replaced; the usual suffix is ``.safetensors``.
     optimizer : Optimizer, optional
         An optimiser of this model, whose settings and moments go into the file too.
     metadata : mapping, optional

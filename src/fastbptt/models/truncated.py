@@ -8,7 +8,7 @@ Computation 2 (1990): BPTT(h; h') with h = h'.
 The loss of a chunk is reduced over what lies in the chunk:
 
 - ``steps="all"``: its real steps; with ``reduction="sequence_mean"`` a sequence counts by the share
-  of its own steps that lie there.
+  of its own steps that lie there. A chunk whose steps all have weight 0 only carries the state.
 - ``steps="last"``: the sequences that end there. A chunk in which none ends, or none that has
   weight, only carries the state.
 
@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from .._check import Floats
 from .._core import Batch, Engine, Objective, Update
-from .._errors import ArgumentError, BadArgumentError
-from ._arguments import InputSpec, Lengths
+from .._errors import BadArgumentError
+from ._arguments import InputSpec, Lengths, check_weights
 from ._dropout_seeds import DropoutSeeds
 from .results import NormProbes, StepReport, probes
 
@@ -45,7 +45,9 @@ class Chunk(NamedTuple):
     weight: NDArray[np.float64] | None
     share: float | None  # what its loss counts beside those of other chunks; None: it has none
 
-    def of_batch(self, batch: Batch, initial: tuple[Floats, ...] | None, seed: int | None) -> Batch:
+    def of_batch(
+        self, batch: Batch, initial: tuple[Floats | None, ...] | None, seed: int | None
+    ) -> Batch:
         """Cut these steps out, to start from the given states."""
         steps = slice(self.first, self.stop)
         x: Any = batch.x[:, steps] if self.rows is None else batch.x[self.rows, steps]
@@ -69,7 +71,7 @@ class Chunk(NamedTuple):
             )
             return
         row, *rest = error.index
-        if error.argument == "x" or (error.argument == "y" and objective.steps == "all"):
+        if error.argument == "x" or (objective.steps == "all" and rest):
             rest[0] += self.first
         error.index = (row if self.rows is None else int(self.rows[row]), *rest)
 
@@ -82,36 +84,51 @@ def chunks(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
         return
     if weight is None:
         weight = np.ones(len(whole))
+    each = weight.ndim == 2  # step has a weight
     end = int(whole.max())
     for first in range(0, end, size):
         stop = min(first + size, end)
         rows = np.flatnonzero(whole > first)
-        total, counts = whole[rows], weight[rows]
+        total = whole[rows]
         inside = np.minimum(total, stop) - first
+        counts = _inside(weight[rows, first:stop], inside) if each else weight[rows]
         if objective.steps == "last":
             counts = counts * (total <= stop)
         elif objective.reduction == "sequence_mean":
-            counts = counts * (inside / total)
+            part = inside / total
+            counts = counts * (part[:, np.newaxis] if each else part)
+        sums = counts.sum(axis=1) if each else counts * inside
         per_step = objective.steps == "all" and objective.reduction == "mean"
-        share = float((counts * inside if per_step else counts).sum())
+        share = sums if per_step else sums / inside if each else counts
         yield Chunk(
             first,
             stop,
             None if len(rows) == len(whole) else rows,
             None if int(inside.min()) == stop - first else inside,
             counts,
-            share if counts.any() else None,
+            float(share.sum()) if counts.any() else None,
         )
 
 
 def _even(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
     """Chunks of sequences of one length."""
     end = batch.x.shape[1] if batch.lengths is None else int(batch.lengths[0])
+    weight = objective.sample_weight
     for first in range(0, end, size):
         stop = min(first + size, end)
-        counts = objective.steps == "all" or stop == end
-        share = float(stop - first) if counts else None
-        yield Chunk(first, stop, None, None, objective.sample_weight, share)
+        share: float | None = None
+        part = weight
+        if weight is not None and weight.ndim == 2:
+            part = weight[:, first:stop]
+            share = float(part.sum()) or None
+        elif objective.steps == "all" or stop == end:
+            share = float(stop - first)
+        yield Chunk(first, stop, None, None, part, share)
+
+
+def _inside(weight: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the weights of steps, 0 after the ends: what stands there may be anything."""
+    return np.where(np.arange(weight.shape[1]) < lengths[:, np.newaxis], weight, 0.0)
 
 
 def train(
@@ -133,21 +150,24 @@ def train(
     they are wanted.
     """
     if objective.sample_weight is not None:
-        _check_weights(objective.sample_weight)
+        check_weights(objective.sample_weight, batch.lengths)
     before, put_back = engine.get_params(), binding.keep()
     kept = None if final is None else tuple(one.copy() for one in final)
     taken: list[int] = []
     reports: list[StepReport] = []
     loss, total_share = 0.0, 0.0
-    current = None
+    start: tuple[Floats | None, ...] | None = None
     if batch.initial is not None:
         with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
-            current = tuple(np.array(one, spec.dtype) for one in batch.initial)
+            start = tuple(
+                None if one is None else np.array(one, spec.dtype) for one in batch.initial
+            )
+    current: tuple[Floats, ...] | None = None  # the states after the chunks so far
     chunk = None
     try:
         for chunk in chunks(batch, objective, size):
             seed = seeds.take(taken)
-            initial, rows = current, chunk.rows
+            initial, rows = start if current is None else current, chunk.rows
             if rows is not None and current is not None:
                 initial = tuple(np.take(state, rows, axis=1) for state in current)
             part = chunk.of_batch(batch, initial, seed)
@@ -189,17 +209,6 @@ def train(
         if chunk is not None and isinstance(error, BadArgumentError):
             chunk.locate(error, objective)
         raise
-
-
-def _check_weights(weight: NDArray[np.float64]) -> None:
-    """Refuse what the core would, before chunks weigh themselves by it."""
-    infinite = np.flatnonzero(~np.isfinite(weight))
-    if len(infinite):
-        i = int(infinite[0])
-        problem = f"holds a value that is not finite ({weight[i]})"
-        raise ArgumentError("sample_weight", problem, index=(i,), value=float(weight[i]))
-    if not weight.any():
-        raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
 
 
 def _summed(reports: list[StepReport]) -> StepReport:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _check, _core
 from .._check import Floats
 from .._errors import ArgumentError, ArgumentTypeError
-from .._views import Gradients, Layout, NamedViews
+from .._views import Gradients, Layout, NamedViews, shapes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -126,8 +126,8 @@ class Optimizer(ABC):
         if binding.layout != weights.layout or dtype != weights.dtype:
             raise ArgumentError(
                 "optimizer",
-                f"holds moments of {dtype} for {_shapes(binding.layout)}",
-                f"{weights.dtype} for {_shapes(weights.layout)}",
+                f"holds moments of {dtype} for {shapes(binding.layout)}",
+                f"{weights.dtype} for {shapes(weights.layout)}",
             )
         return binding._replace(owner=weights.token)
 
@@ -136,6 +136,9 @@ class Optimizer(ABC):
         model: Trainable,
         grads: Gradients | Mapping[str, ArrayLike] | ArrayLike,
         check_finite: bool = True,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
     ) -> None:
         """Update a model's parameters by given gradients.
 
@@ -148,6 +151,9 @@ class Optimizer(ABC):
             parameters; or all of them in one array in the order of ``model.parameters.flat``.
         check_finite : bool, default True
             Refuse NaN and infinity in the gradients.
+        clip_norm, clip_value : float, optional
+            As for `Recurrent.train_step`: clip the gradients before the update. `grads` itself
+            stays as it is; `Gradients.clip_norm_` clips in place and returns the norm.
 
         Raises
         ------
@@ -170,12 +176,13 @@ class Optimizer(ABC):
                 "model", f"is of type {type(model).__name__}", "a fastbptt model"
             )
         finite = _check.flag("check_finite", check_finite)
+        clip = _check.clip(clip_norm, clip_value)
         with self._lock:
             binding = self._binding_for(weights)
             flat = _gathered(grads, weights, binding)
             before = binding.state.step
             try:
-                weights.engine.update(binding.state, flat, finite)
+                weights.engine.update(binding.update.replace(clip=clip), flat, finite)
                 self._binding = binding
             except BaseException:
                 if binding.state.step != before:  # a signal's handler raised just after the update
@@ -657,10 +664,6 @@ def _decay_fits(name: str, value: float, dtype: np.dtype[Any]) -> None:
         raise ArgumentError(
             name, f"is {_check.shown(value)}", f"at most 1 - {least:.3g} for a model of {dtype}"
         )
-
-
-def _shapes(layout: Layout) -> str:
-    return ", ".join(f"{name} {shape}" for name, (_, _, shape) in layout.items())
 
 
 def _gathered(grads: Any, weights: TrainableWeights, binding: Binding) -> Floats:

@@ -31,7 +31,7 @@ True
 from __future__ import annotations
 
 from .dropout import dropout_masks
-from .losses import LOSSES, REDUCTIONS, STEPS, apply_loss
+from .losses import LOSSES, POOLED, REDUCTIONS, STEPS, apply_loss
 from .model import CELLS, Forward, Network, backward, forward, loss_and_grad, loss_only
 from .optim import (
     OPTIMIZERS,
@@ -49,6 +49,7 @@ __all__ = [
     "CELLS",
     "LOSSES",
     "OPTIMIZERS",
+    "POOLED",
     "REDUCTIONS",
     "STEPS",
     "Forward",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._cell import outer
-from .losses import apply_loss
+from .losses import POOLED, apply_loss
 
 Array = NDArray[Any]
 State = Array | tuple[Array, ...]
@@ -192,12 +192,12 @@ def _unstack(stacked: Array) -> State:
 
 def _initial(net: Network, params: Mapping[str, Array], x: Array, h0: State | None) -> Array:
     """Return the states before the first step, (L * D, S, B, H): given, learned or zero."""
-    if h0 is not None:
-        return _stack(h0)
+    given = h0 if isinstance(h0, (tuple, list)) else (h0,) * len(net.initial_names)
     shape = (net.num_layers * net.directions, len(x), len(params["W_hh"]))
     zeros = np.zeros(shape, np.result_type(x, *params.values()))
     learned = [params[n][:, np.newaxis] if n in params else zeros for n in net.initial_names]
-    return np.stack([zeros + state for state in learned], axis=1)
+    own = [zeros + state for state in learned]
+    return np.stack([a if b is None else b for a, b in zip(own, given, strict=True)], axis=1)
 
 
 def _own(net: Network, params: Mapping[str, Array], layer: int, direction: int) -> dict[str, Array]:
@@ -235,7 +235,7 @@ def forward(
     lengths : integer array (B,), optional
         Steps of each sequence, 1 to T; default T.
     h0 : array (L * D, B, H), or a tuple of one such array per state of the cell, optional
-        States before the first step; default: the learned ones, or zeros.
+        States before the first step; default, and for None in a tuple: the learned ones, or zeros.
     **network
         Attributes of `Network`: ``cell``, ``num_layers``, ``bidirectional``, ...
 
@@ -294,9 +294,10 @@ def backward(
     d_last: Array | None = None,
     lengths: Array | None = None,
     h0: State | None = None,
+    d_hidden: Array | None = None,
     **network: Any,
 ) -> dict[str, Array]:
-    """Return the gradients, given those of the outputs, the final state and the last outputs.
+    """Return the gradients, given those of outputs, final state, last outputs and hidden states.
 
     Parameters
     ----------
@@ -310,6 +311,9 @@ def backward(
         Gradient of the loss with respect to the final state, default zeros.
     d_last : array (B, O), optional
         Gradient of the loss with respect to ``forward.last``, default zeros.
+    d_hidden : array (B, T, D * H), optional
+        Gradient of the loss with respect to ``forward.hidden``, default zeros. Values after a
+        sequence's end are ignored.
 
     Returns
     -------
@@ -338,24 +342,26 @@ def backward(
     steps = _Steps(x, lengths, net.directions)
     initial = _initial(net, params, forward.inputs[0], h0)
     final = _stack(forward.final_state)
-    d_hidden = steps.real(np.zeros_like(forward.outputs) if d_outputs is None else d_outputs)
+    d_above = steps.real(np.zeros_like(forward.outputs) if d_outputs is None else d_outputs)
     d_top = np.zeros_like(forward.last) if d_last is None else np.asarray(d_last)
     d_final = np.zeros_like(final) if d_final_state is None else _stack(d_final_state)
 
     grads: dict[str, Array] = {}
     if "W_hy" in params:
         last = np.concatenate(final[-net.directions :, 0], axis=-1)
-        grads["W_hy"] = outer(forward.hidden, d_hidden) + last.T @ d_top
-        grads["b_y"] = d_hidden.sum(axis=(0, 1)) + d_top.sum(axis=0)
-        d_hidden, d_top = d_hidden @ params["W_hy"].T, d_top @ params["W_hy"].T
-    d_final = d_final.astype(np.result_type(d_final, d_hidden, d_top))
+        grads["W_hy"] = outer(forward.hidden, d_above) + last.T @ d_top
+        grads["b_y"] = d_above.sum(axis=(0, 1)) + d_top.sum(axis=0)
+        d_above, d_top = d_above @ params["W_hy"].T, d_top @ params["W_hy"].T
+    if d_hidden is not None:
+        d_above = d_above + steps.real(d_hidden)
+    d_final = d_final.astype(np.result_type(d_final, d_above, d_top))
     d_final[-net.directions :, 0] += np.stack(np.split(d_top, net.directions, axis=-1))
 
     d_initial = [np.empty(0)] * len(initial)
     for layer in reversed(range(net.num_layers)):
-        d_hidden = net.between(layer, d_hidden)
-        d_each = np.split(d_hidden, net.directions, axis=-1)
-        d_hidden = np.zeros_like(forward.inputs[layer])
+        d_above = net.between(layer, d_above)
+        d_each = np.split(d_above, net.directions, axis=-1)
+        d_above = np.zeros_like(forward.inputs[layer])
         for direction, d_own in enumerate(d_each):
             k = net.directions * layer + direction
             read, states = (
@@ -368,19 +374,20 @@ def backward(
             found = net.module.backward(own, read, initial[k], states, d_states, **net.setting)
             grads |= {full: found[name] for name, full in net.names(layer, direction).items()}
             d_initial[k] = found["initial"]
-            d_hidden = d_hidden + steps.ordered(direction, found["x"])
+            d_above = d_above + steps.ordered(direction, found["x"])
 
     if "E" in params:
-        grads["E"] = np.zeros_like(params["E"], dtype=d_hidden.dtype)
+        grads["E"] = np.zeros_like(params["E"], dtype=d_above.dtype)
         if not net.frozen:
             counted = steps.exist & (x != net.padding_index)
-            np.add.at(grads["E"], x[counted], d_hidden[counted])
+            np.add.at(grads["E"], x[counted], d_above[counted])
     else:
-        grads["x"] = d_hidden
+        grads["x"] = d_above
     for s, name in enumerate(net.initial_names):
         grads[name] = np.stack(d_initial)[:, s]
         if name in params:
-            grads[name] = grads[name].sum(axis=1) * (h0 is None)
+            given = h0[s] if isinstance(h0, (tuple, list)) else h0
+            grads[name] = grads[name].sum(axis=1) * (given is None)
     order = (*params, "x", *net.initial_names)
     return {name: grads[name] for name in order if name in grads}
 
@@ -403,7 +410,8 @@ def loss_and_grad(
     ----------
     params, x, lengths, h0, **network : as in `forward`
     y, loss, steps, reduction, sample_weight : as in `apply_loss`
-        ``steps="last"`` is a loss on ``forward(...).last``.
+        ``steps="last"`` is a loss on ``forward(...).last``, ``"mean"`` and ``"max"`` on the readout
+        of ``forward(...).hidden`` pooled over a sequence's steps.
 
     Returns
     -------
@@ -425,6 +433,17 @@ def loss_and_grad(
     (0.6931, ['W_xh', 'W_hh', 'W_hy', 'x', 'h0'])
     """
     out = forward(params, x, lengths, h0, **network)
+    if steps in POOLED:
+        pooled, share = POOLED[steps](out.hidden, _real_steps(out, lengths))
+        value, d_one = _loss_of_one(_readout(params, pooled), y, loss, reduction, sample_weight)
+        d_pooled = d_one @ params["W_hy"].T if "W_hy" in params else d_one
+        d_hidden = share * d_pooled[:, np.newaxis]
+        grads = backward(params, x, out, None, None, None, lengths, h0, d_hidden, **network)
+        if "W_hy" in params:
+            grads["W_hy"] = pooled.T @ d_one
+        if "b_y" in params:
+            grads["b_y"] = d_one.sum(axis=0)
+        return value, grads
     value, d_outputs, d_last = _loss(out, y, loss, steps, reduction, lengths, sample_weight)
     return value, backward(params, x, out, d_outputs, None, d_last, lengths, h0, **network)
 
@@ -475,7 +494,27 @@ def loss_only(
     True
     """
     out = forward(params, x, lengths, h0, **network)
+    if steps in POOLED:
+        pooled, _ = POOLED[steps](out.hidden, _real_steps(out, lengths))
+        return _loss_of_one(_readout(params, pooled), y, loss, reduction, sample_weight)[0]
     return _loss(out, y, loss, steps, reduction, lengths, sample_weight)[0]
+
+
+def _real_steps(out: Forward, lengths: Array | None) -> Array:
+    """Return which steps lie before their sequence's end, (B, T, 1)."""
+    batch, time = out.hidden.shape[:2]
+    ends = np.full(batch, time) if lengths is None else np.asarray(lengths)
+    real: Array = np.arange(time)[:, np.newaxis] < ends[:, np.newaxis, np.newaxis]
+    return real
+
+
+def _loss_of_one(
+    outputs: Array, y: Array, loss: str, reduction: str, sample_weight: Array | None
+) -> tuple[float, Array]:
+    """Return the loss of one output per sequence, (B, O), and its gradient."""
+    one_step = outputs[:, np.newaxis]
+    value, d_outputs = apply_loss(one_step, y, loss, "last", reduction, None, sample_weight)
+    return value, d_outputs[:, 0]
 
 
 def _loss(
@@ -489,8 +528,7 @@ def _loss(
 ) -> tuple[float, Array | None, Array | None]:
     """Return the loss and its gradient with respect to the outputs or the last outputs."""
     if steps == "last":
-        one_step = out.last[:, np.newaxis]
-        value, d_last = apply_loss(one_step, y, loss, steps, reduction, None, sample_weight)
-        return value, None, d_last[:, 0]
+        value, d_last = _loss_of_one(out.last, y, loss, reduction, sample_weight)
+        return value, None, d_last
     value, d_outputs = apply_loss(out.outputs, y, loss, steps, reduction, lengths, sample_weight)
     return value, d_outputs, None

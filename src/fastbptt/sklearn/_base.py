@@ -136,7 +136,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         if hasattr(self, "loss"):
             loss_of_numbers(self.loss)
         if hasattr(self, "steps"):
-            _check.option("steps", self.steps, _check.STEPS)
+            _check.option("steps", self.steps, _check.READOUTS)
         _check.option("solver", self.solver, OPTIMIZERS)
         if isinstance(self.learning_rate, str):
             _check.option("learning_rate", self.learning_rate, SCHEDULES)
@@ -311,7 +311,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
     def _outputs(self, x: StackedSteps, steps: str) -> Array:
         """Return the outputs of the network: (sequences, outputs), or (all steps, outputs)."""
         out = predict(self.model_, x.sequences(), steps=steps)
-        if steps == "last":
+        if steps != "all":
             return np.asarray(out)
         return np.concatenate(out) if isinstance(out, list) else out.reshape(len(x.rows), -1)
 

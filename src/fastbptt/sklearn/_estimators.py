@@ -137,7 +137,7 @@ class _Supervised(RecurrentEstimator):
 
     def _like(self, x: StackedSteps, rows: Array) -> Any:
         """Give results the form of X."""
-        return rows if self._steps == "last" else x.with_rows(rows).sequences()
+        return rows if self._steps != "all" else x.with_rows(rows).sequences()
 
     def _score_parts(self, X: Any, y: Any, sample_weight: Any) -> tuple[Array, Array, Any]:
         """Return y, predictions and weights per step."""
@@ -355,7 +355,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
 
     def _read_y(self, y: Any, x: StackedSteps) -> StackedSteps:
         y = read_labels(y, self._steps)
-        if self._steps == "last":
+        if self._steps != "all":
             shape = np.asarray(y).shape
             if len(shape) == 2 and shape[1] > 1:
                 raise ValueError(
@@ -467,7 +467,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute the accuracy, with ``steps="all"`` over all steps."""
         check_is_fitted(self, "model_")
-        if self._steps == "last":
+        if self._steps != "all":
             return float(super().score(X, y, sample_weight))
         truth, predicted, weight = self._score_parts(X, y, sample_weight)
         return float(accuracy_score(truth, predicted, sample_weight=weight))
@@ -583,7 +583,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         many = self._steps == "all" and isinstance(y, list | tuple)
         for i, one in enumerate(y if many else [y]):
             check_numbers(f"y[{i}]" if many else "y", one)
-        if self._steps == "last":
+        if self._steps != "all":
             rows = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
             check_consistent_length(x.lengths, rows)
             target = StackedSteps.single(rows)
@@ -628,7 +628,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute R^2, with ``steps="all"`` over all steps."""
         check_is_fitted(self, "model_")
-        if self._steps == "last":
+        if self._steps != "all":
             return float(super().score(X, y, sample_weight))
         truth, predicted, weight = self._score_parts(X, y, sample_weight)
         return float(r2_score(truth, predicted, sample_weight=weight))

@@ -40,8 +40,9 @@ def predict(
         The number of steps of each sequence, from 1 to time.
     batch_size : int, default 256
         Sequences at a time. Bounds memory; results do not depend on it.
-    steps : {"last", "all"}
-        Outputs at each sequence's end (`ForwardResult.last`), or at all of its steps.
+    steps : {"last", "all", "mean", "max"}
+        Outputs at each sequence's end (`ForwardResult.last`), at all of its steps, or from the
+        hidden states pooled over its steps, for a model that was trained so.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def predict(
     """
     check_model(model)
     size = _check.size("batch_size", batch_size)
-    _check.option("steps", steps, _check.STEPS)
+    _check.option("steps", steps, _check.READOUTS)
     spec = model._input_spec
     items, own = _arguments.as_they_lie(spec, x, lengths)
     gathered, count = Gathered(items, own), len(items)
@@ -86,16 +87,16 @@ def predict(
         found = unresolved(gathered, partial(_ordered, ends), count, longest, spec)
         if found is not None:
             _check.warn_of_rounding("x", found)
-    if steps == "last":
+    if steps != "all":
         last = np.empty((count, spec.width), spec.dtype)
         for rows in _chunks(ends, count, size):
-            last[rows] = outputs(model, gathered, rows, False)
+            last[rows] = outputs(model, gathered, rows, steps)
         return last
     parts: list[Floats] = [np.empty(0)] * count if listed else []
     shape = (0,) if listed else (count, items.shape[1], spec.width)  # type: ignore[union-attr]
     whole = np.zeros(shape, spec.dtype)
     for rows in _chunks(ends, count, size):
-        z = outputs(model, gathered, rows, True)
+        z = outputs(model, gathered, rows, steps)
         if listed:
             assert own is not None
             for row, one in zip(rows, z, strict=True):
@@ -173,28 +174,32 @@ def _ordered(lengths: NDArray[np.int64] | None, rows: Rows, size: int) -> Iterab
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, every: bool) -> Floats:
-    """Outputs of one batch: at the ends (rows, outputs), or at all steps (rows, time, outputs).
+def outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str) -> Floats:
+    """Outputs of one batch: (rows, outputs), or at all steps (rows, time, outputs).
 
     Rows are sorted by falling length. A unidirectional network reads long sequences in chunks,
     carrying the state, so that memory does not grow with them; the results are the same, bit
     for bit.
     """
     try:
-        return _outputs(model, x, rows, every)
+        return _outputs(model, x, rows, steps)
     except ArgumentError as error:
         locate(error, rows)
         raise
 
 
-def _outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, every: bool) -> Floats:
+def _outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str) -> Floats:
     batch, lengths = x.take(rows)
     count, time = batch.shape[:2]
     piece = max(_MEMORY // (_bytes_per_step(model) * count), _FEWEST)
+    pool = None if steps in _check.STEPS else _Pool(model, steps, count)
     if model.bidirectional or time <= piece:
         result = model.forward(batch, lengths)
-        return result.outputs if every else result.last
-    spec = model._input_spec
+        if pool is not None:
+            pool.add(result.hidden, lengths)
+            return pool.outputs()
+        return result.outputs if steps == "all" else result.last
+    spec, every = model._input_spec, steps == "all"
     found = np.zeros((count, time, spec.width) if every else (count, spec.width), spec.dtype)
     state: Any = None
     for first in range(0, time, piece):
@@ -216,11 +221,47 @@ def _outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, every: bool) 
                 error.index = (row, first + step, *rest)
             raise
         state = result.final_state
-        if every:
+        if pool is not None:
+            pool.add(result.hidden, inside)
+        elif every:
             found[: len(part), first : first + piece] = result.outputs
         else:
             found[: len(part)] = result.last  # that of a later piece comes later
-    return found
+    return found if pool is None else pool.outputs()
+
+
+class _Pool:
+    """The mean or maximum of hidden states over steps, piece by piece, and its readout."""
+
+    def __init__(self, model: Recurrent, steps: str, count: int) -> None:
+        self._model = model
+        self._mean = steps == "mean"
+        width = model.hidden_size * (2 if model.bidirectional else 1)
+        self._pooled = np.full((count, width), 0.0 if self._mean else -np.inf, model.dtype)
+        self._steps = np.zeros(count, I64)
+
+    def add(self, hidden: Floats, lengths: NDArray[np.int64] | None) -> None:
+        """Add the states (rows, time, width) of the first sequences."""
+        rows, time = hidden.shape[:2]
+        ends = np.full(rows, time) if lengths is None else lengths
+        self._steps[:rows] += ends
+        if self._mean:  # states are 0 after the ends
+            self._pooled[:rows] += hidden.sum(axis=1)
+            return
+        after = np.arange(time) >= ends[:, np.newaxis]
+        most = np.where(after[..., np.newaxis], -np.inf, hidden).max(axis=1)
+        np.maximum(self._pooled[:rows], most, out=self._pooled[:rows])
+
+    def outputs(self) -> Floats:
+        """Return the outputs (rows, outputs)."""
+        found = self._pooled
+        if self._mean:
+            found = (found / self._steps[:, np.newaxis]).astype(found.dtype)
+        parameters = self._model.parameters
+        if "W_hy" in parameters:
+            found = found @ parameters["W_hy"] + parameters.get("b_y", 0)
+        result: Floats = found.astype(self._model.dtype, copy=False)
+        return result
 
 
 _MEMORY: Final = 1 << 26  # bytes for the states of a batch, where that can be chosen
@@ -249,15 +290,16 @@ def evaluate(
     reduction: str = "mean",
     metrics: str | Function | Iterable[str | Function] = (),
     lengths: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
+    warmup: int = 0,
     batch_size: int = 256,
 ) -> dict[str, float]:
     """Compute the loss and metrics of a model on data, without dropout.
 
     Parameters
     ----------
-    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight
-        As for `fit`. The weights apply to the loss, not to the metrics.
+    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight, warmup
+        As for `fit`.
     batch_size : int, default 256
         Sequences at a time.
 
@@ -288,8 +330,9 @@ def evaluate(
     size = _check.size("batch_size", batch_size)
     check_objective(loss, steps, reduction)
     chosen = _metrics.resolve(metrics)
-    data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight)
-    _metrics.check(chosen, data.loss)
+    first = _check.size("warmup", warmup, 0)
+    data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight, warmup=first)
+    _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     data.check_contents()
     data.note_digits(4)
     return measure(data, np.arange(data.count), chosen, size)
@@ -305,7 +348,7 @@ def check_objective(loss: Any, steps: Any, reduction: Any) -> None:
     """Check the names of an objective."""
     if loss is not None:
         _losses.loss(loss)
-    _check.option("steps", steps, _check.STEPS)
+    _check.option("steps", steps, _check.READOUTS)
     _check.option("reduction", reduction, _check.REDUCTIONS)
 
 
@@ -325,18 +368,24 @@ def measure(
     total = total_weight = 0.0
     kept_y: list[NDArray[Any]] = []
     kept_z: list[NDArray[Any]] = []
+    kept_weights: list[NDArray[Any]] = []
     for batch in data.chunks(rows, batch_size):
-        z = outputs(data.model, data.x, batch, every)
+        z = outputs(data.model, data.x, batch, data.steps)
         y, own = data.y.take(batch)
-        y = y.astype(I64) if classes else y.astype(F64)  # the batch's own from here
-        weight = np.ones(len(batch)) if data.weights is None else data.weights[batch]
+        with np.errstate(invalid="ignore"):  # of targets without weight
+            y = y.astype(I64) if classes else y.astype(F64)  # the batch's own from here
+        given = np.ones(len(batch)) if data.weights is None else data.weights.take(batch)
+        real = np.ones(len(batch), np.bool_)
         if every:
             time = z.shape[1]
             ends = np.full(len(batch), time) if own is None else own
             real = np.arange(time) < ends[:, np.newaxis]
-            if data.reduction == "sequence_mean":
-                weight = weight / ends
-            z, y, weight = z[real], y[real], np.repeat(weight, ends)
+            given = given if given.ndim == 2 else np.repeat(given[:, np.newaxis], time, axis=1)
+        real &= given > 0.0
+        weight = given
+        if every and data.reduction == "sequence_mean":
+            weight = given / ends[:, np.newaxis]
+        z, y, given, weight = z[real], y[real], given[real], weight[real]
         with np.errstate(all="ignore"):  # of a model that has diverged the loss is nan
             values = LOSSES[loss.name](z.astype(F64), y, **loss.parameters)[0]
         summed = data.reduction == "sum"
@@ -346,10 +395,15 @@ def measure(
         if metrics:
             kept_y.append(y)
             kept_z.append(z)
+            kept_weights.append(given)
         after_batch()
     found = {"loss": total if data.reduction == "sum" else total / total_weight}
     if metrics:
         all_y, all_z = np.concatenate(kept_y), np.concatenate(kept_z)
+        weights = np.concatenate(kept_weights)
+        equal = not len(weights) or bool((weights == weights[0]).all())
         for metric in metrics:
-            found[metric.name] = _metrics.value(metric, all_y, all_z, loss)
+            found[metric.name] = _metrics.value(
+                metric, all_y, all_z, loss, None if equal else weights
+            )
     return found

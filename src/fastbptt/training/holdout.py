@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import _check
 from .._errors import ArgumentError
 from .batches import Rows, split
 from .labelled import LabelledData, class_weights
+from .target_weights import TargetWeights
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class HoldOut:
         The data given for training.
     rows : int64 array
         The training sequences in it.
-    weights : array (count,) or None
-        The weights of all its sequences in training, with class weights.
+    weights : TargetWeights or None
+        The weights of all its sequences or steps in training, with class weights.
     held_out : LabelledData or None
         The validation data: `data` itself, other data or none.
     held_out_rows : int64 array
@@ -36,7 +36,7 @@ class HoldOut:
 
     data: LabelledData
     rows: Rows
-    weights: NDArray[np.float64] | None
+    weights: TargetWeights | None
     held_out: LabelledData | None
     held_out_rows: Rows
     fraction: float | None
@@ -48,13 +48,14 @@ class HoldOut:
             "x": data.items,
             "y": data.targets,
             "lengths": data.lengths,
-            "weights": self.weights,
+            "weights": None if self.weights is None else self.weights.values,
         }
         if held_out is not None and held_out is not data:
             found |= {
                 "validation x": held_out.items,
                 "validation y": held_out.targets,
                 "validation lengths": held_out.lengths,
+                "validation weights": None if held_out.weights is None else held_out.weights.values,
             }
         return found
 
@@ -63,14 +64,19 @@ def hold_out(data: LabelledData, validation: Any, class_weight: Any, seed: int) 
     """Split off the validation data, weigh the training sequences, and check all contents."""
     train, held, held_rows = _divided(data, validation, seed)
     weights = data.weights
-    if class_weight is not None:
-        factors = class_weights(class_weight, data.classes, train)
-        weights = factors if weights is None else factors * weights
-    if weights is not None:
-        train = train[weights[train] > 0.0]
-        if not len(train):
-            raise ValueError("all training sequences have weight 0; expected one above 0")
-    if held is data and data.weights is not None and not data.weights[held_rows].any():
+    train = _weighted(train, weights)
+    if class_weight is not None and len(train):
+        factors = class_weights(class_weight, data, train)
+        if weights is not None:
+            weights = weights.times(factors)
+        elif any(map(np.any, factors)):
+            weights = TargetWeights(factors, data.lengths, 0, data.time)
+        else:
+            train = train[:0]
+        train = _weighted(train, weights)
+    if not len(train):
+        raise ValueError("all training sequences have weight 0; expected one above 0")
+    if held is data and not len(_weighted(held_rows, data.weights)):
         raise ValueError("all validation sequences have weight 0; expected one above 0")
     data.check_contents()
     data.check_digits()
@@ -81,19 +87,26 @@ def hold_out(data: LabelledData, validation: Any, class_weight: Any, seed: int) 
     return HoldOut(data, train, weights, held, held_rows, fraction)
 
 
+def _weighted(rows: Rows, weights: TargetWeights | None) -> Rows:
+    """Leave out the sequences that have no weight."""
+    return rows if weights is None else rows[weights.totals[rows] > 0.0]
+
+
 def _divided(
     data: LabelledData, validation: Any, seed: int
 ) -> tuple[Rows, LabelledData | None, Rows]:
     """Return the training rows, the validation data and its rows."""
     every = np.arange(data.count)
-    expected = "a fraction above 0 and below 1, or (x, y), or (x, y, lengths)"
+    expected = (
+        "a fraction above 0 and below 1, or (x, y), (x, y, lengths) or "
+        "(x, y, lengths, sample_weight)"
+    )
     if validation is None:
         return every, None, every[:0]
     if isinstance(validation, tuple | list):
-        if len(validation) not in (2, 3):
+        if len(validation) not in (2, 3, 4):
             raise ArgumentError("validation", f"has {len(validation)} parts", expected)
-        x, y = validation[:2]
-        lengths = validation[2] if len(validation) == 3 else None
+        x, y, lengths, weight = (*validation, None, None)[:4]
         held = LabelledData(
             data.model,
             x,
@@ -102,7 +115,9 @@ def _divided(
             data.steps,
             data.reduction,
             lengths,
+            weight,
             name="validation",
+            warmup=0 if data.weights is None else data.weights.warmup,
         )
         return every, held, np.arange(held.count)
     fraction = _check.number("validation", validation, expected)

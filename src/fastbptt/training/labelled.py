@@ -17,6 +17,7 @@ from ..models import _arguments
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
 from .batches import Computed, Gathered, Rows
+from .target_weights import TargetWeights, Values
 
 _CHUNK: Final = 1 << 16  # elements of x checked at a time
 
@@ -34,6 +35,8 @@ class LabelledData:
     steps, reduction : str
     name : str
         The set's name in messages, if it is not the training set: ``"validation"``.
+    warmup : int
+        As for `fastbptt.fit`.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class LabelledData:
         lengths: Any = None,
         sample_weight: Any = None,
         name: str = "",
+        warmup: int = 0,
     ) -> None:
         self.model, self.steps, self.reduction = model, steps, reduction
         spec = model._input_spec
@@ -58,8 +62,10 @@ class LabelledData:
                 items, own = _arguments.as_they_lie(spec, x, lengths)
             self.count = len(items)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
-            self.loss, self._chosen = objective_of(model, y, loss, steps, own)
             listed = isinstance(items, list)
+            self.weights = _weights(sample_weight, self.count, longest, own, steps, listed, warmup)
+            counted = None if self.weights is None else self.weights.counted()
+            self.loss, self._chosen = objective_of(model, y, loss, steps, own, counted)
             with about_chosen(self._chosen):
                 targets = (
                     y
@@ -68,7 +74,6 @@ class LabelledData:
                         spec, y, own, self.count, longest, self.loss, steps, listed
                     )
                 )
-            self.weights = _weights(sample_weight, self.count)
         except BadArgumentError as error:
             error.source = name
             raise
@@ -89,7 +94,7 @@ class LabelledData:
     @property
     def classes(self) -> NDArray[Any] | None:
         """One class per sequence if the targets are classes, else None."""
-        if self.steps != "last" or isinstance(self.targets, list | Computed):
+        if self.steps == "all" or isinstance(self.targets, list | Computed):
             return None
         if self.loss.targets == "classes":
             return self.targets
@@ -97,13 +102,36 @@ class LabelledData:
             return self.targets[:, 0].astype(I64)
         return None
 
-    def loss_weights(self, weights: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
-        """Return the weight of each sequence in the mean loss; None: all equal."""
-        if self.steps == "all" and self.reduction == "mean" and self.x.ragged:
-            assert self.lengths is not None
-            lengths = self.lengths.astype(F64)
-            return lengths if weights is None else lengths * weights
-        return weights
+    @property
+    def classes_of_steps(self) -> NDArray[Any] | list[NDArray[Any]] | None:
+        """The class of each step, (count, time) or a list, if the targets are classes."""
+        targets = self.targets
+        if isinstance(targets, Computed):
+            return None
+        if self.loss.targets == "classes":
+            return targets
+        flat = self.counted_of(targets, np.arange(self.count))
+        if _targets.decide(flat, flat.shape[1], loss=self.loss).kind != "binary":
+            return None
+        with np.errstate(invalid="ignore"):  # after the ends, and without weight
+            if isinstance(targets, list):
+                return [one[:, 0].astype(I64) for one in targets]
+            return targets[..., 0].astype(I64)
+
+    def counted_of(self, values: NDArray[Any] | list[NDArray[Any]], rows: Rows) -> NDArray[Any]:
+        """Return what belongs to these sequences and has a weight, in one array."""
+        counted = None if self.weights is None else self.weights.counted()
+        if isinstance(values, list):
+            parts = [values[i] if counted is None else values[i][counted[i]] for i in rows]
+            return np.concatenate(parts)
+        own, some = self.lengths, values[rows]
+        which: NDArray[np.bool_] = np.ones(some.shape[: 1 + (self.steps == "all")], np.bool_)
+        if self.steps == "all" and own is not None:
+            which &= np.arange(some.shape[1]) < own[rows, np.newaxis]
+        if counted is not None:
+            chosen = counted[rows]
+            which &= chosen if chosen.ndim == which.ndim else chosen[:, np.newaxis]
+        return some[which]
 
     def chunks(self, rows: Rows, size: int) -> Iterator[Rows]:
         """Cut rows into batches of similar lengths, longest first: a lack of memory shows early."""
@@ -120,10 +148,16 @@ class LabelledData:
         for rows in self.chunks(np.arange(self.count), max(_CHUNK // steps, 1)):
             x, lengths = self.x.take(rows)
             y, _ = self.y.take(rows)
-            if not (self._usual_input(x, most) and self._usual_target(y, most)):
+            weight = None if self.weights is None else self.weights.take(rows)
+            counted = y if weight is None else y[weight > 0.0]
+            if not (self._usual_input(x, most) and self._usual_target(counted, most)):
+                how = (self.loss, self.steps, self.reduction, lengths)
                 try:  # the core says what is wrong, and where
                     with about_chosen(self._chosen):
-                        self.model.loss(x, y, self.loss, self.steps, self.reduction, lengths)
+                        if len(counted):
+                            self.model.loss(x, y, *how, sample_weight=weight)
+                        else:
+                            self.model.forward(x, lengths)
                 except ArgumentError as error:
                     locate(error, rows)
                     error.source = self._name
@@ -157,7 +191,8 @@ class LabelledData:
             ("y", self.y, self.targets, self.loss.targets == "numbers"),
         ):
             if numbers and isinstance(values, Gathered):
-                found = unresolved(values, self.chunks, self.count, self.time, spec)
+                keep = self.weights if name == "y" else None
+                found = unresolved(values, self.chunks, self.count, self.time, spec, keep)
                 if found is not None:
                     yield name, given, found
 
@@ -189,6 +224,8 @@ class LabelledData:
 
     def _usual_target(self, y: NDArray[Any], most: float) -> bool:
         loss = self.loss
+        if not y.size:
+            return True
         if loss.targets == "classes":
             return bool(y.min() >= 0 and y.max() < self.model._input_spec.width)
         if loss.bounded:
@@ -209,23 +246,41 @@ def unresolved(
     count: int,
     time: int,
     spec: _arguments.InputSpec,
+    weights: TargetWeights | None = None,
 ) -> _check.Unresolved | None:
-    """Find a column of sequences, or of targets, of which the model's dtype loses digits."""
+    """Find a column of sequences, or of targets, of which the model's dtype loses digits.
+
+    weights: of the targets; those without any do not count.
+    """
     if _check.holds(spec.dtype, values.dtype):
         return None
     size = max(_CHUNK // max(time * spec.input_size, 1), 1)
-    return _check.unresolved(
-        lambda: values.blocks(iter(chunks(np.arange(count), size))), spec.dtype
-    )
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        for rows in chunks(np.arange(count), size):
+            if weights is None:
+                yield from values.blocks(iter([rows]))
+            else:
+                block, _ = values.take(rows)
+                block = block[weights.take(rows) > 0.0]
+                if len(block):
+                    yield block.reshape(-1, block.shape[-1])
+
+    return _check.unresolved(blocks, spec.dtype)
 
 
 def objective_of(
-    model: Recurrent, y: Any, loss: LossLike | None, steps: str, lengths: Any = None
+    model: Recurrent,
+    y: Any,
+    loss: LossLike | None,
+    steps: str,
+    lengths: Any = None,
+    counted: Any = None,
 ) -> tuple[Loss, str]:
     """Return the loss, that of the targets if none is given, and then why it is this one."""
     if loss is not None:
         return _losses.loss(loss), ""
-    found = _targets.decide(y, model._input_spec.width, steps, lengths)
+    found = _targets.decide(y, model._input_spec.width, steps, lengths, counted=counted)
     return _losses.loss(found.loss), found.why
 
 
@@ -240,42 +295,60 @@ def about_chosen(why: str) -> Iterator[None]:
         raise
 
 
-def _weights(value: Any, count: int) -> NDArray[np.float64] | None:
-    weights = _arguments.weights(value, count)
-    if weights is None:
-        return None
-    wrong = ~(np.isfinite(weights) & (weights >= 0.0))
-    if wrong.any():
-        i = int(wrong.argmax())
-        raise ArgumentError(
-            "sample_weight", f"is {weights[i]}", "a finite number of at least 0", item=i
-        )
-    if not weights.any():
-        raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
-    return weights
+def weights_of(
+    model: Recurrent, x: Any, lengths: Any, sample_weight: Any, steps: str, warmup: Any
+) -> TargetWeights:
+    """Read the weights of targets, given some, or a warm-up."""
+    items, own = _arguments.as_they_lie(model._input_spec, x, lengths)
+    listed = isinstance(items, list)
+    time = max(map(len, items)) if isinstance(items, list) else items.shape[1]
+    first = _check.size("warmup", warmup, 0)
+    found = _weights(sample_weight, len(items), time, own, steps, listed, first)
+    assert found is not None
+    return found
 
 
-def class_weights(value: Any, classes: NDArray[Any] | None, rows: Rows) -> NDArray[np.float64]:
-    """Compute the weight of each sequence from that of its class.
+def _weights(
+    value: Any, count: int, time: int, own: Lengths, steps: str, listed: bool, warmup: int
+) -> TargetWeights | None:
+    values = _arguments.weights_as_they_lie(value, count, time, own, steps, listed)
+    if warmup:
+        _arguments.check_warmup(warmup, time if own is None else int(own.max()), steps)
+    if values is None:
+        if not warmup:
+            return None
+        values = np.ones(count, F64)
+    return TargetWeights(values, own, warmup, time)
+
+
+def class_weights(value: Any, data: LabelledData, rows: Rows) -> Values:
+    """Compute weights of the sequences, or of their steps, from those of their classes.
 
     Parameters
     ----------
     value : "balanced" or mapping of class -> number
-        Balanced: n / (number of classes * sequences of this class), over `rows`, so that each
+        Balanced: n / (number of classes * targets of this class), over `rows`, so that each
         class weighs the same (King and Zeng, Political Analysis 9 (2001), section 4.2).
         Classes that a mapping does not name weigh 1.
-    classes : array (count,), or None if the targets are not classes
+    data : LabelledData
     rows : int64 array
         The training sequences.
     """
+    classes = data.classes if data.steps != "all" else data.classes_of_steps
     if classes is None:
         raise ArgumentError(
             "class_weight",
             f"is {_check.shown(value)}",
-            'None unless y holds one class per sequence (steps="last")',
+            f"None unless y holds one class per {'step' if data.steps == 'all' else 'sequence'}",
         )
-    every, codes = np.unique(classes, return_inverse=True)
-    return class_factors(value, every, codes[rows])[codes]
+    every = np.unique(data.counted_of(classes, np.arange(data.count)))
+    weights = class_factors(value, every, np.searchsorted(every, data.counted_of(classes, rows)))
+
+    def of(some: NDArray[Any]) -> NDArray[np.float64]:
+        at = np.minimum(np.searchsorted(every, some), len(every) - 1)
+        return np.where(every[at] == some, weights[at], 1.0)
+
+    return list(map(of, classes)) if isinstance(classes, list) else of(classes)
 
 
 def class_factors(

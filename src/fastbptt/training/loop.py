@@ -29,8 +29,12 @@ from .history import History
 from .holdout import HoldOut, hold_out
 from .labelled import LabelledData, locate
 from .settings import Settings, check_callbacks, check_seed
+from .target_weights import TargetWeights
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .metrics import Function
 
 
@@ -43,8 +47,9 @@ def fit(
     steps: str = "last",
     reduction: str = "mean",
     lengths: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
     class_weight: Any = None,
+    warmup: int = 0,
     epochs: int = 100,
     batch_size: int = 32,
     optimizer: Optimizer | str | None = None,
@@ -87,17 +92,23 @@ def fit(
         outputs, ``"bce"`` for zeros and ones, one for each output, else ``"mse"``. An error where
         two readings are possible: one-hot rows; for one output integers other than 0 and 1 that
         take several values, or two whole numbers alone, such as -1 and 1.
-    steps : {"last", "all"}
-        Whether the loss is at each sequence's last step or at all steps.
+    steps : {"last", "all", "mean", "max"}
+        Whether the loss is at each sequence's last step, at all steps, or on the readout of the
+        hidden states pooled over its steps: see `Recurrent.loss_and_grad`.
     reduction : {"mean", "sum", "sequence_mean"}
         How the losses of a batch are combined.
     lengths : array of shape (n,), optional
         Whole numbers from 1 to time. Batches are cut to their longest sequence.
-    sample_weight : array of shape (n,), optional
-        Non-negative weights of the sequences in the loss. Sequences of weight 0 are left out.
+    sample_weight : array of shape (n,) or (n, time), or list of n arrays (time_i,), optional
+        Weights of at least 0 in the loss and the metrics: of the sequences, or with
+        ``steps="all"`` of their steps. Where a weight is 0, `y` is not read: it may be NaN, or -1
+        for no class. Sequences without any weight are left out.
     class_weight : "balanced" or mapping of class -> weight, optional
-        Further weights, by the class of each sequence. "balanced": n / (number of classes *
-        sequences of the class). Only for classes at the last step, and only in training.
+        Further weights, by the class of each sequence, or with ``steps="all"`` of each step.
+        "balanced": n / (number of classes * targets of the class). Only in training.
+    warmup : int, default 0
+        Only with ``steps="all"``: the first steps of each sequence that have no loss (burn-in,
+        washout). They count in no metric either, nor in validation.
     epochs : int, default 100
     batch_size : int, default 32
         Sequences per update. The last batch of an epoch may be smaller.
@@ -228,8 +239,9 @@ def fit(
     checkpointer = checkpoints.checkpointer(checkpoint, checkpoint_every)
     origin = checkpoints.source(resume, checkpoint)
 
-    data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight)
-    _metrics.check(chosen, data.loss)
+    first = _check.size("warmup", warmup, 0)
+    data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight, warmup=first)
+    _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     sets = hold_out(data, validation, class_weight, seed)
     order = Order(sets.rows, batch_size, shuffle, seed, data.lengths if bucket else None)
     run = TrainingRun(model, optimizer, History(), epochs, len(order), data.loss, steps)
@@ -253,7 +265,8 @@ def fit(
     )
     loop = _Loop(run, order, sets, settings)
     if checkpointer is not None or origin is not None:
-        described = {"loss": str(data.loss), "validation": sets.fraction} | settings.fingerprint()
+        described = {"loss": str(data.loss), "validation": sets.fraction, "warmup": first}
+        described |= settings.fingerprint()
         loop.checkpointer = checkpointer
         loop.fingerprint = checkpoints.fingerprint(model, optimizer, described, sets.contents())
         if origin is not None:
@@ -261,6 +274,20 @@ def fit(
             loop.resumed = checkpoints.load(origin, loop.fingerprint)
     loop.train(kind)
     return run.history
+
+
+def _loss_weights(data: LabelledData, weights: TargetWeights | None) -> NDArray[np.float64] | None:
+    """Return what each sequence counts in the mean loss; None: all the same."""
+    if data.steps != "all" or data.lengths is None:
+        return None if weights is None else weights.totals
+    lengths = data.lengths.astype("float64")
+    if data.reduction == "mean":
+        if weights is None:
+            return lengths if data.x.ragged else None
+        return weights.totals if weights.each_step else weights.totals * lengths
+    if weights is None:
+        return None
+    return weights.totals / lengths if weights.each_step else weights.totals
 
 
 class _Loop:
@@ -271,7 +298,7 @@ class _Loop:
         self.order = order
         self.sets = sets
         self.settings = settings
-        self.loss_weights = sets.data.loss_weights(sets.weights)
+        self.loss_weights = _loss_weights(sets.data, sets.weights)
         self.callbacks = callbacks = settings.callbacks
         self.on_batch = [c.on_batch_end for c in callbacks if _overrides(c, "on_batch_end")]
         self.checkpointer: checkpoints.Checkpointer | None = None
@@ -374,7 +401,7 @@ class _Loop:
             if self.settings.augment is not None:
                 x = augmented(self.settings.augment, x, (self.settings.seed, run.epoch, self.batch))
             y, _ = data.y.take(rows)
-            weight = None if weights is None else weights[rows]
+            weight = None if weights is None else weights.take(rows)
             try:
                 loss = self.update(x, y, lengths=lengths, sample_weight=weight)
             except ArgumentError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -13,7 +14,7 @@ from .. import _core, _targets
 from .._errors import ArgumentError
 from .._losses import Loss
 
-Function: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], float]
+Function: TypeAlias = Callable[..., float]
 
 
 class Metric(NamedTuple):
@@ -50,7 +51,9 @@ class Metric(NamedTuple):
     takes: str = "outputs"
 
 
-def accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
+def accuracy(
+    y: NDArray[Any], outputs: NDArray[Any], sample_weight: NDArray[Any] | None = None
+) -> float:
     """Fraction of time steps classified correctly.
 
     Parameters
@@ -59,6 +62,7 @@ def accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
     outputs : array (n, outputs)
         For classes, the largest output is the prediction. Otherwise an output above 0 (a
         probability above one half) predicts 1, and each output counts separately.
+    sample_weight : array (n,), optional
 
     Examples
     --------
@@ -68,10 +72,12 @@ def accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
     0.5
     """
     y, guessed = _decided(y, outputs)
-    return float((y == guessed).mean())
+    return _mean(y == guessed, sample_weight)
 
 
-def balanced_accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
+def balanced_accuracy(
+    y: NDArray[Any], outputs: NDArray[Any], sample_weight: NDArray[Any] | None = None
+) -> float:
     """Mean over the classes in `y` of the fraction classified correctly, as in `accuracy`.
 
     Examples
@@ -82,10 +88,13 @@ def balanced_accuracy(y: NDArray[Any], outputs: NDArray[Any]) -> float:
     0.5
     """
     y, guessed = _decided(y, outputs)
-    return float(np.mean([(guessed[y == one] == one).mean() for one in np.unique(y)]))
+    weights = np.ones(len(y)) if sample_weight is None else sample_weight
+    weights = np.broadcast_to(weights.reshape(-1, *[1] * (y.ndim - 1)), y.shape)
+    classes = [(weights[y == one], guessed[y == one] == one) for one in np.unique(y)]
+    return float(np.mean([weight @ right / weight.sum() for weight, right in classes]))
 
 
-def mae(y: NDArray[Any], outputs: NDArray[Any]) -> float:
+def mae(y: NDArray[Any], outputs: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
     """Mean absolute error over all steps and outputs.
 
     Examples
@@ -95,10 +104,12 @@ def mae(y: NDArray[Any], outputs: NDArray[Any]) -> float:
     >>> mae(np.array([1.0, 2.0]), np.array([[1.0], [4.0]]))
     1.0
     """
-    return float(np.abs(_errors(y, outputs)).mean())
+    return _mean(np.abs(_errors(y, outputs)), sample_weight)
 
 
-def rmse(y: NDArray[Any], outputs: NDArray[Any]) -> float:
+def rmse(
+    y: NDArray[Any], outputs: NDArray[Any], sample_weight: NDArray[Any] | None = None
+) -> float:
     """Root of the mean squared error over all steps and outputs.
 
     Examples
@@ -108,10 +119,10 @@ def rmse(y: NDArray[Any], outputs: NDArray[Any]) -> float:
     >>> rmse(np.array([1.0, 2.0]), np.array([[4.0], [6.0]])) == 12.5 ** 0.5
     True
     """
-    return float(np.sqrt(np.square(_errors(y, outputs)).mean()))
+    return float(np.sqrt(_mean(np.square(_errors(y, outputs)), sample_weight)))
 
 
-def r2(y: NDArray[Any], outputs: NDArray[Any]) -> float:
+def r2(y: NDArray[Any], outputs: NDArray[Any], sample_weight: NDArray[Any] | None = None) -> float:
     """Coefficient of determination, 1 - sum((y - z)^2) / sum((y - mean(y))^2).
 
     Averaged over the outputs. An output with constant targets counts 1 if it is exactly
@@ -124,12 +135,21 @@ def r2(y: NDArray[Any], outputs: NDArray[Any]) -> float:
     >>> r2(np.array([1.0, 3.0]), np.array([[2.0], [2.0]]))
     0.0
     """
-    left = np.square(_errors(y, outputs)).sum(axis=0)
+    weights = np.ones(len(outputs)) if sample_weight is None else sample_weight
+    left = weights @ np.square(_errors(y, outputs))
     y = np.asarray(y, np.float64).reshape(outputs.shape)
-    whole = np.square(y - y.mean(axis=0)).sum(axis=0)
+    whole = weights @ np.square(y - np.average(y, axis=0, weights=weights))
     flat = whole == 0.0
     explained = np.where(flat, left == 0.0, 1.0 - left / np.where(flat, 1.0, whole))
     return float(explained.mean())
+
+
+def _mean(values: NDArray[Any], weights: NDArray[Any] | None) -> float:
+    """Average over outputs, and over steps by their weights."""
+    if weights is None:
+        return float(values.mean())
+    per_step = values.reshape(len(values), -1).mean(axis=1)
+    return float(weights @ per_step / weights.sum())
 
 
 def _decided(y: NDArray[Any], outputs: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -177,16 +197,25 @@ def title(curve: str) -> str:
     return (known and known.title) or name.replace("_", " ")
 
 
-def check(metrics: Sequence[Metric], loss: Loss) -> None:
-    """Refuse metrics that make no sense with a loss.
+def check(metrics: Sequence[Metric], loss: Loss, weighted: bool = False) -> None:
+    """Refuse metrics that make no sense with a loss, or take no weights where there are some.
 
     Raises
     ------
     ArgumentError
         A metric of classes needs a loss whose outputs decide between them, one of numbers needs
-        targets that are numbers, which those of ``"bce"`` are as well.
+        targets that are numbers, which those of ``"bce"`` are as well. With weights other than
+        0 and one other number, a metric needs a parameter `sample_weight`.
     """
     for i, metric in enumerate(metrics):
+        if weighted and not _takes_weights(metric.function):
+            raise ArgumentError(
+                "metrics",
+                f'is "{metric.name}", which takes no weights',
+                "a function with a parameter sample_weight, as those of sklearn.metrics have, "
+                "because targets have different weights",
+                item=i,
+            )
         if metric.targets is None or metric.targets in (loss.predicts, loss.targets):
             continue
         others = [
@@ -203,7 +232,23 @@ def check(metrics: Sequence[Metric], loss: Loss) -> None:
         )
 
 
-def value(metric: Metric, y: NDArray[Any], outputs: NDArray[Any], loss: Loss) -> float:
+def _takes_weights(function: Function) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+    return "sample_weight" in parameters or any(
+        one.kind is one.VAR_KEYWORD for one in parameters.values()
+    )
+
+
+def value(
+    metric: Metric,
+    y: NDArray[Any],
+    outputs: NDArray[Any],
+    loss: Loss,
+    weights: NDArray[np.float64] | None = None,
+) -> float:
     """Compute a metric.
 
     Parameters
@@ -213,6 +258,7 @@ def value(metric: Metric, y: NDArray[Any], outputs: NDArray[Any], loss: Loss) ->
         As the loss has them.
     outputs : array (n, outputs)
     loss : Loss
+    weights : array (n,), optional
 
     Raises
     ------
@@ -221,7 +267,10 @@ def value(metric: Metric, y: NDArray[Any], outputs: NDArray[Any], loss: Loss) ->
     """
     y, given = _arguments(metric, y, outputs, loss)
     try:
-        result = metric.function(y, given)
+        if weights is None:
+            result = metric.function(y, given)
+        else:
+            result = metric.function(y, given, sample_weight=weights)
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         what = metric.takes
         if what == "outputs" and loss.predicts == "classes":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from effects import With
+from effects import Each, Refused, With
 
 import fastbptt
 
@@ -28,6 +28,7 @@ OBJECTIVE: dict[str, Any] = {
     "steps": With("all", {"y": EACH}),
     "reduction": "sum",
     "lengths": LENGTHS,
-    "sample_weight": WEIGHT,
+    "sample_weight": Each(WEIGHT, With(EACH + 0.5, {"steps": "all", "y": EACH})),
+    "warmup": Each(With(2, {"steps": "all", "y": EACH}), Refused(2, "warmup is 2")),
 }
 DATA: dict[str, Any] = {"x": X + 1, "y": 1 - Y}

@@ -237,6 +237,7 @@ ENTRIES: dict[str, Entry] = {
             "d_last": np.zeros((12, 1)),
             "d_outputs": With(np.ones((12, 6, 1)), {"d_last": None}),
             "d_final_state": np.ones((1, 12, 4)),
+            "d_hidden": np.ones((12, 6, 4)),
             "need_input_grad": True,
             "check_finite": With(False, {"d_last": np.full((12, 1), np.nan)}),
         },
@@ -298,7 +299,19 @@ ENTRIES: dict[str, Entry] = {
             "model": Fresh(partial(model, 1)),
             "grads": Fresh(partial(gradients, factor=2.0)),
             "check_finite": With(False, {"grads": Fresh(partial(gradients, factor=np.nan))}),
+            "clip_norm": 1e-3,
+            "clip_value": 1e-6,
         },
+    ),
+    "Gradients.clip_norm_": Entry(
+        lambda clip_norm: (lambda made: (made.clip_norm_(clip_norm), made))(gradients()),
+        {"clip_norm": 1e-3},
+        {"clip_norm": 1e-4},
+    ),
+    "Gradients.clip_value_": Entry(
+        lambda clip_value: (lambda made: (made.clip_value_(clip_value), made)[1])(gradients()),
+        {"clip_value": 1e-5},
+        {"clip_value": 1e-6},
     ),
     "initializers.torch": Entry(
         partial(initialized, "torch"), DRAW, {**OF_DRAWS, "value": NO_NUMBER}

@@ -167,6 +167,7 @@ ENTRIES: dict[str, Entry] = {
             "d_outputs": np.ones((12, 6, 1)),
             "d_final_state": STATE,
             "d_last": np.zeros((12, 1)),
+            "d_hidden": np.ones((12, 6, 4)),
         },
     ),
     **{

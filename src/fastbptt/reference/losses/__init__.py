@@ -26,8 +26,18 @@ def _mean(counted: Array, weight: Array) -> Array:
 
 
 def _sequence_mean(counted: Array, weight: Array) -> Array:
-    factor: Array = weight * counted / counted.sum(axis=1, keepdims=True) / weight.sum()
-    return factor
+    return _mean(counted / counted.sum(axis=1, keepdims=True), weight)
+
+
+def _pooled_mean(hidden: Array, real: Array) -> tuple[Array, Array]:
+    share = (real / real.sum(axis=1, keepdims=True)).astype(hidden.real.dtype)
+    return (share * hidden).sum(axis=1), np.broadcast_to(share, hidden.shape)
+
+
+def _pooled_max(hidden: Array, real: Array) -> tuple[Array, Array]:
+    first = np.where(real, hidden.real, -np.inf).argmax(axis=1, keepdims=True)
+    chosen = np.arange(hidden.shape[1])[:, np.newaxis] == first  # of equal ones, the first
+    return np.take_along_axis(hidden, first, axis=1)[:, 0], chosen
 
 
 # z (N, O), y, **parameters -> values, dz
@@ -44,8 +54,15 @@ LOSSES: dict[str, Callable[..., tuple[Array, Array]]] = {
 STEPS: dict[str, Callable[[Array, Array], Array]] = {
     "last": lambda t, lengths: t == lengths - 1,
     "all": lambda t, lengths: t < lengths,
+    "mean": lambda t, lengths: t == lengths - 1,  # one loss, on the readout of POOLED
+    "max": lambda t, lengths: t == lengths - 1,
 }
-# counted (B, T) of 0 and 1, weight (B, 1) -> factor (B, T) of each step's loss
+# hidden (B, T, H), real steps (B, T, 1) -> pooled (B, H), d pooled / d hidden (B, T, H)
+POOLED: dict[str, Callable[[Array, Array], tuple[Array, Array]]] = {
+    "mean": _pooled_mean,
+    "max": _pooled_max,
+}
+# counted (B, T) of 0 and 1, weight (B, 1) or (B, T) -> factor (B, T) of each step's loss
 REDUCTIONS: dict[str, Callable[[Array, Array], Array]] = {
     "sum": _sum,
     "mean": _mean,
@@ -78,16 +95,18 @@ def apply_loss(
         Classes (``"cross_entropy"``): integers, (B,) or (B, T). Ignored after a sequence's end.
     loss : str or fastbptt.Loss
         A key of ``LOSSES``, or such a name with parameters.
-    steps : {"last", "all"}
-        Loss at the last step of each sequence, or at all of its steps.
+    steps : {"last", "all", "mean", "max"}
+        Loss at the last step of each sequence, or at all of its steps. ``outputs`` of pooled states
+        have one step, T = 1.
     reduction : {"sum", "mean", "sequence_mean"}
         Over steps and sequences: the sum; the mean over the counted steps of the batch; the mean
         over sequences of each one's mean. ``"sum"`` also sums over the O outputs of a loss
         on numbers, the others average over them.
     lengths : integer array (B,), optional
         Steps of each sequence, 1 to T; default T.
-    sample_weight : array (B,), optional
-        Weight of each sequence, >= 0; the means are weighted means.
+    sample_weight : array (B,) or (B, T), optional
+        Weight of each sequence or step, >= 0; the means are weighted means. Where it is 0, ``y`` is
+        not read.
 
     Returns
     -------
@@ -118,15 +137,17 @@ def apply_loss(
     real = outputs.real.dtype
     y = np.asarray(y)
     weight = np.ones(batch, real) if sample_weight is None else np.asarray(sample_weight, real)
-    if not weight.any():
-        raise ValueError("sample_weight is zero for every sequence; at least one must be positive")
+    weight = weight.reshape(batch, -1)
     ends = np.full(batch, time) if lengths is None else np.asarray(lengths)
 
     counted = STEPS[steps](np.arange(time), ends[:, np.newaxis])
-    rows, cols = np.nonzero(counted)
-    wanted = y[rows] if steps == "last" else y[rows, cols]
+    weight = np.where(counted, weight, 0)
+    if not weight.any():
+        raise ValueError("sample_weight is zero everywhere; at least one must be positive")
+    rows, cols = np.nonzero(weight)
+    wanted = y[rows, cols] if steps == "all" else y[rows]
     values, dz = LOSSES[name](outputs[rows, cols], wanted, **parameters)
-    factor = REDUCTIONS[reduction](counted.astype(real), weight[:, np.newaxis])[rows, cols]
+    factor = REDUCTIONS[reduction](counted.astype(real), weight)[rows, cols]
     if reduction != "sum":
         factor = factor / values.shape[1]
     d_outputs = np.zeros(outputs.shape, outputs.dtype)
