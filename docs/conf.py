@@ -7,6 +7,7 @@ become MathML; no page loads anything from the network.
 from __future__ import annotations
 
 import logging
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,26 @@ from sphinx.util.logging import getLogger
 
 import fastbptt
 
+sys.path.insert(0, str(Path(__file__).parent))  # for pages.py
+
 project = "fastbptt"
 copyright = "fastbptt developers, MIT licence"
 release = version = fastbptt.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "sphinx.ext.viewcode", "pages"]
 root_doc = "README"
 include_patterns = ["*.md", "docs/*.md", "docs/api/*.md"]
 
 # Captions and pages of the side bar, in the order of reading.
 NAVIGATION = {
     "Course": ["docs/bptt", "docs/gradients", "docs/training"],
-    "Guides": ["docs/estimators", "docs/command_line", "docs/plots", "docs/dynamics"],
+    "Guides": [
+        "docs/estimators",
+        "docs/command_line",
+        "docs/plots",
+        "docs/gallery",
+        "docs/dynamics",
+    ],
     "Reference": ["docs/api/index"],
     "Measured": ["docs/experiments", "docs/benchmark", "docs/benchmark_lstm"],
     "Inside": ["docs/architecture", "docs/performance", "CONTRIBUTING", "CHANGELOG"],
@@ -51,6 +60,7 @@ html_theme = "furo"
 html_title = f"fastbptt {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["copy.js"]
 html_extra_path = ["_site"]
 html_copy_source = False
 html_math_renderer = "mathml"

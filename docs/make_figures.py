@@ -141,16 +141,12 @@ def remembering() -> Figure:
 
 
 def from_gallery(name: str) -> Figure:
-    """A plot of the gallery: a GRU that recognises nine speakers."""
-    picture = fastbptt.plot.PICTURES[name]
-    with fastbptt.plot.style():
-        made, ax = plt.subplots(figsize=picture.size, layout="constrained")
-        picture.draw(speakers(), ax)
-    return made
+    """A plot of the gallery."""
+    return fastbptt.plot.PICTURES[name].draw(examples()).figure
 
 
 @cache
-def speakers() -> fastbptt.plot.Examples:
+def examples() -> fastbptt.plot.Examples:
     return fastbptt.plot.Examples()
 
 

@@ -30,7 +30,7 @@ def _sequence_mean(counted: Array, weight: Array) -> Array:
     return factor
 
 
-# z (N, O), y, **parameters -> values, dz
+#: Losses by name: functions of outputs (N, O), targets and parameters that return values and dz.
 LOSSES: dict[str, Callable[..., tuple[Array, Array]]] = {
     name: getattr(import_module(f".{name}", __name__), name)
     for name in (
@@ -40,12 +40,13 @@ LOSSES: dict[str, Callable[..., tuple[Array, Array]]] = {
         "mse",
     )
 }
-# t (T,), lengths (B, 1) -> which steps (B, T) have a loss
+#: Steps with a loss by name: functions of t (T,) and lengths (B, 1) that return (B, T) of bool.
 STEPS: dict[str, Callable[[Array, Array], Array]] = {
     "last": lambda t, lengths: t == lengths - 1,
     "all": lambda t, lengths: t < lengths,
 }
-# counted (B, T) of 0 and 1, weight (B, 1) -> factor (B, T) of each step's loss
+#: Reductions by name: functions of counted (B, T), 0 or 1, and weight (B, 1) that return (B, T),
+#: the factor of each step's loss.
 REDUCTIONS: dict[str, Callable[[Array, Array], Array]] = {
     "sum": _sum,
     "mean": _mean,
