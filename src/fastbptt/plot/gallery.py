@@ -178,7 +178,7 @@ def _noise(steps: int = 200) -> dict[str, Any]:
 
 @_picture
 def _vanishing(x: Any, y: Any, cells: Any) -> Axes:
-    """Gradient norm at each step. In the tanh RNN it falls by fifty orders of magnitude."""
+    """Gradient norm at each step, on a logarithmic scale."""
     flows = {name: diagnose(model, x, y, jacobians=False) for name, model in cells.items()}
     return gradient_flow(flows)
 
@@ -370,7 +370,7 @@ def _flip_flops(epochs: int = 40) -> dict[str, Any]:
 
 @_picture
 def _fixed_points(model: Any, x: Any) -> Axes:
-    """Fixed points of a GRU that remembers two signs: four stable ones, and saddles between."""
+    """Fixed points among the states that it visits: a stable one for each pair of signs."""
     found = diagnostics.fixed_points(model, [0.0, 0.0], 200, data=x, noise=0.3)
     return fixed_points(model, found, x)
 
