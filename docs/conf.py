@@ -88,6 +88,13 @@ def mathml(node: nodes.Node, as_block: bool) -> str:
     return markup
 
 
+def skip(
+    app: Sphinx, kind: str, name: str, member: Any, left_out: bool, options: Any
+) -> bool | None:
+    """Leave out the fields of named tuples, which their class describes."""
+    return True if str(member.__doc__).startswith("Alias for field number") else None
+
+
 def visit_math(writer: Any, node: nodes.Node) -> None:
     writer.body.append(mathml(node, as_block=False))
     raise nodes.SkipNode
@@ -121,4 +128,5 @@ def write_font(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     app.connect("source-read", navigation)
     app.connect("build-finished", write_font)
+    app.connect("autodoc-skip-member", skip)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displayed_math, None))

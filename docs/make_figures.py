@@ -233,7 +233,7 @@ def fixed_points() -> Made:
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold, in four digits."""
+    """Numbers as JSON, in four digits."""
     if isinstance(value, dict):
         return {key: plain(one) for key, one in value.items()}
     return int(value) if isinstance(value, int | np.integer) else float(f"{value:.4g}")

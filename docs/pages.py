@@ -81,7 +81,7 @@ def shown(function: Callable[..., Any]) -> str:
 
 
 def imports() -> str:
-    """What the code of the gallery imports, from where a user finds it."""
+    """The imports of the gallery's code, from where a user finds each name."""
     functions = [*GALLERY.SECTIONS.values(), *(picture.make for picture in PICTURES.values())]
     used = {
         node.id
@@ -188,7 +188,7 @@ def index() -> str:
 
 
 def at(path: str) -> Any:
-    """What a dotted name stands for."""
+    """The object of a dotted name, or None."""
     parts = path.split(".")
     for count in range(len(parts), 0, -1):
         try:

@@ -164,7 +164,7 @@ def fixed_points(
         _style.dress(axes, labels[0], labels[1])
         if dimensions == 3:
             _deepen(axes, labels[2])
-        above = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.93), "ncols": 2}
+        above: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.93), "ncols": 2}
         _style.legend(axes, always=True, **(above if dimensions == 3 else {}))
         return axes
 
