@@ -35,8 +35,9 @@ CODE = """
     if (pre.scrollWidth > pre.clientWidth + 1 &&
         !['auto', 'scroll'].includes(getComputedStyle(pre).overflowX)) return ['cut off', pre];
     if (!button) return ['without a button', pre];
-    if (matchMedia('(hover: none)').matches && pre.checkVisibility() &&
-        button.getBoundingClientRect().bottom > pre.getBoundingClientRect().top + 1) return ['under its button', pre];
+    const above = button.getBoundingClientRect().bottom <= pre.getBoundingClientRect().top + 1;
+    if (matchMedia('(hover: none)').matches && pre.checkVisibility() && !above)
+        return ['under its button', pre];
     if (/^(>>>|\\$) /m.test(typed(pre))) return ['copied with its prompts', pre];
 }).filter(Boolean).map(([what, pre]) => `code ${what}: ${pre.textContent.slice(0, 30)}`).join(', ')
 """
