@@ -22,13 +22,20 @@ from sphinx.util.logging import getLogger
 
 import fastbptt
 
-sys.path.insert(0, str(Path(__file__).parent))  # of the extension `notebooks`
+sys.path.insert(0, str(Path(__file__).parent))  # for notebooks.py and pages.py
 
 project = "fastbptt"
 copyright = "fastbptt developers, MIT licence"
 release = version = fastbptt.__version__
 
-extensions = ["myst_parser", "notebooks", "sphinx.ext.autodoc", "numpydoc", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "notebooks",
+    "pages",
+    "sphinx.ext.autodoc",
+    "numpydoc",
+    "sphinx.ext.viewcode",
+]
 root_doc = "README"
 include_patterns = ["*.md", "docs/*.md", "docs/api/*.md", "examples/notebook/*.py"]
 
@@ -42,6 +49,7 @@ NAVIGATION = {
         "docs/loops",
         "docs/tensorboard",
         "docs/plots",
+        "docs/gallery",
         "docs/dynamics",
     ],
     "Reference": ["docs/api/index"],
@@ -63,6 +71,7 @@ html_theme = "furo"
 html_title = f"fastbptt {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["copy.js"]
 html_extra_path = ["_site"]
 html_copy_source = False
 html_math_renderer = "mathml"
@@ -88,6 +97,13 @@ def mathml(node: nodes.Node, as_block: bool) -> str:
         getLogger(__name__).warning("%s in %s", error, node.astext(), location=node)
         raise nodes.SkipNode from None
     return markup
+
+
+def skip(
+    app: Sphinx, kind: str, name: str, member: Any, left_out: bool, options: Any
+) -> bool | None:
+    """Leave out the fields of named tuples, which their class describes."""
+    return True if str(member.__doc__).startswith("Alias for field number") else None
 
 
 def visit_math(writer: Any, node: nodes.Node) -> None:
@@ -123,4 +139,5 @@ def write_font(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     app.connect("source-read", navigation)
     app.connect("build-finished", write_font)
+    app.connect("autodoc-skip-member", skip)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displayed_math, None))

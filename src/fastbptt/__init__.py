@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .reporting import report
     from .training import METRICS, Callback, History, evaluate, fit, predict, probabilities
 
+#: The version.
 __version__: str = _core.version
 
 __all__ = [

@@ -3,8 +3,9 @@
     python tests/browser/check_site.py SITE [--pictures FOLDER]
 
 SITE is the folder that Sphinx made. Fails if the browser complains of anything, if a page asks for
-anything outside of the site, if it is wider than the window, or if a picture or a formula is not
-shown; and if a page that does such things is not noticed. The browser has no network.
+anything outside of the site, if it is wider than the window, if a picture or a formula is not
+shown, or if code is cut off, lies under its button or has none; and if a page that does such things
+is not noticed. The browser has no network.
 """
 
 from __future__ import annotations
@@ -28,6 +29,18 @@ FONT = """
 !document.querySelector('math') || [...document.fonts].some(
     f => f.family.includes('Formulas') && f.status == 'loaded')
 """
+CODE = """
+[...document.querySelectorAll('div.highlight > pre')].map(pre => {
+    const button = pre.parentElement.querySelector('button.copy');
+    if (pre.scrollWidth > pre.clientWidth + 1 &&
+        !['auto', 'scroll'].includes(getComputedStyle(pre).overflowX)) return ['cut off', pre];
+    if (!button) return ['without a button', pre];
+    const above = button.getBoundingClientRect().bottom <= pre.getBoundingClientRect().top + 1;
+    if (matchMedia('(hover: none)').matches && pre.checkVisibility() && !above)
+        return ['under its button', pre];
+    if (/^(>>>|\\$) /m.test(typed(pre))) return ['copied with its prompts', pre];
+}).filter(Boolean).map(([what, pre]) => `code ${what}: ${pre.textContent.slice(0, 30)}`).join(', ')
+"""
 
 
 def check(browser: Browser, page: Path, site: Path, width: int) -> list[str]:
@@ -43,6 +56,8 @@ def check(browser: Browser, page: Path, site: Path, width: int) -> list[str]:
     unseen = browser.value(UNSEEN)
     if unseen:
         wrong.append(f"not shown: {unseen}")
+    if code := browser.value(CODE):
+        wrong.append(code)
     if not browser.value(FONT):
         wrong.append("the font of the formulas is not loaded")
     inside = (site.as_uri(), "data:")
@@ -56,6 +71,8 @@ def make_bad_page(folder: Path) -> Path:
     page.write_text(
         "<!DOCTYPE html><title>bad</title><main><div style='width:2000px'>wide</div>"
         "<img src='https://example.org/outside.png'><math></math></main>"
+        "<div class='highlight'><pre style='width:3em;overflow:hidden'>a line of code</pre></div>"
+        "<div class='highlight'><pre>code</pre></div>"
         "<script>console.error('loud')</script>"
     )
     return page
@@ -89,7 +106,16 @@ def main() -> int:
                     browser.screenshot(arguments.pictures / f"{page.stem}_{size}.png")
             bad = Path(name).resolve()
             wrong = check(browser, make_bad_page(bad), bad, width)
-            for sign in ("pixels wide", "picture", "formula", "font", "it asks for", "loud"):
+            for sign in (
+                "pixels wide",
+                "picture",
+                "formula",
+                "font",
+                "it asks for",
+                "loud",
+                "cut off",
+                "without",
+            ):
                 if not any(sign in each for each in wrong):
                     failed = True
                     print(f"a bad page is not noticed: {sign} is not in {wrong}")

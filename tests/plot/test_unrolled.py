@@ -400,8 +400,8 @@ def test_the_checks_find_what_is_wrong() -> None:
         ax.set_ylim(0, 100)
         for patch in patches:
             ax.add_patch(patch)
-        for x, y, text in texts:
-            ax.text(x, y, text)
+        for x, y, text, *turn in texts:
+            ax.text(x, y, text, rotation=turn[0] if turn else 0, rotation_mode="anchor")
         return defects(figure)
 
     def box(x: float, name: str = "a") -> Any:
@@ -412,7 +412,11 @@ def test_the_checks_find_what_is_wrong() -> None:
 
     good = (box(10), box(60, "b"), line([(30, 50), (57, 50)], "edge-e"), head(60))
     assert drawn(*good, texts=[(35, 55, "one"), (35, 42, "two")]) == []
+    slanted = [(20, 20, "a name", 45), (30, 20, "a name", 45), (45, 20, "level")]
+    assert drawn(texts=slanted) == []
     wrong = {
+        "text 'a name' over 'level'": drawn(texts=[*slanted, (32, 25, "level")]),
+        "text 'a name' over 'another'": drawn(texts=[*slanted, (23, 20, "another", 45)]),
         "text 'one' over 'two'": drawn(texts=[(50, 50, "one"), (52, 51, "two")]),
         "text 'far away' leaves the canvas": drawn(texts=[(95, 50, "far away")]),
         "line e through a": drawn(box(10), line([(0, 50), (57, 50)], "edge-e")),

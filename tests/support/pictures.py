@@ -18,21 +18,44 @@ Array = NDArray[np.float64]
 
 
 class Rectangle(NamedTuple):
-    """In pixels."""
+    """In pixels; of slanted text what is around it, with its own corners."""
 
     name: str
     x0: float
     y0: float
     x1: float
     y1: float
+    slanted: tuple[float, float, float] | None = None  # own width and height, angle in radians
 
     def grown(self, by: float) -> Rectangle:
-        return Rectangle(self.name, self.x0 - by, self.y0 - by, self.x1 + by, self.y1 + by)
+        slanted = self.slanted and (
+            self.slanted[0] + 2 * by,
+            self.slanted[1] + 2 * by,
+            self.slanted[2],
+        )
+        return Rectangle(self.name, self.x0 - by, self.y0 - by, self.x1 + by, self.y1 + by, slanted)
 
     def overlaps(self, other: Rectangle) -> bool:
-        return (
+        around = (
             self.x0 < other.x1 and other.x0 < self.x1 and self.y0 < other.y1 and other.y0 < self.y1
         )
+        if not around or self.slanted is other.slanted is None:
+            return around
+        # Two rectangles are apart if the direction of one of their sides keeps them apart.
+        for angle in (one.slanted[2] if one.slanted else 0.0 for one in (self, other)):
+            for turn in (angle, angle + np.pi / 2):
+                axis = np.array([np.cos(turn), np.sin(turn)])
+                one, two = self.corners() @ axis, other.corners() @ axis
+                if one.max() <= two.min() or two.max() <= one.min():
+                    return False
+        return True
+
+    def corners(self) -> Array:
+        middle = np.array([self.x0 + self.x1, self.y0 + self.y1]) / 2
+        width, height, angle = self.slanted or (self.x1 - self.x0, self.y1 - self.y0, 0.0)
+        along = np.array([np.cos(angle), np.sin(angle)]) * width / 2
+        across = np.array([-np.sin(angle), np.cos(angle)]) * height / 2
+        return np.array([middle + a * along + b * across for a in (-1, 1) for b in (-1, 1)])
 
     def holds(self, other: Rectangle) -> bool:
         return (
@@ -82,8 +105,13 @@ def parts(figure: Any) -> Parts:
 
     def spy(self: Any, renderer: Any, *args: Any, **options: Any) -> Any:
         if self.get_visible() and self.get_text().strip():
-            box = Text.get_window_extent(self, renderer)
-            texts.append(Rectangle(self.get_text(), box.x0, box.y0, box.x1, box.y1))
+            box, angle, slanted = Text.get_window_extent(self, renderer), self.get_rotation(), None
+            if angle % 90:
+                self.set_rotation(0)
+                level = Text.get_window_extent(self, renderer)
+                self.set_rotation(angle)
+                slanted = (level.width, level.height, np.deg2rad(angle))
+            texts.append(Rectangle(self.get_text(), box.x0, box.y0, box.x1, box.y1, slanted))
         return real(self, renderer, *args, **options)
 
     with mock.patch.object(Text, "draw", spy):

@@ -229,6 +229,7 @@ def normal(rng: np.random.Generator, info: ParameterInfo, value: float) -> NDArr
     return value * rng.standard_normal(info.shape)
 
 
+#: Initialisers by name, with the name and default of their argument.
 INITIALIZERS: Final[dict[str, Initializer]] = {
     "torch": Initializer(torch, None, 0.0),
     "keras": Initializer(keras, None, 0.0),

@@ -101,6 +101,7 @@ _STYLES: Final = {
     "paper": _Style(_PAPER_RC, (89 / 25.4, 183 / 25.4)),
 }
 _chosen: ContextVar[_Style | None] = ContextVar("chosen", default=None)
+_pyplot: ContextVar[bool] = ContextVar("pyplot", default=True)
 _ours: Final[WeakSet[Figure]] = WeakSet()  # figures that this package made: these may grow
 
 
@@ -182,6 +183,16 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 @contextmanager
+def without_pyplot() -> Iterator[None]:
+    """Make the new figures of a block outside pyplot."""
+    token = _pyplot.set(False)
+    try:
+        yield
+    finally:
+        _pyplot.reset(token)
+
+
+@contextmanager
 def drawing(
     ax: Axes | None, size: tuple[float, float] = HALF_PAGE, projection: str | None = None
 ) -> Iterator[Axes]:
@@ -190,17 +201,16 @@ def drawing(
     from matplotlib.axes import Axes
 
     if ax is None:
-        from matplotlib import pyplot
-
         chosen = _chosen.get() or _STYLES["screen"]
         with require().rc_context(chosen.settings):
-            figure, axes = pyplot.subplots(
-                figsize=chosen.size(*size),
-                layout="constrained",
-                subplot_kw={"projection": projection},
-            )
-            _ours.add(figure)
-            yield axes
+            if _pyplot.get():
+                from matplotlib import pyplot
+
+                figure = pyplot.figure(figsize=chosen.size(*size), layout="constrained")
+                _ours.add(figure)
+            else:
+                figure = new_figure(*chosen.size(*size))
+            yield figure.add_subplot(projection=projection)
     elif isinstance(ax, Axes):
         yield ax
     else:
@@ -390,7 +400,8 @@ def log_scale(ax: Axes, lines: Sequence[Any], values: NDArray[np.float64] | None
         if not (values == value).any():
             continue
         place = 10.0 ** float(np.clip(level, -305.0, 305.0))
-        for line in lines:
+        marked = [line for line in lines if (np.asarray(line.get_ydata()) == value).any()]
+        for after, line in enumerate(reversed(marked)):
             x = np.asarray(line.get_xdata())[np.asarray(line.get_ydata()) == value]
             if not len(x):  # the layout would make room for a mark in the figure's corner
                 continue
@@ -399,8 +410,8 @@ def log_scale(ax: Axes, lines: Sequence[Any], values: NDArray[np.float64] | None
                 np.full(len(x), place),
                 linestyle="none",
                 marker=mark,
-                markersize=3.5,
-                markerfacecolor=PAPER,
+                markersize=3.5 + 2.4 * min(after, 4),  # one around the other at the same step
+                markerfacecolor="none" if after else PAPER,
                 markeredgecolor=line.get_color(),
                 markeredgewidth=0.9,
                 label=f"_{text}",

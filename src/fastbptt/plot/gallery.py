@@ -1,17 +1,25 @@
-"""The gallery: one of each plot, of the demo's data and of vanishing gradients."""
+"""The gallery: one of each plot, of the demo's data and of vanishing gradients.
+
+The page of the documentation shows the bodies of these functions: the data of a section, then
+each of its pictures. An argument is what the section's data hold under its name.
+"""
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .. import _check
+from .. import _check, diagnostics
+from ..datasets import load_japanese_vowels
+from ..diagnostics import GradientMonitor, diagnose
+from ..models import GRU, LSTM, RNN
+from ..optim import Adam
+from ..training import fit, predict
 from . import _style
 from .curves import losses
 from .flow import gates, gradient_flow, gradient_heatmap, saliency
@@ -23,14 +31,16 @@ from .states import eigenvalues, hidden_states
 from .unrolled import unrolled
 
 if TYPE_CHECKING:
-    from ..diagnostics import Diagnosis, FixedPoints, GradientMonitor
-    from ..models.cells import Recurrent
-    from ..training import History
+    from matplotlib.axes import Axes
 
 __all__ = ["PICTURES", "Examples", "Picture", "gallery"]
 
 _FORMATS: Final = ("png", "svg", "pdf")
-_WORDS: Final = ("<pad>", "<unk>", "the", "film", "was", "not", "good")
+
+Maker = Callable[..., dict[str, Any]]
+
+#: The data of each section of the gallery, by its title; arguments are those of `Examples`.
+SECTIONS: Final[dict[str, Maker]] = {}
 
 
 class Picture(NamedTuple):
@@ -38,17 +48,54 @@ class Picture(NamedTuple):
 
     Attributes
     ----------
-    draw : callable
-        Draws it from `Examples` into an Axes.
-    caption : str
-        The caption.
-    size : tuple of float
-        Inches.
+    section : str
+        The title of its section, whose data it shows.
+    make : callable
+        Draws it, from data that are named like its arguments.
     """
 
-    draw: Callable[[Examples, Any], Any]
-    caption: str
-    size: tuple[float, float] = _style.HALF_PAGE
+    section: str
+    make: Callable[..., Any]
+
+    @property
+    def caption(self) -> str:
+        """The caption."""
+        return " ".join((self.make.__doc__ or "").split())
+
+    def draw(self, examples: Examples) -> Axes:
+        """Draw it into a new figure, of which pyplot knows nothing.
+
+        Parameters
+        ----------
+        examples : Examples
+            The models and data to plot.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import fastbptt
+        >>> few = fastbptt.plot.Examples(epochs=1, steps=20)
+        >>> ax = fastbptt.plot.PICTURES["vanishing"].draw(few)
+        >>> ax.get_xlabel()
+        'time step'
+        """
+        data = examples.of(self.section)
+        with _style.without_pyplot():
+            ax: Axes = self.make(**{name: data[name] for name in _arguments(self.make)})
+        return ax
+
+
+#: Every plot, by the name of its file.
+PICTURES: Final[dict[str, Picture]] = {}
 
 
 class Examples:
@@ -57,286 +104,275 @@ class Examples:
     Parameters
     ----------
     epochs : int, default 40
-        Training epochs on the Japanese Vowels, and of the flip-flops.
+        Training epochs of each model.
     steps : int, default 200
         Length of the sequences in which gradients vanish.
+
+    Examples
+    --------
+    >>> import fastbptt
+    >>> few = fastbptt.plot.Examples(epochs=1, steps=20)
+    >>> few.of("Gradients over 200 steps")["x"].shape
+    (16, 20, 4)
     """
 
     def __init__(self, epochs: int = 40, steps: int = 200) -> None:
-        from ..datasets import load_japanese_vowels
-
         self.epochs = epochs
-        self.vowels = load_japanese_vowels()
-        rng = np.random.default_rng(0)
-        self.x = rng.normal(size=(16, steps, 4))
-        self.y = rng.integers(0, 2, 16)
+        self.steps = steps
+        self._made: dict[str, dict[str, Any]] = {}
 
-    @cached_property
-    def trained(self) -> tuple[Recurrent, History, GradientMonitor]:
-        """A GRU that classifies nine speakers, and its training."""
-        from ..diagnostics import GradientMonitor
-        from ..models import GRU
-        from ..optim import Adam
-        from ..training import fit
+    def of(self, section: str) -> dict[str, Any]:
+        """Return the data of a section by name.
 
-        monitor = GradientMonitor(warn=False)
-        model = GRU(12, 48, 9, init="keras", seed=0)
-        history = fit(
-            model,
-            self.vowels.x_train,
-            self.vowels.y_train,
-            epochs=self.epochs,
-            optimizer=Adam(lr=3e-3),
-            clip_norm=1.0,
-            validation=0.2,
-            metrics="accuracy",
-            callbacks=[monitor],
-            verbose=0,
-        )
-        return model, history, monitor
+        Parameters
+        ----------
+        section : str
+            Its title.
 
-    @property
-    def model(self) -> Recurrent:
-        """The trained model."""
-        return self.trained[0]
+        Returns
+        -------
+        dict of str to object
+            Arrays, models and what was found out about them.
 
-    @cached_property
-    def predictions(self) -> NDArray[np.floating[Any]]:
-        """Its outputs for the test part, (370, 9)."""
-        from ..training import predict
-
-        outputs = predict(self.model, self.vowels.x_test)
-        assert isinstance(outputs, np.ndarray)
-        return outputs
-
-    @cached_property
-    def cells(self) -> dict[str, Recurrent]:
-        """Three untrained cells."""
-        from ..models import GRU, LSTM, RNN
-
-        return {
-            "tanh RNN": RNN(4, 64, 1, seed=0),
-            "GRU": GRU(4, 64, 1, seed=0),
-            "LSTM, forget bias 1": LSTM(4, 64, 1, init="keras", seed=0),
-        }
-
-    @cached_property
-    def flows(self) -> dict[str, Diagnosis]:
-        """Gradients of a loss at the last of many steps, in three untrained cells."""
-        from ..diagnostics import diagnose
-
-        return {
-            name: diagnose(model, self.x, self.y, jacobians=False)
-            for name, model in self.cells.items()
-        }
-
-    @cached_property
-    def flip_flops(self) -> tuple[Recurrent, NDArray[np.float64], FixedPoints]:
-        """A GRU that remembers the signs of the last pulses of two inputs; its fixed points."""
-        from .. import diagnostics
-        from ..models import GRU
-        from ..optim import Adam
-        from ..training import fit
-
-        rng = np.random.default_rng(0)
-        x = rng.choice([-1.0, 0.0, 1.0], (128, 30, 2), p=[0.1, 0.8, 0.1])
-        x[:, 0] = rng.choice([-1.0, 1.0], (128, 2))
-        y = x.copy()
-        for t in range(1, x.shape[1]):
-            y[:, t] = np.where(x[:, t] != 0, x[:, t], y[:, t - 1])
-        model = GRU(2, 16, 2, seed=0)
-        fit(
-            model,
-            x,
-            y,
-            loss="mse",
-            steps="all",
-            epochs=self.epochs,
-            batch_size=16,
-            optimizer=Adam(lr=0.01),
-            clip_norm=1.0,
-            verbose=0,
-        )
-        return model, x, diagnostics.fixed_points(model, [0.0, 0.0], 200, data=x, noise=0.3)
-
-    @cached_property
-    def forecasts(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Two noisy waves, six steps ahead: the truth and a GRU's forecasts, (100, 12)."""
-        from ..models import GRU
-        from ..optim import Adam
-        from ..training import fit, predict
-
-        time = np.arange(441)[:, np.newaxis]
-        waves = np.sin(time / np.array([3.0, 4.0])) * np.array([1.0, 0.6])
-        waves += np.random.default_rng(0).normal(0.0, 0.15, waves.shape)
-        windows = np.lib.stride_tricks.sliding_window_view(waves, 26, axis=0).transpose(0, 2, 1)
-        x, y = windows[:, :20], windows[:, 20:].reshape(len(windows), -1)
-        model = GRU(2, 24, 12, init="keras", dtype="float64", seed=0)
-        epochs, adam = min(self.epochs, 20), Adam(lr=5e-3)
-        # the next windows overlap these
-        fit(model, x[:290], y[:290], loss="mse", epochs=epochs, optimizer=adam, verbose=0)
-        found = predict(model, x[-100:])
-        return y[-100:], np.asarray(found, np.float64)
-
-    def shown(self) -> list[int]:
-        """Choose four sequences of the test part, the last one misclassified if any is."""
-        wrong = np.flatnonzero(self.predictions.argmax(axis=1) != self.vowels.y_test)
-        return [0, 100, 200, int(wrong[0]) if len(wrong) else 300]
+        Raises
+        ------
+        ValueError, TypeError
+            If there is no such section.
+        """
+        make = SECTIONS[_check.option("section", section, SECTIONS)]
+        if section not in self._made:
+            self._made[section] = make(**{one: getattr(self, one) for one in _arguments(make)})
+        return self._made[section]
 
 
-def _unrolled(examples: Examples, ax: Any) -> Any:
-    from ..models import RNN
-
-    model = RNN(4, 64, 1, seed=0)
-    return unrolled(model, examples.x[:, :20], examples.y, columns=9, ax=ax)
+def _arguments(function: Callable[..., Any]) -> list[str]:
+    return [*inspect.signature(function).parameters]
 
 
-def _unrolled_lstm(examples: Examples, ax: Any) -> Any:
-    from ..models import LSTM
+def _section(title: str) -> Callable[[Maker], Maker]:
+    def add(make: Maker) -> Maker:
+        SECTIONS[title] = make
+        return make
 
+    return add
+
+
+def _picture(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Add a picture to the last section."""
+    PICTURES[make.__name__.removeprefix("_")] = Picture([*SECTIONS][-1], make)
+    return make
+
+
+@_section("Gradients over 200 steps")
+def _noise(steps: int = 200) -> dict[str, Any]:
+    """Random sequences and three untrained cells; the loss is at the last step."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(16, steps, 4)), rng.integers(0, 2, 16)
+    cells = {
+        "tanh RNN": RNN(4, 64, 1, seed=0),
+        "GRU": GRU(4, 64, 1, seed=0),
+        "LSTM, forget bias 1": LSTM(4, 64, 1, init="keras", seed=0),
+    }
+    return {"x": x, "y": y, "cells": cells}
+
+
+@_picture
+def _vanishing(x: Any, y: Any, cells: Any) -> Axes:
+    """Gradient norm at each step, on a logarithmic scale."""
+    flows = {name: diagnose(model, x, y, jacobians=False) for name, model in cells.items()}
+    return gradient_flow(flows)
+
+
+@_picture
+def _contributions(x: Any, y: Any, cells: Any) -> Axes:
+    """Contribution of each step to the gradient of the recurrent weights, and the running sum."""
+    return gradient_over_time(cells, x, y, weights=("W_hh",))
+
+
+@_picture
+def _unrolled(x: Any, y: Any, cells: Any) -> Axes:
+    """A tanh RNN over twenty steps: what flows along each edge, how its gradients grow."""
+    return unrolled(cells["tanh RNN"], x[:, :20], y, columns=9)
+
+
+@_picture
+def _unrolled_lstm(x: Any, y: Any) -> Axes:
+    """An LSTM over three steps: the flows along h and along c."""
     model = LSTM(4, 16, 1, init="keras", seed=0)
-    return unrolled(model, examples.x[:, :3], examples.y, ax=ax)
+    return unrolled(model, x[:, :3], y)
 
 
-def _unrolled_both(examples: Examples, ax: Any) -> Any:
-    from ..models import GRU
-
+@_picture
+def _unrolled_bidirectional(x: Any, y: Any) -> Axes:
+    """A bidirectional network: each input gets two flows."""
     model = GRU(4, 24, 2, bidirectional=True, seed=0)
-    return unrolled(model, examples.x[:, :20], examples.y, columns=3, ax=ax)
+    return unrolled(model, x[:, :20], y, columns=3)
 
 
-def _unrolled_words(examples: Examples, ax: Any) -> Any:
-    from ..models import GRU
-
-    model = GRU(8, 24, 1, num_layers=2, embedding=len(_WORDS), seed=0)
-    tokens = [[_WORDS.index(word) for word in ("the", "film", "was", "not", "good")]]
-    return unrolled(model, tokens, [0], vocabulary=_WORDS, ax=ax)
-
-
-def _fixed_points(examples: Examples, ax: Any) -> Any:
-    model, x, found = examples.flip_flops
-    return fixed_points(model, found, x, ax=ax)
+@_picture
+def _unrolled_words() -> Axes:
+    """Two layers that read words."""
+    words = ["<pad>", "<unk>", "the", "film", "was", "not", "good"]
+    model = GRU(8, 24, 1, num_layers=2, embedding=len(words), seed=0)
+    tokens = [[words.index(word) for word in ("the", "film", "was", "not", "good")]]
+    return unrolled(model, tokens, [0], vocabulary=words)
 
 
-#: Every plot, by the name of its file.
-PICTURES: Final[dict[str, Picture]] = {
-    "vanishing": Picture(
-        lambda examples, ax: gradient_flow(examples.flows, ax=ax),
-        "Gradient of a loss at the last of 200 steps, before training: in a tanh RNN it falls by "
-        "fifty orders of magnitude on its way to the first step.",
-    ),
-    "contributions": Picture(
-        lambda examples, ax: gradient_over_time(examples.cells, examples.x, examples.y, ax=ax),
-        "Contribution of each step to the gradient of the recurrent weights, and the running sum.",
-    ),
-    "gradient_heatmap": Picture(
-        lambda examples, ax: gradient_heatmap(examples.trained[2], ax=ax),
-        "Gradient norm at each time step in each epoch of training.",
-    ),
-    "unrolled": Picture(
-        _unrolled,
-        "A tanh RNN unrolled over twenty steps: what flows along each edge, and how the gradients "
-        "of its weights grow.",
-        (8.1, 5.8),
-    ),
-    "unrolled_lstm": Picture(
-        _unrolled_lstm,
-        "An LSTM over three steps: the flows along h and along c.",
-        (6.2, 7.5),
-    ),
-    "unrolled_bidirectional": Picture(
-        _unrolled_both,
-        "A bidirectional network: each input gets two flows.",
-        (4.9, 7.1),
-    ),
-    "unrolled_words": Picture(
-        _unrolled_words,
-        "Two layers that read words.",
-        (5.2, 7.6),
-    ),
-    "losses": Picture(
-        lambda examples, ax: losses(examples.trained[1], ax=ax),
-        "Training and validation loss, and the best epoch.",
-    ),
-    "accuracy": Picture(
-        lambda examples, ax: losses(
-            examples.trained[1], ["accuracy", "validation_accuracy"], ax=ax
-        ),
-        "Another curve of the history.",
-    ),
-    "confusion": Picture(
-        lambda examples, ax: confusion(
-            examples.vowels.y_test, examples.predictions, examples.vowels.class_names, ax=ax
-        ),
-        "Confusion matrix of nine speakers.",
-        (3.9, 3.5),
-    ),
-    "sequences": Picture(
-        lambda examples, ax: sequences(
-            examples.vowels.x_test,
-            examples.vowels.y_test,
-            examples.predictions,
-            examples=examples.shown(),
-            class_names=examples.vowels.class_names,
-            feature_names=examples.vowels.feature_names,
-            ax=ax,
-        ),
-        "Sequences with their predictions.",
-        (3.5, 3.0),
-    ),
-    "predicted_against_true": Picture(
-        lambda examples, ax: predicted_against_true(*examples.forecasts, ax=ax),
-        "Predicted against true numbers: twelve outputs.",
-        (3.5, 3.1),
-    ),
-    "residuals": Picture(
-        lambda examples, ax: residuals(*examples.forecasts, ax=ax),
-        "Residuals of the same predictions.",
-    ),
-    "horizon_errors": Picture(
-        lambda examples, ax: horizon_errors(
-            *examples.forecasts, 6, feature_names=["fast wave", "slow wave"], ax=ax
-        ),
-        "Error of forecasts by how many steps ahead they are.",
-    ),
-    "hidden_states": Picture(
-        lambda examples, ax: hidden_states(examples.model, examples.vowels.x_test, ax=ax),
-        "Hidden states over time.",
-    ),
-    "gates": Picture(
-        lambda examples, ax: gates(_diagnosis(examples), ax=ax),
-        "Mean gate activation over time.",
-    ),
-    "saliency": Picture(
-        lambda examples, ax: saliency(
-            examples.model,
-            examples.vowels.x_test,
-            examples.vowels.y_test,
-            feature_names=examples.vowels.feature_names,
-            ax=ax,
-        ),
-        "Saliency: the gradient of the loss with respect to the inputs.",
-        (3.5, 2.8),
-    ),
-    "eigenvalues": Picture(
-        lambda examples, ax: eigenvalues(examples.model, examples.vowels.x_test, ax=ax),
-        "Eigenvalues of the Jacobian of a sequence's last step, and the unit circle.",
-        (3.5, 3.1),
-    ),
-    "fixed_points": Picture(
-        _fixed_points,
-        "Fixed points of a GRU that remembers two signs: four stable ones, and saddles between.",
-        (3.5, 3.1),
-    ),
-}
+@_section("Nine speakers")
+def _speakers(epochs: int = 40) -> dict[str, Any]:
+    """A GRU that recognises nine speakers by two vowels; its training and its predictions."""
+    vowels = load_japanese_vowels()
+    model = GRU(12, 48, 9, init="keras", seed=0)
+    monitor = GradientMonitor(warn=False)
+    history = fit(
+        model,
+        vowels.x_train,
+        vowels.y_train,
+        epochs=epochs,
+        optimizer=Adam(lr=3e-3),
+        clip_norm=1.0,
+        validation=0.2,
+        metrics="accuracy",
+        callbacks=[monitor],
+        verbose=0,
+    )
+    outputs = predict(model, vowels.x_test)
+    return {
+        "vowels": vowels,
+        "model": model,
+        "monitor": monitor,
+        "history": history,
+        "outputs": outputs,
+    }
 
 
-def _diagnosis(examples: Examples) -> Diagnosis:
-    from ..diagnostics import diagnose
+@_picture
+def _losses(history: Any) -> Axes:
+    """Training and validation loss, and the best epoch."""
+    return losses(history)
 
-    same = [i for i, one in enumerate(examples.vowels.x_test) if len(one) == 15]
-    x = [examples.vowels.x_test[i] for i in same]
-    return diagnose(examples.model, x, examples.vowels.y_test[same], jacobians=False)
+
+@_picture
+def _accuracy(history: Any) -> Axes:
+    """Another curve of the history."""
+    return losses(history, ["accuracy", "validation_accuracy"])
+
+
+@_picture
+def _gradient_heatmap(monitor: Any) -> Axes:
+    """Gradient norm at each time step in each epoch of training."""
+    return gradient_heatmap(monitor)
+
+
+@_picture
+def _confusion(vowels: Any, outputs: Any) -> Axes:
+    """Confusion matrix of the test part."""
+    return confusion(vowels.y_test, outputs, vowels.class_names)
+
+
+@_picture
+def _sequences(vowels: Any, outputs: Any) -> Axes:
+    """Sequences with their predictions; the last one is the first that is misclassified."""
+    wrong = np.flatnonzero(outputs.argmax(axis=1) != vowels.y_test)
+    return sequences(
+        vowels.x_test,
+        vowels.y_test,
+        outputs,
+        examples=[0, 100, 200, *wrong[:1]],
+        class_names=vowels.class_names,
+        feature_names=vowels.feature_names,
+    )
+
+
+@_picture
+def _hidden_states(model: Any, vowels: Any) -> Axes:
+    """Hidden states over time."""
+    return hidden_states(model, vowels.x_test)
+
+
+@_picture
+def _gates(model: Any, vowels: Any) -> Axes:
+    """Mean gate activation over time, in the sequences of 15 steps."""
+    same = [i for i, one in enumerate(vowels.x_test) if len(one) == 15]
+    x, y = [vowels.x_test[i] for i in same], vowels.y_test[same]
+    return gates(diagnose(model, x, y, jacobians=False))
+
+
+@_picture
+def _saliency(model: Any, vowels: Any) -> Axes:
+    """Saliency: the gradient of the loss with respect to the inputs."""
+    return saliency(model, vowels.x_test, vowels.y_test, feature_names=vowels.feature_names)
+
+
+@_picture
+def _eigenvalues(model: Any, vowels: Any) -> Axes:
+    """Eigenvalues of the Jacobian of a sequence's last step, and the unit circle."""
+    return eigenvalues(model, vowels.x_test)
+
+
+@_section("Forecasts")
+def _waves(epochs: int = 40) -> dict[str, Any]:
+    """Two noisy waves, six steps ahead: the truth and a GRU's forecasts."""
+    time = np.arange(441)[:, np.newaxis]
+    waves = np.sin(time / np.array([3.0, 4.0])) * np.array([1.0, 0.6])
+    waves += np.random.default_rng(0).normal(0.0, 0.15, waves.shape)
+    windows = np.lib.stride_tricks.sliding_window_view(waves, 26, axis=0).transpose(0, 2, 1)
+    x, y = windows[:, :20], windows[:, 20:].reshape(len(windows), -1)
+    model = GRU(2, 24, 12, init="keras", dtype="float64", seed=0)
+    # the next windows overlap these
+    fit(model, x[:290], y[:290], loss="mse", epochs=epochs, optimizer=Adam(lr=5e-3), verbose=0)
+    truth, forecasts = y[-100:], predict(model, x[-100:])
+    return {"truth": truth, "forecasts": forecasts}
+
+
+@_picture
+def _predicted_against_true(truth: Any, forecasts: Any) -> Axes:
+    """Predicted against true numbers: twelve outputs."""
+    return predicted_against_true(truth, forecasts)
+
+
+@_picture
+def _residuals(truth: Any, forecasts: Any) -> Axes:
+    """Residuals of the same predictions."""
+    return residuals(truth, forecasts)
+
+
+@_picture
+def _horizon_errors(truth: Any, forecasts: Any) -> Axes:
+    """Error of forecasts by how many steps ahead they are."""
+    return horizon_errors(truth, forecasts, 6, feature_names=["fast wave", "slow wave"])
+
+
+@_section("A flip-flop")
+def _flip_flops(epochs: int = 40) -> dict[str, Any]:
+    """A GRU that remembers the signs of the last pulses of two inputs."""
+    rng = np.random.default_rng(0)
+    x = rng.choice([-1.0, 0.0, 1.0], (128, 30, 2), p=[0.1, 0.8, 0.1])
+    x[:, 0] = rng.choice([-1.0, 1.0], (128, 2))
+    y = x.copy()
+    for t in range(1, x.shape[1]):
+        y[:, t] = np.where(x[:, t] != 0, x[:, t], y[:, t - 1])
+    model = GRU(2, 16, 2, seed=0)
+    fit(
+        model,
+        x,
+        y,
+        loss="mse",
+        steps="all",
+        epochs=epochs,
+        batch_size=16,
+        optimizer=Adam(lr=0.01),
+        clip_norm=1.0,
+        verbose=0,
+    )
+    return {"model": model, "x": x}
+
+
+@_picture
+def _fixed_points(model: Any, x: Any) -> Axes:
+    """Fixed points among the states that it visits: a stable one for each pair of signs."""
+    found = diagnostics.fixed_points(model, [0.0, 0.0], 200, data=x, noise=0.3)
+    return fixed_points(model, found, x)
 
 
 def gallery(
@@ -351,8 +387,8 @@ def gallery(
     kind : {"png", "svg", "pdf"}
         The format.
     examples : Examples, optional
-        The models and data to plot; by default a GRU trained on the Japanese Vowels, and three
-        cells over 200 steps.
+        The models and data to plot; by default a GRU trained on the Japanese Vowels, three cells
+        over 200 steps, forecasts and a flip-flop.
 
     Returns
     -------
@@ -387,9 +423,7 @@ def gallery(
 
 def save(name: str, file: Path, examples: Examples) -> str:
     """Save one plot of the gallery; return the file's name."""
-    picture = PICTURES[name]
     with _style.style():
-        figure = _style.new_figure(*picture.size)
-        picture.draw(examples, figure.subplots())
+        figure = PICTURES[name].draw(examples).figure
         figure.savefig(file, bbox_inches="tight", pad_inches=0.03)
     return str(file)

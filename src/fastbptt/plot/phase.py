@@ -159,17 +159,13 @@ def fixed_points(
                 )
         if not len(found):
             axes.plot([], [], linestyle="none", label="no fixed points found")
-        labels = [f"component {i + 1} ({one:.0%})" for i, one in enumerate(fractions)]
+        share = "{:.0%}" if dimensions == 3 else "{:.0%} of the variance"
+        labels = [f"component {i + 1} ({share.format(one)})" for i, one in enumerate(fractions)]
         _style.dress(axes, labels[0], labels[1])
         if dimensions == 3:
             _deepen(axes, labels[2])
-        _style.legend(
-            axes,
-            always=True,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 0.93 if kind else 1.0),
-            ncols=2,
-        )
+        above: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.93), "ncols": 2}
+        _style.legend(axes, always=True, **(above if dimensions == 3 else {}))
         return axes
 
 

@@ -218,7 +218,5 @@ def eigenvalues(
         axes.set_ylim(every.imag.min() - 0.1, every.imag.max() + 0.1)
         axes.set_aspect("equal")
         _style.dress(axes, f"real part of the eigenvalues of {name}", "imaginary part", frame="lb")
-        _style.legend(
-            axes, always=True, loc="lower center", bbox_to_anchor=(0.5, 1.0), handlelength=1
-        )
+        _style.legend(axes, always=True, handlelength=1)
         return axes

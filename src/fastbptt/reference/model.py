@@ -17,7 +17,7 @@ from .losses import POOLED, apply_loss
 Array = NDArray[Any]
 State = Array | tuple[Array, ...]
 
-# A cell's name is that of its module.
+#: Cells by name: modules with ``forward`` and ``backward``.
 CELLS: dict[str, ModuleType] = {
     name: import_module(f".{name}", __package__)
     for name in (

@@ -40,7 +40,7 @@ def _pooled_max(hidden: Array, real: Array) -> tuple[Array, Array]:
     return np.take_along_axis(hidden, first, axis=1)[:, 0], chosen
 
 
-# z (N, O), y, **parameters -> values, dz
+#: Losses by name: functions of outputs (N, O), targets and parameters that return values and dz.
 LOSSES: dict[str, Callable[..., tuple[Array, Array]]] = {
     name: getattr(import_module(f".{name}", __name__), name)
     for name in (
@@ -50,19 +50,21 @@ LOSSES: dict[str, Callable[..., tuple[Array, Array]]] = {
         "mse",
     )
 }
-# t (T,), lengths (B, 1) -> which steps (B, T) have a loss
+#: Steps with a loss by name: functions of t (T,) and lengths (B, 1) that return (B, T) of bool.
 STEPS: dict[str, Callable[[Array, Array], Array]] = {
     "last": lambda t, lengths: t == lengths - 1,
     "all": lambda t, lengths: t < lengths,
     "mean": lambda t, lengths: t == lengths - 1,  # one loss, on the readout of POOLED
     "max": lambda t, lengths: t == lengths - 1,
 }
-# hidden (B, T, H), real steps (B, T, 1) -> pooled (B, H), d pooled / d hidden (B, T, H)
+#: Pooling by name: functions of hidden (B, T, H) and real steps (B, T, 1) that return the pooled
+#: states (B, H) and their derivative by the hidden states, (B, T, H).
 POOLED: dict[str, Callable[[Array, Array], tuple[Array, Array]]] = {
     "mean": _pooled_mean,
     "max": _pooled_max,
 }
-# counted (B, T) of 0 and 1, weight (B, 1) or (B, T) -> factor (B, T) of each step's loss
+#: Reductions by name: functions of counted (B, T), 0 or 1, and weight (B, 1) or (B, T) that return
+#: (B, T), the factor of each step's loss.
 REDUCTIONS: dict[str, Callable[[Array, Array], Array]] = {
     "sum": _sum,
     "mean": _mean,

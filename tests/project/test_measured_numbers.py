@@ -1,0 +1,202 @@
+"""Numbers that the pages state are those of one run of the scripts that measured them.
+
+``docs/figures/numbers.json`` comes with the figures (`docs/make_figures.py`), the JSON beside a
+page of benchmarks with the benchmarks. A sentence with such numbers stands in `SENTENCES`, as a
+format string.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WORDS = (
+    "no",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
+NUMBER = re.compile(
+    rf"\d|\b({'|'.join(WORDS[2:])}|twenty|thirty|forty|fifty|hundred)\b", re.IGNORECASE
+)
+
+
+class Value(float):
+    """A number that can be written as a word, or as powers of ten."""
+
+    def __format__(self, spec: str) -> str:
+        if spec in ("word", "Word"):
+            word = WORDS[int(self)]
+            return word.capitalize() if spec == "Word" else word
+        if spec == "percent":
+            return f"{100 * self:.0f}"
+        return format(int(self) if spec == "d" else float(self), spec)
+
+
+def valued(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {key: valued(value) for key, value in found.items()}
+    return Value(found) if isinstance(found, int | float) else found
+
+
+def benchmark(name: str) -> dict[str, Any]:
+    """Of each case: our share of the peak, our time, and what a step at the peak would gain."""
+    found: dict[str, Any] = {}
+    shares = {}
+    for case in json.loads((ROOT / "docs" / f"{name}.json").read_text("utf-8"))["cases"]:
+        ours, *others = sorted(case["systems"], key=lambda one: one["system"] != "fastbptt")
+        assert all(one["times_fastbptt"] > 1 for one in others), "README.md: faster than every one"
+        found[case["case"]["name"]] = {
+            "share": ours["share_of_peak"],
+            "microseconds": 1e6 * ours["best_seconds"],
+            "bound": 1 / max(one["share_of_peak"] for one in others),
+        }
+        shares[case["case"]["name"]] = ours["share_of_peak"]
+    batches = [shares[name] for name in ("small", "neuro", "medium", "large")]
+    return found | {"batches": {"lowest": min(batches), "highest": max(batches)}}
+
+
+@cache
+def numbers() -> dict[str, Any]:
+    figures = json.loads((ROOT / "docs" / "figures" / "numbers.json").read_text("utf-8"))
+    for curves in (figures["vanishing"], figures["gains"]):
+        for curve in curves.values():
+            curve["lost"] = math.log10(curve["last"] / curve["first"])
+            curve["growth"] = (curve["first"] / curve["last"]) ** (1 / (curve["steps"] - 1)) - 1
+    figures["over_time"]["count"] = len(figures["over_time"])
+    measured = {"rnn": benchmark("benchmark"), "lstm": benchmark("benchmark_lstm")}
+    return {key: valued(value) for key, value in {**figures, **measured}.items()}
+
+
+SENTENCES = {
+    "README.md": [
+        "over {vanishing[tanh RNN][steps]:d} steps: down to {vanishing[tanh RNN][lowest]:.0e} in a "
+        "tanh RNN, never below {vanishing[LSTM, forget bias 5][lowest]:.1g} in an LSTM with forget "
+        "bias 5",
+        "reaches {rnn[batches][lowest]:percent} to {rnn[batches][highest]:percent} % of the core's",
+        "{rnn[tutorial][share]:percent} % for the tutorial's 5 sequences of 10 steps "
+        "({rnn[tutorial][microseconds]:.0f} µs, including the call from Python) and "
+        "{rnn[stream][share]:percent} % for a single stream",
+        "reaches {lstm[batches][lowest]:percent} to {lstm[batches][highest]:percent} % from",
+    ],
+    "docs/bptt.md": [
+        "of {unrolled[units]:word} units unrolled over {unrolled[steps]:word} steps",
+        "An LSTM over {unrolled_lstm[steps]:word} steps",
+    ],
+    "docs/gradients.md": [
+        "over {vanishing[tanh RNN][steps]:d} steps: the tanh RNN loses "
+        "{vanishing[tanh RNN][lost]:.0f} powers of ten, the GRU {vanishing[GRU][lost]:.0f}, the "
+        "LSTM {vanishing[LSTM][lost]:.0f}",
+        "with forget bias 5 the norm is {vanishing[LSTM, forget bias 5][first]:.2f} at the first "
+        "step, and its median over the steps is {vanishing[LSTM, forget bias 5][median]:.1g}",
+        "{eigenvalues[units]:d} units fill a disc; the largest has the modulus "
+        "{eigenvalues[radius]:.3f}",
+        "with the {eigenvalues[units]:d} units of the figure, the largest reaches "
+        "{eigenvalues[radius]:.3f}",
+        "for four gains: from the last step to the first, it falls to "
+        "{gains[gain 0.5][first]:.0e} and {gains[gain 1.0][first]:.0e}, and grows to "
+        "{gains[gain 1.5][first]:.0f} and {gains[gain 2.0][first]:.0e}",
+        "grows from {gains[gain 1.5][last]:.2f} to {gains[gain 1.5][first]:.0f}, by "
+        "{gains[gain 1.5][growth]:percent} % per step",
+        "({remembering[epoch 1][first]:.3f} after the first epoch, and "
+        "{remembering[epoch 1][lowest]:.4f} at its lowest)",
+        "it is {remembering[epoch 10][first]:.0e} at the first step after "
+        "{remembering[rows]:word} epochs",
+    ],
+    "docs/training.md": [
+        "the best of {losses[epochs]:d}, the {losses[best]:d}th, is marked",
+    ],
+    "docs/plots.md": [
+        "{sequences[shown]:Word} sequences, each with the predicted speaker and its confidence; "
+        "{sequences[wrong]:word} error is highlighted",
+        "{hidden_states[rows]:d} hidden units over {hidden_states[columns]:d} steps",
+        "{saliency[rows]:word} inputs over {saliency[columns]:d} steps",
+        "of {over_time[GRU][steps]:d} steps to the gradient of W_hh in {over_time[count]:word} "
+        "cells",
+        "an untrained tanh RNN of {unrolled_long[units]:d} units reads {unrolled_long[steps]:d} "
+        "steps; the gradient is dead after {unrolled_long[alive]:word} of them",
+        "A tanh RNN unrolled over {unrolled_long[steps]:d} steps",
+    ],
+    "docs/dynamics.md": [
+        "{fixed_points[stable]:Word} stable points at the corners of a square of trajectories, and "
+        "{fixed_points[unstable]:word} saddles",
+        "four combinations of signs are {fixed_points[stable]:word} stable points",
+    ],
+    "docs/performance.md": [
+        "would be {rnn[small][bound]:.2f}x at small, {rnn[neuro][bound]:.2f}x at neuro, "
+        "{rnn[medium][bound]:.2f}x at medium, {rnn[large][bound]:.2f}x at large, "
+        "{rnn[tutorial][bound]:.1f}x at tutorial and {rnn[stream][bound]:.1f}x at stream; for LSTM "
+        "{lstm[small][bound]:.2f}x at small, {lstm[neuro][bound]:.2f}x at neuro, "
+        "{lstm[medium][bound]:.2f}x at medium, {lstm[large][bound]:.2f}x at large",
+    ],
+}
+# What a page repeats in words, and the output that it has it from.
+ECHOES = {
+    "docs/gradients.md": [
+        ("falls from 6e-02 at $t = 199$ to 3e-52 at $t = 0$", r"\ntanh RNN +6e-02 .* 3e-52\n"),
+        (r"The norm $3 \cdot 10^{-52}$ above", r"\ntanh RNN +6e-02 .* 3e-52\n"),
+        ("The factor per step is 0.56, and", r"measured factor per step 0\.56\n"),
+        ("by $10^{-11}$ changes the loss by about 3.", r"\ngain 2\.0 .* 3e\+11\n"),
+        ("uniform, radius 0.58 |", r"\nradius 0\.58, "),
+    ],
+}
+BENCHMARKS = ("benchmark", "benchmark_lstm")
+
+
+def text_of(page: str) -> str:
+    return " ".join((ROOT / page).read_text("utf-8").split())
+
+
+@pytest.mark.parametrize("page", SENTENCES)
+def test_numbers_are_those_of_the_run(page: str) -> None:
+    text = text_of(page)
+    for sentence in SENTENCES[page]:
+        assert sentence.format_map(numbers()) in text, f"{page} lacks it, or has other numbers"
+
+
+@pytest.mark.parametrize("page", ECHOES)
+def test_numbers_are_those_of_the_code_on_the_page(page: str) -> None:
+    text, raw = text_of(page), (ROOT / page).read_text("utf-8")
+    for words, output in ECHOES[page]:
+        assert words in text
+        assert re.search(output, raw), f"{page}: no output is the source of {words}"
+
+
+@pytest.mark.parametrize(
+    "page", [str(p.relative_to(ROOT)) for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")]]
+)
+def test_no_figure_has_a_number_of_its_own(page: str) -> None:
+    """Every number in the description of a figure is in one of the sentences above."""
+    text = text_of(page)
+    for sentence in SENTENCES.get(page, ()):
+        text = text.replace(sentence.format_map(numbers()), "")
+    for words in re.findall(r"!\[([^]]*)\]\([^)]*figures/", text):
+        assert not NUMBER.search(words), f"{page}: add to SENTENCES: {words}"
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_pages_of_benchmarks_are_those_of_their_measurements(name: str) -> None:
+    path = ROOT / "benchmarks" / "make_readme_table.py"
+    spec = importlib.util.spec_from_file_location("make_readme_table", path)
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    found = json.loads((ROOT / "docs" / f"{name}.json").read_text("utf-8"))
+    assert script.page(found) == (ROOT / "docs" / f"{name}.md").read_text("utf-8")
