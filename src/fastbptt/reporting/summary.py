@@ -65,6 +65,7 @@ class Summary:
     loss: Loss
     steps: str
     classes: list[str] | None  # their names, for classification
+    labels: bool  # whether the targets are several labels, each 0 or 1
     feature_names: list[str] | None
     ids: list[str]
     history: History | None
@@ -208,6 +209,7 @@ def gather(
         loss=chosen,
         steps=steps,
         classes=[str(name) for name in class_names] if by_class and class_names else None,
+        labels=target.kind == "labels",
         feature_names=[str(name) for name in found_names] if found_names else None,
         ids=[str(i) for i in (range(len(items)) if ids is None else ids)],
         history=history,
