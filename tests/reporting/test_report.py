@@ -213,7 +213,7 @@ def test_one_step_that_is_right_or_wrong(truth: int, tmp_path: Path) -> None:
 def gathered(model: Any, x: Any, y: Any, **options: Any) -> Any:
     names = (
         "lengths", "loss", "steps", "class_names", "feature_names", "ids", "horizon", "series",
-        "history", "monitor",
+        "vocabulary", "history", "monitor",
     )  # fmt: skip
     return summary.gather(model, x, y, **dict.fromkeys(names) | options)
 
@@ -283,6 +283,20 @@ def test_several_labels_are_counted_one_by_one() -> None:
         *("label 2", "0", "0", "100.0%", "none predicted", "none true"),
     ]
     assert sections.subtitle(found).endswith("Output: 3 labels at the last step.")
+
+
+def test_the_words_of_mistakes_and_of_the_diagram(undrawn: None, tmp_path: Path) -> None:
+    model = fastbptt.GRU(3, 4, 2, embedding=5, seed=0)
+    words = ["<pad>", "the", "fi<lm", "was", "good"]
+    x = [np.array([1, 2, 3, 4] * n) for n in (1, 2, 11)]
+    said = fastbptt.predict(model, x).argmax(axis=1)
+    page = write(tmp_path, model, x, 1 - said, vocabulary=words, ids=["a", "b", "c"])
+    assert "Their words" in page.seen
+    text = " ".join(["the fi<lm was good"] * 10)
+    assert {"the fi<lm was good", f"{text} … and 4 more"} <= set(page.seen)
+    found = gathered(model, x, 1 - said, vocabulary=words)
+    drawing = sections._unrolled(found, [x[0]], [1 - said[0]])
+    assert {"the", "was", "good"} <= {label.text for label in drawing.labels}
 
 
 def test_many_points_are_spread_over_all_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def contributions(p: PassRecord, name: str, each: bool = False) -> Iterator[tupl
 
 
 def contribution(p: PassRecord, name: str, steps: slice) -> Array:
-    """What some steps of all sequences contribute to dL/dW, shaped like W."""
+    """Sum the contributions of some steps of all sequences to dL/dW, shaped like W."""
     gates = len(p.cell["gate_names"])
     found = np.zeros((p.params[name].shape[0], gates, p.d_hidden.shape[-1]))
     for left, right, gate in p.weight_operands()[name]:

@@ -152,7 +152,7 @@ def jacobian(
     through_r = of_reset * (h_prev * r * (1 - r))[:, np.newaxis]
 
     def sums(matrix: Array) -> Array:
-        """What r and z pass on to one operand of their sums."""
+        """Derivatives by one operand of the sums of r and z."""
         rows_r, rows_z, _ = np.split(matrix, 3, axis=1)
         passed: Array = through_r @ rows_r.T + through_gates([slope_z], rows_z)
         return passed

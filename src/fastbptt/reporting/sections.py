@@ -30,6 +30,7 @@ __all__ = ["SECTIONS", "subtitle", "tiles", "title"]
 
 _MOST_MISTAKES: Final = 8
 _MOST_BARS: Final = 20
+_MOST_WORDS: Final = 40
 _WIDEST: Final = 8.5  # inches of a diagram that a page shows whole, with text of 11 pixels
 
 
@@ -318,7 +319,21 @@ def _mistakes(summary: Summary) -> Html | None:
         (summary.ids[i], names[truth[i]], names[predicted[i]], percent(float(confidence[i])))
         for i in wrong[:_MOST_MISTAKES]
     ]
-    return tag("div", heading, table(rows, ("sequence", "true", "predicted", "confidence")))
+    listed = table(rows, ("sequence", "true", "predicted", "confidence"))
+    return tag("div", heading, listed, _texts(summary, wrong[:_MOST_MISTAKES]))
+
+
+def _texts(summary: Summary, shown: Any) -> Html | None:
+    """Print the first words of some sequences of tokens."""
+    words = summary.vocabulary
+    if words is None or not len(shown):
+        return None
+    rows = []
+    for i in shown:
+        text = " ".join(str(words[token]) for token in summary.x[i][:_MOST_WORDS])
+        rest = len(summary.x[i]) - _MOST_WORDS
+        rows.append((summary.ids[i], f"{text} … and {rest:,} more" if rest > 0 else text))
+    return tag("div", tag("h3", "Their words"), table(rows))
 
 
 def training(summary: Summary, pictures: Pictures) -> Html | None:
@@ -455,7 +470,13 @@ def _unrolled(summary: Summary, x: list[Any], y: list[Any]) -> Drawing:
     """Compute the diagram of a sequence, of as many steps as the page has room for."""
     for columns in (5, 4, 3):
         found = diagram(
-            summary.model, x, y, loss=summary.loss, steps=summary.steps, columns=columns
+            summary.model,
+            x,
+            y,
+            loss=summary.loss,
+            steps=summary.steps,
+            columns=columns,
+            vocabulary=summary.vocabulary,
         )
         if size_of(found)[0] <= _WIDEST:
             break
