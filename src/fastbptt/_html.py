@@ -48,10 +48,11 @@ def tag(name: str, /, *contents: Any, **attributes: Any) -> Html:
     return Html(f"<{name}{given}>{join(contents)}</{name}>")
 
 
-def table(rows: Sequence[Sequence[Any]], head: Sequence[Any] = ()) -> Html:
+def table(rows: Sequence[Sequence[Any]], head: Sequence[Any] = (), keep: bool = False) -> Html:
     """Make a table that scrolls on its own on a narrow page.
 
-    A row's first cell is its heading. With a head, numbers are right-aligned; no number is broken.
+    A row's first cell is its heading, not broken into lines with `keep`. With a head, numbers are
+    right-aligned; no number is broken.
     """
     kind = "number" if head else "value"
 
@@ -61,13 +62,14 @@ def table(rows: Sequence[Sequence[Any]], head: Sequence[Any] = ()) -> Html:
     top = (
         tag("thead", tag("tr", *(tag("th", each, scope="col") for each in head))) if head else None
     )
+    classes = [name for name, on in (("list", head), ("keep", keep)) if on]
     body = [
         tag("tr", tag("th", row[0], scope="row"), *(cell(value) for value in row[1:]))
         for row in rows
     ]
     return tag(
         "div",
-        tag("table", top, tag("tbody", *body), class_="list" if head else None),
+        tag("table", top, tag("tbody", *body), class_=" ".join(classes) or None),
         class_="scroll",
     )
 

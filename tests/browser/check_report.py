@@ -3,10 +3,10 @@
     python tests/browser/check_report.py [--picture docs/report.png] [--all FOLDER]
 
 Fails if the browser complains of anything, if the page asks for anything outside of itself, if it
-is 3 MB or more, if it is wider than a window, if a part of it has to be scrolled to be seen, or if
-a picture has no size; and if a page that does such things is not noticed. The browser has no
-network. --picture makes the one in docs/, --all leaves whole pages of each kind, and the printed
-one, in a folder.
+is 3 MB or more, if it is wider than a window, if a part of it other than the diagram has to be
+scrolled to be seen, if the diagram's text is too small to read, or if a picture has no size; and
+if a page that does such things is not noticed. The browser has no network. --picture makes the one
+in docs/, --all leaves whole pages of each kind, and the printed one, in a folder.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import fastbptt
 from fastbptt.datasets import load_japanese_vowels
 
 LIMIT = 3_000_000
+SMALLEST = 9.0  # pixels of the diagram's text
 HOSTILE = '"><script>console.log("it ran")</script><img src="https://example.org/x.png">&amp;'
 
 
@@ -95,7 +96,8 @@ def make_bad_page(folder: Path) -> Path:
     page.write_text(
         "<!DOCTYPE html><title>bad</title><div style='width:2000px'>wide</div>"
         "<main><div style='overflow-x:auto'><p style='width:3000px'>half hidden</p></div></main>"
-        "<img src='https://example.org/outside.png'><script>console.error('loud')</script>"
+        "<figure class='wide'><svg width='100' viewBox='0 0 200 60'><text y='20' font-size='10'>"
+        "tiny</text></svg></figure><img src='https://example.org/outside.png'><script>console.error('loud')</script>"
     )
     return page
 
@@ -122,11 +124,19 @@ def check(browser: Browser, page: Path) -> list[str]:
             wrong.append(f"{what} {empty} pictures have no height")
         cut = browser.value(
             "[...document.querySelectorAll('main *')].filter(e => !(e instanceof SVGElement) &&"
-            " e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX != 'visible')"
+            " e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX != 'visible' &&"
+            " !e.closest('figure.wide'))"
             ".map(e => e.innerText.slice(0, 30)).join(' | ')"
         )
         if cut:
             wrong.append(f"{what} there is more than can be seen of: {cut}")
+        small = browser.value(
+            "Math.min(99, ...[...document.querySelectorAll('figure.wide svg')].flatMap(s =>"
+            " [...s.querySelectorAll('text')].filter(t => t.textContent.trim().length > 3).map(t =>"
+            " parseFloat(getComputedStyle(t).fontSize) * s.getScreenCTM().a)))"
+        )
+        if small < SMALLEST:
+            wrong.append(f"{what} the diagram has text of {small:.1f} pixels")
     outside = [
         url for url in browser.requests if url != page.as_uri() and not url.startswith("data:")
     ]
@@ -199,7 +209,14 @@ def visit(folder: Path, pages: list[Path], arguments: argparse.Namespace) -> boo
             if page is pages[0] and (arguments.picture or arguments.all):
                 look(browser, page, folder)
         wrong = check(browser, make_bad_page(folder))
-        for sign in ("example.org/outside.png", "loud", "pixels wide", "no pictures", "of: half"):
+        for sign in (
+            "outside.png",
+            "loud",
+            "pixels wide",
+            "no pictures",
+            "of: half",
+            "text of 5.0",
+        ):
             if not any(sign in each for each in wrong):
                 print(f"a bad page is not noticed: {sign} is not in {wrong}")
                 failed = True

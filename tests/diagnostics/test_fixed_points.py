@@ -373,6 +373,12 @@ def test_what_the_limits_do() -> None:
     assert len(fixed_points(model, [0.0], given, iterations=1)) < len(near)
 
 
+def test_an_end_that_is_near_a_point_but_moves_is_not_in_it() -> None:
+    given = np.array([[[0.9575040240772687], [0.3]]])
+    found = fixed_points(rnn(np.array([[2.0]])), [0.0], given, merge=2.0, iterations=1)
+    assert (len(found), found.reached.tolist()) == (1, [0, -1])
+
+
 def test_tokens_stand_for_rows_of_the_embedding() -> None:
     model = fastbptt.GRU(3, 4, embedding=6, seed=0)
     given = starts(4, 4)

@@ -50,6 +50,17 @@ def flow(edges: list[Edge], below: Node, above: Node) -> Array:
     return one
 
 
+def weight_of(edge: Edge, network: reference.Network) -> str:
+    """The parameter between two nodes."""
+    below, above = edge.below, edge.above
+    if above.kind == "y":
+        return "W_hy"
+    if above.kind in ("loss", "both") or below.kind in ("a", "c") or above.kind == "c":
+        return ""
+    across = below.kind == "h" and below.layer == above.layer
+    return network.names(above.layer, int(above.reverse))["W_hh" if across else "W_xh"]
+
+
 @pytest.mark.parametrize("case", sampled(CASES, 12), ids=str)
 def test_what_enters_a_node_adds_up_to_its_gradient(case: Case) -> None:
     model, problem = both(case)
@@ -82,6 +93,15 @@ def test_what_enters_a_node_adds_up_to_its_gradient(case: Case) -> None:
                 close(one.contribution[t + 1], np.linalg.norm(added[t]))
                 close(one.running[t + 1], np.linalg.norm(running), np.linalg.norm(added[t]))
             close(one.running[order[-1] + 1], np.linalg.norm(grads[name]))
+    out = reference.forward(problem.params, problem.x, **problem.network)
+    for t in range(case.T):
+        np.testing.assert_array_equal(nodes[Node("x", t + 1)], problem.x[0, t])
+        for i, states in enumerate(out.states[:, :, 0, t]):
+            layer, direction = divmod(i, case.directions)
+            for name, state in zip(found.states, states, strict=True):
+                close(nodes[Node(name, t + 1, layer, direction == 1)], state)
+    for edge in edges:
+        assert edge.weight == weight_of(edge, reference.Network(**problem.network)), edge[:2]
     readout = found.growth([1, case.T])["W_hy"]
     close(readout.running[1], np.linalg.norm(grads["W_hy"]))
     assert set(total) <= set(nodes), "no flow into nowhere"

@@ -90,6 +90,19 @@ def test_against_the_complex_step(cell: str, layers: int) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_without_the_formula_gets_its_rows_from_backward(
+    cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(cell, 2)
+    state, x = random_state(model, 3), RNG.normal(size=(3, 3))
+    formulas = [step_jacobian(model, state, x, wrt=wrt) for wrt in ("state", "input")]
+    monkeypatch.delattr(reference.CELLS[cell], "jacobian")
+    for formula, wrt in zip(formulas, ("state", "input"), strict=True):
+        rows = step_jacobian(model, state, x, wrt=wrt)
+        np.testing.assert_allclose(rows, formula, rtol=0, atol=1e-14 * np.abs(formula).max())
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_of_a_float32_model_in_double(cell: str) -> None:
     model = model_of(cell, 2, dtype="float32", bias=False)
     state = model.forward(RNG.normal(size=(3, 6, 3))).final_state

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from fastbptt.plot._layout import columns_of, dies_at, name_of, norm_text  # noqa: E402
 from fastbptt.plot._style import PALETTE  # noqa: E402
-from fastbptt.plot.unrolled import arrow_width  # noqa: E402
+from fastbptt.plot.unrolled import arrow_width, diagram  # noqa: E402
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(6, 40, 3)).astype(np.float32)
@@ -62,6 +64,14 @@ def pieces(ax: Any, kind: str) -> list[str]:
     return [name for first, _, name in gids if first == kind]
 
 
+def parameter(symbol: str) -> str:
+    """The name of the parameter that a symbol stands for."""
+    index, layer = re.search(r"_\{(\w+)\}", symbol), re.search(r"\^\{\((\d+)\)\}", symbol)
+    assert index is not None, symbol
+    above = f"_l{layer[1]}" if layer is not None and layer[1] != "0" else ""
+    return f"W_{index[1]}{above}{'_reverse' if 'left' in symbol else ''}"
+
+
 # ---------------------------------------------------------------- the numbers
 
 GRAPHS = [*itertools.product(fastbptt.cells(), [1, 2], [False, True], ["last", "all"])]
@@ -94,7 +104,36 @@ def test_every_edge_of_the_graph_has_its_arrows_and_its_number(
     assert f"loss {found.loss:.4g}" in written(ax)
     weights = Counter(edge.weight for edge in edges if edge.weight)
     symbols = [text for text in written(ax) if text[0] == "$" and "W" in text]
-    assert len(symbols) == sum(weights.values()) + len(found.growth([1]))
+    assert Counter(map(parameter, symbols)) == weights + Counter([*found.growth([1])])
+
+
+def test_the_strip_is_to_scale_and_bold_where_it_ends() -> None:
+    one, y = model(bidirectional=True), target("all")[2:3, :4]
+    drawing = diagram(one, X[2:3, :4], y, steps="all", columns=4)
+    found = unroll(one, X[2:3, :4], y, "cross_entropy", "all").growth(range(1, 5))
+    count = 4 * len(found)
+    bars = {
+        kind: [bar for bar in drawing.bars if bar.kind == kind][:count] for kind in ("sum", "part")
+    }
+    bold = [label for label in drawing.labels if label.bold and label.kind == "back"]
+    starts = [label.text for label in drawing.labels if label.text.startswith("from step")]
+    assert starts.count("from step 1") == 2 and starts.count("from step 4") == 3
+    for i, grown in enumerate(found.values()):
+        rows = slice(4 * i, 4 * i + 4)
+        heights = [[bar.y1 - bar.y0 for bar in bars[kind][rows]] for kind in ("sum", "part")]
+        wanted = [[*grown.running.values()], [*grown.contribution.values()]]
+        order = np.argsort([*grown.running])
+        scale = np.max(heights) / np.max(wanted)
+        np.testing.assert_allclose(heights, scale * np.array(wanted)[:, order])
+        last = 4 if grown.reverse else 1
+        assert bold[i].text == norm_text(grown.running[last])
+        place = bars["sum"][rows][last - 1]
+        assert bold[i].x == pytest.approx((place.x0 + place.x1) / 2)
+
+
+def test_the_gradient_dies_on_its_way_back() -> None:
+    norms = np.array([0.5, 1e-9, 1.0, 1e-9])
+    assert dies_at(cast(Any, SimpleNamespace(layers=1, gradient=lambda *_: norms))) == 2
 
 
 def test_boxes_hold_the_values() -> None:

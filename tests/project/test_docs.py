@@ -139,7 +139,7 @@ def test_a_changed_quote_is_noticed() -> None:
 
 @pytest.mark.parametrize("cell", ["rnn", "relu", "leaky", "gru", "gru_before", "lstm"])
 def test_the_course_goes_through_every_line(cell: str) -> None:
-    """Every statement of a cell's functions stands in the course, next to its equation."""
+    """Every statement of a cell's passes stands in the course, next to its equation."""
     path = Path(reference.CELLS[cell].__file__ or "")
     text = path.read_text("utf-8")
     quoted = {
@@ -154,6 +154,7 @@ def test_the_course_goes_through_every_line(cell: str) -> None:
         line.strip()
         for function in ast.parse(text).body
         if isinstance(function, ast.FunctionDef)
+        and function.name != "jacobian"  # for `fixed_points`, which the course does not need
         for statement in function.body[1:]  # without the docstring
         for line in lines[statement.lineno - 1 : statement.end_lineno]
         if line.strip() not in quoted

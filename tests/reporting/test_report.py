@@ -16,7 +16,7 @@ import pytest
 from cases import FULL_GRID, sampled
 
 import fastbptt
-from fastbptt import cli
+from fastbptt import cli, plot
 from fastbptt.bench import case as bench_case
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -213,7 +213,7 @@ def test_one_step_that_is_right_or_wrong(truth: int, tmp_path: Path) -> None:
 def gathered(model: Any, x: Any, y: Any, **options: Any) -> Any:
     names = (
         "lengths", "loss", "steps", "class_names", "feature_names", "ids", "horizon", "series",
-        "history", "monitor",
+        "vocabulary", "history", "monitor",
     )  # fmt: skip
     return summary.gather(model, x, y, **dict.fromkeys(names) | options)
 
@@ -256,6 +256,83 @@ def test_examples_of_the_most_common_of_many_classes() -> None:
     assert truth[right].tolist() == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
     ((_, caption),) = sections._examples(found)
     assert "10 of 12 classes" in caption
+
+
+def test_the_captions_count_the_classes_that_are_shown() -> None:
+    found = gathered(*saying(0, 1, 1, 0), np.array([0, 0, 1, 2]))
+    captions = [caption for _, caption in sections._examples(found)]
+    assert captions == [
+        "A correct prediction of 2 of 3 classes, of median confidence.",
+        "The mistake of highest confidence of 2 of 3 classes.",
+    ]
+
+
+def test_several_labels_are_counted_one_by_one() -> None:
+    model = fastbptt.Recurrent("rnn", 3, 3, 3, seed=0, dtype="float64")
+    for name, values in model.parameters.items():
+        values[...] = 4.0 * np.eye(3) if name in ("W_xh", "W_hy") else 0.0
+    y = np.array([[1.0, 0, 0], [1, 1, 0], [0, 1, 0], [1, 1, 0]])
+    said = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    found = gathered(model, (2.0 * said - 1)[:, np.newaxis], y)
+    assert found.labels and found.classes is None
+    page = Page(str(sections._labels(found)))
+    assert page.seen == [
+        *("Labels of 4 sequences", "label", "true", "predicted", "accuracy", "precision", "recall"),
+        *("label 0", "3", "3", "50.0%", "66.7%", "66.7%"),
+        *("label 1", "3", "2", "75.0%", "100.0%", "66.7%"),
+        *("label 2", "0", "0", "100.0%", "none predicted", "none true"),
+    ]
+    assert sections.subtitle(found).endswith("Output: 3 labels at the last step.")
+
+
+def test_the_words_of_mistakes_and_of_the_diagram(undrawn: None, tmp_path: Path) -> None:
+    model = fastbptt.GRU(3, 4, 2, embedding=5, seed=0)
+    words = ["<pad>", "the", "fi<lm", "was", "good"]
+    x = [np.array([1, 2, 3, 4] * n) for n in (1, 2, 11)]
+    said = fastbptt.predict(model, x).argmax(axis=1)
+    page = write(tmp_path, model, x, 1 - said, vocabulary=words, ids=["a", "b", "c"])
+    assert "Their words" in page.seen
+    text = " ".join(["the fi<lm was good"] * 10)
+    assert {"the fi<lm was good", f"{text} … and 4 more"} <= set(page.seen)
+    found = gathered(model, x, 1 - said, vocabulary=words)
+    drawing = sections._unrolled(found, [x[0]], [1 - said[0]])
+    assert {"the", "was", "good"} <= {label.text for label in drawing.labels}
+
+
+def test_many_points_are_spread_over_all_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    found = gathered(
+        fastbptt.RNN(2, 3, 2, seed=0), rng.normal(size=(700, 2, 2)), np.eye(700, 2) * 9
+    )
+    calls = []
+    for name in ("predicted_against_true", "residuals"):
+        monkeypatch.setattr(plot, name, lambda *args, **options: calls.append(args))
+    captions: list[str] = []
+
+    def draw(drawing: Any, caption: str, *size: Any) -> Html:
+        drawing(None)
+        captions.append(caption)
+        return Html("")
+
+    sections._residuals(found, cast(Any, draw))
+    assert [len(one) for args in calls for one in args] == [350] * 4
+    np.testing.assert_array_equal(calls[0][0][1], np.zeros(2))
+    assert all(caption.endswith(" 350 of 700 rows, spread over all.") for caption in captions)
+
+
+@pytest.mark.parametrize(
+    ("cell", "both", "shown"), [("rnn", False, 5), ("lstm", False, 3), ("lstm", True, 2)]
+)
+def test_the_diagram_has_as_many_steps_as_the_page_has_room_for(
+    cell: str, both: bool, shown: int
+) -> None:
+    model = fastbptt.Recurrent(cell, 2, 3, 2, bidirectional=both, seed=0)
+    x = np.zeros((1, 5, 2))
+    found = gathered(model, x, np.array([1]))
+    drawing = sections._unrolled(found, [x[0]], [1])
+    steps = [box for box in drawing.boxes if box.node.kind == "x"]
+    assert len(steps) == shown
+    assert sections.size_of(drawing)[0] <= sections._WIDEST or shown == 2
 
 
 @pytest.mark.parametrize("steps", ["last", "all"])

@@ -2,9 +2,8 @@
 
 The state s_t of a layer is everything that the cell carries: h_t, for an LSTM (h_t, c_t), N
 numbers. J_t = ds_t/ds_{t-1} is N x N, and ds_T/ds_t = J_T J_{T-1} ... J_{t+1}. Rows of that
-product are pulled back through one step after the other by the `backward` of the cell's reference,
-so Jacobians work for every cell that has one. Numbers are kept relative to the product's largest
-one; nothing underflows.
+product are multiplied by one step's Jacobian after the other. Numbers are kept relative to the
+product's largest one; nothing underflows.
 """
 
 from __future__ import annotations
@@ -79,7 +78,9 @@ def pull(p: PassRecord, rows: NDArray[np.int64], steps: NDArray[np.int64], d: Ar
     """
     cell = CellStep(CELLS[p.cell["name"]], p.params, p.setting)
     before, after = p.before[:, rows, steps], p.states[:, rows, steps]
-    return cell.pull(p.x[rows, steps], before, after, d)[0]
+    of_state, _ = cell.jacobians(p.x[rows, steps], before, after)
+    result: Array = d @ of_state
+    return result
 
 
 def analyse(p: PassRecord, rows: NDArray[np.int64]) -> Dynamics:

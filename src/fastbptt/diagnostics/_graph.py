@@ -1,28 +1,26 @@
 """The network unrolled over one sequence as a graph: what flows back along each of its edges.
 
-The reference's cells compute all of it: the gradient that arrives at a step is given to the
-cell's backward pass over that one step, which returns what leaves it.
+The core's record has the values and the gradient of each hidden state, which is given to the
+backward pass of the cell's reference over that one step: it returns what leaves the step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import reference
 from .._losses import LossLike
-from ._numbers import norms
+from ._numbers import contribution, norms, order
+from ._record import Array, PassRecord, take
 from .diagnosis import in_double
 
 if TYPE_CHECKING:
     from ..models.recurrent import Recurrent
-
-Array = NDArray[np.float64]
 
 _CHUNK: Final = 256  # steps that are computed side by side
 
@@ -63,20 +61,22 @@ class Growth(NamedTuple):
 
 @dataclass
 class _Pass:
-    """One layer in one direction, with arrays in the order of the sequence."""
+    """One layer in one direction, with what flows into its states."""
 
-    module: Any
-    own: dict[str, Array]
-    names: dict[str, str]
-    setting: dict[str, float]
-    x: Array  # (T, inputs)
-    before: Array  # (S, T, H)
-    states: Array  # (S, T, H)
-    arrives: Array  # (T, H): at h from above
+    record: PassRecord  # of one sequence
+    module: ModuleType  # the cell, of the reference
+    names: dict[str, str]  # of its parameters in the model
     outside: Array  # (S, T, H): at each state, from other steps and from above
     total: Array  # (S, T, H): at each state, from everywhere
-    into_x: Array  # (T, inputs)
-    into_before: Array  # (S, T, H)
+
+    def back(self, rows: slice, d_states: Array) -> dict[str, Array]:
+        """Go back over single steps, side by side as a batch, given (S, steps, H)."""
+        return _back(self.record, self.module, rows, d_states)
+
+    def weights(self, steps: range) -> dict[str, Array]:
+        """Return the sums of what some steps give to the gradients of the weights."""
+        rows = slice(steps.start, steps.stop)
+        return {name: contribution(self.record, name, rows) for name in ("W_hh", "W_xh")}
 
 
 @dataclass
@@ -115,12 +115,12 @@ class Unrolled:
         nodes: dict[Node, Array] = {Node("loss"): np.array([self.loss])}
         edges: list[Edge] = []
         for t in sorted(steps):
-            nodes[Node("x", t)] = self.passes[0].x[t - 1]
+            nodes[Node("x", t)] = self.passes[0].record.x[0, t - 1]
             for layer in range(self.layers):
                 for direction in range(self.directions):
                     self._step(layer, direction, t, nodes, edges)
-                if self.directions == 2 and layer < self.layers - 1:
-                    self._join(layer, t, nodes, edges)
+                if self.directions == 2 and layer:
+                    self._join(layer - 1, t, nodes, edges)
             if t in self.with_loss():
                 self._output(t, nodes, edges)
         return nodes, edges
@@ -138,8 +138,7 @@ class Unrolled:
         for layer in reversed(range(self.layers)):
             for direction in range(self.directions):
                 p = self.passes[layer * self.directions + direction]
-                names = ("W_hh", "W_xh")
-                grown = self._grown(steps, direction == 1, partial(_weights, p), names)
+                grown = self._grown(steps, direction == 1, p.weights, ("W_hh", "W_xh"))
                 found |= {p.names[name]: one for name, one in grown.items()}
         return found
 
@@ -159,8 +158,8 @@ class Unrolled:
         done = 0 if reverse else self.time  # steps before this one, or from this one on
         for t in sorted(steps, reverse=not reverse):
             between = range(done, t - 1) if reverse else range(t, done)
-            for first in range(between.start, between.stop, _CHUNK):
-                some = part(range(first, min(first + _CHUNK, between.stop)))
+            if between:
+                some = part(between)
                 sums = {name: sums[name] + some[name] for name in names}
             own = part(range(t - 1, t))
             done = t if reverse else t - 1
@@ -189,9 +188,9 @@ class Unrolled:
             source = Node("both" if self.directions == 2 else "h", t, layer - 1)
         after = [Node(kind, t, layer, reverse) for kind in self.states]
         before = [Node(kind, earlier, layer, reverse) for kind in self.states]
-        nodes.update(zip(after, p.states[:, k], strict=True))
+        nodes.update(zip(after, p.record.states[:, 0, k], strict=True))
         if earlier in (0, self.time + 1):
-            nodes.update(zip(before, p.before[:, k], strict=True))
+            nodes.update(zip(before, p.record.before[:, 0, k], strict=True))
         hidden = after[0]
         if len(after) > 1:
             hidden = Node("a", t, layer, reverse)
@@ -202,14 +201,17 @@ class Unrolled:
                 Edge(node, after[0], "", part)
                 for node, part in zip(after[1:], within[1:], strict=True)
             ]
-        edges.append(Edge(source, hidden, p.names["W_xh"], p.into_x[k]))
-        edges.append(Edge(before[0], hidden, p.names["W_hh"], p.into_before[0, k]))
-        edges += [Edge(before[i], after[i], "", p.into_before[i, k]) for i in range(1, len(after))]
+        into = p.back(slice(k, k + 1), p.outside[:, k : k + 1])
+        into_before = into["initial"][:, 0]
+        edges.append(Edge(source, hidden, p.names["W_xh"], into["x"][0, 0]))
+        edges.append(Edge(before[0], hidden, p.names["W_hh"], into_before[0]))
+        edges += [Edge(before[i], after[i], "", into_before[i]) for i in range(1, len(after))]
 
     def _sums(self, p: _Pass, k: int) -> Array:
         """Return the sums from which the gates are computed, (G H,)."""
-        bias = p.own.get("b_h", np.zeros(p.own["W_hh"].shape[1]))
-        sums: Array = p.x[k] @ p.own["W_xh"] + p.before[0, k] @ p.own["W_hh"] + bias
+        one, own = p.record, p.record.params
+        bias = own.get("b_h", np.zeros(own["W_hh"].shape[1]))
+        sums: Array = one.x[0, k] @ own["W_xh"] + one.before[0, 0, k] @ own["W_hh"] + bias
         return sums
 
     def _inside(self, p: _Pass, k: int) -> tuple[Array, list[Array]]:
@@ -219,29 +221,27 @@ class Unrolled:
         passes to the gates, (G H,) each.
         """
 
-        def gates_of(part: Array) -> dict[str, Array]:
-            return _one_step(p, k, part)
+        def alone(i: int, part: Array) -> dict[str, Array]:
+            d_states = np.zeros((len(p.total), 1, part.size))
+            d_states[i, 0] = part
+            return p.back(slice(k, k + 1), d_states)
 
-        zero = np.zeros_like(p.total[:, k])
-        alone = zero.copy()
-        alone[0] = p.total[0, k]
-        found = gates_of(alone)
+        found = alone(0, p.total[0, k])
         within = found["states"][:, 0, 0].copy()
-        within[0] = 0.0
-        gates = [found["b_h"] - gates_of(within)["b_h"]]
-        for i in range(1, len(zero)):
-            part = zero.copy()
-            part[i] = p.total[i, k]
-            gates.append(gates_of(part)["b_h"])
+        gates = [found["b_h"]]
+        for i in range(1, len(within)):
+            gates[0] = gates[0] - alone(i, within[i])["b_h"]
+            gates.append(alone(i, p.total[i, k])["b_h"])
         return within, gates
 
     def _join(self, layer: int, t: int, nodes: dict[Node, Array], edges: list[Edge]) -> None:
-        """Add the node of both directions' states, from which the next layer reads."""
+        """Add the node of both directions' states, from which the next layer has read."""
         both = Node("both", t, layer)
-        nodes[both] = np.concatenate([nodes[Node("h", t, layer, d == 1)] for d in (0, 1)])
+        states = [Node("h", t, layer, reverse) for reverse in (False, True)]
+        nodes[both] = np.concatenate([nodes[node] for node in states])
+        flow = np.sum([edge.flow for edge in edges if edge.below == both], axis=0)
         edges += [
-            Edge(Node("h", t, layer, d == 1), both, "", self.passes[2 * layer + d].arrives[t - 1])
-            for d in (0, 1)
+            Edge(node, both, "", half) for node, half in zip(states, np.split(flow, 2), strict=True)
         ]
 
     def _output(self, t: int, nodes: dict[Node, Array], edges: list[Edge]) -> None:
@@ -249,138 +249,90 @@ class Unrolled:
         y = Node("y", t)
         nodes[y] = self.outputs[k]
         edges.append(Edge(y, Node("loss"), "", self.d_outputs[k]))
-        for direction in range(self.directions):
+        halves = np.split(self.readout @ self.d_outputs[k], self.directions)
+        for direction, half in enumerate(halves):
             # At the end of a sequence the reverse direction has read it down to its first step.
             at = 1 if direction and self.steps == "last" else t
-            top = self.passes[len(self.passes) - self.directions + direction]
-            h = Node("h", at, self.layers - 1, direction == 1)
-            edges.append(Edge(h, y, "W_hy", top.arrives[at - 1]))
+            edges.append(Edge(Node("h", at, self.layers - 1, direction == 1), y, "W_hy", half))
 
 
 def unroll(model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str) -> Unrolled:
-    """Run one sequence, (1, T, I) or tokens (1, T), forward and backward in float64."""
+    """Run one sequence, (1, T, I) or tokens (1, T), forward and backward in float64.
+
+    Raises
+    ------
+    ValueError
+        If anything is not finite.
+    """
     twin = in_double(model, "float64")
-    twin.loss_and_grad(x, y, loss, steps, training=False)  # refuses what is not finite
+    batch, objective = twin._checked(x, y, loss, steps, "mean", None, None, None, True)
+    record = take(twin, batch, objective)
     spec = twin._spec
+    net = reference.Network(spec.cell, spec.num_layers, spec.bidirectional)
     params = {name: np.asarray(value, np.float64) for name, value in twin.parameters.items()}
-    module = reference.CELLS[spec.cell]
-    network: dict[str, Any] = {
-        "cell": spec.cell,
-        "num_layers": spec.num_layers,
-        "bidirectional": spec.bidirectional,
-        "settings": dict.fromkeys(module.SETTING, spec.setting),
-    }
-    net = reference.Network(**network)
-    out = reference.forward(params, np.asarray(x), **network)
-    read = out.last[:, np.newaxis] if steps == "last" else out.outputs
-    value, d_read = reference.apply_loss(read, np.asarray(y), loss, steps)
-    time = out.hidden.shape[1]
+    time = len(record.top[0])
+    hidden, d_outputs = record.top[0], record.d_outputs[0][0]
+    if steps == "last":  # the reverse direction has read the sequence down to its first step
+        ends = np.split(hidden, net.directions, axis=-1)
+        hidden = np.concatenate([end[0 if d else -1] for d, end in enumerate(ends)])[np.newaxis]
+        d_outputs = d_outputs[-1:]
     found = Unrolled(
-        value,
+        record.loss,
         time,
         net.num_layers,
         net.directions,
         steps,
-        tuple(module.STATES),
+        tuple(net.module.STATES),
         [],
         params["W_hy"],
-        _read_by(out, net.directions, steps),
-        read[0],
-        d_read[0],
+        hidden,
+        hidden @ params["W_hy"] + params.get("b_y", 0.0),
+        d_outputs,
     )
-    arrives = _from_outputs(found, net.directions)
-    for layer in reversed(range(net.num_layers)):
-        passes = []
-        for direction in range(net.directions):
-            k = net.directions * layer + direction
-            names = net.names(layer, direction)
-            own = {name: params[full] for name, full in names.items() if full in params}
-            shape = (len(module.STATES), len(params["W_hh"]))
-            initial = np.zeros(shape)
-            for i, name in enumerate(net.initial_names):
-                if name in params:
-                    initial[i] = params[name][k]
-            states = out.states[k][:, 0]
-            before = np.empty_like(states)
-            if direction:
-                before[:, -1], before[:, :-1] = initial, states[:, 1:]
-            else:
-                before[:, 0], before[:, 1:] = initial, states[:, :-1]
-            one = _Pass(
-                module,
-                own,
-                names,
-                net.setting,
-                np.asarray(out.inputs[layer][0], np.float64),
-                before,
-                states,
-                arrives[direction],
-                np.zeros_like(states),
-                np.zeros_like(states),
-                np.zeros(out.inputs[layer][0].shape),
-                np.zeros_like(states),
-            )
-            _back(one, direction == 1)
-            passes.append(one)
-        found.passes[:0] = passes
-        if layer:
-            below: Array = np.sum([one.into_x for one in passes], axis=0)
-            arrives = np.split(below, net.directions, axis=-1)
+    for i, one in enumerate(record.passes):
+        names = net.names(*divmod(i, net.directions))
+        outside, total = _into_states(one, net.module)
+        found.passes.append(_Pass(one, net.module, names, outside, total))
     return found
 
 
-def _from_outputs(found: Unrolled, directions: int) -> list[Array]:
-    """Return what the outputs pass to each direction's hidden states, (T, H) each."""
-    halves = np.split(found.d_outputs @ found.readout.T, directions, axis=-1)
-    if found.steps == "all":
-        return halves
-    arrives = [np.zeros((found.time, half.shape[1])) for half in halves]
-    for direction, half in enumerate(halves):
-        arrives[direction][0 if direction else -1] = half[0]
-    return arrives
+def _into_states(p: PassRecord, module: ModuleType) -> tuple[Array, Array]:
+    """Return what flows into each state from outside of its step, and all of it: (S, T, H) each.
+
+    The record has the gradient of h. Of the other states, what leaves them at each step for the
+    step before it is linear in what enters them, unit by unit.
+    """
+    outside = np.zeros_like(p.states[:, 0])
+    outside[0] = p.d_hidden[0]
+    if len(outside) == 1:
+        return outside, outside
+    total, leaving, kept = (np.zeros_like(outside) for _ in range(3))
+    time = outside.shape[1]
+    for first in range(0, time, _CHUNK):
+        rows = slice(first, min(first + _CHUNK, time))
+        from_hidden = _back(p, module, rows, outside[:, rows])
+        total[:, rows] = from_hidden["states"][:, :, 0]
+        leaving[:, rows] = from_hidden["initial"]
+        for i in range(1, len(outside)):
+            ones = np.zeros_like(outside[:, rows])
+            ones[i] = 1.0
+            kept[i, rows] = _back(p, module, rows, ones)["initial"][i]
+    carried = np.zeros_like(outside[1:, 0])
+    for k in order(time, p.reverse):
+        outside[1:, k] = carried
+        carried = leaving[1:, k] + kept[1:, k] * carried
+    total[1:] += outside[1:]
+    return outside, total
 
 
-def _read_by(out: reference.Forward, directions: int, steps: str) -> Array:
-    """Return the states that the readout sees: of all steps, or each direction's final one."""
-    if steps == "all":
-        return np.asarray(out.hidden[0], np.float64)
-    ends = np.split(out.hidden[0], directions, axis=-1)
-    return np.concatenate([end[0 if d else -1] for d, end in enumerate(ends)])[np.newaxis]
-
-
-def _one_step(p: _Pass, k: int, d_states: Array) -> dict[str, Array]:
-    """Go back over one step, given the gradients that arrive at its states, (S, H)."""
-    return _steps(p, slice(k, k + 1), d_states[:, np.newaxis])
-
-
-def _weights(p: _Pass, steps: range) -> dict[str, Array]:
-    """Return the sums of what some steps give to the gradients of the weights."""
-    rows = slice(steps.start, steps.stop)
-    return _steps(p, rows, p.outside[:, rows])
-
-
-def _steps(p: _Pass, rows: slice, d_states: Array) -> dict[str, Array]:
+def _back(p: PassRecord, module: ModuleType, rows: slice, d_states: Array) -> dict[str, Array]:
     """Go back over single steps, side by side as a batch, given (S, steps, H)."""
-    found: dict[str, Array] = p.module.backward(
-        p.own,
-        p.x[rows, np.newaxis],
-        p.before[:, rows],
-        p.states[:, rows, np.newaxis],
+    found: dict[str, Array] = module.backward(
+        p.params,
+        p.x[0, rows, np.newaxis],
+        p.before[:, 0, rows],
+        p.states[:, 0, rows, np.newaxis],
         d_states[:, :, np.newaxis],
         **p.setting,
     )
     return found
-
-
-def _back(p: _Pass, reverse: bool) -> None:
-    """Go back over all steps of a pass; fill in what arrives and what leaves."""
-    time = len(p.x)
-    carried = np.zeros_like(p.states[:, 0])
-    for k in range(time) if reverse else reversed(range(time)):
-        given = p.outside[:, k]
-        given[:] = carried
-        given[0] += p.arrives[k]
-        found = _one_step(p, k, given)
-        p.total[:, k] = found["states"][:, 0, 0] if len(given) > 1 else given
-        p.into_x[k] = found["x"][0, 0]
-        carried = p.into_before[:, k] = found["initial"][:, 0]

@@ -69,6 +69,15 @@ def contributions(p: PassRecord, name: str, each: bool = False) -> Iterator[tupl
         yield t, step.reshape(*step.shape[:-2], gates * hidden)
 
 
+def contribution(p: PassRecord, name: str, steps: slice) -> Array:
+    """Sum the contributions of some steps of all sequences to dL/dW, shaped like W."""
+    gates = len(p.cell["gate_names"])
+    found = np.zeros((p.params[name].shape[0], gates, p.d_hidden.shape[-1]))
+    for left, right, gate in p.weight_operands()[name]:
+        found[:, gate] += np.tensordot(left[:, steps], right[:, steps], ((0, 1), (0, 1)))
+    return found.reshape(p.params[name].shape)
+
+
 def output_contributions(record: Record, each: bool = False) -> Iterator[tuple[int, Array]]:
     """The same for W_hy, (D H, O)."""
     directions = len(record.d_outputs)

@@ -1,7 +1,7 @@
 """One step of a network as a map of its state, in float64, with derivatives.
 
-The arithmetic is that of the cells of the reference, forward and backward, so whatever cell is
-registered there has a map, too. The state of a network, flat, has N = L S H numbers: layer by
+The arithmetic is that of the cells of the reference, so whatever cell is registered there has a
+map, too. The state of a network, flat, has N = L S H numbers: layer by
 layer, in each layer the S states of the cell (of an LSTM h, then c), in each of them H units.
 """
 
@@ -67,6 +67,10 @@ class CellStep:
 
     def jacobians(self, x: Array, before: Array, after: Array) -> tuple[Array, Array]:
         """Derivatives of the states after the step: (n, S H, S H), (n, S H, I)."""
+        analytic = getattr(self.module, "jacobian", None)
+        if analytic is not None:
+            found: tuple[Array, Array] = analytic(self.params, x, before, after, **self.setting)
+            return found
         states, count, hidden = before.shape
         width = states * hidden
         rows = np.broadcast_to(np.eye(width), (count, width, width))

@@ -53,7 +53,7 @@ def step_jacobian(model: Recurrent, state: StateLike, x: ArrayLike, *, wrt: str 
 
     Notes
     -----
-    The rows come from the backward pass of the reference. The ReLU has the derivative 0 at 0.
+    The formulas are those of the reference's cells. The ReLU has the derivative 0 at 0.
 
     Examples
     --------

@@ -450,9 +450,12 @@ def log_scale(ax: Axes, lines: Sequence[Any], values: NDArray[np.float64] | None
         ax.yaxis.set_minor_locator(NullLocator())
 
 
-def colour_bar(ax: Axes, image: Any, label: str, **options: Any) -> Any:
-    """Add a colour bar beside an image."""
-    bar = ax.figure.colorbar(image, ax=ax, pad=0.02, aspect=25, **options)
+def colour_bar(ax: Axes, image: Any, label: str, fixed: bool = False, **options: Any) -> Any:
+    """Add a colour bar beside an image: as high as the Axes, if it is `fixed` in its aspect too."""
+    if fixed:
+        bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.03, 0.0, 0.05, 1.0)), **options)
+    else:
+        bar = ax.figure.colorbar(image, ax=ax, pad=0.02, aspect=25, **options)
     bar.set_label(label, color=INK)
     bar.outline.set_visible(False)
     bar.ax.tick_params(color=MUTED, labelcolor=INK, labelsize=points("small"), width=0.7, length=3)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["horizon_errors", "predicted_against_true", "residuals"]
 
-_MOST_POINTS = 1000  # that are drawn one by one in vector formats; more are pixels
+MOST_POINTS = 1000  # that are drawn one by one in vector formats; more are pixels
 
 
 def predicted_against_true(
@@ -225,7 +225,7 @@ def _scatter(
     names = _names("output", output_names, x.shape[1])
     if len(names) > len(_style.CURVES):
         names, x, y = [f"{len(names)} outputs"], x.reshape(-1, 1), y.reshape(-1, 1)
-    many = x.size > _MOST_POINTS
+    many = x.size > MOST_POINTS
     for i, name in enumerate(names):
         ax.plot(
             x[:, i],

@@ -105,7 +105,7 @@ def confusion(
                 rotation_mode="anchor",
             )
             axes.set_yticks(range(count), texts)
-        _style.colour_bar(axes, image, "fraction of the true class")
+        _style.colour_bar(axes, image, "fraction of the true class", fixed=True)
         right = float(np.trace(counts) / max(counts.sum(), 1))
         axes.set_title(
             f"{np.trace(counts)} of {counts.sum()} correct ({right:.1%})",

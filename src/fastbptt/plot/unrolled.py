@@ -168,7 +168,7 @@ def diagram(
     if model.output_size is None:
         raise ValueError("model has no readout; expected one with output_size")
     _check.option("steps", steps, _check.STEPS)
-    _check_vocabulary(model, vocabulary)
+    check_vocabulary(model, vocabulary)
     data = LabelledData(model, x, y, loss, steps, "mean", lengths)
     row = index("example", example, data.count)
     rows = np.array([row])
@@ -205,7 +205,8 @@ def diagram(
     return Layout(found, shown, title, words, bounded(model.cell), notes, dies).place()
 
 
-def _check_vocabulary(model: Recurrent, vocabulary: Sequence[str] | None) -> None:
+def check_vocabulary(model: Recurrent, vocabulary: Sequence[str] | None) -> None:
+    """Refuse what is not one word for each token of a model with an embedding."""
     if vocabulary is None:
         return
     if model.vocabulary_size is None:

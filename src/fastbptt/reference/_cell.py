@@ -22,6 +22,11 @@ A cell is a module that computes one layer in one direction, over all T steps of
     one from another, also under ``states`` (S, B, T, H), that of each state with all that follows
     from it. After the last step with a nonzero ``d_states``, ``x`` and ``states`` may hold any
     finite numbers.
+``jacobian(params, x, initial, states, **setting)``
+    Of one step: ``x`` (B, I), ``initial`` and ``states`` (S, B, H) before and after it. Returns the
+    derivatives of the states after the step, side by side, with respect to those before it,
+    (B, S * H, S * H), and to ``x``, (B, S * H, I). May be left out: then `fastbptt.diagnostics`
+    takes the rows from ``backward``, one pass for each.
 
 ``params`` holds ``W_xh``, ``W_hh`` and, unless the cell has no bias, ``b_h`` and any additional
 biases. Results have the dtype of the arguments and are analytic in them, as the complex step
@@ -31,7 +36,7 @@ requires: no ``abs``, no ``max``, and comparisons of real parts only. `rnn` is t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,3 +141,31 @@ def input_gradients(params: Mapping[str, Array], x: Array, d_gates: Array) -> di
         "b_h": d_gates.sum(axis=(0, 1)),
         "x": d_gates @ params["W_xh"].T,
     }
+
+
+def through_gates(slopes: Sequence[Array], matrix: Array) -> Array:
+    """Derivatives of each unit by one operand of the gates' sums, ``x`` or ``h_prev``.
+
+    Parameters
+    ----------
+    slopes : sequence of G arrays (B, H)
+        Derivatives of each unit by its own sum, for each gate.
+    matrix : array (K, G * H)
+        ``W_xh`` or ``W_hh``, or the columns of some gates.
+
+    Returns
+    -------
+    array (B, H, K)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> through_gates([np.array([[2.0, 3.0]])], np.array([[5.0, 7.0]])).tolist()  # two units
+    [[[10.0], [21.0]]]
+    """
+    blocks = zip(slopes, np.split(matrix, len(slopes), axis=1), strict=True)
+    first, *others = (slope[:, :, np.newaxis] * block.T for slope, block in blocks)
+    for other in others:
+        first += other
+    result: Array = first
+    return result

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ._cell import Array, input_gradients, outer, previous, sigmoid
+from ._cell import Array, input_gradients, outer, previous, sigmoid, through_gates
 
 STATES = ("h",)
 GATES = 3
@@ -116,3 +116,39 @@ def backward(
         "b_hn": np.split(d_recurrents.sum(axis=(0, 1)), 3)[2],
         "initial": dh[np.newaxis],
     }
+
+
+def jacobian(
+    params: Mapping[str, Array], x: Array, initial: Array, states: Array
+) -> tuple[Array, Array]:
+    """Differentiate one step with respect to the states before it and its input.
+
+    Parameters
+    ----------
+    params : as in `forward`
+    x : array (B, I)
+        The step's input.
+    initial, states : array (1, B, H)
+        States before and after the step.
+
+    Returns
+    -------
+    array (B, H, H), array (B, H, I)
+        Of each number of the state after the step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"W_xh": np.ones((1, 3)), "W_hh": np.zeros((1, 3))}
+    >>> x, states = np.zeros((1, 1)), np.ones((1, 1, 1))
+    >>> of_state, of_input = jacobian(params, x, states, 0.5 * states)
+    >>> of_state.item(), of_input.item()
+    (0.5, 0.75)
+    """
+    (h_prev,) = initial
+    r, z, n, h_n = _gates(params, x, h_prev)
+    slope_n, slope_z = (1 - z) * (1 - n**2), (h_prev - n) * z * (1 - z)
+    slope_r = slope_n * h_n * r * (1 - r)
+    of_state = through_gates([slope_r, slope_z, slope_n * r], params["W_hh"])
+    of_state = of_state + z[:, :, np.newaxis] * np.eye(z.shape[1])
+    return of_state, through_gates([slope_r, slope_z, slope_n], params["W_xh"])

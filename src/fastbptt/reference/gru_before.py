@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ._cell import Array, input_gradients, outer, previous, sigmoid
+from ._cell import Array, input_gradients, outer, previous, sigmoid, through_gates
 
 STATES = ("h",)
 GATES = 3
@@ -115,3 +115,49 @@ def backward(
     dW_hh = [outer(h_prev, d_gates[..., :split]), outer(r * h_prev, d_gates[..., split:])]
     gradients = input_gradients(params, x, d_gates)
     return {**gradients, "W_hh": np.concatenate(dW_hh, axis=1), "initial": dh[np.newaxis]}
+
+
+def jacobian(
+    params: Mapping[str, Array], x: Array, initial: Array, states: Array
+) -> tuple[Array, Array]:
+    """Differentiate one step with respect to the states before it and its input.
+
+    Parameters
+    ----------
+    params : as in `forward`
+    x : array (B, I)
+        The step's input.
+    initial, states : array (1, B, H)
+        States before and after the step.
+
+    Returns
+    -------
+    array (B, H, H), array (B, H, I)
+        Of each number of the state after the step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"W_xh": np.ones((1, 3)), "W_hh": np.zeros((1, 3))}
+    >>> x, states = np.zeros((1, 1)), np.ones((1, 1, 1))
+    >>> of_state, of_input = jacobian(params, x, states, 0.5 * states)
+    >>> of_state.item(), of_input.item()
+    (0.5, 0.75)
+    """
+    (h_prev,) = initial
+    r, z, n = _gates(params, x, h_prev)
+    slope_n, slope_z = (1 - z) * (1 - n**2), (h_prev - n) * z * (1 - z)
+    W_n = params["W_hh"][:, 2 * z.shape[1] :]
+    of_reset = through_gates([slope_n], W_n)  # with respect to r h_prev
+    through_r = of_reset * (h_prev * r * (1 - r))[:, np.newaxis]
+
+    def sums(matrix: Array) -> Array:
+        """Derivatives by one operand of the sums of r and z."""
+        rows_r, rows_z, _ = np.split(matrix, 3, axis=1)
+        passed: Array = through_r @ rows_r.T + through_gates([slope_z], rows_z)
+        return passed
+
+    of_state = sums(params["W_hh"]) + of_reset * r[:, np.newaxis]
+    of_state = of_state + z[:, :, np.newaxis] * np.eye(z.shape[1])
+    W_xn = np.split(params["W_xh"], 3, axis=1)[2]
+    return of_state, sums(params["W_xh"]) + through_gates([slope_n], W_xn)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ._cell import Array, input_gradients, outer, previous
+from ._cell import Array, input_gradients, outer, previous, through_gates
 
 STATES = ("h",)
 GATES = 1
@@ -102,3 +102,36 @@ def backward(
     d_gates = np.stack(steps[::-1], axis=1)
     gradients = input_gradients(params, x, d_gates)
     return {**gradients, "W_hh": outer(h_prev, d_gates), "initial": dh[np.newaxis]}
+
+
+def jacobian(
+    params: Mapping[str, Array], x: Array, initial: Array, states: Array, alpha: float
+) -> tuple[Array, Array]:
+    """Differentiate one step with respect to the states before it and its input.
+
+    Parameters
+    ----------
+    params, alpha : as in `forward`
+    x : array (B, I)
+        The step's input.
+    initial, states : array (1, B, H)
+        States before and after the step.
+
+    Returns
+    -------
+    array (B, H, H), array (B, H, I)
+        Of each number of the state after the step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"W_xh": np.full((1, 1), 2.0), "W_hh": np.zeros((1, 1))}
+    >>> x, states = np.zeros((1, 1)), np.ones((1, 1, 1))
+    >>> of_state, of_input = jacobian(params, x, states, 0.75 * states, alpha=0.25)
+    >>> of_state.item(), of_input.item()
+    (0.75, 0.5)
+    """
+    a = x @ params["W_xh"] + initial[0] @ params["W_hh"] + params.get("b_h", 0)
+    slope = alpha * (1 - np.tanh(a) ** 2)
+    of_state = through_gates([slope], params["W_hh"]) + (1 - alpha) * np.eye(a.shape[1])
+    return of_state, through_gates([slope], params["W_xh"])

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ._cell import Array, input_gradients, outer, previous, sigmoid
+from ._cell import Array, input_gradients, outer, previous, sigmoid, through_gates
 
 STATES = ("h", "c")
 GATES = 4
@@ -119,3 +119,49 @@ def backward(
         "initial": np.stack([dh, dc]),
         "states": np.stack([np.stack(d[::-1], axis=1) for d in zip(*totals, strict=True)]),
     }
+
+
+def jacobian(
+    params: Mapping[str, Array], x: Array, initial: Array, states: Array
+) -> tuple[Array, Array]:
+    """Differentiate one step with respect to the states before it and its input.
+
+    Parameters
+    ----------
+    params : as in `forward`
+    x : array (B, I)
+        The step's input.
+    initial, states : array (2, B, H)
+        States before and after the step.
+
+    Returns
+    -------
+    array (B, 2H, 2H), array (B, 2H, I)
+        Of each number of h and then of c after the step, in this order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"W_xh": np.ones((1, 4)), "W_hh": np.zeros((1, 4))}
+    >>> states = forward(params, np.zeros((1, 1, 1)), np.zeros((2, 1, 1)))[:, :, 0]
+    >>> of_state, of_input = jacobian(params, np.zeros((1, 1)), np.zeros((2, 1, 1)), states)
+    >>> of_state.tolist(), of_input.tolist()
+    ([[[0.0, 0.25], [0.0, 0.5]]], [[[0.25], [0.5]]])
+    """
+    h_prev, c_prev = initial
+    i, f, g, o = _gates(params, x, h_prev)
+    tanh_c = np.tanh(states[1])
+    slope_c = (o * (1 - tanh_c**2))[:, :, np.newaxis]  # of h
+    slopes = [g * i * (1 - i), c_prev * f * (1 - f), i * (1 - g**2)]  # of c
+    by_c = f[:, :, np.newaxis] * np.eye(f.shape[1])
+
+    def rows(matrix: Array) -> tuple[Array, Array]:
+        """Derivatives of h and c by one operand of the gates' sums."""
+        ifg, output = np.split(matrix, [3 * o.shape[1]], axis=1)
+        of_c = through_gates(slopes, ifg)
+        return slope_c * of_c + through_gates([tanh_c * o * (1 - o)], output), of_c
+
+    of_h, of_c = rows(params["W_hh"])
+    of_h = np.concatenate([of_h, slope_c * by_c], axis=2)
+    of_state = np.concatenate([of_h, np.concatenate([of_c, by_c], axis=2)], axis=1)
+    return of_state, np.concatenate(rows(params["W_xh"]), axis=1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ._cell import Array, input_gradients, outer, previous
+from ._cell import Array, input_gradients, outer, previous, through_gates
 
 STATES = ("h",)
 GATES = 1
@@ -88,3 +88,33 @@ def backward(
     (h_prev,) = previous(initial, states)
     gradients = input_gradients(params, x, d_gates)
     return {**gradients, "W_hh": outer(h_prev, d_gates), "initial": dh[np.newaxis]}
+
+
+def jacobian(
+    params: Mapping[str, Array], x: Array, initial: Array, states: Array
+) -> tuple[Array, Array]:
+    """Differentiate one step with respect to the states before it and its input.
+
+    Parameters
+    ----------
+    params : as in `forward`
+    x : array (B, I)
+        The step's input.
+    initial, states : array (1, B, H)
+        States before and after the step.
+
+    Returns
+    -------
+    array (B, H, H), array (B, H, I)
+        Of each number of the state after the step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"W_xh": np.full((1, 1), 2.0), "W_hh": np.full((1, 1), 3.0)}
+    >>> of_state, of_input = jacobian(params, np.ones((1, 1)), *np.full((2, 1, 1, 1), 0.5))
+    >>> of_state.item(), of_input.item()
+    (3.0, 2.0)
+    """
+    slope = 1.0 * (states[0].real > 0)
+    return through_gates([slope], params["W_hh"]), through_gates([slope], params["W_xh"])

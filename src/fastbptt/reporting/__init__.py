@@ -33,6 +33,7 @@ def report(
     ids: Sequence[str] | None = None,
     horizon: int | None = None,
     series: Sequence[str] | None = None,
+    vocabulary: Sequence[str] | None = None,
     monitor: Any = None,
     title: str | None = None,
 ) -> None:
@@ -73,6 +74,9 @@ def report(
     series : sequence of str, optional
         For numbers to predict: the series that each of the n sequences is a window of. The report
         shows the error of each series.
+    vocabulary : sequence of str, optional
+        Of a model with an embedding: the word of each token, such as ``tokenizer.tokens``. The
+        report shows the words of the mistakes and of the diagram.
     monitor : GradientMonitor, optional
         The callback that recorded the training.
     title : str, optional
@@ -129,6 +133,7 @@ def report(
         ids=ids,
         horizon=horizon,
         series=series,
+        vocabulary=vocabulary,
         history=history,
         monitor=monitor,
     )

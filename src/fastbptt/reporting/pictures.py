@@ -12,6 +12,8 @@ from ..plot import _style
 
 __all__ = ["figure"]
 
+_LEAST: Final = 0.8  # of its own size: how far a wide picture shrinks; its text has 11 pixels then
+
 # The page's variable for each colour; their values differ in dark mode.
 _COLOURS: Final = {
     _style.INK: "ink",
@@ -32,7 +34,8 @@ def figure(
 ) -> Html:
     """Draw into an Axes of `size` inches and return it as a figure of the page.
 
-    `number` is the figure's number on the page: a prefix of the names inside it.
+    `number` is the figure's number on the page: a prefix of the names inside it. A wide one takes
+    the whole width and scrolls in its frame where its text would be too small to read.
     """
     matplotlib = _style.require()
     settings = {"svg.fonttype": "none", "svg.hashsalt": f"fastbptt {number}"}
@@ -43,12 +46,15 @@ def figure(
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         options = {"transparent": True, "bbox_inches": "tight", "pad_inches": 0.02, "dpi": 200}
         canvas.savefig(file, format="svg", metadata=nothing, **options)
-    svg = _inline(file.getvalue(), f"p{number}-", caption)
-    drawing = tag("div", svg, class_="scroll") if wide else svg
-    return tag("figure", drawing, tag("figcaption", caption), class_="wide" if wide else None)
+    svg = _inline(file.getvalue(), f"p{number}-", caption, _LEAST if wide else 0.0)
+    if not wide:
+        return tag("figure", svg, tag("figcaption", caption))
+    hint = tag("span", " It scrolls sideways.", class_="narrow")
+    drawing = tag("div", svg, class_="scroll", tabindex=0, role="group", aria_label=caption)
+    return tag("figure", drawing, tag("figcaption", caption, hint), class_="wide")
 
 
-def _inline(svg: str, prefix: str, caption: str) -> Html:
+def _inline(svg: str, prefix: str, caption: str, least: float) -> Html:
     """Embed an SVG file in an HTML page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
@@ -62,6 +68,9 @@ def _inline(svg: str, prefix: str, caption: str) -> Html:
         svg = re.sub(rf"(fill|stroke): {code}\b", rf"\1: var(--{name})", svg, flags=re.IGNORECASE)
     width = float(svg[: svg.index(">")].split('viewBox="0 0 ')[1].split()[0])
     # The same font size in all figures, unless the window is narrow; black text adapts.
-    look = {"style": f"max-width: {width / 8:.1f}rem", "fill": "currentColor"}
+    style = f"max-width: {width / 8:.1f}rem"
+    if least:
+        style += f"; min-width: {least * width / 8:.1f}rem"
+    look = {"style": style, "fill": "currentColor"}
     label = tag("svg", role="img", aria_label=caption, **look)
     return Html(svg.replace("<svg ", f"{label[: label.index('>')]} ", 1).rstrip())

@@ -14,13 +14,15 @@ from .._html import Html, table, tag
 from ..bench.output import time_text
 from ..models import MODELS, Recurrent
 from ..plot._helpers import cell_title, percent
+from ..plot.numeric import MOST_POINTS
 from ..plot.unrolled import diagram, draw, size_of
 from ..training.metrics import METRICS
 from ..training.metrics import title as metric_title
 from .pictures import figure
-from .summary import MOST_CLASSES
 
 if TYPE_CHECKING:
+    from ..diagnostics import LayerFlow
+    from ..plot._layout import Drawing
     from ..training import History
     from .summary import Summary
 
@@ -28,6 +30,8 @@ __all__ = ["SECTIONS", "subtitle", "tiles", "title"]
 
 _MOST_MISTAKES: Final = 8
 _MOST_BARS: Final = 20
+_MOST_WORDS: Final = 40
+_WIDEST: Final = 8.5  # inches of a diagram that a page shows whole, with text of 11 pixels
 
 
 class Pictures:
@@ -63,7 +67,7 @@ def subtitle(summary: Summary) -> str:
     else:
         count = summary.model.output_size or summary.model.hidden_size
         where = "at each step" if summary.steps == "all" else "at the last step"
-        what = f"{_counted(count, 'number')} {where}"
+        what = f"{_counted(count, 'label' if summary.labels else 'number')} {where}"
     return f"Input: {_input(summary)}. Output: {what}."
 
 
@@ -156,7 +160,7 @@ def predictions(summary: Summary, pictures: Pictures) -> Html:
             (side + 0.35, side),
         )
         drawn += [matrix, tag("div", *numbers)]
-    else:
+    elif not summary.labels:
         drawn += _residuals(summary, pictures)
     if not summary.tokens:
         drawn += [
@@ -166,8 +170,41 @@ def predictions(summary: Summary, pictures: Pictures) -> Html:
     if summary.classes is None:
         drawn.append(tag("div", *numbers))
     return _section(
-        "Predictions", tag("div", *drawn, class_="pictures"), _series(summary), _mistakes(summary)
+        "Predictions",
+        tag("div", *drawn, class_="pictures"),
+        _labels(summary),
+        _series(summary),
+        _mistakes(summary),
     )
+
+
+def _labels(summary: Summary) -> Html | None:
+    """Count the rows with each of several labels, and those that are predicted."""
+    if not summary.labels:
+        return None
+    width = summary.outputs[0].shape[-1]
+    predicted = np.concatenate([one.reshape(-1, width) for one in summary.outputs]) > 0.5
+    true = np.concatenate([np.asarray(one).reshape(-1, width) for one in summary.y]) > 0.5
+    rows = []
+    for i in range(min(width, _MOST_BARS)):
+        t, p = true[:, i], predicted[:, i]
+        hits, found = int((t & p).sum()), int(p.sum())
+        rows.append(
+            (
+                f"label {i}",
+                f"{int(t.sum()):,}",
+                f"{found:,}",
+                f"{(t == p).mean():.1%}",
+                f"{hits / found:.1%}" if found else "none predicted",
+                f"{hits / int(t.sum()):.1%}" if t.any() else "none true",
+            )
+        )
+    head = ("label", "true", "predicted", "accuracy", "precision", "recall")
+    what = "steps" if summary.steps == "all" else "sequences"
+    more = width - len(rows)
+    note = tag("p", f"and {_counted(more, 'label')} more", class_="note") if more else None
+    heading = tag("h3", f"Labels of {len(true):,} {what}")
+    return tag("div", heading, table(rows, head), note)
 
 
 def _residuals(summary: Summary, pictures: Pictures) -> list[Html]:
@@ -188,15 +225,19 @@ def _residuals(summary: Summary, pictures: Pictures) -> list[Html]:
         )
         features = width // horizon
         true, predicted = true.reshape(-1, features), predicted.reshape(-1, features)
+    # As many as are drawn one by one: pixels would keep the colours of the day in dark mode.
+    step = -(-true.size // MOST_POINTS)
+    some, guessed = true[::step], predicted[::step]
+    share = "" if step == 1 else f" {len(some):,} of {len(true):,} rows, spread over all."
     return [
         pictures(
-            lambda ax: plot.predicted_against_true(true, predicted, output_names=names, ax=ax),
-            "Predicted against true numbers; on the line they are equal.",
+            lambda ax: plot.predicted_against_true(some, guessed, output_names=names, ax=ax),
+            f"Predicted against true numbers; on the line they are equal.{share}",
             (3.5, 3.1),
         ),
         pictures(
-            lambda ax: plot.residuals(true, predicted, output_names=names, ax=ax),
-            "Residuals: predicted minus true.",
+            lambda ax: plot.residuals(some, guessed, output_names=names, ax=ax),
+            f"Residuals: predicted minus true.{share}",
         ),
         *drawn,
     ]
@@ -224,12 +265,17 @@ def _examples(summary: Summary) -> list[tuple[list[int], str]]:
         return [(shown, f"Examples: from the smallest to the largest {error}.")]
     right, wrong = summary.examples_by_class()
     known = len(set(summary.truths().tolist()))
-    which = "each class" if known <= MOST_CLASSES else f"{MOST_CLASSES} of {known} classes"
     found = [
-        (right, f"A correct prediction of {which}, of median confidence."),
-        (wrong, f"The mistake of highest confidence of {which} that has any."),
+        (right, "A correct prediction of {}, of median confidence."),
+        (wrong, "The mistake of highest confidence of {}."),
     ]
-    return [(shown, caption) for shown, caption in found if shown]
+    return [
+        (shown, caption.format(_classes(len(shown), known))) for shown, caption in found if shown
+    ]
+
+
+def _classes(shown: int, known: int) -> str:
+    return "each class" if shown == known else f"{shown} of {_counted(known, 'class')}"
 
 
 def _series(summary: Summary) -> Html | None:
@@ -273,7 +319,21 @@ def _mistakes(summary: Summary) -> Html | None:
         (summary.ids[i], names[truth[i]], names[predicted[i]], percent(float(confidence[i])))
         for i in wrong[:_MOST_MISTAKES]
     ]
-    return tag("div", heading, table(rows, ("sequence", "true", "predicted", "confidence")))
+    listed = table(rows, ("sequence", "true", "predicted", "confidence"))
+    return tag("div", heading, listed, _texts(summary, wrong[:_MOST_MISTAKES]))
+
+
+def _texts(summary: Summary, shown: Any) -> Html | None:
+    """Print the first words of some sequences of tokens."""
+    words = summary.vocabulary
+    if words is None or not len(shown):
+        return None
+    rows = []
+    for i in shown:
+        text = " ".join(str(words[token]) for token in summary.x[i][:_MOST_WORDS])
+        rest = len(summary.x[i]) - _MOST_WORDS
+        rows.append((summary.ids[i], f"{text} … and {rest:,} more" if rest > 0 else text))
+    return tag("div", tag("h3", "Their words"), table(rows))
 
 
 def training(summary: Summary, pictures: Pictures) -> Html | None:
@@ -376,7 +436,7 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
         )
     )
     if model.output_size is not None:
-        unrolled = diagram(model, one, target, loss=summary.loss, steps=summary.steps)
+        unrolled = _unrolled(summary, one, target)
         drawn.append(
             pictures(
                 lambda ax: draw(unrolled, ax),
@@ -393,7 +453,7 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
     if found.decay is not None:
         rows.append(("factor per step back", f"{found.decay:.4g}"))
     rows += [
-        (f"spectral radius of {flow.radius_of}, {flow.name}", f"{flow.spectral_radius:.4g}")
+        (f"spectral radius of {_radius_of(flow)}, {flow.name}", f"{flow.spectral_radius:.4g}")
         for flow in found.layers[:8]
         if flow.spectral_radius is not None
     ]
@@ -404,6 +464,30 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
         table(rows),
         tag("p", note, class_="note"),
     )
+
+
+def _unrolled(summary: Summary, x: list[Any], y: list[Any]) -> Drawing:
+    """Compute the diagram of a sequence, of as many steps as the page has room for."""
+    for columns in (5, 4, 3):
+        found = diagram(
+            summary.model,
+            x,
+            y,
+            loss=summary.loss,
+            steps=summary.steps,
+            columns=columns,
+            vocabulary=summary.vocabulary,
+        )
+        if size_of(found)[0] <= _WIDEST:
+            break
+    return found
+
+
+def _radius_of(flow: LayerFlow) -> str:
+    """Name the matrix: W_hh, or a Jacobian of several sequences; the picture shows that of one."""
+    if flow.radius_of == "W_hh":
+        return flow.radius_of
+    return f"{flow.radius_of}, mean of {_counted(len(flow.sequences), 'sequence')}"
 
 
 def _flow_caption(summary: Summary) -> str:
@@ -469,7 +553,7 @@ def model(summary: Summary, pictures: Pictures) -> Html:
     return _section(
         "Model",
         tag("p", tag("code", text)),
-        table(rows, ("parameter", "shape", "size", "root mean square")),
+        table(rows, ("parameter", "shape", "size", "root mean square"), keep=True),
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _check, _core, _losses, _targets
 from .._errors import ArgumentError
 from ..plot._helpers import decide, steps_of
+from ..plot.unrolled import check_vocabulary
 
 if TYPE_CHECKING:
     from .._losses import Loss, LossLike
@@ -65,12 +66,14 @@ class Summary:
     loss: Loss
     steps: str
     classes: list[str] | None  # their names, for classification
+    labels: bool  # whether the targets are several labels, each 0 or 1
     feature_names: list[str] | None
     ids: list[str]
     history: History | None
     monitor: Any
     horizon: int | None
     series: list[str] | None
+    vocabulary: Sequence[str] | None  # the word of each token
     outputs: list[NDArray[Any]]  # for each sequence (O,), or (T_i, O); without classes predictions
     metrics: dict[str, float]
     diagnosis: Diagnosis
@@ -152,6 +155,7 @@ def gather(
     ids: Sequence[str] | None,
     horizon: int | None,
     series: Sequence[str] | None,
+    vocabulary: Sequence[str] | None,
     history: Any,
     monitor: Any,
 ) -> Summary:
@@ -177,6 +181,7 @@ def gather(
         raise ArgumentError("class_names", "is given", f"None: y holds {target.kind}")
     if feature_names is not None and model.vocabulary_size is not None:
         raise ArgumentError("feature_names", "is given", "None: tokens have no features")
+    check_vocabulary(model, vocabulary)
     if ids is not None and len(ids) != len(x):
         raise ArgumentError("ids", f"has {len(ids)} names", f"{len(x)}, one for each sequence")
     outputs = predict(model, x, lengths=given, steps=steps)
@@ -208,12 +213,14 @@ def gather(
         loss=chosen,
         steps=steps,
         classes=[str(name) for name in class_names] if by_class and class_names else None,
+        labels=target.kind == "labels",
         feature_names=[str(name) for name in found_names] if found_names else None,
         ids=[str(i) for i in (range(len(items)) if ids is None else ids)],
         history=history,
         monitor=monitor,
         horizon=horizon,
         series=None if series is None else [str(name) for name in series],
+        vocabulary=vocabulary,
         outputs=list(outputs),
         metrics=metrics,
         diagnosis=diagnose(model, some_x, some_y, chosen, steps, history=history),

@@ -327,6 +327,10 @@ ENTRIES: dict[str, Entry] = {
                 With(["a", "b"] * 6, {"y": X[:, 0]}),
                 Refused(["a", "b"] * 6, "series is given with classes"),
             ),
+            "vocabulary": Each(
+                With(list("abcdefg"), {"model": WORDS, "x": TOKENS}),
+                Refused(list("abcdefg"), "vocabulary is given; expected None because the model"),
+            ),
             "monitor": Fresh(monitored),
             "title": "Another",
         },
