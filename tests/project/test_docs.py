@@ -227,7 +227,7 @@ def test_a_notebook_becomes_a_page() -> None:
 def test_each_figure_is_made_and_shown() -> None:
     script = (ROOT / "docs" / "make_figures.py").read_text("utf-8")
     made = {f"{name}.png" for name in re.findall(r"@figure\ndef (\w+)", script)}
-    assert made == {path.name for path in ROOT.glob("docs/figures/*")}
+    assert made == {path.name for path in ROOT.glob("docs/figures/*.png")}
     text = "\n".join(page.read_text("utf-8") for page in PAGES)
     assert made == set(re.findall(r"figures/([\w.]+)\)", text))
 

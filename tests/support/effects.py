@@ -226,7 +226,7 @@ def check_effect(key: str, entry: Entry, name: str, change: Any, folder: Path) -
     if isinstance(change, Refused):
         assert change.words in refusal, f"{name}: no {change.words!r} in {refusal!r}"
     else:
-        assert not refusal, f"{name} is refused"
+        assert not refusal, f"{name} is refused: {refusal}"
 
 
 def cases(entries: dict[str, Entry], slow: Set[str]) -> list[Any]:

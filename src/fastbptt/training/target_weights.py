@@ -1,4 +1,4 @@
-"""What the sequences of one call, or their steps, count in the loss and the metrics."""
+"""Weights of the sequences of one call, or of their steps, in the loss and the metrics."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ ENTRIES: dict[str, Entry] = {
         {
             "path": "b.arff",
             "layout": With("long", {"path": "table.arff"}),
-            "id": With("v0", {"layout": "long", "labels": False, "step": None}),
+            "id": With("v0", {"path": "b.arff", "layout": "long", "labels": False, "step": None}),
             "step": With("v1", {"layout": "long", "id": None, "labels": False}),
             "label": With("label", {**TABLE, "features": ["u"]}),
             "target": With("v", {**TABLE, "features": ["u"]}),

@@ -236,6 +236,16 @@ ENTRIES: dict[str, Entry] = {
         {"folder": "b", "kind": "svg", "examples": Fresh(lambda: plot.Examples(2, 20))},
     ),
     "plot.Examples": Entry(examples, {"epochs": 1, "steps": 20}, {"epochs": 2, "steps": 21}),
+    "plot.Examples.of": Entry(
+        lambda section: sorted(plot.Examples(1, 20).of(section)),
+        {"section": "Gradients over 200 steps"},
+        {"section": "Nine speakers"},
+    ),
+    "plot.Picture.draw": Entry(
+        lambda examples: plot.PICTURES["vanishing"].draw(examples).get_xlim(),
+        {"examples": Fresh(lambda: plot.Examples(1, 20))},
+        {"examples": Fresh(lambda: plot.Examples(1, 30))},
+    ),
     "plot.gates": Entry(
         drawing(plot.gates),
         {"diagnosis": DEEP},
