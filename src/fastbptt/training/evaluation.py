@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, _losses
 from .._check import F64, I64, Floats
-from .._errors import ArgumentError, ArgumentTypeError
-from .._losses import LossLike
+from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
+from .._losses import CustomLoss, LossFunction, LossLike
 from ..models import _arguments
 from ..models.recurrent import Recurrent
 from . import metrics as _metrics
@@ -225,7 +226,7 @@ def evaluate(
     x: ArrayLike | Sequence[ArrayLike],
     y: ArrayLike | Sequence[ArrayLike],
     *,
-    loss: LossLike | None = None,
+    loss: LossLike | LossFunction | None = None,
     steps: str = "last",
     reduction: str = "mean",
     metrics: str | Function | Iterable[str | Function] = (),
@@ -264,7 +265,8 @@ def evaluate(
     size = _check.size("batch_size", batch_size)
     check_objective(loss, steps, reduction)
     chosen = _metrics.resolve(metrics)
-    data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight)
+    own = loss_of(loss)
+    data = LabelledData(model, x, y, own, steps, reduction, lengths, sample_weight)
     _metrics.check(chosen, data.loss)
     data.check_contents()
     return measure(data, np.arange(data.count), chosen, size)
@@ -278,10 +280,17 @@ def check_model(model: Any) -> None:
 
 def check_objective(loss: Any, steps: Any, reduction: Any) -> None:
     """Check the names of an objective."""
-    if loss is not None:
+    if loss is not None and not _losses.is_function(loss):
         _losses.loss(loss)
     _check.option("steps", steps, _check.STEPS)
     _check.option("reduction", reduction, _check.REDUCTIONS)
+
+
+def loss_of(loss: LossLike | LossFunction | None) -> LossLike | CustomLoss | None:
+    """Take a function for a loss of the caller's."""
+    return (
+        CustomLoss(cast("LossFunction", loss)) if _losses.is_function(loss) else cast("Any", loss)
+    )
 
 
 def measure(
@@ -297,14 +306,28 @@ def measure(
     every = data.steps == "all"
     loss = data.loss
     classes = loss.targets == "classes"
+    shares = data.loss_weights(data.weights)
     total = total_weight = 0.0
     kept_y: list[NDArray[Any]] = []
     kept_z: list[NDArray[Any]] = []
     for batch in data.chunks(rows, batch_size):
         z = outputs(data.model, data.x, batch, every)
         y, own = data.y.take(batch)
-        y = y.astype(I64) if classes else y.astype(F64)  # the batch's own from here
+        if not isinstance(loss, CustomLoss):
+            y = y.astype(I64) if classes else y.astype(F64)  # the batch's own from here
         weight = np.ones(len(batch)) if data.weights is None else data.weights[batch]
+        if isinstance(loss, CustomLoss):
+            own_weight = None if data.weights is None else weight
+            share = float(len(batch)) if shares is None else float(shares[batch].sum())
+            with about_batch(batch, data):
+                value = loss.of_batch(z, y, own_weight, own)[0]
+            total += value if data.reduction == "sum" else value * share
+            total_weight += share
+            if metrics:
+                kept_y.append(_real(y, own))
+                kept_z.append(_real(z, own))
+            after_batch()
+            continue
         if every:
             time = z.shape[1]
             ends = np.full(len(batch), time) if own is None else own
@@ -328,3 +351,21 @@ def measure(
         for metric in metrics:
             found[metric.name] = _metrics.value(metric, all_y, all_z, loss)
     return found
+
+
+def _real(values: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[Any]:
+    """Copy the rows of a batch, of the real steps if it has steps."""
+    if lengths is None:
+        return values.copy()
+    return values[np.arange(values.shape[1]) < lengths[:, np.newaxis]]
+
+
+@contextmanager
+def about_batch(rows: Rows, data: LabelledData) -> Iterator[None]:
+    """Say in an error of the caller's loss which sequences it is about."""
+    try:
+        yield
+    except BadArgumentError as error:
+        locate(error, rows)
+        error.context.append(f"sequences {rows.min()} to {rows.max()} of {data.name or 'x'}")
+        raise

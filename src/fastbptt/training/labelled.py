@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .. import _check, _losses, _targets
 from .._check import F64, I64
 from .._errors import ArgumentError, BadArgumentError
-from .._losses import Loss, LossLike
+from .._losses import CustomLoss, Loss, LossLike
 from ..models import _arguments
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
@@ -30,7 +30,7 @@ class LabelledData:
     model : Recurrent
     x, y, lengths, sample_weight
         As for `fastbptt.fit`; x and y may also be `Computed`, with `loss` given.
-    loss : str, Loss or None
+    loss : str, Loss, CustomLoss or None
         None: chosen by `y`.
     steps, reduction : str
     name : str
@@ -42,7 +42,7 @@ class LabelledData:
         model: Recurrent,
         x: Any,
         y: Any,
-        loss: LossLike | None,
+        loss: LossLike | CustomLoss | None,
         steps: str,
         reduction: str,
         lengths: Any = None,
@@ -59,21 +59,27 @@ class LabelledData:
                 items, own = _arguments.as_they_lie(spec, x, lengths)
             self.count = len(items)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
-            self.loss, self._chosen = objective_of(model, y, loss, steps, own)
             listed = isinstance(items, list)
-            with about_chosen(self._chosen):
-                targets = (
-                    y
-                    if isinstance(y, Computed)
-                    else _arguments.targets_as_they_lie(
-                        spec, y, own, self.count, longest, self.loss, steps, listed
+            self.loss: Loss | CustomLoss
+            self._chosen = ""
+            if isinstance(loss, CustomLoss):
+                self.loss = loss
+                targets = _any_targets(y, own, self.count, longest, steps, listed)
+            else:
+                self.loss, self._chosen = objective_of(model, y, loss, steps, own)
+                with about_chosen(self._chosen):
+                    targets = (
+                        y
+                        if isinstance(y, Computed)
+                        else _arguments.targets_as_they_lie(
+                            spec, y, own, self.count, longest, self.loss, steps, listed
+                        )
                     )
-                )
             self.weights = _weights(sample_weight, self.count)
         except BadArgumentError as error:
             error.source = name
             raise
-        self._name = name
+        self.name = name
         self.items = items
         self.time = longest
         self.lengths: Lengths = own
@@ -92,6 +98,9 @@ class LabelledData:
         """One class per sequence if the targets are classes, else None."""
         if self.steps != "last" or isinstance(self.targets, list | Computed):
             return None
+        if isinstance(self.loss, CustomLoss):
+            whole = self.targets.ndim == 1 and self.targets.dtype.kind in "iu"
+            return self.targets if whole else None
         if self.loss.targets == "classes":
             return self.targets
         if _targets.decide(self.targets, self.targets.shape[1], loss=self.loss).kind == "binary":
@@ -123,10 +132,13 @@ class LabelledData:
             if not (self._usual_input(x) and self._usual_target(y)):
                 try:  # the core says what is wrong, and where
                     with about_chosen(self._chosen):
-                        self.model.loss(x, y, self.loss, self.steps, self.reduction, lengths)
+                        if isinstance(self.loss, CustomLoss):
+                            self.model.forward(x, lengths)
+                        else:
+                            self.model.loss(x, y, self.loss, self.steps, self.reduction, lengths)
                 except ArgumentError as error:
                     locate(error, rows)
-                    error.source = self._name
+                    error.source = self.name
                     raise
 
     def check_digits(self) -> None:
@@ -173,6 +185,8 @@ class LabelledData:
 
     def _usual_target(self, y: NDArray[Any]) -> bool:
         loss = self.loss
+        if isinstance(loss, CustomLoss):
+            return True  # what it takes is its own affair
         if loss.targets == "classes":
             return bool(y.min() >= 0 and y.max() < self.model._input_spec.width)
         if loss.bounded:
@@ -188,6 +202,37 @@ def objective_of(
         return _losses.loss(loss), ""
     found = _targets.decide(y, model._input_spec.width, steps, lengths)
     return _losses.loss(found.loss), found.why
+
+
+def _any_targets(
+    y: Any, lengths: Lengths, count: int, time: int, steps: str, listed: bool
+) -> NDArray[Any] | list[NDArray[Any]]:
+    """Read targets of any form that have the sequences' axis, and with ``"all"`` that of time."""
+    if listed and steps == "all" and isinstance(y, list | tuple):
+        if len(y) != count:
+            raise ArgumentError("y", f"has {len(y)} sequences", f"{count}, as x has")
+        items: list[NDArray[Any]] = []
+        for i, one in enumerate(y):
+            assert lengths is not None
+            item, own = _check.read("y", one, item=i), int(lengths[i])
+            tail = item.shape[1:] if i == 0 else items[0].shape[1:]
+            if item.shape != (own, *tail):
+                wanted = ", ".join(map(str, (own, *tail)))
+                raise ArgumentError(
+                    "y",
+                    f"has shape {item.shape}",
+                    f"({wanted}{', ..' * (i == 0)}): the steps of x[{i}], and alike in all others",
+                    item=i,
+                )
+            items.append(item)
+        return items
+    array = _check.read("y", y)
+    lead = (count, time) if steps == "all" else (count,)
+    if array.shape[: len(lead)] != lead:
+        means = "(batch, time, ..)" if steps == "all" else "(batch, ..)"
+        expected = f'({", ".join(map(str, lead))}, ..): {means} for steps="{steps}"'
+        raise ArgumentError("y", f"has shape {array.shape}", expected)
+    return array
 
 
 @contextmanager
@@ -264,7 +309,8 @@ def class_weights(value: Any, classes: NDArray[Any] | None, rows: Rows) -> NDArr
 
 def locate(error: BadArgumentError, rows: Rows) -> None:
     """Put the row among all sequences into an error, which has the one of the batch `rows`."""
-    if error.argument in ("x", "y", "sample_weight") and error.index:
+    known = ("x", "y", "sample_weight", "the gradient that loss returned")
+    if error.argument in known and error.index:
         error.index = (int(rows[error.index[0]]), *error.index[1:])
     if error.argument == "x" and error.value is not None and np.isnan(error.value):
         error.expected = (

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 from numpy.typing import ArrayLike
 
 from .. import _check
-from .._errors import ArgumentError
+from .._errors import BadArgumentError
 from .._interrupt import DeferredInterrupt, Interrupted
-from .._losses import LossLike
+from .._losses import CustomLoss, LossFunction, LossLike
 from ..models import saving
 from ..models.recurrent import Recurrent
 from ..optim import schedules
@@ -24,7 +24,8 @@ from . import checkpoints, progress, stopping
 from . import metrics as _metrics
 from .batches import Augmentation, Order, augmented
 from .callbacks import Callback, TrainingRun
-from .evaluation import check_model, check_objective, measure, usual_batch
+from .custom import check_custom, custom_step
+from .evaluation import check_model, check_objective, loss_of, measure, usual_batch
 from .history import History
 from .holdout import HoldOut, hold_out
 from .labelled import LabelledData, locate
@@ -39,7 +40,7 @@ def fit(
     x: ArrayLike | Sequence[ArrayLike],
     y: ArrayLike | Sequence[ArrayLike],
     *,
-    loss: LossLike | None = None,
+    loss: LossLike | LossFunction | None = None,
     steps: str = "last",
     reduction: str = "mean",
     lengths: ArrayLike | None = None,
@@ -82,11 +83,17 @@ def fit(
         fine. Do not change it during training.
     y : array, or list of n arrays
         As for `Recurrent.loss_and_grad`, of all n sequences.
-    loss : str or `fastbptt.Loss`, optional
-        If it is not given: ``"cross_entropy"`` for one integer class of as many as the model has
-        outputs, ``"bce"`` for zeros and ones, one for each output, else ``"mse"``. An error where
-        two readings are possible: one-hot rows; for one output integers other than 0 and 1 that
-        take several values, or two whole numbers alone, such as -1 and 1.
+    loss : str, `fastbptt.Loss` or function, optional
+        A function of yours is called for each batch as ``loss(outputs, targets, weights)`` and
+        returns the batch's loss, a number, and its gradient with respect to the outputs. `outputs`
+        is (batch, output_size), with ``steps="all"`` (batch, time, output_size); `targets` are the
+        batch's part of `y`, any array with as many sequences (and steps). `weights` is float64, of
+        the outputs' leading shape, and 0 after a sequence's end; None if all are 1. The function
+        applies weights and reduction itself; `reduction` tells which it is, for the loss of an
+        epoch. If no loss is given: ``"cross_entropy"`` for one integer class of as many as the
+        model has outputs, ``"bce"`` for zeros and ones, one for each output, else ``"mse"``. An
+        error where two readings are possible: one-hot rows; for one output integers other than 0
+        and 1 that take several values, or two whole numbers alone, such as -1 and 1.
     steps : {"last", "all"}
         Whether the loss is at each sequence's last step or at all steps.
     reduction : {"mean", "sum", "sequence_mean"}
@@ -191,6 +198,7 @@ def fit(
     """
     check_model(model)
     check_objective(loss, steps, reduction)
+    objective = loss_of(loss)
     _check.clip(clip_norm, clip_value)
     update: dict[str, Any] = {"clip_norm": clip_norm, "clip_value": clip_value}
     if bptt_steps is not None:
@@ -221,6 +229,8 @@ def fit(
     with optimizer._lock:
         optimizer._binding_for(model._weights)  # refuses one that belongs to another model
     listeners = check_callbacks(callbacks)
+    if isinstance(objective, CustomLoss):
+        check_custom(bptt_steps, memory_budget, listeners)
     early_stopping = stopping.early_stopping(
         monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training
     )
@@ -228,7 +238,7 @@ def fit(
     checkpointer = checkpoints.checkpointer(checkpoint, checkpoint_every)
     origin = checkpoints.source(resume, checkpoint)
 
-    data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight)
+    data = LabelledData(model, x, y, objective, steps, reduction, lengths, sample_weight)
     _metrics.check(chosen, data.loss)
     sets = hold_out(data, validation, class_weight, seed)
     order = Order(sets.rows, batch_size, shuffle, seed, data.lengths if bucket else None)
@@ -282,14 +292,22 @@ class _Loop:
         for callback in callbacks:
             if callback.record is not None:
                 update["record"] = callback.record
-        self.update: Callable[..., float] = functools.partial(
-            run.model.train_step,
-            optimizer=run.optimizer,
-            loss=sets.data.loss,
-            steps=settings.steps,
-            reduction=settings.reduction,
-            **update,
-        )
+        loss = sets.data.loss
+        self.update: Callable[..., float]
+        if isinstance(loss, CustomLoss):
+            every = settings.steps == "all"
+            self.update = functools.partial(
+                custom_step, run.model, run.optimizer, loss, every, **update
+            )
+        else:
+            self.update = functools.partial(
+                run.model.train_step,
+                optimizer=run.optimizer,
+                loss=loss,
+                steps=settings.steps,
+                reduction=settings.reduction,
+                **update,
+            )
         # state of the current epoch:
         self.batch = 0  # completed batches
         self.total = self.counted = 0.0  # of their losses
@@ -375,7 +393,7 @@ class _Loop:
             weight = None if weights is None else weights[rows]
             try:
                 loss = self.update(x, y, lengths=lengths, sample_weight=weight)
-            except ArgumentError as error:
+            except BadArgumentError as error:
                 locate(error, rows)
                 error.context.append(f"epoch {run.epoch}, batch {self.batch + 1}")
                 raise

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .. import _core, _targets
 from .._errors import ArgumentError
-from .._losses import Loss
+from .._losses import CustomLoss, Loss
 
 Function: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], float]
 
@@ -177,7 +177,7 @@ def title(curve: str) -> str:
     return (known and known.title) or name.replace("_", " ")
 
 
-def check(metrics: Sequence[Metric], loss: Loss) -> None:
+def check(metrics: Sequence[Metric], loss: Loss | CustomLoss) -> None:
     """Refuse metrics that make no sense with a loss.
 
     Raises
@@ -189,6 +189,14 @@ def check(metrics: Sequence[Metric], loss: Loss) -> None:
     for i, metric in enumerate(metrics):
         if metric.targets is None or metric.targets in (loss.predicts, loss.targets):
             continue
+        if isinstance(loss, CustomLoss):
+            raise ArgumentError(
+                "metrics",
+                f'is "{metric.name}", of {metric.targets}, but what the outputs are is known only '
+                "to loss, a function",
+                "a function of yours of targets and outputs",
+                item=i,
+            )
         others = [
             f'"{one.name}"'
             for one in map(Loss, _core.losses())
@@ -203,7 +211,7 @@ def check(metrics: Sequence[Metric], loss: Loss) -> None:
         )
 
 
-def value(metric: Metric, y: NDArray[Any], outputs: NDArray[Any], loss: Loss) -> float:
+def value(metric: Metric, y: NDArray[Any], outputs: NDArray[Any], loss: Loss | CustomLoss) -> float:
     """Compute a metric.
 
     Parameters
@@ -250,10 +258,10 @@ def _described(found: Any) -> str:
 
 
 def _arguments(
-    metric: Metric, y: NDArray[Any], outputs: NDArray[Any], loss: Loss
+    metric: Metric, y: NDArray[Any], outputs: NDArray[Any], loss: Loss | CustomLoss
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Give a metric what it takes."""
-    if metric.takes == "outputs":
+    if metric.takes == "outputs" or isinstance(loss, CustomLoss):
         return y, outputs
     if metric.takes == "predictions":
         return y, loss.predictions(outputs)
