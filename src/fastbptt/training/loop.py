@@ -7,13 +7,14 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _check
-from .._errors import BadArgumentError
+from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._interrupt import DeferredInterrupt, Interrupted
 from .._losses import CustomLoss, LossFunction, LossLike
 from ..models import saving
@@ -22,7 +23,7 @@ from ..optim import schedules
 from ..optim.optimizers import OPTIMIZERS, Adam, Optimizer
 from . import checkpoints, progress, stopping
 from . import metrics as _metrics
-from .batches import Augmentation, Order, augmented
+from .batches import Augmentation, Order, Rows, augmented
 from .callbacks import Callback, TrainingRun
 from .custom import check_custom, custom_step
 from .evaluation import check_model, check_objective, loss_of, measure, usual_batch
@@ -30,6 +31,7 @@ from .history import History
 from .holdout import HoldOut, hold_out
 from .labelled import LabelledData, locate
 from .settings import Settings, check_callbacks, check_seed
+from .stream import Stream, is_stream
 
 if TYPE_CHECKING:
     from .metrics import Function
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 
 def fit(
     model: Recurrent,
-    x: ArrayLike | Sequence[ArrayLike],
-    y: ArrayLike | Sequence[ArrayLike],
+    x: ArrayLike | Sequence[ArrayLike] | Iterator[Any],
+    y: ArrayLike | Sequence[ArrayLike] | None = None,
     *,
     loss: LossLike | LossFunction | None = None,
     steps: str = "last",
@@ -70,6 +72,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float | str | None = None,
     resume: bool | str | os.PathLike[str] = False,
+    steps_per_epoch: int | None = None,
 ) -> History:
     """Train a model with mini-batches.
 
@@ -80,9 +83,13 @@ def fit(
     x : array of shape (n, time, input_size), or list of n arrays (time_i, input_size)
         The sequences; with an embedding tokens, (n, time) or a list of (time_i,). Batches are
         copied as needed, whatever the strides and dtype: memory-mapped and read-only arrays are
-        fine. Do not change it during training.
+        fine. Do not change it during training. Or an iterator, such as a generator, that yields
+        batches ``(x, y)`` or ``(x, y, weights)``, each as the arguments of `Recurrent.train_step`,
+        without end or `steps_per_epoch` times `epochs` of them; batches may differ in sequences
+        and steps. Then give `loss` and `steps_per_epoch`; metrics are those of the validation data;
+        `batch_size`, `shuffle`, `seed`, `bucket`, `augment`, the weights and `resume` are refused.
     y : array, or list of n arrays
-        As for `Recurrent.loss_and_grad`, of all n sequences.
+        As for `Recurrent.loss_and_grad`, of all n sequences; None if `x` is an iterator.
     loss : str, `fastbptt.Loss` or function, optional
         A function of yours is called for each batch as ``loss(outputs, targets, weights)`` and
         returns the batch's loss, a number, and its gradient with respect to the outputs. `outputs`
@@ -162,6 +169,8 @@ def fit(
         Resume from a checkpoint of a call with the same arguments. True: from `checkpoint` if
         that file exists, else start afresh. Except for the seconds in the history, the result
         is the same, bit for bit, as without the interruption.
+    steps_per_epoch : int, optional
+        Updates in an epoch, if `x` is an iterator.
 
     Returns
     -------
@@ -206,6 +215,12 @@ def fit(
     if memory_budget is not None:
         update["memory_budget"] = model._budget(memory_budget)
     epochs = _check.size("epochs", epochs)
+    stream_length = _stream_length(x, y, steps_per_epoch)
+    if stream_length is not None:
+        _refuse_beside_stream(
+            loss, lengths, sample_weight, class_weight, batch_size, validation, shuffle, seed,
+            bucket, augment, resume,
+        )  # fmt: skip
     batch_size = _check.size("batch_size", batch_size)
     shuffle, bucket = _check.flag("shuffle", shuffle), _check.flag("bucket", bucket)
     seed = check_seed(seed)
@@ -215,7 +230,11 @@ def fit(
             f"augment is of type {type(augment).__name__}; expected a function of x and rng"
         )
     chosen = _metrics.resolve(metrics)
-    on_training = _check.flag("training_metrics", training_metrics)
+    on_training = _check.flag("training_metrics", training_metrics) and stream_length is None
+    if stream_length is not None and chosen and validation is None:
+        raise ArgumentError(
+            "metrics", "is given, but no validation", "validation=(x, y) because x is an iterator"
+        )
     if optimizer is None:
         optimizer = Adam()
     elif isinstance(optimizer, str):
@@ -238,11 +257,20 @@ def fit(
     checkpointer = checkpoints.checkpointer(checkpoint, checkpoint_every)
     origin = checkpoints.source(resume, checkpoint)
 
-    data = LabelledData(model, x, y, objective, steps, reduction, lengths, sample_weight)
+    stream: Stream | None = None
+    if stream_length is not None:
+        assert objective is not None
+        stream = Stream(
+            model, cast("Iterator[Any]", x), objective, steps, reduction, stream_length, epochs
+        )
+        data = stream.first
+    else:
+        data = LabelledData(model, x, y, objective, steps, reduction, lengths, sample_weight)
     _metrics.check(chosen, data.loss)
     sets = hold_out(data, validation, class_weight, seed)
     order = Order(sets.rows, batch_size, shuffle, seed, data.lengths if bucket else None)
-    run = TrainingRun(model, optimizer, History(), epochs, len(order), data.loss, steps)
+    length = len(order if stream is None else stream)
+    run = TrainingRun(model, optimizer, History(), epochs, length, data.loss, steps)
     settings = Settings(
         steps=steps,
         reduction=reduction,
@@ -261,7 +289,7 @@ def fit(
         callbacks=listeners,
         update=update,
     )
-    loop = _Loop(run, order, sets, settings)
+    loop = _Loop(run, order if stream is None else stream, sets, settings)
     if checkpointer is not None or origin is not None:
         described = {"loss": str(data.loss), "validation": sets.fraction} | settings.fingerprint()
         loop.checkpointer = checkpointer
@@ -273,10 +301,67 @@ def fit(
     return run.history
 
 
+def _stream_length(x: Any, y: Any, steps_per_epoch: Any) -> int | None:
+    """Check `y` and `steps_per_epoch` beside `x`; return the latter if x is an iterator."""
+    if is_stream(x):
+        if y is not None:
+            raise ArgumentError("y", "is given", "None because x is an iterator, which yields it")
+        if steps_per_epoch is None:
+            raise ArgumentError(
+                "steps_per_epoch", "is None", "a number of updates because x is an iterator"
+            )
+        return _check.size("steps_per_epoch", steps_per_epoch)
+    if y is None:
+        raise ArgumentTypeError("y", "is None", "targets, unless x is an iterator of batches")
+    if steps_per_epoch is not None:
+        raise ArgumentError(
+            "steps_per_epoch", f"is {steps_per_epoch}", "None unless x is an iterator of batches"
+        )
+    return None
+
+
+def _refuse_beside_stream(
+    loss: Any,
+    lengths: Any,
+    sample_weight: Any,
+    class_weight: Any,
+    batch_size: Any,
+    validation: Any,
+    shuffle: Any,
+    seed: Any,
+    bucket: Any,
+    augment: Any,
+    resume: Any,
+) -> None:
+    """Refuse what would have no effect on the batches of an iterator."""
+    why = "because x is an iterator"
+    if loss is None:
+        raise ArgumentError("loss", "is None", f"a loss {why}")
+    for name, value, usual, instead in (
+        ("lengths", lengths, None, ", whose batches may hold lists of sequences"),
+        ("sample_weight", sample_weight, None, ", which may yield (x, y, weights)"),
+        ("class_weight", class_weight, None, ", which may yield (x, y, weights)"),
+        ("batch_size", batch_size, 32, ", whose batches have the size that they have"),
+        ("shuffle", shuffle, True, ", whose order is that of its batches"),
+        ("seed", seed, 0, ", which has random numbers of its own"),
+        ("bucket", bucket, False, ", whose batches are as they come"),
+        ("augment", augment, None, ", which may do that itself"),
+        ("resume", resume, False, ", which cannot be set back to where it was"),
+    ):
+        if value is not usual and (usual is None or isinstance(value, str) or value != usual):
+            raise ArgumentError(name, f"is {_check.shown(value)}", f"{usual} {why}{instead}")
+    if validation is not None and not isinstance(validation, tuple | list):
+        raise ArgumentError(
+            "validation", f"is {_check.shown(validation)}", f"(x, y) or (x, y, lengths) {why}"
+        )
+
+
 class _Loop:
     """One run of `fit`, its arguments checked."""
 
-    def __init__(self, run: TrainingRun, order: Order, sets: HoldOut, settings: Settings) -> None:
+    def __init__(
+        self, run: TrainingRun, order: Order | Stream, sets: HoldOut, settings: Settings
+    ) -> None:
         self.run = run
         self.order = order
         self.sets = sets
@@ -376,14 +461,9 @@ class _Loop:
 
     def _batches(self, start: float) -> bool:
         """Train on the remaining batches of an epoch; true: a callback stops training."""
-        run, data, weights, loss_weights = (
-            self.run,
-            self.sets.data,
-            self.sets.weights,
-            self.loss_weights,
-        )
-        summed, checkpointer = data.reduction == "sum", self.checkpointer
-        for rows in self.order.batches(run.epoch, self.batch):
+        run, checkpointer = self.run, self.checkpointer
+        summed = self.sets.data.reduction == "sum"
+        for data, rows, weights, loss_weights in self._parts():
             if self.settings.schedule is not None:
                 self._set_rate(self.settings.schedule)
             x, lengths = data.x.take(rows)
@@ -411,6 +491,19 @@ class _Loop:
                 self._save()
             self.interrupt.check()
         return False
+
+    def _parts(self) -> Iterator[tuple[LabelledData, Rows, Any, Any]]:
+        """Yield the remaining batches of an epoch: data, rows, weights, weights in the loss."""
+        sets, order = self.sets, self.order
+        if isinstance(order, Order):
+            for rows in order.batches(self.run.epoch, self.batch):
+                yield sets.data, rows, sets.weights, self.loss_weights
+            return
+        for data in order.batches(self.batch):
+            own = data.loss_weights(data.weights)
+            if data.steps == "all" and data.reduction == "mean" and not data.x.ragged:
+                own = (np.ones(data.count) if own is None else own) * float(data.time)
+            yield data, np.arange(data.count), data.weights, own
 
     def _set_rate(self, schedule: schedules.Schedule) -> None:
         run = self.run

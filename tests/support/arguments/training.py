@@ -216,6 +216,7 @@ ENTRIES: dict[str, Entry] = {
                 With("begun.st", {"checkpoint": "begun.st", "callbacks": Fresh(lambda: [Look()])}),
                 Refused("none.st", "none.st"),
             ),
+            "steps_per_epoch": Refused(2, "unless x is an iterator"),
         },
     ),
     "evaluate": Entry(
