@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from . import _style
-from .curves import losses
+from .curves import learning_rates, losses
 from .flow import gates, gradient_flow, gradient_heatmap, saliency
 from .numeric import horizon_errors, predicted_against_true, residuals
 from .over_time import gradient_over_time
@@ -25,7 +25,7 @@ from .unrolled import unrolled
 if TYPE_CHECKING:
     from ..diagnostics import Diagnosis, FixedPoints, GradientMonitor
     from ..models.cells import Recurrent
-    from ..training import History
+    from ..training import History, LearningRates
 
 __all__ = ["PICTURES", "Examples", "Picture", "gallery"]
 
@@ -94,6 +94,15 @@ class Examples:
             verbose=0,
         )
         return model, history, monitor
+
+    @cached_property
+    def rates(self) -> LearningRates:
+        """A learning-rate range test for the same task."""
+        from ..models import GRU
+        from ..training import find_lr
+
+        model = GRU(12, 48, 9, init="keras", seed=0)
+        return find_lr(model, self.vowels.x_train, self.vowels.y_train)
 
     @property
     def model(self) -> Recurrent:
@@ -257,6 +266,10 @@ PICTURES: Final[dict[str, Picture]] = {
     "losses": Picture(
         lambda examples, ax: losses(examples.trained[1], ax=ax),
         "Training and validation loss, and the best epoch.",
+    ),
+    "learning_rates": Picture(
+        lambda examples, ax: learning_rates(examples.rates, ax=ax),
+        "The loss while the learning rate rises, and the suggestion.",
     ),
     "accuracy": Picture(
         lambda examples, ax: losses(

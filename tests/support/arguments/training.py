@@ -219,6 +219,20 @@ ENTRIES: dict[str, Entry] = {
             "steps_per_epoch": Refused(2, "unless x is an iterator"),
         },
     ),
+    "find_lr": Entry(
+        fastbptt.find_lr,
+        {"model": model(), "x": X, "y": Y, "updates": 10},
+        {
+            "model": model(1),
+            "x": X + 1,
+            "y": Y[::-1],
+            "low": Each(1e-3, Refused(2.0, "less than high=1.0")),
+            "high": 10.0,
+            "updates": Each(12, Refused(9, "at least 10")),
+            "optimizer": "sgd",
+            "options": Refused("epochs", "has no argument options"),
+        },
+    ),
     "evaluate": Entry(
         fastbptt.evaluate,
         {"model": Fresh(model), "x": X, "y": Y},
