@@ -306,7 +306,7 @@ def measure(
     every = data.steps == "all"
     loss = data.loss
     classes = loss.targets == "classes"
-    shares = data.loss_weights(data.weights)
+    loss_weights = data.loss_weights(data.weights)
     total = total_weight = 0.0
     kept_y: list[NDArray[Any]] = []
     kept_z: list[NDArray[Any]] = []
@@ -318,7 +318,7 @@ def measure(
         weight = np.ones(len(batch)) if data.weights is None else data.weights[batch]
         if isinstance(loss, CustomLoss):
             own_weight = None if data.weights is None else weight
-            share = float(len(batch)) if shares is None else float(shares[batch].sum())
+            share = float(len(batch)) if loss_weights is None else float(loss_weights[batch].sum())
             with about_batch(batch, data):
                 value = loss.of_batch(z, y, own_weight, own)[0]
             total += value if data.reduction == "sum" else value * share
