@@ -365,7 +365,8 @@ class NetworkEngine final : public Engine {
     if (clip.value >= 0) rounded<T>("clip_value", clip.value);
   }
 
-  // scale reduces the norm to clip.norm; after that, and clipping by value, no element is larger than most (below 0: not asked for)
+  // scale reduces the norm to clip.norm; after that, and clipping by value, no element is larger than most (below 0:
+  // not asked for)
   struct Clipped {
     double scale = 1, most = -1;
   };
