@@ -47,6 +47,7 @@ NAVIGATION = {
         "docs/estimators",
         "docs/command_line",
         "docs/loops",
+        "docs/custom_losses",
         "docs/tensorboard",
         "docs/plots",
         "docs/gallery",

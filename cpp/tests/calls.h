@@ -194,7 +194,8 @@ class EngineCall {
   std::vector<R> params_;
   std::vector<i64> tokens_, classes_, lengths_;
   std::vector<double> sample_weight_;
-  std::vector<R> x_, y_, d_outputs_, d_last_, d_hidden_, initial_[CellInfo::most_states], d_final_[CellInfo::most_states];
+  std::vector<R> x_, y_, d_outputs_, d_last_, d_hidden_, initial_[CellInfo::most_states],
+      d_final_[CellInfo::most_states];
   int states_;
   std::unique_ptr<Engine> engine_;
 };

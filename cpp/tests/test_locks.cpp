@@ -76,7 +76,7 @@ TEST_CASE("readers see the weights of one update") {
   const auto write = [&] {
     if (++updates % 512 == 0)  // there and back, so that numbers stay whole
       for (float& g : s.gradient) g = -g;
-    s.engine->update(s.optimizer, s.gradient.data(), true);
+    s.engine->update({&s.optimizer, {}}, s.gradient.data(), true);
   };
   std::vector<float> seen(s.params.size());
   SUBCASE("all weights") {
@@ -120,30 +120,36 @@ TEST_CASE("readers see the weights of one update") {
 TEST_CASE("what is frozen while another thread updates is frozen from one update on") {
   Shared s;
   std::vector<float> before(s.params.size()), after(s.params.size());
-  beside([&] { s.engine->update(s.optimizer, s.gradient.data(), true); },
-         [&] {
-           s.engine->freeze({"W_hh"});
-           s.engine->get_params(before.data());
-           s.engine->get_params(after.data());
-           for (const Parameter& p : layout(s.spec))
-             if (p.name == "W_hh") CHECK(before[at(p.offset)] == after[at(p.offset)]);
-           s.engine->freeze({});
-         },
-         200);
+  beside(
+      [&] {
+        s.engine->update({&s.optimizer, {}}, s.gradient.data(), true);
+      },
+      [&] {
+        s.engine->freeze({"W_hh"});
+        s.engine->get_params(before.data());
+        s.engine->get_params(after.data());
+        for (const Parameter& p : layout(s.spec))
+          if (p.name == "W_hh") CHECK(before[at(p.offset)] == after[at(p.offset)]);
+        s.engine->freeze({});
+      },
+      200);
 }
 
 TEST_CASE("windows of a memory budget read the embedding of one update") {
   Shared s("rnn", Shared::tokens);
   std::vector<float> gradient(s.params.size());
   const i64 budget = s.engine->minimum_memory(Shared::batch, Shared::time);
-  beside([&] { s.engine->update(s.optimizer, s.gradient.data(), true); },
-         [&] {
-           GradientTargets out;
-           out.parameters = gradient.data();
-           Batch batch = s.of_tokens();
-           batch.check_finite = false;
-           s.engine->loss_and_grad(batch, s.objective(), out, {}, budget);
-           CHECK(s.engine->report().segments > 1);
-         },
-         8);
+  beside(
+      [&] {
+        s.engine->update({&s.optimizer, {}}, s.gradient.data(), true);
+      },
+      [&] {
+        GradientTargets out;
+        out.parameters = gradient.data();
+        Batch batch = s.of_tokens();
+        batch.check_finite = false;
+        s.engine->loss_and_grad(batch, s.objective(), out, {}, budget);
+        CHECK(s.engine->report().segments > 1);
+      },
+      8);
 }

@@ -42,7 +42,16 @@ if TYPE_CHECKING:
     from .optim import schedules
     from .preprocessing import Standardizer
     from .reporting import report
-    from .training import METRICS, Callback, History, evaluate, fit, predict, probabilities
+    from .training import (
+        METRICS,
+        Callback,
+        History,
+        evaluate,
+        find_lr,
+        fit,
+        predict,
+        probabilities,
+    )
 
 #: The version.
 __version__: str = _core.version
@@ -74,6 +83,7 @@ __all__ = [
     "diagnose",
     "diagnostics",
     "evaluate",
+    "find_lr",
     "fit",
     "get_num_threads",
     "initializers",
@@ -190,6 +200,7 @@ _LAZY: Final = {
     "Callback": ".training",
     "History": ".training",
     "evaluate": ".training",
+    "find_lr": ".training",
     "fit": ".training",
     "predict": ".training",
     "probabilities": ".training",

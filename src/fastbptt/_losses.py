@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from . import _check, _core
 from ._check import Floats
-from ._errors import ArgumentError
+from ._errors import ArgumentError, ArgumentTypeError
 
 
 class Loss(_core.Loss):
@@ -174,6 +175,99 @@ class Loss(_core.Loss):
 
 #: What an argument `loss` may be.
 LossLike: TypeAlias = str | Loss
+
+#: A loss of the caller's: outputs, targets, weights -> value, gradient.
+LossFunction: TypeAlias = Callable[
+    [Floats, NDArray[Any], NDArray[np.float64] | None], tuple[float, ArrayLike]
+]
+
+
+class CustomLoss:
+    """A loss function of the caller's, in the place of a `Loss`: of what targets, only it knows.
+
+    Parameters
+    ----------
+    function : callable
+        Called as ``function(outputs, targets, weights)``; returns the loss of a batch, and its
+        gradient with respect to the outputs.
+    """
+
+    targets = predicts = "custom"
+    bounded = False
+
+    def __init__(self, function: LossFunction) -> None:
+        self._function = function
+        inner: Any = function
+        while isinstance(inner, functools.partial):
+            inner = inner.func
+        self.name = getattr(inner, "__qualname__", type(inner).__qualname__)
+
+    def __str__(self) -> str:
+        return f"the function {self.name}"
+
+    def of_batch(
+        self,
+        outputs: Floats,
+        targets: NDArray[Any],
+        weight: NDArray[np.float64] | None,
+        lengths: NDArray[np.int64] | None,
+    ) -> tuple[float, Floats]:
+        """Call it, and check what it returns.
+
+        Parameters
+        ----------
+        outputs : array (batch[, time], outputs)
+        targets : array (batch[, time], ...)
+        weight : array (batch,), or of the outputs' leading shape, or None
+            Of each sequence, or of each step.
+        lengths : int64 array (batch,) or None
+            If there is an axis of time.
+        """
+        real = None
+        if lengths is not None and outputs.ndim == 3:
+            real = np.arange(outputs.shape[1]) < lengths[:, np.newaxis]
+        weights = None
+        if weight is not None or real is not None:
+            weights = np.ones(outputs.shape[:-1])
+            if weight is not None:
+                weights *= weight if weight.ndim == weights.ndim else weight[:, np.newaxis]
+            if real is not None:
+                weights[~real] = 0.0
+        found: Any = self._function(outputs.copy(), targets.copy(), weights)
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            came = f"{len(found)} parts" if isinstance(found, tuple) else f"{type(found).__name__}"
+            raise ArgumentTypeError("loss", f"returned {came}", "(value, gradient)")
+        value = _check.number("the value that loss returned", _scalar(found[0]), "a finite number")
+        if math.isinf(value):
+            raise ArgumentError(
+                "the value that loss returned", f"is {value}", "a finite number", value=value
+            )
+        name = "the gradient that loss returned"
+        means = "the shape of the outputs"
+        gradient = _check.exact(name, found[1], outputs.shape, means, outputs.dtype)
+        wrong = ~np.isfinite(gradient)
+        if real is not None:
+            wrong &= real[:, :, np.newaxis]
+        if wrong.any():
+            index = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise ArgumentError(
+                name,
+                f"holds a value that is not finite ({gradient[index]})",
+                "finite numbers",
+                index=index,
+                value=float(gradient[index]),
+            )
+        return value, gradient
+
+
+def _scalar(value: Any) -> Any:
+    """Take the number out of an array without axes."""
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
+def is_function(value: Any) -> bool:
+    """Whether an argument `loss` is a function of the caller's."""
+    return callable(value) and not isinstance(value, type)
 
 
 def _made(name: str, parameters: dict[str, float]) -> Loss:

@@ -53,9 +53,14 @@ NORMS = np.array([[0.0, 1e-30, 1e-3], [1e-9, 1e-5, 1e-2]])
 TRUE = RNG.normal(size=(20, 4))
 HISTORY = {"loss": [0.9, 0.5, 0.25], "validation_loss": [1.0, 0.75, 0.5]}
 
+RATES = fastbptt.training.LearningRates(
+    np.geomspace(1e-4, 1.0, 5), np.array([3.0, 2.9, 2.0, 1.5, 9.0]), np.arange(5.0, 0.0, -1.0), 0.1
+)
+
 # One way to draw each picture, into the Axes given.
 PICTURES: dict[str, Callable[[Any], Any]] = {
     "losses": lambda ax: plot.losses(HISTORY, ax=ax),
+    "learning_rates": lambda ax: plot.learning_rates(RATES, ax=ax),
     "hidden_states": lambda ax: plot.hidden_states(model(), X, lengths=LENGTHS, example=2, ax=ax),
     "eigenvalues": lambda ax: plot.eigenvalues(model("lstm"), X, ax=ax),
     "confusion": lambda ax: plot.confusion(CLASSES, CLASSES[::-1], ax=ax),

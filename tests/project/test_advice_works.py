@@ -659,7 +659,41 @@ PICTURE = (
     "from matplotlib.figure import Figure\n"
     "found = fastbptt.diagnostics.fixed_points(net, [0.0, 0.0], 5, data=x)\n"
 )
+BATCHES = "b = iter([(x, np.ones(12))] * 4)\n"
+OWN = "def own(z, y, w): return 0.0, 0 * z\n"
 CALLS = [
+    # batches of an iterator, functions as loss, learning rates
+    call(
+        f"{BATCHES}fastbptt.fit(fastbptt.RNN(2, 3, 1), b, loss='mse', steps_per_epoch=2, epochs=2, "
+        "metrics='rmse', verbose=0)",
+        "expected validation=(x, y) because x is an iterator",
+        f"{BATCHES}fastbptt.fit(fastbptt.RNN(2, 3, 1), b, loss='mse', steps_per_epoch=2, epochs=2, "
+        "metrics='rmse', verbose=0, validation=(x, np.ones(12)))",
+    ),
+    call(
+        f"{BATCHES}fastbptt.fit(fastbptt.RNN(2, 3, 1), b, loss='mse', steps_per_epoch=3, epochs=2, "
+        "verbose=0)",
+        "expected 6: steps_per_epoch=3 in each of epochs=2",
+        f"{BATCHES}fastbptt.fit(fastbptt.RNN(2, 3, 1), b, loss='mse', steps_per_epoch=2, epochs=2, "
+        "verbose=0)",
+    ),
+    call(
+        f"{OWN}fastbptt.fit(fastbptt.RNN(2, 3, 1), x, np.ones(5), loss=own, steps='all')",
+        r"expected \(12, 4, ..\): \(batch, time, ..\) for steps=\"all\"",
+        f"{OWN}fastbptt.fit(fastbptt.RNN(2, 3, 1), x, np.ones((12, 4, 3)), loss=own, steps='all', "
+        "epochs=1, verbose=0)",
+    ),
+    call(
+        "fastbptt.find_lr(fastbptt.RNN(2, 3, 1), x, np.ones(12), loss='mse', low=2.0)",
+        "expected less than high=1.0",
+        "fastbptt.find_lr(fastbptt.RNN(2, 3, 1), x, np.ones(12), loss='mse', low=0.1, updates=10)",
+    ),
+    call(
+        "fastbptt.plot.learning_rates(3)",
+        "expected the result of (fastbptt.find_lr)",
+        r"fastbptt.plot.learning_rates(\1(fastbptt.RNN(2, 3, 1), x, np.ones(12), loss='mse'))",
+        needs="matplotlib",
+    ),
     call(
         'datasets.read_csv("good.csv", labels=False, classes=["x", "y"])',
         "expected None with (labels=False)",

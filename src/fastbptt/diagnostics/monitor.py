@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from .._errors import ArgumentTypeError
+from .._losses import Loss
 from ..models.results import GradientRecord
 from ..training import Callback
 from ._advice import FAR
@@ -244,6 +245,7 @@ class GradientMonitor(Callback):
         self._kept.append((mean[0], mean[1], norm, self._largest))
         if self.probe is not None:
             x, y, *lengths = self.probe
+            assert isinstance(run.loss, Loss)  # fit refuses a monitor beside a function
             found = diagnose(run.model, x, y, run.loss, run.steps, *lengths, jacobians=False)
             self._probed.append(_weight_gradients(found))
 

@@ -12,7 +12,7 @@ Plots need the extra ``fastbptt[plot]``.
 from __future__ import annotations
 
 from ._style import style
-from .curves import losses
+from .curves import learning_rates, losses
 from .flow import gates, gradient_flow, gradient_heatmap, saliency
 from .gallery import PICTURES, Examples, Picture, gallery
 from .numeric import horizon_errors, predicted_against_true, residuals
@@ -37,6 +37,7 @@ __all__ = [
     "gradient_over_time",
     "hidden_states",
     "horizon_errors",
+    "learning_rates",
     "losses",
     "predicted_against_true",
     "residuals",

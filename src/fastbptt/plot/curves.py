@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..training.metrics import title
+from ..training.rates import LearningRates
 from . import _style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["losses"]
+__all__ = ["learning_rates", "losses"]
 
 
 def losses(
@@ -81,6 +82,52 @@ def losses(
         scale = " (log scale)" if log else ""
         _style.dress(axes, "epoch", f"{_kind(names)}{scale}", grid="y")
         _style.whole_ticks(axes.xaxis)
+        _style.legend(axes)
+        return axes
+
+
+def learning_rates(found: LearningRates, *, ax: Axes | None = None) -> Axes:
+    """Plot the loss over the learning rate, as `fastbptt.find_lr` found it.
+
+    Parameters
+    ----------
+    found : LearningRates
+        The result of `fastbptt.find_lr`.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib Axes
+        With the losses, their moving mean, and a line at the suggestion if there is one.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError
+        If `found` is no such result.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> x, model = np.random.default_rng(0).normal(size=(64, 9, 1)), fastbptt.RNN(1, 4, 1, seed=0)
+    >>> found = fastbptt.find_lr(model, x, x.sum(axis=1), loss="mse", updates=30)
+    >>> fastbptt.plot.learning_rates(found).get_xscale()
+    'log'
+    """
+    if not isinstance(found, LearningRates):
+        raise TypeError(
+            f"found is of type {type(found).__name__}; expected the result of fastbptt.find_lr"
+        )
+    with _style.drawing(ax) as axes:
+        _style.curve(axes, 0, found.rates, found.losses, "batch", linewidth=0.7)
+        _style.curve(axes, 1, found.rates, found.smoothed, "moving mean")
+        axes.set_xscale("log")
+        if found.suggestion is not None:
+            label = f"suggestion: {found.suggestion:.2g}"
+            _style.guide(axes, x=found.suggestion, colour=_style.MUTED, label=label)
+        _style.dress(axes, "learning rate (log scale)", "loss", grid="y")
         _style.legend(axes)
         return axes
 

@@ -19,9 +19,9 @@ from ..datasets import load_japanese_vowels
 from ..diagnostics import GradientMonitor, diagnose
 from ..models import GRU, LSTM, RNN
 from ..optim import Adam
-from ..training import fit, predict
+from ..training import find_lr, fit, predict
 from . import _style
-from .curves import losses
+from .curves import learning_rates, losses
 from .flow import gates, gradient_flow, gradient_heatmap, saliency
 from .numeric import horizon_errors, predicted_against_true, residuals
 from .over_time import gradient_over_time
@@ -250,6 +250,13 @@ def _speakers(epochs: int = 40) -> dict[str, Any]:
 def _losses(history: Any) -> Axes:
     """Training and validation loss, and the best epoch."""
     return losses(history)
+
+
+@_picture
+def _learning_rates(vowels: Any) -> Axes:
+    """The loss while the learning rate rises, and the suggestion."""
+    model = GRU(12, 48, 9, init="keras", seed=0)
+    return learning_rates(find_lr(model, vowels.x_train, vowels.y_train))
 
 
 @_picture

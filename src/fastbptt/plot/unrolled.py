@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from .. import _check
 from .._errors import ArgumentError
+from .._losses import Loss
 from ..diagnostics._advice import plural
 from ..training.evaluation import check_model
 from ..training.labelled import LabelledData, about_chosen, locate
@@ -174,6 +175,7 @@ def diagram(
     rows = np.array([row])
     (one, _), (target, _) = data.x.take(rows), data.y.take(rows)
     try:
+        assert isinstance(data.loss, Loss)  # not a function, which `unroll` does not take
         with about_chosen(data._chosen):
             found = unroll(model, one, target, data.loss, steps)
     except ArgumentError as error:

@@ -15,13 +15,16 @@ from .evaluation import evaluate, predict, probabilities
 from .history import History
 from .loop import fit
 from .metrics import METRICS
+from .rates import LearningRates, find_lr
 
 __all__ = [
     "METRICS",
     "Callback",
     "History",
+    "LearningRates",
     "TrainingRun",
     "evaluate",
+    "find_lr",
     "fit",
     "predict",
     "probabilities",

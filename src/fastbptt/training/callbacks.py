@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from .._losses import Loss
+    from .._losses import CustomLoss, Loss
     from ..models.recurrent import Recurrent
     from ..optim.optimizers import Optimizer
     from .history import History
@@ -31,7 +31,7 @@ class TrainingRun:
     batch_loss : float
         Of the last batch, before its update.
     loss : `fastbptt.Loss`
-        The objective's.
+        The objective's; with a function as `loss` its name, for messages.
     steps : str
         The objective's: ``"last"`` or ``"all"``.
     """
@@ -43,7 +43,7 @@ class TrainingRun:
         history: History,
         epochs: int,
         steps_per_epoch: int,
-        loss: Loss,
+        loss: Loss | CustomLoss,
         steps: str,
     ) -> None:
         self.model = model

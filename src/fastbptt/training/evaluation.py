@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, _losses
 from .._check import F64, I64, Floats
-from .._errors import ArgumentError, ArgumentTypeError
-from .._losses import LossLike
+from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
+from .._losses import CustomLoss, LossFunction, LossLike
 from ..models import _arguments
 from ..models.recurrent import Recurrent
 from . import metrics as _metrics
 from .batches import Computed, Gathered, Rows
+from .custom import check_custom_steps
 from .labelled import LabelledData, locate, unresolved
 from .metrics import Function, Metric
 
@@ -285,7 +287,7 @@ def evaluate(
     x: ArrayLike | Sequence[ArrayLike],
     y: ArrayLike | Sequence[ArrayLike],
     *,
-    loss: LossLike | None = None,
+    loss: LossLike | LossFunction | None = None,
     steps: str = "last",
     reduction: str = "mean",
     metrics: str | Function | Iterable[str | Function] = (),
@@ -329,9 +331,11 @@ def evaluate(
     check_model(model)
     size = _check.size("batch_size", batch_size)
     check_objective(loss, steps, reduction)
+    if _losses.is_function(loss):
+        check_custom_steps(steps)
     chosen = _metrics.resolve(metrics)
-    first = _check.size("warmup", warmup, 0)
-    data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight, warmup=first)
+    own, first = loss_of(loss), _check.size("warmup", warmup, 0)
+    data = LabelledData(model, x, y, own, steps, reduction, lengths, sample_weight, warmup=first)
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     data.check_contents()
     data.note_digits(4)
@@ -346,10 +350,17 @@ def check_model(model: Any) -> None:
 
 def check_objective(loss: Any, steps: Any, reduction: Any) -> None:
     """Check the names of an objective."""
-    if loss is not None:
+    if loss is not None and not _losses.is_function(loss):
         _losses.loss(loss)
     _check.option("steps", steps, _check.READOUTS)
     _check.option("reduction", reduction, _check.REDUCTIONS)
+
+
+def loss_of(loss: LossLike | LossFunction | None) -> LossLike | CustomLoss | None:
+    """Take a function for a loss of the caller's."""
+    return (
+        CustomLoss(cast("LossFunction", loss)) if _losses.is_function(loss) else cast("Any", loss)
+    )
 
 
 def measure(
@@ -365,6 +376,7 @@ def measure(
     every = data.steps == "all"
     loss = data.loss
     classes = loss.targets == "classes"
+    loss_weights = data.loss_weights(data.weights)
     total = total_weight = 0.0
     kept_y: list[NDArray[Any]] = []
     kept_z: list[NDArray[Any]] = []
@@ -372,8 +384,9 @@ def measure(
     for batch in data.chunks(rows, batch_size):
         z = outputs(data.model, data.x, batch, data.steps)
         y, own = data.y.take(batch)
-        with np.errstate(invalid="ignore"):  # of targets without weight
-            y = y.astype(I64) if classes else y.astype(F64)  # the batch's own from here
+        if not isinstance(loss, CustomLoss):
+            with np.errstate(invalid="ignore"):  # of targets without weight
+                y = y.astype(I64) if classes else y.astype(F64)  # the batch's own from here
         given = np.ones(len(batch)) if data.weights is None else data.weights.take(batch)
         real = np.ones(len(batch), np.bool_)
         if every:
@@ -381,6 +394,19 @@ def measure(
             ends = np.full(len(batch), time) if own is None else own
             real = np.arange(time) < ends[:, np.newaxis]
             given = given if given.ndim == 2 else np.repeat(given[:, np.newaxis], time, axis=1)
+        if isinstance(loss, CustomLoss):
+            share = float(len(batch)) if loss_weights is None else float(loss_weights[batch].sum())
+            with about_batch(batch, data):
+                value = loss.of_batch(z, y, None if data.weights is None else given, own)[0]
+            total += value if data.reduction == "sum" else value * share
+            total_weight += share
+            if metrics:
+                real &= given > 0.0
+                kept_y.append(y[real])
+                kept_z.append(z[real])
+                kept_weights.append(given[real])
+            after_batch()
+            continue
         real &= given > 0.0
         weight = given
         if every and data.reduction == "sequence_mean":
@@ -407,3 +433,14 @@ def measure(
                 metric, all_y, all_z, loss, None if equal else weights
             )
     return found
+
+
+@contextmanager
+def about_batch(rows: Rows, data: LabelledData) -> Iterator[None]:
+    """Say in an error of the caller's loss which sequences it is about."""
+    try:
+        yield
+    except BadArgumentError as error:
+        locate(error, rows)
+        error.context.append(f"sequences {rows.min()} to {rows.max()} of {data.name or 'x'}")
+        raise

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .. import _check, _losses, _targets
 from .._check import F64, I64
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
-from .._losses import Loss, LossLike
+from .._losses import CustomLoss, Loss, LossLike
 from ..models import _arguments
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
@@ -30,7 +30,7 @@ class LabelledData:
     model : Recurrent
     x, y, lengths, sample_weight
         As for `fastbptt.fit`; x and y may also be `Computed`, with `loss` given.
-    loss : str, Loss or None
+    loss : str, Loss, CustomLoss or None
         None: chosen by `y`.
     steps, reduction : str
     name : str
@@ -44,7 +44,7 @@ class LabelledData:
         model: Recurrent,
         x: Any,
         y: Any,
-        loss: LossLike | None,
+        loss: LossLike | CustomLoss | None,
         steps: str,
         reduction: str,
         lengths: Any = None,
@@ -65,19 +65,25 @@ class LabelledData:
             listed = isinstance(items, list)
             self.weights = _weights(sample_weight, self.count, longest, own, steps, listed, warmup)
             counted = None if self.weights is None else self.weights.counted()
-            self.loss, self._chosen = objective_of(model, y, loss, steps, own, counted)
-            with about_chosen(self._chosen):
-                targets = (
-                    y
-                    if isinstance(y, Computed)
-                    else _arguments.targets_as_they_lie(
-                        spec, y, own, self.count, longest, self.loss, steps, listed
+            self.loss: Loss | CustomLoss
+            self._chosen = ""
+            if isinstance(loss, CustomLoss):
+                self.loss = loss
+                targets = _any_targets(y, own, self.count, longest, steps, listed)
+            else:
+                self.loss, self._chosen = objective_of(model, y, loss, steps, own, counted)
+                with about_chosen(self._chosen):
+                    targets = (
+                        y
+                        if isinstance(y, Computed)
+                        else _arguments.targets_as_they_lie(
+                            spec, y, own, self.count, longest, self.loss, steps, listed
+                        )
                     )
-                )
         except BadArgumentError as error:
             error.source = name
             raise
-        self._name = name
+        self.name = name
         self.items = items
         self.time = longest
         self.lengths: Lengths = own
@@ -96,11 +102,25 @@ class LabelledData:
         """One class per sequence if the targets are classes, else None."""
         if self.steps == "all" or isinstance(self.targets, list | Computed):
             return None
+        if isinstance(self.loss, CustomLoss):
+            whole = self.targets.ndim == 1 and self.targets.dtype.kind in "iu"
+            return self.targets if whole else None
         if self.loss.targets == "classes":
             return self.targets
         if _targets.decide(self.targets, self.targets.shape[1], loss=self.loss).kind == "binary":
             return self.targets[:, 0].astype(I64)
         return None
+
+    def loss_weights(self, weights: TargetWeights | None) -> NDArray[np.float64] | None:
+        """Return what each sequence counts in the mean loss; None: all the same."""
+        if self.steps != "all":
+            return None if weights is None else weights.totals
+        lengths = np.full(self.count, self.time) if self.lengths is None else self.lengths
+        if weights is not None and weights.each_step:
+            return weights.totals / lengths if self.reduction == "sequence_mean" else weights.totals
+        if self.reduction == "mean" and self.x.ragged:
+            return lengths.astype(F64) if weights is None else lengths * weights.totals
+        return None if weights is None else weights.totals
 
     @property
     def classes_of_steps(self) -> NDArray[Any] | list[NDArray[Any]] | None:
@@ -108,6 +128,10 @@ class LabelledData:
         targets = self.targets
         if isinstance(targets, Computed):
             return None
+        if isinstance(self.loss, CustomLoss):
+            first = targets[0] if isinstance(targets, list) else targets
+            whole = first.ndim == (1 if isinstance(targets, list) else 2)
+            return targets if whole and first.dtype.kind in "iu" else None
         if self.loss.targets == "classes":
             return targets
         flat = self.counted_of(targets, np.arange(self.count))
@@ -151,16 +175,16 @@ class LabelledData:
             weight = None if self.weights is None else self.weights.take(rows)
             counted = y if weight is None else y[weight > 0.0]
             if not (self._usual_input(x, most) and self._usual_target(counted, most)):
-                how = (self.loss, self.steps, self.reduction, lengths)
                 try:  # the core says what is wrong, and where
                     with about_chosen(self._chosen):
-                        if len(counted):
-                            self.model.loss(x, y, *how, sample_weight=weight)
-                        else:
+                        if isinstance(self.loss, CustomLoss) or not len(counted):
                             self.model.forward(x, lengths)
+                        else:
+                            how = (self.loss, self.steps, self.reduction, lengths)
+                            self.model.loss(x, y, *how, sample_weight=weight)
                 except ArgumentError as error:
                     locate(error, rows)
-                    error.source = self._name
+                    error.source = self.name
                     raise
 
     def check_digits(self) -> None:
@@ -181,7 +205,7 @@ class LabelledData:
             return
         found = unresolved(self.x, self.chunks, self.count, self.time, spec)
         if found is not None:
-            _check.warn_of_rounding("x", found, self._name, stacklevel)
+            _check.warn_of_rounding("x", found, self.name, stacklevel)
 
     def _unresolved(self) -> Iterator[tuple[str, Any, _check.Unresolved]]:
         """Yield the name of inputs or targets that lose digits, these, and a column of them."""
@@ -224,6 +248,8 @@ class LabelledData:
 
     def _usual_target(self, y: NDArray[Any], most: float) -> bool:
         loss = self.loss
+        if isinstance(loss, CustomLoss):
+            return True  # what it takes is its own affair
         if not y.size:
             return True
         if loss.targets == "classes":
@@ -282,6 +308,37 @@ def objective_of(
         return _losses.loss(loss), ""
     found = _targets.decide(y, model._input_spec.width, steps, lengths, counted=counted)
     return _losses.loss(found.loss), found.why
+
+
+def _any_targets(
+    y: Any, lengths: Lengths, count: int, time: int, steps: str, listed: bool
+) -> NDArray[Any] | list[NDArray[Any]]:
+    """Read targets of any form that have the sequences' axis, and with ``"all"`` that of time."""
+    if listed and steps == "all" and isinstance(y, list | tuple):
+        if len(y) != count:
+            raise ArgumentError("y", f"has {len(y)} sequences", f"{count}, as x has")
+        items: list[NDArray[Any]] = []
+        for i, one in enumerate(y):
+            assert lengths is not None
+            item, own = _check.read("y", one, item=i), int(lengths[i])
+            tail = item.shape[1:] if i == 0 else items[0].shape[1:]
+            if item.shape != (own, *tail):
+                wanted = ", ".join(map(str, (own, *tail)))
+                raise ArgumentError(
+                    "y",
+                    f"has shape {item.shape}",
+                    f"({wanted}{', ..' * (i == 0)}): the steps of x[{i}], and alike in all others",
+                    item=i,
+                )
+            items.append(item)
+        return items
+    array = _check.read("y", y)
+    lead = (count, time) if steps == "all" else (count,)
+    if array.shape[: len(lead)] != lead:
+        means = "(batch, time, ..)" if steps == "all" else "(batch, ..)"
+        expected = f'({", ".join(map(str, lead))}, ..): {means} for steps="{steps}"'
+        raise ArgumentError("y", f"has shape {array.shape}", expected)
+    return array
 
 
 @contextmanager
@@ -393,7 +450,8 @@ def class_factors(
 
 def locate(error: BadArgumentError, rows: Rows) -> None:
     """Put the row among all sequences into an error, which has the one of the batch `rows`."""
-    if error.argument in ("x", "y", "sample_weight") and error.index:
+    known = ("x", "y", "sample_weight", "the gradient that loss returned")
+    if error.argument in known and error.index:
         error.index = (int(rows[error.index[0]]), *error.index[1:])
     if error.argument == "x" and error.value is not None and np.isnan(error.value):
         error.expected = (

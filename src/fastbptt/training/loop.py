@@ -7,43 +7,42 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _check
-from .._errors import ArgumentError
+from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._interrupt import DeferredInterrupt, Interrupted
-from .._losses import LossLike
+from .._losses import CustomLoss, LossFunction, LossLike
 from ..models import saving
 from ..models.recurrent import Recurrent
 from ..optim import schedules
 from ..optim.optimizers import OPTIMIZERS, Adam, Optimizer
 from . import checkpoints, progress, stopping
 from . import metrics as _metrics
-from .batches import Augmentation, Order, augmented
+from .batches import Augmentation, Order, Rows, augmented
 from .callbacks import Callback, TrainingRun
-from .evaluation import check_model, check_objective, measure, usual_batch
+from .custom import check_custom, custom_step
+from .evaluation import check_model, check_objective, loss_of, measure, usual_batch
 from .history import History
 from .holdout import HoldOut, hold_out
 from .labelled import LabelledData, locate
 from .settings import Settings, check_callbacks, check_seed
-from .target_weights import TargetWeights
+from .stream import Stream, is_stream
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from .metrics import Function
 
 
 def fit(
     model: Recurrent,
-    x: ArrayLike | Sequence[ArrayLike],
-    y: ArrayLike | Sequence[ArrayLike],
+    x: ArrayLike | Sequence[ArrayLike] | Iterator[Any],
+    y: ArrayLike | Sequence[ArrayLike] | None = None,
     *,
-    loss: LossLike | None = None,
+    loss: LossLike | LossFunction | None = None,
     steps: str = "last",
     reduction: str = "mean",
     lengths: ArrayLike | None = None,
@@ -74,6 +73,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float | str | None = None,
     resume: bool | str | os.PathLike[str] = False,
+    steps_per_epoch: int | None = None,
 ) -> History:
     """Train a model with mini-batches.
 
@@ -84,14 +84,24 @@ def fit(
     x : array of shape (n, time, input_size), or list of n arrays (time_i, input_size)
         The sequences; with an embedding tokens, (n, time) or a list of (time_i,). Batches are
         copied as needed, whatever the strides and dtype: memory-mapped and read-only arrays are
-        fine. Do not change it during training.
+        fine. Do not change it during training. Or an iterator, such as a generator, that yields
+        batches ``(x, y)`` or ``(x, y, weights)``, each as the arguments of `Recurrent.train_step`,
+        without end or `steps_per_epoch` times `epochs` of them; batches may differ in sequences
+        and steps. Then give `loss` and `steps_per_epoch`; metrics are those of the validation data;
+        `batch_size`, `shuffle`, `seed`, `bucket`, `augment`, the weights and `resume` are refused.
     y : array, or list of n arrays
-        As for `Recurrent.loss_and_grad`, of all n sequences.
-    loss : str or `fastbptt.Loss`, optional
-        If it is not given: ``"cross_entropy"`` for one integer class of as many as the model has
-        outputs, ``"bce"`` for zeros and ones, one for each output, else ``"mse"``. An error where
-        two readings are possible: one-hot rows; for one output integers other than 0 and 1 that
-        take several values, or two whole numbers alone, such as -1 and 1.
+        As for `Recurrent.loss_and_grad`, of all n sequences; None if `x` is an iterator.
+    loss : str, `fastbptt.Loss` or function, optional
+        A function of yours is called for each batch as ``loss(outputs, targets, weights)`` and
+        returns the batch's loss, a number, and its gradient with respect to the outputs. `outputs`
+        is (batch, output_size), with ``steps="all"`` (batch, time, output_size); `targets` are the
+        batch's part of `y`, any array with as many sequences (and steps). `weights` is float64, of
+        the outputs' leading shape, and 0 after a sequence's end; None if all are 1. The function
+        applies weights and reduction itself; `reduction` tells which it is, for the loss of an
+        epoch. If no loss is given: ``"cross_entropy"`` for one integer class of as many as the
+        model has outputs, ``"bce"`` for zeros and ones, one for each output, else ``"mse"``. An
+        error where two readings are possible: one-hot rows; for one output integers other than 0
+        and 1 that take several values, or two whole numbers alone, such as -1 and 1.
     steps : {"last", "all", "mean", "max"}
         Whether the loss is at each sequence's last step, at all steps, or on the readout of the
         hidden states pooled over its steps: see `Recurrent.loss_and_grad`.
@@ -166,6 +176,8 @@ def fit(
         Resume from a checkpoint of a call with the same arguments. True: from `checkpoint` if
         that file exists, else start afresh. Except for the seconds in the history, the result
         is the same, bit for bit, as without the interruption.
+    steps_per_epoch : int, optional
+        Updates in an epoch, if `x` is an iterator.
 
     Returns
     -------
@@ -202,6 +214,7 @@ def fit(
     """
     check_model(model)
     check_objective(loss, steps, reduction)
+    objective = loss_of(loss)
     _check.clip(clip_norm, clip_value)
     update: dict[str, Any] = {"clip_norm": clip_norm, "clip_value": clip_value}
     if bptt_steps is not None:
@@ -209,6 +222,12 @@ def fit(
     if memory_budget is not None:
         update["memory_budget"] = model._budget(memory_budget)
     epochs = _check.size("epochs", epochs)
+    stream_length = _stream_length(x, y, steps_per_epoch)
+    if stream_length is not None:
+        _refuse_beside_stream(
+            loss, lengths, sample_weight, class_weight, batch_size, validation, shuffle, seed,
+            bucket, augment, resume,
+        )  # fmt: skip
     batch_size = _check.size("batch_size", batch_size)
     shuffle, bucket = _check.flag("shuffle", shuffle), _check.flag("bucket", bucket)
     seed = check_seed(seed)
@@ -218,7 +237,11 @@ def fit(
             f"augment is of type {type(augment).__name__}; expected a function of x and rng"
         )
     chosen = _metrics.resolve(metrics)
-    on_training = _check.flag("training_metrics", training_metrics)
+    on_training = _check.flag("training_metrics", training_metrics) and stream_length is None
+    if stream_length is not None and chosen and validation is None:
+        raise ArgumentError(
+            "metrics", "is given, but no validation", "validation=(x, y) because x is an iterator"
+        )
     if optimizer is None:
         optimizer = Adam()
     elif isinstance(optimizer, str):
@@ -232,6 +255,8 @@ def fit(
     with optimizer._lock:
         optimizer._binding_for(model._weights)  # refuses one that belongs to another model
     listeners = check_callbacks(callbacks)
+    if isinstance(objective, CustomLoss):
+        check_custom(steps, bptt_steps, memory_budget, listeners)
     early_stopping = stopping.early_stopping(
         monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training
     )
@@ -240,11 +265,29 @@ def fit(
     origin = checkpoints.source(resume, checkpoint)
 
     first = _check.size("warmup", warmup, 0)
-    data = LabelledData(model, x, y, loss, steps, reduction, lengths, sample_weight, warmup=first)
+    stream: Stream | None = None
+    if stream_length is not None:
+        assert objective is not None
+        stream = Stream(
+            model,
+            cast("Iterator[Any]", x),
+            objective,
+            steps,
+            reduction,
+            first,
+            stream_length,
+            epochs,
+        )
+        data = stream.first
+    else:
+        data = LabelledData(
+            model, x, y, objective, steps, reduction, lengths, sample_weight, warmup=first
+        )
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     sets = hold_out(data, validation, class_weight, seed)
     order = Order(sets.rows, batch_size, shuffle, seed, data.lengths if bucket else None)
-    run = TrainingRun(model, optimizer, History(), epochs, len(order), data.loss, steps)
+    length = len(order if stream is None else stream)
+    run = TrainingRun(model, optimizer, History(), epochs, length, data.loss, steps)
     settings = Settings(
         steps=steps,
         reduction=reduction,
@@ -263,7 +306,7 @@ def fit(
         callbacks=listeners,
         update=update,
     )
-    loop = _Loop(run, order, sets, settings)
+    loop = _Loop(run, order if stream is None else stream, sets, settings)
     if checkpointer is not None or origin is not None:
         described = {"loss": str(data.loss), "validation": sets.fraction, "warmup": first}
         described |= settings.fingerprint()
@@ -276,29 +319,72 @@ def fit(
     return run.history
 
 
-def _loss_weights(data: LabelledData, weights: TargetWeights | None) -> NDArray[np.float64] | None:
-    """Return what each sequence counts in the mean loss; None: all the same."""
-    if data.steps != "all" or data.lengths is None:
-        return None if weights is None else weights.totals
-    lengths = data.lengths.astype("float64")
-    if data.reduction == "mean":
-        if weights is None:
-            return lengths if data.x.ragged else None
-        return weights.totals if weights.each_step else weights.totals * lengths
-    if weights is None:
-        return None
-    return weights.totals / lengths if weights.each_step else weights.totals
+def _stream_length(x: Any, y: Any, steps_per_epoch: Any) -> int | None:
+    """Check `y` and `steps_per_epoch` beside `x`; return the latter if x is an iterator."""
+    if is_stream(x):
+        if y is not None:
+            raise ArgumentError("y", "is given", "None because x is an iterator, which yields it")
+        if steps_per_epoch is None:
+            raise ArgumentError(
+                "steps_per_epoch", "is None", "a number of updates because x is an iterator"
+            )
+        return _check.size("steps_per_epoch", steps_per_epoch)
+    if y is None:
+        raise ArgumentTypeError("y", "is None", "targets, unless x is an iterator of batches")
+    if steps_per_epoch is not None:
+        raise ArgumentError(
+            "steps_per_epoch", f"is {steps_per_epoch}", "None unless x is an iterator of batches"
+        )
+    return None
+
+
+def _refuse_beside_stream(
+    loss: Any,
+    lengths: Any,
+    sample_weight: Any,
+    class_weight: Any,
+    batch_size: Any,
+    validation: Any,
+    shuffle: Any,
+    seed: Any,
+    bucket: Any,
+    augment: Any,
+    resume: Any,
+) -> None:
+    """Refuse what would have no effect on the batches of an iterator."""
+    why = "because x is an iterator"
+    if loss is None:
+        raise ArgumentError("loss", "is None", f"a loss {why}")
+    for name, value, usual, instead in (
+        ("lengths", lengths, None, ", whose batches may hold lists of sequences"),
+        ("sample_weight", sample_weight, None, ", which may yield (x, y, weights)"),
+        ("class_weight", class_weight, None, ", which may yield (x, y, weights)"),
+        ("batch_size", batch_size, 32, ", whose batches have the size that they have"),
+        ("shuffle", shuffle, True, ", whose order is that of its batches"),
+        ("seed", seed, 0, ", which has random numbers of its own"),
+        ("bucket", bucket, False, ", whose batches are as they come"),
+        ("augment", augment, None, ", which may do that itself"),
+        ("resume", resume, False, ", which cannot be set back to where it was"),
+    ):
+        if value is not usual and (usual is None or isinstance(value, str) or value != usual):
+            raise ArgumentError(name, f"is {_check.shown(value)}", f"{usual} {why}{instead}")
+    if validation is not None and not isinstance(validation, tuple | list):
+        raise ArgumentError(
+            "validation", f"is {_check.shown(validation)}", f"(x, y) or (x, y, lengths) {why}"
+        )
 
 
 class _Loop:
     """One run of `fit`, its arguments checked."""
 
-    def __init__(self, run: TrainingRun, order: Order, sets: HoldOut, settings: Settings) -> None:
+    def __init__(
+        self, run: TrainingRun, order: Order | Stream, sets: HoldOut, settings: Settings
+    ) -> None:
         self.run = run
         self.order = order
         self.sets = sets
         self.settings = settings
-        self.loss_weights = _loss_weights(sets.data, sets.weights)
+        self.loss_weights = sets.data.loss_weights(sets.weights)
         self.callbacks = callbacks = settings.callbacks
         self.on_batch = [c.on_batch_end for c in callbacks if _overrides(c, "on_batch_end")]
         self.checkpointer: checkpoints.Checkpointer | None = None
@@ -309,14 +395,22 @@ class _Loop:
         for callback in callbacks:
             if callback.record is not None:
                 update["record"] = callback.record
-        self.update: Callable[..., float] = functools.partial(
-            run.model.train_step,
-            optimizer=run.optimizer,
-            loss=sets.data.loss,
-            steps=settings.steps,
-            reduction=settings.reduction,
-            **update,
-        )
+        loss = sets.data.loss
+        self.update: Callable[..., float]
+        if isinstance(loss, CustomLoss):
+            every = settings.steps == "all"
+            self.update = functools.partial(
+                custom_step, run.model, run.optimizer, loss, every, **update
+            )
+        else:
+            self.update = functools.partial(
+                run.model.train_step,
+                optimizer=run.optimizer,
+                loss=loss,
+                steps=settings.steps,
+                reduction=settings.reduction,
+                **update,
+            )
         # state of the current epoch:
         self.batch = 0  # completed batches
         self.total = self.counted = 0.0  # of their losses
@@ -387,14 +481,9 @@ class _Loop:
 
     def _batches(self, start: float) -> bool:
         """Train on the remaining batches of an epoch; true: a callback stops training."""
-        run, data, weights, loss_weights = (
-            self.run,
-            self.sets.data,
-            self.sets.weights,
-            self.loss_weights,
-        )
-        summed, checkpointer = data.reduction == "sum", self.checkpointer
-        for rows in self.order.batches(run.epoch, self.batch):
+        run, checkpointer = self.run, self.checkpointer
+        summed = self.sets.data.reduction == "sum"
+        for data, rows, weights, loss_weights in self._parts():
             if self.settings.schedule is not None:
                 self._set_rate(self.settings.schedule)
             x, lengths = data.x.take(rows)
@@ -404,7 +493,7 @@ class _Loop:
             weight = None if weights is None else weights.take(rows)
             try:
                 loss = self.update(x, y, lengths=lengths, sample_weight=weight)
-            except ArgumentError as error:
+            except BadArgumentError as error:
                 locate(error, rows)
                 error.context.append(f"epoch {run.epoch}, batch {self.batch + 1}")
                 raise
@@ -422,6 +511,20 @@ class _Loop:
                 self._save()
             self.interrupt.check()
         return False
+
+    def _parts(self) -> Iterator[tuple[LabelledData, Rows, Any, Any]]:
+        """Yield the remaining batches of an epoch: data, rows, weights, weights in the loss."""
+        sets, order = self.sets, self.order
+        if isinstance(order, Order):
+            for rows in order.batches(self.run.epoch, self.batch):
+                yield sets.data, rows, sets.weights, self.loss_weights
+            return
+        for data in order.batches(self.batch):
+            own = data.loss_weights(data.weights)
+            each = data.weights is not None and data.weights.each_step
+            if data.steps == "all" and data.reduction == "mean" and not (each or data.x.ragged):
+                own = (np.ones(data.count) if own is None else own) * float(data.time)
+            yield data, np.arange(data.count), data.weights, own
 
     def _set_rate(self, schedule: schedules.Schedule) -> None:
         run = self.run

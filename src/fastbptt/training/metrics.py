@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import _core, _targets
 from .._errors import ArgumentError
-from .._losses import Loss
+from .._losses import CustomLoss, Loss
 
 Function: TypeAlias = Callable[..., float]
 
@@ -197,7 +197,7 @@ def title(curve: str) -> str:
     return (known and known.title) or name.replace("_", " ")
 
 
-def check(metrics: Sequence[Metric], loss: Loss, weighted: bool = False) -> None:
+def check(metrics: Sequence[Metric], loss: Loss | CustomLoss, weighted: bool = False) -> None:
     """Refuse metrics that make no sense with a loss, or take no weights where there are some.
 
     Raises
@@ -218,6 +218,14 @@ def check(metrics: Sequence[Metric], loss: Loss, weighted: bool = False) -> None
             )
         if metric.targets is None or metric.targets in (loss.predicts, loss.targets):
             continue
+        if isinstance(loss, CustomLoss):
+            raise ArgumentError(
+                "metrics",
+                f'is "{metric.name}", of {metric.targets}, but what the outputs are is known only '
+                "to loss, a function",
+                "a function of yours of targets and outputs",
+                item=i,
+            )
         others = [
             f'"{one.name}"'
             for one in map(Loss, _core.losses())
@@ -246,7 +254,7 @@ def value(
     metric: Metric,
     y: NDArray[Any],
     outputs: NDArray[Any],
-    loss: Loss,
+    loss: Loss | CustomLoss,
     weights: NDArray[np.float64] | None = None,
 ) -> float:
     """Compute a metric.
@@ -299,10 +307,10 @@ def _described(found: Any) -> str:
 
 
 def _arguments(
-    metric: Metric, y: NDArray[Any], outputs: NDArray[Any], loss: Loss
+    metric: Metric, y: NDArray[Any], outputs: NDArray[Any], loss: Loss | CustomLoss
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Give a metric what it takes."""
-    if metric.takes == "outputs":
+    if metric.takes == "outputs" or isinstance(loss, CustomLoss):
         return y, outputs
     if metric.takes == "predictions":
         return y, loss.predictions(outputs)

@@ -124,6 +124,13 @@ OF_MODELS: dict[str, Any] = {
 }
 SPOKEN = With(list("abcdefg"), {"model": fastbptt.GRU(2, 4, 1, seed=0, embedding=7), "x": TOKENS})
 OF_LOSSES: dict[str, Any] = {"y": 1 - Y, "loss": "mse", "steps": With("all", {"y": EACH})}
+
+
+def rates(suggestion: float | None) -> Any:
+    one = np.array([1.0, 2.0])
+    return fastbptt.training.LearningRates(one, one, one, suggestion)
+
+
 ENTRIES: dict[str, Entry] = {
     "plot.confusion": Entry(
         drawing(plot.confusion),
@@ -276,6 +283,9 @@ ENTRIES: dict[str, Entry] = {
         drawing(plot.hidden_states),
         {"model": Fresh(model), "x": X, "example": 2},
         {**OF_MODELS, "sort": False},
+    ),
+    "plot.learning_rates": Entry(
+        drawing(plot.learning_rates), {"found": rates(None)}, {"found": rates(0.1), "ax": AX}
     ),
     "plot.losses": Entry(
         drawing(plot.losses),

@@ -216,6 +216,21 @@ ENTRIES: dict[str, Entry] = {
                 With("begun.st", {"checkpoint": "begun.st", "callbacks": Fresh(lambda: [Look()])}),
                 Refused("none.st", "none.st"),
             ),
+            "steps_per_epoch": Refused(2, "unless x is an iterator"),
+        },
+    ),
+    "find_lr": Entry(
+        fastbptt.find_lr,
+        {"model": model(), "x": X, "y": Y, "updates": 10},
+        {
+            "model": model(1),
+            "x": X + 1,
+            "y": Y[::-1],
+            "low": Each(1e-3, Refused(2.0, "less than high=1.0")),
+            "high": 10.0,
+            "updates": Each(12, Refused(9, "at least 10")),
+            "optimizer": "sgd",
+            "options": Refused("epochs", "has no argument options"),
         },
     ),
     "evaluate": Entry(
@@ -320,6 +335,10 @@ ENTRIES: dict[str, Entry] = {
             "layout": {"b": (0, 2, (2,))},
             "x": np.ones(2),
             "h0": np.ones(3),
+            "frozen": Reason(
+                "gradients left out of the norm change nothing until it is clipped",
+                "tests/optim/test_own_loops.py::test_the_norm_before_and_after_clipping",
+            ),
         },
     ),
     "Gradients.__getitem__": Entry(GRADS.__getitem__, {"name": "W_hh"}, {"name": "b_h"}),
