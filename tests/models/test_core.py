@@ -68,7 +68,7 @@ def test_equals_the_reference_at_every_shape(B: int, T: int) -> None:
 @pytest.mark.parametrize(("loss", "steps"), [*itertools.product(LOSSES, STEPS)])
 def test_equals_the_reference_with_every_option(loss: str, steps: str) -> None:
     accuracy = Accuracy()
-    for case in sampled(every_option(B=7, T=10, I=17, H=33, loss=loss, steps=steps), 12):
+    for case in sampled(every_option(B=7, T=10, I=17, H=33, loss=loss, steps=steps), 30):
         accuracy.add(case)
     accuracy.check()
 

@@ -94,7 +94,9 @@ class LabelledData:
             return None
         if self.loss.targets == "classes":
             return self.targets
-        if _targets.decide(self.targets, self.targets.shape[1], loss=self.loss).kind == "binary":
+        width = self.targets.shape[1]
+        two = self.loss.two_values and width == 1
+        if two or _targets.decide(self.targets, width, loss=self.loss).kind == "binary":
             return self.targets[:, 0].astype(I64)
         return None
 
@@ -175,6 +177,8 @@ class LabelledData:
         loss = self.loss
         if loss.targets == "classes":
             return bool(y.min() >= 0 and y.max() < self.model._input_spec.width)
+        if loss.two_values:
+            return bool(((y == loss.low) | (y == loss.high)).all())
         if loss.bounded:
             return bool(y.min() >= loss.low and y.max() <= loss.high)  # nan is neither
         return y.dtype.kind != "f" or bool(np.isfinite(y).all())
