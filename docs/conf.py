@@ -31,7 +31,13 @@ include_patterns = ["*.md", "docs/*.md", "docs/api/*.md"]
 # Captions and pages of the side bar, in the order of reading.
 NAVIGATION = {
     "Course": ["docs/bptt", "docs/gradients", "docs/training"],
-    "Guides": ["docs/estimators", "docs/command_line", "docs/plots", "docs/dynamics"],
+    "Guides": [
+        "docs/estimators",
+        "docs/quantiles",
+        "docs/command_line",
+        "docs/plots",
+        "docs/dynamics",
+    ],
     "Reference": ["docs/api/index"],
     "Measured": ["docs/experiments", "docs/benchmark", "docs/benchmark_lstm"],
     "Inside": ["docs/architecture", "docs/performance", "CONTRIBUTING", "CHANGELOG"],
