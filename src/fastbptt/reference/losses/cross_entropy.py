@@ -40,24 +40,21 @@ def cross_entropy(
     ([[1.3863]], [[0.25, 0.25, -0.75, 0.25]])
     """
     rows = np.arange(len(y))
+    if label_smoothing or gamma:
+        a = z.real.dtype.type(label_smoothing)
+        wanted = np.full(z.shape, a / z.shape[1])
+        wanted[rows, y] += 1 - a
+        return _weighted(z, wanted, z.real.dtype.type(gamma))
     z = z - z.real.max(axis=1, keepdims=True)  # a constant for the derivative: softmax is unchanged
     e = np.exp(z)
-    a = z.real.dtype.type(label_smoothing)
-    wanted = np.full(z.shape, a / z.shape[1])
-    wanted[rows, y] += 1 - a
-    if gamma:
-        return _focal(z, wanted, z.real.dtype.type(gamma))
     total = e.sum(axis=1, keepdims=True)
-    log_total = np.log(total)
-    if a:
-        return (wanted * (log_total - z)).sum(axis=1, keepdims=True), e / total - wanted
     dz = e / total
     dz[rows, y] -= 1
-    return log_total - z[rows, y, np.newaxis], dz
+    return np.log(total) - z[rows, y, np.newaxis], dz
 
 
-def _focal(z: Array, wanted: Array, gamma: float) -> tuple[Array, Array]:
-    """Return the focal loss and its derivative."""
+def _weighted(z: Array, wanted: Array, gamma: float) -> tuple[Array, Array]:
+    """Return the loss, with focal weights, of a distribution, and its derivative."""
     rows, top = np.arange(len(z)), z.real.argmax(axis=1)
     z = z - z[rows, top, np.newaxis]  # its imaginary part, too
     e = np.exp(z)
@@ -69,6 +66,8 @@ def _focal(z: Array, wanted: Array, gamma: float) -> tuple[Array, Array]:
     rest = 1 + others - e
     rest[rows, top] = others[:, 0]
     p, rest = e / total, rest / total
+    if not gamma:
+        return (wanted * minus_log).sum(axis=1, keepdims=True), p - wanted
     with np.errstate(divide="ignore"):  # at p = 1
         power = wanted * np.exp(gamma * np.log(rest))
     some = rest.real > 0

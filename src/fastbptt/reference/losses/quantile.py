@@ -12,7 +12,7 @@ def quantile(
 ) -> tuple[Array, Array]:
     """Pinball loss (Koenker and Bassett 1978), which the quantile of a level minimises.
 
-    With ``d = y - z``, for level ``q``: ``q d`` where ``d > 0``, else ``(q - 1) d``.
+    With ``d = z - y``, for level ``q``: ``-q d`` where ``d < 0``, else ``(1 - q) d``.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def quantile(
     >>> values.tolist(), dz.tolist()
     ([[0.25, 0.0, 0.5]], [[-0.25, 0.0, 0.25]])
     """
-    d = np.repeat(rows_of(y, z, len(levels)), len(levels), axis=1) - z
+    d = z - np.repeat(rows_of(y, z, len(levels)), len(levels), axis=1)
     q = np.tile(np.array(levels, d.real.dtype), z.shape[1] // len(levels))
-    slope = np.where(d.real > 0, -q, np.where(d.real < 0, 1 - q, 0))
-    return -slope * d, slope
+    slope = np.where(d.real < 0, -q, np.where(d.real > 0, 1 - q, 0))
+    return slope * d, slope
