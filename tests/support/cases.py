@@ -324,7 +324,7 @@ def every_option(**fixed: Any) -> list[Case]:
     }
     free = {name: choices for name, choices in values.items() if name not in fixed}
     return [
-        _with_outputs(Case(**{"seed": seed, **fixed, **dict(zip(free, chosen, strict=True))}))
+        with_outputs(Case(**{"seed": seed, **fixed, **dict(zip(free, chosen, strict=True))}))
         for seed, chosen in enumerate(itertools.product(*free.values()))
     ]
 
@@ -393,10 +393,10 @@ def _drawn(rng: np.random.Generator, given: dict[str, Any]) -> Case:
 def _with_a_loss(case: Case) -> Case:
     """Softmax of a single class is constant: another loss instead."""
     constant = case.loss == "cross_entropy" and case.width == 1
-    return _with_outputs(replace(case, loss="bce") if constant else case)
+    return with_outputs(replace(case, loss="bce") if constant else case)
 
 
-def _with_outputs(case: Case) -> Case:
+def with_outputs(case: Case) -> Case:
     """As many outputs as the loss has for its targets; without a readout, one that has one each."""
     each = fastbptt.Loss(case.loss).outputs
     if case.width % each == 0:
