@@ -61,7 +61,7 @@ def test_equals_the_reference_at_every_shape(B: int, T: int) -> None:
                 seed=k,
             )
         )
-    for case in sampled([with_outputs(case) for case in cases], 60):
+    for case in sampled([with_outputs(case) for case in cases], 30):
         accuracy.add(case)
     accuracy.check()
 
