@@ -76,10 +76,16 @@ struct Batch {
 struct Loss {
   explicit Loss(const std::string& name);
   void set(const std::string& parameter, double value);
+  void set(const std::string& parameter, std::vector<double> values);
+
+  i64 outputs_per_target() const { return list.empty() ? info->outputs : static_cast<i64>(list.size()); }
+  i64 targets_of(i64 outputs) const { return outputs / outputs_per_target(); }  // in a row, if they are numbers
+  i64 losses_of(i64 outputs) const;                                             // in a row
 
   int index;
   const LossInfo* info;
   double parameters[LossInfo::most_parameters] = {};
+  std::vector<double> list;
 };
 
 struct Objective {

@@ -45,6 +45,7 @@ NAVIGATION = {
     "Course": ["docs/bptt", "docs/gradients", "docs/training"],
     "Guides": [
         "docs/estimators",
+        "docs/quantiles",
         "docs/command_line",
         "docs/loops",
         "docs/custom_losses",

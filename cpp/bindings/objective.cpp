@@ -29,7 +29,11 @@ void read_y(Call& call, py::handle value, Objective& to) {
   if (classes) {
     to.y = view(value, "y", shape, {Dtype::i64});
   } else {
-    shape.push_back(call.spec.output_width());
+    const i64 width = call.spec.output_width(), each = to.loss.outputs_per_target();
+    if (width % each)
+      throw ArgumentError(
+          {"loss", "has " + std::to_string(each) + " outputs for each target", "as many, or a multiple"});
+    shape.push_back(width / each);
     to.y = view(value, "y", shape, {Dtype::f32, Dtype::f64});
   }
 }

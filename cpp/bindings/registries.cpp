@@ -43,6 +43,11 @@ py::dict describe_cell(const std::string& cell) {
   return out;
 }
 
+void add_range(py::dict& to, const Interval& range) {
+  if (std::isfinite(range.low)) to[range.open ? "above" : "low"] = range.low;
+  if (std::isfinite(range.high)) to[range.open ? "below" : "high"] = range.high;
+}
+
 py::dict describe_loss(const std::string& loss) {
   const LossInfo& info = loss_info(loss);
   py::dict parameters;
@@ -51,9 +56,17 @@ py::dict describe_loss(const std::string& loss) {
     py::dict one;
     one["default"] = p.preset;
     one["of_targets"] = p.of_targets;
-    if (std::isfinite(p.range.low)) one[p.range.open ? "above" : "low"] = p.range.low;
-    if (std::isfinite(p.range.high)) one[p.range.open ? "below" : "high"] = p.range.high;
+    add_range(one, p.range);
     parameters[p.name] = one;
+  }
+  if (info.list.name) {
+    py::dict one;
+    py::tuple preset(info.list.presets);
+    for (int i = 0; i < info.list.presets; ++i) preset[static_cast<std::size_t>(i)] = info.list.preset[i];
+    one["default"] = preset;
+    one["of_targets"] = false;
+    add_range(one, info.list.range);
+    parameters[info.list.name] = one;
   }
   py::dict out;
   out["name"] = loss;
@@ -61,7 +74,11 @@ py::dict describe_loss(const std::string& loss) {
   out["low"] = info.range.low;
   out["high"] = info.range.high;
   out["link"] = info.link;
-  out["per_row"] = info.per_row;
+  out["two_values"] = info.two_values;
+  out["outputs"] = info.list.name ? py::object(py::str(info.list.name)) : py::object(py::int_(info.outputs));
+  out["one_for"] = info.one_for == LossInfo::One::output   ? "output"
+                   : info.one_for == LossInfo::One::target ? "target"
+                                                           : "row";
   out["parameters"] = parameters;
   return out;
 }

@@ -61,6 +61,11 @@ inline std::string number(double value) {
   return text;
 }
 
+// The two ends of an interval, as the values of labels
+inline std::string ends_text(const Interval& r) {
+  return number(r.low) + " or " + number(r.high) + (r.low == -1 && r.high == 1 ? " (of 0 and 1: 2 * y - 1)" : "");
+}
+
 inline std::string text(const Interval& r) {
   if (!std::isfinite(r.high)) return r.open ? "above " + number(r.low) : "from " + number(r.low) + " up";
   return r.open ? "above " + number(r.low) + " and below " + number(r.high)

@@ -206,7 +206,7 @@ void make_factors(const Net<T>& net, Workspace<T>& w, const Objective& o) {
   }
   if (!some) throw ArgumentError({"sample_weight", "holds only zeros", "at least one above 0"});
   if (o.reduction == Reduction::sum) return;
-  if (!o.loss.info->per_row) total *= double(net.spec.output_width());
+  total *= double(o.loss.losses_of(net.spec.output_width()));
   for (double& f : factor) f /= total;
 }
 
@@ -225,17 +225,17 @@ void start_losses(const Net<T>& net, Workspace<T>& w, i64 row0, i64 row1) {
 template <class T>
 void pack_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool check, i64 window, i64 row0, i64 row1) {
   const BatchPlan& plan = w.plan;
-  const i64 n = net.spec.output_width();
-  const bool all = o.steps == Steps::all, classes = o.loss.info->targets == LossInfo::Targets::classes;
-  const Interval range = o.loss.info->range;
-  const bool bounded = std::isfinite(range.low) || std::isfinite(range.high);
+  const LossInfo& info = *o.loss.info;
+  const bool all = o.steps == Steps::all, classes = info.targets == LossInfo::Targets::classes;
+  const i64 width = net.spec.output_width(), n = classes ? width : o.loss.targets_of(width);
+  const bool bounded = std::isfinite(info.range.low) || std::isfinite(info.range.high);
   const i64 t0 = all ? plan.window(window).t0 : 0, t1 = all ? plan.window(window).t1 : 1, base = plan.row(t0, 0);
   bool fine = true;
   for (i64 t = t0; t < t1; ++t)
     for (i64 b = row0; b < (all ? std::min(row1, plan.running(t)) : row1); ++b) {
       const i64 to = all ? plan.row(t, b) - base : b;
       const double weight = w.each_factor ? weight_at(o, plan.place(b), t) : w.exact_factor[size_of(b)];
-      if (w.each_factor) std::fill_n(w.factor + to * n, n, T(weight * w.exact_factor[size_of(b)]));
+      if (w.each_factor) std::fill_n(w.factor + to * width, width, T(weight * w.exact_factor[size_of(b)]));
       if (weight == 0) {
         w.classes[to] = 0;
         std::fill_n(w.targets + to * n, n, T(0));
@@ -250,7 +250,7 @@ void pack_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool c
       }
       T* target = w.targets + to * n;
       fine &= copy_numbers(kernels_for(w), o.y, plan.place(b), t, n, all ? 2 : 1, target) || !check;
-      for (i64 j = 0; bounded && j < n; ++j) fine &= !range.excludes(double(target[j]));
+      for (i64 j = 0; bounded && j < n; ++j) fine &= !info.excludes(double(target[j]));
     }
   if (!fine) w.found.y = true;
 }
@@ -261,13 +261,13 @@ void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o
   const BatchPlan& plan = w.plan;
   const LossInfo& info = *o.loss.info;
   const std::string name = loss_of<T>(*w.set, o.loss.index).name;
-  const i64 n = net.spec.output_width();
-  const bool all = o.steps == Steps::all;
+  const bool all = o.steps == Steps::all, classes = info.targets == LossInfo::Targets::classes;
+  const i64 width = net.spec.output_width(), n = classes ? width : o.loss.targets_of(width);
   for (i64 i = 0; i < plan.batch; ++i) {
     const i64 b = plan.place(i);
     for (i64 t = 0; t < (all ? plan.length(i) : 1); ++t) {
       if (weight_at(o, b, t) == 0) continue;
-      if (info.targets == LossInfo::Targets::classes) {
+      if (classes) {
         const i64 value = read<i64>(o.y, b, t);
         if (value < 0 || value >= n)
           all ? throw_unknown("y", "class", value, {b, t}, "classes", n)
@@ -278,10 +278,11 @@ void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o
         const double value = all ? read<double>(o.y, b, t, j) : read<double>(o.y, b, j);
         if (check && !std::isfinite(T(value)))
           all ? throw_not_finite("y", value, {b, t, j}) : throw_not_finite("y", value, {b, j});
-        if (info.range.excludes(value))
+        if (info.excludes(value))
           throw ArgumentError({.argument = "y",
                                .problem = "holds " + number(value),
-                               .expected = "values " + text(info.range) + " for loss '" + name + "'",
+                               .expected = (info.two_values ? ends_text(info.range) : "values " + text(info.range)) +
+                                           " for loss '" + name + "'",
                                .index = all ? std::vector<i64>{b, t, j} : std::vector<i64>{b, j},
                                .value = value});
       }

@@ -34,15 +34,31 @@ struct LossParameter {
   bool of_targets = false;  // in units of the targets
 };
 
+// The parameter of a loss that is a list of numbers within a range, each larger than the one before
+struct LossList {
+  static constexpr int most_presets = 4;
+  const char* name = nullptr;  // null: the loss has none
+  double preset[most_presets] = {};
+  int presets = 0;
+  Interval range = {};
+};
+
 // The targets and parameters of a loss
 struct LossInfo {
   static constexpr int most_parameters = 4;
-  enum class Targets { numbers, classes };  // a number for each output, or one of as many classes as there are outputs
+  enum class Targets { numbers, classes };  // numbers, or one of as many classes as there are outputs
+  enum class One { output, target, row };   // what there is one loss for
   Targets targets = Targets::numbers;
   Interval range = {};            // of the numbers
+  bool two_values = false;        // they are the ends of the range, nothing between
   const char* link = "identity";  // the function from outputs to predictions
-  bool per_row = false;           // one loss for all outputs of a row, else one for each of them
+  int outputs = 1;                // of a target, side by side; of a loss with a list: one for each of its numbers
+  One one_for = One::output;
   LossParameter parameters[most_parameters] = {};
+  LossList list = {};  // instead of parameters
+  constexpr bool excludes(double target) const {
+    return range.excludes(target) || (two_values && target > range.low && target < range.high);
+  }
 };
 
 template <class T>
@@ -65,21 +81,22 @@ struct Run {
 // y = h W_hy + b_y for some rows, and, if requested, loss and dy
 template <class T>
 struct OutputArgs {
-  i64 outputs;                 // O
-  i64 hidden;                  // H
-  const T* weights;            // W_hy^T as panels [H panels][..][N], row o at o * N; null: y = h, outputs = hidden
-  i64 weights_panel;           // elements from panel to panel
-  const T* bias;               // [O]; null: none
-  const T* addend;             // [rows][O], added to y; null: none
-  T* y;                        // [rows][O]
-  const LossKernels<T>* loss;  // null: stop here
-  T parameters[LossInfo::most_parameters];
-  const T* targets;             // [rows][O], if they are numbers
+  i64 outputs;                  // O
+  i64 hidden;                   // H
+  const T* weights;             // W_hy^T as panels [H panels][..][N], row o at o * N; null: y = h, outputs = hidden
+  i64 weights_panel;            // elements from panel to panel
+  const T* bias;                // [O]; null: none
+  const T* addend;              // [rows][O], added to y; null: none
+  T* y;                         // [rows][O]
+  const LossKernels<T>* loss;   // null: stop here
+  const T* parameters;          // the loss's parameters, or the numbers of its list
+  i64 per_target;               // outputs of a target; 1 if targets are classes
+  const T* targets;             // [rows][O / per_target], if they are numbers
   const std::int32_t* classes;  // [rows], if they are classes
   const T* factor;              // dL / d(loss of that output at one step): [B][O], or with each_factor [rows][O]
   bool each_factor;             // each row has factors of its own
-  double* loss_sum;  // [B][O] the same losses summed over steps, before the factor or with each_factor times it; those
-                     // of a row: the first of O
+  double* loss_sum;  // [B][O] the same losses summed over steps, before the factor or with each_factor times it; of
+                     // several outputs: at the first
   T* dy;             // [rows][O] out; null: loss only
   T* dh;             // where weights is null and dy is not: dy again as panels [rows][N]
   i64 dh_panel;

@@ -375,7 +375,9 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
       for (const std::string& loss : naive::losses()) {
         const i64 O = columns ? columns : hidden;
         const LossKernels<T>& kernels = loss_of<T>(set_of(k), find_loss(loss));
-        if (kernels.info->per_row && O == 1) continue;
+        const bool of_row = kernels.info->one_for == LossInfo::One::row;
+        if (of_row && O == 1) continue;
+        const T off_parameters[LossInfo::most_parameters] = {};
         Panels<T> h(k, rows + first, hidden, panel, off), w(k, O, hidden, O * n + 3, 1 - off);
         for (i64 j = 0; j < hidden; ++j) {
           for (i64 r = first; r < rows + first; ++r) h(r, j) = value<T>(r * 7 + j);
@@ -404,6 +406,8 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
         o.addend = columns ? addend.data() : nullptr;
         o.y = y.data();
         o.loss = &kernels;
+        o.parameters = off_parameters;
+        o.per_target = 1;
         o.targets = targets.data();
         o.classes = classes.data();
         o.factor = factor.data();
@@ -421,7 +425,7 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
             expected += columns ? double(bias[i]) + double(addend[r * O + i]) : double(h(r + first, i));
             CHECK_MESSAGE(close_to(y[r * O + i], expected, 32), name, " outputs ", columns);
             t[std::size_t(i)] = double(targets[r * O + i]);
-            if (!kernels.info->per_row || i == 0) got += double(factor[r * O]) * (sum[r * O + i] - 1);
+            if (!of_row || i == 0) got += double(factor[r * O]) * (sum[r * O + i] - 1);
           }
           const double expected =
               naive::step_loss(loss, z, t.data(), classes[std::size_t(r)], double(factor[r * O]), dz.data());
@@ -441,16 +445,23 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
 
 namespace {
 
+i64 outputs_of(const LossInfo& info) { return info.list.name ? info.list.presets : info.outputs; }
+
 // A row of O outputs: its loss, and dy
 template <class T>
 double loss_of_row(const LossKernels<T>& loss, std::vector<T> z, const std::vector<T>& t, std::int32_t label,
                    T* dy = nullptr) {
+  const LossInfo& info = *loss.info;
   OutputArgs<T> o{};
+  std::vector<T> parameters;
+  for (const LossParameter& p : info.parameters) parameters.push_back(T(p.preset));
+  if (info.list.name) parameters.assign(info.list.preset, info.list.preset + info.list.presets);
+  o.parameters = parameters.data();
+  o.per_target = outputs_of(info);
   const std::vector<T> factor(z.size(), T(1));
   std::vector<double> sum(z.size(), 0.0);
   o.outputs = i64(z.size());
   o.loss = &loss;
-  for (int i = 0; i < LossInfo::most_parameters; ++i) o.parameters[i] = T(loss.info->parameters[i].preset);
   o.y = z.data();
   o.targets = t.data();
   o.classes = &label;
@@ -472,12 +483,14 @@ TEST_CASE("losses and their derivatives, against differences and in both types")
       const LossKernels<double>& loss = loss_of<double>(set, find_loss(name));
       const LossKernels<float>& narrow = loss_of<float>(set, find_loss(name));
       const Interval& range = loss.info->range;
-      for (const i64 O : {2, 5, 16, 19})
+      for (const i64 targets : {2, 5, 16, 19})
         for (const double scale : {0.3, 1.0, 4.0}) {
+          const i64 O = targets * outputs_of(*loss.info);
           std::vector<double> z, t, dy(at(O), NAN);
           for (i64 i = 0; i < O; ++i) {
             z.push_back(double(float(scale * value<double>(i * 5 + O))));
-            t.push_back(double(float(std::fmin(std::fmax(value<double>(i + 60), range.low), range.high))));
+            const double target = std::fmin(std::fmax(value<double>(i + 60), range.low), range.high);
+            t.push_back(loss.info->two_values ? (target < 0 ? range.low : range.high) : double(float(target)));
           }
           const auto label = std::int32_t(O / 2);
           const double whole = loss_of_row(loss, z, t, label, dy.data());
@@ -515,11 +528,21 @@ TEST_CASE("parameters of losses start at presets within their ranges, and stay w
       if (std::isfinite(p.range.low)) CHECK_THROWS(loss.set(p.name, p.range.low - (p.range.open ? 0 : 1)));
       if (std::isfinite(p.range.high)) CHECK_THROWS(loss.set(p.name, p.range.high + (p.range.open ? 0 : 1)));
       CHECK(loss.parameters[i] == p.preset);
-      const double other = p.range.excludes(p.preset / 2) ? p.preset * 2 : p.preset / 2;
+      const double other = p.preset == 0 ? 0.5 : p.range.excludes(p.preset / 2) ? p.preset * 2 : p.preset / 2;
       loss.set(p.name, other);
       CHECK(loss.parameters[i] == other);
     }
     CHECK_THROWS(loss.set("none of these", 1));
+    CHECK_THROWS(loss.set("none of these", std::vector<double>{1}));
+    const LossList& list = loss.info->list;
+    if (!list.name) continue;
+    const std::vector<double> preset = loss.list;
+    CHECK(loss.outputs_per_target() == list.presets);
+    for (const std::vector<double>& wrong : {std::vector<double>{}, {list.range.low}, {NAN}, {0.5, 0.5}, {0.5, 0.25}})
+      CHECK_THROWS(loss.set(list.name, wrong));
+    CHECK(loss.list == preset);
+    loss.set(list.name, {0.25, 0.5});
+    CHECK(loss.outputs_per_target() == 2);
   }
 }
 

@@ -49,10 +49,11 @@ def result() -> dict[str, Any]:
 MINI = PRESETS["medium"].with_(batch=7, time=6, input=3, hidden=5)
 # Every loss, place of the loss, kind of lengths and dtype.
 KINDS = [
-    MINI.with_(loss=loss, steps=steps, lengths=lengths, dtype=dtype)
+    MINI.with_(loss=loss, output=targets, steps=steps, lengths=lengths, dtype=dtype)
     for loss, steps, lengths, dtype in itertools.product(
         *(CHOICES[name] for name in ("loss", "steps", "lengths", "dtype"))
     )
+    for targets in [MINI.output - MINI.output % fastbptt.Loss(loss).outputs]
 ]
 # Every cell, plain and stacked, in one direction and both.
 NETWORKS = [

@@ -117,19 +117,25 @@ def test_scale_is_that_of_the_real_steps_of_the_training_part(
     assert fastbptt.load(model).metadata["standardize"] is None
 
 
+def with_half(loss: fastbptt.Loss) -> fastbptt.Loss:
+    """The loss with 0.5 for each of its parameters."""
+    lists = {key: (0.25, 0.5) for key, one in loss.parameters.items() if isinstance(one, tuple)}
+    return fastbptt.Loss(loss.name, **(dict.fromkeys(loss.parameters, 0.5) | lists))
+
+
 @pytest.mark.parametrize(
     "loss",
     [
         pytest.param(one, marks=() if one.parameters else pytest.mark.slow)
         for one in map(fastbptt.Loss, fastbptt.losses())
-        if one.targets == "numbers" and not one.bounded
+        if one.of_units
     ],
     ids=str,
 )
 def test_the_loss_can_be_chosen(
     loss: fastbptt.Loss, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = fastbptt.Loss(loss.name, **dict.fromkeys(loss.parameters, 0.5))
+    chosen = with_half(loss)
     data = Task(40).csv(tmp_path / "train.csv", "price")
     command = [data, "--target-column", "price", "-o", tmp_path / "m", *SMALL]
     result = trained(capsys, *command, "--epochs", 15, "--loss", chosen)
@@ -159,11 +165,14 @@ def test_a_loss_that_does_not_suit(tmp_path: Path, capsys: pytest.CaptureFixture
     command = ["train", data, "--target-column", "price", *SMALL, "--loss"]
     code, _, err = run(capsys, *command, "cross_entropy")
     assert code != 0
-    assert "--loss is cross_entropy, but the labels are numbers; expected bce, huber, mse" in err
+    assert "--loss is cross_entropy, but the labels are numbers; expected bce, gaussian," in err
     for wrong, message in (
         ("nonsense", 'loss is "nonsense"; expected one of "bce"'),
         ("mse:delta=1", 'the loss "mse" has no parameter delta; expected none'),
         ("mse:delta", 'loss is "mse:delta"; expected NAME[:PARAMETER=VALUE,...]'),
+        ("quantile:0.5,x", 'loss is "quantile:0.5,x"; expected NAME[:VALUE,...]'),
+        ("quantile:0.5,0.1", "levels[1] is 0.1; expected a number above the one before it, 0.5"),
+        ("quantile:0.5,1", "levels[1] is 1; expected a number above 0 and below 1"),
     ):
         with pytest.raises(SystemExit):
             run(capsys, *command, wrong)
@@ -719,3 +728,48 @@ def test_the_settings_are_those_that_were_used(
     assert settings["lr"] == lr
     assert settings["threads"] == fastbptt.get_num_threads()
     assert fastbptt.load(file).metadata["settings"] == settings
+
+
+@pytest.mark.parametrize("loss", ["quantile:0.25,0.5,0.75", "gaussian"])
+def test_outputs_of_a_distribution(
+    loss: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Predictions are in the units of the table, those of a float32 model of large numbers, too."""
+    rng = np.random.default_rng(0)
+    lines = ["id,step,v,p,q"]
+    for i in range(60):
+        for step, v in enumerate(rng.normal(size=3)):
+            lines.append(f"{i},{step},{v},{5e6 + v},{1000 * v + 300 * rng.normal()}")
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    command = [tmp_path / "a.csv", "--target-column", "p,q", "--steps", "all"]
+    options = ["--loss", loss, "--epochs", 60, "--lr", 0.02, "--quiet", "-o", tmp_path / "m"]
+    result = trained(capsys, *command, *SMALL, *options)
+    scores = result["training"]
+    assert scores["rmse"] < 330 and scores["r2"] > 0.5
+    assert ("crossing" in scores) is loss.startswith("quantile")
+    code, out, _ = run(capsys, "predict", tmp_path / "m", tmp_path / "a.csv", "--json")
+    assert code == 0
+    rows = json.loads(out)["predictions"]
+    names = ["q0.25", "q0.5", "q0.75"] if loss != "gaussian" else ["", "std"]
+    for target, center, deviation in (("p", 5e6, 0.1), ("q", 0.0, 300.0)):
+        columns = [f"predicted {target} {name}".rstrip() for name in names]
+        assert set(columns) <= set(rows[0])
+        found = np.array([[row[name] for name in columns] for row in rows])
+        if loss == "gaussian":
+            assert abs(found[:, 0].mean() - center) < 300
+            assert found[:, 1].mean() < 3 * deviation
+        else:
+            spread = found[:, 2] - found[:, 0]
+            assert 0 < spread.mean() < 6 * deviation
+            assert abs(found[:, 1].mean() - center) < 300
+
+
+def test_a_report_of_quantiles_needs_the_median(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Task(40).csv(tmp_path / "train.csv", "price")
+    command = ["train", data, "--target-column", "price", *SMALL, "--loss", "quantile:0.1,0.9"]
+    code, _, err = run(capsys, *command, "--report", tmp_path / "r.html")
+    assert code != 0 and "--loss is quantile:0.1,0.9, without the median; expected 0.5" in err
+    result = trained(capsys, *command[1:], "--epochs", 1)
+    assert set(result["training"]) == {"count", "coverage_error", "crossing"}

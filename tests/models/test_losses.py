@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import LOSSES
+from cases import LOSSES, draw_targets
 from numpy.typing import NDArray
 
 import fastbptt
@@ -17,21 +17,36 @@ from fastbptt._losses import parse
 
 ISAS = [one.name for one in fastbptt.backends() if one.usable]
 PARAMETERS = {name: Loss(name).parameters for name in LOSSES}
-WITH_PARAMETERS = [name for name in LOSSES if PARAMETERS[name]]
+LISTS = [name for name in LOSSES if any(isinstance(v, tuple) for v in PARAMETERS[name].values())]
+WITH_PARAMETERS = [name for name in LOSSES if PARAMETERS[name] and name not in LISTS]
+
+
+def changed(value: Any) -> Any:
+    """Another value of a parameter; 0.3 of one that is off."""
+    if isinstance(value, tuple):
+        return tuple(0.7 * one for one in value)
+    return 0.7 * value or 0.3
 
 
 def other(name: str) -> Loss:
     """The loss with parameters other than their defaults."""
-    return Loss(name, **{key: 0.7 * value for key, value in PARAMETERS[name].items()})
+    return Loss(name, **{key: changed(value) for key, value in PARAMETERS[name].items()})
 
 
-def data(loss: Loss, width: int, dtype: str) -> tuple[NDArray[Any], NDArray[Any], fastbptt.GRU]:
-    rng = np.random.default_rng(width)
+def variants(name: str) -> list[Loss]:
+    """The loss with each parameter changed, and with all of them."""
+    one_by_one = [Loss(name, **{key: changed(v)}) for key, v in PARAMETERS[name].items()]
+    return [*one_by_one, other(name)] if len(one_by_one) > 1 else [other(name)]
+
+
+def data(loss: Loss, count: int, dtype: str) -> tuple[NDArray[Any], NDArray[Any], fastbptt.GRU]:
+    """Inputs, targets and a model, of so many targets, or classes."""
+    rng = np.random.default_rng(count)
     x = rng.normal(size=(4, 6, 3)).astype(dtype)
-    y: NDArray[Any] = (2 * rng.normal(size=(4, 6, width))).clip(loss.low, loss.high).astype(dtype)
+    y = draw_targets(loss, (4, 6, count), rng).astype(dtype)
     if loss.targets == "classes":
-        y = rng.integers(0, width, (4, 6))
-    return x, y, fastbptt.GRU(3, 5, width, dtype=dtype, seed=width)
+        y = rng.integers(0, count, (4, 6))
+    return x, y, fastbptt.GRU(3, 5, count * loss.outputs, dtype=dtype, seed=count)
 
 
 def exact(model: fastbptt.Recurrent) -> dict[str, NDArray[Any]]:
@@ -51,11 +66,10 @@ def test_core_and_reference_know_the_same_losses() -> None:
     assert Loss("cross_entropy").targets == "classes" and not Loss("mse").bounded
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("loss", [one for name in LOSSES for one in variants(name)], ids=str)
 @pytest.mark.parametrize("isa", ISAS)
-def test_equals_the_reference_with_other_parameters(isa: str, name: str) -> None:
+def test_equals_the_reference_with_other_parameters(isa: str, loss: Loss) -> None:
     before = _core.active_backend()
-    loss = other(name)
     try:
         _core.use_backend(isa)
         for dtype, width in itertools.product(("float32", "float64"), (1, 3, 17)):
@@ -80,19 +94,19 @@ def test_equals_the_reference_with_other_parameters(isa: str, name: str) -> None
         _core.use_backend(before)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_complex_step_with_other_parameters(name: str) -> None:
-    loss = other(name)
+@pytest.mark.parametrize("loss", [one for name in LOSSES for one in variants(name)], ids=str)
+def test_complex_step_with_other_parameters(loss: Loss) -> None:
     rng = np.random.default_rng(0)
-    z = 2 * rng.normal(size=(40, 3))
-    y: NDArray[Any] = (2 * rng.normal(size=(40, 3))).clip(loss.low, loss.high)
+    width = 3 * loss.outputs
+    z = 2 * rng.normal(size=(40, width))
+    y = draw_targets(loss, (40, 3), rng)
     if loss.targets == "classes":
         y = rng.integers(0, 3, 40)
-    _, dz = reference.LOSSES[name](z, y, **loss.parameters)
-    for j in range(3):
-        moved = z + 1e-30j * (np.arange(3) == j)
-        values, _ = reference.LOSSES[name](moved, y, **loss.parameters)
-        np.testing.assert_allclose(values.sum(axis=1).imag / 1e-30, dz[:, j], rtol=1e-14)
+    compute = reference.LOSSES[loss.name]
+    _, dz = compute(z, y, **loss.parameters)
+    for j in range(width):
+        values, _ = compute(z + 1e-30j * (np.arange(width) == j), y, **loss.parameters)
+        np.testing.assert_allclose(values.sum(axis=1).imag / 1e-30, dz[:, j], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -191,3 +205,110 @@ def test_training_takes_a_loss(name: str, tmp_path: Path) -> None:
     report = fastbptt.diagnose(trained, x, y, loss=loss, steps="all")
     assert report.loss == trained.loss(x, y, loss, "all")
     assert report.objective["loss"] == str(loss)
+
+
+def test_lists_of_parameters() -> None:
+    loss = Loss("quantile", levels=np.array([0.2, 0.5]))
+    assert loss.parameters == {"levels": (0.2, 0.5)} and loss.outputs == 2
+    assert str(loss) == "quantile:0.2,0.5" and parse("quantile: 0.2, 0.5") == loss
+    assert loss != Loss("quantile") and Loss("quantile") == parse("quantile")
+    for wrong, message in (
+        ([], "levels is empty; expected at least one number above 0 and below 1"),
+        ([0.5, 0.5], r"levels\[1\] is 0.5; expected a number above the one before it, 0.5"),
+        ([0.0, 0.5], r"levels\[0\] is 0; expected a number above 0 and below 1"),
+        ([0.5, np.nan], r"levels\[1\] is nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Loss("quantile", levels=wrong)
+    for kind in (0.5, "0.5", None):
+        with pytest.raises(TypeError, match="expected a list of rising numbers"):
+            Loss("quantile", levels=kind)
+    with pytest.raises(ValueError, match=r'"quantile:0.5,x"; expected NAME\[:VALUE,...\]'):
+        parse("quantile:0.5,x")
+
+
+def test_parameters_that_are_off_are_not_shown() -> None:
+    assert str(Loss("bce")) == "bce" and repr(Loss("bce", gamma=0.0)) == 'Loss("bce")'
+    assert str(Loss("bce", gamma=2.0)) == "bce:gamma=2.0"
+    assert str(Loss("huber")) == "huber:delta=1.0"
+
+
+@pytest.mark.parametrize("loss", [Loss("gaussian"), Loss("quantile", levels=[0.1, 0.5])], ids=str)
+def test_outputs_of_a_target(loss: Loss) -> None:
+    x, y, model = data(loss, 2, "float64")
+    wrong = fastbptt.GRU(3, 5, 3)
+    before = wrong.parameters.flat.copy()
+    for call in (
+        lambda: wrong.train_step(x, y[:, -1], fastbptt.Adam(), loss),
+        lambda: fastbptt.fit(wrong, x, y[:, -1], loss=loss, verbose=0),
+        lambda: fastbptt.evaluate(wrong, x, y[:, -1], loss=loss),
+    ):
+        with pytest.raises(ValueError, match="has 2 outputs for each target, but the model has 3"):
+            call()
+    assert np.array_equal(before, wrong.parameters.flat)
+    with pytest.raises(ValueError, match=r"has shape \(4, 4\); expected \(4, 2\): .batch, target"):
+        model.loss(x, np.zeros((4, 4)), loss)
+    one = fastbptt.GRU(3, 5, 2, seed=0)
+    assert one.loss(x, y[:, -1, 0], loss) == one.loss(x, y[:, -1, :1], loss)
+    # targets are independent of each other
+    both, _ = model.loss_and_grad(x, y[:, -1], loss)
+    halves = [fastbptt.GRU(3, 5, 2, dtype="float64") for _ in range(2)]
+    for k, half in enumerate(halves):
+        for name, value in model.parameters.items():
+            own = slice(2 * k, 2 * k + 2) if name in ("W_hy", "b_y") else slice(None)
+            half.parameters[name][:] = value[..., own]
+    alone = [half.loss(x, y[:, -1, k], loss) for k, half in enumerate(halves)]
+    assert both == pytest.approx(np.mean(alone), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", [one for one in LOSSES if Loss(one).of_units])
+def test_outputs_in_units_of_the_targets(name: str) -> None:
+    """The least loss of scaled and of plain targets is at the same predictions."""
+    loss, rng = Loss(name), np.random.default_rng(0)
+    scale, mean = np.array([20.0, 0.1]), np.array([500.0, -3.0])
+    z, y = rng.normal(size=(30, 2 * loss.outputs)), rng.normal(size=(30, 2))
+    factor, summand = loss.in_units(scale, mean)
+    in_units, targets = z * factor + summand, y * scale + mean
+    np.testing.assert_allclose(loss.point(in_units), loss.point(z) * scale + mean)
+    if loss.outputs > 1:
+        found = loss.quantiles(in_units)
+        np.testing.assert_allclose(found, loss.quantiles(z) * scale[:, None] + mean[:, None])
+        dz, plain = (
+            reference.LOSSES[name](a, b, **loss.parameters)[1]
+            for a, b in ((z, y), (in_units, targets))
+        )
+        each = factor if name == "gaussian" else np.ones_like(factor)
+        np.testing.assert_allclose(plain * each, dz, rtol=1e-9)
+
+
+def test_labels_of_hinge() -> None:
+    x, _, model = data(Loss("mse"), 1, "float64")
+    with pytest.raises(
+        ValueError, match=r"y holds 0 .*; expected -1 or 1 \(of 0 and 1: 2 \* y - 1\)"
+    ):
+        model.loss(x, np.array([1.0, 0.0, 1.0, 1.0]), "hinge")
+    y = np.array([1.0, -1.0, -1.0, 1.0])
+    found = fastbptt.evaluate(model, x, y, loss="hinge", metrics=["accuracy", "balanced_accuracy"])
+    right = np.sign(fastbptt.predict(model, x)[:, 0]) == y
+    assert found["accuracy"] == right.mean()
+    options: dict[str, Any] = {"loss": "hinge", "epochs": 1, "verbose": 0}
+    heavy = fastbptt.fit(model.copy(), x, y, class_weight={-1: 9.0}, **options)["loss"]
+    assert heavy != fastbptt.fit(model.copy(), x, y, **options)["loss"]
+    with pytest.raises(ValueError, match='loss is "hinge"'):
+        fastbptt.probabilities(np.ones((2, 1)), "hinge")
+
+
+def test_a_quantile_that_crosses_is_counted() -> None:
+    x, y, model = data(Loss("quantile"), 1, "float64")
+    model.parameters["W_hy"][:] = 0.0
+    model.parameters["b_y"][:] = [1.0, 9.0, 5.0]
+    names = ["crossing", "coverage_error", "mae"]
+    found = fastbptt.evaluate(model, x, y[:, -1] * 0.0, loss="quantile", metrics=names)
+    assert found["crossing"] == 0.5 and found["coverage_error"] == 0.9 and found["mae"] == 9.0
+    for loss, metric, message in (
+        ("mse", "crossing", 'is "crossing", of quantiles, but the loss "mse" is of numbers'),
+        (Loss("quantile", levels=[0.1]), "mae", "without the median; expected 0.5"),
+    ):
+        one = fastbptt.GRU(3, 5, 1, dtype="float64")
+        with pytest.raises(ValueError, match=message):
+            fastbptt.evaluate(one, x, y[:, -1], loss=loss, metrics=metric)

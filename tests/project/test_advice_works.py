@@ -332,7 +332,7 @@ COMMANDS = [
     command("train hot.npz", r"y.argmax\(axis=-1\), .* (--loss mse)", r"train hot.npz \1"),
     command(
         f"train good.csv {TARGET} --loss cross_entropy",
-        r"expected (bce), (huber), (mse)",
+        r"expected (bce), .*, (huber), .*, (quantile)",
         r"train bits.csv --target-column label --loss \1",
         rf"train good.csv {TARGET} --loss \2",
         rf"train good.csv {TARGET} --loss \3",

@@ -145,13 +145,16 @@ def test_numbers_for_every_step(form: str, outputs: int) -> None:
 def test_the_loss_of_a_regressor(name: str) -> None:
     X, loss = series(), fastbptt.Loss(name)
     y = 500.0 + 10.0 * X[:, -1, 0]
-    if loss.targets == "classes" or loss.bounded:
-        with pytest.raises(
-            ValueError, match=f'^loss is "{name}"; expected a loss of any numbers: '
-        ):
+    if loss.predicts == "classes":
+        with pytest.raises(ValueError, match=f'^loss is "{name}"; expected a loss of numbers: '):
             RecurrentRegressor(**SMALL, loss=name).fit(X, y)
         return
-    chosen = fastbptt.Loss(name, **dict.fromkeys(loss.parameters, 0.5))
+    if not loss.of_units:
+        with pytest.raises(ValueError, match=f'^loss is "{name}", whose targets cannot be'):
+            RecurrentForecaster(loss=name).fit(seasonal())
+        return
+    other = {key: (0.25, 0.5) if key == "levels" else 0.5 for key in loss.parameters}
+    chosen = fastbptt.Loss(name, **other)
     found = [clone(RecurrentRegressor(**SMALL, loss=one)).fit(X, y) for one in (name, loss, chosen)]
     assert found[0].loss_curve_ == found[1].loss_curve_
     assert (found[0].loss_curve_ == found[2].loss_curve_) is (chosen == loss)
@@ -162,6 +165,90 @@ def test_the_loss_of_a_regressor(name: str) -> None:
         window=12, horizon=3, hidden_layer_sizes=8, max_iter=5, random_state=0, loss=chosen
     ).fit(seasonal())
     assert forecast.predict(3).shape == (3,)
+
+
+def test_rates_of_counts() -> None:
+    """Targets of a loss with a link stay as they are, predictions are in their units."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 4, 1))
+    rate = np.exp(1.0 + 0.8 * X[:, -1, 0])
+    model = RecurrentRegressor(**SMALL, loss="poisson").fit(X, rng.poisson(rate))
+    assert model.target_scaler_.scale_.tolist() == [1.0] and model.out_activation_ == "log"
+    assert np.corrcoef(np.log(model.predict(X)), np.log(rate))[0, 1] > 0.9
+    with pytest.raises(ValueError, match="y holds -1"):
+        model.fit(X, -rng.poisson(rate))
+
+
+@pytest.mark.parametrize("loss", ["quantile", "gaussian"])
+def test_quantiles_of_a_regressor(loss: str) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3, 1))
+    noise = rng.normal(size=(300, 2)) * [20.0, 0.1]
+    y = X[:, -1] * [100.0, -1.0] + [5000.0, 3.0] + noise
+    model = RecurrentRegressor(**SMALL, loss=loss).fit(X, y)
+    assert model.predict(X).shape == y.shape and model.score(X, y) > 0.8
+    found = model.predict_quantiles(X)
+    assert found.shape == (300, 2, 3) and model.n_outputs_ == 2
+    np.testing.assert_array_equal(found[..., 1], model.predict(X))
+    np.testing.assert_array_equal(model.predict_quantiles(X, [0.5, 0.9]), found[..., 1:])
+    inside = ((found[..., 0] <= y) & (y <= found[..., 2])).mean(axis=0)
+    assert (np.abs(inside - 0.8) < 0.12).all()
+    one = RecurrentRegressor(**SMALL, loss=loss).fit(X, y[:, 0])
+    assert one.predict_quantiles(X).shape == (300, 3)
+    if loss == "quantile":
+        with pytest.raises(ValueError, match=r"levels\[0\] is 0.3; expected one of the loss's"):
+            one.predict_quantiles(X, [0.3])
+    else:
+        assert one.predict_quantiles(X, [0.3]).shape == (300, 1)
+    with pytest.raises(ValueError, match='loss is "mse"; expected "quantile" or "gaussian"'):
+        RecurrentRegressor(**SMALL).fit(X, y).predict_quantiles(X)
+    with pytest.raises(ValueError, match=r"without the median; expected 0\.5 among the levels"):
+        RecurrentRegressor(loss=fastbptt.Loss("quantile", levels=[0.1])).fit(X, y)
+
+
+@pytest.mark.parametrize("loss", ["quantile", "gaussian"])
+@pytest.mark.parametrize("center", ["last", "mean"])
+def test_quantiles_of_a_forecaster(loss: str, center: str) -> None:
+    options = {"window": 12, "horizon": 3, "max_iter": 30, "random_state": 0, "center": center}
+    series = 1000.0 + 50.0 * seasonal()
+    model = RecurrentForecaster(hidden_layer_sizes=8, loss=loss, **options).fit(series)
+    found = model.predict_quantiles()
+    assert found.shape == (3, 3) and model.predict(7).shape == (7,)
+    np.testing.assert_allclose(found[:, 1], model.predict(3), rtol=1e-12)
+    np.testing.assert_array_equal(model.predict_quantiles([2], levels=[0.5]), found[1:2, 1:2])
+    np.testing.assert_array_equal(model.predict_quantiles(y=series), found)
+    assert (np.abs(found - series[-12:].mean()) < 4.0 * series.std()).all()
+    with pytest.raises(ValueError, match=r"^h is up to 4; expected at most 3, the horizon"):
+        model.predict_quantiles(4)
+    two = np.stack([series, -series], axis=1)
+    twice = RecurrentForecaster(hidden_layer_sizes=8, loss=loss, **options).fit([two, two])
+    assert [one.shape for one in twice.predict_quantiles(2)] == [(2, 2, 3)] * 2
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-01-01", periods=len(series))
+    frame = pandas.DataFrame(two, days, columns=["a", "b"])
+    of_frame = RecurrentForecaster(hidden_layer_sizes=8, loss=loss, **options).fit(frame)
+    table = of_frame.predict_quantiles(2)
+    assert table.columns.tolist() == [(name, q) for name in "ab" for q in (0.1, 0.5, 0.9)]
+    assert table["a"].shape == (2, 3) and table.index[0] == days[-1] + days.freq
+    named = RecurrentForecaster(hidden_layer_sizes=8, loss=loss, **options).fit(frame["a"])
+    assert named.predict_quantiles(1).columns.tolist() == [0.1, 0.5, 0.9]
+
+
+@pytest.mark.slow
+def test_quantiles_cover_what_they_say() -> None:
+    """On new data with noise that depends on the input, within 2 points of each level."""
+    rng = np.random.default_rng(0)
+    levels = (0.05, 0.25, 0.5, 0.75, 0.95)
+    X = rng.uniform(-1, 1, size=(8000, 4, 1))
+    y = 3.0 * X[:, -1, 0] + (0.2 + np.abs(X[:, 0, 0])) * rng.normal(size=8000)
+    loss = fastbptt.Loss("quantile", levels=levels)
+    model = RecurrentRegressor(
+        hidden_layer_sizes=16, loss=loss, max_iter=40, random_state=0, learning_rate="cosine"
+    ).fit(X[:4000], y[:4000])
+    found = model.predict_quantiles(X[4000:])
+    covered = (y[4000:, np.newaxis] <= found).mean(axis=0)
+    assert np.abs(covered - levels).max() < 0.02
+    assert (np.diff(found) < 0).mean() < 0.01
 
 
 def test_several_outputs_and_classes() -> None:

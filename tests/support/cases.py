@@ -214,10 +214,18 @@ def make_y(case: Case, rng: np.random.Generator) -> Array:
     loss = fastbptt.Loss(case.loss)
     if loss.targets == "classes":
         return rng.integers(0, case.width, lead)
-    shape = lead if case.width == 1 and case.seed % 2 else (*lead, case.width)
-    if loss.bounded:
+    width = loss.targets_of(case.width)
+    shape = lead if width == 1 and case.seed % 2 else (*lead, width)
+    return draw_targets(loss, shape, rng)
+
+
+def draw_targets(loss: fastbptt.Loss, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Numbers that a loss allows as targets."""
+    if loss.two_values:
+        return rng.choice([loss.low, loss.high], shape)
+    if np.isfinite(loss.high):
         return rng.choice([loss.low, loss.high, 0.75 * loss.low + 0.25 * loss.high], shape)
-    return rng.normal(size=shape)
+    return rng.normal(size=shape).clip(loss.low)
 
 
 def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
@@ -342,7 +350,7 @@ def every_option(**fixed: Any) -> list[Case]:
     }
     free = {name: choices for name, choices in values.items() if name not in fixed}
     return [
-        Case(**{"seed": seed, **fixed, **dict(zip(free, chosen, strict=True))})
+        with_outputs(Case(**{"seed": seed, **fixed, **dict(zip(free, chosen, strict=True))}))
         for seed, chosen in enumerate(itertools.product(*free.values()))
     ]
 
@@ -411,7 +419,15 @@ def _drawn(rng: np.random.Generator, given: dict[str, Any]) -> Case:
 def _with_a_loss(case: Case) -> Case:
     """Softmax of a single class is constant: another loss instead."""
     constant = case.loss == "cross_entropy" and case.width == 1
-    return replace(case, loss="bce") if constant else case
+    return with_outputs(replace(case, loss="bce") if constant else case)
+
+
+def with_outputs(case: Case) -> Case:
+    """As many outputs as the loss has for its targets; without a readout, one that has one each."""
+    each = fastbptt.Loss(case.loss).outputs
+    if case.width % each == 0:
+        return case
+    return replace(case, loss="mae") if case.O is None else replace(case, O=case.O * each)
 
 
 def networks_over_shapes(**fixed: Any) -> list[Case]:

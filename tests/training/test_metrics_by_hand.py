@@ -56,6 +56,8 @@ def test_which_way_is_better() -> None:
         "mae": False,
         "rmse": False,
         "r2": True,
+        "coverage_error": False,
+        "crossing": False,
     }
 
 

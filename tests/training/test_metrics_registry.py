@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fastbptt
-from fastbptt import cli
+from fastbptt import Loss, cli
 from fastbptt.datasets import write_npz
 from fastbptt.training.metrics import METRICS, Metric, suited, title
 
@@ -42,7 +42,7 @@ def test_fit_and_evaluate(registered: None) -> None:
     assert history.best_epoch == curve.index(min(curve)) + 1
     found = fastbptt.evaluate(model, x, y, metrics="worst")["worst"]
     assert found == pytest.approx(np.abs(fastbptt.predict(model, x)[:, 0] - y).max())
-    with pytest.raises(ValueError, match=r'expected one of .*"r2", "worst", or a function'):
+    with pytest.raises(ValueError, match=r'expected one of .*"crossing", "worst", or a function'):
         fastbptt.evaluate(model, x, y, metrics="worse")
 
 
@@ -97,7 +97,7 @@ def test_command_line(registered: None, tmp_path: Path, capsys: pytest.CaptureFi
     for wrong, expected in (
         (
             ["--metrics", "best"],
-            "expected names from accuracy, balanced_accuracy, rmse, mae, r2, w",
+            "rmse, mae, r2, coverage_error, crossing, worst",
         ),
         (["--help"], "rmse, mae, r2, worst"),
     ):
@@ -108,11 +108,14 @@ def test_command_line(registered: None, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_titles_and_targets() -> None:
-    assert suited("classes") == ["accuracy", "balanced_accuracy"]
-    assert suited("numbers") == ["rmse", "mae", "r2"]
+    assert suited(Loss("bce")) == suited(Loss("hinge")) == ["accuracy", "balanced_accuracy"]
+    assert suited(Loss("mse")) == suited(Loss("gaussian")) == ["rmse", "mae", "r2"]
+    of_quantiles = ["coverage_error", "crossing"]
+    assert suited(Loss("quantile")) == ["rmse", "mae", "r2", *of_quantiles]
+    assert suited(Loss("quantile", levels=[0.1])) == of_quantiles
     assert title("validation_rmse") == "RMSE"
     assert title("balanced_accuracy") == "balanced accuracy"
     assert title("my_own") == "my own"
     for name, metric in METRICS.items():
         assert metric.name == name
-        assert metric.targets in ("classes", "numbers")
+        assert metric.targets in ("classes", "numbers", "quantiles")

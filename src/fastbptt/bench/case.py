@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Final
@@ -134,6 +135,14 @@ PRESETS: Final[dict[str, Case]] = {
 }
 
 
+def _targets(loss: Loss, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Draw targets: the ends of an interval that has two, numbers within one that has not."""
+    if math.isfinite(loss.low) and math.isfinite(loss.high):
+        return np.array([loss.low, loss.high])[rng.integers(0, 2, shape)]
+    numbers: Array = rng.standard_normal(shape)
+    return numbers.clip(loss.low, loss.high)
+
+
 class Problem:
     """The data of a case, the same in every process: inputs, targets, lengths and first weights.
 
@@ -189,11 +198,8 @@ class Problem:
         loss = Loss(case.loss)
         if loss.targets == "classes":
             self.y = rng.integers(0, case.output, steps)
-        elif loss.bounded:
-            ends = np.array([loss.low, loss.high])
-            self.y = ends[rng.integers(0, 2, (*steps, case.output))].astype(case.dtype)
         else:
-            self.y = rng.standard_normal((*steps, case.output)).astype(case.dtype)
+            self.y = _targets(loss, (*steps, loss.targets_of(case.output)), rng).astype(case.dtype)
 
     @property
     def params(self) -> dict[str, Array]:

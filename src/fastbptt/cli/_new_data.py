@@ -51,10 +51,11 @@ def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace)
         data = _data.with_features(data, path, wanted, f"{arguments.model} was trained on")
     if data.y is not None and task.classes is None:
         count = np.shape(data.y[0])[1 if task.steps == "all" else 0 :]
-        if (count or (1,)) != (model.output_size,):
+        outputs = (model.output_size or 0) // task.objective.outputs
+        if (count or (1,)) != (outputs,):
             raise ValueError(
                 f"{path}: {count[0] if count else 1} targets per label; expected "
-                f"{model.output_size}, as the model predicts (--no-labels: ignore the labels)"
+                f"{outputs}, as the model predicts (--no-labels: ignore the labels)"
             )
     return data
 

@@ -250,8 +250,8 @@ def targets(task: ModelTask, data: Sequences) -> Any:
         return data.y
     assert data.y is not None
     y = data.y[0] if isinstance(data.y, list) else data.y
-    several = y.shape[-1] == len(task.offset) and len(task.offset) > 1
-    offset = np.asarray(task.offset) if several else task.offset[0]
+    each = np.asarray(task.offset)[:: task.objective.outputs]
+    offset = each if y.shape[-1] == len(each) > 1 else each[0]
     return [one - offset for one in data.y] if isinstance(data.y, list) else data.y - offset
 
 
@@ -286,8 +286,8 @@ def scores(task: ModelTask, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
     else:
         result = {"count": len(outputs)}
         outputs = outputs.astype(np.float64)  # as the targets, of which no digit is to be lost
-        targets = y.reshape(outputs.shape)
-    for name in suited(task.predicts):
+        targets = y.reshape(len(outputs), -1)
+    for name in suited(task.objective):
         result[name] = value(METRICS[name], targets, outputs, task.objective)
     return result
 
@@ -299,7 +299,8 @@ def scores_text(task: ModelTask, result: dict[str, Any], what: str = "", table: 
     unit = "step" if task.steps == "all" else "sequence"
     count = f"{result['count']} {unit}{'s' * (result['count'] != 1)}"
     if task.classes is None:
-        numbers = ", ".join(f"{title(name)} {result[name]:.4g}" for name in suited(task.predicts))
+        names = suited(task.objective)
+        numbers = ", ".join(f"{title(name)} {result[name]:.4g}" for name in names)
         return f"{what or ('Labels' if task.kind == 'labels' else 'Errors')}, {count}: {numbers}"
     text = f"{what} accuracy".strip().capitalize()
     text += f" {result['accuracy']:.4f}: {result['correct']} of {count}"

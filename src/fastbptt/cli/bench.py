@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any, Final
 
 from .. import _core
 from . import _parser
 
 __all__ = ["add"]
+
+_WIDTH: Final = 60  # of the choices in a line of the usage
 
 
 def add(subparsers: _parser.Subparsers) -> None:
@@ -40,7 +43,9 @@ def add(subparsers: _parser.Subparsers) -> None:
         help="read each sequence in both directions",
     )
     for option, choices in bench.CHOICES.items():
-        parser.add_argument(f"--{option}", choices=choices)
+        long = len(", ".join(choices)) > _WIDTH
+        shown: dict[str, Any] = {"metavar": "NAME", "help": ", ".join(choices)} if long else {}
+        parser.add_argument(f"--{option}", choices=choices, **shown)
     parser.add_argument(
         "--seed", type=_parser.seed, metavar="N", help="seed of the data and the weights"
     )

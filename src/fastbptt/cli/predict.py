@@ -146,12 +146,19 @@ def _columns(
         columns.append(("step", whole if same else list(steps), ""))
     if task.classes is None:
         predictions = task.objective.predictions(outputs)
-        values = {"output" if task.kind is None else "predicted": predictions}
         if y is not None:
-            values = {"true": y.reshape(outputs.shape)} | values
-        for what, array in values.items():
-            for name, cells in zip(task.names(what, array.shape[1]), array.T.tolist(), strict=True):
+            true = y.reshape(len(outputs), -1)
+            for name, cells in zip(task.names("true", true.shape[1]), true.T.tolist(), strict=True):
                 columns.append((name, cells, ""))
+        what, loss = "output" if task.kind is None else "predicted", task.objective
+        names = [
+            f"{name} {of_output}".rstrip()
+            for name in task.names(what, loss.targets_of(outputs.shape[1]))
+            for of_output in loss.output_names()
+        ]
+        columns += [
+            (name, cells, "") for name, cells in zip(names, predictions.T.tolist(), strict=True)
+        ]
         return columns
     if y is not None:
         columns.append(("label", [task.classes[i] for i in y.tolist()], "s"))

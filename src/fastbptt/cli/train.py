@@ -234,7 +234,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         type=_parser.names(tuple(METRICS)),
         metavar="NAME[,NAME]",
         help="metrics to record beside the loss; classification: "
-        f"{', '.join(suited('classes'))}; regression: {', '.join(suited('numbers'))} "
+        f"{', '.join(suited(Loss('cross_entropy')))}; regression: "
+        f"{', '.join(suited(Loss('mse')))}; quantiles: {', '.join(suited(Loss('quantile')))} "
         "(default: accuracy, r2)",
     )
     group.add_argument(
@@ -328,7 +329,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise
     seconds = time.perf_counter() - start
     if targets is not None:
-        task = task._replace(offset=_fold_into_readout(model, targets))
+        task = task._replace(offset=_fold_into_readout(model, loss, targets))
 
     model.metadata = task.metadata() | {
         "training_loss": str(loss),  # of standardised targets
@@ -548,9 +549,12 @@ def _check_metrics(arguments: argparse.Namespace, task: _task.ModelTask) -> None
     """Refuse metrics for other targets; choose one where none is given."""
     from ..training.metrics import suited
 
+    known = suited(task.objective)
     if arguments.metrics is None:
-        arguments.metrics = ["accuracy" if task.predicts == "classes" else "r2"]
-    known = suited(task.predicts)
+        usual = "accuracy" if task.predicts == "classes" else "r2"
+        arguments.metrics = [usual if usual in known else known[0]]
+    if arguments.report:
+        task.objective.check_point("--loss")
     for name in arguments.metrics:
         if name not in known:
             raise ValueError(
@@ -640,7 +644,7 @@ def _standardizers(
         return None, None
     features = None if task.features is None else Standardizer().fit(train.x)
     targets = None
-    if task.kind == "regression":
+    if task.kind == "regression" and task.objective.of_units:
         targets = Standardizer().fit(_with_outputs(train.y, task.steps), name="y")
     return features, targets
 
@@ -687,7 +691,7 @@ def _model(arguments: argparse.Namespace, task: _task.ModelTask, parts: _Parts) 
     if task.classes is not None:
         outputs = len(task.classes)
     else:
-        outputs = _data.flat(parts.train.y, task.steps)[0].size
+        outputs = _data.flat(parts.train.y, task.steps)[0].size * task.objective.outputs
     init = arguments.init
     return Recurrent(
         arguments.cell.name,
@@ -750,20 +754,22 @@ def _fit(
     )
 
 
-def _fold_into_readout(model: Recurrent, targets: Standardizer) -> tuple[float, ...] | None:
+def _fold_into_readout(
+    model: Recurrent, loss: Loss, targets: Standardizer
+) -> tuple[float, ...] | None:
     """Make the model predict in the targets' units; return what is to be added, per output.
 
     The readout is linear: with z = W_hy h + b_y, the inverse transform z * scale + mean is a
-    readout with W_hy * scale and b_y * scale + mean. Means beside which the model's dtype cannot
-    resolve the scale stay outside, in float64.
+    readout with W_hy * scale and b_y * scale + mean; of a log-variance see
+    `Loss.in_units`. Means beside which the model's dtype cannot resolve the scale stay outside, in
+    float64.
     """
     spacing = np.finfo(model.dtype).eps * np.abs(targets.mean_)
-    offset = np.where(spacing > _RESOLVED * targets.scale_, targets.mean_, 0.0)
-    model.parameters["W_hy"][:] = model.parameters["W_hy"] * targets.scale_
-    bias = targets.inverse_transform(model.parameters["b_y"][np.newaxis])[0]
-    model.parameters["b_y"][:] = np.where(
-        offset != 0.0, model.parameters["b_y"] * targets.scale_, bias
-    )
+    outside = np.where(spacing > _RESOLVED * targets.scale_, targets.mean_, 0.0)
+    factor, summand = loss.in_units(targets.scale_, targets.mean_)
+    _, offset = loss.in_units(np.ones(len(outside)), outside)
+    model.parameters["W_hy"][:] = model.parameters["W_hy"] * factor
+    model.parameters["b_y"][:] = model.parameters["b_y"] * factor + (summand - offset)
     return tuple(offset.tolist()) if offset.any() else None
 
 

@@ -527,7 +527,8 @@ def targets_as_they_lie(
 ) -> NDArray[Any] | list[NDArray[Any]]:
     """Check the shapes of y, numbers with their last axis; nothing is padded or converted."""
     classes = loss.targets == "classes"
-    context = f'loss="{loss}", steps="{steps}"'
+    width = spec.width if classes else loss.targets_of(spec.width)
+    context, axis = f'loss="{loss}", steps="{steps}"', "outputs" if loss.one_output else "targets"
     if ragged and steps == "all" and isinstance(y, list | tuple):
         if len(y) != batch:
             raise ArgumentError("y", f"has {len(y)} sequences", f"{batch}, as x has")
@@ -536,23 +537,24 @@ def targets_as_they_lie(
             own = time if own_lengths is None else int(own_lengths[i])
             _check.in_order_of_time("y", one, i)
             array = _check.read("y", one, item=i)
-            items.append(_target_array(spec, array, (own,), "(time", classes, context, i))
+            items.append(_target_array(width, array, (own,), "(time", classes, context, axis, i))
         return items
     lead = (batch, time) if steps == "all" else (batch,)
     means = "(batch, time" if steps == "all" else "(batch"
-    return _target_array(spec, _check.read("y", y), lead, means, classes, context)
+    return _target_array(width, _check.read("y", y), lead, means, classes, context, axis)
 
 
 def _target_array(
-    spec: InputSpec,
+    width: int,
     array: NDArray[Any],
     lead: tuple[int, ...],
     means: str,
     classes: bool,
     context: str,
+    axis: str,
     item: int | None = None,
 ) -> NDArray[Any]:
-    one_hot = classes and len(lead) + 1 == array.ndim and array.shape[-1] == spec.width > 1
+    one_hot = classes and len(lead) + 1 == array.ndim and array.shape[-1] == width > 1
     advice = "; of one-hot rows, give y.argmax(axis=-1)" if one_hot else ""
     if classes and array.dtype.kind not in "iu":
         expected = f"classes of an integer dtype for {context}{advice}"
@@ -563,12 +565,12 @@ def _target_array(
             expected = f"{lead}: {means}) of classes for {context}{advice}"
             raise ArgumentError("y", f"has shape {shape}", expected, item=item)
         return array
-    full = (*lead, spec.width)
-    if shape == lead and spec.width == 1:
+    full = (*lead, width)
+    if shape == lead and width == 1:
         return array[..., np.newaxis]
     if shape != full:
-        shapes = f"{full} or {lead}" if spec.width == 1 else f"{full}"
-        expected = f"{shapes}: {means}, outputs) for {context}"
+        shapes = f"{full} or {lead}" if width == 1 else f"{full}"
+        expected = f"{shapes}: {means}, {axis}) for {context}"
         raise ArgumentError("y", f"has shape {shape}", expected, item=item)
     return array
 
@@ -604,7 +606,7 @@ def fast_path(spec: InputSpec, x: Any, y: Any, loss: Loss, steps: Any) -> Floats
     if type(x) is not np.ndarray or type(y) is not np.ndarray:
         return None
     kind = y.dtype
-    if (kind is not F32 and kind is not F64) or loss.targets != "numbers":
+    if (kind is not F32 and kind is not F64) or not loss.one_output:
         return None
     kind, shape = x.dtype, x.shape
     if spec.tokens:

@@ -726,9 +726,12 @@ class Recurrent:
             With ``steps="all"`` and a list as `x`, a list. What stands after a sequence's
             end is ignored. Without readout the outputs are the directions * hidden_size states.
         loss : str or `fastbptt.Loss`
-            On each step's outputs z: mean over the outputs of log(1 + exp(z)) - y z; or
-            log(sum(exp(z))) - z[y]; or mean over the outputs of (y - z)^2. With
-            ``reduction="sum"`` the sum over the outputs instead of their mean.
+            On each step's outputs z: ``"bce"``, mean over the outputs of log(1 + exp(z)) - y z;
+            ``"cross_entropy"``, log(sum(exp(z))) - z[y]; ``"mse"``, mean over the outputs of
+            (y - z)^2; for the others see `fastbptt.reference.LOSSES`. With ``reduction="sum"`` the
+            sum over the outputs instead of their mean. Targets of ``"quantile"`` have an output
+            for each level, those of ``"gaussian"`` two: the outputs of a target are side by side,
+            and y has as many numbers as there are targets.
         steps : {"last", "all", "mean", "max"}
             Loss on `ForwardResult.last`, that is at each sequence's own end, or at all steps; or
             one loss per sequence as for the last step, on the readout of the top layer's hidden

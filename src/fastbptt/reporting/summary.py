@@ -171,7 +171,8 @@ def gather(
         loss = _losses.parse(metadata["loss"])
     chosen, _ = objective_of(model, y, loss, steps, lengths)
     given = None if lengths is None else np.asarray(lengths)
-    names = suited(chosen.predicts)
+    chosen.check_point()
+    names = suited(chosen)
     metrics = evaluate(model, x, y, loss=chosen, steps=steps, metrics=names, lengths=given)
     target = _targets.decide(y, model._input_spec.width, steps, given, chosen)
     by_class = target.kind in ("binary", "classes")
@@ -185,7 +186,9 @@ def gather(
     if ids is not None and len(ids) != len(x):
         raise ArgumentError("ids", f"has {len(ids)} names", f"{len(x)}, one for each sequence")
     outputs = predict(model, x, lengths=given, steps=steps)
-    _check_forecast(horizon, series, steps, by_class, len(x), np.shape(outputs[0])[-1])
+    width = np.shape(outputs[0])[-1]
+    counted = width if chosen.targets == "classes" else chosen.targets_of(width)
+    _check_forecast(horizon, series, steps, by_class, len(x), counted)
     ends = np.array(steps_of(x, given), np.int64)
     picked = np.unique(np.linspace(0, len(ends) - 1, _DIAGNOSED).astype(np.int64))
     items = [np.asarray(one)[:end] for one, end in zip(x, ends, strict=True)]
@@ -194,7 +197,7 @@ def gather(
         targets = [one[:end] for one, end in zip(targets, ends, strict=True)]
         outputs = [one[:end] for one, end in zip(outputs, ends, strict=True)]
     if not by_class:
-        outputs = [chosen.predictions(one) for one in outputs]
+        outputs = [chosen.point(one) for one in outputs]
     some_x = [items[i] for i in picked]
     some_y: Any = [targets[i] for i in picked]
     if steps == "last":

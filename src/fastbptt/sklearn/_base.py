@@ -55,12 +55,13 @@ def fit_standardizer(
 
 
 def loss_of_numbers(value: Any) -> Loss:
-    """Read the loss of a regressor, whose targets are standardised: any numbers."""
+    """Read the loss of a regressor: one that predicts numbers, with one prediction for a target."""
     loss = read_loss(value)
-    if loss.targets != "numbers" or loss.bounded:
+    if loss.predicts != "numbers":
         every = map(Loss, _core.losses())
-        names = [f'"{one.name}"' for one in every if one.targets == "numbers" and not one.bounded]
-        raise ArgumentError("loss", f'is "{loss}"', f"a loss of any numbers: {', '.join(names)}")
+        names = [f'"{one.name}"' for one in every if one.predicts == "numbers"]
+        raise ArgumentError("loss", f'is "{loss}"', f"a loss of numbers: {', '.join(names)}")
+    loss.check_point()
     return loss
 
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .. import _check
 from .._losses import Loss, LossLike
+from ..preprocessing import Standardizer
 from ..training.evaluation import probabilities
 from ..training.labelled import class_factors
 from ._base import RecurrentEstimator, fit_standardizer, loss_of_numbers, scaled
@@ -494,7 +495,9 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     dtype : {"auto", "float32", "float64"}, default "auto"
         As for `RecurrentClassifier`.
     loss : str or `fastbptt.Loss`, default "mse"
-        Of any numbers. Its parameters are in units of y, as ``Loss("huber", delta=50.0)``.
+        Of numbers. Its parameters are in units of y, as ``Loss("huber", delta=50.0)``. One
+        of the levels of ``"quantile"`` must be 0.5, the median, which `predict` returns. Targets
+        of ``"poisson"`` are not standardised.
 
     Attributes
     ----------
@@ -597,12 +600,20 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     ) -> int:
         table = y.rows.reshape(len(y.rows), -1)
         spread = None if weight is None else y.spread(weight)
-        self.target_scaler_ = fit_standardizer("y", table, spread, self.standardize, dtype)
+        loss = loss_of_numbers(self.loss)
+        if loss.of_units:
+            self.target_scaler_ = fit_standardizer("y", table, spread, self.standardize, dtype)
+        else:
+            width = table.shape[1]
+            self.target_scaler_ = Standardizer.from_dict(
+                {"mean": np.zeros(width), "scale": np.ones(width)}
+            )
         _ = self._loss  # refused before there is a model
         self._one_column = y.rows.ndim == 1
         self.n_outputs_ = table.shape[1]
-        self.out_activation_ = "identity"
-        return self.n_outputs_
+        self.out_activation_ = "identity" if loss.of_units else loss.link
+        self._trained_loss = loss
+        return self.n_outputs_ * loss.outputs
 
     def _encode(self, y: StackedSteps) -> Array:
         table = y.rows.reshape(len(y.rows), -1)
@@ -619,11 +630,43 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         Returns
         -------
         float64 array (n,) or (n, outputs), like y in `fit`
-            With ``steps="all"`` (n, time[, outputs]), or a list of (time_i[, outputs]).
+            With ``steps="all"`` (n, time[, outputs]), or a list of (time_i[, outputs]). Medians
+            with ``loss="quantile"``, means with ``"gaussian"``, rates with ``"poisson"``.
         """
-        x, out = self._predicted(X)
-        values = self.target_scaler_.inverse_transform(out)
+        x, out = self._in_units(X)
+        values = self._trained_loss.point(out)
         return self._like(x, values[:, 0] if self._one_column else values)
+
+    def predict_quantiles(self, X: Any, levels: Any = None) -> Any:
+        """Predict quantiles of targets, with ``loss="quantile"`` or ``"gaussian"``.
+
+        Parameters
+        ----------
+        X : as for `fit`
+        levels : sequence of float, optional
+            Of ``"quantile"`` some of its levels, by default all of them; of ``"gaussian"`` any
+            rising numbers above 0 and below 1, by default 0.1, 0.5 and 0.9.
+
+        Returns
+        -------
+        float64 array (n, levels) or (n, outputs, levels), like y in `fit`
+            With ``steps="all"`` (n, time[, outputs], levels), or a list of arrays without n.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the loss predicts no quantiles, or has no such level.
+        """
+        x, out = self._in_units(X)
+        values = self._trained_loss.quantiles(out, levels)
+        return self._like(x, values[:, 0] if self._one_column else values)
+
+    def _in_units(self, X: Any) -> tuple[StackedSteps, Array]:
+        """Return the sequences, and the outputs of a network that was trained on plain targets."""
+        x, out = self._predicted(X)
+        scaler = self.target_scaler_
+        factor, summand = self._trained_loss.in_units(scaler.scale_, scaler.mean_)
+        return x, out * factor + summand
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute R^2, with ``steps="all"`` over all steps."""

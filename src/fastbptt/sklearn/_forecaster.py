@@ -48,6 +48,8 @@ class RecurrentForecaster(RecurrentEstimator):
         As for `RecurrentClassifier`, like all parameters not listed here.
     loss : str or `fastbptt.Loss`, default "mse"
         Of any numbers. Its parameters are in units of the series, as ``Loss("huber", delta=50.0)``.
+        With ``"quantile"``, one of whose levels must be 0.5, or ``"gaussian"`` the forecaster has
+        intervals: see `predict_quantiles`.
     early_stopping : bool, default False
         Hold out the last windows of each series, and stop early by the error on them. No training
         window overlaps the steps that they forecast.
@@ -193,8 +195,8 @@ class RecurrentForecaster(RecurrentEstimator):
             for block in windows.blocks():
                 self._standardizer.partial_fit(block - windows.base(block), name="y")
             self.scale_ = self._standardizer.scale_
-            self._loss()  # refused before there is a model
-            outputs = self.horizon * self.n_features_in_
+            self._trained_loss = self._loss()  # refused before there is a model
+            outputs = self.horizon * self.n_features_in_ * self._loss().outputs
             self._network(self.n_features_in_, outputs, self._dtype(series[0]))
         self._tails = np.stack([one[-self._shape[0] :] for one in series])
         self._forms = given.forms
@@ -229,20 +231,7 @@ class RecurrentForecaster(RecurrentEstimator):
             float64, in the units of the series. For pandas' data a Series or frame.
         """
         _refuse_exogenous(X, "predict(h), or predict(h, y=series) for another series")
-        check_is_fitted(self, "model_")
-        wanted = _steps(self._shape[1] if h is None else h)
-        tails, several, forms = self._tails, self._several, self._forms
-        if y is not None:
-            given = _read(y, self._names)
-            self._same_kind(given)
-            several, forms, window = given.several, given.forms, self._shape[0]
-            for i, one in enumerate(given.series):
-                if len(one) < window:
-                    raise ValueError(
-                        f"{_name(i, several)} has {len(one)} steps; expected at least "
-                        f"{window}, a window"
-                    )
-            tails = np.stack([one[-window:] for one in given.series])
+        wanted, tails, several, forms = self._asked(h, y)
         found, missing = [], int(wanted.max())
         while missing > 0:
             block = self._forecast(tails)
@@ -252,6 +241,52 @@ class RecurrentForecaster(RecurrentEstimator):
         values = np.concatenate(found, axis=1)[:, wanted - 1]
         forecasts = [
             (one[:, 0] if self._flat else one) if form is None else form.made(one, wanted)
+            for one, form in zip(values, forms, strict=True)
+        ]
+        return forecasts if several else forecasts[0]
+
+    def predict_quantiles(
+        self, h: Any = None, X: None = None, *, y: Any = None, levels: Any = None
+    ) -> Any:
+        """Forecast quantiles of the next steps, with ``loss="quantile"`` or ``"gaussian"``.
+
+        Parameters
+        ----------
+        h, X, y
+            As for `predict`, but at most `horizon` steps ahead: later steps would be forecast from
+            windows that end in forecasts, and their quantiles be too close together.
+        levels : sequence of float, optional
+            Of ``"quantile"`` some of its levels, by default all of them; of ``"gaussian"`` any
+            rising numbers above 0 and below 1, by default 0.1, 0.5 and 0.9.
+
+        Returns
+        -------
+        array (steps, levels) or (steps, features, levels), like the series; a list for a list
+            float64, in the units of the series. Of a pandas Series a frame with a column for each
+            level, of a frame one with a column for each feature and level.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the loss predicts no quantiles, has no such level, or a step is beyond `horizon`.
+        """
+        _refuse_exogenous(X, "predict_quantiles(h), or (h, y=series) for another series")
+        wanted, tails, several, forms = self._asked(h, y)
+        if wanted.max() > self._shape[1]:
+            raise ArgumentError(
+                "h",
+                f"is up to {int(wanted.max())}",
+                f"at most {self._shape[1]}, the horizon: quantiles of later steps would not be "
+                "those of the series",
+            )
+        base = tails[:, -1:] if self._shape[2] else self.mean_
+        values = self._trained_loss.quantiles(self._differences(tails), levels)
+        values = (values + np.asarray(base)[..., np.newaxis])[:, wanted - 1]
+        columns = self._trained_loss.levels if levels is None else tuple(levels)
+        forecasts = [
+            (one[:, 0] if self._flat else one)
+            if form is None
+            else form.quantiles(one, wanted, columns or Loss("quantile").levels)
             for one, form in zip(values, forms, strict=True)
         ]
         return forecasts if several else forecasts[0]
@@ -368,7 +403,32 @@ class RecurrentForecaster(RecurrentEstimator):
     def _loss(self) -> Loss:
         """Return the loss of the differences, which are divided by `scale_`."""
         expected = '"mse", which has no parameter, or series of one feature'
-        return loss_of_numbers(self.loss).of_scaled(self.scale_, expected)
+        loss = loss_of_numbers(self.loss)
+        if not loss.of_units:
+            raise ArgumentError(
+                "loss",
+                f'is "{loss}", whose targets cannot be differences',
+                'a loss of any numbers, such as "mse"',
+            )
+        return loss.of_scaled(self.scale_, expected)
+
+    def _asked(self, h: Any, y: Any) -> tuple[Array, Array, bool, list[_SeriesForm | None]]:
+        """Return the steps ahead, the windows, whether they came as a list, and their forms."""
+        check_is_fitted(self, "model_")
+        wanted = _steps(self._shape[1] if h is None else h)
+        if y is None:
+            return wanted, self._tails, self._several, self._forms
+        given = _read(y, self._names)
+        self._same_kind(given)
+        window = self._shape[0]
+        for i, one in enumerate(given.series):
+            if len(one) < window:
+                raise ValueError(
+                    f"{_name(i, given.several)} has {len(one)} steps; expected at least "
+                    f"{window}, a window"
+                )
+        tails = np.stack([one[-window:] for one in given.series])
+        return wanted, tails, given.several, given.forms
 
     def _windows(self, series: list[Array], window: int | None = None) -> Windows:
         """Return all windows of some series; `window` steps long if given."""
@@ -415,10 +475,17 @@ class RecurrentForecaster(RecurrentEstimator):
     def _forecast(self, tails: Array) -> Array:
         """Forecast one horizon: (series, window, features) -> (series, horizon, features)."""
         base = tails[:, -1:] if self._shape[2] else self.mean_
-        x = self._standardizer.transform(tails - base, dtype=self.model_.dtype)
-        out = np.asarray(predict(self.model_, x)).reshape(len(x), -1, x.shape[2])
-        forecast: Array = self._standardizer.inverse_transform(out) + base
+        forecast: Array = self._trained_loss.point(self._differences(tails)) + base
         return forecast
+
+    def _differences(self, tails: Array) -> Array:
+        """Return outputs in the units of the series: (series, horizon, features * outputs)."""
+        base = tails[:, -1:] if self._shape[2] else self.mean_
+        x = self._standardizer.transform(tails - base, dtype=self.model_.dtype)
+        out = np.asarray(predict(self.model_, x)).reshape(len(x), self._shape[1], -1)
+        factor, summand = self._trained_loss.in_units(self.scale_, np.zeros(len(self.scale_)))
+        differences: Array = out * factor + summand
+        return differences
 
     def _same_kind(self, given: _Given) -> None:
         width = given.series[0].shape[1]
@@ -444,6 +511,16 @@ class _SeriesForm(NamedTuple):
         if self.columns is None:
             return pandas.Series(values[:, 0], index, name=self.name)
         return pandas.DataFrame(values, index, self.columns)
+
+    def quantiles(self, values: Array, steps: Array, levels: Any) -> Any:
+        import pandas
+
+        index = self.after.at(steps)
+        if self.columns is None:
+            return pandas.DataFrame(values[:, 0], index, pandas.Index(levels, name="level"))
+        names = [*self.columns.names[:1], "level"]
+        columns = pandas.MultiIndex.from_product([self.columns, levels], names=names)
+        return pandas.DataFrame(values.reshape(len(values), -1), index, columns)
 
 
 class _Given(NamedTuple):

@@ -149,7 +149,7 @@ def probabilities(outputs: ArrayLike, loss: LossLike | None = None) -> Floats:
         z = z.astype(F64)
     width = z.shape[-1]
     chosen = _losses.loss(("bce" if width == 1 else "cross_entropy") if loss is None else loss)
-    if chosen.predicts != "classes" or (chosen.link == "softmax" and width == 1):
+    if chosen.link not in ("logistic", "softmax") or (chosen.link == "softmax" and width == 1):
         raise ArgumentError(
             "loss",
             f'is "{chosen}" and there {"is" if width == 1 else "are"} {width} '

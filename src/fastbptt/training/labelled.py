@@ -107,7 +107,9 @@ class LabelledData:
             return self.targets if whole else None
         if self.loss.targets == "classes":
             return self.targets
-        if _targets.decide(self.targets, self.targets.shape[1], loss=self.loss).kind == "binary":
+        width = self.targets.shape[1]
+        two = self.loss.two_values and width == 1
+        if two or _targets.decide(self.targets, width, loss=self.loss).kind == "binary":
             return self.targets[:, 0].astype(I64)
         return None
 
@@ -254,6 +256,8 @@ class LabelledData:
             return True
         if loss.targets == "classes":
             return bool(y.min() >= 0 and y.max() < self.model._input_spec.width)
+        if loss.two_values:
+            return bool(((y == loss.low) | (y == loss.high)).all())
         if loss.bounded:
             return bool(y.min() >= loss.low and y.max() <= loss.high)  # nan is neither
         return _within(y, most)

@@ -27,23 +27,25 @@ class Metric(NamedTuple):
     function : callable
         Takes targets and outputs, returns a number.
     larger_is_better : bool
-    targets : {"classes", "numbers"} or None
+    targets : {"classes", "numbers", "quantiles"} or None
         The targets that it suits, those of a loss whose outputs decide between classes or labels,
-        or of one of numbers; None: unknown, any are accepted.
+        of one that predicts numbers, or of one that predicts quantiles of them; None: unknown, any
+        are accepted.
     title : str
         Its name in plots, reports and tables; by default `name` with spaces for underscores.
     format_spec : str
         How the report's headline writes it, a format specification.
-    takes : {"outputs", "predictions", "numbers", "classes", "scores", "decisions", "probabilities"}
+    takes : {"outputs", "predictions", "quantiles", "numbers", "classes", "scores", ...}
         The second argument of the function: the model's outputs, with `y` as the loss has it; by
-        the inverse link predictions, (n, outputs); or, as scikit-learn's functions have them,
+        the inverse link predictions, one for each target, (n, targets); quantiles (n, targets,
+        levels), and as third argument their levels; or, as scikit-learn's functions have them,
         with `y` of shape (n,) or (n, outputs): predicted numbers; predicted classes; scores, of
-        two classes those of the second, of several their probabilities; the same as logits; or
-        as probabilities.
+        two classes those of the second, of several their probabilities; the same as logits,
+        ``"decisions"``; or as ``"probabilities"``.
     """
 
     name: str
-    function: Function
+    function: Callable[..., float]
     larger_is_better: bool = True
     targets: str | None = None
     title: str = ""
@@ -144,6 +146,60 @@ def r2(y: NDArray[Any], outputs: NDArray[Any], sample_weight: NDArray[Any] | Non
     return float(explained.mean())
 
 
+def crossing(
+    y: NDArray[Any],
+    quantiles: NDArray[Any],
+    levels: tuple[float, ...],
+    sample_weight: NDArray[Any] | None = None,
+) -> float:
+    """Fraction of the pairs of neighbouring levels whose quantiles are in the wrong order.
+
+    Parameters
+    ----------
+    y : array (n, targets)
+    quantiles : array (n, targets, levels)
+    levels : tuple of float
+        Rising.
+    sample_weight : array (n,), optional
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.training.metrics import crossing
+    >>> crossing(np.zeros((1, 1)), np.array([[[1.0, 3.0, 2.0]]]), (0.1, 0.5, 0.9))
+    0.5
+    """
+    if len(levels) == 1:
+        return 0.0
+    return _mean(np.diff(quantiles, axis=-1) < 0.0, sample_weight)
+
+
+def coverage_error(
+    y: NDArray[Any],
+    quantiles: NDArray[Any],
+    levels: tuple[float, ...],
+    sample_weight: NDArray[Any] | None = None,
+) -> float:
+    """Largest difference, over the levels, of the fraction of targets up to the quantile from it.
+
+    Parameters
+    ----------
+    y, quantiles, levels, sample_weight
+        As for `crossing`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.training.metrics import coverage_error
+    >>> y = np.array([[1.0], [2.0], [3.0], [4.0]])
+    >>> coverage_error(y, np.full((4, 1, 1), 3.5), (0.5,))
+    0.25
+    """
+    below = np.average(y[..., np.newaxis] <= quantiles, axis=0, weights=sample_weight)
+    fractions = below.reshape(-1, len(levels)).mean(axis=0)
+    return float(np.abs(fractions - np.array(levels)).max())
+
+
 def _mean(values: NDArray[Any], weights: NDArray[Any] | None) -> float:
     """Average over outputs, and over steps by their weights."""
     if weights is None:
@@ -181,13 +237,23 @@ METRICS: Final[dict[str, Metric]] = {
         Metric("rmse", rmse, False, "numbers", "RMSE", takes="predictions"),
         Metric("mae", mae, False, "numbers", "mean absolute error", takes="predictions"),
         Metric("r2", r2, True, "numbers", "R2", takes="predictions"),
+        Metric("coverage_error", coverage_error, False, "quantiles", takes="quantiles"),
+        Metric("crossing", crossing, False, "quantiles", "crossing quantiles", takes="quantiles"),
     )
 }
 
 
-def suited(targets: str) -> list[str]:
-    """Name the metrics for targets that are "classes" or "numbers"."""
-    return [name for name, metric in METRICS.items() if metric.targets == targets]
+def suited(loss: Loss) -> list[str]:
+    """Name the metrics for what a loss predicts."""
+    kinds = _kinds(loss)
+    return [name for name, metric in METRICS.items() if metric.targets in kinds]
+
+
+def _kinds(loss: Loss) -> tuple[str, ...]:
+    """Name what a loss predicts, as `Metric.targets` does."""
+    if loss.levels is None:
+        return (loss.predicts,)
+    return ("numbers", "quantiles") if 0.5 in loss.levels else ("quantiles",)
 
 
 def title(curve: str) -> str:
@@ -204,8 +270,9 @@ def check(metrics: Sequence[Metric], loss: Loss | CustomLoss, weighted: bool = F
     ------
     ArgumentError
         A metric of classes needs a loss whose outputs decide between them, one of numbers needs
-        targets that are numbers, which those of ``"bce"`` are as well. With weights other than
-        0 and one other number, a metric needs a parameter `sample_weight`.
+        targets that are numbers, which those of ``"bce"`` are as well, and one of quantiles a loss
+        of quantiles. Of these, numbers have a prediction if the median is among them. With weights
+        other than 0 and one other number, a metric needs a parameter `sample_weight`.
     """
     for i, metric in enumerate(metrics):
         if weighted and not _takes_weights(metric.function):
@@ -216,9 +283,9 @@ def check(metrics: Sequence[Metric], loss: Loss | CustomLoss, weighted: bool = F
                 "because targets have different weights",
                 item=i,
             )
-        if metric.targets is None or metric.targets in (loss.predicts, loss.targets):
-            continue
         if isinstance(loss, CustomLoss):
+            if metric.targets is None:
+                continue
             raise ArgumentError(
                 "metrics",
                 f'is "{metric.name}", of {metric.targets}, but what the outputs are is known only '
@@ -226,18 +293,33 @@ def check(metrics: Sequence[Metric], loss: Loss | CustomLoss, weighted: bool = F
                 "a function of yours of targets and outputs",
                 item=i,
             )
-        others = [
-            f'"{one.name}"'
-            for one in map(Loss, _core.losses())
-            if metric.targets in (one.predicts, one.targets)
-        ]
-        known = ", ".join(f'"{name}"' for name in suited(loss.predicts))
+        if metric.takes == "probabilities" and loss.link == "sign":
+            raise ArgumentError(
+                "metrics",
+                f'is "{metric.name}", of probabilities, but the loss "{loss}" has none',
+                'the loss "bce"',
+                item=i,
+            )
+        if metric.targets is None or _suits(metric, loss):
+            continue
+        if metric.targets == "numbers":
+            loss.check_point()
+        others = [f'"{one.name}"' for one in map(Loss, _core.losses()) if _suits(metric, one)]
+        known = ", ".join(f'"{name}"' for name in suited(loss))
         raise ArgumentError(
             "metrics",
-            f'is "{metric.name}", of {metric.targets}, but the loss "{loss}" is of {loss.predicts}',
+            f'is "{metric.name}", of {metric.targets}, but the loss "{loss}" is of '
+            f"{_kinds(loss)[-1]}",
             f"{known}, or one of the losses {', '.join(others)}",
             item=i,
         )
+
+
+def _suits(metric: Metric, loss: Loss) -> bool:
+    # zeros and ones are numbers, too
+    return metric.targets in _kinds(loss) or (
+        metric.targets == loss.targets and loss.predicts == "classes"
+    )
 
 
 def _takes_weights(function: Function) -> bool:
@@ -275,10 +357,11 @@ def value(
     """
     y, given = _arguments(metric, y, outputs, loss)
     try:
+        more = (loss.levels,) if metric.takes == "quantiles" else ()  # type: ignore[union-attr]
         if weights is None:
-            result = metric.function(y, given)
+            result = metric.function(y, given, *more)
         else:
-            result = metric.function(y, given, sample_weight=weights)
+            result = metric.function(y, given, *more, sample_weight=weights)
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         what = metric.takes
         if what == "outputs" and loss.predicts == "classes":
@@ -310,15 +393,20 @@ def _arguments(
     metric: Metric, y: NDArray[Any], outputs: NDArray[Any], loss: Loss | CustomLoss
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Give a metric what it takes."""
-    if metric.takes == "outputs" or isinstance(loss, CustomLoss):
+    if isinstance(loss, CustomLoss):
         return y, outputs
+    if metric.takes == "outputs":
+        return (loss.labels(y) if metric.targets == "classes" else y), outputs
     if metric.takes == "predictions":
-        return y, loss.predictions(outputs)
+        return y, loss.point(outputs)
+    if metric.takes == "quantiles":
+        return y, loss.predictions(outputs).reshape(*y.shape, -1)
     width = outputs.shape[-1]
     if metric.takes == "numbers":
-        outputs = loss.predictions(outputs)
-        return (y[:, 0], outputs[:, 0]) if width == 1 else (y, outputs)
+        outputs = loss.point(outputs)
+        return (y[:, 0], outputs[:, 0]) if outputs.shape[-1] == 1 else (y, outputs)
     if loss.targets == "numbers":  # zeros and ones, for one output or for each of several
+        y = loss.labels(y)
         if not _targets.is_zero_or_one(y):
             other = y[(y != 0) & (y != 1)][0].item()
             raise ArgumentError("y", f"holds {other}", f'0 and 1 for the metric "{metric.name}"')

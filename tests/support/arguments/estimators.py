@@ -29,6 +29,8 @@ def estimated(kind: Any, X: Any, y: Any, **settings: Any) -> Any:
 def method(kind: Any, name: str, **arguments: Any) -> Any:
     """Call a method of a fitted estimator; return its result and the network."""
     made = kind(**ESTIMATOR)
+    if name == "predict_quantiles":
+        made.set_params(loss="gaussian")
     if name == "partial_fit":
         made.partial_fit(**arguments)
         return made.model_
@@ -111,12 +113,18 @@ for _kind, _y in (("Classifier", Y), ("Regressor", X[:, 0, 0])):
         ENTRIES[f"{_name}.{_method}"] = Entry(
             partial(method, _made, _method), {"X": X}, {"X": _MOVED}
         )
+ENTRIES["sklearn.RecurrentRegressor.predict_quantiles"] = Entry(
+    partial(method, fastbptt.sklearn.RecurrentRegressor, "predict_quantiles"),
+    {"X": X},
+    {"X": _MOVED, "levels": [0.3]},
+)
 
 _SERIES = X[:, :, 0].ravel()
 _COLUMN = X[:, :, 1].ravel()
 for _method, _base, _other in (
     ("fit", {"y": _SERIES}, {"y": _SERIES**2}),
     ("predict", {"h": 2}, {"h": 3, "y": _SERIES[:-3]}),
+    ("predict_quantiles", {"h": 2}, {"h": 3, "y": _SERIES[:-3], "levels": [0.3]}),
     ("score", {"y": _SERIES}, {"y": _SERIES**2}),
 ):
     ENTRIES[f"sklearn.RecurrentForecaster.{_method}"] = Entry(

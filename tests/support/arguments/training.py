@@ -82,6 +82,15 @@ def _history(name: str, /, **arguments: Any) -> Any:
     return getattr(made, name)(**arguments), made
 
 
+def _without_median(**arguments: Any) -> str:
+    """Return the message about quantiles without the median."""
+    try:
+        fastbptt.Loss("quantile", levels=[0.1]).check_point(**arguments)
+    except fastbptt.ArgumentError as error:
+        return str(error)
+    raise AssertionError("not refused")
+
+
 def _forward_result(**arguments: Any) -> Any:
     """Return it, and the gradients by the model of the first call."""
     made = fastbptt.ForwardResult(**arguments)
@@ -290,7 +299,13 @@ ENTRIES: dict[str, Entry] = {
     "Loss": Entry(
         lambda name, **parameters: fastbptt.Loss(name, **parameters),
         {"name": "huber"},
-        {"name": "mse", "delta": 2.0},
+        {
+            "name": "mse",
+            "delta": 2.0,
+            "label_smoothing": With(0.1, {"name": "bce"}),
+            "gamma": With(2.0, {"name": "bce"}),
+            "levels": With((0.2, 0.5), {"name": "quantile"}),
+        },
     ),
     "Standardizer": Entry(
         lambda **settings: fastbptt.Standardizer(**settings).fit(X).transform(X),
@@ -351,6 +366,26 @@ ENTRIES: dict[str, Entry] = {
             "name": Refused("objective", "objective is", UNEVEN),
         },
     ),
+    "Loss.targets_of": Entry(
+        fastbptt.Loss("gaussian").targets_of, {"width": 6}, {"width": Refused(7, "loss is")}
+    ),
+    "Loss.labels": Entry(
+        fastbptt.Loss("hinge").labels, {"y": np.ones(2)}, {"y": np.array([-1.0, 1.0])}
+    ),
+    "Loss.in_units": Entry(
+        fastbptt.Loss("gaussian").in_units,
+        {"scale": np.ones(2), "mean": np.ones(2)},
+        {"scale": np.full(2, 3.0), "mean": np.zeros(2)},
+    ),
+    "Loss.point": Entry(
+        fastbptt.Loss("gaussian").point, {"outputs": X[:, 0, :2]}, {"outputs": X[:, 1, :2]}
+    ),
+    "Loss.quantiles": Entry(
+        fastbptt.Loss("gaussian").quantiles,
+        {"outputs": X[:, 0, :2]},
+        {"outputs": X[:, 1, :2], "levels": [0.3]},
+    ),
+    "Loss.check_point": Entry(_without_median, {}, {"name": "objective"}),
     "Loss.predictions": Entry(
         fastbptt.Loss("bce").predictions, {"outputs": X[:, 0]}, {"outputs": X[:, 1]}
     ),

@@ -46,8 +46,14 @@ LOSSES: dict[str, Callable[..., tuple[Array, Array]]] = {
     for name in (
         "bce",
         "cross_entropy",
+        "gaussian",
+        "hinge",
         "huber",
+        "log_cosh",
+        "mae",
         "mse",
+        "poisson",
+        "quantile",
     )
 }
 #: Steps with a loss by name: functions of t (T,) and lengths (B, 1) that return (B, T) of bool.
@@ -94,7 +100,8 @@ def apply_loss(
         Logits or predictions. The computation uses their dtype.
     y : array
         Numbers: (B, O) for the last step, (B, T, O) for all steps, or without the O if it is 1.
-        Classes (``"cross_entropy"``): integers, (B,) or (B, T). Ignored after a sequence's end.
+        Classes (``"cross_entropy"``): integers, (B,) or (B, T). Where a target has K outputs, O / K
+        for O. Ignored after a sequence's end.
     loss : str or fastbptt.Loss
         A key of ``LOSSES``, or such a name with parameters.
     steps : {"last", "all", "mean", "max"}
