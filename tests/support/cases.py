@@ -360,7 +360,9 @@ def over_shapes(shapes: Iterable[tuple[int, int, int, int]], seed: int = 0) -> l
     rng = np.random.default_rng(seed)
     options = every_option(B=1, T=1, I=1, H=1)
     return [
-        replace(options[rng.integers(len(options))], B=b, T=t, I=i, H=h, seed=seed + k)
+        with_outputs(
+            replace(options[rng.integers(len(options))], B=b, T=t, I=i, H=h, seed=seed + k)
+        )
         for k, (b, t, i, h) in enumerate(shapes)
     ]
 
