@@ -138,7 +138,7 @@ def test_a_report_about_labels(train: Any, tmp_path: Path, monkeypatch: Any) -> 
     given = dict.fromkeys(
         (
             *("lengths", "loss", "steps", "class_names", "feature_names", "ids", "history"),
-            *("monitor", "horizon", "series"),
+            *("monitor", "horizon", "series", "vocabulary"),
         )
     )
     found = summary.gather(model, X, LABELS, **given)

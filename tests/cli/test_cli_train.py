@@ -744,7 +744,7 @@ def test_outputs_of_a_distribution(
     command = [tmp_path / "a.csv", "--target-column", "p,q", "--steps", "all"]
     options = ["--loss", loss, "--epochs", 60, "--lr", 0.02, "--quiet", "-o", tmp_path / "m"]
     result = trained(capsys, *command, *SMALL, *options)
-    scores = result["training"]
+    scores = result["validation"]
     assert scores["rmse"] < 330 and scores["r2"] > 0.5
     assert ("crossing" in scores) is loss.startswith("quantile")
     code, out, _ = run(capsys, "predict", tmp_path / "m", tmp_path / "a.csv", "--json")
@@ -770,6 +770,6 @@ def test_a_report_of_quantiles_needs_the_median(
     data = Task(40).csv(tmp_path / "train.csv", "price")
     command = ["train", data, "--target-column", "price", *SMALL, "--loss", "quantile:0.1,0.9"]
     code, _, err = run(capsys, *command, "--report", tmp_path / "r.html")
-    assert code != 0 and "--loss is quantile:0.1,0.9, without the median; expected 0.5" in err
+    assert code != 0 and '--loss is "quantile:0.1,0.9", without the median; expected 0.5' in err
     result = trained(capsys, *command[1:], "--epochs", 1)
-    assert set(result["training"]) == {"count", "coverage_error", "crossing"}
+    assert set(result["validation"]) == {"count", "coverage_error", "crossing"}

@@ -322,9 +322,9 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         "sample_weight has dtype complex128; expected real numbers (float32 or float64)",
     ),
     "loss unknown": (
-        {"loss": "hinge"},
+        {"loss": "hinges"},
         ValueError,
-        f'loss is "hinge"; expected {LOSSES}',
+        f'loss is "hinges"; expected {LOSSES}',
     ),
     "loss no name": (
         {"loss": ["bce"]},

@@ -81,6 +81,10 @@ FILES: dict[str, Any] = {
     + "".join(f"{i};{i % 3};7,{i % 3},{i % 2}\n" for i in range(9)),
     "years.csv": "id,2020,2025,label\n"
     + "".join(f"{i},{i % 3},{i},{'xy'[i % 2]}\n" for i in range(9)),
+    "dated.csv": "id,"
+    + ",".join(f"2015-07-0{day}" for day in range(1, 8))
+    + "\n"
+    + "".join(f"{i},{i},{i % 3},{i},1,2,3,{i}\n" for i in range(12)),
     "single.csv": "a,n\n" + "".join(f"{t},{t * 0.5}\n" for t in range(9)),
     "wide.tsv": "".join(f"{'xy'[i % 2]}\t{i}\t{i % 2}\t{i * i}\n" for i in range(6)),
     "labels.csv": "id,kind,other\n" + "".join(f"{i},{'xy'[i % 2]},{i}\n" for i in range(12)),
@@ -197,6 +201,11 @@ COMMANDS = [
         "train years.csv",
         r"or (--header first): these are names",
         r"train years.csv \1 --step-column none",
+    ),
+    command(
+        "train dated.csv",
+        r"(--layout wide) with (--id-column) and (--labels), or",
+        r"train dated.csv \1 \2 id \3 labels.csv --label-column kind",
     ),
     command(
         "train bare.csv",
@@ -666,7 +675,7 @@ CALLS = [
     call(
         f"{BATCHES}fastbptt.fit(fastbptt.RNN(2, 3, 1), b, loss='mse', steps_per_epoch=2, epochs=2, "
         "metrics='rmse', verbose=0)",
-        "expected validation=(x, y) because x is an iterator",
+        r"expected validation=\(x, y\) because x is an iterator",
         f"{BATCHES}fastbptt.fit(fastbptt.RNN(2, 3, 1), b, loss='mse', steps_per_epoch=2, epochs=2, "
         "metrics='rmse', verbose=0, validation=(x, np.ones(12)))",
     ),
@@ -712,6 +721,25 @@ CALLS = [
         r"made with (projection=\"3d\"), for (dimensions=3)",
         PICTURE + r"fastbptt.plot.fixed_points(net, found, x, \2, ax=Figure().add_subplot(\1))",
         needs="matplotlib",
+    ),
+    # losses
+    call(
+        "net.loss(x, y, 'quantile')",
+        r"expected a model with (output_size=3) for one target",
+        r"fastbptt.GRU(2, 4, \1, seed=0).loss(x, y, 'quantile')",
+    ),
+    call(
+        "net.train_step(x, y, fastbptt.SGD(), 'mse', 'mean', bptt_steps=2)",
+        r"bptt_steps is 2; expected (None) for steps=\"mean\"",
+        r"net.train_step(x, y, fastbptt.SGD(), 'mse', 'mean', bptt_steps=\1)",
+    ),
+    call(
+        SK + "q = RecurrentForecaster(6, 3, loss='quantile', **quick).fit(series)\n"
+        "q.predict_quantiles(2, x[0])",
+        r"expected None: predict_quantiles\(h\), or \(h, y=series\)",
+        SK + "q = RecurrentForecaster(6, 3, loss='quantile', **quick).fit(series)\n"
+        "q.predict_quantiles(2); q.predict_quantiles(2, y=series)",
+        needs="sklearn",
     ),
     # weights
     call(

@@ -34,6 +34,7 @@ from cases import (
     over_shapes,
     padding_of,
     sampled,
+    with_outputs,
     worst_relative,
 )
 from hypothesis import given, settings
@@ -872,7 +873,7 @@ some_cases = st.builds(
     learn_initial_state=st.booleans(),
     embedding=st.sampled_from([None, 5]),
     padding_index=st.sampled_from([None, 3]),
-)
+).map(with_outputs)
 quickly = settings(max_examples=60, deadline=None)
 
 

@@ -50,13 +50,15 @@ def specified(case: Case, problem: Problem) -> tuple[float, dict[str, Array]]:
 def errors(got: tuple[float, Any], expected: tuple[float, Any], dtype: str) -> list[float]:
     """Errors of the loss and of each gradient, relative to its largest entry.
 
+    That of b_y, a sum of numbers that may all be of one size, may be 0: it is seen beside W_hy's.
     Numbers below the smallest normal one are zero by design, so entries are seen relative to at
     least 1 / epsilon of it.
     """
     floor = float(TINIEST[dtype] / np.finfo(dtype).eps)
     all_errors = [abs(got[0] - expected[0]) / max(abs(expected[0]), floor)]
     for name, e in expected[1].items():
-        scale = max(float(np.abs(e).max(initial=0)), floor)
+        beside = expected[1]["W_hy"] if name == "b_y" else e
+        scale = max(float(np.abs(e).max(initial=0)), float(np.abs(beside).max(initial=0)), floor)
         all_errors.append(float(np.abs(got[1][name] - e).max(initial=0)) / scale)
     assert np.isfinite(all_errors).all()
     return all_errors

@@ -211,12 +211,16 @@ def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
 def make_y(case: Case, rng: np.random.Generator) -> Array:
     """Targets of the shape the loss wants, the O left out where it is 1 and the seed is odd."""
     lead = (case.B, case.T) if case.steps == "all" else (case.B,)
-    loss = fastbptt.Loss(case.loss)
+    y = targets_for(case.loss, case.width, lead, rng)
+    return y[..., 0] if y.shape == (*lead, 1) and case.seed % 2 else y
+
+
+def targets_for(name: str, outputs: int, lead: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Targets of a loss for so many outputs."""
+    loss = fastbptt.Loss(name)
     if loss.targets == "classes":
-        return rng.integers(0, case.width, lead)
-    width = loss.targets_of(case.width)
-    shape = lead if width == 1 and case.seed % 2 else (*lead, width)
-    return draw_targets(loss, shape, rng)
+        return rng.integers(0, outputs, lead)
+    return draw_targets(loss, (*lead, loss.targets_of(outputs)), rng)
 
 
 def draw_targets(loss: fastbptt.Loss, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

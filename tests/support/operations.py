@@ -242,13 +242,19 @@ class Run:
             seed=int(rng.integers(1 << 30)),
         )  # fmt: skip
         constant = case.loss == "cross_entropy" and case.width == 1
-        return replace(case, loss="bce") if constant else case
+        uneven = case.width % fastbptt.Loss(case.loss).outputs
+        return replace(case, loss="bce" if constant else "mae") if constant or uneven else case
 
     def loss(self, name: str) -> fastbptt.Loss:
         """A loss with any parameters that it takes."""
         while True:
             info = _core.loss_info(name)["parameters"]
-            given = {k: one["default"] * self.one_of(0.1, 1.0, 4.0) for k, one in info.items()}
+            given = {
+                k: self.one_of(0.0, 0.1, 0.5)
+                if one["default"] == 0.0
+                else one["default"] * self.one_of(0.1, 1.0, 4.0)
+                for k, one in info.items()
+            }
             with contextlib.suppress(fastbptt.ArgumentError):
                 return fastbptt.Loss(name, **given)
 

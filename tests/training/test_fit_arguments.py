@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import targets_for
 
 import fastbptt
 from fastbptt.training.batches import Order
@@ -306,8 +307,8 @@ def test_validation_data_of_other_lengths() -> None:
 @pytest.mark.parametrize("loss", fastbptt.losses())
 def test_evaluate_is_the_models_own_loss(loss: str, reduction: str, steps: str) -> None:
     lead = (B, T) if steps == "all" else (B,)
-    y = RNG.integers(0, 3, lead) if loss == "cross_entropy" else RNG.random((*lead, 3))
-    net = fastbptt.LSTM(I, 4, 3, seed=1, dtype="float64")
+    y = targets_for(loss, 6, lead, RNG)
+    net = fastbptt.LSTM(I, 4, 6, seed=1, dtype="float64")
     weights = RNG.random(B)
     options: dict[str, Any] = {"steps": steps, "reduction": reduction, "lengths": LENGTHS}
     for given in ({}, {"sample_weight": weights}):
@@ -361,7 +362,7 @@ BAD: list[tuple[str, type[Exception], dict[str, Any]]] = [
                                               "loss": "bce"}),
     ("lengths[4] is 7; expected whole numbers", ValueError,
      {"lengths": np.where(np.arange(B) == 4, 7, 1)}),
-    ('loss is "mae"; expected one of', ValueError, {"loss": "mae"}),
+    ('loss is "maes"; expected one of', ValueError, {"loss": "maes"}),
     ('steps is "first"', ValueError, {"steps": "first"}),
     ('reduction is "max"', ValueError, {"reduction": "max"}),
     ("sample_weight holds -1 at index (3,); expected values from 0 up", ValueError,

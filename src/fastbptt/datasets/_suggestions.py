@@ -55,8 +55,8 @@ def suggested(
             table.line(0),
             "each row seems to be a series, as the columns are numbered or are dates; but no "
             "column holds labels",
-            f"{setting('layout', 'wide')} and {setting('label_file')}, or to predict the next "
-            "value, the series as a .tsf file",
+            f"{setting('layout', 'wide')} with {setting('id')} and {setting('label_file')}, or to "
+            "predict the next value, the series as a .tsf file",
         )
     more |= guess
     for labels in ({}, {"steps": "all"}, {"steps": "all", "unlabelled": "drop"}):
