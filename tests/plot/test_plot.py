@@ -404,7 +404,8 @@ def test_fixed_points_lie_in_the_components_of_the_states(layers: int, dimension
         expected = (own - middle) @ components
         np.testing.assert_allclose(numbers(line), expected, rtol=0, atol=1e-9)
     names = [ax.get_xlabel(), ax.get_ylabel(), *([ax.get_zlabel()] if dimensions == 3 else [])]
-    wanted = [f"component {i + 1} ({shares[i]:.0%} of the variance)" for i in range(dimensions)]
+    of = " of the variance" if dimensions == 2 else ""
+    wanted = [f"component {i + 1} ({shares[i]:.0%}{of})" for i in range(dimensions)]
     assert names == wanted
     ax.figure.canvas.draw()
 
