@@ -50,6 +50,16 @@ left out or reordered.
 """
 
 
+def _unpacked(planes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return millionths (steps, features) from bytes of differences (4, features, steps).
+
+    scripts/make_japanese_vowels.py says how they are packed.
+    """
+    whole = np.ascontiguousarray(np.moveaxis(planes, 0, -1)).view("<u4")[..., 0].astype(np.int64)
+    differences = (whole >> 1) ^ -(whole & 1)
+    return differences.cumsum(axis=1).T
+
+
 def load_japanese_vowels() -> Dataset:
     """Load the Japanese Vowels recordings: nine speakers, sequences of 7 to 29 steps of 12 numbers.
 
@@ -82,7 +92,7 @@ def load_japanese_vowels() -> Dataset:
 
     def sequences(part: str) -> list[NDArray[np.float32]]:
         ends = np.cumsum(arrays[f"{part}_lengths"])
-        values = (arrays[f"{part}_x"] / 1e6).astype(np.float32)  # stored in millionths
+        values = (_unpacked(arrays[f"{part}_x"]) / 1e6).astype(np.float32)
         return [piece.copy() for piece in np.split(values, ends[:-1])]
 
     return Dataset(
