@@ -62,7 +62,7 @@ class ParameterUpdates {
                              "a smaller lr, because a model of float" + std::to_string(8 * sizeof(T)) +
                                  " has no number above " + number(std::numeric_limits<T>::max())});
     }
-    if (most >= 0) refuse_overflow(k, rule, state, args, params, most);
+    if (most >= 0 && !ordinary(rule, state, args, most)) refuse_overflow(k, rule, state, args, params, most);
     run_team(threads(), [&](int worker, int team, Barrier&) {
       auto [chunk, end] = share(static_cast<i64>(chunks_.size()), worker, team);
       while (chunk < end) {  // chunks in a row at once
@@ -98,6 +98,16 @@ class ParameterUpdates {
     }
     return std::isfinite(p) &&
            std::all_of(slots, slots + OptimizerInfo::most_slots, [](T v) { return std::isfinite(v); });
+  }
+
+  // Whether products of three of these numbers are far from overflowing, so that nobody need try: almost always
+  static bool ordinary(const OptimizerKernels<T>& rule, const OptimizerState& state, const UpdateArgs<T>& args,
+                       double gradient) {
+    constexpr T least = T(1e-9), most = T(1e6);
+    for (const T value : args.number)
+      if (const T size = std::abs(value); size != 0 && (size < least || size > most)) return false;
+    const OptimizerInfo& info = *rule.info;
+    return gradient < 1e9 && (info.sum < 0 || 1 - state.settings[info.kept] > 1e-6);
   }
 
   // Squares of large gradients, and products of them with settings, would overflow, and stay in the moments for ever.
