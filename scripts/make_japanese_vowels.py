@@ -50,8 +50,8 @@ def packed(steps: NDArray[np.int32]) -> NDArray[np.uint8]:
     """
     d = np.diff(steps, axis=0, prepend=np.int32(0))
     signed_last = ((d << 1) ^ (d >> 31)).T.astype("<u4")
-    planes: NDArray[np.uint8] = np.moveaxis(signed_last[..., np.newaxis].view(np.uint8), -1, 0)
-    return np.ascontiguousarray(planes)
+    stored: NDArray[np.uint8] = np.moveaxis(signed_last[..., np.newaxis].view(np.uint8), -1, 0)
+    return np.ascontiguousarray(stored)
 
 
 def main() -> None:

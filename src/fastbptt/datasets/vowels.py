@@ -50,12 +50,12 @@ left out or reordered.
 """
 
 
-def _unpacked(planes: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _unpacked(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return millionths (steps, features) from bytes of differences (4, features, steps).
 
     scripts/make_japanese_vowels.py says how they are packed.
     """
-    whole = np.ascontiguousarray(np.moveaxis(planes, 0, -1)).view("<u4")[..., 0].astype(np.int64)
+    whole = np.ascontiguousarray(np.moveaxis(packed, 0, -1)).view("<u4")[..., 0].astype(np.int64)
     differences = (whole >> 1) ^ -(whole & 1)
     return differences.cumsum(axis=1).T
 
