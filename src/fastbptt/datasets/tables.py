@@ -936,7 +936,10 @@ def _nanoseconds(table: Table, column: int) -> tuple[NDArray[np.int64], int | No
 def _check_forward(
     table: Table, rows: NDArray[np.int64], ids: NDArray[np.int64], used: Sequence[str]
 ) -> None:
-    """Refuse rows that are said to be in order, if a column of times shows that they are not."""
+    """Refuse rows that are said to be in order, if a column of times shows that they are not.
+
+    Dates that are not ISO have several readings: they must fall at least as often as rise in each.
+    """
     for name in table.header:
         if name in used:
             continue
@@ -949,8 +952,12 @@ def _check_forward(
             codes, texts = table.cells.codes(table.places[name])
             readings = [days[codes] for days in _times.days(texts)]
         same = np.diff(ids) == 0
-        back = [same & (np.diff(times[rows]) < 0) for times in readings]
-        if back and all(one.any() for one in back):
+        ways = [np.diff(times[rows]) for times in readings]
+        back = [same & (way < 0) for way in ways]
+        rises = [0 if iso else np.count_nonzero(same & (way > 0)) for way in ways]
+        if back and all(
+            one.any() and np.count_nonzero(one) >= up for one, up in zip(back, rises, strict=True)
+        ):
             i = int(rows[int(back[0].argmax()) + 1])
             raise _lines.OrderError(
                 f"{table.path}:{table.line(i)}",
