@@ -107,7 +107,8 @@ def confusion(
             axes.set_yticks(range(count), texts)
         _style.colour_bar(axes, image, "fraction of the true class", fixed=True)
         if ax is None:  # for Axes of a fixed aspect; the usual layout needs two draws
-            axes.figure.set_layout_engine("compressed")  # type: ignore[union-attr]
+            figure: Any = axes.figure
+            figure.set_layout_engine("compressed")
         right = float(np.trace(counts) / max(counts.sum(), 1))
         axes.set_title(
             f"{np.trace(counts)} of {counts.sum()} correct ({right:.1%})",
