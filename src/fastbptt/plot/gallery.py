@@ -86,7 +86,7 @@ class Picture(NamedTuple):
         >>> few = fastbptt.plot.Examples(epochs=1, steps=20)
         >>> ax = fastbptt.plot.PICTURES["vanishing"].draw(few)
         >>> ax.get_xlabel()
-        'time step'
+        'time step t'
         """
         data = examples.of(self.section)
         with _style.without_pyplot():

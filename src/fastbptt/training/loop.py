@@ -333,7 +333,9 @@ def _stream_length(x: Any, y: Any, steps_per_epoch: Any) -> int | None:
         raise ArgumentTypeError("y", "is None", "targets, unless x is an iterator of batches")
     if steps_per_epoch is not None:
         raise ArgumentError(
-            "steps_per_epoch", f"is {steps_per_epoch}", "None unless x is an iterator of batches"
+            "steps_per_epoch",
+            f"is {_check.shown(steps_per_epoch)}",
+            "None unless x is an iterator of batches",
         )
     return None
 
