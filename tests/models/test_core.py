@@ -24,6 +24,7 @@ from cases import (
     networks_over_shapes,
     over_shapes,
     sampled,
+    with_outputs,
 )
 from numpy.testing import assert_array_equal
 

@@ -255,8 +255,8 @@ def _losses(history: Any) -> Axes:
 @_picture
 def _learning_rates(vowels: Any) -> Axes:
     """The loss while the learning rate rises, and the suggestion."""
-    model = GRU(12, 48, 9, init="keras", seed=0)
-    return learning_rates(find_lr(model, vowels.x_train, vowels.y_train))
+    untrained = GRU(12, 48, 9, init="keras", seed=0)
+    return learning_rates(find_lr(untrained, vowels.x_train, vowels.y_train))
 
 
 @_picture
