@@ -95,7 +95,7 @@ class NetworkEngine final : public Engine {
   std::unique_ptr<Tape> forward(const Batch& batch) override {
     auto tape = std::make_unique<WorkspaceTape<T>>(net_.spec, pool_);
     Workspace<T>& w = *tape->w;
-    begin(w, batch, {.all_steps = true, .input_gradient = true, .drop = net_.dropping(batch)}, 0);
+    begin(w, batch, {.steps = Steps::all, .input_gradient = true, .drop = net_.dropping(batch)}, 0);
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     run(w, [&](int worker, int team, Barrier& barrier) {
       const auto [row0, row1] = w.plan.share(worker, team);
@@ -120,14 +120,13 @@ class NetworkEngine final : public Engine {
     if (from.outputs && from.last) throw ArgumentError({"d_outputs and d_last", "are both given", "one of them"});
     const std::lock_guard<std::mutex> one(kept->mutex_);
     Workspace<T>& w = *kept->w;
-    const GradientSource source{
-        .outputs = from.outputs || from.last, .all_steps = bool(from.outputs), .hidden = bool(from.hidden)};
-    begin_backward(net_, w,
-                   {.all_steps = source.all_steps,
-                    .backward = true,
-                    .d_final = bool(from.final_state[0]),
-                    .d_hidden = source.hidden},
-                   false);
+    const GradientSource source{.outputs = from.outputs || from.last,
+                                .steps = from.outputs ? Steps::all : Steps::last,
+                                .hidden = bool(from.hidden)};
+    begin_backward(
+        net_, w,
+        {.steps = source.steps, .backward = true, .d_final = bool(from.final_state[0]), .d_hidden = source.hidden},
+        false);
     inject(net_, w, from);
     T* gradient = static_cast<T*>(out.parameters);
     run(w, [&](int number, int team, Barrier& barrier) {
@@ -279,10 +278,9 @@ class NetworkEngine final : public Engine {
     const double start = memory_budget > 0 ? now() : 0;
     double again = 0;  // seconds spent on recomputation
     const bool all = objective.steps == Steps::all;
-    const Needs needs{.all_steps = all,
+    const Needs needs{.steps = objective.steps,
                       .loss = true,
                       .each_factor = objective.weighs_steps(),
-                      .steps = objective.steps,
                       .backward = out != nullptr,
                       .gradient = out && !out->parameters,
                       .input_gradient = out && out->x,
@@ -292,7 +290,7 @@ class NetworkEngine final : public Engine {
     begin(w, batch, needs, memory_budget);
     begin_backward(net_, w, needs, memory_budget > 0);
     make_factors(net_, w, objective);
-    const GradientSource source{true, all, objective.steps};
+    const GradientSource source{.outputs = true, .steps = objective.steps};
     const bool pooled = pools(objective.steps);
     const auto windows = static_cast<i64>(w.plan.windows.size());
     bool given[CellInfo::most_states];

@@ -15,9 +15,9 @@ namespace fastbptt {
 // Where gradients enter
 struct GradientSource {
   bool outputs = false;       // through the outputs ..
-  bool all_steps = false;     // .. of all steps, or of the final states ..
-  Steps steps = Steps::last;  // .. or of all states together
+  Steps steps = Steps::last;  // .. of these states
   bool hidden = false;        // at the hidden states of the top layer, at all steps
+  bool all_steps() const { return steps == Steps::all; }
 };
 
 // A worker of the thread team, and how far back its gradients reach
@@ -32,7 +32,7 @@ struct Worker {
 // Whether dh of the top layer has a row for each step, or one for each sequence
 template <class T>
 bool dh_each_step(const Net<T>& net, const GradientSource& source) {
-  return source.hidden || (!net.O() && source.outputs && source.all_steps);
+  return source.hidden || (!net.O() && source.outputs && source.all_steps());
 }
 
 template <class T>
@@ -55,8 +55,8 @@ BackwardArgs<T> backward_args(const Net<T>& net, Workspace<T>& w, std::size_t i,
     a.dh_shared = source.steps == Steps::mean;
     a.dh_each_step = source.steps == Steps::max;
   } else if (net.is_top(dir)) {
-    if (net.O() && source.outputs) a.dy = dir.reverse() && source.all_steps ? w.dy_reverse : w.dy;
-    a.dy_each_step = source.all_steps;
+    if (net.O() && source.outputs) a.dy = dir.reverse() && source.all_steps() ? w.dy_reverse : w.dy;
+    a.dy_each_step = source.all_steps();
     if (w.d_final || source.hidden || (!net.O() && source.outputs)) a.dh = b.dh;
     a.dh_each_step = dh_each_step(net, source);
   } else {
@@ -84,7 +84,7 @@ BackwardArgs<T> backward_args(const Net<T>& net, Workspace<T>& w, std::size_t i,
 template <class T>
 void spread_output_gradient(const Net<T>& net, Workspace<T>& w, const GradientSource& source, i64 row0, i64 row1) {
   const BatchPlan& plan = w.plan;
-  const bool all = source.outputs && source.all_steps, each_step = dh_each_step(net, source);
+  const bool all = source.outputs && source.all_steps(), each_step = dh_each_step(net, source);
   const i64 width = net.spec.output_width();
   for (i64 d = 0; d < net.D(); ++d) {
     const LayerBuffers<T>& buffers = w.layers[size_of(net.top() + d)];
@@ -127,7 +127,7 @@ void start_gradient(const Net<T>& net, T* gradient, int worker, int team) {
 template <class T>
 void backward_window(const Net<T>& net, Workspace<T>& w, Worker& worker, i64 window, const GradientSource& source,
                      const GradientTargets& out, const Probes& probes, T* gradient) {
-  if (probes) record_window(net, w, worker.row0, worker.row1, window, source.all_steps, probes);
+  if (probes) record_window(net, w, worker.row0, worker.row1, window, source.all_steps(), probes);
   for (i64 layer = net.spec.layers - 1; layer >= 0; --layer)
     for (i64 d = 0; d < net.D(); ++d)
       backward_layer(net, w, worker, size_of(layer * net.D() + d), window, source, out, probes, gradient);
@@ -495,7 +495,7 @@ void weight_gradient(const Net<T>& net, const Workspace<T>& w, const Worker& wor
     else
       k.weight_grad(a);
   });
-  if (!net.is_top(dir) || !net.O() || !source.outputs || !source.all_steps) return;
+  if (!net.is_top(dir) || !net.O() || !source.outputs || !source.all_steps()) return;
   const T* dy = dir.reverse() ? w.dy_reverse : w.dy;
   output_gradient(net, w, worker, i, b.saved, b.panel, w.plan.batch, dy, {first, first, block.rows}, add);
   if (dir.reverse()) return;
@@ -552,12 +552,11 @@ const BatchPlan::Window& window_of(const Workspace<T>& w, const BatchPlan::Block
 template <class T>
 void finish_gradient(const Net<T>& net, Workspace<T>& w, const Worker& worker, const GradientSource& source,
                      const GradientTargets& out, const bool* given, T* gradient) {
-  const bool last = source.outputs && !source.all_steps && net.O();
+  const bool last = source.outputs && !source.all_steps() && net.O();
   for (i64 d = 0; last && d < net.D(); ++d) {
     const LayerBuffers<T>& b = w.layers[size_of(net.top() + d)];
-    const bool pooled = pools(source.steps);
-    output_gradient(net, w, worker, size_of(net.top() + d), pooled ? b.pooled : b.last,
-                    pooled ? b.batch_panel : b.last_panel, 0, w.dy, {0, 0, w.plan.batch}, false);
+    const auto [states, panel] = states_of_sequences(b, source.steps);
+    output_gradient(net, w, worker, size_of(net.top() + d), states, panel, 0, w.dy, {0, 0, w.plan.batch}, false);
   }
   worker.barrier.meet();
   i64 panel = 0;

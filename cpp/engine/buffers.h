@@ -42,7 +42,7 @@ void prepare_sizes(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time) {
 
 template <class T>
 Needs training_needs(const Net<T>& net, bool norms) {
-  return {.all_steps = true,
+  return {.steps = Steps::all,
           .loss = true,
           .backward = true,
           .gradient = true,
@@ -159,9 +159,9 @@ auto kept_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
     link(net, w, needs.drop);
     w.b_y = a.allocate<T>(net.O());
     const bool outputs = net.O() || needs.loss;
-    w.y = a.allocate<T>(!outputs ? 0 : needs.all_steps ? rows : b, net.spec.output_width());
+    w.y = a.allocate<T>(!outputs ? 0 : needs.all_steps() ? rows : b, net.spec.output_width());
     w.y_last = a.allocate<T>(b, net.spec.output_width());
-    w.y_reverse = a.allocate<T>(net.D() == 2 && net.O() ? std::max(needs.all_steps ? rows : b, b) : 0, net.O());
+    w.y_reverse = a.allocate<T>(net.D() == 2 && net.O() ? std::max(needs.all_steps() ? rows : b, b) : 0, net.O());
     w.pairs = {};
     if (net.spec.bfloat16)
       w.pairs = pair_buffer(w, a, std::max(net.info.preactivations, PairBuffer::hidden + net.info.stages), b,
@@ -212,7 +212,7 @@ void begin_backward(const Net<T>& net, Workspace<T>& w, const Needs& needs, bool
 template <class T>
 auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
   const i64 n = w.panel, panels = panels_of(net, w), b = w.plan.batch, window = w.plan.window_rows,
-            rows = needs.all_steps ? window : b, width = net.spec.output_width();
+            rows = needs.all_steps() ? window : b, width = net.spec.output_width();
   const std::size_t row_bytes = size_of(n) * sizeof(T);
   const i64 gate_panel = bounded_product(spread_rows(w.plan.block_rows, row_bytes), n),
             batch_panel = bounded_product(spread_rows(b, row_bytes), n);
@@ -253,7 +253,7 @@ auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
       w.block_gates = pair_buffer(w, a, net.info.preactivations, pairs, net.H());
     }
     w.dy = a.allocate<T>(rows, width);
-    w.dy_reverse = a.allocate<T>(net.D() == 2 && net.O() && needs.all_steps ? rows : 0, net.O());
+    w.dy_reverse = a.allocate<T>(net.D() == 2 && net.O() && needs.all_steps() ? rows : 0, net.O());
     w.targets = a.allocate<T>(needs.loss ? rows : 0, width);
     w.classes = a.allocate<std::int32_t>(needs.loss ? rows : 0);
     w.factor = a.allocate<T>(needs.each_factor ? rows : b, width);

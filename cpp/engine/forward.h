@@ -73,8 +73,11 @@ void forward_window(const Net<T>& net, Workspace<T>& w, i64 window, const Output
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i) {
     const bool shows = each_step && net.is_top(net.layer_directions[i]);
     ForwardArgs<T> args = forward_args(net, w, i, s, window, shows ? each_step : nullptr);
-    const PoolArgs<T> pool = pool_args(net, w, pooling, i);
-    if (pools(pooling) && net.is_top(net.layer_directions[i])) args.pool = &pool;
+    PoolArgs<T> pool{};
+    if (pools(pooling) && net.is_top(net.layer_directions[i])) {
+      pool = pool_args(net, w, pooling, i);
+      args.pool = &pool;
+    }
     kernels_for(w).forward(cell_for(net, w), args, row0, row1);
     if (!net.is_top(net.layer_directions[i])) show_above(net, w, i, window, row0, row1);
   }
@@ -143,11 +146,8 @@ void last_outputs(const Net<T>& net, Workspace<T>& w, OutputArgs<T> o, T* y, i64
                   Steps steps = Steps::last) {
   o.y = y;
   if (net.D() == 2) return joined_outputs(net, w, o, steps, row0, row1);
-  const LayerBuffers<T>& b = w.layers[size_of(net.top())];
-  if (pools(steps))
-    kernels_for(w).outputs(o, b.pooled, b.batch_panel, row0, row0, row1 - row0);
-  else
-    kernels_for(w).outputs(o, b.last, b.last_panel, row0, row0, row1 - row0);
+  const auto [states, panel] = states_of_sequences(w.layers[size_of(net.top())], steps);
+  kernels_for(w).outputs(o, states, panel, row0, row0, row1 - row0);
 }
 
 // The outputs from both directions, of all steps, of the final states or of the pooled ones, and the loss if o requests
@@ -161,9 +161,7 @@ void joined_outputs(const Net<T>& net, Workspace<T>& w, const OutputArgs<T>& o, 
   const auto row = [&](i64 t, i64 b) { return all ? plan.row(t, b) : b; };
   const auto states = [&](i64 d) {
     const LayerBuffers<T>& b = w.layers[size_of(net.top() + d)];
-    return all         ? std::pair<const T*, i64>{b.saved + plan.batch * w.panel, b.panel}
-           : pools(of) ? std::pair<const T*, i64>{b.pooled, b.batch_panel}
-                       : std::pair<const T*, i64>{b.last, b.last_panel};
+    return all ? std::pair<const T*, i64>{b.saved + plan.batch * w.panel, b.panel} : states_of_sequences(b, of);
   };
   for (i64 d = 0; net.O() && d < net.D(); ++d) {
     OutputArgs<T> part = output_args(net, w, false, d);

@@ -51,10 +51,9 @@ struct LayerBuffers {
 
 // The parts of a pass over a batch that need memory
 struct Needs {
-  bool all_steps = false;       // outputs of all steps, not only of the last
+  Steps steps = Steps::last;    // the outputs, and where the loss is
   bool loss = false;            // y and its loss
   bool each_factor = false;     // .. with a weight for each step
-  Steps steps = Steps::last;    // where the loss is
   bool backward = false;        // gradients
   bool gradient = false;        // .. into the workspace's own buffer
   bool input_gradient = false;  // .. of the input as well
@@ -62,6 +61,7 @@ struct Needs {
   bool d_hidden = false;        // .. from the top layer's hidden states
   bool drop = false;
   bool norms = false, numbers = false;  // of what flows back at each step
+  bool all_steps() const { return steps == Steps::all; }
   bool operator==(const Needs&) const = default;
 };
 

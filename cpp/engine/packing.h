@@ -162,9 +162,9 @@ inline double weight_at(const Objective& o, i64 place, i64 t) {
   return read<double>(o.sample_weight, place, o.weighs_steps() ? t : 0);
 }
 
-inline void check_weight(const Objective& o, i64 place, i64 t) {
+inline double checked_weight(const Objective& o, i64 place, i64 t) {
   const double value = weight_at(o, place, t);
-  if (std::isfinite(value) && value >= 0) return;
+  if (value >= 0 && value <= std::numeric_limits<double>::max()) return value;
   const std::vector<i64> index = o.weighs_steps() ? std::vector<i64>{place, t} : std::vector<i64>{place};
   if (!std::isfinite(value)) throw_not_finite("sample_weight", value, index);
   throw ArgumentError({.argument = "sample_weight",
@@ -188,21 +188,18 @@ void make_factors(const Net<T>& net, Workspace<T>& w, const Objective& o) {
     const double length = all ? double(plan.length(b)) : 1.0;
     double weights = 0;  // of all its steps
     if (w.each_factor) {
-      for (i64 t = 0; t < plan.length(b); ++t) {
-        const double value = weight_at(o, plan.place(b), t);
-        if (!(value >= 0 && value <= std::numeric_limits<double>::max())) check_weight(o, plan.place(b), t);
-        weights += value;
-      }
+      for (i64 t = 0; t < plan.length(b); ++t) weights += checked_weight(o, plan.place(b), t);
     } else {
-      check_weight(o, plan.place(b), 0);
-      factor[size_of(b)] = weight_at(o, plan.place(b), 0);
+      factor[size_of(b)] = checked_weight(o, plan.place(b), 0);
       weights = factor[size_of(b)] * length;
     }
     some |= weights > 0;
-    if (o.reduction == Reduction::sequence_mean) factor[size_of(b)] /= length;
-    total += o.reduction == Reduction::sequence_mean
-                 ? (w.each_factor ? weights / length : weight_at(o, plan.place(b), 0))
-                 : weights;
+    if (o.reduction != Reduction::sequence_mean) {
+      total += weights;
+      continue;
+    }
+    total += w.each_factor ? weights / length : factor[size_of(b)];
+    factor[size_of(b)] /= length;
   }
   if (!some) throw ArgumentError({"sample_weight", "holds only zeros", "at least one above 0"});
   if (o.reduction == Reduction::sum) return;

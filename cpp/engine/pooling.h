@@ -4,6 +4,7 @@
 #define FASTBPTT_ENGINE_POOLING_H
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/layer_directions.h"
 #include "engine/packing.h"
@@ -15,6 +16,13 @@ template <class T>
 PoolArgs<T> pool_args(const Net<T>& net, const Workspace<T>& w, Steps steps, std::size_t i) {
   const LayerBuffers<T>& b = w.layers[i];
   return {b.pooled, b.batch_panel, steps == Steps::max ? b.maximum : nullptr, net.layer_directions[i].reverse()};
+}
+
+// The states that a readout of one output per sequence reads, and their panel: the pooled or the final ones
+template <class T>
+std::pair<const T*, i64> states_of_sequences(const LayerBuffers<T>& b, Steps steps) {
+  return pools(steps) ? std::pair<const T*, i64>{b.pooled, b.batch_panel}
+                      : std::pair<const T*, i64>{b.last, b.last_panel};
 }
 
 // From the sum to the mean over a sequence's own steps

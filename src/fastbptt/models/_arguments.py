@@ -309,13 +309,14 @@ def weights_as_they_lie(
             for i, one in enumerate(value)
         ]
     array = _check.read("sample_weight", value)
+    shape: tuple[int, ...] = (batch,)
+    means = "one weight per sequence"
     if steps == "all" and array.shape == (batch, time):
-        means = "one weight per step"
+        shape, means = array.shape, "one weight per step"
     elif steps == "all":
-        means = f"one weight per sequence, or {(batch, time)}: one per step"
-    else:
-        means = "one weight per sequence" + ' for steps="last"' * (array.ndim > 1)
-    shape = (batch, time) if means == "one weight per step" else (batch,)
+        means += f", or {(batch, time)}: one per step"
+    elif array.ndim > 1:
+        means += f' for steps="{steps}"'
     return _check.exact("sample_weight", array, shape, means, F64).astype(F64, copy=False)
 
 
