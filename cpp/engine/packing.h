@@ -202,6 +202,8 @@ void make_factors(const Net<T>& net, Workspace<T>& w, const Objective& o) {
     factor[size_of(b)] /= length;
   }
   if (!some) throw ArgumentError({"sample_weight", "holds only zeros", "at least one above 0"});
+  if (!std::isfinite(total))
+    throw ArgumentError({"sample_weight", "adds up to more than a number can hold", "smaller weights"});
   if (o.reduction == Reduction::sum) return;
   total *= double(o.loss.losses_of(net.spec.output_width()));
   for (double& f : factor) f /= total;

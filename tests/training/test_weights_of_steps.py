@@ -111,6 +111,20 @@ def test_classes_of_steps_have_weights(given: Any, as_list: bool) -> None:
     np.testing.assert_allclose(history["loss"], wanted["loss"], rtol=1e-12)
 
 
+def test_a_warm_up_is_one_of_the_validation_data_too() -> None:
+    model, history = fitted(1, X, NUMBERS, warmup=2, validation=(X, NUMBERS))
+    wanted = fastbptt.evaluate(model, X, NUMBERS, steps="all", warmup=2)["loss"]
+    assert history["validation_loss"][-1] == pytest.approx(wanted, rel=1e-12)
+    assert wanted != fastbptt.evaluate(model, X, NUMBERS, steps="all")["loss"]
+
+
+@pytest.mark.parametrize("weights", [np.full(N, 1e308), np.full((N, T), 1e308)])
+def test_weights_that_overflow_together_are_refused(weights: NDArray[Any]) -> None:
+    model = fastbptt.GRU(2, 4, 1, seed=0)
+    with pytest.raises(fastbptt.ArgumentError, match="adds up to more than a number can hold"):
+        model.loss(X, NUMBERS, "mse", "all", sample_weight=weights)
+
+
 def test_validation_data_have_weights_of_their_own() -> None:
     held = (X, np.where(MASK[..., np.newaxis], NUMBERS, np.nan), None, WEIGHTS)
     model, history = fitted(1, X, NUMBERS, validation=held)
