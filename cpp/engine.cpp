@@ -298,19 +298,19 @@ class NetworkEngine final : public Engine {
     T* gradient = !out ? nullptr : out->parameters ? static_cast<T*>(out->parameters) : w.gradient;
     T loss_parameters[LossInfo::most_parameters] = {};
     for (int i = 0; i < LossInfo::most_parameters; ++i)
-      if (const char* name = objective.loss.info->parameters[i].name)
-        loss_parameters[i] = rounded<T>(name, objective.loss.parameters[i]);
+      if (const char* name = objective.loss->info->parameters[i].name)
+        loss_parameters[i] = rounded<T>(name, objective.loss->parameters[i]);
     std::vector<T> loss_list;
-    for (const double value : objective.loss.list)
-      loss_list.push_back(rounded<T>(objective.loss.info->list.name, value));
+    for (const double value : objective.loss->list)
+      loss_list.push_back(rounded<T>(objective.loss->info->list.name, value));
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     run(w, [&](int number, int team, Barrier& barrier) {
       Worker worker = worker_of(w, number, team, barrier);
       const i64 row0 = worker.row0, row1 = worker.row1;
       OutputArgs<T> output = output_args(net_, w, out != nullptr);
-      output.loss = &loss_of<T>(*w.set, objective.loss.index);
+      output.loss = &loss_of<T>(*w.set, objective.loss->index);
       output.parameters = loss_list.empty() ? loss_parameters : loss_list.data();
-      output.per_target = objective.loss.outputs_per_target();
+      output.per_target = objective.loss->outputs_per_target();
       if (pooled) output.dh = nullptr;
       const auto window_forward = [&](i64 i, Steps pooling) {
         if (all) pack_targets(net_, w, objective, batch.check_finite, i, row0, row1);

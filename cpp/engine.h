@@ -89,7 +89,7 @@ struct Loss {
 };
 
 struct Objective {
-  Loss loss{"mse"};
+  const Loss* loss = nullptr;  // borrowed, as arrays are
   Steps steps = Steps::last;
   Reduction reduction = Reduction::mean;
   Array y;              // numbers: (B, O) or for all steps (B, T, O); classes: i64 (B) or (B, T)

@@ -12,24 +12,26 @@ namespace fastbptt::bindings {
 namespace {
 
 template <class E>
-E choice(py::handle value, const char* name, std::initializer_list<std::pair<const char*, E>> all) {
-  const auto text = py::cast<std::string_view>(value);
-  std::string known;
-  for (const auto& [one, e] : all) {
+E choice(py::handle value, const char* name, std::initializer_list<std::pair<std::string_view, E>> all) {
+  Py_ssize_t size = 0;
+  const char* first = PyUnicode_AsUTF8AndSize(value.ptr(), &size);  // py::cast would note who keeps it alive
+  if (!first) throw py::error_already_set();
+  const std::string_view text(first, static_cast<std::size_t>(size));
+  for (const auto& [one, e] : all)
     if (text == one) return e;
-    known += (known.empty() ? "'" : ", '") + std::string(one) + "'";
-  }
+  std::string known;
+  for (const auto& [one, e] : all) known += (known.empty() ? "'" : ", '") + std::string(one) + "'";
   throw ArgumentError({name, "is '" + std::string(text) + "'", "one of " + known});
 }
 
 void read_y(Call& call, py::handle value, Objective& to) {
-  const bool classes = to.loss.info->targets == LossInfo::Targets::classes;
+  const bool classes = to.loss->info->targets == LossInfo::Targets::classes;
   Shape shape{call.batch};
   if (to.steps == Steps::all) shape.push_back(call.time);
   if (classes) {
     to.y = view(value, "y", shape, {Dtype::i64});
   } else {
-    const i64 width = call.spec.output_width(), each = to.loss.outputs_per_target();
+    const i64 width = call.spec.output_width(), each = to.loss->outputs_per_target();
     if (width % each)
       throw ArgumentError(
           {"loss", "has " + std::to_string(each) + " outputs for each target", "as many, or a multiple"});
@@ -40,7 +42,7 @@ void read_y(Call& call, py::handle value, Objective& to) {
 
 // In this order: the shape of y depends on loss and steps.
 const Field<Objective> objective_fields[] = {
-    {"loss", nullptr, [](Call&, py::handle value, Objective& to) { to.loss = py::cast<const Loss&>(value); }},
+    {"loss", nullptr, [](Call&, py::handle value, Objective& to) { to.loss = py::cast<const Loss*>(value); }},
     {"steps", nullptr,
      [](Call& call, py::handle value, Objective& to) {
        call.steps = to.steps = choice<Steps>(

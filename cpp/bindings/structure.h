@@ -161,8 +161,10 @@ class Structure {
   }
 
   static std::size_t place(PyObject* keyword) {
+    const auto interned = std::find(names_.begin(), names_.end(), keyword);  // as those of calls in source are
+    if (interned != names_.end()) return static_cast<std::size_t>(interned - names_.begin());
     std::size_t i = 0;
-    while (i < count_ && names_[i] != keyword && PyUnicode_Compare(names_[i], keyword) != 0) ++i;
+    while (i < count_ && PyUnicode_Compare(names_[i], keyword) != 0) ++i;
     return i;
   }
 

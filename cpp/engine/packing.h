@@ -205,7 +205,7 @@ void make_factors(const Net<T>& net, Workspace<T>& w, const Objective& o) {
   if (!std::isfinite(total))
     throw ArgumentError({"sample_weight", "adds up to more than a number can hold", "smaller weights"});
   if (o.reduction == Reduction::sum) return;
-  total *= double(o.loss.losses_of(net.spec.output_width()));
+  total *= double(o.loss->losses_of(net.spec.output_width()));
   for (double& f : factor) f /= total;
 }
 
@@ -224,9 +224,9 @@ void start_losses(const Net<T>& net, Workspace<T>& w, i64 row0, i64 row1) {
 template <class T>
 void pack_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool check, i64 window, i64 row0, i64 row1) {
   const BatchPlan& plan = w.plan;
-  const LossInfo& info = *o.loss.info;
+  const LossInfo& info = *o.loss->info;
   const bool all = o.steps == Steps::all, classes = info.targets == LossInfo::Targets::classes;
-  const i64 width = net.spec.output_width(), n = classes ? width : o.loss.targets_of(width);
+  const i64 width = net.spec.output_width(), n = classes ? width : o.loss->targets_of(width);
   const bool bounded = std::isfinite(info.range.low) || std::isfinite(info.range.high);
   const i64 t0 = all ? plan.window(window).t0 : 0, t1 = all ? plan.window(window).t1 : 1, base = plan.row(t0, 0);
   bool fine = true;
@@ -258,10 +258,10 @@ void pack_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool c
 template <class T>
 void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o, bool check) {
   const BatchPlan& plan = w.plan;
-  const LossInfo& info = *o.loss.info;
-  const std::string name = loss_of<T>(*w.set, o.loss.index).name;
+  const LossInfo& info = *o.loss->info;
+  const std::string name = loss_of<T>(*w.set, o.loss->index).name;
   const bool all = o.steps == Steps::all, classes = info.targets == LossInfo::Targets::classes;
-  const i64 width = net.spec.output_width(), n = classes ? width : o.loss.targets_of(width);
+  const i64 width = net.spec.output_width(), n = classes ? width : o.loss->targets_of(width);
   for (i64 i = 0; i < plan.batch; ++i) {
     const i64 b = plan.place(i);
     for (i64 t = 0; t < (all ? plan.length(i) : 1); ++t) {

@@ -104,6 +104,7 @@ class EngineCall {
         d_last_(naive::cast<R>(given.d_last)),
         d_hidden_(naive::cast<R>(given.d_hidden)),
         states_(cell_info(c.net.cell).states),
+        loss_(c.loss),
         engine_(make_engine(c.net, dtype_of<R>, params_.data())) {
     const Spec& s = c.net;
     constexpr Dtype dtype = dtype_of<R>;
@@ -118,7 +119,7 @@ class EngineCall {
     }
     batch.drop = c.drop;
     batch.dropout_seed = given.dropout_seed;
-    objective.loss = Loss(c.loss);
+    objective.loss = &loss_;
     objective.steps = c.steps;
     objective.reduction = c.reduction;
     const bool all = c.steps == Steps::all, classes = c.loss == "cross_entropy";
@@ -197,6 +198,7 @@ class EngineCall {
   std::vector<R> x_, y_, d_outputs_, d_last_, d_hidden_, initial_[CellInfo::most_states],
       d_final_[CellInfo::most_states];
   int states_;
+  Loss loss_;
   std::unique_ptr<Engine> engine_;
 };
 

@@ -368,7 +368,9 @@ TEST_CASE("values that are not finite are named, and nothing is updated") {
   Batch batch;
   batch.x = calls::array(x, Dtype::f32, 1, 3, 1);
   batch.initial[0] = calls::array(h0, Dtype::f32, 1, 1, 2);
+  const Loss mse("mse"), bce("bce");
   Objective o;
+  o.loss = &mse;
   o.y = calls::array(y, Dtype::f32, 1, 1);
   Probes probes;
   probes.final_state[0] = final;
@@ -386,7 +388,7 @@ TEST_CASE("values that are not finite are named, and nothing is updated") {
   params[3] = before[3] = 0.4F;
   CHECK_THROWS_WITH(step(), "y holds a value that is not finite (nan) at index (0, 0)");
   y[0] = 2;
-  o.loss = Loss("bce");
+  o.loss = &bce;
   CHECK_THROWS_WITH(step(), "y holds 2 at index (0, 0); expected values from 0 to 1 for loss 'bce'");
   CHECK(std::memcmp(before.data(), params, sizeof params) == 0);
   CHECK(adam.state.step == 0);

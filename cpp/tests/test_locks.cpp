@@ -42,6 +42,7 @@ struct Shared {
   }
   Objective objective() const {
     Objective o;
+    o.loss = &loss;
     o.y = calls::array(y.data(), Dtype::f32, batch, hidden);
     return o;
   }
@@ -51,6 +52,7 @@ struct Shared {
   std::vector<i64> many;
   std::unique_ptr<Engine> engine;
   OptimizerState optimizer{"sgd"};
+  Loss loss{"mse"};
 };
 
 bool alike(const std::vector<float>& values) {

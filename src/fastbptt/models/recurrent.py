@@ -961,15 +961,16 @@ class Recurrent:
             )
         report = None
         taken: list[int] = []
-        binding, before = None, None  # before: the steps made, known once one can begin
+        binding, before = None, None  # before: the steps made, where anything depends on it
         try:
             with lock:
                 if self._dropout_seeds.used and not chunked:
                     batch = batch.replace(dropout_seed=self._dropout_seeds.take(taken))
                 binding = optimizer._binding_for(self._weights)
-                before = binding.state.step
-                if before == 0 and self._notes_digits:
-                    self._note_digits(x, y, batch, objective)
+                if taken or binding is not optimizer._binding:
+                    before = binding.state.step
+                    if before == 0 and self._notes_digits:
+                        self._note_digits(x, y, batch, objective)
                 update = binding.update
                 if clip is not None:
                     update = update.replace(clip=clip)
