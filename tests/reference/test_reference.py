@@ -874,7 +874,7 @@ some_cases = st.builds(
     embedding=st.sampled_from([None, 5]),
     padding_index=st.sampled_from([None, 3]),
 ).map(with_outputs)
-quickly = settings(max_examples=60, deadline=None)
+quickly = settings(max_examples=60)
 
 
 def pick(problem: Problem, rows: Any) -> Problem:
