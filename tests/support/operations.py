@@ -249,14 +249,17 @@ class Run:
         """A loss with any parameters that it takes."""
         while True:
             info = _core.loss_info(name)["parameters"]
-            given = {
-                k: self.one_of(0.0, 0.1, 0.5)
-                if one["default"] == 0.0
-                else one["default"] * self.one_of(0.1, 1.0, 4.0)
-                for k, one in info.items()
-            }
+            given = {k: self.parameter(one["default"]) for k, one in info.items()}
             with contextlib.suppress(fastbptt.ArgumentError):
                 return fastbptt.Loss(name, **given)
+
+    def parameter(self, default: Any) -> Any:
+        """Any value of a loss's parameter; as many if it is a list, since each has its output."""
+        if isinstance(default, tuple):
+            return tuple(np.sort(self.rng.uniform(0.01, 0.99, len(default))).tolist())
+        return (
+            self.one_of(0.0, 0.1, 0.5) if default == 0.0 else default * self.one_of(0.1, 1.0, 4.0)
+        )
 
     def call(self, case: Case) -> tuple[dict[str, Any], Array, Any]:
         """Arguments of a call with a loss; x and y in the model's dtype, as the reference has them.
