@@ -142,7 +142,9 @@ class NetworkEngine final : public Engine {
 
   double loss(const Batch& batch, const Objective& objective) override {
     const BorrowedWorkspace<T> borrowed(pool_);
-    return forward_and_loss(*borrowed, batch, objective, nullptr, {}, 0);
+    const double value = forward_and_loss(*borrowed, batch, objective, nullptr, {}, 0);
+    if (batch.check_finite) report_loss(value);
+    return value;
   }
 
   double loss_and_grad(const Batch& batch, const Objective& objective, const GradientTargets& out, const Probes& probes,
@@ -150,8 +152,8 @@ class NetworkEngine final : public Engine {
     const BorrowedWorkspace<T> borrowed(pool_);
     const double value = forward_and_loss(*borrowed, batch, objective, &out, probes, memory_budget);
     if (batch.check_finite) {
-      report_gradient(static_cast<T*>(out.parameters));
       report_loss(value);
+      report_gradient(static_cast<T*>(out.parameters));
     }
     return value;
   }

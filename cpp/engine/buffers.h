@@ -40,10 +40,12 @@ void prepare_sizes(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time) {
   w.plan.make_sizes(batch, time, rows_per_block);
 }
 
+// The most that a training step may need, whatever its objective
 template <class T>
 Needs training_needs(const Net<T>& net, bool norms) {
   return {.steps = Steps::all,
           .loss = true,
+          .each_factor = true,
           .backward = true,
           .gradient = true,
           .input_gradient = !net.spec.vocabulary,
