@@ -45,8 +45,7 @@ const Field<Objective> objective_fields[] = {
     {"loss", nullptr, [](Call&, py::handle value, Objective& to) { to.loss = py::cast<const Loss*>(value); }},
     {"steps", nullptr,
      [](Call& call, py::handle value, Objective& to) {
-       call.steps = to.steps = choice<Steps>(
-           value, "steps", {{"last", Steps::last}, {"all", Steps::all}, {"mean", Steps::mean}, {"max", Steps::max}});
+       call.steps = to.steps = steps_of(value);
      }},
     {"reduction", nullptr,
      [](Call&, py::handle value, Objective& to) {
@@ -64,6 +63,11 @@ const Field<Objective> objective_fields[] = {
 };
 
 }  // namespace
+
+Steps steps_of(py::handle value) {
+  return choice<Steps>(value, "steps",
+                       {{"last", Steps::last}, {"all", Steps::all}, {"mean", Steps::mean}, {"max", Steps::max}});
+}
 
 void register_objective(py::module_& m) {
   Structure<Objective>::add_to(m, "Objective", "The targets, and the loss that compares the outputs with them.",
