@@ -829,6 +829,7 @@ def test_networks_are_covered() -> None:
             "embedding": (None, 7),
             "padding_index": (None, 2),
             "freeze_embedding": (False, True),
+            "has_resets": (False, True),
         }.items():
             assert {getattr(case, name) for case in chosen} == set(values), name
         assert {case.O for case in chosen} >= set(OUTPUTS)
@@ -873,6 +874,7 @@ some_cases = st.builds(
     learn_initial_state=st.booleans(),
     embedding=st.sampled_from([None, 5]),
     padding_index=st.sampled_from([None, 3]),
+    with_resets=st.booleans(),
 ).map(with_outputs)
 quickly = settings(max_examples=60, deadline=None)
 
@@ -893,6 +895,7 @@ def pick(problem: Problem, rows: Any) -> Problem:
         h0=None if problem.h0 is None else whole(a[:, rows] for a in parts(problem.h0)),
         lengths=of_rows(problem.lengths),
         sample_weight=of_rows(problem.sample_weight),
+        resets=of_rows(problem.resets),
         network=network,
     )
 
@@ -951,6 +954,8 @@ def test_batch_is_its_sequences_one_by_one(case: Case) -> None:
             end = int(one.lengths[0])
             if one.sample_weight is not None and one.sample_weight.ndim == 2:
                 one.sample_weight = one.sample_weight[:, :end]
+            if one.resets is not None:
+                one.resets = one.resets[:, :end]
             one.x, one.lengths = one.x[:, :end], None
             one.y = one.y[:, :end] if case.steps == "all" else one.y
             if "masks" in one.network:

@@ -566,12 +566,10 @@ class Recurrent:
         training = _check.flag("training", training)
         batch = Batch(array, lengths=checked, initial=initial, check_finite=finite)
         if resets is not None:
+            count, time = array.shape[:2]
             listed = isinstance(x, list | tuple)
-            batch = batch.replace(
-                resets=_arguments.resets(
-                    self._input_spec, resets, *array.shape[:2], checked, listed
-                )
-            )
+            marks = _arguments.resets(self._input_spec, resets, count, time, checked, listed)
+            batch = batch.replace(resets=marks)
         taken: list[int] = []
         try:
             if training:

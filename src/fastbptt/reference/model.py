@@ -213,10 +213,13 @@ class _Episodes:
 
     def of_initial(self, gradients: Array) -> tuple[Array, Array]:
         """Sum gradients (L * D, E, H) by row: of the states given for it, and of its own."""
-        first, later = np.zeros((2, len(gradients), self.rows, gradients.shape[-1]), gradients.dtype)
+        first, later = np.zeros(
+            (2, len(gradients), self.rows, gradients.shape[-1]), gradients.dtype
+        )
         carried = (self.start == 0) & ~self.anew[self.row]
         first[:, self.row[carried]] = gradients[:, carried]
-        np.add.at(later, (slice(None), self.row[~carried]), gradients[:, ~carried])
+        others = gradients[:, ~carried].swapaxes(0, 1)
+        np.add.at(later.swapaxes(0, 1), self.row[~carried], others)
         return first, later
 
 
