@@ -373,19 +373,23 @@ def resets_as_they_lie(
         if len(value) != batch:
             raise ArgumentError("resets", f"has {len(value)} items", f"{batch}, as x has")
         own = [time] * batch if own_lengths is None else own_lengths.tolist()
-        return [_marks(one, (own[i],), None, i) for i, one in enumerate(value)]
-    return _marks(value, (batch, time), own_lengths)
+        return [_marks(one, (own[i],), "step", item=i) for i, one in enumerate(value)]
+    return _marks(value, (batch, time), "step", own_lengths)
 
 
 def _marks(
-    value: Any, shape: tuple[int, ...], own_lengths: Lengths, item: int | None = None
+    value: Any,
+    shape: tuple[int, ...],
+    each: str,
+    own_lengths: Lengths = None,
+    item: int | None = None,
 ) -> NDArray[np.bool_]:
     """Read an array of False and True, or of 0 and 1; after a sequence's end of anything."""
-    expected = "True at each step that starts from the initial state, else False (or 1 and 0)"
+    expected = "True (or 1) where an episode starts, else False (or 0)"
     array = _check.read("resets", value, expected, item)
     if array.shape != shape:
-        means = "one per step" if item is None else f"one per step of x[{item}]"
-        raise ArgumentError("resets", f"has shape {array.shape}", f"{shape}: {means}", item=item)
+        expected = f"{shape}: one per {each}" + ("" if item is None else f" of x[{item}]")
+        raise ArgumentError("resets", f"has shape {array.shape}", expected, item=item)
     if array.dtype.kind == "b":
         return array
     if array.dtype.kind not in "iuf":
@@ -566,7 +570,7 @@ def fast_path_step(spec: InputSpec, x: Any, states: Any) -> bool:
 
 def resets_of_step(value: Any, batch: int) -> NDArray[np.bool_]:
     """Read which sequences start anew at a step, (batch,)."""
-    return np.ascontiguousarray(_marks(value, (batch,), None))
+    return np.ascontiguousarray(_marks(value, (batch,), "sequence"))
 
 
 def one_step(spec: InputSpec, x: Any) -> Inputs:
