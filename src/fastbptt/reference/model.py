@@ -184,7 +184,7 @@ class _Episodes:
 
     def __init__(self, net: Network, exist: Array, resets: Array | None) -> None:
         self.rows, self.time = exist.shape
-        marked = np.zeros(exist.shape, bool) if resets is None else np.asarray(resets) & exist
+        marked = np.zeros(exist.shape, bool) if resets is None else np.asarray(resets, bool) & exist
         if marked.any() and net.bidirectional:
             raise ValueError("resets are given; expected none for a bidirectional network")
         self.anew = marked[:, 0].copy()
