@@ -64,8 +64,8 @@ i64 parameter_count(const Spec& spec);
 
 // States are (layers * directions, B, H), in the order forward and reverse of the first layer, of the second, ..
 struct Batch {
-  Array x;                               // (B, T, I), f32 or f64; with a vocabulary (B, T), i64
-  const i64* lengths = nullptr;          // [B], each 1 .. T; null: all T
+  Array x;                       // (B, T, I), f32 or f64; with a vocabulary (B, T), i64
+  const i64* lengths = nullptr;  // [B], each 1 .. T; null: all T
   // [B][T]: where true, an episode starts: the state before that step is the learned one or zeros, and no gradient goes
   // past it; null: none. Of one direction, not pooled, not with Reduction::sequence_mean
   const bool* resets = nullptr;

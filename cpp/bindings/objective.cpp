@@ -43,10 +43,7 @@ void read_y(Call& call, py::handle value, Objective& to) {
 // In this order: the shape of y depends on loss and steps.
 const Field<Objective> objective_fields[] = {
     {"loss", nullptr, [](Call&, py::handle value, Objective& to) { to.loss = py::cast<const Loss*>(value); }},
-    {"steps", nullptr,
-     [](Call& call, py::handle value, Objective& to) {
-       call.steps = to.steps = steps_of(value);
-     }},
+    {"steps", nullptr, [](Call& call, py::handle value, Objective& to) { call.steps = to.steps = steps_of(value); }},
     {"reduction", nullptr,
      [](Call&, py::handle value, Objective& to) {
        to.reduction = choice<Reduction>(

@@ -202,8 +202,8 @@ void enter_from_above(const Net<T>& net, Workspace<T>& w, const Worker& worker, 
     for (i64 b = worker.row0; b < std::min(worker.row1, plan.running(t)); ++b)
       for (i64 p = 0; p * n < net.H(); ++p) {
         T* dh = buffers.dh + p * buffers.dh_panel + (plan.row(t, b) - base) * n;
-        dropout.apply(dir.layer, plan.place(b), plan.step(t, b, dir.reverse()),
-                      dir.direction * net.H() + p * n, std::min(n, net.H() - p * n), dh, dh);
+        dropout.apply(dir.layer, plan.place(b), plan.step(t, b, dir.reverse()), dir.direction * net.H() + p * n,
+                      std::min(n, net.H() - p * n), dh, dh);
       }
   for (i64 b = worker.row0; w.d_final && b < worker.row1; ++b)
     if (const i64 t = plan.length(b) - 1; t >= t0 && t < t1)
@@ -266,9 +266,9 @@ void clear_below(const Net<T>& net, const Workspace<T>& w, Worker& worker, std::
 // row for each episode
 template <class T>
 T* initial_target(const Net<T>& net, const Workspace<T>& w, const GradientTargets& out, int state, std::size_t i) {
-  T* all = !out.initial[state] && !net.spec.learn_state     ? nullptr
-           : out.initial[state] && !w.plan.episodes ? static_cast<T*>(out.initial[state])
-                                                    : w.d_initial[state];
+  T* all = !out.initial[state] && !net.spec.learn_state ? nullptr
+           : out.initial[state] && !w.plan.episodes     ? static_cast<T*>(out.initial[state])
+                                                        : w.d_initial[state];
   return all ? all + static_cast<i64>(i) * w.plan.batch * net.H() : nullptr;
 }
 

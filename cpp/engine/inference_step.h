@@ -30,8 +30,9 @@ void inference_step(const Net<T>& net, const Array& x, void* const* state, T* y,
     for (i64 layer = 0; layer < net.spec.layers; ++layer) {
       const LayerDirection& dir = net.layer_directions[size_of(layer)];
       for (int s = 0; s < net.info.states; ++s) {
-        const T* at = resets && resets[b] ? net.spec.learn_state ? net.params + net.initial[s] + layer * net.H() : nullptr
-                                          : static_cast<const T*>(state[s]) + (layer * batch + b) * net.H();
+        const T* at = resets && resets[b]
+                          ? net.spec.learn_state ? net.params + net.initial[s] + layer * net.H() : nullptr
+                          : static_cast<const T*>(state[s]) + (layer * batch + b) * net.H();
         at ? std::copy_n(at, net.H(), before + s * padded) : std::fill_n(before + s * padded, net.H(), T(0));
       }
       for (int stage = 0; stage < net.info.stages; ++stage) {

@@ -72,8 +72,7 @@ void record_window(const Net<T>& net, const Workspace<T>& w, i64 b0, i64 b1, i64
     if (plan.is_last(b)) std::copy_n(w.dy + b * width, width, out + plan.place(b) * width);
   for (i64 t = t0; out && all_steps && t < t1; ++t)
     for (i64 b = b0; b < std::min(b1, plan.running(t)); ++b)
-      std::copy_n(w.dy + (plan.row(t, b) - plan.row(t0, 0)) * width, width,
-                  out + (plan.position(b) + t) * width);
+      std::copy_n(w.dy + (plan.row(t, b) - plan.row(t0, 0)) * width, width, out + (plan.position(b) + t) * width);
 }
 
 }  // namespace fastbptt

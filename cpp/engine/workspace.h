@@ -106,12 +106,12 @@ class BatchPlan {
 
   std::uint64_t number = 0;  // changes with the plan
   i64 batch = -1, time = -1;
-  i64 callers_batch = -1;  // rows of the caller's arrays: batch, or fewer with resets
-  bool episodes = false;   // there are resets
-  i64 steps = 0;             // the longest length
-  i64 rows = 0;              // sum of lengths
-  bool ragged = false;       // some sequences are shorter than time
-  std::vector<i64> order;    // [B] place of each sorted sequence before sorting
+  i64 callers_batch = -1;                               // rows of the caller's arrays: batch, or fewer with resets
+  bool episodes = false;                                // there are resets
+  i64 steps = 0;                                        // the longest length
+  i64 rows = 0;                                         // sum of lengths
+  bool ragged = false;                                  // some sequences are shorter than time
+  std::vector<i64> order;                               // [B] place of each sorted sequence before sorting
   std::vector<i64> lengths, places, starts, positions;  // [B] in sorted order
   std::vector<char> begins, ends;                       // [B] in sorted order
   std::vector<i64> first, active;
