@@ -199,14 +199,14 @@ class _Episodes:
         picked: Array = np.where(carried[:, np.newaxis], given[:, :, self.row], own[:, :, self.row])
         return picked
 
-    def apart(self, values: Array) -> Array:
+    def split(self, values: Array) -> Array:
         """Give each episode of ``values`` (..., B, T, N) a row, (..., E, T, N), zero at its end."""
         shape = (*values.shape[:-3], len(self.row), *values.shape[-2:])
         found = np.zeros(shape, values.dtype)
         found[..., self.number, self.within, :] = values
         return found
 
-    def together(self, values: Array) -> Array:
+    def join(self, values: Array) -> Array:
         """Put the episodes of ``values`` (..., E, T, N) back into their rows, (..., B, T, N)."""
         found: Array = values[..., self.number, self.within, :]
         return found
@@ -320,9 +320,9 @@ def forward(
         for direction in range(net.directions):
             own, read = _own(net, params, layer, direction), steps.ordered(direction, inputs[-1])
             after = net.module.forward(
-                own, episodes.apart(read), initial[len(states)], **net.setting
+                own, episodes.split(read), initial[len(states)], **net.setting
             )
-            after = episodes.together(after)
+            after = episodes.join(after)
             finals.append(after[steps.final])
             states.append(steps.ordered(direction, steps.real(after)))
         hidden = np.concatenate([s[0] for s in states[-net.directions :]], axis=-1)
@@ -427,11 +427,11 @@ def backward(
             d_states[0] = steps.ordered(direction, d_own)
             d_states[steps.final] += d_final[k]
             own = _own(net, params, layer, direction)
-            read, states, d_states = map(episodes.apart, (read, states, d_states))
+            read, states, d_states = map(episodes.split, (read, states, d_states))
             found = net.module.backward(own, read, initial[k], states, d_states, **net.setting)
             grads |= {full: found[name] for name, full in net.names(layer, direction).items()}
             d_initial[k] = found["initial"]
-            d_above = d_above + steps.ordered(direction, episodes.together(found["x"]))
+            d_above = d_above + steps.ordered(direction, episodes.join(found["x"]))
 
     if "E" in params:
         grads["E"] = np.zeros_like(params["E"], dtype=d_above.dtype)
