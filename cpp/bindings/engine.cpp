@@ -202,10 +202,10 @@ void register_engine(py::module_& m) {
       .def("step", &PyEngine::step, arg("x"), arg("state"), arg("y"), arg("check_finite"), arg("resets") = py::none())
       .def("update", &PyEngine::update, arg("update"), arg("grad"), arg("check_finite"))
       .def("freeze", &PyEngine::freeze, arg("names"))
-      .def("memory_needed", &PyEngine::memory_needed, arg("batch"), arg("time"), arg("memory_budget") = 0,
-           arg("norms") = false, arg("steps") = "all", arg("resets") = 0)
-      .def("minimum_memory", &PyEngine::minimum_memory, arg("batch"), arg("time"), arg("norms") = false,
-           arg("steps") = "all", arg("resets") = 0)
+      .def("memory_needed", &PyEngine::memory_needed, arg("batch"), arg("time"), arg("memory_budget"), arg("norms"),
+           arg("steps"), arg("resets"))
+      .def("minimum_memory", &PyEngine::minimum_memory, arg("batch"), arg("time"), arg("norms"), arg("steps"),
+           arg("resets"))
       .def("report", &PyEngine::report)
       .def("set_params", &PyEngine::set_params, arg("values"))
       .def("get_params", &PyEngine::get_params);

@@ -29,8 +29,6 @@ constexpr i64 rows_per_block = 512;  // docs/performance.md, "blocks of time"
 
 template <class T>
 void prepare(const Net<T>& net, Workspace<T>& w, const Batch& batch) {
-  if (batch.resets && net.spec.bidirectional)
-    throw ArgumentError({"resets", "are given", "none for a bidirectional network"});
   prepare_set(net, w);
   w.plan.make(batch.x.shape[0], batch.x.shape[1], batch.lengths, batch.resets, rows_per_block);
 }

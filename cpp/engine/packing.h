@@ -260,7 +260,7 @@ void pack_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool c
 
 // Locates an error that pack_targets found
 template <class T>
-void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o, bool check) {
+[[gnu::cold]] void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o, bool check) {
   const BatchPlan& plan = w.plan;
   const LossInfo& info = *o.loss->info;
   const std::string name = loss_of<T>(*w.set, o.loss->index).name;
@@ -362,7 +362,7 @@ void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
 
 // Locates an error that packing found, in the caller's arrays
 template <class T>
-void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch) {
+[[gnu::cold]] void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch) {
   if (w.found.x && net.spec.vocabulary) report_tokens(net, w, batch);
   if (!batch.check_finite) return;
   const BatchPlan& plan = w.plan;
@@ -391,7 +391,7 @@ void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch)
 }
 
 template <class T>
-void report_tokens(const Net<T>& net, const Workspace<T>& w, const Batch& batch) {
+[[gnu::cold]] void report_tokens(const Net<T>& net, const Workspace<T>& w, const Batch& batch) {
   for (i64 i = 0; i < w.plan.batch; ++i)
     for (i64 s = 0, b = w.plan.place(i); s < w.plan.length(i); ++s) {
       const i64 t = w.plan.step(s, i), token = read<i64>(batch.x, b, t);

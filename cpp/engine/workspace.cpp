@@ -5,6 +5,7 @@
 #include <new>
 #include <numeric>
 
+#include "errors.h"
 #include "memory.h"
 
 namespace fastbptt {
@@ -22,6 +23,14 @@ std::size_t product(std::size_t a, std::size_t b) {
 }
 
 }  // namespace
+
+void check_resets(bool bidirectional, Steps steps, Reduction reduction) {
+  const char* without = bidirectional                           ? "none for a bidirectional network"
+                        : pools(steps)                          ? "none with pooling"
+                        : reduction == Reduction::sequence_mean ? "none with a mean over sequences"
+                                                                : nullptr;
+  if (without) throw ArgumentError({"resets", "are given", without});
+}
 
 Arena::~Arena() { std::free(block_); }
 
@@ -53,37 +62,38 @@ void BatchPlan::make(i64 b, i64 t, const i64* given, const bool* resets, i64 row
   block_steps_ = 0;
   callers_batch = b;
   episodes = resets;
-  for (std::vector<i64>* one : {&lengths, &places, &starts}) one->clear();
-  begins.clear();
-  ends.clear();
+  struct Sequence {
+    i64 place, start, length;
+    char begins, ends;
+  };
+  std::vector<Sequence> found;
+  found.reserve(static_cast<std::size_t>(b));
   for (i64 place = 0; place < b; ++place) {
     const i64 end = given ? given[place] : t;
     const bool* reset = resets ? resets + place * t : nullptr;
     for (i64 from = 0, to = 0; from < end; from = to) {
       to = reset ? from + 1 : end;
       while (to < end && !reset[to]) ++to;
-      places.push_back(place);
-      starts.push_back(from);
-      lengths.push_back(to - from);
-      begins.push_back(from == 0 && !(reset && reset[0]));
-      ends.push_back(to == end);
+      found.push_back({place, from, to - from, from == 0 && !(reset && reset[0]), to == end});
     }
   }
-  const std::size_t n = lengths.size();
+  const std::size_t n = found.size();
   order.resize(n);
   std::iota(order.begin(), order.end(), i64(0));
-  if (given || resets) {
-    const std::vector<i64>& own = lengths;
+  if (given || resets)
     std::stable_sort(order.begin(), order.end(),
-                     [&own](i64 i, i64 j) { return own[std::size_t(i)] > own[std::size_t(j)]; });
-    sort(lengths);
-    sort(places);
-    sort(starts);
-    sort(begins);
-    sort(ends);
+                     [&](i64 i, i64 j) { return found[std::size_t(i)].length > found[std::size_t(j)].length; });
+  for (std::vector<i64>* all : {&lengths, &places, &starts, &positions}) all->resize(n);
+  for (std::vector<char>* all : {&begins, &ends}) all->resize(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    const Sequence& one = found[static_cast<std::size_t>(order[i])];
+    lengths[i] = one.length;
+    places[i] = one.place;
+    starts[i] = one.start;
+    positions[i] = one.place * t + one.start;
+    begins[i] = one.begins;
+    ends[i] = one.ends;
   }
-  positions.resize(n);
-  for (std::size_t i = 0; i < n; ++i) positions[i] = places[i] * t + starts[i];
   steps = lengths[0];
   ragged = lengths[n - 1] < t;
   first.resize(static_cast<std::size_t>(steps) + 1);
@@ -101,12 +111,6 @@ void BatchPlan::make(i64 b, i64 t, const i64* given, const bool* resets, i64 row
   time = t;
   batch = static_cast<i64>(n);
   split_windows(1);
-}
-
-template <class T>
-void BatchPlan::sort(std::vector<T>& values) const {
-  const std::vector<T> before = values;
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = before[static_cast<std::size_t>(order[i])];
 }
 
 void BatchPlan::make_sizes(i64 b, i64 t, i64 resets, i64 rows_per_block) {

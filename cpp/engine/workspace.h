@@ -21,6 +21,9 @@ inline i64 bounded_product(i64 a, i64 b) {
   return __builtin_mul_overflow(a, b, &out) || out > most_elements ? most_elements : out;
 }
 
+// Throws for what could mean a row, or each episode in it
+void check_resets(bool bidirectional, Steps steps, Reduction reduction);
+
 // One block of memory from which aligned arrays are allocated, in two passes: the first measures, the second allocates.
 class Arena {
  public:
@@ -123,8 +126,6 @@ class BatchPlan {
   i64 window_rows = 0;  // most rows of a window
 
  private:
-  template <class T>
-  void sort(std::vector<T>& values) const;
   void split_blocks(i64 rows_per_block);
   i64 rows_per_block_ = 0;
   i64 block_steps_ = 0;  // of a plan of sizes alone; else 0

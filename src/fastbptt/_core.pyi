@@ -261,13 +261,13 @@ class Engine:
         self,
         batch: int,
         time: int,
-        memory_budget: int = 0,
-        norms: bool = False,
-        steps: str = "all",
-        resets: int = 0,
+        memory_budget: int,
+        norms: bool,
+        steps: str,
+        resets: int,
     ) -> int: ...
     def minimum_memory(
-        self, batch: int, time: int, norms: bool = False, steps: str = "all", resets: int = 0
+        self, batch: int, time: int, norms: bool, steps: str, resets: int
     ) -> int: ...
     def report(self) -> tuple[int, int, float, float]: ...
     def set_params(self, values: _Array) -> None: ...

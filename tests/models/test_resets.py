@@ -350,11 +350,14 @@ def test_the_core_refuses_the_same() -> None:
     with pytest.raises(ValueError, match="none for a bidirectional network"):
         fastbptt._core.Engine(spec, flat).forward(batch)
     model = network()
-    for steps, reduction, y in (("mean", "mean", Y[:, 0]), ("all", "sequence_mean", Y)):
+    for steps, reduction, y, words in (
+        ("mean", "mean", Y[:, 0], "none with pooling"),
+        ("all", "sequence_mean", Y, "none with a mean over sequences"),
+    ):
         objective = fastbptt._core.Objective(
             loss=fastbptt.Loss("mse"), steps=steps, reduction=reduction, y=np.ascontiguousarray(y)
         )
-        with pytest.raises(ValueError, match="resets are given; expected none with pooling"):
+        with pytest.raises(ValueError, match=f"resets are given; expected {words}"):
             model._engine.loss(batch, objective)
 
 
