@@ -40,7 +40,7 @@ void prepare_sizes(const Net<T>& net, Workspace<T>& w, const Size& size) {
   w.plan.make_sizes(size.batch, size.time, size.resets, rows_per_block);
 }
 
-// The most that a training step may need, whatever its objective
+// The most that a training step of this size may need
 template <class T>
 Needs training_needs(const Net<T>& net, const Size& size) {
   return {.steps = size.steps,
