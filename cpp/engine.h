@@ -134,16 +134,30 @@ struct OutputGradients {
 // An optimiser of optimizers/list.inc with its settings (0 unless set) and its slots, indexed as in its info. A slot is
 // a flat buffer of the caller's, laid out like the parameters, in the engine's element type.
 struct OptimizerState {
+  // Parameters with settings of their own: lr times lr_factor, and another weight_decay
+  struct Group {
+    double lr_factor, weight_decay;
+  };
+  // Elements from .. to of the flat buffers, which belong to a group
+  struct Part {
+    i64 from, to;
+    int group;
+  };
+
   explicit OptimizerState(const std::string& rule);
   void set(const std::string& setting, double value);
   void attach(const std::string& slot, void* values);
-  void check() const;  // throws if a required slot is missing
+  void divide(std::vector<Group> into, std::vector<Part> where);  // parts: in order, none overlaps another
+  void check() const;                                             // throws if a required slot is missing
 
   int rule;
   const OptimizerInfo* info;
   double settings[OptimizerInfo::most_settings] = {};
   void* slots[OptimizerInfo::most_slots] = {};
-  i64 step = 0;  // updates made
+  std::vector<Group> groups;
+  std::vector<Part> parts;
+  int lr = -1, weight_decay = -1;  // places of these settings; where there are groups
+  i64 step = 0;                    // updates made
 };
 
 // Gradient clipping before the update: none (negative), by value or by norm

@@ -1,12 +1,19 @@
 #include "bindings/optimizer.h"
 
+#include <pybind11/stl.h>
+
+#include <utility>
+
 #include "bindings/arrays.h"
 #include "bindings/register.h"
 #include "errors.h"
 
 namespace fastbptt::bindings {
 
-PyOptimizer::PyOptimizer(const std::string& rule, const py::dict& slots, const py::dict& settings) : state(rule) {
+PyOptimizer::PyOptimizer(const std::string& rule, const py::dict& slots, const py::dict& settings,
+                         const std::vector<std::tuple<double, double>>& groups,
+                         const std::vector<std::tuple<i64, i64, int>>& parts)
+    : state(rule) {
   for (const auto& [name, values] : slots) {
     const auto label = py::cast<std::string>(name);
     auto a = array(values, label.c_str());
@@ -20,6 +27,13 @@ PyOptimizer::PyOptimizer(const std::string& rule, const py::dict& slots, const p
     arrays_.push_back(std::move(a));
   }
   for (const auto& [name, value] : settings) state.set(py::cast<std::string>(name), py::cast<double>(value));
+  if (!groups.empty()) {
+    std::vector<OptimizerState::Group> into;
+    for (const auto& [factor, decay] : groups) into.push_back({factor, decay});
+    std::vector<OptimizerState::Part> where;
+    for (const auto& [from, to, group] : parts) where.push_back({from, to, group});
+    state.divide(std::move(into), std::move(where));
+  }
   state.check();
 }
 
@@ -32,7 +46,9 @@ OptimizerState& PyOptimizer::checked(Dtype dtype, i64 size) {
 void register_optimizer(py::module_& m) {
   using py::arg;
   py::class_<PyOptimizer>(m, "OptimizerState")
-      .def(py::init<const std::string&, const py::dict&, const py::dict&>(), arg("rule"), arg("slots"), arg("settings"))
+      .def(py::init<const std::string&, const py::dict&, const py::dict&,
+                    const std::vector<std::tuple<double, double>>&, const std::vector<std::tuple<i64, i64, int>>&>(),
+           arg("rule"), arg("slots"), arg("settings"), arg("groups") = py::tuple(), arg("parts") = py::tuple())
       .def_property(
           "step", [](const PyOptimizer& o) { return o.state.step; }, [](PyOptimizer& o, i64 n) { o.state.step = n; })
       .def(

@@ -5,6 +5,7 @@
 #include <pybind11/numpy.h>
 
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "engine.h"
@@ -15,7 +16,10 @@ namespace py = pybind11;
 
 class PyOptimizer {
  public:
-  PyOptimizer(const std::string& rule, const py::dict& slots, const py::dict& settings);
+  // groups: factor of lr, weight_decay; parts: from, to, group
+  PyOptimizer(const std::string& rule, const py::dict& slots, const py::dict& settings,
+              const std::vector<std::tuple<double, double>>& groups,
+              const std::vector<std::tuple<i64, i64, int>>& parts);
   OptimizerState& checked(Dtype dtype, i64 size);  // throws if its slots are for another model
   OptimizerState state;
 

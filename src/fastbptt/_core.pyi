@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -88,7 +89,14 @@ def read_decimals(
 
 class OptimizerState:
     step: int
-    def __init__(self, rule: str, slots: dict[str, _Array], settings: dict[str, float]) -> None: ...
+    def __init__(
+        self,
+        rule: str,
+        slots: dict[str, _Array],
+        settings: dict[str, float],
+        groups: Sequence[tuple[float, float]] = ...,
+        parts: Sequence[tuple[int, int, int]] = ...,
+    ) -> None: ...
     def set(self, setting: str, value: float) -> None: ...
 
 class Batch:

@@ -51,6 +51,7 @@ def rates(kind: type, **settings: Any) -> Any:
     return found
 
 
+OWN = [{"params": ["b_*"], "lr_factor": 0.5}]
 ADAM: dict[str, Any] = {
     "lr": 0.2,
     "betas": (0.5, 0.9),
@@ -58,6 +59,7 @@ ADAM: dict[str, Any] = {
     "epsilon_hat": With(True, {"eps": 0.1}),
     "amsgrad": True,
     "weight_decay": 0.1,
+    "groups": OWN,
 }
 
 
@@ -162,6 +164,7 @@ ENTRIES: dict[str, Entry] = {
             "momentum": 0.5,
             "nesterov": With(True, {"momentum": 0.5}),
             "weight_decay": 0.1,
+            "groups": OWN,
         },
     ),
     "Adam": Entry(partial(trained, fastbptt.Adam), {"lr": 0.1}, ADAM),
@@ -176,6 +179,7 @@ ENTRIES: dict[str, Entry] = {
             "momentum": 0.5,
             "centered": True,
             "weight_decay": 0.1,
+            "groups": OWN,
         },
     ),
     "schedules.Cosine": Entry(
@@ -288,9 +292,11 @@ ENTRIES: dict[str, Entry] = {
         {"names": "W_xh"},
     ),
     "Optimizer": Entry(
-        lambda **settings: (lambda made: (made.lr, made.weight_decay))(Plain(**settings)),
+        lambda **settings: (lambda made: (made.lr, made.weight_decay, made.groups))(
+            Plain(**settings)
+        ),
         {"lr": 0.1, "weight_decay": 0.0},
-        {"lr": 0.2, "weight_decay": 0.1},
+        {"lr": 0.2, "weight_decay": 0.1, "groups": OWN},
     ),
     "Optimizer.step": Entry(
         stepped,

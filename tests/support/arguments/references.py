@@ -100,6 +100,7 @@ OF_RULES: dict[str, Any] = {
     "state": Fresh(began),
     "lr": 0.2,
     "weight_decay": 0.3,
+    "groups": [{"params": ["a"], "lr_factor": 0.5}],
 }
 OF_ADAM: dict[str, Any] = {
     **OF_RULES,
