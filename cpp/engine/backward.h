@@ -572,7 +572,7 @@ void finish_gradient(const Net<T>& net, Workspace<T>& w, const Worker& worker, c
         for (i64 b = 0; !given[s] && b < w.plan.batch; ++b) total += double(d[b * net.H() + j]);
         gradient[net.initial[s] + i * net.H() + j] = T(total);
       }
-  for (i64 o = 0; net.O() && net.spec.bias && o < net.O(); ++o) {
+  for (i64 o = 0; net.spec.has_output_bias() && o < net.O(); ++o) {
     double total = w.db_y[o];
     for (i64 b = 0; last && b < w.plan.batch; ++b) total += double(w.dy[b * net.O() + o]);
     gradient[net.b_y + o] = T(total);
@@ -597,9 +597,11 @@ void unpack_panel(const Net<T>& net, const Workspace<T>& w, std::size_t i, i64 p
     if (net.spec.bias) std::copy_n(from, real, out + net.bias_of(dir, j) + p * n);
   }
   for (i64 o = 0; o < net.readout_of(dir); ++o)
-    for (i64 j = 0; j < real; ++j)
-      out[net.W_hy + (dir.direction * net.H() + p * n + j) * net.O() + o] =
-          source.outputs ? b.dw_y[(p * net.O() + o) * n + j] : T(0);
+    for (i64 j = 0; j < real; ++j) {
+      const i64 unit = dir.direction * net.H() + p * n + j,
+                row = net.read_row.empty() ? unit : net.read_row[size_of(unit)];
+      if (row >= 0) out[net.W_hy + row * net.O() + o] = source.outputs ? b.dw_y[(p * net.O() + o) * n + j] : T(0);
+    }
 }
 
 }  // namespace fastbptt

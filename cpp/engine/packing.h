@@ -29,7 +29,7 @@ void pack_weights(const Net<T>& net, Workspace<T>& w, int worker, int team) {
     }
   }
   if (worker != 0) return;
-  for (i64 o = 0; o < net.O(); ++o) w.b_y[o] = net.spec.bias ? net.params[net.b_y + o] : T(0);
+  for (i64 o = 0; o < net.O(); ++o) w.b_y[o] = net.spec.has_output_bias() ? net.params[net.b_y + o] : T(0);
   if (!k.finite(net.params, net.checked)) w.found.weights = true;
 }
 
@@ -69,14 +69,25 @@ void pack_forward(const Net<T>& net, const Workspace<T>& w, const LayerDirection
   }
 }
 
+// A panel of W_hy^T, from column `first` of the top layer's states on; zeros for what the readout does not read
+template <class T>
+void pack_read_units(const Net<T>& net, i64 first, i64 n, i64 real, T* to) {
+  std::fill_n(to, net.O() * n, T(0));
+  for (i64 c = 0; c < real; ++c)
+    if (const i64 row = net.read_row[size_of(first + c)]; row >= 0)
+      for (i64 o = 0; o < net.O(); ++o) to[o * n + c] = net.params[net.W_hy + row * net.O() + o];
+}
+
 template <class T>
 void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerBuffers<T>& b,
                    i64 p) {
   const Kernels<T>& k = kernels_for(w);
   const i64 n = w.panel, outputs = net.readout_of(dir), real = std::min(n, net.H() - p * n);
   T* to = b.w_backward + p * net.depth_back(dir) * n;
-  if (outputs)
+  if (outputs && net.read_row.empty())
     k.pack(net.params + net.W_hy + (dir.direction * net.H() + p * n) * net.O(), net.O(), true, net.O(), real, to);
+  else if (outputs)
+    pack_read_units(net, dir.direction * net.H() + p * n, n, real, to);
   to += outputs * n;
   for (const bool before : {true, false})  // first the rows multiplied with the previous step
     for (int j = 0; j < net.info.preactivations; ++j) {

@@ -25,6 +25,12 @@ std::vector<Parameter> layout(const Spec& s) {
     throw ArgumentError({"padding_index", "is " + std::to_string(s.padding_index), "less than the vocabulary"});
   if (!(s.dropout >= 0 && s.dropout < 1))
     throw ArgumentError({"dropout", "is " + std::to_string(s.dropout), "at least 0 and below 1"});
+  if (!s.outputs && (s.output_bias || !s.read_units.empty()))
+    throw ArgumentError({"output_bias or read_units", "is given", "none for a network without a readout"});
+  for (std::size_t i = 0; i < s.read_units.size(); ++i)
+    if (s.read_units[i] < (i ? s.read_units[i - 1] + 1 : 0) || s.read_units[i] >= s.width())
+      throw ArgumentError({"read_units", "holds " + std::to_string(s.read_units[i]),
+                           "increasing numbers from 0 to " + std::to_string(s.width() - 1)});
   const CellInfo& cell = cell_info(s.cell);
   std::vector<Parameter> all;
   i64 offset = 0;
@@ -47,8 +53,8 @@ std::vector<Parameter> layout(const Spec& s) {
   for (int state = 0; s.learn_state && state < cell.states; ++state)
     add(cell.state_names[state] + std::string("0"), {s.state_rows(), s.hidden});
   if (s.outputs) {
-    add("W_hy", {width, s.outputs});
-    if (s.bias) add("b_y", {s.outputs});
+    add("W_hy", {s.read_units.empty() ? width : s.read_width(), s.outputs});
+    if (s.has_output_bias()) add("b_y", {s.outputs});
   }
   if (s.vocabulary) add("E", {s.vocabulary, s.inputs});
   return all;
@@ -108,6 +114,9 @@ Topology::Topology(const Spec& s)
     if (p.name == "E") embedding = p.offset;
   }
   if (s.vocabulary) checked = embedding;
+  if (!s.read_units.empty()) read_row.assign(static_cast<std::size_t>(s.width()), -1);
+  for (std::size_t i = 0; i < s.read_units.size(); ++i)
+    read_row[static_cast<std::size_t>(s.read_units[i])] = static_cast<i64>(i);
   for (int j = 0; j < info.preactivations; ++j) {
     with_input += info.preactivation[j].input;
     with_hidden += info.preactivation[j].hidden != Preactivation::none;

@@ -57,8 +57,9 @@ struct Topology {
   i64 with_input = 0, with_hidden = 0;           // number of pre-activations with x W_xh, with h W_hh
   i64 initial[CellInfo::most_states] = {};       // places in the flat buffer
   i64 W_hy = 0, b_y = 0, embedding = 0;
-  i64 count;    // elements of the flat buffer
-  i64 checked;  // .. checked for NaN at each call; rows of the embedding are checked when they are read
+  std::vector<i64> read_row;  // of each column of the top layer's states, its row of W_hy, -1: none; empty: its number
+  i64 count;                  // elements of the flat buffer
+  i64 checked;                // .. checked for NaN at each call; rows of the embedding are checked when they are read
 };
 
 }  // namespace fastbptt

@@ -62,7 +62,11 @@ inline std::string text(const NetworkCase& c) {
   if (s.vocabulary) out += number("vocabulary ", s.vocabulary) + number("padding ", s.padding_index);
   return out + (s.bidirectional ? " bidirectional" : "") + (c.lengths ? " lengths" : "") +
          (c.initial ? " initial" : "") + (s.learn_state ? " learned" : "") + (c.drop ? " dropout" : "") +
-         (c.weighted ? " weights" : "") + (s.freeze_embedding ? " frozen" : "") + (s.bias ? "" : " no bias");
+         (c.weighted ? " weights" : "") + (s.freeze_embedding ? " frozen" : "") + (s.bias ? "" : " no bias") +
+         (s.read_units.empty() ? "" : " some units") +
+         (!s.output_bias   ? ""
+          : *s.output_bias ? " output bias"
+                           : " no output bias");
 }
 
 template <class R>

@@ -63,8 +63,8 @@ Places::Places(const Spec& s) {
       directions.push_back(p);
     }
   for (i64 k = 0; k < cell.states; ++k) initial[k] = take(s.learn_state, s.state_rows() * s.hidden);
-  W_hy = take(s.outputs > 0, s.width() * s.outputs);
-  b_y = take(s.outputs > 0 && s.bias, s.outputs);
+  W_hy = take(s.outputs > 0, s.read_width() * s.outputs);
+  b_y = take(s.has_output_bias(), s.outputs);
   E = take(s.vocabulary > 0, s.vocabulary * s.inputs);
 }
 
@@ -219,8 +219,9 @@ void sequence(const NetworkCase& c, const Data& given, i64 b, const Places& plac
 
   const auto readout = [&](V h) {
     if (!s.outputs) return g.scaled(h, 1);
-    const V y = g.product(h, &params, places.W_hy, s.outputs, s.outputs);
-    return s.bias ? g.sum(y, g.part(&params, places.b_y, s.outputs)) : y;
+    const V read = s.read_units.empty() ? h : g.picked(h, s.read_units);
+    const V y = g.product(read, &params, places.W_hy, s.outputs, s.outputs);
+    return s.has_output_bias() ? g.sum(y, g.part(&params, places.b_y, s.outputs)) : y;
   };
   std::vector<V> outputs;
   for (i64 t = 0; t < length; ++t) {

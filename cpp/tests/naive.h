@@ -56,6 +56,15 @@ class Graph {
     return y;
   }
 
+  V picked(V x, const std::vector<i64>& places) {
+    const V y = zeros(static_cast<i64>(places.size()));
+    for (i64 j = 0; j < y->size(); ++j) y->a[at(j)] = x->a[at(places[at(j)])];
+    back_.push_back([=] {
+      for (i64 j = 0; j < y->size(); ++j) x->d[at(places[at(j)])] += y->d[at(j)];
+    });
+    return y;
+  }
+
   V joined(V x, V y) {
     const V z = zeros(0);
     for (const V v : {x, y}) {

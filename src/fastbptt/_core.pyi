@@ -30,6 +30,8 @@ class Spec:
         padding_index: int = -1,
         freeze_embedding: bool = False,
         bfloat16: bool = False,
+        output_bias: bool | None = None,
+        read_units: Sequence[int] = ...,
     ) -> None: ...
     @property
     def cell(self) -> str: ...
@@ -59,6 +61,10 @@ class Spec:
     def freeze_embedding(self) -> bool: ...
     @property
     def bfloat16(self) -> bool: ...
+    @property
+    def output_bias(self) -> bool | None: ...
+    @property
+    def read_units(self) -> list[int]: ...
 
 class Tape:
     @property

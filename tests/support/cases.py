@@ -69,6 +69,8 @@ class Case:
     embedding: int | None = None  # size of the vocabulary: x holds tokens
     padding_index: int | None = None
     freeze_embedding: bool = False
+    output_bias: bool | None = None
+    reads_half: bool = False  # every second unit, of a network with a readout
 
     def __str__(self) -> str:
         words = [f"B{self.B}-T{self.T}-I{self.I}-H{self.H}-O{self.O}"]
@@ -80,7 +82,8 @@ class Case:
         numbers = ("setting", "dropout", "embedding", "padding_index")
         given = [(name, getattr(self, name)) for name in numbers]
         words += [f"{name}{value}" for name, value in given if value not in (None, 0.0)]
-        flags = ("learn_initial_state", "freeze_embedding")
+        words += [] if self.output_bias is None else [f"output_bias={self.output_bias}"]
+        flags = ("learn_initial_state", "freeze_embedding", "reads_half")
         words += [name for name in flags if getattr(self, name)]
         if self.cell != "rnn":
             words.insert(0, self.cell)
@@ -95,6 +98,14 @@ class Case:
     def weight_shape(self) -> tuple[int, ...]:
         """One weight per sequence, or with a loss at all steps and an odd seed one per step."""
         return (self.B, self.T) if self.steps == "all" and self.seed % 2 else (self.B,)
+
+    @property
+    def has_output_bias(self) -> bool:
+        return self.bias if self.output_bias is None else self.output_bias
+
+    @property
+    def readout_units(self) -> tuple[int, ...] | None:
+        return tuple(range(0, self.directions * self.H, 2)) if self.reads_half else None
 
     @property
     def directions(self) -> int:
@@ -128,6 +139,8 @@ class Case:
             "vocabulary": self.embedding or 0,
             "padding_index": -1 if self.padding_index is None else self.padding_index,
             "freeze_embedding": self.freeze_embedding,
+            "output_bias": self.output_bias,
+            "read_units": self.readout_units or (),
         }
 
 
@@ -200,8 +213,9 @@ def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
         for name in case.state_names:
             add(name, (case.state_shape[0], case.H), fan=1)
     if case.O is not None:
-        add("W_hy", (case.directions * case.H, case.O))
-        if case.bias:
+        read = case.directions * case.H if case.readout_units is None else len(case.readout_units)
+        add("W_hy", (read, case.O))
+        if case.has_output_bias:
             add("b_y", (case.O,))
     if case.embedding is not None:
         add("E", (case.embedding, case.I), fan=1)
@@ -277,6 +291,7 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
         "bidirectional": case.bidirectional,
         "padding_index": case.padding_index,
         "frozen": case.freeze_embedding,
+        "readout_units": case.readout_units,
     }
     if case.setting is not None:
         network["settings"] = dict.fromkeys(reference.CELLS[case.cell].SETTING, case.setting)
@@ -416,9 +431,13 @@ def _drawn(rng: np.random.Generator, given: dict[str, Any]) -> Case:
             "embedding": vocabulary,
             "padding_index": one_of("padding_index", *((None, 2) if vocabulary else (None,))),
             "freeze_embedding": one_of("freeze_embedding", *(False, False, bool(vocabulary))),
+            "output_bias": one_of("output_bias", None, None, False, True),
+            "reads_half": one_of("reads_half", False, False, True),
             **given,
         }
     )
+    if case.O is None:
+        case = replace(case, output_bias=None, reads_half=False)
     return _with_a_loss(case) if "loss" not in given else case
 
 

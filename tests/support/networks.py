@@ -23,6 +23,8 @@ def model_of(case: Case, dtype: str = "float64", seed: int = 0) -> fastbptt.Recu
         num_layers=case.num_layers,
         bidirectional=case.bidirectional,
         bias=case.bias,
+        output_bias=case.output_bias,
+        readout_units=case.readout_units,
         dropout=case.dropout,
         learn_initial_state=case.learn_initial_state,
         embedding=case.embedding,

@@ -283,6 +283,7 @@ def _options(model: Recurrent) -> dict[str, Any]:
     return {
         "num_layers": model.num_layers,
         "bidirectional": model.bidirectional,
+        "readout_units": model.readout_units,
         "embedding": model.vocabulary_size,
         "dtype": "float64",
         "seed": 0,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..models.recurrent import Recurrent
 
 Array: TypeAlias = NDArray[np.float64]
+Read: TypeAlias = slice | list[int]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Record:
     top: Array  # (B, T, D H): the readout's inputs at steps that have a loss
     d_outputs: tuple[Array, ...]  # for each direction (B, T, O)
     gradients: dict[str, Array]  # of the parameters
+    read: Read  # the columns of top that the readout reads
 
 
 def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Record:
@@ -169,7 +171,12 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
         name: flat[start:stop].reshape(size).astype(np.float64)
         for name, (start, stop, size) in model._weights.layout.items()
     }
-    return Record(value, tuple(passes), whole, top, tuple(entering), gradients)
+    return Record(value, tuple(passes), whole, top, tuple(entering), gradients, read_of(model))
+
+
+def read_of(model: Recurrent) -> Read:
+    """Return the columns of the top layer's hidden states that the readout reads."""
+    return slice(None) if model.readout_units is None else list(model.readout_units)
 
 
 def _first_states(model: Recurrent, initial: Any, batch: int) -> Array:

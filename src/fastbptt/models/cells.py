@@ -40,6 +40,13 @@ class RNN(Recurrent):
         Transactions on Signal Processing 45, 1997).
     bias : bool, default True
         Have `b_h` and `b_y`.
+    output_bias : bool, optional
+        Have `b_y`, whatever `bias` is. None: as `bias`.
+    readout_units : sequence of int, optional
+        Read the outputs from some hidden units of the top layer only: their numbers, increasing,
+        such as ``range(32)``. They are columns of ``model.forward(x).hidden``, so units of the
+        reverse direction count from `hidden_size` on. `W_hy` has a row for each, in this order.
+        None: from all.
     dropout : float, default 0
         In training, each value that a layer passes on to another one is zero with this
         probability, and the others are divided by one minus it (Srivastava et al., JMLR 15, 2014).
@@ -133,7 +140,9 @@ class GRU(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, output_size, num_layers, bidirectional, bias, dropout
+    input_size, hidden_size, output_size, num_layers, bidirectional, bias
+        As for `RNN`.
+    output_bias, readout_units, dropout
         As for `RNN`.
     reset_after : bool, default True
         Apply the reset gate after the product with the recurrent weights, or before it.
@@ -197,7 +206,9 @@ class LSTM(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, output_size, num_layers, bidirectional, bias, dropout
+    input_size, hidden_size, output_size, num_layers, bidirectional, bias
+        As for `RNN`.
+    output_bias, readout_units, dropout
         As for `RNN`.
     forget_bias : float, optional
         Initial value of the forget gate's biases in every layer and direction, instead of what
@@ -261,7 +272,9 @@ class LeakyRNN(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, output_size, num_layers, bidirectional, bias, dropout
+    input_size, hidden_size, output_size, num_layers, bidirectional, bias
+        As for `RNN`.
+    output_bias, readout_units, dropout
         As for `RNN`.
     alpha : float, default 0.2
         Above 0 and at most 1; with 1 it is the tanh `RNN`. Not learned.

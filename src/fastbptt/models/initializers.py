@@ -80,7 +80,7 @@ class ParameterInfo(NamedTuple):
     hidden_size : int
         Hidden units; a recurrent matrix has shape (hidden_size, gates * hidden_size).
     features : int
-        hidden_size; for the readout and its bias, directions * hidden_size.
+        hidden_size; for the readout and its bias, the number of units that it reads.
     single : int
         Number of gates, counted from the last, with a recurrent bias separate from ``b_h``.
     """
@@ -118,7 +118,7 @@ def draw(
     for name, (_, _, shape) in layout.items():
         base = "_".join(name.split("_")[:2])  # without layer and direction
         role = _ROLES.get(base, "recurrent_bias" if base in extra else "state")
-        features = hidden * (2 if spec.bidirectional and role.startswith("readout") else 1)
+        features = layout["W_hy"][2][0] if role.startswith("readout") else hidden
         info = ParameterInfo(name, role, shape, spec.cell, hidden, features, len(extra))
         values = np.zeros(shape) if role == "state" else function(rng, info, value)
         if role == "embedding" and spec.padding_index >= 0:

@@ -53,7 +53,7 @@ class Recurrent:
         As for `RNN`, like all further arguments.
     alpha : float, optional
         As for `LeakyRNN`, for cells that have such a number (``"leaky"``).
-    num_layers, bidirectional, bias, dropout
+    num_layers, bidirectional, bias, output_bias, readout_units, dropout
         As for `RNN`.
     learn_initial_state, embedding, padding_index, freeze_embedding, init, dtype, precision, seed
         As for `RNN`.
@@ -207,8 +207,18 @@ class Recurrent:
 
     @property
     def bias(self) -> bool:
-        """Whether there are biases."""
+        """Whether the layers have biases."""
         return self._spec.bias
+
+    @property
+    def output_bias(self) -> bool:
+        """Whether the readout has a bias."""
+        return "b_y" in self._weights.layout
+
+    @property
+    def readout_units(self) -> tuple[int, ...] | None:
+        """The columns of `ForwardResult.hidden` that the readout reads, or None for all."""
+        return tuple(self._spec.read_units) or None
 
     @property
     def dropout(self) -> float:
@@ -286,9 +296,9 @@ class Recurrent:
         order: for each layer and direction ``W_xh`` (I, G H), ``W_hh`` (H, G H), ``b_h`` (G H,),
         of a GRU also ``b_hn`` (H,); above the first layer, where I is D H, names end in ``_l1``,
         ``_l2``, ...; after that those of the reverse direction end in ``_reverse``. Then ``h0``
-        (L D, H), of an LSTM also ``c0``, if the initial state is learned; ``W_hy`` (D H, O) and
-        ``b_y`` (O,) of the readout; ``E`` (vocabulary, I), the embedding. Gates lie side by
-        side: r, z, n in a GRU; i, f, g, o in an LSTM.
+        (L D, H), of an LSTM also ``c0``, if the initial state is learned; ``W_hy`` (D H, O), with
+        `readout_units` a row for each of these, and ``b_y`` (O,) of the readout; ``E`` (vocabulary,
+        I), the embedding. Gates lie side by side: r, z, n in a GRU; i, f, g, o in an LSTM.
 
         Examples
         --------
@@ -405,6 +415,8 @@ class Recurrent:
         sizes = [str(given.pop(name)) for name in ("input_size", "hidden_size", "output_size")]
         options = self._own_options(given.pop("alpha"))
         options |= {name: v for name, v in given.items() if v != _options.DEFAULTS[name]}
+        if given["readout_units"] is not None:
+            options["readout_units"] = _options.shortest(given["readout_units"])
         named = [f"{name}={_check.quoted(value)}" for name, value in options.items()]
         cell = [] if self._cells else [f'"{self.cell}"']
         return ", ".join([*cell, *sizes, *named, f'dtype="{self.dtype.name}"'])

@@ -253,5 +253,7 @@ def _check_sizes(arguments: dict[str, Any], most: int) -> None:
         if value is not None and (type(value) is not int or value < 1):
             raise ValueError(f"a size is {value!r}")
     inputs, hidden, outputs, layers, vocabulary = (value or 0 for value in sizes)
-    if hidden * (inputs + layers * hidden + outputs) + inputs * vocabulary > most:
+    units = arguments.get("readout_units")
+    read = len(units) if isinstance(units, list) else hidden
+    if hidden * (inputs + layers * hidden) + read * outputs + inputs * vocabulary > most:
         raise ValueError(f"a model of sizes {sizes} is larger than the file")

@@ -53,6 +53,9 @@ class Network:
         Row of the embedding matrix whose gradient is zero.
     frozen : bool
         If true, the gradient of the whole embedding matrix is zero.
+    readout_units : sequence of int, optional
+        Hidden units of the top layer, of both directions side by side, that the readout reads;
+        default all.
 
     Raises
     ------
@@ -72,6 +75,7 @@ class Network:
     masks: Sequence[Array] | None = None
     padding_index: int | None = None
     frozen: bool = False
+    readout_units: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -108,6 +112,11 @@ class Network:
         suffix = (f"_l{layer}" if layer else "") + ("_reverse" if direction else "")
         own = ("W_xh", "W_hh", "b_h", *self.module.EXTRA_BIAS)
         return {name: name + suffix for name in own}
+
+    @property
+    def read(self) -> slice | list[int]:
+        """Index of the units that the readout reads."""
+        return slice(None) if self.readout_units is None else list(self.readout_units)
 
     def between(self, layer: int, values: Array) -> Array:
         """Apply the dropout mask to a layer's hidden states or their gradient."""
@@ -206,11 +215,22 @@ def _own(net: Network, params: Mapping[str, Array], layer: int, direction: int) 
     return {name: params[full] for name, full in names if full in params}
 
 
-def _readout(params: Mapping[str, Array], hidden: Array) -> Array:
+def _readout(net: Network, params: Mapping[str, Array], hidden: Array) -> Array:
     if "W_hy" not in params:
         return hidden
-    outputs: Array = hidden @ params["W_hy"] + params.get("b_y", 0)
+    outputs: Array = hidden[..., net.read] @ params["W_hy"] + params.get("b_y", 0)
     return outputs
+
+
+def _readout_back(net: Network, params: Mapping[str, Array], d_outputs: Array) -> Array:
+    """Return the gradient of the hidden states (..., D * H) from that of the outputs."""
+    if "W_hy" not in params:
+        return d_outputs
+    d_read = d_outputs @ params["W_hy"].T
+    width = net.directions * len(params["W_hh"])
+    d_hidden = np.zeros((*d_read.shape[:-1], width), d_read.dtype)
+    d_hidden[..., net.read] = d_read
+    return d_hidden
 
 
 def forward(
@@ -227,9 +247,9 @@ def forward(
     params : mapping of str to array
         The cell's parameters (see its module). The names of those of layer 1 end in ``_l1`` and so
         on; ``_reverse`` is appended for the reverse direction. Learned initial states, if any:
-        ``h0`` (L * D, H), for an LSTM also ``c0``. Readout: ``W_hy`` (D * H, O), ``b_y`` (O,);
-        without ``W_hy`` the outputs are the hidden states, without ``b_y`` there is no bias. ``E``
-        (V, I), if ``x`` holds tokens.
+        ``h0`` (L * D, H), for an LSTM also ``c0``. Readout: ``W_hy`` (D * H, O), with
+        ``readout_units`` a row for each of them, and ``b_y`` (O,); without ``W_hy`` the outputs are
+        the hidden states, without ``b_y`` there is no bias. ``E`` (V, I), if ``x`` holds tokens.
     x : array (B, T, I), or integer array (B, T)
         Input, or tokens that select rows of ``E``. Values after a sequence's end are ignored.
     lengths : integer array (B,), optional
@@ -276,9 +296,9 @@ def forward(
         below = net.between(layer, hidden)
     last = np.concatenate([s[0] for s in finals[-net.directions :]], axis=-1)
     return Forward(
-        outputs=steps.real(_readout(params, hidden)),
+        outputs=steps.real(_readout(net, params, hidden)),
         hidden=hidden,
-        last=_readout(params, last),
+        last=_readout(net, params, last),
         final_state=_unstack(np.stack(finals)),
         inputs=inputs,
         states=np.stack(states),
@@ -349,9 +369,9 @@ def backward(
     grads: dict[str, Array] = {}
     if "W_hy" in params:
         last = np.concatenate(final[-net.directions :, 0], axis=-1)
-        grads["W_hy"] = outer(forward.hidden, d_above) + last.T @ d_top
+        grads["W_hy"] = outer(forward.hidden[..., net.read], d_above) + last[:, net.read].T @ d_top
         grads["b_y"] = d_above.sum(axis=(0, 1)) + d_top.sum(axis=0)
-        d_above, d_top = d_above @ params["W_hy"].T, d_top @ params["W_hy"].T
+        d_above, d_top = _readout_back(net, params, d_above), _readout_back(net, params, d_top)
     if d_hidden is not None:
         d_above = d_above + steps.real(d_hidden)
     d_final = d_final.astype(np.result_type(d_final, d_above, d_top))
@@ -432,15 +452,17 @@ def loss_and_grad(
     >>> round(loss, 4), list(grads)
     (0.6931, ['W_xh', 'W_hh', 'W_hy', 'x', 'h0'])
     """
-    out = forward(params, x, lengths, h0, **network)
+    out, net = forward(params, x, lengths, h0, **network), Network(**network)
     if steps in POOLED:
         pooled, share = POOLED[steps](out.hidden, _real_steps(out, lengths))
-        value, d_one = _loss_of_one(_readout(params, pooled), y, loss, reduction, sample_weight)
-        d_pooled = d_one @ params["W_hy"].T if "W_hy" in params else d_one
+        value, d_one = _loss_of_one(
+            _readout(net, params, pooled), y, loss, reduction, sample_weight
+        )
+        d_pooled = _readout_back(net, params, d_one)
         d_hidden = share * d_pooled[:, np.newaxis]
         grads = backward(params, x, out, None, None, None, lengths, h0, d_hidden, **network)
         if "W_hy" in params:
-            grads["W_hy"] = pooled.T @ d_one
+            grads["W_hy"] = pooled[:, net.read].T @ d_one
         if "b_y" in params:
             grads["b_y"] = d_one.sum(axis=0)
         return value, grads
@@ -496,7 +518,8 @@ def loss_only(
     out = forward(params, x, lengths, h0, **network)
     if steps in POOLED:
         pooled, _ = POOLED[steps](out.hidden, _real_steps(out, lengths))
-        return _loss_of_one(_readout(params, pooled), y, loss, reduction, sample_weight)[0]
+        outputs = _readout(Network(**network), params, pooled)
+        return _loss_of_one(outputs, y, loss, reduction, sample_weight)[0]
     return _loss(out, y, loss, steps, reduction, lengths, sample_weight)[0]
 
 

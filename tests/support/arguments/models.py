@@ -21,6 +21,8 @@ NETWORK: dict[str, Any] = {
     "num_layers": 2,
     "bidirectional": True,
     "bias": False,
+    "output_bias": False,
+    "readout_units": [1, 3],
     "dropout": With(0.5, {"num_layers": 2}),
     "learn_initial_state": True,
     "embedding": 7,

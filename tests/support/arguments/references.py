@@ -135,6 +135,7 @@ ENTRIES: dict[str, Entry] = {
             "masks": With([MASK], {"num_layers": 2}),
             "padding_index": With(2, EMBEDDED),
             "frozen": With(True, EMBEDDED),
+            "readout_units": With([3, 2, 1, 0], {"params": PARAMS}),
         },
     ),
     "reference.Network.names": Entry(
