@@ -380,8 +380,10 @@ def loss_by_hand(case: Case, problem: Problem) -> tuple[float, Array]:
             if weight_of(problem, b, t) == 0.0:  # its target is not read
                 own.append(0.0)
                 continue
-            z = np.array(h) if case.O is None else h @ p["W_hy"]
-            z = z + p["b_y"] if case.bias and case.O is not None else z
+            units = case.readout_units
+            seen = np.array(h) if units is None else np.array(h)[list(units)]
+            z = seen if case.O is None else seen @ p["W_hy"]
+            z = z + p["b_y"] if case.has_output_bias and case.O is not None else z
             y = problem.y[b, t] if case.steps == "all" else problem.y[b]
             if case.loss == "cross_entropy":
                 own.append(math.log(sum(math.exp(v) for v in z)) - float(z[y]))
@@ -412,7 +414,7 @@ def weight_of(problem: Problem, b: int, t: int) -> float:
 
 @pytest.mark.parametrize("cell", EQUATIONS)
 def test_loss_and_states_by_hand(cell: str) -> None:
-    cases = every_network(B=4, T=5, I=3, H=2, cell=cell, reads_half=False)
+    cases = every_network(B=4, T=5, I=3, H=2, cell=cell)
     if cell == "rnn":
         cases += every_option(B=4, T=5, I=3, H=2)
     for case in sampled(cases, 50):
