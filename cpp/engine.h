@@ -47,6 +47,7 @@ struct Spec {
   bool freeze_embedding = false;
   bool bfloat16 = false;                 // round the operands of the recurrent layers' products; float32 only
   std::optional<bool> output_bias = {};  // of the readout; absent: as bias
+  i64 static_size = 0;                   // constants of each sequence, from which its initial states are mapped
   std::vector<i64> read_units = {};      // the columns of the top layer's states that the readout reads; empty: all
 
   i64 directions() const { return bidirectional ? 2 : 1; }
@@ -71,7 +72,8 @@ i64 parameter_count(const Spec& spec);
 struct Batch {
   Array x;                               // (B, T, I), f32 or f64; with a vocabulary (B, T), i64
   const i64* lengths = nullptr;          // [B], each 1 .. T; null: all T
-  Array initial[CellInfo::most_states];  // h0, c0; absent: learned or zeros
+  Array initial[CellInfo::most_states];  // h0, c0; absent: learned or zeros, plus static_inputs W_sh, W_sc
+  Array static_inputs;                   // (B, static size); may be absent if all of initial are given
   bool drop = false;                     // apply dropout, with this seed
   std::uint64_t dropout_seed = 0;
   bool check_finite = true;
@@ -140,7 +142,7 @@ struct OutputGradients {
 // a flat buffer of the caller's, laid out like the parameters, in the engine's element type.
 struct OptimizerState {
   // Parameters with settings of their own: lr times lr_factor, and another weight_decay
-  struct Group {
+  struct GroupSettings {
     double lr_factor, weight_decay;
   };
   // Elements from .. to of the flat buffers, which belong to a group
@@ -152,14 +154,14 @@ struct OptimizerState {
   explicit OptimizerState(const std::string& rule);
   void set(const std::string& setting, double value);
   void attach(const std::string& slot, void* values);
-  void divide(std::vector<Group> into, std::vector<Part> where);  // parts: in order, none overlaps another
-  void check() const;                                             // throws if a required slot is missing
+  void divide(std::vector<GroupSettings> into, std::vector<Part> where);  // parts: in order, none overlaps another
+  void check() const;                                                     // throws if a required slot is missing
 
   int rule;
   const OptimizerInfo* info;
   double settings[OptimizerInfo::most_settings] = {};
   void* slots[OptimizerInfo::most_slots] = {};
-  std::vector<Group> groups;
+  std::vector<GroupSettings> groups;
   std::vector<Part> parts;
   int lr = -1, weight_decay = -1;  // places of these settings; where there are groups
   i64 step = 0;                    // updates made

@@ -28,7 +28,7 @@ PyOptimizer::PyOptimizer(const std::string& rule, const py::dict& slots, const p
   }
   for (const auto& [name, value] : settings) state.set(py::cast<std::string>(name), py::cast<double>(value));
   if (!groups.empty()) {
-    std::vector<OptimizerState::Group> into;
+    std::vector<OptimizerState::GroupSettings> into;
     for (const auto& [factor, decay] : groups) into.push_back({factor, decay});
     std::vector<OptimizerState::Part> where;
     for (const auto& [from, to, group] : parts) where.push_back({from, to, group});

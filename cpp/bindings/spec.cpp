@@ -17,7 +17,7 @@ void register_spec(py::module_& m) {
       .def(py::init([](std::string cell, i64 inputs, i64 hidden, i64 outputs, bool bias, i64 layers, bool bidirectional,
                        double dropout, double setting, bool learn_state, i64 vocabulary, i64 padding_index,
                        bool freeze_embedding, bool bfloat16, std::optional<bool> output_bias,
-                       std::vector<i64> read_units) {
+                       std::vector<i64> read_units, i64 static_size) {
              Spec spec;
              spec.cell = std::move(cell);
              spec.inputs = inputs;
@@ -35,6 +35,7 @@ void register_spec(py::module_& m) {
              spec.bfloat16 = bfloat16;
              spec.output_bias = output_bias;
              spec.read_units = std::move(read_units);
+             spec.static_size = static_size;
              layout(spec);  // throws if it is not a network
              return spec;
            }),
@@ -42,7 +43,7 @@ void register_spec(py::module_& m) {
            arg("bias") = true, arg("num_layers") = 1, arg("bidirectional") = false, arg("dropout") = 0.0,
            arg("setting") = 0.0, arg("learn_state") = false, arg("vocabulary") = 0, arg("padding_index") = -1,
            arg("freeze_embedding") = false, arg("bfloat16") = false, arg("output_bias") = py::none(),
-           arg("read_units") = py::tuple())
+           arg("read_units") = py::tuple(), arg("static_size") = 0)
       .def_readonly("cell", &Spec::cell)
       .def_readonly("input_size", &Spec::inputs)
       .def_readonly("hidden_size", &Spec::hidden)
@@ -58,7 +59,8 @@ void register_spec(py::module_& m) {
       .def_readonly("freeze_embedding", &Spec::freeze_embedding)
       .def_readonly("bfloat16", &Spec::bfloat16)
       .def_readonly("output_bias", &Spec::output_bias)
-      .def_readonly("read_units", &Spec::read_units);
+      .def_readonly("read_units", &Spec::read_units)
+      .def_readonly("static_size", &Spec::static_size);
   m.def(
       "layout",
       [](const Spec& spec) {

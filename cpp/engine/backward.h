@@ -265,7 +265,7 @@ void clear_below(const Net<T>& net, const Workspace<T>& w, Worker& worker, std::
 template <class T>
 T* initial_target(const Net<T>& net, const Workspace<T>& w, const GradientTargets& out, int state, std::size_t i) {
   T* all = out.initial[state]     ? static_cast<T*>(out.initial[state])
-           : net.spec.learn_state ? w.d_initial[state]
+           : net.trains_initial() ? w.d_initial[state]
                                   : nullptr;
   return all ? all + static_cast<i64>(i) * w.plan.batch * net.H() : nullptr;
 }
@@ -572,10 +572,29 @@ void finish_gradient(const Net<T>& net, Workspace<T>& w, const Worker& worker, c
         for (i64 b = 0; !given[s] && b < w.plan.batch; ++b) total += double(d[b * net.H() + j]);
         gradient[net.initial[s] + i * net.H() + j] = T(total);
       }
+  for (int s = 0; net.spec.static_size && s < net.info.states; ++s) static_gradient(net, w, out, s, given[s], gradient);
   for (i64 o = 0; net.spec.has_output_bias() && o < net.O(); ++o) {
     double total = w.db_y[o];
     for (i64 b = 0; last && b < w.plan.batch; ++b) total += double(w.dy[b * net.O() + o]);
     gradient[net.b_y + o] = T(total);
+  }
+}
+
+// dW_sh of a state: the constants times the gradients of the initial states, over the sequences in row order
+template <class T>
+void static_gradient(const Net<T>& net, const Workspace<T>& w, const GradientTargets& out, int state, bool given,
+                     T* gradient) {
+  const i64 constants = net.spec.static_size, rows = net.spec.state_rows();
+  std::vector<double> sums(size_of(net.H()));
+  for (i64 i = 0; i < rows; ++i) {
+    const T* d = initial_target(net, w, out, state, size_of(i));
+    for (i64 f = 0; f < constants; ++f) {
+      std::fill(sums.begin(), sums.end(), 0.0);
+      for (i64 b = 0; b < w.plan.batch && !given; ++b)
+        for (i64 j = 0; j < net.H(); ++j)
+          sums[size_of(j)] += double(w.static_rows[b * constants + f]) * double(d[w.plan.place(b) * net.H() + j]);
+      std::copy(sums.begin(), sums.end(), gradient + net.static_map[state] + (f * rows + i) * net.H());
+    }
   }
 }
 

@@ -28,7 +28,7 @@ void OptimizerState::set(const std::string& setting, double value) {
 
 void OptimizerState::attach(const std::string& slot, void* values) { slots[place(info->slots, slot, "slot")] = values; }
 
-void OptimizerState::divide(std::vector<Group> into, std::vector<Part> where) {
+void OptimizerState::divide(std::vector<GroupSettings> into, std::vector<Part> where) {
   i64 end = 0;
   for (const Part& part : where) {
     if (part.from < end || part.to < part.from || part.group < 0 || part.group >= static_cast<int>(into.size()))

@@ -53,7 +53,7 @@ class ParameterUpdates {
              double scale, double most) {
     const UpdateArgs<T> args = arguments(k, rule, state, state.settings, params, scale, most);
     std::vector<UpdateArgs<T>> own;  // of each group
-    for (const OptimizerState::Group& group : state.groups) {
+    for (const OptimizerState::GroupSettings& group : state.groups) {
       double settings[OptimizerInfo::most_settings];
       std::copy_n(state.settings, OptimizerInfo::most_settings, settings);
       settings[state.lr] *= group.lr_factor;

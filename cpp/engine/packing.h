@@ -116,7 +116,11 @@ template <class T>
 void pack_initial(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 row0, i64 row1) {
   const Kernels<T>& k = kernels_for(w);
   const i64 n = w.panel;
-  bool fine = true;
+  bool fine = true, fine_static = true;
+  const i64 constants = batch.static_inputs ? net.spec.static_size : 0;
+  for (i64 b = row0; b < row1 && constants; ++b)
+    fine_static &=
+        copy_numbers(k, batch.static_inputs, w.plan.place(b), 0, constants, 1, w.static_rows + b * constants);
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i)
     for (int s = 0; s < net.info.states; ++s) {
       const Array given = batch.initial[s] ? part_of(batch.initial[s], static_cast<i64>(i)) : Array{};
@@ -133,9 +137,14 @@ void pack_initial(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 ro
           } else if (learned) {
             std::copy_n(learned + p * n, real, to);
           }
+          const T* weights = net.params + net.static_map[s] + static_cast<i64>(i) * net.H() + p * n;
+          for (i64 f = 0; f < constants && !given; ++f)
+            for (i64 j = 0; j < real; ++j)
+              to[j] += w.static_rows[b * constants + f] * weights[f * net.spec.state_rows() * net.H() + j];
         }
     }
   if (!fine) w.found.initial = true;
+  if (!fine_static) w.found.static_inputs = true;
 }
 
 // The inputs of a window for a worker's sequences, in the order of each direction
@@ -388,8 +397,12 @@ void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch)
           if (!std::isfinite(value))
             throw_not_finite(net.info.state_names[s] + std::string("0"), double(value), {i, b, j});
         }
-  if (w.found.x || w.found.initial)
-    throw ArgumentError({"x or h0", "held a value that is not finite, and changed during the call"});
+  for (i64 b = 0; w.found.static_inputs && b < plan.batch; ++b)
+    for (i64 f = 0; f < net.spec.static_size; ++f)
+      if (const T value = read<T>(batch.static_inputs, b, f); !std::isfinite(value))
+        throw_not_finite("static", double(value), {b, f});
+  if (w.found.x || w.found.initial || w.found.static_inputs)
+    throw ArgumentError({"x, h0 or static", "held a value that is not finite, and changed during the call"});
 }
 
 template <class T>

@@ -19,7 +19,7 @@ i64 product(i64 a, i64 b) {
 }  // namespace
 
 std::vector<Parameter> layout(const Spec& s) {
-  if (s.inputs < 1 || s.hidden < 1 || s.outputs < 0 || s.layers < 1 || s.vocabulary < 0)
+  if (s.inputs < 1 || s.hidden < 1 || s.outputs < 0 || s.layers < 1 || s.vocabulary < 0 || s.static_size < 0)
     throw ArgumentError({"the network", "has a size that is not positive"});
   if (s.padding_index >= s.vocabulary && s.padding_index >= 0)
     throw ArgumentError({"padding_index", "is " + std::to_string(s.padding_index), "less than the vocabulary"});
@@ -52,6 +52,8 @@ std::vector<Parameter> layout(const Spec& s) {
     }
   for (int state = 0; s.learn_state && state < cell.states; ++state)
     add(cell.state_names[state] + std::string("0"), {s.state_rows(), s.hidden});
+  for (int state = 0; s.static_size && state < cell.states; ++state)
+    add("W_s" + std::string(cell.state_names[state]), {s.static_size, product(s.state_rows(), s.hidden)});
   if (s.outputs) {
     add("W_hy", {s.read_units.empty() ? width : s.read_width(), s.outputs});
     if (s.has_output_bias()) add("b_y", {s.outputs});
@@ -109,6 +111,8 @@ Topology::Topology(const Spec& s)
     if (last) ++dir;
     for (int state = 0; state < info.states; ++state)
       if (p.name == info.state_names[state] + std::string("0")) initial[state] = p.offset;
+    for (int state = 0; state < info.states; ++state)
+      if (p.name == "W_s" + std::string(info.state_names[state])) static_map[state] = p.offset;
     if (p.name == "W_hy") W_hy = p.offset;
     if (p.name == "b_y") b_y = p.offset;
     if (p.name == "E") embedding = p.offset;

@@ -398,12 +398,12 @@ TEST_CASE_TEMPLATE("groups of parameters", R, float, double) {
   const i64 count = parameter_count(c.net);
   std::vector<R> gradient(std::size_t(count), R(0));
   for (i64 i = 0; i < count; ++i) gradient[std::size_t(i)] = R(std::sin(double(i)));
-  const std::vector<OptimizerState::Group> groups{{0.5, 0.25}, {2, 0}};
+  const std::vector<OptimizerState::GroupSettings> groups{{0.5, 0.25}, {2, 0}};
   const std::vector<OptimizerState::Part> parts{{0, 5, 1}, {5, 4096, 0}, {4100, 9000, 1}, {count - 3, count, 0}};
   const auto trained = [&](double lr, double decay, bool divides) {
     EngineCall<R> call(c, data);
     call.engine().freeze({"b_h"});
-    calls::AdamOf<R> adam(std::size_t(count));
+    calls::AdamOf<R> adam{gradient.size()};
     adam.state.set("lr", lr);
     adam.state.set("weight_decay", decay);
     if (divides) adam.state.divide(groups, parts);

@@ -32,6 +32,7 @@ class Spec:
         bfloat16: bool = False,
         output_bias: bool | None = None,
         read_units: Sequence[int] = ...,
+        static_size: int = 0,
     ) -> None: ...
     @property
     def cell(self) -> str: ...
@@ -65,6 +66,8 @@ class Spec:
     def output_bias(self) -> bool | None: ...
     @property
     def read_units(self) -> list[int]: ...
+    @property
+    def static_size(self) -> int: ...
 
 class Tape:
     @property
@@ -112,6 +115,7 @@ class Batch:
         *,
         lengths: _Whole | None = None,
         initial: tuple[_Array | None, ...] | None = None,
+        static: _Array | None = None,
         dropout_seed: int | None = None,
         check_finite: bool = True,
     ) -> None: ...
@@ -121,6 +125,8 @@ class Batch:
     def lengths(self) -> _Whole | None: ...
     @property
     def initial(self) -> tuple[_Array | None, ...] | None: ...
+    @property
+    def static(self) -> _Array | None: ...
     @property
     def dropout_seed(self) -> int | None: ...
     @property

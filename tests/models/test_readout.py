@@ -180,12 +180,12 @@ UNITS = "increasing whole numbers from 0 to 4, such as range(3)"
         (
             {"output_bias": True, "output_size": None},
             ValueError,
-            "output_bias is True; expected None because output_size=None: no readout",
+            "output_bias is True; expected None: there is no readout",
         ),
         (
             {"readout_units": [0], "output_size": None},
             ValueError,
-            "readout_units is [0]; expected None because output_size=None: no readout",
+            "readout_units is [0]; expected None: there is no readout",
         ),
         ({"readout_units": 3}, TypeError, f"readout_units is 3; expected {UNITS}"),
         ({"readout_units": "all"}, TypeError, f"readout_units is 'all'; expected {UNITS}"),

@@ -70,6 +70,7 @@ class Case:
     padding_index: int | None = None
     freeze_embedding: bool = False
     output_bias: bool | None = None
+    static_size: int | None = None
     reads_half: bool = False  # every second unit, of a network with a readout
 
     def __str__(self) -> str:
@@ -79,7 +80,7 @@ class Case:
             words.append(f"{self.num_layers}layers")
         flags = ("bidirectional", "bias", "with_lengths", "with_h0", "with_weights")
         words += [name.removeprefix("with_") for name in flags if getattr(self, name)]
-        numbers = ("setting", "dropout", "embedding", "padding_index")
+        numbers = ("setting", "dropout", "static_size", "embedding", "padding_index")
         given = [(name, getattr(self, name)) for name in numbers]
         words += [f"{name}{value}" for name, value in given if value not in (None, 0.0)]
         words += [] if self.output_bias is None else [f"output_bias={self.output_bias}"]
@@ -141,6 +142,7 @@ class Case:
             "freeze_embedding": self.freeze_embedding,
             "output_bias": self.output_bias,
             "read_units": self.readout_units or (),
+            "static_size": self.static_size or 0,
         }
 
 
@@ -160,6 +162,7 @@ class Problem:
     names: dict[str, str] = field(default_factory=dict)
     network: dict[str, Any] = field(default_factory=dict)  # what the reference takes besides
     dropout_key: int | None = None
+    static: Array | None = None  # where no initial state is given
 
     def astype(self, dtype: DTypeLike) -> Problem:
         """The same numbers, in another dtype; weights stay float64, masks the reference casts."""
@@ -173,18 +176,19 @@ class Problem:
             x=cast(self.x),
             y=cast(self.y),
             h0=tuple(map(cast, self.h0)) if isinstance(self.h0, tuple) else cast(self.h0),
+            static=cast(self.static),
         )
 
     @property
     def loss_args(self) -> dict[str, Any]:
         """Keyword arguments of ``loss_and_grad`` after x and y, those of ``network`` aside."""
         given = {"lengths": self.lengths, "h0": self.h0, "sample_weight": self.sample_weight}
-        return {**self.names, **given}
+        return {**self.names, **given, "static": self.static}
 
     @property
     def forward_args(self) -> dict[str, Any]:
         """Keyword arguments of ``forward`` after x, those of ``network`` aside."""
-        return {"lengths": self.lengths, "h0": self.h0}
+        return {"lengths": self.lengths, "h0": self.h0, "static": self.static}
 
 
 def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
@@ -212,6 +216,9 @@ def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
     if case.learn_initial_state:
         for name in case.state_names:
             add(name, (case.state_shape[0], case.H), fan=1)
+    if case.static_size is not None:
+        for name in case.state_names:
+            add(f"W_s{name[0]}", (case.static_size, case.state_shape[0] * case.H), fan=1)
     if case.O is not None:
         read = case.directions * case.H if case.readout_units is None else len(case.readout_units)
         add("W_hy", (read, case.O))
@@ -302,7 +309,10 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
         network["masks"] = reference.dropout_masks(
             key, case.dropout, case.B, case.T, width, case.num_layers
         )
-    return Problem(params, x, y, lengths, h0, weights, names, network, key)
+    static = None
+    if case.static_size is not None and not case.with_h0:
+        static = rng.normal(size=(case.B, case.static_size)).astype(dtype)
+    return Problem(params, x, y, lengths, h0, weights, names, network, key, static)
 
 
 def padding_of(case: Case, lengths: Array | None) -> Array:

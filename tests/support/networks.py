@@ -25,6 +25,7 @@ def model_of(case: Case, dtype: str = "float64", seed: int = 0) -> fastbptt.Recu
         bias=case.bias,
         output_bias=case.output_bias,
         readout_units=case.readout_units,
+        static_size=case.static_size,
         dropout=case.dropout,
         learn_initial_state=case.learn_initial_state,
         embedding=case.embedding,

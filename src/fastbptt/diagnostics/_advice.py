@@ -326,7 +326,9 @@ def _flows(
     most: compute Jacobians of at most so many sequences.
     """
     batch, objective = some_rows(evidence.batch, evidence.objective, np.sort(rows))
-    record = _record.take(model, batch.replace(initial=None), objective.replace(sample_weight=None))
+    record = _record.take(
+        model, batch.replace(initial=None, static=None), objective.replace(sample_weight=None)
+    )
     curves = []
     for p in record.passes:
         some = _dynamics.choose(p, None)[:most]

@@ -257,7 +257,9 @@ class Unrolled:
             edges.append(Edge(Node("h", at, self.layers - 1, direction == 1), y, "W_hy", half))
 
 
-def unroll(model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str) -> Unrolled:
+def unroll(
+    model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str, static: Any = None
+) -> Unrolled:
     """Run one sequence, (1, T, I) or tokens (1, T), forward and backward in float64.
 
     Raises
@@ -266,7 +268,9 @@ def unroll(model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str) -> Unro
         If anything is not finite.
     """
     twin = in_double(model, "float64")
-    batch, objective = twin._checked(x, y, loss, steps, "mean", None, None, None, True)
+    batch, objective = twin._checked(
+        x, y, loss, steps, "mean", None, None, None, True, 0, 0, static
+    )
     record = take(twin, batch, objective)
     spec = twin._spec
     net = reference.Network(spec.cell, spec.num_layers, spec.bidirectional)

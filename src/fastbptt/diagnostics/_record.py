@@ -129,7 +129,7 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
         arrays[name].astype(np.float64, copy=False) for name in arrays
     )
     values = {name: view.astype(np.float64) for name, view in model.parameters.items()}
-    first = _first_states(model, initial, count)
+    first = _first_states(model, initial, batch.static, count)
     exist = np.arange(time) < whole[:, np.newaxis]
     below = _input(model, x, exist, values)
     directions = 2 if spec.bidirectional else 1
@@ -179,9 +179,11 @@ def read_of(model: Recurrent) -> Read:
     return slice(None) if model.readout_units is None else list(model.readout_units)
 
 
-def _first_states(model: Recurrent, initial: Any, batch: int) -> Array:
+def _first_states(model: Recurrent, initial: Any, static: Any, batch: int) -> Array:
     """States before the first step, (S, passes, B, H)."""
-    state = model.initial_state(batch)
+    if initial is not None and all(one is not None for one in initial):
+        return np.stack([np.asarray(one, np.float64) for one in initial])
+    state = model.initial_state(batch, static=static)
     own = state if isinstance(state, tuple) else (state,)
     given = own if initial is None else initial
     return np.stack(

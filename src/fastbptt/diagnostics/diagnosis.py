@@ -260,6 +260,7 @@ def diagnose(
     h0: StateLike | None = None,
     sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
     warmup: int = 0,
+    static: ArrayLike | None = None,
     per_example: bool = False,
     jacobians: bool | int | None = None,
     dtype: str | None = "float64",
@@ -272,7 +273,7 @@ def diagnose(
     ----------
     model : Recurrent
         Not changed. Dropout is off.
-    x, y, steps, lengths, reduction, h0, sample_weight, warmup
+    x, y, steps, lengths, reduction, h0, sample_weight, warmup, static
         As for `Recurrent.loss_and_grad`.
     loss : str or `fastbptt.Loss`, optional
         Default as in `fit`, by what `y` is.
@@ -332,7 +333,7 @@ def diagnose(
     chosen, why = objective_of(model, y, loss, steps, lengths, counted)
     with about_chosen(why):
         batch, objective = model._checked(
-            x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1, warmup
+            x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1, warmup, static
         )
         if dtype is None:
             model._note_digits(x, y, batch, objective)

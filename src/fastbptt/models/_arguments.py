@@ -29,8 +29,8 @@ class InputSpec:
     """
 
     __slots__ = (
-        "dtype", "hidden_size", "input_size", "most_steps", "one_way", "padding", "rows", "states",
-        "tokens", "width",
+        "at_once", "dtype", "hidden_size", "input_size", "most_steps", "one_way", "padding", "rows",
+        "states", "static_size", "tokens", "width",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +49,8 @@ class InputSpec:
         inputs = 0 if self.tokens else spec.input_size
         per_step = dtype.itemsize * (inputs + self.rows * spec.hidden_size)  # and more
         self.most_steps = memory // per_step  # whose states memory can hold
+        self.static_size = spec.static_size  # constants of each sequence
+        self.at_once = 0 if spec.static_size else self.most_steps  # by `fast_path`
 
 
 # ---------------------------------------------------------------- inputs
@@ -368,6 +370,29 @@ def states(
     return tuple(arrays)
 
 
+def static(
+    spec: InputSpec, value: Any, batch: int, initial: tuple[Floats | None, ...] | None
+) -> Floats | None:
+    """Read the constants of each sequence; initial: the states that are given instead."""
+    shape = (batch, spec.static_size)
+    if not spec.static_size:
+        if value is None:
+            return None
+        came = f"is {_check.shown(value)}"
+        raise ArgumentError("static", came, "None: the model takes no constants")
+    whole = initial is not None and all(state is not None for state in initial)
+    if value is None and not whole:
+        expected = f"{shape}: (batch, static_size), or the whole initial state"
+        raise ArgumentTypeError("static", "is None", expected)
+    if value is None:
+        return None
+    if whole:
+        came = f"is {_check.shown(value)}"
+        raise ArgumentError("static", came, "None because the whole initial state is given")
+    array = _check.exact("static", value, shape, "(batch, static_size)", spec.dtype)
+    return _check.floats(array, spec.dtype)
+
+
 @contextmanager
 def about_part(spec: InputSpec, item: int | None) -> Iterator[None]:
     """Name the state, h or c, in an error about one of several."""
@@ -581,13 +606,17 @@ def some_rows(
 ) -> tuple[_core.Batch, _core.Objective]:
     """Take some of a batch's sequences, and what belongs to them."""
     lengths, initial, weight = batch.lengths, batch.initial, objective.sample_weight
+    constants = batch.static
     if initial is not None:
         initial = tuple(
             None if state is None else np.ascontiguousarray(state[:, rows]) for state in initial
         )
     return (
         batch.replace(
-            x=batch.x[rows], lengths=None if lengths is None else lengths[rows], initial=initial
+            x=batch.x[rows],
+            lengths=None if lengths is None else lengths[rows],
+            initial=initial,
+            static=None if constants is None else constants[rows],
         ),
         objective.replace(
             y=objective.y[rows], sample_weight=None if weight is None else weight[rows]
@@ -615,7 +644,7 @@ def fast_path(spec: InputSpec, x: Any, y: Any, loss: Loss, steps: Any) -> Floats
             return None
     elif (kind is not F32 and kind is not F64) or len(shape) != 3 or shape[2] != spec.input_size:
         return None
-    if not 0 < shape[0] * shape[1] <= spec.most_steps:
+    if not 0 < shape[0] * shape[1] <= spec.at_once:
         return None
     # An array of its own memory is aligned, and to look at flags costs three times as much.
     if not (x.base is None or x.flags.aligned) or not (y.base is None or y.flags.aligned):

@@ -33,6 +33,7 @@ class Options(TypedDict, total=False):
     readout_units: Sequence[int] | None
     dropout: float
     learn_initial_state: bool
+    static_size: int | None
     embedding: int | ArrayLike | None
     padding_index: int | None
     freeze_embedding: bool
@@ -50,6 +51,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "readout_units": None,
     "dropout": 0.0,
     "learn_initial_state": False,
+    "static_size": None,
     "embedding": None,
     "padding_index": None,
     "freeze_embedding": False,
@@ -127,12 +129,14 @@ def check(
         "learn_state": _check.flag("learn_initial_state", options["learn_initial_state"]),
         "freeze_embedding": frozen,
     }
+    static = options["static_size"]
+    constants = 0 if static is None else _check.size("static_size", static)
     own_bias = options["output_bias"]
     if own_bias is not None:
         own_bias = _check.flag("output_bias", own_bias)
         if not outputs:
             came = f"is {own_bias}"
-            raise ArgumentError("output_bias", came, "None because output_size=None: no readout")
+            raise ArgumentError("output_bias", came, "None: there is no readout")
     columns = hidden * (2 if both else 1)
     units = _units(options["readout_units"], columns, outputs, both)
     share, number = _dropout(options["dropout"]), setting(cell, alpha)
@@ -147,6 +151,7 @@ def check(
             columns * (inputs + layers * hidden)
             + (len(units) or columns) * outputs
             + vocabulary * inputs
+            + constants * layers * columns
         ),
     )
     return _core.Spec(
@@ -163,6 +168,7 @@ def check(
         bfloat16=_check.option("precision", options["precision"], PRECISIONS) == "bfloat16",
         output_bias=own_bias,
         read_units=units,
+        static_size=constants,
         **flags,
     )
 
@@ -191,7 +197,7 @@ def _units(value: Any, columns: int, outputs: int, both: bool) -> list[int]:
         return []
     if not outputs:
         came = f"is {_check.shown(value)}"
-        raise ArgumentError("readout_units", came, "None because output_size=None: no readout")
+        raise ArgumentError("readout_units", came, "None: there is no readout")
     expected = (
         f"increasing whole numbers from 0 to {columns - 1}, such as range({-(-columns // 2)})"
     )
@@ -273,6 +279,7 @@ def arguments(spec: _core.Spec) -> dict[str, Any]:
         spec.read_units or None,
         spec.dropout,
         spec.learn_state,
+        spec.static_size or None,
         spec.vocabulary or None,
         None if spec.padding_index < 0 else spec.padding_index,
         spec.freeze_embedding,

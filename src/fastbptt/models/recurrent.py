@@ -55,7 +55,9 @@ class Recurrent:
         As for `LeakyRNN`, for cells that have such a number (``"leaky"``).
     num_layers, bidirectional, bias, output_bias, readout_units, dropout
         As for `RNN`.
-    learn_initial_state, embedding, padding_index, freeze_embedding, init, dtype, precision, seed
+    learn_initial_state, static_size, embedding, padding_index, freeze_embedding
+        As for `RNN`.
+    init, dtype, precision, seed
         As for `RNN`.
 
     Raises
@@ -231,6 +233,11 @@ class Recurrent:
         return self._spec.learn_state
 
     @property
+    def static_size(self) -> int | None:
+        """Constants of each sequence, or None without any."""
+        return self._spec.static_size or None
+
+    @property
     def vocabulary_size(self) -> int | None:
         """Rows of the embedding, or None without one."""
         return self._spec.vocabulary or None
@@ -296,7 +303,8 @@ class Recurrent:
         order: for each layer and direction ``W_xh`` (I, G H), ``W_hh`` (H, G H), ``b_h`` (G H,),
         of a GRU also ``b_hn`` (H,); above the first layer, where I is D H, names end in ``_l1``,
         ``_l2``, ...; after that those of the reverse direction end in ``_reverse``. Then ``h0``
-        (L D, H), of an LSTM also ``c0``, if the initial state is learned; ``W_hy`` (D H, O), with
+        (L D, H), of an LSTM also ``c0``, if the initial state is learned; with S static inputs
+        ``W_sh`` (S, L D H), of an LSTM also ``W_sc``; ``W_hy`` (D H, O), with
         `readout_units` a row for each of these, and ``b_y`` (O,) of the readout; ``E`` (vocabulary,
         I), the embedding. Gates lie side by side: r, z, n in a GRU; i, f, g, o in an LSTM.
 
@@ -511,6 +519,7 @@ class Recurrent:
         lengths: ArrayLike | None = None,
         h0: StateLike | None = None,
         *,
+        static: ArrayLike | None = None,
         training: bool = False,
         check_finite: bool = True,
     ) -> ForwardResult:
@@ -529,6 +538,9 @@ class Recurrent:
         h0 : array of shape (layers * directions, batch, hidden_size), optional
             Initial state; of an LSTM a tuple (h, c) of two, of which one may be None. What is
             not given: the learned one, or zero.
+        static : array of shape (batch, static_size), optional
+            Constants of each sequence, for a model with `static_size`; not needed where `h0` gives
+            the whole initial state.
         training : bool, default False
             Apply dropout, with masks that no pass before had. `backward` uses the same.
         check_finite : bool, default True
@@ -567,7 +579,10 @@ class Recurrent:
         initial = _arguments.states(self._input_spec, "h0", h0, len(array))
         finite = _check.flag("check_finite", check_finite)
         training = _check.flag("training", training)
-        batch = Batch(array, lengths=checked, initial=initial, check_finite=finite)
+        constants = _arguments.static(self._input_spec, static, len(array), initial)
+        batch = Batch(
+            array, lengths=checked, initial=initial, static=constants, check_finite=finite
+        )
         taken: list[int] = []
         try:
             if training:
@@ -680,6 +695,7 @@ class Recurrent:
         sample_weight: ArrayLike | None = None,
         check_finite: bool = True,
         *,
+        static: ArrayLike | None = None,
         warmup: int = 0,
         training: bool = False,
     ) -> float:
@@ -695,8 +711,9 @@ class Recurrent:
         0.6931
         """
         batch, objective = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, warmup=warmup
-        )
+            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, warmup=warmup,
+            static=static,
+        )  # fmt: skip
         training = training is not False and _check.flag("training", training)
         taken: list[int] = []
         try:
@@ -720,6 +737,7 @@ class Recurrent:
         need_input_grad: bool = False,
         check_finite: bool = True,
         *,
+        static: ArrayLike | None = None,
         warmup: int = 0,
         training: bool = True,
         memory_budget: int | str | None = None,
@@ -729,7 +747,7 @@ class Recurrent:
 
         Parameters
         ----------
-        x, lengths, h0
+        x, lengths, h0, static
             As for `forward`.
         y : array
             ``"bce"`` (numbers in [0, 1]) and ``"mse"``: (batch, output_size) for the last step
@@ -819,6 +837,7 @@ class Recurrent:
             check_finite,
             budget,
             warmup,
+            static,
         )
         norms = None if record is None else self._norm_probes(record, batch)
         to = self._gradient_targets(batch.x.shape, need_input_grad)
@@ -856,6 +875,7 @@ class Recurrent:
         clip_norm: float | None = None,
         check_finite: bool = True,
         *,
+        static: ArrayLike | None = None,
         warmup: int = 0,
         clip_value: float | None = None,
         memory_budget: int | str | None = None,
@@ -867,7 +887,7 @@ class Recurrent:
 
         Parameters
         ----------
-        x, y, loss, steps, reduction, lengths, h0, sample_weight
+        x, y, loss, steps, reduction, lengths, h0, sample_weight, static
             As for `loss_and_grad`.
         check_finite, warmup, memory_budget
             As for `loss_and_grad`. Dropout is on.
@@ -948,6 +968,8 @@ class Recurrent:
             check_finite,
             budget or chunk,
             warmup,
+            static,
+            state is not None,
         )
         final = None
         if state is not None:
@@ -1023,13 +1045,15 @@ class Recurrent:
 
     # ------------------------------------------------------------ step by step
 
-    def initial_state(self, batch: int) -> State:
+    def initial_state(self, batch: int, *, static: ArrayLike | None = None) -> State:
         """Make the state before the first step: the learned one, or zeros.
 
         Parameters
         ----------
         batch : int
             Sequences.
+        static : array of shape (batch, static_size), optional
+            Constants of each sequence, for a model with `static_size`.
 
         Returns
         -------
@@ -1043,10 +1067,15 @@ class Recurrent:
         >>> fastbptt.GRU(3, 4, num_layers=2, seed=0).initial_state(5).shape
         (2, 5, 4)
         """
-        states = self._states(_check.size("batch", batch))
-        learned = self.state_dict() if self._spec.learn_state else None  # between two updates
+        states, spec = self._states(_check.size("batch", batch)), self._spec
+        constants = _arguments.static(self._input_spec, static, batch, None)
+        trains = spec.learn_state or constants is not None
+        own = self.state_dict() if trains else {}  # between two updates
         for name, array in zip(self._input_spec.states, states, strict=True):
-            array[...] = 0.0 if learned is None else learned[f"{name}0"][:, np.newaxis]
+            array[...] = own[f"{name}0"][:, np.newaxis] if spec.learn_state else 0.0
+            if constants is not None:
+                mapped = constants.astype(self.dtype) @ own[f"W_s{name}"]
+                array += mapped.reshape(batch, *array.shape[::2]).swapaxes(0, 1)
         return unpacked(states)
 
     def step(self, x_t: ArrayLike, state: State, check_finite: bool = True) -> Floats:
@@ -1114,10 +1143,13 @@ class Recurrent:
         check_finite: Any,
         unlimited: int = 0,
         warmup: Any = 0,
+        static: Any = None,
+        carried: bool = False,
     ) -> tuple[Batch, Objective]:
         """Check everything that a loss needs; at once if it is as it should be.
 
-        unlimited: above 0 where memory does not limit the steps of x.
+        unlimited: above 0 where memory does not limit the steps of x. carried: the initial state
+        is given apart.
         """
         spec = self._input_spec
         finite = check_finite is True or _check.flag("check_finite", check_finite)
@@ -1128,6 +1160,7 @@ class Recurrent:
             lengths is None
             and h0 is None
             and sample_weight is None
+            and static is None
             and first == 0
             and reduction in _check.REDUCTIONS
         ):
@@ -1144,9 +1177,12 @@ class Recurrent:
         ragged = isinstance(x, list | tuple)
         target = _arguments.targets(spec, y, checked, count, time, loss, steps, ragged)
         initial = _arguments.states(spec, "h0", h0, count)
+        if carried and static is not None:
+            raise ArgumentError("static and state", "are both given", "one of them")
+        constants = None if carried else _arguments.static(spec, static, count, initial)
         weight = _arguments.weights(sample_weight, count, time, checked, steps, ragged, first)
         return (
-            Batch(array, lengths=checked, initial=initial, check_finite=finite),
+            Batch(array, lengths=checked, initial=initial, static=constants, check_finite=finite),
             Objective(loss=loss, steps=steps, reduction=reduction, y=target, sample_weight=weight),
         )
 

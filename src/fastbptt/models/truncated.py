@@ -51,7 +51,10 @@ class Chunk(NamedTuple):
         """Cut these steps out, to start from the given states."""
         steps = slice(self.first, self.stop)
         x: Any = batch.x[:, steps] if self.rows is None else batch.x[self.rows, steps]
-        return batch.replace(x=x, lengths=self.lengths, initial=initial, dropout_seed=seed)
+        static = batch.static if self.first == 0 else None
+        return batch.replace(
+            x=x, lengths=self.lengths, initial=initial, static=static, dropout_seed=seed
+        )
 
     def of_objective(self, objective: Objective) -> Objective:
         """Cut the targets of these steps out."""

@@ -199,13 +199,19 @@ def _unstack(stacked: Array) -> State:
     return states if len(states) > 1 else states[0]
 
 
-def _initial(net: Network, params: Mapping[str, Array], x: Array, h0: State | None) -> Array:
-    """Return the states before the first step, (L * D, S, B, H): given, learned or zero."""
+def _initial(
+    net: Network, params: Mapping[str, Array], x: Array, h0: State | None, static: Array | None
+) -> Array:
+    """Return the states before the first step, (L * D, S, B, H): given, or learned and mapped."""
     given = h0 if isinstance(h0, (tuple, list)) else (h0,) * len(net.initial_names)
     shape = (net.num_layers * net.directions, len(x), len(params["W_hh"]))
     zeros = np.zeros(shape, np.result_type(x, *params.values()))
     learned = [params[n][:, np.newaxis] if n in params else zeros for n in net.initial_names]
     own = [zeros + state for state in learned]
+    for s, name in enumerate(net.module.STATES):
+        if static is not None:
+            mapped = static @ params[f"W_s{name}"]
+            own[s] = own[s] + np.moveaxis(mapped.reshape(len(x), shape[0], shape[2]), 1, 0)
     return np.stack([a if b is None else b for a, b in zip(own, given, strict=True)], axis=1)
 
 
@@ -218,15 +224,13 @@ def _own(net: Network, params: Mapping[str, Array], layer: int, direction: int) 
 def _readout(net: Network, params: Mapping[str, Array], hidden: Array) -> Array:
     if "W_hy" not in params:
         return hidden
-    outputs: Array = hidden[..., net.read] @ params["W_hy"] + params.get("b_y", 0)
+    hidden = hidden[..., net.read]
+    outputs: Array = hidden @ params["W_hy"] + params.get("b_y", 0)
     return outputs
 
 
-def _readout_back(net: Network, params: Mapping[str, Array], d_outputs: Array) -> Array:
-    """Return the gradient of the hidden states (..., D * H) from that of the outputs."""
-    if "W_hy" not in params:
-        return d_outputs
-    d_read = d_outputs @ params["W_hy"].T
+def _spread(net: Network, params: Mapping[str, Array], d_read: Array) -> Array:
+    """Return the gradient of all units (..., D * H) from that of those that the readout reads."""
     width = net.directions * len(params["W_hh"])
     d_hidden = np.zeros((*d_read.shape[:-1], width), d_read.dtype)
     d_hidden[..., net.read] = d_read
@@ -238,6 +242,7 @@ def forward(
     x: Array,
     lengths: Array | None = None,
     h0: State | None = None,
+    static: Array | None = None,
     **network: Any,
 ) -> Forward:
     """Run the network: ``outputs_t = hidden_t W_hy + b_y``, with the top layer's hidden states.
@@ -255,7 +260,11 @@ def forward(
     lengths : integer array (B,), optional
         Steps of each sequence, 1 to T; default T.
     h0 : array (L * D, B, H), or a tuple of one such array per state of the cell, optional
-        States before the first step; default, and for None in a tuple: the learned ones, or zeros.
+        States before the first step; default, and for None in a tuple: the learned ones, or zeros,
+        plus those that `static` is mapped to.
+    static : array (B, S), optional
+        Constants of each sequence. Row L * D * H of ``static W_sh``, of an LSTM also of ``static
+        W_sc``, holds the states of all layers and directions, one after the other.
     **network
         Attributes of `Network`: ``cell``, ``num_layers``, ``bidirectional``, ...
 
@@ -281,7 +290,7 @@ def forward(
     x = np.asarray(x)
     steps = _Steps(x, lengths, net.directions)
     below = params["E"][np.where(steps.exist, x, 0)] if "E" in params else x
-    initial = _initial(net, params, below, h0)
+    initial = _initial(net, params, below, h0, static)
     inputs: list[Array] = []
     states: list[Array] = []
     finals: list[Array] = []
@@ -315,13 +324,14 @@ def backward(
     lengths: Array | None = None,
     h0: State | None = None,
     d_hidden: Array | None = None,
+    static: Array | None = None,
     **network: Any,
 ) -> dict[str, Array]:
     """Return the gradients, given those of outputs, final state, last outputs and hidden states.
 
     Parameters
     ----------
-    params, x, lengths, h0, **network : as given to `forward`
+    params, x, lengths, h0, static, **network : as given to `forward`
     forward : Forward
         Result of `forward` for these arguments.
     d_outputs : array (B, T, O), optional
@@ -360,7 +370,7 @@ def backward(
     net = Network(**network)
     x = np.asarray(x)
     steps = _Steps(x, lengths, net.directions)
-    initial = _initial(net, params, forward.inputs[0], h0)
+    initial = _initial(net, params, forward.inputs[0], h0, static)
     final = _stack(forward.final_state)
     d_above = steps.real(np.zeros_like(forward.outputs) if d_outputs is None else d_outputs)
     d_top = np.zeros_like(forward.last) if d_last is None else np.asarray(d_last)
@@ -368,10 +378,12 @@ def backward(
 
     grads: dict[str, Array] = {}
     if "W_hy" in params:
-        last = np.concatenate(final[-net.directions :, 0], axis=-1)
-        grads["W_hy"] = outer(forward.hidden[..., net.read], d_above) + last[:, net.read].T @ d_top
+        last = np.concatenate(final[-net.directions :, 0], axis=-1)[:, net.read]
+        hidden = forward.hidden[..., net.read]
+        grads["W_hy"] = outer(hidden, d_above) + last.T @ d_top
         grads["b_y"] = d_above.sum(axis=(0, 1)) + d_top.sum(axis=0)
-        d_above, d_top = _readout_back(net, params, d_above), _readout_back(net, params, d_top)
+        d_above, d_top = d_above @ params["W_hy"].T, d_top @ params["W_hy"].T
+        d_above, d_top = _spread(net, params, d_above), _spread(net, params, d_top)
     if d_hidden is not None:
         d_above = d_above + steps.real(d_hidden)
     d_final = d_final.astype(np.result_type(d_final, d_above, d_top))
@@ -405,8 +417,11 @@ def backward(
         grads["x"] = d_above
     for s, name in enumerate(net.initial_names):
         grads[name] = np.stack(d_initial)[:, s]
+        given = h0[s] if isinstance(h0, (tuple, list)) else h0
+        if static is not None:
+            d_mapped = np.moveaxis(grads[name], 0, 1).reshape(len(static), -1)
+            grads[f"W_s{net.module.STATES[s]}"] = static.T @ d_mapped * (given is None)
         if name in params:
-            given = h0[s] if isinstance(h0, (tuple, list)) else h0
             grads[name] = grads[name].sum(axis=1) * (given is None)
     order = (*params, "x", *net.initial_names)
     return {name: grads[name] for name in order if name in grads}
@@ -422,13 +437,14 @@ def loss_and_grad(
     lengths: Array | None = None,
     h0: State | None = None,
     sample_weight: Array | None = None,
+    static: Array | None = None,
     **network: Any,
 ) -> tuple[float, dict[str, Array]]:
     """Loss of a batch and its gradients.
 
     Parameters
     ----------
-    params, x, lengths, h0, **network : as in `forward`
+    params, x, lengths, h0, static, **network : as in `forward`
     y, loss, steps, reduction, sample_weight : as in `apply_loss`
         ``steps="last"`` is a loss on ``forward(...).last``, ``"mean"`` and ``"max"`` on the readout
         of ``forward(...).hidden`` pooled over a sequence's steps.
@@ -452,22 +468,23 @@ def loss_and_grad(
     >>> round(loss, 4), list(grads)
     (0.6931, ['W_xh', 'W_hh', 'W_hy', 'x', 'h0'])
     """
-    out, net = forward(params, x, lengths, h0, **network), Network(**network)
+    out, net = forward(params, x, lengths, h0, static, **network), Network(**network)
     if steps in POOLED:
         pooled, share = POOLED[steps](out.hidden, _real_steps(out, lengths))
         value, d_one = _loss_of_one(
             _readout(net, params, pooled), y, loss, reduction, sample_weight
         )
-        d_pooled = _readout_back(net, params, d_one)
+        d_pooled = _spread(net, params, d_one @ params["W_hy"].T) if "W_hy" in params else d_one
         d_hidden = share * d_pooled[:, np.newaxis]
-        grads = backward(params, x, out, None, None, None, lengths, h0, d_hidden, **network)
+        grads = backward(params, x, out, None, None, None, lengths, h0, d_hidden, static, **network)
         if "W_hy" in params:
             grads["W_hy"] = pooled[:, net.read].T @ d_one
         if "b_y" in params:
             grads["b_y"] = d_one.sum(axis=0)
         return value, grads
     value, d_outputs, d_last = _loss(out, y, loss, steps, reduction, lengths, sample_weight)
-    return value, backward(params, x, out, d_outputs, None, d_last, lengths, h0, **network)
+    grads = backward(params, x, out, d_outputs, None, d_last, lengths, h0, None, static, **network)
+    return value, grads
 
 
 def loss_only(
@@ -480,13 +497,14 @@ def loss_only(
     lengths: Array | None = None,
     h0: State | None = None,
     sample_weight: Array | None = None,
+    static: Array | None = None,
     **network: Any,
 ) -> float:
     """Loss of a batch, analytic in ``params``, ``x`` and ``h0``.
 
     Parameters
     ----------
-    params, x, y, loss, steps, reduction, lengths, h0, sample_weight, **network
+    params, x, y, loss, steps, reduction, lengths, h0, sample_weight, static, **network
         As in `loss_and_grad`.
 
     Returns
@@ -515,7 +533,7 @@ def loss_only(
     >>> abs(step - exact) < 1e-15
     True
     """
-    out = forward(params, x, lengths, h0, **network)
+    out = forward(params, x, lengths, h0, static, **network)
     if steps in POOLED:
         pooled, _ = POOLED[steps](out.hidden, _real_steps(out, lengths))
         outputs = _readout(Network(**network), params, pooled)

@@ -29,6 +29,7 @@ def predict(
     lengths: ArrayLike | None = None,
     batch_size: int = 256,
     *,
+    static: ArrayLike | None = None,
     steps: str = "last",
 ) -> Floats | list[Floats]:
     """Compute a model's outputs for many sequences, a batch at a time.
@@ -42,6 +43,8 @@ def predict(
         The number of steps of each sequence, from 1 to time.
     batch_size : int, default 256
         Sequences at a time. Bounds memory; results do not depend on it.
+    static : array of shape (n, static_size), optional
+        Constants of each sequence, for a model with `static_size`.
     steps : {"last", "all", "mean", "max"}
         Outputs at each sequence's end (`ForwardResult.last`), at all of its steps, or from the
         hidden states pooled over its steps, for a model that was trained so.
@@ -80,6 +83,7 @@ def predict(
     spec = model._input_spec
     items, own = _arguments.as_they_lie(spec, x, lengths)
     gathered, count = Gathered(items, own), len(items)
+    constants = _arguments.static(spec, static, count, None)
     listed = isinstance(items, list)
     ends = own if gathered.ragged else None
     if not spec.tokens and _check.may_round(
@@ -92,13 +96,15 @@ def predict(
     if steps != "all":
         last = np.empty((count, spec.width), spec.dtype)
         for rows in _chunks(ends, count, size):
-            last[rows] = outputs(model, gathered, rows, steps)
+            own_static = None if constants is None else constants[rows]
+            last[rows] = outputs(model, gathered, rows, steps, own_static)
         return last
     parts: list[Floats] = [np.empty(0)] * count if listed else []
     shape = (0,) if listed else (count, items.shape[1], spec.width)  # type: ignore[union-attr]
     whole = np.zeros(shape, spec.dtype)
     for rows in _chunks(ends, count, size):
-        z = outputs(model, gathered, rows, steps)
+        own_static = None if constants is None else constants[rows]
+        z = outputs(model, gathered, rows, steps, own_static)
         if listed:
             assert own is not None
             for row, one in zip(rows, z, strict=True):
@@ -176,7 +182,13 @@ def _ordered(lengths: NDArray[np.int64] | None, rows: Rows, size: int) -> Iterab
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str) -> Floats:
+def outputs(
+    model: Recurrent,
+    x: Gathered | Computed,
+    rows: Rows,
+    steps: str,
+    static: NDArray[Any] | None = None,
+) -> Floats:
     """Outputs of one batch: (rows, outputs), or at all steps (rows, time, outputs).
 
     Rows are sorted by falling length. A unidirectional network reads long sequences in chunks,
@@ -184,19 +196,25 @@ def outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str) ->
     for bit.
     """
     try:
-        return _outputs(model, x, rows, steps)
+        return _outputs(model, x, rows, steps, static)
     except ArgumentError as error:
         locate(error, rows)
         raise
 
 
-def _outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str) -> Floats:
+def _outputs(
+    model: Recurrent,
+    x: Gathered | Computed,
+    rows: Rows,
+    steps: str,
+    static: NDArray[Any] | None,
+) -> Floats:
     batch, lengths = x.take(rows)
     count, time = batch.shape[:2]
     piece = max(_MEMORY // (_bytes_per_step(model) * count), _FEWEST)
     pool = None if steps in _check.STEPS else _Pool(model, steps, count)
     if model.bidirectional or time <= piece:
-        result = model.forward(batch, lengths)
+        result = model.forward(batch, lengths, static=static)
         if pool is not None:
             pool.add(result.hidden, lengths)
             return pool.outputs()
@@ -216,7 +234,7 @@ def _outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str) -
                 state = cut[0] if len(spec.states) == 1 else cut
             part, inside = part[:going], np.minimum(left[:going], part.shape[1])
         try:
-            result = model.forward(part, inside, state)
+            result = model.forward(part, inside, state, static=None if first else static)
         except ArgumentError as error:
             if error.argument == "x" and len(error.index) > 1:
                 row, step, *rest = error.index
@@ -296,13 +314,14 @@ def evaluate(
     lengths: ArrayLike | None = None,
     sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
     warmup: int = 0,
+    static: ArrayLike | None = None,
     batch_size: int = 256,
 ) -> dict[str, float]:
     """Compute the loss and metrics of a model on data, without dropout.
 
     Parameters
     ----------
-    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight, warmup
+    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight, warmup, static
         As for `fit`.
     batch_size : int, default 256
         Sequences at a time.
@@ -337,7 +356,9 @@ def evaluate(
         check_custom_steps(steps)
     chosen = _metrics.resolve(metrics)
     own, first = loss_of(loss), _check.size("warmup", warmup, 0)
-    data = LabelledData(model, x, y, own, steps, reduction, lengths, sample_weight, warmup=first)
+    data = LabelledData(
+        model, x, y, own, steps, reduction, lengths, sample_weight, warmup=first, static=static
+    )
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     data.check_contents()
     data.note_digits(4)
@@ -384,7 +405,7 @@ def measure(
     kept_z: list[NDArray[Any]] = []
     kept_weights: list[NDArray[Any]] = []
     for batch in data.chunks(rows, batch_size):
-        z = outputs(data.model, data.x, batch, data.steps)
+        z = outputs(data.model, data.x, batch, data.steps, data.static(batch))
         y, own = data.y.take(batch)
         if not isinstance(loss, CustomLoss):
             with np.errstate(invalid="ignore"):  # of targets without weight

@@ -48,6 +48,7 @@ class HoldOut:
             "x": data.items,
             "y": data.targets,
             "lengths": data.lengths,
+            "static": data.constants,
             "weights": None if self.weights is None else self.weights.values,
         }
         if held_out is not None and held_out is not data:
@@ -55,6 +56,7 @@ class HoldOut:
                 "validation x": held_out.items,
                 "validation y": held_out.targets,
                 "validation lengths": held_out.lengths,
+                "validation static": held_out.constants,
                 "validation weights": None if held_out.weights is None else held_out.weights.values,
             }
         return found
@@ -101,12 +103,14 @@ def _divided(
         "a fraction above 0 and below 1, or (x, y), (x, y, lengths) or "
         "(x, y, lengths, sample_weight)"
     )
+    if data.constants is not None:
+        expected = "a fraction above 0 and below 1, or (x, y, lengths, sample_weight, static)"
     if validation is None:
         return every, None, every[:0]
     if isinstance(validation, tuple | list):
-        if len(validation) not in (2, 3, 4):
+        if len(validation) not in ((2, 3, 4) if data.constants is None else (5,)):
             raise ArgumentError("validation", f"has {len(validation)} parts", expected)
-        x, y, lengths, weight = (*validation, None, None)[:4]
+        x, y, lengths, weight, static = (*validation, None, None, None)[:5]
         held = LabelledData(
             data.model,
             x,
@@ -118,6 +122,7 @@ def _divided(
             weight,
             name="validation",
             warmup=0 if data.weights is None else data.weights.warmup,
+            static=static,
         )
         return every, held, np.arange(held.count)
     fraction = _check.number("validation", validation, expected)

@@ -49,6 +49,7 @@ def fit(
     sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
     class_weight: Any = None,
     warmup: int = 0,
+    static: ArrayLike | None = None,
     epochs: int = 100,
     batch_size: int = 32,
     optimizer: Optimizer | str | None = None,
@@ -87,8 +88,10 @@ def fit(
         fine. Do not change it during training. Or an iterator, such as a generator, that yields
         batches ``(x, y)`` or ``(x, y, weights)``, each as the arguments of `Recurrent.train_step`,
         without end or `steps_per_epoch` times `epochs` of them; batches may differ in sequences
-        and steps. Then give `loss` and `steps_per_epoch`; metrics are those of the validation data;
-        `batch_size`, `shuffle`, `seed`, `bucket`, `augment`, the weights and `resume` are refused.
+        and steps. For a model with `static_size` they are ``(x, y, weights, static)``, of which
+        weights may be None. Then give `loss` and `steps_per_epoch`; metrics are those of the
+        validation data; `batch_size`, `shuffle`, `seed`, `bucket`, `augment`, the weights, `static`
+        and `resume` are refused.
     y : array, or list of n arrays
         As for `Recurrent.loss_and_grad`, of all n sequences; None if `x` is an iterator.
     loss : str, `fastbptt.Loss` or function, optional
@@ -119,6 +122,8 @@ def fit(
     warmup : int, default 0
         Only with ``steps="all"``: the first steps of each sequence that have no loss (burn-in,
         washout). They count in no metric either, nor in validation.
+    static : array of shape (n, static_size), optional
+        Constants of each sequence, for a model with `static_size`.
     epochs : int, default 100
     batch_size : int, default 32
         Sequences per update. The last batch of an epoch may be smaller.
@@ -131,7 +136,8 @@ def fit(
         As for `Recurrent.train_step`.
     validation : float, or (x, y), or (x, y, lengths), optional
         Held-out sequences: a fraction of those given, above 0 and below 1, drawn by `seed`
-        and stratified by class; or other data.
+        and stratified by class; or other data. With `static` other data are (x, y, lengths,
+        sample_weight, static), of which the third and fourth may be None.
     patience : int, optional
         Early stopping: stop after this many epochs without improvement.
     min_delta : float, default 0.0
@@ -225,8 +231,8 @@ def fit(
     stream_length = _stream_length(x, y, steps_per_epoch)
     if stream_length is not None:
         _refuse_beside_stream(
-            loss, lengths, sample_weight, class_weight, batch_size, validation, shuffle, seed,
-            bucket, augment, resume,
+            loss, lengths, sample_weight, class_weight, static, batch_size, validation, shuffle,
+            seed, bucket, augment, resume,
         )  # fmt: skip
     batch_size = _check.size("batch_size", batch_size)
     shuffle, bucket = _check.flag("shuffle", shuffle), _check.flag("bucket", bucket)
@@ -281,8 +287,9 @@ def fit(
         data = stream.first
     else:
         data = LabelledData(
-            model, x, y, objective, steps, reduction, lengths, sample_weight, warmup=first
-        )
+            model, x, y, objective, steps, reduction, lengths, sample_weight, warmup=first,
+            static=static,
+        )  # fmt: skip
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     sets = hold_out(data, validation, class_weight, seed)
     order = Order(sets.rows, batch_size, shuffle, seed, data.lengths if bucket else None)
@@ -345,6 +352,7 @@ def _refuse_beside_stream(
     lengths: Any,
     sample_weight: Any,
     class_weight: Any,
+    static: Any,
     batch_size: Any,
     validation: Any,
     shuffle: Any,
@@ -361,6 +369,7 @@ def _refuse_beside_stream(
         ("lengths", lengths, None, ", whose batches may hold lists of sequences"),
         ("sample_weight", sample_weight, None, ", which may yield (x, y, weights)"),
         ("class_weight", class_weight, None, ", which may yield (x, y, weights)"),
+        ("static", static, None, ", which yields (x, y, weights, static)"),
         ("batch_size", batch_size, 32, ", whose batches have the size that they have"),
         ("shuffle", shuffle, True, ", whose order is that of its batches"),
         ("seed", seed, 0, ", which has random numbers of its own"),
@@ -494,7 +503,8 @@ class _Loop:
             y, _ = data.y.take(rows)
             weight = None if weights is None else weights.take(rows)
             try:
-                loss = self.update(x, y, lengths=lengths, sample_weight=weight)
+                static = data.static(rows)
+                loss = self.update(x, y, lengths=lengths, sample_weight=weight, static=static)
             except BadArgumentError as error:
                 locate(error, rows)
                 error.context.append(f"epoch {run.epoch}, batch {self.batch + 1}")

@@ -156,7 +156,7 @@ def find_lr(
 
 _OPTIONS = (
     "loss", "steps", "reduction", "lengths", "sample_weight", "class_weight", "batch_size",
-    "clip_norm", "clip_value", "bptt_steps", "memory_budget", "shuffle", "seed", "bucket",
+    "clip_norm", "clip_value", "bptt_steps", "static", "memory_budget", "shuffle", "seed", "bucket",
     "augment", "steps_per_epoch",
 )  # fmt: skip
 

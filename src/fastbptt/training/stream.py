@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._losses import CustomLoss, LossLike
@@ -18,7 +18,8 @@ class Stream:
     ----------
     model : Recurrent
     iterator : iterator
-        Yields ``(x, y)`` or ``(x, y, weights)``, always the same number of parts.
+        Yields ``(x, y)``, ``(x, y, weights)`` or, for a model with static inputs, ``(x, y, weights,
+        static)``; always the same number of parts.
     loss : str, Loss or CustomLoss
     steps, reduction : str
     warmup, steps_per_epoch, epochs : int
@@ -70,18 +71,20 @@ class Stream:
                     f"ended after {self._taken} batches",
                     f"{wanted}: steps_per_epoch={self._length} in each of epochs={self._epochs}",
                 ) from None
-            if not isinstance(found, tuple | list) or len(found) not in (2, 3):
+            parts = (2, 3) if model.static_size is None else (4,)
+            if not isinstance(found, tuple | list) or len(found) not in parts:
                 listed = isinstance(found, tuple | list)
                 came = f"{len(found)} parts" if listed else f"a {type(found).__name__}"
-                raise ArgumentTypeError("x", f"yielded {came}", "(x, y) or (x, y, weights)")
+                raise ArgumentTypeError("x", f"yielded {came}", _EXPECTED[len(parts)])
             if self._taken and len(found) != self._parts:
                 raise ArgumentError(
                     "x", f"yielded {len(found)} parts", f"{self._parts}, as in the first batch"
                 )
-            x, y, weights = (*found, None)[:3]
+            x, y, weights, static = (*found, None, None)[:4]
             batch = LabelledData(
-                model, x, y, loss, steps, reduction, None, weights, warmup=self._warmup
-            )
+                model, x, y, loss, steps, reduction, None, weights, warmup=self._warmup,
+                static=static,
+            )  # fmt: skip
             if self._taken:
                 now, before = _tail(batch), _tail(self.first)
                 if now != before:
@@ -96,6 +99,12 @@ class Stream:
             raise
         self._taken, self._parts = self._taken + 1, len(found)
         return batch
+
+
+_EXPECTED: Final = {
+    2: "(x, y) or (x, y, weights)",
+    1: "(x, y, weights, static), of which weights may be None",
+}
 
 
 def _tail(data: LabelledData) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from effects import Entry, Fresh, Reason, With
 import fastbptt
 from fastbptt import initializers, schedules
 
-from .common import DATA, EACH, LENGTHS, NAN, OBJECTIVE, STATE, X, Y, model
+from .common import DATA, EACH, LENGTHS, NAN, OBJECTIVE, STATE, X, Y, mapped, model
 
 NETWORK: dict[str, Any] = {
     "input_size": 3,
@@ -25,6 +25,7 @@ NETWORK: dict[str, Any] = {
     "readout_units": [1, 3],
     "dropout": With(0.5, {"num_layers": 2}),
     "learn_initial_state": True,
+    "static_size": 3,
     "embedding": 7,
     "padding_index": With(2, {"embedding": 7}),
     "freeze_embedding": With(True, {"embedding": 7}),
@@ -67,7 +68,8 @@ ADAM: dict[str, Any] = {
 
 def network_call(name: str) -> Callable[..., Any]:
     def call(**arguments: Any) -> Any:
-        net = model(dtype="float64", num_layers=2, dropout=0.3)
+        size = None if arguments.get("static") is None else 2
+        net = model(dtype="float64", num_layers=2, dropout=0.3, static_size=size)
         return getattr(net, name)(**arguments), net
 
     return call
@@ -84,6 +86,7 @@ PASS: dict[str, Any] = {
     **DATA,
     **OBJECTIVE,
     "h0": STATE,
+    "static": mapped(),
     "check_finite": With(False, {"x": np.where(np.isnan(NAN), np.inf, NAN)}),
 }
 
@@ -205,6 +208,7 @@ ENTRIES: dict[str, Entry] = {
             "x": X + 1,
             "lengths": LENGTHS,
             "h0": STATE,
+            "static": mapped(),
             "training": True,
             "check_finite": PASS["check_finite"],
         },
@@ -262,7 +266,9 @@ ENTRIES: dict[str, Entry] = {
         {"names": "W_hh"},
         {"names": "W_xh"},
     ),
-    "Recurrent.initial_state": Entry(network_call("initial_state"), {"batch": 2}, {"batch": 3}),
+    "Recurrent.initial_state": Entry(
+        network_call("initial_state"), {"batch": 12}, {"batch": 3, "static": mapped()}
+    ),
     "Recurrent.load_state_dict": Entry(
         network_call("load_state_dict"),
         {"state": network_call("state_dict")()[0]},

@@ -35,7 +35,8 @@ def on_network(name: str) -> Callable[..., Any]:
 
 
 def backward(network: dict[str, Any], forward: Any, **arguments: Any) -> Any:
-    given = {name: arguments.get(name) for name in ("params", "x", "lengths", "h0")}
+    names = ("params", "x", "lengths", "h0", "static")
+    given = {name: arguments.get(name) for name in names}
     out = reference.forward(**given, **network)
     if forward is not None:
         out = reference.forward(**{**given, "params": forward}, **network)
@@ -56,11 +57,14 @@ BOTH = fastbptt.RNN(2, 4, None, seed=0, dtype="float64", bidirectional=True).sta
 MASK = np.arange(12 * 6 * 4).reshape(12, 6, 4) % 2 * 2.0
 EMBEDDED = {"x": TOKENS, "params": WORDS}
 NETWORK = {"cell": "leaky"}
+MAPPED = params(static_size=2)
+CONSTANTS = np.arange(24.0).reshape(12, 2) / 24
 OF_FORWARD: dict[str, Any] = {
     "params": OTHER,
     "x": X + 1,
     "lengths": LENGTHS,
     "h0": STATE,
+    "static": With(CONSTANTS, {"static": 1 + CONSTANTS, "params": MAPPED}),
     "network": {"cell": "leaky", "settings": {"alpha": 0.7}},
 }
 OF_LOSS: dict[str, Any] = {
