@@ -233,9 +233,7 @@ class NetworkEngine final : public Engine {
 
  private:
   void begin(Workspace<T>& w, const Batch& batch, const Needs& needs, i64 memory_budget) {
-    for (int s = 0; net_.spec.static_size && !batch.static_inputs && s < net_.info.states; ++s)
-      if (!batch.initial[s])
-        throw ArgumentError({"static", "is missing", "the constants of each sequence, or all initial states"});
+    net_.check_initial(batch);
     prepare(net_, w, batch.x.shape[0], batch.x.shape[1], batch.lengths);
     const i64 bytes = fit_windows(net_, w, needs, memory_budget, memory_limit());
     begin_forward(net_, w, needs, memory_budget > 0);

@@ -9,7 +9,6 @@
 #define FASTBPTT_ENGINE_H
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,14 +44,14 @@ struct Spec {
   i64 vocabulary = 0;        // number of tokens; 0: the input is numbers
   i64 padding_index = -1;    // the token whose embedding row has no gradient
   bool freeze_embedding = false;
-  bool bfloat16 = false;                 // round the operands of the recurrent layers' products; float32 only
-  std::optional<bool> output_bias = {};  // of the readout; absent: as bias
-  i64 static_size = 0;                   // constants of each sequence, from which its initial states are mapped
-  std::vector<i64> read_units = {};      // the columns of the top layer's states that the readout reads; empty: all
+  bool bfloat16 = false;             // round the operands of the recurrent layers' products; float32 only
+  int output_bias = -1;              // 1: the readout has one, 0: it has none, -1: as bias
+  i64 static_size = 0;               // constants of each sequence, from which its initial states are mapped
+  std::vector<i64> read_units = {};  // the columns of the top layer's states that the readout reads; empty: all
 
   i64 directions() const { return bidirectional ? 2 : 1; }
   i64 width() const { return directions() * hidden; }  // of the top layer
-  bool has_output_bias() const { return outputs && output_bias.value_or(bias); }
+  bool has_output_bias() const { return outputs && (output_bias < 0 ? bias : output_bias != 0); }
   i64 read_width() const { return read_units.empty() ? width() : static_cast<i64>(read_units.size()); }
   i64 output_width() const { return outputs ? outputs : width(); }
   i64 state_rows() const { return layers * directions(); }

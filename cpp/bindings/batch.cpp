@@ -37,8 +37,6 @@ const Field<Batch> batch_fields[] = {
     {"initial", Py_None, [](Call& call, py::handle value, Batch& to) { read_states(call, value, "h0", to.initial); }},
     {"static", Py_None,
      [](Call& call, py::handle value, Batch& to) {
-       if (!call.spec.static_size)
-         throw ArgumentError({"static", "is given", "none for a network without static_size"});
        to.static_inputs = view(value, "static", {call.batch, call.spec.static_size}, {Dtype::f32, Dtype::f64});
      }},
     {"dropout_seed", Py_None,

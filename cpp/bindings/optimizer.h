@@ -5,7 +5,6 @@
 #include <pybind11/numpy.h>
 
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "engine.h"
@@ -16,10 +15,9 @@ namespace py = pybind11;
 
 class PyOptimizer {
  public:
-  // groups: factor of lr, weight_decay; parts: from, to, group
-  PyOptimizer(const std::string& rule, const py::dict& slots, const py::dict& settings,
-              const std::vector<std::tuple<double, double>>& groups,
-              const std::vector<std::tuple<i64, i64, int>>& parts);
+  // None, or groups (n, 2): factor of lr, weight_decay; parts (m, 3): from, to, group
+  PyOptimizer(const std::string& rule, const py::dict& slots, const py::dict& settings, py::handle groups,
+              py::handle parts);
   OptimizerState& checked(Dtype dtype, i64 size);  // throws if its slots are for another model
   OptimizerState state;
 

@@ -585,16 +585,13 @@ template <class T>
 void static_gradient(const Net<T>& net, const Workspace<T>& w, const GradientTargets& out, int state, bool given,
                      T* gradient) {
   const i64 constants = net.spec.static_size, rows = net.spec.state_rows();
-  std::vector<double> sums(size_of(net.H()));
-  for (i64 i = 0; i < rows; ++i) {
-    const T* d = initial_target(net, w, out, state, size_of(i));
-    for (i64 f = 0; f < constants; ++f) {
-      std::fill(sums.begin(), sums.end(), 0.0);
-      for (i64 b = 0; b < w.plan.batch && !given; ++b)
-        for (i64 j = 0; j < net.H(); ++j)
-          sums[size_of(j)] += double(w.static_rows[b * constants + f]) * double(d[w.plan.place(b) * net.H() + j]);
-      std::copy(sums.begin(), sums.end(), gradient + net.static_map[state] + (f * rows + i) * net.H());
-    }
+  for (i64 i = 0; i < constants * rows * net.H(); ++i) {
+    const i64 f = i / (rows * net.H()), row = i / net.H() % rows, unit = i % net.H();
+    const T* d = initial_target(net, w, out, state, size_of(row));
+    double total = 0;
+    for (i64 b = 0; b < w.plan.batch && !given; ++b)
+      total += double(w.static_rows[b * constants + f]) * double(d[w.plan.place(b) * net.H() + unit]);
+    gradient[net.static_map[state] + i] = T(total);
   }
 }
 

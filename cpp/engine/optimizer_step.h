@@ -74,13 +74,14 @@ class ParameterUpdates {
         while (++chunk < end && chunks_[size_of(chunk)].from == r.to) r.to = chunks_[size_of(chunk)].to;
         auto part = std::partition_point(state.parts.begin(), state.parts.end(),
                                          [&](const OptimizerState::Part& p) { return p.to <= r.from; });
-        for (; part != state.parts.end() && part->from < r.to; ++part) {
-          if (r.from < part->from) update(args, {r.from, part->from});
-          const i64 from = std::max(r.from, part->from);
-          r.from = std::min(r.to, part->to);
-          update(own[size_of(part->group)], {from, r.from});
+        while (r.from < r.to) {
+          const bool inside = part != state.parts.end() && part->from <= r.from;
+          const i64 border = part == state.parts.end() ? r.to : inside ? part->to : part->from;
+          const Range piece{r.from, std::min(r.to, border)};
+          update(inside ? own[size_of(part->group)] : args, piece);
+          r.from = piece.to;
+          if (inside && piece.to == part->to) ++part;
         }
-        if (r.from < r.to) update(args, r);
       }
     });
     ++state.step;

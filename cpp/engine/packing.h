@@ -137,10 +137,10 @@ void pack_initial(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 ro
           } else if (learned) {
             std::copy_n(learned + p * n, real, to);
           }
-          const T* weights = net.params + net.static_map[s] + static_cast<i64>(i) * net.H() + p * n;
-          for (i64 f = 0; f < constants && !given; ++f)
-            for (i64 j = 0; j < real; ++j)
-              to[j] += w.static_rows[b * constants + f] * weights[f * net.spec.state_rows() * net.H() + j];
+          if (constants && !given)
+            k.row_product(w.static_rows + b * constants, constants,
+                          net.params + net.static_map[s] + static_cast<i64>(i) * net.H() + p * n,
+                          net.spec.state_rows() * net.H(), real, to);
         }
     }
   if (!fine) w.found.initial = true;

@@ -25,7 +25,7 @@ std::vector<Parameter> layout(const Spec& s) {
     throw ArgumentError({"padding_index", "is " + std::to_string(s.padding_index), "less than the vocabulary"});
   if (!(s.dropout >= 0 && s.dropout < 1))
     throw ArgumentError({"dropout", "is " + std::to_string(s.dropout), "at least 0 and below 1"});
-  if (!s.outputs && (s.output_bias || !s.read_units.empty()))
+  if (!s.outputs && (s.output_bias >= 0 || !s.read_units.empty()))
     throw ArgumentError({"output_bias or read_units", "is given", "none for a network without a readout"});
   for (std::size_t i = 0; i < s.read_units.size(); ++i)
     if (s.read_units[i] < (i ? s.read_units[i - 1] + 1 : 0) || s.read_units[i] >= s.width())
@@ -125,6 +125,12 @@ Topology::Topology(const Spec& s)
     with_input += info.preactivation[j].input;
     with_hidden += info.preactivation[j].hidden != Preactivation::none;
   }
+}
+
+void Topology::check_initial(const Batch& batch) const {
+  for (int s = 0; spec.static_size && !batch.static_inputs && s < info.states; ++s)
+    if (!batch.initial[s])
+      throw ArgumentError({"static", "is missing", "the constants of each sequence, or all initial states"});
 }
 
 }  // namespace fastbptt

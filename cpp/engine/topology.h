@@ -45,6 +45,7 @@ struct Topology {
   i64 bias_of(const LayerDirection& p, int preactivation) const {
     return preactivation < info.gates ? p.b_h + preactivation * H() : p.b_extra;
   }
+  void check_initial(const Batch& batch) const;  // throws if the constants are missing
   bool trains_initial() const { return spec.learn_state || spec.static_size; }
   bool trains_embedding() const { return spec.vocabulary && !spec.freeze_embedding; }
   bool dropping(const Batch& batch) const { return batch.drop && spec.dropout > 0 && spec.layers > 1; }

@@ -64,9 +64,9 @@ inline std::string text(const NetworkCase& c) {
          (c.initial ? " initial" : "") + (s.learn_state ? " learned" : "") + (s.static_size ? " static" : "") +
          (c.drop ? " dropout" : "") + (c.weighted ? " weights" : "") + (s.freeze_embedding ? " frozen" : "") +
          (s.bias ? "" : " no bias") + (s.read_units.empty() ? "" : " some units") +
-         (!s.output_bias   ? ""
-          : *s.output_bias ? " output bias"
-                           : " no output bias");
+         (s.output_bias < 0 ? ""
+          : s.output_bias   ? " output bias"
+                            : " no output bias");
 }
 
 template <class R>

@@ -301,7 +301,7 @@ TEST_CASE("where each parameter stands") {
     CHECK(naive::Places(s).count == parameter_count(s));
   }
   s = Spec{.cell = "rnn", .inputs = 3, .hidden = 2, .outputs = 4, .bias = false, .bidirectional = true};
-  s.output_bias = true;
+  s.output_bias = 1;
   s.read_units = {0, 2, 3};
   CHECK(text(s).ends_with("W_hy (3,4,) 20\nb_y (4,) 32\n36"));
   for (const std::vector<i64>& units : {std::vector<i64>{4}, {-1}, {1, 1}, {2, 1}}) {

@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -30,8 +29,8 @@ class Spec:
         padding_index: int = -1,
         freeze_embedding: bool = False,
         bfloat16: bool = False,
-        output_bias: bool | None = None,
-        read_units: Sequence[int] = ...,
+        output_bias: int = -1,
+        read_units: _Whole | None = None,
         static_size: int = 0,
     ) -> None: ...
     @property
@@ -63,7 +62,7 @@ class Spec:
     @property
     def bfloat16(self) -> bool: ...
     @property
-    def output_bias(self) -> bool | None: ...
+    def output_bias(self) -> int: ...
     @property
     def read_units(self) -> list[int]: ...
     @property
@@ -103,8 +102,8 @@ class OptimizerState:
         rule: str,
         slots: dict[str, _Array],
         settings: dict[str, float],
-        groups: Sequence[tuple[float, float]] = ...,
-        parts: Sequence[tuple[int, int, int]] = ...,
+        groups: _Array | None = None,
+        parts: _Whole | None = None,
     ) -> None: ...
     def set(self, setting: str, value: float) -> None: ...
 

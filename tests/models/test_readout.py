@@ -217,7 +217,7 @@ def test_wrong_options(options: dict[str, Any], error: type[Exception], message:
 def test_the_core_checks_too() -> None:
     for units in ([3], [-1], [1, 1], [1, 0]):
         with pytest.raises(ValueError, match="read_units holds"):
-            _core.Spec("rnn", 2, 3, 1, read_units=units)
-    for options in ({"read_units": [0]}, {"output_bias": True}):
+            _core.Spec("rnn", 2, 3, 1, read_units=np.array(units))
+    for options in ({"read_units": np.array([0])}, {"output_bias": 1}):
         with pytest.raises(ValueError, match="none for a network without a readout"):
             _core.Spec("rnn", 2, 3, **options)  # type: ignore[arg-type]

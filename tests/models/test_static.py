@@ -270,5 +270,5 @@ def test_the_core_wants_it_too() -> None:
     with pytest.raises(ValueError, match="static is missing"):
         model._engine.forward(_core.Batch(np.ones((4, 5, 2))))
     plain = fastbptt.RNN(2, 3, 1, seed=0)
-    with pytest.raises(ValueError, match="static is given"):
+    with pytest.raises(ValueError, match="static has shape"):
         plain._engine.forward(_core.Batch(np.ones((4, 5, 2)), static=np.ones((4, 2))))

@@ -627,7 +627,7 @@ def test_groups_in_checkpoints(tmp_path: Path) -> None:
 def test_the_core_refuses_parts_that_overlap() -> None:
     for parts in ([(0, 3, 0), (2, 4, 0)], [(3, 2, 0)], [(0, 3, 1)], [(0, 3, -1)]):
         with pytest.raises(fastbptt.ArgumentError, match="the optimizer's groups overlap"):
-            _core.OptimizerState("sgd", {}, {}, [(1.0, 0.0)], parts)
+            _core.OptimizerState("sgd", {}, {}, np.array([[1.0, 0.0]]), np.array(parts))
 
 
 DECAY = "expected a number of at least 0 and below 1"

@@ -140,8 +140,10 @@ class Case:
             "vocabulary": self.embedding or 0,
             "padding_index": -1 if self.padding_index is None else self.padding_index,
             "freeze_embedding": self.freeze_embedding,
-            "output_bias": self.output_bias,
-            "read_units": self.readout_units or (),
+            "output_bias": -1 if self.output_bias is None else int(self.output_bias),
+            "read_units": None
+            if self.readout_units is None
+            else np.array(self.readout_units, np.int64),
             "static_size": self.static_size or 0,
         }
 

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError
@@ -87,7 +88,7 @@ def _number(label: str, value: Any) -> float:
     return result
 
 
-def parts(groups: tuple[Group, ...], layout: Layout) -> list[tuple[int, int, int]]:
+def parts(groups: tuple[Group, ...], layout: Layout) -> NDArray[np.int64]:
     """Find the parameters of each group: begin, end and number of the group, in order."""
     owner: dict[str, tuple[int, str]] = {}
     for i, group in enumerate(groups):
@@ -109,6 +110,7 @@ def parts(groups: tuple[Group, ...], layout: Layout) -> list[tuple[int, int, int
                         "each parameter once",
                     )
                 owner[name] = i, pattern
-    return [
+    places = [
         (start, stop, owner[name][0]) for name, (start, stop, _) in layout.items() if name in owner
     ]
+    return np.array(places, np.int64)

@@ -110,6 +110,8 @@ class Optimizer(ABC):
                     if name != "params":
                         _no_overflow(f"groups[{i}][{name!r}]", value, dtype)
             self._fit_into(dtype)
+        if not self._groups:
+            return _core.OptimizerState(self._rule, dict(moments), self._core_settings())
         own = [
             (
                 1.0 if group.lr_factor is None else group.lr_factor,
@@ -118,7 +120,9 @@ class Optimizer(ABC):
             for group in self._groups
         ]
         parts = _groups.parts(self._groups, layout)
-        return _core.OptimizerState(self._rule, dict(moments), self._core_settings(), own, parts)
+        return _core.OptimizerState(
+            self._rule, dict(moments), self._core_settings(), np.array(own), parts
+        )
 
     def _binding_for(self, weights: TrainableWeights) -> Binding:
         """Return the state for these weights; the caller keeps it once its update has succeeded."""
