@@ -238,6 +238,7 @@ class NetworkEngine final : public Engine {
 
  private:
   void begin(Workspace<T>& w, const Batch& batch, const Needs& needs, i64 memory_budget) {
+    net_.check_initial(batch);
     prepare(net_, w, batch);
     const i64 bytes = fit_windows(net_, w, needs, memory_budget, memory_limit());
     begin_forward(net_, w, needs, memory_budget > 0);

@@ -44,10 +44,15 @@ struct Spec {
   i64 vocabulary = 0;        // number of tokens; 0: the input is numbers
   i64 padding_index = -1;    // the token whose embedding row has no gradient
   bool freeze_embedding = false;
-  bool bfloat16 = false;  // round the operands of the recurrent layers' products; float32 only
+  bool bfloat16 = false;             // round the operands of the recurrent layers' products; float32 only
+  int output_bias = -1;              // 1: the readout has one, 0: it has none, -1: as bias
+  i64 static_size = 0;               // constants of each sequence, from which its initial states are mapped
+  std::vector<i64> read_units = {};  // the columns of the top layer's states that the readout reads; empty: all
 
   i64 directions() const { return bidirectional ? 2 : 1; }
   i64 width() const { return directions() * hidden; }  // of the top layer
+  bool has_output_bias() const { return outputs && (output_bias < 0 ? bias : output_bias != 0); }
+  i64 read_width() const { return read_units.empty() ? width() : static_cast<i64>(read_units.size()); }
   i64 output_width() const { return outputs ? outputs : width(); }
   i64 state_rows() const { return layers * directions(); }
 };
@@ -64,13 +69,14 @@ i64 parameter_count(const Spec& spec);
 
 // States are (layers * directions, B, H), in the order forward and reverse of the first layer, of the second, ..
 struct Batch {
-  Array x;                       // (B, T, I), f32 or f64; with a vocabulary (B, T), i64
-  const i64* lengths = nullptr;  // [B], each 1 .. T; null: all T
+  Array x;                               // (B, T, I), f32 or f64; with a vocabulary (B, T), i64
+  const i64* lengths = nullptr;          // [B], each 1 .. T; null: all T
+  Array initial[CellInfo::most_states];  // h0, c0; absent: learned or zeros, plus static_inputs W_sh, W_sc
+  Array static_inputs;                   // (B, static size); may be absent if all of initial are given
   // [B][T]: where true, an episode starts: the state before that step is the learned one or zeros, and no gradient goes
-  // past it; null: none. Of one direction, not pooled, not with Reduction::sequence_mean
+  // past it; null: none. Of one direction, without static_inputs, not pooled, not with Reduction::sequence_mean
   const bool* resets = nullptr;
-  Array initial[CellInfo::most_states];  // h0, c0; absent: learned or zeros
-  bool drop = false;                     // apply dropout, with this seed
+  bool drop = false;  // apply dropout, with this seed
   std::uint64_t dropout_seed = 0;
   bool check_finite = true;
 };
@@ -137,16 +143,30 @@ struct OutputGradients {
 // An optimiser of optimizers/list.inc with its settings (0 unless set) and its slots, indexed as in its info. A slot is
 // a flat buffer of the caller's, laid out like the parameters, in the engine's element type.
 struct OptimizerState {
+  // Parameters with settings of their own: lr times lr_factor, and another weight_decay
+  struct GroupSettings {
+    double lr_factor, weight_decay;
+  };
+  // Elements from .. to of the flat buffers, which belong to a group
+  struct Part {
+    i64 from, to;
+    int group;
+  };
+
   explicit OptimizerState(const std::string& rule);
   void set(const std::string& setting, double value);
   void attach(const std::string& slot, void* values);
-  void check() const;  // throws if a required slot is missing
+  void divide(std::vector<GroupSettings> into, std::vector<Part> where);  // parts: in order, none overlaps another
+  void check() const;                                                     // throws if a required slot is missing
 
   int rule;
   const OptimizerInfo* info;
   double settings[OptimizerInfo::most_settings] = {};
   void* slots[OptimizerInfo::most_slots] = {};
-  i64 step = 0;  // updates made
+  std::vector<GroupSettings> groups;
+  std::vector<Part> parts;
+  int lr = -1, weight_decay = -1;  // places of these settings; where there are groups
+  i64 step = 0;                    // updates made
 };
 
 // Gradient clipping before the update: none (negative), by value or by norm

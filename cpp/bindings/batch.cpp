@@ -35,6 +35,10 @@ const Field<Batch> batch_fields[] = {
     {"x", nullptr, read_x},
     {"lengths", Py_None, read_lengths},
     {"initial", Py_None, [](Call& call, py::handle value, Batch& to) { read_states(call, value, "h0", to.initial); }},
+    {"static", Py_None,
+     [](Call& call, py::handle value, Batch& to) {
+       to.static_inputs = view(value, "static", {call.batch, call.spec.static_size}, {Dtype::f32, Dtype::f64});
+     }},
     {"resets", Py_None,
      [](Call& call, py::handle value, Batch& to) {
        to.resets = flags(value, "resets", {call.batch, call.time});

@@ -15,7 +15,9 @@ namespace py = pybind11;
 
 class PyOptimizer {
  public:
-  PyOptimizer(const std::string& rule, const py::dict& slots, const py::dict& settings);
+  // None, or groups (n, 2): factor of lr, weight_decay; parts (m, 3): from, to, group
+  PyOptimizer(const std::string& rule, const py::dict& slots, const py::dict& settings, py::handle groups,
+              py::handle parts);
   OptimizerState& checked(Dtype dtype, i64 size);  // throws if its slots are for another model
   OptimizerState state;
 

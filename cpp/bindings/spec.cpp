@@ -3,7 +3,9 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "bindings/arrays.h"
 #include "bindings/register.h"
 #include "engine.h"
 
@@ -14,7 +16,7 @@ void register_spec(py::module_& m) {
   py::class_<Spec>(m, "Spec")
       .def(py::init([](std::string cell, i64 inputs, i64 hidden, i64 outputs, bool bias, i64 layers, bool bidirectional,
                        double dropout, double setting, bool learn_state, i64 vocabulary, i64 padding_index,
-                       bool freeze_embedding, bool bfloat16) {
+                       bool freeze_embedding, bool bfloat16, int output_bias, py::handle read_units, i64 static_size) {
              Spec spec;
              spec.cell = std::move(cell);
              spec.inputs = inputs;
@@ -30,13 +32,21 @@ void register_spec(py::module_& m) {
              spec.padding_index = padding_index;
              spec.freeze_embedding = freeze_embedding;
              spec.bfloat16 = bfloat16;
+             spec.output_bias = output_bias;
+             if (!read_units.is_none()) {
+               const auto count = static_cast<i64>(py::len(read_units));
+               const i64* units = integers(read_units, "read_units", count);
+               spec.read_units.assign(units, units + count);
+             }
+             spec.static_size = static_size;
              layout(spec);  // throws if it is not a network
              return spec;
            }),
            arg("cell"), arg("input_size"), arg("hidden_size"), arg("output_size") = 0, py::kw_only(),
            arg("bias") = true, arg("num_layers") = 1, arg("bidirectional") = false, arg("dropout") = 0.0,
            arg("setting") = 0.0, arg("learn_state") = false, arg("vocabulary") = 0, arg("padding_index") = -1,
-           arg("freeze_embedding") = false, arg("bfloat16") = false)
+           arg("freeze_embedding") = false, arg("bfloat16") = false, arg("output_bias") = -1,
+           arg("read_units") = py::none(), arg("static_size") = 0)
       .def_readonly("cell", &Spec::cell)
       .def_readonly("input_size", &Spec::inputs)
       .def_readonly("hidden_size", &Spec::hidden)
@@ -50,7 +60,10 @@ void register_spec(py::module_& m) {
       .def_readonly("vocabulary", &Spec::vocabulary)
       .def_readonly("padding_index", &Spec::padding_index)
       .def_readonly("freeze_embedding", &Spec::freeze_embedding)
-      .def_readonly("bfloat16", &Spec::bfloat16);
+      .def_readonly("bfloat16", &Spec::bfloat16)
+      .def_readonly("output_bias", &Spec::output_bias)
+      .def_readonly("read_units", &Spec::read_units)
+      .def_readonly("static_size", &Spec::static_size);
   m.def(
       "layout",
       [](const Spec& spec) {

@@ -104,8 +104,8 @@ T rounded(const std::string& name, double value) {
 
 // Errors found by the workers of a team, which continue; the caller checks at the end.
 struct Findings {
-  std::atomic<bool> x{false}, initial{false}, weights{false}, y{false};
-  void clear() { x = initial = weights = y = false; }
+  std::atomic<bool> x{false}, initial{false}, static_inputs{false}, weights{false}, y{false};
+  void clear() { x = initial = static_inputs = weights = y = false; }
 };
 
 }  // namespace fastbptt

@@ -266,7 +266,7 @@ void clear_below(const Net<T>& net, const Workspace<T>& w, Worker& worker, std::
 // row for each episode
 template <class T>
 T* initial_target(const Net<T>& net, const Workspace<T>& w, const GradientTargets& out, int state, std::size_t i) {
-  T* all = !out.initial[state] && !net.spec.learn_state ? nullptr
+  T* all = !out.initial[state] && !net.trains_initial() ? nullptr
            : out.initial[state] && !w.plan.episodes     ? static_cast<T*>(out.initial[state])
                                                         : w.d_initial[state];
   return all ? all + static_cast<i64>(i) * w.plan.batch * net.H() : nullptr;
@@ -576,7 +576,8 @@ void finish_gradient(const Net<T>& net, Workspace<T>& w, const Worker& worker, c
         for (i64 b = 0; (!given[s] || w.plan.episodes) && b < w.plan.batch; ++b) total += double(d[b * net.H() + j]);
         gradient[net.initial[s] + i * net.H() + j] = T(total);
       }
-  for (i64 o = 0; net.O() && net.spec.bias && o < net.O(); ++o) {
+  for (int s = 0; net.spec.static_size && s < net.info.states; ++s) static_gradient(net, w, out, s, given[s], gradient);
+  for (i64 o = 0; net.spec.has_output_bias() && o < net.O(); ++o) {
     double total = w.db_y[o];
     for (i64 b = 0; last && b < w.plan.batch; ++b) total += double(w.dy[b * net.O() + o]);
     gradient[net.b_y + o] = T(total);
@@ -601,6 +602,21 @@ void finish_episodes(const Net<T>& net, const Workspace<T>& w, const GradientTar
     }
 }
 
+// dW_sh of a state: the constants times the gradients of the initial states, over the sequences in row order
+template <class T>
+void static_gradient(const Net<T>& net, const Workspace<T>& w, const GradientTargets& out, int state, bool given,
+                     T* gradient) {
+  const i64 constants = net.spec.static_size, rows = net.spec.state_rows();
+  for (i64 i = 0; i < constants * rows * net.H(); ++i) {
+    const i64 f = i / (rows * net.H()), row = i / net.H() % rows, unit = i % net.H();
+    const T* d = initial_target(net, w, out, state, size_of(row));
+    double total = 0;
+    for (i64 b = 0; b < w.plan.batch && !given; ++b)
+      total += double(w.static_rows[b * constants + f]) * double(d[w.plan.place(b) * net.H() + unit]);
+    gradient[net.static_map[state] + i] = T(total);
+  }
+}
+
 template <class T>
 void unpack_panel(const Net<T>& net, const Workspace<T>& w, std::size_t i, i64 p, const GradientSource& source,
                   T* out) {
@@ -619,9 +635,11 @@ void unpack_panel(const Net<T>& net, const Workspace<T>& w, std::size_t i, i64 p
     if (net.spec.bias) std::copy_n(from, real, out + net.bias_of(dir, j) + p * n);
   }
   for (i64 o = 0; o < net.readout_of(dir); ++o)
-    for (i64 j = 0; j < real; ++j)
-      out[net.W_hy + (dir.direction * net.H() + p * n + j) * net.O() + o] =
-          source.outputs ? b.dw_y[(p * net.O() + o) * n + j] : T(0);
+    for (i64 j = 0; j < real; ++j) {
+      const i64 unit = dir.direction * net.H() + p * n + j,
+                row = net.read_row.empty() ? unit : net.read_row[size_of(unit)];
+      if (row >= 0) out[net.W_hy + row * net.O() + o] = source.outputs ? b.dw_y[(p * net.O() + o) * n + j] : T(0);
+    }
 }
 
 }  // namespace fastbptt

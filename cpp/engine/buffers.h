@@ -159,6 +159,7 @@ auto kept_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
       buffers.checkpoints = a.allocate<T>(windows > 1 ? windows : 0, net.info.states * panels, bounded_product(b, n));
     }
     link(net, w, needs.drop);
+    w.static_rows = a.allocate<T>(net.spec.static_size ? b : 0, net.spec.static_size);
     w.b_y = a.allocate<T>(net.O());
     const bool outputs = net.O() || needs.loss;
     w.y = a.allocate<T>(!outputs ? 0 : needs.all_steps() ? rows : b, net.spec.output_width());
@@ -263,7 +264,7 @@ auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
     w.idle_sum = a.allocate<double>(recomputes ? b : 0, width);
     w.db_y = a.allocate<double>(net.O());
     for (int s = 0; s < net.info.states; ++s)
-      w.d_initial[s] = a.allocate<T>(net.spec.learn_state || w.plan.episodes ? net.spec.state_rows() : 0, b, net.H());
+      w.d_initial[s] = a.allocate<T>(net.trains_initial() || w.plan.episodes ? net.spec.state_rows() : 0, b, net.H());
     w.gradient = a.allocate<T>(needs.gradient ? net.count : 0);
   };
 }

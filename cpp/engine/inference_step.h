@@ -2,6 +2,7 @@
 #ifndef FASTBPTT_ENGINE_INFERENCE_STEP_H
 #define FASTBPTT_ENGINE_INFERENCE_STEP_H
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -18,12 +19,14 @@ void inference_step(const Net<T>& net, const Array& x, void* const* state, T* y,
             width = std::max(net.I(), padded);
   static thread_local std::vector<T> scratch;
   scratch.assign(size_of(width + (net.info.saved + net.info.states) * padded +
-                         net.info.states * net.spec.layers * batch * net.H()),
+                         net.info.states * net.spec.layers * batch * net.H()) +
+                     net.spec.read_units.size(),
                  T(0));
   T* input = scratch.data();
   T* saved = input + width;
   T* before = saved + net.info.saved * padded;
-  T* fresh = before + net.info.states * padded;  // (states, layers, B, H)
+  T* fresh = before + net.info.states * padded;                           // (states, layers, B, H)
+  T* read = fresh + net.info.states * net.spec.layers * batch * net.H();  // the units that the readout reads
   for (i64 b = 0; b < batch; ++b) {
     read_step_input(net, k, x, b, check, input);
     const T* from = input;
@@ -70,8 +73,13 @@ void inference_step(const Net<T>& net, const Array& x, void* const* state, T* y,
       std::copy_n(from, net.H(), out);
       continue;
     }
-    for (i64 o = 0; o < net.O(); ++o) out[o] = net.spec.bias ? net.params[net.b_y + o] : T(0);
-    k.row_product(from, net.H(), net.params + net.W_hy, net.O(), net.O(), out);
+    for (i64 o = 0; o < net.O(); ++o) out[o] = net.spec.has_output_bias() ? net.params[net.b_y + o] : T(0);
+    if (!net.spec.read_units.empty()) {
+      std::transform(net.spec.read_units.begin(), net.spec.read_units.end(), read,
+                     [&](i64 unit) { return from[unit]; });
+      from = read;
+    }
+    k.row_product(from, net.spec.read_width(), net.params + net.W_hy, net.O(), net.O(), out);
   }
   for (int s = 0; s < net.info.states; ++s)
     std::copy_n(fresh + s * net.spec.layers * batch * net.H(), net.spec.layers * batch * net.H(),

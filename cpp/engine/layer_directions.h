@@ -89,7 +89,7 @@ struct Workspace {
 
   Arena kept;  // buffers filled by forward
   ArenaLayout kept_layout;
-  T *y = nullptr, *y_last = nullptr, *y_reverse = nullptr, *b_y = nullptr;
+  T *y = nullptr, *y_last = nullptr, *y_reverse = nullptr, *b_y = nullptr, *static_rows = nullptr;
   i64 x_stride = 0;
   PairBuffer pairs;  // a step's operands, of all workers
 

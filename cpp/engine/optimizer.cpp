@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "dispatch.h"
 #include "engine.h"
 #include "errors.h"
@@ -25,6 +27,19 @@ void OptimizerState::set(const std::string& setting, double value) {
 }
 
 void OptimizerState::attach(const std::string& slot, void* values) { slots[place(info->slots, slot, "slot")] = values; }
+
+void OptimizerState::divide(std::vector<GroupSettings> into, std::vector<Part> where) {
+  i64 end = 0;
+  for (const Part& part : where) {
+    if (part.from < end || part.to < part.from || part.group < 0 || part.group >= static_cast<int>(into.size()))
+      throw ArgumentError({"the optimizer's groups", "overlap", "parts in order, each of one group"});
+    end = part.to;
+  }
+  lr = static_cast<int>(place(info->settings, "lr", "setting"));
+  weight_decay = static_cast<int>(place(info->settings, "weight_decay", "setting"));
+  groups = std::move(into);
+  parts = std::move(where);
+}
 
 void OptimizerState::check() const {
   for (int i = 0; i < info->required; ++i)

@@ -51,8 +51,48 @@ class ParameterUpdates {
   // One step; the gradient is multiplied by scale, and then no element of it is larger than most. most below 0: unknown
   void apply(const Kernels<T>& k, const OptimizerKernels<T>& rule, OptimizerState& state, T* params, const T* gradient,
              double scale, double most) {
+    const UpdateArgs<T> args = arguments(k, rule, state, state.settings, params, scale, most);
+    std::vector<UpdateArgs<T>> own;  // of each group
+    for (const OptimizerState::GroupSettings& group : state.groups) {
+      double settings[OptimizerInfo::most_settings];
+      std::copy_n(state.settings, OptimizerInfo::most_settings, settings);
+      settings[state.lr] *= group.lr_factor;
+      settings[state.weight_decay] = group.weight_decay;
+      own.push_back(arguments(k, rule, state, settings, params, scale, most));
+    }
+    const auto update = [&](UpdateArgs<T> mine, const Range& r) {
+      mine.p = params + r.from;
+      mine.g = gradient + r.from;
+      for (int s = 0; s < OptimizerInfo::most_slots; ++s)
+        mine.slot[s] = state.slots[s] ? static_cast<T*>(state.slots[s]) + r.from : nullptr;
+      rule.update(mine, size(r));
+    };
+    run_team(threads(), [&](int worker, int team, Barrier&) {
+      auto [chunk, end] = share(static_cast<i64>(chunks_.size()), worker, team);
+      while (chunk < end) {  // chunks in a row at once
+        Range r = chunks_[size_of(chunk)];
+        while (++chunk < end && chunks_[size_of(chunk)].from == r.to) r.to = chunks_[size_of(chunk)].to;
+        auto part = std::partition_point(state.parts.begin(), state.parts.end(),
+                                         [&](const OptimizerState::Part& p) { return p.to <= r.from; });
+        while (r.from < r.to) {
+          const bool inside = part != state.parts.end() && part->from <= r.from;
+          const i64 border = part == state.parts.end() ? r.to : inside ? part->to : part->from;
+          const Range piece{r.from, std::min(r.to, border)};
+          update(inside ? own[size_of(part->group)] : args, piece);
+          r.from = piece.to;
+          if (inside && piece.to == part->to) ++part;
+        }
+      }
+    });
+    ++state.step;
+  }
+
+ private:
+  // What a step with these settings computes with, besides its arrays
+  UpdateArgs<T> arguments(const Kernels<T>& k, const OptimizerKernels<T>& rule, const OptimizerState& state,
+                          const double* settings, const T* params, double scale, double most) {
     double numbers[OptimizerInfo::most_numbers] = {};
-    rule.resolve(state.settings, static_cast<double>(state.step + 1), numbers);
+    rule.resolve(settings, static_cast<double>(state.step + 1), numbers);
     UpdateArgs<T> args{};
     args.scale = T(scale);
     for (int i = 0; i < OptimizerInfo::most_numbers; ++i) {
@@ -63,23 +103,9 @@ class ParameterUpdates {
                                  " has no number above " + number(std::numeric_limits<T>::max())});
     }
     if (most >= 0 && !ordinary(rule, state, args, most)) refuse_overflow(k, rule, state, args, params, most);
-    run_team(threads(), [&](int worker, int team, Barrier&) {
-      auto [chunk, end] = share(static_cast<i64>(chunks_.size()), worker, team);
-      while (chunk < end) {  // chunks in a row at once
-        Range r = chunks_[size_of(chunk)];
-        while (++chunk < end && chunks_[size_of(chunk)].from == r.to) r.to = chunks_[size_of(chunk)].to;
-        UpdateArgs<T> mine = args;
-        mine.p = params + r.from;
-        mine.g = gradient + r.from;
-        for (int s = 0; s < OptimizerInfo::most_slots; ++s)
-          mine.slot[s] = state.slots[s] ? static_cast<T*>(state.slots[s]) + r.from : nullptr;
-        rule.update(mine, size(r));
-      }
-    });
-    ++state.step;
+    return args;
   }
 
- private:
   // Whether a step leaves numbers, for one parameter and its gradient; also when many such steps have added up
   static bool fits(const OptimizerKernels<T>& rule, const OptimizerState& state, UpdateArgs<T> args, double parameter,
                    double gradient) {

@@ -29,7 +29,7 @@ void pack_weights(const Net<T>& net, Workspace<T>& w, int worker, int team) {
     }
   }
   if (worker != 0) return;
-  for (i64 o = 0; o < net.O(); ++o) w.b_y[o] = net.spec.bias ? net.params[net.b_y + o] : T(0);
+  for (i64 o = 0; o < net.O(); ++o) w.b_y[o] = net.spec.has_output_bias() ? net.params[net.b_y + o] : T(0);
   if (!k.finite(net.params, net.checked)) w.found.weights = true;
 }
 
@@ -69,14 +69,25 @@ void pack_forward(const Net<T>& net, const Workspace<T>& w, const LayerDirection
   }
 }
 
+// A panel of W_hy^T, from column `first` of the top layer's states on; zeros for what the readout does not read
+template <class T>
+void pack_read_units(const Net<T>& net, i64 first, i64 n, i64 real, T* to) {
+  std::fill_n(to, net.O() * n, T(0));
+  for (i64 c = 0; c < real; ++c)
+    if (const i64 row = net.read_row[size_of(first + c)]; row >= 0)
+      for (i64 o = 0; o < net.O(); ++o) to[o * n + c] = net.params[net.W_hy + row * net.O() + o];
+}
+
 template <class T>
 void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerBuffers<T>& b,
                    i64 p) {
   const Kernels<T>& k = kernels_for(w);
   const i64 n = w.panel, outputs = net.readout_of(dir), real = std::min(n, net.H() - p * n);
   T* to = b.w_backward + p * net.depth_back(dir) * n;
-  if (outputs)
+  if (outputs && net.read_row.empty())
     k.pack(net.params + net.W_hy + (dir.direction * net.H() + p * n) * net.O(), net.O(), true, net.O(), real, to);
+  else if (outputs)
+    pack_read_units(net, dir.direction * net.H() + p * n, n, real, to);
   to += outputs * n;
   for (const bool before : {true, false})  // first the rows multiplied with the previous step
     for (int j = 0; j < net.info.preactivations; ++j) {
@@ -105,7 +116,11 @@ template <class T>
 void pack_initial(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 row0, i64 row1) {
   const Kernels<T>& k = kernels_for(w);
   const i64 n = w.panel;
-  bool fine = true;
+  bool fine = true, fine_static = true;
+  const i64 constants = batch.static_inputs ? net.spec.static_size : 0;
+  for (i64 b = row0; b < row1 && constants; ++b)
+    fine_static &=
+        copy_numbers(k, batch.static_inputs, w.plan.place(b), 0, constants, 1, w.static_rows + b * constants);
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i)
     for (int s = 0; s < net.info.states; ++s) {
       const Array given = batch.initial[s] ? part_of(batch.initial[s], static_cast<i64>(i)) : Array{};
@@ -122,9 +137,14 @@ void pack_initial(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 ro
           } else if (learned) {
             std::copy_n(learned + p * n, real, to);
           }
+          if (constants && !given)
+            k.row_product(w.static_rows + b * constants, constants,
+                          net.params + net.static_map[s] + static_cast<i64>(i) * net.H() + p * n,
+                          net.spec.state_rows() * net.H(), real, to);
         }
     }
   if (!fine) w.found.initial = true;
+  if (!fine_static) w.found.static_inputs = true;
 }
 
 // The inputs of a window for a worker's sequences, in the order of each direction
@@ -386,8 +406,12 @@ template <class T>
           if (!std::isfinite(value))
             throw_not_finite(net.info.state_names[s] + std::string("0"), double(value), {i, b, j});
         }
-  if (w.found.x || w.found.initial)
-    throw ArgumentError({"x or h0", "held a value that is not finite, and changed during the call"});
+  for (i64 b = 0; w.found.static_inputs && b < plan.batch; ++b)
+    for (i64 f = 0; f < net.spec.static_size; ++f)
+      if (const T value = read<T>(batch.static_inputs, b, f); !std::isfinite(value))
+        throw_not_finite("static", double(value), {b, f});
+  if (w.found.x || w.found.initial || w.found.static_inputs)
+    throw ArgumentError({"x, h0 or static", "held a value that is not finite, and changed during the call"});
 }
 
 template <class T>

@@ -19,12 +19,18 @@ i64 product(i64 a, i64 b) {
 }  // namespace
 
 std::vector<Parameter> layout(const Spec& s) {
-  if (s.inputs < 1 || s.hidden < 1 || s.outputs < 0 || s.layers < 1 || s.vocabulary < 0)
+  if (s.inputs < 1 || s.hidden < 1 || s.outputs < 0 || s.layers < 1 || s.vocabulary < 0 || s.static_size < 0)
     throw ArgumentError({"the network", "has a size that is not positive"});
   if (s.padding_index >= s.vocabulary && s.padding_index >= 0)
     throw ArgumentError({"padding_index", "is " + std::to_string(s.padding_index), "less than the vocabulary"});
   if (!(s.dropout >= 0 && s.dropout < 1))
     throw ArgumentError({"dropout", "is " + std::to_string(s.dropout), "at least 0 and below 1"});
+  if (!s.outputs && (s.output_bias >= 0 || !s.read_units.empty()))
+    throw ArgumentError({"output_bias or read_units", "is given", "none for a network without a readout"});
+  for (std::size_t i = 0; i < s.read_units.size(); ++i)
+    if (s.read_units[i] < (i ? s.read_units[i - 1] + 1 : 0) || s.read_units[i] >= s.width())
+      throw ArgumentError({"read_units", "holds " + std::to_string(s.read_units[i]),
+                           "increasing numbers from 0 to " + std::to_string(s.width() - 1)});
   const CellInfo& cell = cell_info(s.cell);
   std::vector<Parameter> all;
   i64 offset = 0;
@@ -46,9 +52,11 @@ std::vector<Parameter> layout(const Spec& s) {
     }
   for (int state = 0; s.learn_state && state < cell.states; ++state)
     add(cell.state_names[state] + std::string("0"), {s.state_rows(), s.hidden});
+  for (int state = 0; s.static_size && state < cell.states; ++state)
+    add("W_s" + std::string(cell.state_names[state]), {s.static_size, product(s.state_rows(), s.hidden)});
   if (s.outputs) {
-    add("W_hy", {width, s.outputs});
-    if (s.bias) add("b_y", {s.outputs});
+    add("W_hy", {s.read_units.empty() ? width : s.read_width(), s.outputs});
+    if (s.has_output_bias()) add("b_y", {s.outputs});
   }
   if (s.vocabulary) add("E", {s.vocabulary, s.inputs});
   return all;
@@ -103,15 +111,28 @@ Topology::Topology(const Spec& s)
     if (last) ++dir;
     for (int state = 0; state < info.states; ++state)
       if (p.name == info.state_names[state] + std::string("0")) initial[state] = p.offset;
+    for (int state = 0; state < info.states; ++state)
+      if (p.name == "W_s" + std::string(info.state_names[state])) static_map[state] = p.offset;
     if (p.name == "W_hy") W_hy = p.offset;
     if (p.name == "b_y") b_y = p.offset;
     if (p.name == "E") embedding = p.offset;
   }
   if (s.vocabulary) checked = embedding;
+  if (!s.read_units.empty()) read_row.assign(static_cast<std::size_t>(s.width()), -1);
+  for (std::size_t i = 0; i < s.read_units.size(); ++i)
+    read_row[static_cast<std::size_t>(s.read_units[i])] = static_cast<i64>(i);
   for (int j = 0; j < info.preactivations; ++j) {
     with_input += info.preactivation[j].input;
     with_hidden += info.preactivation[j].hidden != Preactivation::none;
   }
+}
+
+void Topology::check_initial(const Batch& batch) const {
+  if (spec.static_size && batch.resets)
+    throw ArgumentError({"resets", "are given", "none for a network with static inputs, which belong to a sequence"});
+  for (int s = 0; spec.static_size && !batch.static_inputs && s < info.states; ++s)
+    if (!batch.initial[s])
+      throw ArgumentError({"static", "is missing", "the constants of each sequence, or all initial states"});
 }
 
 }  // namespace fastbptt

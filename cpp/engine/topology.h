@@ -45,6 +45,8 @@ struct Topology {
   i64 bias_of(const LayerDirection& p, int preactivation) const {
     return preactivation < info.gates ? p.b_h + preactivation * H() : p.b_extra;
   }
+  void check_initial(const Batch& batch) const;  // throws if the constants are missing
+  bool trains_initial() const { return spec.learn_state || spec.static_size; }
   bool trains_embedding() const { return spec.vocabulary && !spec.freeze_embedding; }
   bool dropping(const Batch& batch) const { return batch.drop && spec.dropout > 0 && spec.layers > 1; }
   // The readout follows each step of the recursion
@@ -56,9 +58,11 @@ struct Topology {
   std::vector<LayerDirection> layer_directions;  // the first layer's forward and reverse, the second's ..
   i64 with_input = 0, with_hidden = 0;           // number of pre-activations with x W_xh, with h W_hh
   i64 initial[CellInfo::most_states] = {};       // places in the flat buffer
+  i64 static_map[CellInfo::most_states] = {};    // W_sh, W_sc, (static size, state rows * H)
   i64 W_hy = 0, b_y = 0, embedding = 0;
-  i64 count;    // elements of the flat buffer
-  i64 checked;  // .. checked for NaN at each call; rows of the embedding are checked when they are read
+  std::vector<i64> read_row;  // of each column of the top layer's states, its row of W_hy, -1: none; empty: its number
+  i64 count;                  // elements of the flat buffer
+  i64 checked;                // .. checked for NaN at each call; rows of the embedding are checked when they are read
 };
 
 }  // namespace fastbptt

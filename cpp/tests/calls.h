@@ -61,8 +61,12 @@ inline std::string text(const NetworkCase& c) {
                     number("reduction ", int(c.reduction));
   if (s.vocabulary) out += number("vocabulary ", s.vocabulary) + number("padding ", s.padding_index);
   return out + (s.bidirectional ? " bidirectional" : "") + (c.lengths ? " lengths" : "") +
-         (c.initial ? " initial" : "") + (s.learn_state ? " learned" : "") + (c.drop ? " dropout" : "") +
-         (c.weighted ? " weights" : "") + (s.freeze_embedding ? " frozen" : "") + (s.bias ? "" : " no bias");
+         (c.initial ? " initial" : "") + (s.learn_state ? " learned" : "") + (s.static_size ? " static" : "") +
+         (c.drop ? " dropout" : "") + (c.weighted ? " weights" : "") + (s.freeze_embedding ? " frozen" : "") +
+         (s.bias ? "" : " no bias") + (s.read_units.empty() ? "" : " some units") +
+         (s.output_bias < 0 ? ""
+          : s.output_bias   ? " output bias"
+                            : " no output bias");
 }
 
 template <class R>
@@ -117,6 +121,8 @@ class EngineCall {
       if (!d_final_[k].empty())
         output_gradients.final_state[k] = array(d_final_[k].data(), dtype, s.state_rows(), c.B, s.hidden);
     }
+    static_ = naive::cast<R>(given.static_inputs);
+    if (s.static_size) batch.static_inputs = array(static_.data(), dtype, c.B, s.static_size);
     batch.drop = c.drop;
     batch.dropout_seed = given.dropout_seed;
     objective.loss = &loss_;
@@ -195,7 +201,7 @@ class EngineCall {
   std::vector<R> params_;
   std::vector<i64> tokens_, classes_, lengths_;
   std::vector<double> sample_weight_;
-  std::vector<R> x_, y_, d_outputs_, d_last_, d_hidden_, initial_[CellInfo::most_states],
+  std::vector<R> static_, x_, y_, d_outputs_, d_last_, d_hidden_, initial_[CellInfo::most_states],
       d_final_[CellInfo::most_states];
   int states_;
   Loss loss_;

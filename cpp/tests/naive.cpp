@@ -63,8 +63,10 @@ Places::Places(const Spec& s) {
       directions.push_back(p);
     }
   for (i64 k = 0; k < cell.states; ++k) initial[k] = take(s.learn_state, s.state_rows() * s.hidden);
-  W_hy = take(s.outputs > 0, s.width() * s.outputs);
-  b_y = take(s.outputs > 0 && s.bias, s.outputs);
+  for (i64 k = 0; k < cell.states; ++k)
+    static_map[k] = take(s.static_size > 0, s.static_size * s.state_rows() * s.hidden);
+  W_hy = take(s.outputs > 0, s.read_width() * s.outputs);
+  b_y = take(s.has_output_bias(), s.outputs);
   E = take(s.vocabulary > 0, s.vocabulary * s.inputs);
 }
 
@@ -185,10 +187,14 @@ void sequence(const NetworkCase& c, const Data& given, i64 b, const Places& plac
       std::vector<V> now;
       for (i64 k = 0; k < states; ++k) {
         const auto from = given.initial[k].begin() + (direction * c.B + b) * H;
-        if (c.initial)
+        if (c.initial) {
           now.push_back(g.leaf(cast<R>({from, from + H})));
-        else
-          now.push_back(s.learn_state ? g.part(&params, places.initial[k] + direction * H, H) : g.zeros(H));
+          continue;
+        }
+        now.push_back(s.learn_state ? g.part(&params, places.initial[k] + direction * H, H) : g.zeros(H));
+        const auto constants = given.static_inputs.begin() + b * s.static_size;
+        const V row = g.leaf(cast<R>({constants, constants + s.static_size}));
+        now.back() = g.sum(now.back(), g.product(row, &params, places.static_map[k] + direction * H, D * L * H, H));
       }
       first.push_back(now);
       shown[d].resize(at(length));
@@ -219,8 +225,9 @@ void sequence(const NetworkCase& c, const Data& given, i64 b, const Places& plac
 
   const auto readout = [&](V h) {
     if (!s.outputs) return g.scaled(h, 1);
-    const V y = g.product(h, &params, places.W_hy, s.outputs, s.outputs);
-    return s.bias ? g.sum(y, g.part(&params, places.b_y, s.outputs)) : y;
+    const V read = s.read_units.empty() ? h : g.picked(h, s.read_units);
+    const V y = g.product(read, &params, places.W_hy, s.outputs, s.outputs);
+    return s.has_output_bias() ? g.sum(y, g.part(&params, places.b_y, s.outputs)) : y;
   };
   std::vector<V> outputs;
   for (i64 t = 0; t < length; ++t) {
@@ -311,6 +318,7 @@ Data make_data(const NetworkCase& c, i64 parameters, i64 states) {
       if (s.vocabulary) d.tokens.push_back(real ? below(s.vocabulary) : s.vocabulary);
     }
   for (i64 k = 0; k < states && c.initial; ++k) d.initial[k] = numbers(s.state_rows() * c.B * s.hidden, 0.9);
+  d.static_inputs = numbers(c.B * s.static_size, 1.7);
   const i64 outputs = s.output_width(), steps = c.steps == Steps::all ? c.T : 1;
   for (i64 b = 0; b < c.B; ++b)
     for (i64 t = 0; t < steps; ++t) {

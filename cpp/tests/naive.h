@@ -56,6 +56,15 @@ class Graph {
     return y;
   }
 
+  V picked(V x, const std::vector<i64>& places) {
+    const V y = zeros(static_cast<i64>(places.size()));
+    for (i64 j = 0; j < y->size(); ++j) y->a[at(j)] = x->a[at(places[at(j)])];
+    back_.push_back([=] {
+      for (i64 j = 0; j < y->size(); ++j) x->d[at(places[at(j)])] += y->d[at(j)];
+    });
+    return y;
+  }
+
   V joined(V x, V y) {
     const V z = zeros(0);
     for (const V v : {x, y}) {
@@ -189,7 +198,7 @@ struct NetworkCase {
 };
 
 struct Data {
-  std::vector<double> params, x, initial[2], y, sample_weight;
+  std::vector<double> params, x, initial[2], static_inputs, y, sample_weight;
   std::vector<i64> tokens, classes, lengths;
   std::uint64_t dropout_seed = 0;
   std::vector<double> d_outputs, d_last, d_hidden, d_final[2];  // if one is there: gradients instead of a loss's
@@ -201,7 +210,7 @@ struct Places {
     i64 inputs, W_xh, W_hh, b_h, b_hn;
   };
   std::vector<Direction> directions;
-  i64 initial[2] = {-1, -1}, W_hy = -1, b_y = -1, E = -1, count = 0;
+  i64 initial[2] = {-1, -1}, static_map[2] = {-1, -1}, W_hy = -1, b_y = -1, E = -1, count = 0;
 
   explicit Places(const Spec& s);
 };

@@ -113,9 +113,13 @@ std::vector<NetworkCase> networks() {
         c.lengths = n / 12 % 2;
         c.initial = n / 24 % 2;
         s.learn_state = n / 48 % 2;
+        s.static_size = n % 4 == 0 ? 1 + n % 3 : 0;
         s.hidden = one_of({1, 7, 7, 16, 16, 17, 17, 65});
         s.inputs = one_of({1, 3, 16, 33});
         s.outputs = one_of({0, 0, 1, 3, 17});
+        if (s.outputs && n % 5 < 2) s.output_bias = n % 5 == 0;
+        for (i64 unit = n % 2; s.outputs && n % 7 < 3 && unit < s.width(); unit += 1 + n % 3)
+          s.read_units.push_back(unit);
         if (one_of({0, 1})) {
           s.vocabulary = one_of({1, 5, 40});
           s.padding_index = one_of({-1, s.vocabulary - 1});
@@ -295,6 +299,14 @@ TEST_CASE("where each parameter stands") {
   for (const naive::Kind& kind : naive::kinds()) {
     s.cell = kind.name;
     CHECK(naive::Places(s).count == parameter_count(s));
+  }
+  s = Spec{.cell = "rnn", .inputs = 3, .hidden = 2, .outputs = 4, .bias = false, .bidirectional = true};
+  s.output_bias = 1;
+  s.read_units = {0, 2, 3};
+  CHECK(text(s).ends_with("W_hy (3,4,) 20\nb_y (4,) 32\n36"));
+  for (const std::vector<i64>& units : {std::vector<i64>{4}, {-1}, {1, 1}, {2, 1}}) {
+    s.read_units = units;
+    CHECK_THROWS_AS(layout(s), std::invalid_argument);
   }
 }
 

@@ -386,7 +386,38 @@ TEST_CASE_TEMPLATE("clipping, by norm over what is trained or by value", R, floa
                     "the optimizer has no setting 'rate'; expected one of lr, beta1, beta2, eps, "
                     "epsilon_hat, weight_decay, decoupled");
   CHECK_THROWS_WITH(bare.attach("w", nullptr), "the optimizer has no slot 'w'; expected one of m, v, v_max");
+  CHECK_THROWS_WITH(bare.divide({{1, 0}}, {{0, 3, 0}, {2, 4, 0}}),
+                    "the optimizer's groups overlap; expected parts in order, each of one group");
   CHECK_THROWS_WITH(OptimizerState("adams"), "optimizer is 'adams'; expected one of adam, sgd, rmsprop");
+}
+
+// Parts of any length, across chunks of 4096 and frozen parameters, against an optimiser for each
+TEST_CASE_TEMPLATE("groups of parameters", R, float, double) {
+  const NetworkCase c = make("rnn", 2, 3, 40, 130, 3);
+  const Data data = data_of(c);
+  const i64 count = parameter_count(c.net);
+  std::vector<R> gradient(std::size_t(count), R(0));
+  for (i64 i = 0; i < count; ++i) gradient[std::size_t(i)] = R(std::sin(double(i)));
+  const std::vector<OptimizerState::GroupSettings> groups{{0.5, 0.25}, {2, 0}};
+  const std::vector<OptimizerState::Part> parts{{0, 5, 1}, {5, 4096, 0}, {4100, 9000, 1}, {count - 3, count, 0}};
+  const auto trained = [&](double lr, double decay, bool divides) {
+    EngineCall<R> call(c, data);
+    call.engine().freeze({"b_h"});
+    calls::AdamOf<R> adam{gradient.size()};
+    adam.state.set("lr", lr);
+    adam.state.set("weight_decay", decay);
+    if (divides) adam.state.divide(groups, parts);
+    for (int step = 0; step < 3; ++step) call.engine().update({&adam.state, {}}, gradient.data(), true);
+    return call.params();
+  };
+  const std::vector<R> found = trained(0.125, 0.5, true), others = trained(0.125, 0.5, false),
+                       of_group[] = {trained(0.0625, 0.25, false), trained(0.25, 0, false)};
+  std::vector<R> expected = others;
+  for (const OptimizerState::Part& part : parts)
+    std::copy(of_group[part.group].begin() + part.from, of_group[part.group].begin() + part.to,
+              expected.begin() + part.from);
+  CHECK(same_bits(found, expected));
+  CHECK_FALSE(same_bits(found, others));
 }
 
 // --------------------------------------------------------------------------------------------------------- step

@@ -29,6 +29,9 @@ class Spec:
         padding_index: int = -1,
         freeze_embedding: bool = False,
         bfloat16: bool = False,
+        output_bias: int = -1,
+        read_units: _Whole | None = None,
+        static_size: int = 0,
     ) -> None: ...
     @property
     def cell(self) -> str: ...
@@ -58,6 +61,12 @@ class Spec:
     def freeze_embedding(self) -> bool: ...
     @property
     def bfloat16(self) -> bool: ...
+    @property
+    def output_bias(self) -> int: ...
+    @property
+    def read_units(self) -> list[int]: ...
+    @property
+    def static_size(self) -> int: ...
 
 class Tape:
     @property
@@ -88,7 +97,14 @@ def read_decimals(
 
 class OptimizerState:
     step: int
-    def __init__(self, rule: str, slots: dict[str, _Array], settings: dict[str, float]) -> None: ...
+    def __init__(
+        self,
+        rule: str,
+        slots: dict[str, _Array],
+        settings: dict[str, float],
+        groups: _Array | None = None,
+        parts: _Whole | None = None,
+    ) -> None: ...
     def set(self, setting: str, value: float) -> None: ...
 
 class Batch:
@@ -98,6 +114,7 @@ class Batch:
         *,
         lengths: _Whole | None = None,
         initial: tuple[_Array | None, ...] | None = None,
+        static: _Array | None = None,
         resets: NDArray[np.bool_] | None = None,
         dropout_seed: int | None = None,
         check_finite: bool = True,
@@ -108,6 +125,8 @@ class Batch:
     def lengths(self) -> _Whole | None: ...
     @property
     def initial(self) -> tuple[_Array | None, ...] | None: ...
+    @property
+    def static(self) -> _Array | None: ...
     @property
     def resets(self) -> NDArray[np.bool_] | None: ...
     @property

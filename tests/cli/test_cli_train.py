@@ -362,6 +362,11 @@ REQUIRED = {"step": ":every=1,factor=0.5"}
         *(["--init", name] for name in INITIALIZERS),
         ["--init", "normal:0.3"],
         ["--optimizer", "adam:eps=1e-6,betas=[0.8,0.9]"],
+        [
+            "--optimizer",
+            'adamw:groups=[{"params":["b_*"],"weight_decay":0},{"params":["W_hy"],"lr_factor":2}]'
+            ",eps=1e-6",
+        ],
         ["--dtype", "float64"],
         ["--class-weight", "balanced", "--bucket", "--clip-norm", "0"],
         ["--patience", "1", "--validation", "0.2"],
@@ -605,6 +610,10 @@ def test_options_that_do_not_fit_the_data(
         ([table, "--test", other], f"{other}:1: there is no column 'height'"),
         ([table, "--test", tmp_path / "c.csv"], 'is "sideways"; expected one of classes: down'),
         ([table, "--lr", "3e37"], "expected a training that converges: a smaller --lr"),
+        (
+            [table, "--optimizer", 'sgd:groups=[{"params":["W_x"],"lr_factor":2}]'],
+            "--optimizer: groups[0]['params'] holds 'W_x', which is no parameter of this model",
+        ),
         ([table, "--lr", "1e38"], "overflow at step 1; expected a smaller --lr"),
     ):
         code, _, err = run(capsys, "train", *command, "--quiet", "--epochs", 2)
@@ -624,6 +633,7 @@ def test_options_that_do_not_fit_the_data(
         (["a.csv", "--init", "normal:-1"], "argument --init: init[1] is -1.0; expected a finite"),
         (["a.csv", "--optimizer", "sgd:speed=3"], "'speed=3' is no setting of sgd"),
         (["a.csv", "--optimizer", "adam:eps=-1"], "adam: eps is -1"),
+        (["a.csv", "--optimizer", 'adam:groups=[{"params":["E"]}]'], "has no setting of its own"),
         (["a.csv", "--schedule", "step:every=often"], "expected a number, true or false"),
         (["a.csv", "--validation", "1"], "'1' is not a number of at least 0 and below 1"),
         (["a.csv", "--validation", "0.2", "--validation-data", "b.csv"], "not allowed with"),

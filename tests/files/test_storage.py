@@ -118,7 +118,7 @@ def test_file_is_as_documented(path: Path, model: fastbptt.RNN) -> None:
         "written_by",
         "metadata",
     ]
-    assert metadata["format_version"] == "4"
+    assert metadata["format_version"] == "5"
     assert (metadata["cell"], metadata["dtype"]) == ("rnn", "float32")
     assert json.loads(metadata["arguments"]) == {
         "input_size": 2,
@@ -128,8 +128,11 @@ def test_file_is_as_documented(path: Path, model: fastbptt.RNN) -> None:
         "num_layers": 1,
         "bidirectional": False,
         "bias": True,
+        "output_bias": None,
+        "readout_units": None,
         "dropout": 0.0,
         "learn_initial_state": False,
+        "static_size": None,
         "embedding": None,
         "padding_index": None,
         "freeze_embedding": False,
@@ -243,6 +246,7 @@ def with_another(header: Header) -> None:
         (metadata("format_version", "1"), "format version '1'"),
         (metadata("format_version", "2"), "format version '2'"),
         (metadata("format_version", "3"), "format version '3'"),
+        (metadata("format_version", "4"), "format version '4'"),
         (metadata("format_version", 1), "format version 1"),
         (metadata("format", "other"), "without fastbptt's metadata"),
         (metadata("cell", "perceptron"), "'perceptron'"),
@@ -283,6 +287,11 @@ def with_another(header: Header) -> None:
         (argument("output_size", 0), "unusable arguments"),
         (argument("output_size", None), "arrays"),
         (argument("bias", False), "arrays"),
+        (argument("output_bias", False), "arrays"),
+        (argument("output_bias", 1), "unusable arguments"),
+        (argument("readout_units", [0, 2]), "W_hy is"),
+        (argument("readout_units", [2, 0]), "unusable arguments"),
+        (argument("readout_units", 2), "unusable arguments"),
         (argument("colour", "red"), "unusable arguments"),
         (argument("alpha", 0.5), "unusable arguments"),
         (argument("num_layers", 2), "arrays"),
@@ -296,6 +305,9 @@ def with_another(header: Header) -> None:
         (argument("dropout", float("nan")), "unusable arguments"),
         (argument("dropout", None), "unusable arguments"),
         (argument("learn_initial_state", True), "arrays"),
+        (argument("static_size", 2), "arrays"),
+        (argument("static_size", 0), "unusable arguments"),
+        (argument("static_size", 2**40), "larger than the file"),
         (argument("embedding", 5), "arrays"),
         (argument("embedding", 0), "unusable arguments"),
         (argument("embedding", 2**40), "larger than the file"),

@@ -249,6 +249,14 @@ def test_properties() -> None:
             lambda: fastbptt.RNN(2, 3, 1, nonlinearity="relu", num_layers=2, bias=False),
             'RNN(2, 3, 1, nonlinearity="relu", num_layers=2, bias=False, ',
         ),
+        (
+            lambda: fastbptt.RNN(2, 6, 1, output_bias=False, readout_units=np.arange(1, 6, 2)),
+            "RNN(2, 6, 1, output_bias=False, readout_units=range(1, 6, 2), ",
+        ),
+        (
+            lambda: fastbptt.RNN(2, 6, 1, bias=False, output_bias=True, readout_units=(0, 1, 5)),
+            "RNN(2, 6, 1, bias=False, output_bias=True, readout_units=[0, 1, 5], ",
+        ),
         (lambda: fastbptt.GRU(2, 3), "GRU(2, 3, None, "),
         (lambda: fastbptt.GRU(2, 3, reset_after=False), "GRU(2, 3, None, reset_after=False, "),
         (

@@ -337,7 +337,7 @@ def test_states_of_all_steps_need_not_fit() -> None:
     """With chunks or a memory budget they are never all in memory."""
     x, y = batch("all")
     model, adam = make(), fastbptt.Adam()
-    model._input_spec.most_steps = 30  # of 48
+    model._input_spec.most_steps = model._input_spec.at_once = 30  # of 48
     for call in (
         lambda: model.train_step(x, y, adam, "mse", "all"),
         lambda: model.loss_and_grad(x, y, "mse", "all"),

@@ -41,6 +41,13 @@ def test_published_values(dtype: str, epsilon_hat: bool, decreases: tuple[float,
         assert start - model.parameters.flat == pytest.approx([decrease] * 3, rel=5e-5)
 
 
+# of RNN and GRU; the second is frozen in one of the tests
+GROUPS = [
+    {"params": ["b_*", "W_hy"], "weight_decay": 0.4},
+    {"params": ["W_hh"], "lr_factor": 0.1, "weight_decay": 0.0},
+]
+
+
 # every rule with each of its variants
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("adam", {}),
@@ -58,6 +65,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("rmsprop", {"momentum": 0.9, "weight_decay": 0.1}),
     ("rmsprop", {"centered": True, "alpha": 0.9}),
     ("rmsprop", {"centered": True, "momentum": 0.5, "eps": 1e-4}),
+    ("adam", {"groups": GROUPS}),
+    ("adamw", {"amsgrad": True, "weight_decay": 0.1, "groups": GROUPS}),
+    ("sgd", {"momentum": 0.9, "weight_decay": 0.1, "groups": GROUPS}),
+    ("rmsprop", {"groups": [{"params": ["*"], "lr_factor": 0.5}]}),
 ]
 
 
@@ -118,6 +129,12 @@ def test_follows_the_reference(
         _core.use_backend(before)
 
 
+own_settings = st.fixed_dictionaries(
+    {"lr_factor": st.floats(0.0, 2.0), "weight_decay": st.floats(0.0, 0.1)}
+)
+groups = st.sampled_from([("W_*",), ("W_xh", "b_h"), ("*_h*",), ("*",)]).flatmap(
+    lambda names: own_settings.map(lambda own: [{"params": list(names), **own}])
+)
 decays = st.floats(0.0, 0.99)
 switches = st.booleans()
 small = st.floats(1e-8, 1e-2)
@@ -129,13 +146,14 @@ adams = {
     "epsilon_hat": switches,
     "amsgrad": switches,
     "weight_decay": rates,
+    "groups": groups,
 }
 STRATEGIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "adam": st.fixed_dictionaries({}, optional=adams),
     "adamw": st.fixed_dictionaries({}, optional=adams),
     "sgd": st.fixed_dictionaries(
         {"momentum": st.floats(0.01, 0.99)},
-        optional={"lr": rates, "nesterov": switches, "weight_decay": rates},
+        optional={"lr": rates, "nesterov": switches, "weight_decay": rates, "groups": groups},
     ),
     "rmsprop": st.fixed_dictionaries(
         {},
@@ -146,6 +164,7 @@ STRATEGIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "momentum": decays,
             "centered": switches,
             "weight_decay": rates,
+            "groups": groups,
         },
     ),
 }
@@ -185,7 +204,9 @@ def test_rebuilt_from_its_settings(name: str, arguments: dict[str, Any]) -> None
     optimizer = made(name, arguments)
     twin = OPTIMIZERS[name](**settings(optimizer))
     assert repr(twin) == repr(optimizer)
-    assert settings(optimizer) | arguments == settings(optimizer)
+    found = settings(optimizer)
+    found["groups"] = list(found["groups"])
+    assert found | arguments == found
 
 
 @variants
@@ -420,6 +441,193 @@ def test_wrong_settings(
     with pytest.raises(error) as caught:
         kind(**arguments)
     assert str(caught.value) == message
+
+
+# ---------------------------------------------------------------- groups of parameters
+
+A_GROUP = 'a list of dicts such as {"params": ["b_*"], "weight_decay": 0.0}'
+NAMES = 'a list of names of parameters, in which * stands for any characters: ["W_hy", "b_*"]'
+
+
+@pytest.mark.parametrize(
+    ("groups", "error", "message"),
+    [
+        ({"params": ["E"]}, TypeError, f"groups is {{'params': ['E']}}; expected {A_GROUP}"),
+        (None, TypeError, f"groups is None; expected {A_GROUP}"),
+        (["b_h"], TypeError, f"groups[0] is 'b_h'; expected {A_GROUP}"),
+        (
+            [{"params": ["E"], "lr": 0.1}],
+            ValueError,
+            'groups[0] has "lr"; expected "lr_factor": a multiple of the optimiser\'s lr, which '
+            "schedules change for all",
+        ),
+        (
+            [{"params": ["E"], "betas": (0, 0)}],
+            ValueError,
+            "groups[0] has 'betas'; expected only params, lr_factor, weight_decay",
+        ),
+        (
+            [{"params": ["E"]}],
+            ValueError,
+            "groups[0] has no setting of its own; expected lr_factor or weight_decay",
+        ),
+        (
+            [{"lr_factor": 2.0}],
+            TypeError,
+            f"groups[0]['params'] is missing; expected {NAMES}",
+        ),
+        (
+            [{"params": "b_h", "lr_factor": 2.0}],
+            TypeError,
+            f"groups[0]['params'] is 'b_h'; expected {NAMES}",
+        ),
+        (
+            [{"params": [], "lr_factor": 2.0}],
+            ValueError,
+            f"groups[0]['params'] is empty; expected {NAMES}",
+        ),
+        (
+            [{"params": ["b_?"], "lr_factor": 2.0}],
+            ValueError,
+            f"groups[0]['params'] holds 'b_?'; expected {NAMES}",
+        ),
+        (
+            [{"params": [3], "lr_factor": 2.0}],
+            TypeError,
+            f"groups[0]['params'] holds 3; expected {NAMES}",
+        ),
+        (
+            [{"params": ["E"], "lr_factor": -1.0}],
+            ValueError,
+            "groups[0]['lr_factor'] is -1.0; expected a finite number of at least 0",
+        ),
+        (
+            [{"params": ["E"], "weight_decay": None}],
+            TypeError,
+            "groups[0]['weight_decay'] is None; expected a finite number of at least 0",
+        ),
+    ],
+)
+def test_wrong_groups(groups: Any, error: type[Exception], message: str) -> None:
+    for kind in OPTIMIZERS.values():
+        with pytest.raises(error) as caught:
+            kind(groups=groups)
+        assert str(caught.value) == message
+
+
+def test_groups_that_do_not_fit_the_model(bench: Bench) -> None:
+    own = {"lr_factor": 2.0}
+    names = "names among W_xh, W_hh, b_h, W_hy, b_y, in which * stands for any characters"
+    for groups, message in (
+        (
+            [{"params": ["b_*"], **own}, {"params": ["W_hh", "b_hn"], **own}],
+            "groups[1]['params'] holds 'b_hn', which is no parameter of this model; expected "
+            + names,
+        ),
+        (
+            [{"params": ["b_*"], **own}, {"params": ["b_h"], **own}],
+            "groups[1]['params'] holds b_h (as 'b_h'), which is in groups[0] (as 'b_*'); expected "
+            "each parameter once",
+        ),
+        (
+            [{"params": ["b_h", "b_*"], **own}],
+            "groups[0]['params'] holds b_h (as 'b_*'), which is in groups[0] (as 'b_h'); expected "
+            "each parameter once",
+        ),
+        (
+            [{"params": ["b_*"], "weight_decay": 1e39}],
+            "groups[0]['weight_decay'] is 1e+39; expected at most 3.4e+38 for a model of float32",
+        ),
+    ):
+        optimizer = fastbptt.SGD(groups=groups)
+        with bench.refuses(ValueError, message):
+            bench.model.train_step(bench.x, bench.y, optimizer)
+        assert optimizer.step_count == 0
+        with bench.refuses(ValueError, message):
+            fastbptt.fit(bench.model, bench.x, bench.y, optimizer=optimizer, verbose=0)
+    sgd = fastbptt.SGD(lr=1e20, groups=[{"params": ["b_h"], "lr_factor": 1e20}])
+    with bench.refuses_with(ValueError, "the optimizer has settings that overflow at step 1"):
+        bench.model.train_step(bench.x, bench.y, sgd)
+
+
+def test_groups_are_copies_of_what_was_given() -> None:
+    given = [{"params": ["b_*"], "weight_decay": 0}]
+    adam = fastbptt.Adam(groups=given)
+    given[0]["params"] = ["W_hh"]
+    adam.groups[0]["params"].append("E")
+    assert adam.groups == ({"params": ["b_*"], "weight_decay": 0.0},)
+    assert repr(adam).endswith("groups=({'params': ['b_*'], 'weight_decay': 0.0},))  # step 0")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_groups_that_say_what_all_say_change_no_bit(bench: Bench, name: str) -> None:
+    """Nor does the order of groups and names."""
+    same: dict[str, Any] = {"lr_factor": 1.0, "weight_decay": 0.1}
+    results = set()
+    for groups in (
+        (),
+        [{"params": ["*"], **same}],
+        [{"params": ["b_y", "W_xh"], **same}, {"params": ["W_hh"], "lr_factor": 1.0}],
+    ):
+        model, optimizer = bench.model.copy(), OPTIMIZERS[name](weight_decay=0.1, groups=groups)
+        for _ in range(3):
+            model.train_step(bench.x, bench.y, optimizer, clip_norm=0.1)
+        results.add(model.parameters.flat.tobytes())
+    assert len(results) == 1
+
+
+def test_schedules_act_on_groups() -> None:
+    """The rate of a group is lr_factor times the current one, in `fit` and in `find_lr`."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 5, 2)), rng.normal(size=(8, 1))
+    start = fastbptt.RNN(2, 3, 1, dtype="float64", seed=0)
+    for name, factor in (("W_hy", 0.25), ("b_h", 0.0)):
+        model = start.copy()
+        model.freeze(*(other for other in model.parameters if other != name))
+        half = fastbptt.SGD(lr=0.4, groups=[{"params": [name], "lr_factor": factor}])
+        whole, other = fastbptt.SGD(lr=0.4 * factor), model.copy()
+        for one, optimizer in ((model, half), (other, whole)):
+            fastbptt.fit(
+                one, x, y, epochs=4, batch_size=4, optimizer=optimizer, schedule="cosine",
+                loss="mse", verbose=0,
+            )  # fmt: skip
+        np.testing.assert_allclose(
+            model.parameters[name], other.parameters[name], rtol=1e-13, atol=1e-15
+        )
+        assert (model.parameters[name] == start.parameters[name]).all() == (factor == 0.0)
+        assert half.lr == 0.4
+    found = fastbptt.find_lr(
+        model, x, y, optimizer=half, loss="mse", updates=10, batch_size=8, shuffle=False
+    )
+    assert len(set(found.losses)) == 1  # only b_h would learn, and its factor is 0
+
+
+def test_groups_in_checkpoints(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 5, 2)), rng.normal(size=(8, 1))
+    results = []
+    options: dict[str, Any] = {"loss": "mse", "batch_size": 4, "verbose": 0}
+    for stops in ([4], [2, 4]):
+        path = tmp_path / f"{len(stops)}.safetensors"
+        for epochs in stops:
+            model = fastbptt.RNN(2, 3, 1, seed=0)
+            adam = fastbptt.AdamW(groups=[{"params": ["b_*", "W_hh"], "lr_factor": 3.0}])
+            fastbptt.fit(
+                model, x, y, epochs=epochs, optimizer=adam, checkpoint=path, resume=True, **options
+            )
+        results.append(model.parameters.flat.tobytes())
+    assert results[0] == results[1]
+    with pytest.raises(ValueError, match=r"optimizer was .*groups.*, is \{"):
+        fastbptt.fit(
+            model.copy(), x, y, epochs=5, optimizer=fastbptt.AdamW(), checkpoint=path,
+            resume=True, **options,
+        )  # fmt: skip
+
+
+def test_the_core_refuses_parts_that_overlap() -> None:
+    for parts in ([(0, 3, 0), (2, 4, 0)], [(3, 2, 0)], [(0, 3, 1)], [(0, 3, -1)]):
+        with pytest.raises(fastbptt.ArgumentError, match="the optimizer's groups overlap"):
+            _core.OptimizerState("sgd", {}, {}, np.array([[1.0, 0.0]]), np.array(parts))
 
 
 DECAY = "expected a number of at least 0 and below 1"

@@ -16,6 +16,7 @@ from vectors.common import KEPT, SLOWER_AFTER, STEPS, Case, N, downhill, read
 
 import fastbptt
 from fastbptt import reference
+from fastbptt._views import NamedViews
 from fastbptt.optim import OPTIMIZERS
 
 FRAMEWORKS = ("pytorch", "keras")
@@ -47,14 +48,16 @@ def core(case: Case) -> Array:
 def plain(case: Case) -> Array:
     settings = dict(case.options["settings"])
     rule = reference.OPTIMIZERS[case.options["optimizer"]]
-    params, state = {"p": case.arrays["start"].copy()}, reference.Moments()
+    flat, state = case.arrays["start"].copy(), reference.Moments()
+    params = NamedViews(flat, fastbptt.RNN(2, 3, 2)._weights.layout)
     kept = []
     for step in range(STEPS):
         if step == SLOWER_AFTER:
             settings["lr"] /= 4
-        rule(params, {"p": downhill(case.arrays, params["p"], step)}, state, **settings)
+        grads = NamedViews(downhill(case.arrays, flat, step), params._layout)
+        rule(params, grads, state, **settings)
         if step + 1 in KEPT:
-            kept.append(params["p"].copy())
+            kept.append(flat.copy())
     return np.stack(kept)
 
 
@@ -81,7 +84,7 @@ def test_files_hold_every_rule_and_variant() -> None:
             options[case.options["optimizer"]] |= set(case.options["settings"])
     assert options == {
         "adam": set(fastbptt.Adam._settings),
-        "adamw": {"lr", "weight_decay", "amsgrad"},
+        "adamw": {"lr", "weight_decay", "amsgrad", "groups"},
         "sgd": set(fastbptt.SGD._settings),
         "rmsprop": set(fastbptt.RMSprop._settings),
     }

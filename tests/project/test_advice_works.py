@@ -782,6 +782,20 @@ CALLS = [
         r"fastbptt.diagnose(net, x, y, resets=marks, jacobians=\1)",
         "fastbptt.diagnose(net, [x[0, :1], x[0, 1:]], y[:2], jacobians=2)",
     ),
+    call(
+        "of = fastbptt.GRU(2, 4, 1, static_size=3); "
+        "of.forward(x, static=np.ones((12, 3)), resets=marks)",
+        r"expected None, and the episodes as a (list) x, each with its row of (static)",
+        r"of = fastbptt.GRU(2, 4, 1, static_size=3); "
+        r"of.forward(\1([x[0, :1], x[0, 1:]]), \2=np.ones((2, 3)))",
+    ),
+    call(
+        "of = fastbptt.GRU(2, 4, 1, static_size=3); "
+        "state = of.initial_state(12, static=np.ones((12, 3))); of.step(x[:, 0], state, resets=marks[:, 0])",
+        r"a state whose rows come from (initial_state)\(batch, (static)=..\)",
+        r"of = fastbptt.GRU(2, 4, 1, static_size=3); state = of.\1(12, \2=np.ones((12, 3))); "
+        r"of.step(x[:, 0], state)",
+    ),
     # shapes and forms
     call(
         "fit(net, x[0], y[:1], **once)",

@@ -70,6 +70,9 @@ class Case:
     padding_index: int | None = None
     freeze_embedding: bool = False
     with_resets: bool = False  # where they are allowed
+    output_bias: bool | None = None
+    static_size: int | None = None
+    reads_half: bool = False  # every second unit, of a network with a readout
 
     def __str__(self) -> str:
         words = [f"B{self.B}-T{self.T}-I{self.I}-H{self.H}-O{self.O}"]
@@ -79,10 +82,11 @@ class Case:
         flags = ("bidirectional", "bias", "with_lengths", "with_h0", "with_weights")
         words += [name.removeprefix("with_") for name in flags if getattr(self, name)]
         words += ["resets"] * self.has_resets
-        numbers = ("setting", "dropout", "embedding", "padding_index")
+        numbers = ("setting", "dropout", "static_size", "embedding", "padding_index")
         given = [(name, getattr(self, name)) for name in numbers]
         words += [f"{name}{value}" for name, value in given if value not in (None, 0.0)]
-        flags = ("learn_initial_state", "freeze_embedding")
+        words += [] if self.output_bias is None else [f"output_bias={self.output_bias}"]
+        flags = ("learn_initial_state", "freeze_embedding", "reads_half")
         words += [name for name in flags if getattr(self, name)]
         if self.cell != "rnn":
             words.insert(0, self.cell)
@@ -102,7 +106,16 @@ class Case:
     def has_resets(self) -> bool:
         """Whether sequences start anew at some steps."""
         plain = not self.bidirectional and self.reduction != "sequence_mean"
+        plain = plain and self.static_size is None
         return self.with_resets and plain and self.steps in ("last", "all")
+
+    @property
+    def has_output_bias(self) -> bool:
+        return self.bias if self.output_bias is None else self.output_bias
+
+    @property
+    def readout_units(self) -> tuple[int, ...] | None:
+        return tuple(range(0, self.directions * self.H, 2)) if self.reads_half else None
 
     @property
     def directions(self) -> int:
@@ -136,6 +149,11 @@ class Case:
             "vocabulary": self.embedding or 0,
             "padding_index": -1 if self.padding_index is None else self.padding_index,
             "freeze_embedding": self.freeze_embedding,
+            "output_bias": -1 if self.output_bias is None else int(self.output_bias),
+            "read_units": None
+            if self.readout_units is None
+            else np.array(self.readout_units, np.int64),
+            "static_size": self.static_size or 0,
         }
 
 
@@ -156,6 +174,7 @@ class Problem:
     network: dict[str, Any] = field(default_factory=dict)  # what the reference takes besides
     dropout_key: int | None = None
     resets: Array | None = None
+    static: Array | None = None  # where no initial state is given
 
     def astype(self, dtype: DTypeLike) -> Problem:
         """The same numbers, in another dtype; weights stay float64, masks the reference casts."""
@@ -169,6 +188,7 @@ class Problem:
             x=cast(self.x),
             y=cast(self.y),
             h0=tuple(map(cast, self.h0)) if isinstance(self.h0, tuple) else cast(self.h0),
+            static=cast(self.static),
         )
 
     @property
@@ -179,7 +199,8 @@ class Problem:
     @property
     def forward_args(self) -> dict[str, Any]:
         """Keyword arguments of ``forward`` after x, those of ``network`` aside."""
-        return {"lengths": self.lengths, "h0": self.h0, "resets": self.resets}
+        given = {"lengths": self.lengths, "h0": self.h0}
+        return {**given, "static": self.static, "resets": self.resets}
 
 
 def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
@@ -207,9 +228,13 @@ def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
     if case.learn_initial_state:
         for name in case.state_names:
             add(name, (case.state_shape[0], case.H), fan=1)
+    if case.static_size is not None:
+        for name in case.state_names:
+            add(f"W_s{name[0]}", (case.static_size, case.state_shape[0] * case.H), fan=1)
     if case.O is not None:
-        add("W_hy", (case.directions * case.H, case.O))
-        if case.bias:
+        read = case.directions * case.H if case.readout_units is None else len(case.readout_units)
+        add("W_hy", (read, case.O))
+        if case.has_output_bias:
             add("b_y", (case.O,))
     if case.embedding is not None:
         add("E", (case.embedding, case.I), fan=1)
@@ -285,6 +310,7 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
         "bidirectional": case.bidirectional,
         "padding_index": case.padding_index,
         "frozen": case.freeze_embedding,
+        "readout_units": case.readout_units,
     }
     if case.setting is not None:
         network["settings"] = dict.fromkeys(reference.CELLS[case.cell].SETTING, case.setting)
@@ -296,7 +322,10 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
             key, case.dropout, case.B, case.T, width, case.num_layers
         )
     resets = rng.random((case.B, case.T)) < 0.3 if case.has_resets else None
-    return Problem(params, x, y, lengths, h0, weights, names, network, key, resets)
+    static = None
+    if case.static_size is not None and not case.with_h0:
+        static = rng.normal(size=(case.B, case.static_size)).astype(dtype)
+    return Problem(params, x, y, lengths, h0, weights, names, network, key, resets, static)
 
 
 def padding_of(case: Case, lengths: Array | None) -> Array:
@@ -436,9 +465,13 @@ def _drawn(rng: np.random.Generator, given: dict[str, Any]) -> Case:
             "padding_index": one_of("padding_index", *((None, 2) if vocabulary else (None,))),
             "freeze_embedding": one_of("freeze_embedding", *(False, False, bool(vocabulary))),
             "with_resets": one_of("with_resets", False, True),
+            "output_bias": one_of("output_bias", None, None, False, True),
+            "reads_half": one_of("reads_half", False, False, True),
             **given,
         }
     )
+    if case.O is None:
+        case = replace(case, output_bias=None, reads_half=False)
     return _with_a_loss(case) if "loss" not in given else case
 
 

@@ -219,6 +219,12 @@ class Run:
                     continue
                 if isinstance(default, bool):
                     given[key] = self.chance(0.5)
+                elif key == "groups":
+                    own = {
+                        "lr_factor": self.one_of(0.0, 0.5, 2.0),
+                        "weight_decay": self.one_of(0.0, 0.1),
+                    }
+                    given[key] = [{"params": [self.one_of(*self.model.parameters)], **own}]
                 elif isinstance(default, tuple):
                     given[key] = tuple(self.one_of(*candidates) for _ in default)
                 else:

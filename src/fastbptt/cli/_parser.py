@@ -7,11 +7,10 @@ import inspect
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from .._errors import BadArgumentError
 from .._losses import Loss
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 Number = TypeVar("Number", int, float)
-
-_COMMA: Final = re.compile(r",(?![^\[]*\])")  # not within [...]
 
 
 def add_subcommand(
@@ -144,6 +141,18 @@ def name_and_number(
     return parse
 
 
+def _parts(text: str) -> list[str]:
+    """Split at the commas that are not within brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
 def name_and_settings(known: Mapping[str, Callable[..., object]]) -> Callable[[str], Choice]:
     """Make a parser of the name of a class with settings of it, as in "sgd:momentum=0.9"."""
 
@@ -153,7 +162,7 @@ def name_and_settings(known: Mapping[str, Callable[..., object]]) -> Callable[[s
             raise argparse.ArgumentTypeError(f"{name!r} is unknown; expected {', '.join(known)}")
         settings: dict[str, Any] = {}
         names = list(inspect.signature(known[name]).parameters)
-        for part in _COMMA.split(rest) if colon else ():
+        for part in _parts(rest) if colon else ():
             key, equals, value = part.partition("=")
             if key not in names or not equals:
                 raise argparse.ArgumentTypeError(

@@ -185,7 +185,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         type=_parser.name_and_settings(OPTIMIZERS),
         default="adam",
         metavar="NAME[:K=V,...]",
-        help=f"{', '.join(OPTIMIZERS)}; with settings: sgd:momentum=0.9 (default: adam)",
+        help=f"{', '.join(OPTIMIZERS)}; with settings: sgd:momentum=0.9, "
+        'adamw:groups=[{"params":["b_*"],"weight_decay":0}] (default: adam)',
     )
     group.add_argument(
         "--loss",
@@ -324,6 +325,8 @@ def _run(arguments: argparse.Namespace) -> None:
         diverged = error.index or error.argument == "the loss"  # not an option that is infinite
         if error.argument == "the optimizer":
             error.expected = "a smaller --lr"
+        if error.argument.startswith("groups["):
+            error.argument = f"--optimizer: {error.argument}"
         if diverged and error.value is not None and not math.isfinite(error.value):
             error.expected = "a training that converges: a smaller --lr"
         raise

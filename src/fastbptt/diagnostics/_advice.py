@@ -283,6 +283,7 @@ def _options(model: Recurrent) -> dict[str, Any]:
     return {
         "num_layers": model.num_layers,
         "bidirectional": model.bidirectional,
+        "readout_units": model.readout_units,
         "embedding": model.vocabulary_size,
         "dtype": "float64",
         "seed": 0,
@@ -325,7 +326,9 @@ def _flows(
     most: compute Jacobians of at most so many sequences.
     """
     batch, objective = some_rows(evidence.batch, evidence.objective, np.sort(rows))
-    record = _record.take(model, batch.replace(initial=None), objective.replace(sample_weight=None))
+    record = _record.take(
+        model, batch.replace(initial=None, static=None), objective.replace(sample_weight=None)
+    )
     curves = []
     for p in record.passes:
         some = _dynamics.choose(p, None)[:most]

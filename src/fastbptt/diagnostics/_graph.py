@@ -16,7 +16,7 @@ import numpy as np
 from .. import reference
 from .._losses import LossLike
 from ._numbers import contribution, norms, order
-from ._record import Array, PassRecord, take
+from ._record import Array, PassRecord, Read, take
 from .diagnosis import in_double
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ class Unrolled:
     steps: str
     states: tuple[str, ...]
     passes: list[_Pass]
-    readout: Array  # W_hy
+    readout: Array  # W_hy, with zeros for units that it does not read
+    read: Read  # the columns of hidden that it reads
     hidden: Array  # (T, D H): the top layer's, or (1, D H), what the readout sees
     outputs: Array  # (T, O), or (1, O): of the loss at the last step
     d_outputs: Array  # the same shape
@@ -175,7 +176,7 @@ class Unrolled:
             rows = slice(None) if self.time - 1 in steps else slice(0)
         else:
             rows = slice(steps.start, steps.stop)
-        return {"W_hy": self.hidden[rows].T @ self.d_outputs[rows]}
+        return {"W_hy": self.hidden[rows][:, self.read].T @ self.d_outputs[rows]}
 
     def _step(
         self, layer: int, direction: int, t: int, nodes: dict[Node, Array], edges: list[Edge]
@@ -256,7 +257,9 @@ class Unrolled:
             edges.append(Edge(Node("h", at, self.layers - 1, direction == 1), y, "W_hy", half))
 
 
-def unroll(model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str) -> Unrolled:
+def unroll(
+    model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str, static: Any = None
+) -> Unrolled:
     """Run one sequence, (1, T, I) or tokens (1, T), forward and backward in float64.
 
     Raises
@@ -265,7 +268,9 @@ def unroll(model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str) -> Unro
         If anything is not finite.
     """
     twin = in_double(model, "float64")
-    batch, objective = twin._checked(x, y, loss, steps, "mean", None, None, None, True)
+    batch, objective = twin._checked(
+        x, y, loss, steps, "mean", None, None, None, True, 0, 0, static
+    )
     record = take(twin, batch, objective)
     spec = twin._spec
     net = reference.Network(spec.cell, spec.num_layers, spec.bidirectional)
@@ -276,6 +281,8 @@ def unroll(model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str) -> Unro
         ends = np.split(hidden, net.directions, axis=-1)
         hidden = np.concatenate([end[0 if d else -1] for d, end in enumerate(ends)])[np.newaxis]
         d_outputs = d_outputs[-1:]
+    readout = np.zeros((hidden.shape[1], len(params["W_hy"].T)))
+    readout[record.read] = params["W_hy"]
     found = Unrolled(
         record.loss,
         time,
@@ -284,9 +291,10 @@ def unroll(model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str) -> Unro
         steps,
         tuple(net.module.STATES),
         [],
-        params["W_hy"],
+        readout,
+        record.read,
         hidden,
-        hidden @ params["W_hy"] + params.get("b_y", 0.0),
+        hidden @ readout + params.get("b_y", 0.0),
         d_outputs,
     )
     for i, one in enumerate(record.passes):

@@ -79,7 +79,7 @@ def contribution(p: PassRecord, name: str, steps: slice) -> Array:
 
 
 def output_contributions(record: Record, each: bool = False) -> Iterator[tuple[int, Array]]:
-    """The same for W_hy, (D H, O)."""
+    """The same for W_hy."""
     directions = len(record.d_outputs)
     halves = np.split(record.top, directions, axis=-1)
     for t in order(record.top.shape[1], False):
@@ -87,7 +87,7 @@ def output_contributions(record: Record, each: bool = False) -> Iterator[tuple[i
             outer(half[:, t], d_y[:, t], each)
             for half, d_y in zip(halves, record.d_outputs, strict=True)
         ]
-        yield t, np.concatenate(parts, axis=-2)
+        yield t, np.concatenate(parts, axis=-2)[..., record.read, :]
 
 
 def sizes(steps: Iterator[tuple[int, Array]], time: int, batch: int | None) -> tuple[Array, Array]:

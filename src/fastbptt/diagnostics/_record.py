@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..models.recurrent import Recurrent
 
 Array: TypeAlias = NDArray[np.float64]
+Read: TypeAlias = slice | list[int]
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class Record:
     top: Array  # (B, T, D H): the readout's inputs at steps that have a loss
     d_outputs: tuple[Array, ...]  # for each direction (B, T, O)
     gradients: dict[str, Array]  # of the parameters
+    read: Read  # the columns of top that the readout reads
 
 
 def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Record:
@@ -131,14 +133,14 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
         arrays[name].astype(np.float64, copy=False) for name in arrays
     )
     values = {name: view.astype(np.float64) for name, view in model.parameters.items()}
-    first = _first_states(model, initial, count)
+    first = _first_states(model, initial, batch.static, count)
     exist = np.arange(time) < whole[:, np.newaxis]
     below = _input(model, x, exist, values)
     directions = 2 if spec.bidirectional else 1
     names = pass_names(spec.num_layers, spec.bidirectional)
     net = Network(spec.cell, spec.num_layers, spec.bidirectional)
     setting = {} if cell["setting"] is None else {cell["setting"]: spec.setting}
-    anew = None if batch.resets is None else _first_states(model, None, 1)[:, :, 0]
+    anew = None if batch.resets is None else _first_states(model, None, None, 1)[:, :, 0]
     passes: list[PassRecord] = []
     for i, name in enumerate(names):
         layer, direction = divmod(i, directions)
@@ -176,12 +178,19 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
         name: flat[start:stop].reshape(size).astype(np.float64)
         for name, (start, stop, size) in model._weights.layout.items()
     }
-    return Record(value, tuple(passes), whole, top, tuple(entering), gradients)
+    return Record(value, tuple(passes), whole, top, tuple(entering), gradients, read_of(model))
 
 
-def _first_states(model: Recurrent, initial: Any, batch: int) -> Array:
+def read_of(model: Recurrent) -> Read:
+    """Return the columns of the top layer's hidden states that the readout reads."""
+    return slice(None) if model.readout_units is None else list(model.readout_units)
+
+
+def _first_states(model: Recurrent, initial: Any, static: Any, batch: int) -> Array:
     """States before the first step, (S, passes, B, H)."""
-    state = model.initial_state(batch)
+    if initial is not None and all(one is not None for one in initial):
+        return np.stack([np.asarray(one, np.float64) for one in initial])
+    state = model.initial_state(batch, static=static)
     own = state if isinstance(state, tuple) else (state,)
     given = own if initial is None else initial
     return np.stack(

@@ -264,29 +264,40 @@ def inputs(model: Recurrent, values: dict[str, Array], x: Any, count: int | None
 # ---------------------------------------------------------------- states that a model visits
 
 
-def visited(model: Recurrent, name: str, x: Any, lengths: Any) -> tuple[Array, NDArray[np.int64]]:
+def visited(
+    model: Recurrent, name: str, x: Any, lengths: Any, static: Any
+) -> tuple[Array, NDArray[np.int64]]:
     """States after each step of sequences, (B, T, N), and the steps of each, (B,).
 
     name: what the caller calls x.
     """
     values = parameters(model)
     try:
-        model.forward(x, lengths)  # which checks them
+        model.forward(x, lengths, static=static)  # which checks them
         array, own = _arguments.inputs(model._input_spec, x, lengths)
+        constants = _arguments.static(model._input_spec, static, len(array), None)
     except BadArgumentError as error:
         if error.argument == "x":
             error.argument = name
         raise
     net, settings = network(model)
     found = forward(
-        values, array, own, cell=net.cell, num_layers=net.num_layers, settings=settings
+        values,
+        array,
+        own,
+        static=constants,
+        cell=net.cell,
+        num_layers=net.num_layers,
+        settings=settings,
     ).states  # (L, S, B, T, H)
     count, time = array.shape[:2]
     flat = np.moveaxis(found, (2, 3), (0, 1)).reshape(count, time, -1)
     return flat, np.full(count, time) if own is None else own
 
 
-def last_jacobian(model: Recurrent, layer: int, direction: int, x: Any) -> Array:
+def last_jacobian(
+    model: Recurrent, layer: int, direction: int, x: Any, static: Any = None
+) -> Array:
     """Jacobian of a layer's last step on one sequence, (S H, S H); in reverse it is at step 0.
 
     x: (1, T, I) or tokens (1, T); None: at zero states and a zero input.
@@ -298,11 +309,12 @@ def last_jacobian(model: Recurrent, layer: int, direction: int, x: Any) -> Array
     before = np.zeros((len(model._input_spec.states), 1, model.hidden_size))
     read = np.zeros((1, rows))
     if x is not None:
-        model.forward(x)  # which checks it
+        model.forward(x, static=static)  # which checks it
         array, _ = _arguments.inputs(model._input_spec, x, None)
         out = forward(
             values,
             array,
+            static=static,
             cell=net.cell,
             num_layers=net.num_layers,
             bidirectional=net.bidirectional,
@@ -314,7 +326,7 @@ def last_jacobian(model: Recurrent, layer: int, direction: int, x: Any) -> Array
         if steps > 1:
             before = out.states[place][:, :, 1 if direction else -2]
         else:
-            states = model.initial_state(1)
+            states = model.initial_state(1, static=static)
             parts = states if isinstance(states, tuple) else (states,)
             before = np.stack([np.asarray(part[place], np.float64) for part in parts])
     read = np.asarray(read, np.float64)

@@ -262,6 +262,7 @@ def diagnose(
     sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
     warmup: int = 0,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
+    static: ArrayLike | None = None,
     per_example: bool = False,
     jacobians: bool | int | None = None,
     dtype: str | None = "float64",
@@ -274,7 +275,7 @@ def diagnose(
     ----------
     model : Recurrent
         Not changed. Dropout is off.
-    x, y, steps, lengths, reduction, h0, sample_weight, warmup, resets
+    x, y, steps, lengths, reduction, h0, sample_weight, warmup, resets, static
         As for `Recurrent.loss_and_grad`.
     loss : str or `fastbptt.Loss`, optional
         Default as in `fit`, by what `y` is.
@@ -336,8 +337,9 @@ def diagnose(
     chosen, why = objective_of(model, y, loss, steps, lengths, counted)
     with about_chosen(why):
         batch, objective = model._checked(
-            x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1, warmup, resets
-        )
+            x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1, warmup, resets,
+            static,
+        )  # fmt: skip
         if dtype is None:
             model._note_digits(x, y, batch, objective)
         twin = model if dtype is None else in_double(model, dtype)

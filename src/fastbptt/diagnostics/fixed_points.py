@@ -135,6 +135,7 @@ def fixed_points(
     *,
     data: ArrayLike | Sequence[ArrayLike] | None = None,
     lengths: ArrayLike | None = None,
+    static: ArrayLike | None = None,
     noise: float = 0.0,
     seed: int | np.random.Generator | None = None,
     tol: float = 1e-20,
@@ -159,7 +160,7 @@ def fixed_points(
         n states to start from, in the format of `Recurrent.initial_state`; or n: so many of the
         states that the model visits when it reads `data`. Of a cell with bounded h, the search
         stays between -1 and 1 in h, and begins there: no step leads further out.
-    data, lengths : optional
+    data, lengths, static : optional
         Sequences as for `Recurrent.forward`; with a number of starts, and only then.
     noise : float, default 0
         Standard deviation of normal noise that is added to the starts. Visited states lie near
@@ -240,7 +241,7 @@ def fixed_points(
     limits = _limits(tol, slow, merge, noise)
     most = _check.size("iterations", iterations)
     read = _step.inputs(model, step.values, x, None)
-    s = _starts(model, starts, data, lengths, limits["noise"], seed)
+    s = _starts(model, starts, data, lengths, static, limits["noise"], seed)
     ends, speeds = np.empty_like(s), np.empty(len(s))
     for first in range(0, len(s), step.at_a_time):
         part = slice(first, first + step.at_a_time)
@@ -272,7 +273,13 @@ def _limits(tol: Any, slow: Any, merge: Any, noise: Any) -> dict[str, float]:
 
 
 def _starts(
-    model: Recurrent, starts: Any, data: Any, lengths: Any, noise: float, seed: Any
+    model: Recurrent,
+    starts: Any,
+    data: Any,
+    lengths: Any,
+    static: Any,
+    noise: float,
+    seed: Any,
 ) -> Array:
     """Return the states to start from, (n, N)."""
     number = not isinstance(starts, tuple | list) and hasattr(starts, "__index__")
@@ -289,8 +296,9 @@ def _starts(
             f"is {'given' if data is not None else 'None'}",
             "sequences for a number of starts" if number else "None because starts holds states",
         )
-    if lengths is not None and data is None:
-        raise ArgumentError("lengths", "is given", "None because there is no data")
+    for name, value in (("lengths", lengths), ("static", static)):
+        if value is not None and data is None:
+            raise ArgumentError(name, "is given", "None because there is no data")
     if seed is not None and not (number or noise):
         raise ArgumentError(
             "seed", "is given", "None because nothing is random: starts holds states and noise is 0"
@@ -298,7 +306,7 @@ def _starts(
     rng = _check.generator(0 if seed is None else seed)
     if number:
         count = _check.size("starts", starts)
-        every, own = _step.visited(model, "data", data, lengths)
+        every, own = _step.visited(model, "data", data, lengths, static)
         real = np.flatnonzero(np.arange(every.shape[1]) < own[:, np.newaxis])
         if count > len(real):
             raise ArgumentError(

@@ -49,7 +49,7 @@ class GradientMonitor(Callback):
         Also write TensorBoard event files to this folder, a point per epoch: the run's curves, the
         gradient norm, and for each layer the norms of dL/dh at the first and the last step.
         Requires the package ``tensorboard``.
-    probe : tuple (x, y) or (x, y, lengths), optional
+    probe : tuple (x, y), (x, y, lengths) or (x, y, lengths, static), optional
         A few sequences, as for `fit`, on which `diagnose` computes at the end of each epoch that is
         kept how the gradients of the weights come together over time.
 
@@ -105,9 +105,11 @@ class GradientMonitor(Callback):
             raise ValueError(f"keep is {keep}; expected at least 2 epochs")
         self.warn = _check.flag("warn", warn)
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
-        if not (probe is None or (type(probe) is tuple and len(probe) in (2, 3))):
+        if not (probe is None or (type(probe) is tuple and len(probe) in (2, 3, 4))):
             raise ArgumentTypeError(
-                "probe", f"is {_check.shown(probe)}", "(x, y) or (x, y, lengths)"
+                "probe",
+                f"is {_check.shown(probe)}",
+                "(x, y), (x, y, lengths) or (x, y, lengths, static)",
             )
         self.probe = probe
         self._writer: Any = None
@@ -244,9 +246,11 @@ class GradientMonitor(Callback):
         self.epochs.append(run.epoch)
         self._kept.append((mean[0], mean[1], norm, self._largest))
         if self.probe is not None:
-            x, y, *lengths = self.probe
+            x, y, lengths, static = (*self.probe, None, None)[:4]
             assert isinstance(run.loss, Loss)  # fit refuses a monitor beside a function
-            found = diagnose(run.model, x, y, run.loss, run.steps, *lengths, jacobians=False)
+            found = diagnose(
+                run.model, x, y, run.loss, run.steps, lengths, static=static, jacobians=False
+            )
             self._probed.append(_weight_gradients(found))
 
     def on_train_end(self, run: TrainingRun) -> None:

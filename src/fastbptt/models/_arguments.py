@@ -29,8 +29,8 @@ class InputSpec:
     """
 
     __slots__ = (
-        "dtype", "hidden_size", "input_size", "most_steps", "one_way", "padding", "rows", "states",
-        "tokens", "width",
+        "at_once", "dtype", "hidden_size", "input_size", "most_steps", "one_way", "padding", "rows",
+        "states", "static_size", "tokens", "width",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +49,8 @@ class InputSpec:
         inputs = 0 if self.tokens else spec.input_size
         per_step = dtype.itemsize * (inputs + self.rows * spec.hidden_size)  # and more
         self.most_steps = memory // per_step  # whose states memory can hold
+        self.static_size = spec.static_size  # constants of each sequence
+        self.at_once = 0 if spec.static_size else self.most_steps  # by `fast_path`
 
 
 # ---------------------------------------------------------------- inputs
@@ -369,12 +371,23 @@ def resets_as_they_lie(
             "is given, but bidirectional=True",
             "a model of one direction: the other one would carry the state back over a reset",
         )
+    not_beside_static(spec)
     if listed and isinstance(value, list | tuple) and any(map(np.ndim, value)):
         if len(value) != batch:
             raise ArgumentError("resets", f"has {len(value)} items", f"{batch}, as x has")
         own = [time] * batch if own_lengths is None else own_lengths.tolist()
         return [_marks(one, (own[i],), "step", item=i) for i, one in enumerate(value)]
     return _marks(value, (batch, time), "step", own_lengths)
+
+
+def not_beside_static(spec: InputSpec) -> None:
+    """Refuse resets of a model with constants, which could be the row's or each episode's."""
+    if spec.static_size:
+        raise ArgumentError(
+            "resets",
+            f"is given, but static_size={spec.static_size}",
+            "None, and the episodes as a list x, each with its row of static",
+        )
 
 
 def _marks(
@@ -455,6 +468,29 @@ def states(
         with about_part(spec, i):
             arrays.append(_check.exact(name, part, shape, means, spec.dtype, i))
     return tuple(arrays)
+
+
+def static(
+    spec: InputSpec, value: Any, batch: int, initial: tuple[Floats | None, ...] | None
+) -> Floats | None:
+    """Read the constants of each sequence; initial: the states that are given instead."""
+    shape = (batch, spec.static_size)
+    if not spec.static_size:
+        if value is None:
+            return None
+        came = f"is {_check.shown(value)}"
+        raise ArgumentError("static", came, "None: the model takes no constants")
+    whole = initial is not None and all(state is not None for state in initial)
+    if value is None and not whole:
+        expected = f"{shape}: (batch, static_size), or the whole initial state"
+        raise ArgumentTypeError("static", "is None", expected)
+    if value is None:
+        return None
+    if whole:
+        came = f"is {_check.shown(value)}"
+        raise ArgumentError("static", came, "None because the whole initial state is given")
+    array = _check.exact("static", value, shape, "(batch, static_size)", spec.dtype)
+    return _check.floats(array, spec.dtype)
 
 
 @contextmanager
@@ -568,8 +604,14 @@ def fast_path_step(spec: InputSpec, x: Any, states: Any) -> bool:
     return True
 
 
-def resets_of_step(value: Any, batch: int) -> NDArray[np.bool_]:
+def resets_of_step(spec: InputSpec, value: Any, batch: int) -> NDArray[np.bool_]:
     """Read which sequences start anew at a step, (batch,)."""
+    if spec.static_size:
+        raise ArgumentError(
+            "resets",
+            f"is given, but static_size={spec.static_size}",
+            "None, and a state whose rows come from initial_state(batch, static=..)",
+        )
     return np.ascontiguousarray(_marks(value, (batch,), "sequence"))
 
 
@@ -676,6 +718,7 @@ def some_rows(
     """Take some of a batch's sequences, and what belongs to them."""
     lengths, initial, weight = batch.lengths, batch.initial, objective.sample_weight
     resets = batch.resets
+    constants = batch.static
     if initial is not None:
         initial = tuple(
             None if state is None else np.ascontiguousarray(state[:, rows]) for state in initial
@@ -686,6 +729,7 @@ def some_rows(
             lengths=None if lengths is None else lengths[rows],
             initial=initial,
             resets=None if resets is None else resets[rows],
+            static=None if constants is None else constants[rows],
         ),
         objective.replace(
             y=objective.y[rows], sample_weight=None if weight is None else weight[rows]
@@ -713,7 +757,7 @@ def fast_path(spec: InputSpec, x: Any, y: Any, loss: Loss, steps: Any) -> Floats
             return None
     elif (kind is not F32 and kind is not F64) or len(shape) != 3 or shape[2] != spec.input_size:
         return None
-    if not 0 < shape[0] * shape[1] <= spec.most_steps:
+    if not 0 < shape[0] * shape[1] <= spec.at_once:
         return None
     # An array of its own memory is aligned, and to look at flags costs three times as much.
     if not (x.base is None or x.flags.aligned) or not (y.base is None or y.flags.aligned):

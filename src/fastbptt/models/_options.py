@@ -29,8 +29,11 @@ class Options(TypedDict, total=False):
     num_layers: int
     bidirectional: bool
     bias: bool
+    output_bias: bool | None
+    readout_units: Sequence[int] | None
     dropout: float
     learn_initial_state: bool
+    static_size: int | None
     embedding: int | ArrayLike | None
     padding_index: int | None
     freeze_embedding: bool
@@ -44,8 +47,11 @@ DEFAULTS: Final[dict[str, Any]] = {
     "num_layers": 1,
     "bidirectional": False,
     "bias": True,
+    "output_bias": None,
+    "readout_units": None,
     "dropout": 0.0,
     "learn_initial_state": False,
+    "static_size": None,
     "embedding": None,
     "padding_index": None,
     "freeze_embedding": False,
@@ -123,15 +129,30 @@ def check(
         "learn_state": _check.flag("learn_initial_state", options["learn_initial_state"]),
         "freeze_embedding": frozen,
     }
+    static = options["static_size"]
+    constants = 0 if static is None else _check.size("static_size", static)
+    own_bias = options["output_bias"]
+    if own_bias is not None:
+        own_bias = _check.flag("output_bias", own_bias)
+        if not outputs:
+            came = f"is {own_bias}"
+            raise ArgumentError("output_bias", came, "None: there is no readout")
+    columns = hidden * (2 if both else 1)
+    units = _units(options["readout_units"], columns, outputs, both)
     share, number = _dropout(options["dropout"]), setting(cell, alpha)
     sizes = f"input_size={inputs}, hidden_size={hidden}, output_size={outputs or None}"
     sizes += f", num_layers={layers}" if layers > 1 else ""
     sizes += f", embedding={vocabulary}" if vocabulary else ""
-    columns = hidden * (2 if both else 1)
     # the fewest bytes that it can have: the core's own sums cannot overflow after this
     _check.fits(
         f"a model of {sizes}",
-        4 * (columns * (inputs + layers * hidden + outputs) + vocabulary * inputs),
+        4
+        * (
+            columns * (inputs + layers * hidden)
+            + (len(units) or columns) * outputs
+            + vocabulary * inputs
+            + constants * layers * columns
+        ),
     )
     return _core.Spec(
         cell,
@@ -145,6 +166,9 @@ def check(
         vocabulary=vocabulary,
         padding_index=padding,
         bfloat16=_check.option("precision", options["precision"], PRECISIONS) == "bfloat16",
+        output_bias=-1 if own_bias is None else int(own_bias),
+        read_units=np.array(units, np.int64) if units else None,
+        static_size=constants,
         **flags,
     )
 
@@ -165,6 +189,37 @@ def embedding(value: Any, input_size: Any) -> tuple[Any, Floats | None]:
             f"(vocabulary, {columns}) because input_size={columns}",
         )
     return len(matrix), matrix
+
+
+def _units(value: Any, columns: int, outputs: int, both: bool) -> list[int]:
+    """Return the columns of the top layer's hidden states that the readout reads, [] for all."""
+    if value is None:
+        return []
+    if not outputs:
+        came = f"is {_check.shown(value)}"
+        raise ArgumentError("readout_units", came, "None: there is no readout")
+    expected = (
+        f"increasing whole numbers from 0 to {columns - 1}, such as range({-(-columns // 2)})"
+    )
+    if both:
+        expected += f" (from {columns // 2} on those of the reverse direction)"
+    try:
+        units = [operator.index(unit) for unit in value]
+        if any(isinstance(unit, bool | np.bool_) for unit in value):
+            raise TypeError
+    except TypeError:
+        raise ArgumentTypeError("readout_units", f"is {_check.shown(value)}", expected) from None
+    if not units:
+        raise ArgumentError("readout_units", "is empty", expected)
+    for before, unit in zip([-1, *units], units, strict=False):
+        if not before < unit < columns:
+            raise ArgumentError(
+                "readout_units",
+                f"holds {unit} after {before}" if 0 <= unit <= before else f"holds {unit}",
+                expected,
+                value=unit,
+            )
+    return units
 
 
 def _padding(value: Any, vocabulary: int) -> int:
@@ -220,14 +275,24 @@ def arguments(spec: _core.Spec) -> dict[str, Any]:
         spec.num_layers,
         spec.bidirectional,
         spec.bias,
+        None if spec.output_bias < 0 else bool(spec.output_bias),
+        spec.read_units or None,
         spec.dropout,
         spec.learn_state,
+        spec.static_size or None,
         spec.vocabulary or None,
         None if spec.padding_index < 0 else spec.padding_index,
         spec.freeze_embedding,
         "bfloat16" if spec.bfloat16 else "float32",
     )
     return dict(zip(ARGUMENTS, values, strict=True))
+
+
+def shortest(units: list[int]) -> list[int] | range:
+    """Return the same numbers as a range, if they are one."""
+    step = units[1] - units[0] if len(units) > 1 else 1
+    whole = range(units[0], units[-1] + 1, step)
+    return whole if list(whole) == units else units
 
 
 def from_arguments(cell: str, given: Mapping[str, Any]) -> _core.Spec:

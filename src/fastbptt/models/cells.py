@@ -40,6 +40,13 @@ class RNN(Recurrent):
         Transactions on Signal Processing 45, 1997).
     bias : bool, default True
         Have `b_h` and `b_y`.
+    output_bias : bool, optional
+        Have `b_y`, whatever `bias` is. None: as `bias`.
+    readout_units : sequence of int, optional
+        Read the outputs from some hidden units of the top layer only: their numbers, increasing,
+        such as ``range(32)``. They are columns of ``model.forward(x).hidden``, so units of the
+        reverse direction count from `hidden_size` on. `W_hy` has a row for each, in this order.
+        None: from all.
     dropout : float, default 0
         In training, each value that a layer passes on to another one is zero with this
         probability, and the others are divided by one minus it (Srivastava et al., JMLR 15, 2014).
@@ -47,6 +54,11 @@ class RNN(Recurrent):
     learn_initial_state : bool, default False
         Make the initial state a parameter, `h0`, the same for all sequences; used in calls
         that give none.
+    static_size : int, optional
+        Constants of each sequence (the age of a patient, the size of a shop), which calls take as
+        `static` (batch, static_size). The state before the first step is ``static W_sh``, plus the
+        learned one if there is one, in each layer and direction; `W_sh` (static_size, layers *
+        directions * hidden_size) is a parameter. None: no constants.
     embedding : int or array of shape (vocabulary, input_size), optional
         Inputs are tokens, and each stands for a row of the matrix `E`, a parameter. A number: rows
         of the vocabulary, drawn by `init`. A matrix: their initial values, which are copied.
@@ -133,11 +145,15 @@ class GRU(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, output_size, num_layers, bidirectional, bias, dropout
+    input_size, hidden_size, output_size, num_layers, bidirectional, bias
+        As for `RNN`.
+    output_bias, readout_units, dropout
         As for `RNN`.
     reset_after : bool, default True
         Apply the reset gate after the product with the recurrent weights, or before it.
-    learn_initial_state, embedding, padding_index, freeze_embedding, init, dtype, precision, seed
+    learn_initial_state, static_size, embedding, padding_index, freeze_embedding
+        As for `RNN`.
+    init, dtype, precision, seed
         As for `RNN`.
 
     Raises
@@ -197,14 +213,19 @@ class LSTM(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, output_size, num_layers, bidirectional, bias, dropout
+    input_size, hidden_size, output_size, num_layers, bidirectional, bias
+        As for `RNN`.
+    output_bias, readout_units, dropout
         As for `RNN`.
     forget_bias : float, optional
         Initial value of the forget gate's biases in every layer and direction, instead of what
         `init` gives: 1 makes the network remember (Jozefowicz, Zaremba and Sutskever, ICML
         2015). Where PyTorch has two biases it is their sum.
-    learn_initial_state, embedding, padding_index, freeze_embedding, init, dtype, precision, seed
-        As for `RNN`; parameters of a learned initial state are `h0` and `c0`.
+    learn_initial_state, static_size, embedding, padding_index, freeze_embedding
+        As for `RNN`.
+    init, dtype, precision, seed
+        As for `RNN`. Parameters of a learned initial state are `h0` and `c0`, those of the map of
+        static inputs `W_sh` and `W_sc`: both states depend on them.
 
     Raises
     ------
@@ -261,11 +282,15 @@ class LeakyRNN(Recurrent):
 
     Parameters
     ----------
-    input_size, hidden_size, output_size, num_layers, bidirectional, bias, dropout
+    input_size, hidden_size, output_size, num_layers, bidirectional, bias
+        As for `RNN`.
+    output_bias, readout_units, dropout
         As for `RNN`.
     alpha : float, default 0.2
         Above 0 and at most 1; with 1 it is the tanh `RNN`. Not learned.
-    learn_initial_state, embedding, padding_index, freeze_embedding, init, dtype, precision, seed
+    learn_initial_state, static_size, embedding, padding_index, freeze_embedding
+        As for `RNN`.
+    init, dtype, precision, seed
         As for `RNN`.
 
     Raises

@@ -46,7 +46,15 @@ __all__ = [
 ]
 
 Role: TypeAlias = Literal[
-    "input", "recurrent", "bias", "recurrent_bias", "readout", "readout_bias", "embedding", "state"
+    "input",
+    "recurrent",
+    "bias",
+    "recurrent_bias",
+    "readout",
+    "readout_bias",
+    "embedding",
+    "state",
+    "static",
 ]
 Init: TypeAlias = str | tuple[str, float]
 
@@ -57,6 +65,8 @@ _ROLES: Final[dict[str, Role]] = {
     "W_hy": "readout",
     "b_y": "readout_bias",
     "E": "embedding",
+    "W_sh": "static",
+    "W_sc": "static",
 }
 
 #: Index of the forget gate by cell: Keras initialises its bias to 1, and `forget_bias` sets it.
@@ -72,7 +82,7 @@ class ParameterInfo(NamedTuple):
         For example ``"W_xh_l1_reverse"``.
     role : str
         ``"input"``, ``"recurrent"``, ``"bias"``, ``"recurrent_bias"`` (of a gate with a separate
-        one), ``"readout"``, ``"readout_bias"``, ``"embedding"`` or ``"state"``.
+        one), ``"readout"``, ``"readout_bias"``, ``"embedding"``, ``"state"`` or ``"static"``.
     shape : tuple of int
         Shape of the parameter; of a matrix, (inputs, outputs).
     cell : str
@@ -80,7 +90,8 @@ class ParameterInfo(NamedTuple):
     hidden_size : int
         Hidden units; a recurrent matrix has shape (hidden_size, gates * hidden_size).
     features : int
-        hidden_size; for the readout and its bias, directions * hidden_size.
+        hidden_size; for the readout and its bias, the number of units that it reads; for the
+        map of static inputs, their number.
     single : int
         Number of gates, counted from the last, with a recurrent bias separate from ``b_h``.
     """
@@ -118,7 +129,9 @@ def draw(
     for name, (_, _, shape) in layout.items():
         base = "_".join(name.split("_")[:2])  # without layer and direction
         role = _ROLES.get(base, "recurrent_bias" if base in extra else "state")
-        features = hidden * (2 if spec.bidirectional and role.startswith("readout") else 1)
+        features = layout["W_hy"][2][0] if role.startswith("readout") else hidden
+        if role == "static":
+            features = shape[0]
         info = ParameterInfo(name, role, shape, spec.cell, hidden, features, len(extra))
         values = np.zeros(shape) if role == "state" else function(rng, info, value)
         if role == "embedding" and spec.padding_index >= 0:
@@ -175,7 +188,7 @@ def keras(rng: np.random.Generator, info: ParameterInfo, value: float) -> NDArra
         return _orthonormal(rng, info.shape[0], info.shape[1])
     if info.role == "embedding":
         return _uniform(rng, 0.05, info.shape)
-    if info.role in ("input", "readout"):
+    if info.role in ("input", "readout", "static"):
         return _glorot(rng, info.shape)
     values = np.zeros(info.shape)
     if info.role == "bias" and info.cell in FORGET_GATE:

@@ -53,9 +53,11 @@ class Recurrent:
         As for `RNN`, like all further arguments.
     alpha : float, optional
         As for `LeakyRNN`, for cells that have such a number (``"leaky"``).
-    num_layers, bidirectional, bias, dropout
+    num_layers, bidirectional, bias, output_bias, readout_units, dropout
         As for `RNN`.
-    learn_initial_state, embedding, padding_index, freeze_embedding, init, dtype, precision, seed
+    learn_initial_state, static_size, embedding, padding_index, freeze_embedding
+        As for `RNN`.
+    init, dtype, precision, seed
         As for `RNN`.
 
     Raises
@@ -207,8 +209,18 @@ class Recurrent:
 
     @property
     def bias(self) -> bool:
-        """Whether there are biases."""
+        """Whether the layers have biases."""
         return self._spec.bias
+
+    @property
+    def output_bias(self) -> bool:
+        """Whether the readout has a bias."""
+        return "b_y" in self._weights.layout
+
+    @property
+    def readout_units(self) -> tuple[int, ...] | None:
+        """The columns of `ForwardResult.hidden` that the readout reads, or None for all."""
+        return tuple(self._spec.read_units) or None
 
     @property
     def dropout(self) -> float:
@@ -219,6 +231,11 @@ class Recurrent:
     def learn_initial_state(self) -> bool:
         """Whether the initial state is a parameter."""
         return self._spec.learn_state
+
+    @property
+    def static_size(self) -> int | None:
+        """Constants of each sequence, or None without any."""
+        return self._spec.static_size or None
 
     @property
     def vocabulary_size(self) -> int | None:
@@ -286,9 +303,10 @@ class Recurrent:
         order: for each layer and direction ``W_xh`` (I, G H), ``W_hh`` (H, G H), ``b_h`` (G H,),
         of a GRU also ``b_hn`` (H,); above the first layer, where I is D H, names end in ``_l1``,
         ``_l2``, ...; after that those of the reverse direction end in ``_reverse``. Then ``h0``
-        (L D, H), of an LSTM also ``c0``, if the initial state is learned; ``W_hy`` (D H, O) and
-        ``b_y`` (O,) of the readout; ``E`` (vocabulary, I), the embedding. Gates lie side by
-        side: r, z, n in a GRU; i, f, g, o in an LSTM.
+        (L D, H), of an LSTM also ``c0``, if the initial state is learned; with S static inputs
+        ``W_sh`` (S, L D H), of an LSTM also ``W_sc``; ``W_hy`` (D H, O), with
+        `readout_units` a row for each of these, and ``b_y`` (O,) of the readout; ``E`` (vocabulary,
+        I), the embedding. Gates lie side by side: r, z, n in a GRU; i, f, g, o in an LSTM.
 
         Examples
         --------
@@ -405,6 +423,8 @@ class Recurrent:
         sizes = [str(given.pop(name)) for name in ("input_size", "hidden_size", "output_size")]
         options = self._own_options(given.pop("alpha"))
         options |= {name: v for name, v in given.items() if v != _options.DEFAULTS[name]}
+        if given["readout_units"] is not None:
+            options["readout_units"] = _options.shortest(given["readout_units"])
         named = [f"{name}={_check.quoted(value)}" for name, value in options.items()]
         cell = [] if self._cells else [f'"{self.cell}"']
         return ", ".join([*cell, *sizes, *named, f'dtype="{self.dtype.name}"'])
@@ -499,6 +519,7 @@ class Recurrent:
         lengths: ArrayLike | None = None,
         h0: StateLike | None = None,
         *,
+        static: ArrayLike | None = None,
         resets: ArrayLike | Sequence[ArrayLike] | None = None,
         training: bool = False,
         check_finite: bool = True,
@@ -518,11 +539,14 @@ class Recurrent:
         h0 : array of shape (layers * directions, batch, hidden_size), optional
             Initial state; of an LSTM a tuple (h, c) of two, of which one may be None. What is
             not given: the learned one, or zero.
+        static : array of shape (batch, static_size), optional
+            Constants of each sequence, for a model with `static_size`; not needed where `h0` gives
+            the whole initial state.
         resets : array of shape (batch, time), or list of arrays (time_i,), optional
             Booleans, or 0 and 1: where an episode starts. The state before such a step is the
             learned one or zero, and no gradient goes past it. `h0` is the state before step 0,
             of those sequences alone that have no reset there. Ignored after a sequence's end.
-            Not for bidirectional networks.
+            Not for bidirectional networks, nor with `static`.
         training : bool, default False
             Apply dropout, with masks that no pass before had. `backward` uses the same.
         check_finite : bool, default True
@@ -564,7 +588,10 @@ class Recurrent:
         initial = _arguments.states(self._input_spec, "h0", h0, len(array))
         finite = _check.flag("check_finite", check_finite)
         training = _check.flag("training", training)
-        batch = Batch(array, lengths=checked, initial=initial, check_finite=finite)
+        constants = _arguments.static(self._input_spec, static, len(array), initial)
+        batch = Batch(
+            array, lengths=checked, initial=initial, static=constants, check_finite=finite
+        )
         if resets is not None:
             count, time = array.shape[:2]
             listed = isinstance(x, list | tuple)
@@ -682,6 +709,7 @@ class Recurrent:
         sample_weight: ArrayLike | None = None,
         check_finite: bool = True,
         *,
+        static: ArrayLike | None = None,
         warmup: int = 0,
         resets: ArrayLike | Sequence[ArrayLike] | None = None,
         training: bool = False,
@@ -699,7 +727,7 @@ class Recurrent:
         """
         batch, objective = self._checked(
             x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, 0, warmup,
-            resets,
+            resets, static,
         )  # fmt: skip
         training = training is not False and _check.flag("training", training)
         taken: list[int] = []
@@ -724,6 +752,7 @@ class Recurrent:
         need_input_grad: bool = False,
         check_finite: bool = True,
         *,
+        static: ArrayLike | None = None,
         warmup: int = 0,
         resets: ArrayLike | Sequence[ArrayLike] | None = None,
         training: bool = True,
@@ -734,7 +763,7 @@ class Recurrent:
 
         Parameters
         ----------
-        x, lengths, h0
+        x, lengths, h0, static
             As for `forward`.
         y : array
             ``"bce"`` (numbers in [0, 1]) and ``"mse"``: (batch, output_size) for the last step
@@ -829,6 +858,7 @@ class Recurrent:
             budget,
             warmup,
             resets,
+            static,
         )
         norms = None if record is None else self._norm_probes(record, batch)
         to = self._gradient_targets(batch.x.shape, need_input_grad)
@@ -866,6 +896,7 @@ class Recurrent:
         clip_norm: float | None = None,
         check_finite: bool = True,
         *,
+        static: ArrayLike | None = None,
         warmup: int = 0,
         resets: ArrayLike | Sequence[ArrayLike] | None = None,
         clip_value: float | None = None,
@@ -878,7 +909,7 @@ class Recurrent:
 
         Parameters
         ----------
-        x, y, loss, steps, reduction, lengths, h0, sample_weight
+        x, y, loss, steps, reduction, lengths, h0, sample_weight, static
             As for `loss_and_grad`.
         check_finite, warmup, memory_budget
             As for `loss_and_grad`. Dropout is on.
@@ -962,6 +993,8 @@ class Recurrent:
             budget or chunk,
             warmup,
             resets,
+            static,
+            state is not None,
         )
         final = None
         if state is not None:
@@ -1037,13 +1070,15 @@ class Recurrent:
 
     # ------------------------------------------------------------ step by step
 
-    def initial_state(self, batch: int) -> State:
+    def initial_state(self, batch: int, *, static: ArrayLike | None = None) -> State:
         """Make the state before the first step: the learned one, or zeros.
 
         Parameters
         ----------
         batch : int
             Sequences.
+        static : array of shape (batch, static_size), optional
+            Constants of each sequence, for a model with `static_size`.
 
         Returns
         -------
@@ -1057,10 +1092,15 @@ class Recurrent:
         >>> fastbptt.GRU(3, 4, num_layers=2, seed=0).initial_state(5).shape
         (2, 5, 4)
         """
-        states = self._states(_check.size("batch", batch))
-        learned = self.state_dict() if self._spec.learn_state else None  # between two updates
+        states, spec = self._states(_check.size("batch", batch)), self._spec
+        constants = _arguments.static(self._input_spec, static, batch, None)
+        trains = spec.learn_state or constants is not None
+        own = self.state_dict() if trains else {}  # between two updates
         for name, array in zip(self._input_spec.states, states, strict=True):
-            array[...] = 0.0 if learned is None else learned[f"{name}0"][:, np.newaxis]
+            array[...] = own[f"{name}0"][:, np.newaxis] if spec.learn_state else 0.0
+            if constants is not None:
+                mapped = constants.astype(self.dtype) @ own[f"W_s{name}"]
+                array += mapped.reshape(batch, *array.shape[::2]).swapaxes(0, 1)
         return unpacked(states)
 
     def step(
@@ -1125,7 +1165,7 @@ class Recurrent:
         if resets is None:
             self._engine.step(array, states, y, finite)
         else:
-            anew = _arguments.resets_of_step(resets, len(array))
+            anew = _arguments.resets_of_step(spec, resets, len(array))
             self._engine.step(array, states, y, finite, anew)
         return y
 
@@ -1145,10 +1185,13 @@ class Recurrent:
         unlimited: int = 0,
         warmup: Any = 0,
         resets: Any = None,
+        static: Any = None,
+        carried: bool = False,
     ) -> tuple[Batch, Objective]:
         """Check everything that a loss needs; at once if it is as it should be.
 
-        unlimited: above 0 where memory does not limit the steps of x.
+        unlimited: above 0 where memory does not limit the steps of x. carried: the initial state
+        is given apart.
         """
         spec = self._input_spec
         finite = check_finite is True or _check.flag("check_finite", check_finite)
@@ -1159,6 +1202,7 @@ class Recurrent:
             lengths is None
             and h0 is None
             and sample_weight is None
+            and static is None
             and first == 0
             and resets is None
             and reduction in _check.REDUCTIONS
@@ -1176,11 +1220,21 @@ class Recurrent:
         ragged = isinstance(x, list | tuple)
         target = _arguments.targets(spec, y, checked, count, time, loss, steps, ragged)
         initial = _arguments.states(spec, "h0", h0, count)
+        if carried and static is not None:
+            raise ArgumentError("static and state", "are both given", "one of them")
+        constants = None if carried else _arguments.static(spec, static, count, initial)
         weight = _arguments.weights(sample_weight, count, time, checked, steps, ragged, first)
         _arguments.check_resets(resets, steps, reduction, first)
         marks = _arguments.resets(spec, resets, count, time, checked, ragged)
         return (
-            Batch(array, lengths=checked, initial=initial, resets=marks, check_finite=finite),
+            Batch(
+                array,
+                lengths=checked,
+                initial=initial,
+                static=constants,
+                resets=marks,
+                check_finite=finite,
+            ),
             Objective(loss=loss, steps=steps, reduction=reduction, y=target, sample_weight=weight),
         )
 

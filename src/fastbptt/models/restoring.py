@@ -247,11 +247,17 @@ def _check_sizes(arguments: dict[str, Any], most: int) -> None:
     """Refuse sizes that need more than ``most`` numbers, before anything multiplies them."""
     sizes = [
         arguments.get(name)
-        for name in ("input_size", "hidden_size", "output_size", "num_layers", "embedding")
+        for name in (
+            *("input_size", "hidden_size", "output_size", "num_layers", "embedding"),
+            "static_size",
+        )
     ]
     for value in sizes:
         if value is not None and (type(value) is not int or value < 1):
             raise ValueError(f"a size is {value!r}")
-    inputs, hidden, outputs, layers, vocabulary = (value or 0 for value in sizes)
-    if hidden * (inputs + layers * hidden + outputs) + inputs * vocabulary > most:
+    inputs, hidden, outputs, layers, vocabulary, constants = (value or 0 for value in sizes)
+    units = arguments.get("readout_units")
+    read = len(units) if isinstance(units, list) else hidden
+    hidden_layers = layers * hidden * (hidden + constants)
+    if hidden * inputs + hidden_layers + read * outputs + inputs * vocabulary > most:
         raise ValueError(f"a model of sizes {sizes} is larger than the file")

@@ -55,8 +55,14 @@ class Chunk(NamedTuple):
         if resets is not None:
             resets = resets[:, steps] if self.rows is None else resets[self.rows, steps]
             resets = np.ascontiguousarray(resets) if resets.any() else None
+        static = batch.static if self.first == 0 else None
         return batch.replace(
-            x=x, lengths=self.lengths, initial=initial, resets=resets, dropout_seed=seed
+            x=x,
+            lengths=self.lengths,
+            initial=initial,
+            static=static,
+            resets=resets,
+            dropout_seed=seed,
         )
 
     def of_objective(self, objective: Objective) -> Objective:

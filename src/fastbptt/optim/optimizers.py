@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from .. import _check, _core
 from .._check import Floats
 from .._errors import ArgumentError, ArgumentTypeError
 from .._views import Gradients, Layout, NamedViews, shapes
+from . import _groups
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -75,11 +76,14 @@ class Optimizer(ABC):
     _rule: ClassVar[str]  # the core's name of its arithmetic
     _settings: ClassVar[tuple[str, ...]]  # what the constructor takes, in its order
 
-    def __init__(self, lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, lr: float, weight_decay: float, groups: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         self._lock = threading.RLock()
         self._binding: Binding | None = None
         self._lr = _at_least_0("lr", lr)
         self._weight_decay = _at_least_0("weight_decay", weight_decay)
+        self._groups = _groups.check(groups)
 
     @property
     @abstractmethod
@@ -88,20 +92,37 @@ class Optimizer(ABC):
 
     def _core_settings(self) -> dict[str, float]:
         """Give the settings by the names that the core's rule has for them."""
-        return {name: float(getattr(self, name)) for name in self._settings}
+        names = (name for name in self._settings if name != "groups")
+        return {name: float(getattr(self, name)) for name in names}
 
     @abstractmethod
     def _fit_into(self, dtype: np.dtype[Any]) -> None:
         """Refuse settings that the arithmetic of moments of this dtype would round to 0 or 1."""
 
     def _core_state(
-        self, moments: dict[str, Floats], dtypes: set[np.dtype[Any]]
+        self, moments: dict[str, Floats], layout: Layout, dtypes: set[np.dtype[Any]]
     ) -> _core.OptimizerState:
         for dtype in dtypes:
             for name, value in self._core_settings().items():
                 _no_overflow(name, value, dtype)
+            for i, group in enumerate(self._groups):
+                for name, value in group.given().items():
+                    if name != "params":
+                        _no_overflow(f"groups[{i}][{name!r}]", value, dtype)
             self._fit_into(dtype)
-        return _core.OptimizerState(self._rule, dict(moments), self._core_settings())
+        if not self._groups:
+            return _core.OptimizerState(self._rule, dict(moments), self._core_settings())
+        own = [
+            (
+                1.0 if group.lr_factor is None else group.lr_factor,
+                self._weight_decay if group.weight_decay is None else group.weight_decay,
+            )
+            for group in self._groups
+        ]
+        parts = _groups.parts(self._groups, layout)
+        return _core.OptimizerState(
+            self._rule, dict(moments), self._core_settings(), np.array(own), parts
+        )
 
     def _binding_for(self, weights: TrainableWeights) -> Binding:
         """Return the state for these weights; the caller keeps it once its update has succeeded."""
@@ -111,7 +132,7 @@ class Optimizer(ABC):
             for name in self._moments:
                 moments[name] = _check.aligned_empty(weights.flat.size, weights.dtype)
                 moments[name][:] = 0.0
-            update = _core.Update(self._core_state(moments, {weights.dtype}))
+            update = _core.Update(self._core_state(moments, weights.layout, {weights.dtype}))
             return Binding(weights.token, weights.layout, moments, update)
         if binding.owner is weights.token:
             return binding
@@ -217,6 +238,11 @@ class Optimizer(ABC):
         return self._weight_decay
 
     @property
+    def groups(self) -> tuple[dict[str, Any], ...]:
+        """Parameters with settings of their own, as they were given; a copy."""
+        return tuple(group.given() for group in self._groups)
+
+    @property
     def step_count(self) -> int:
         """Updates made so far."""
         binding = self._binding
@@ -266,12 +292,14 @@ class Optimizer(ABC):
             for name, values in bound["moments"].items():
                 moments[name] = _check.aligned_empty(values.size, values.dtype.newbyteorder("="))
                 moments[name][:] = values
-            core = self._core_state(moments, {moment.dtype for moment in moments.values()})
+            dtypes = {moment.dtype for moment in moments.values()}
+            core = self._core_state(moments, bound["layout"], dtypes)
             core.step = bound["step"]
             self._binding = Binding(None, bound["layout"], moments, _core.Update(core))
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._settings)
+        shown = [name for name in self._settings if name != "groups" or self._groups]
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
         return f"{type(self).__name__}({settings})  # step {self.step_count}"
 
 
@@ -299,7 +327,14 @@ class Adam(Optimizer):
         arXiv:1904.09237; the bias correction, which they leave out, is kept, as in PyTorch.
     weight_decay : float, default 0.0
         L2: so many times the parameter is added to its gradient, after clipping. Biases and
-        initial states decay like all else that is not frozen.
+        initial states decay like all else that is not frozen, unless `groups` excepts them.
+    groups : list of dict, optional
+        Parameters with settings of their own: ``{"params": names, "lr_factor": .., "weight_decay":
+        ..}``, either setting or both. Names are those of ``model.parameters``, and ``*`` stands for
+        any characters: ``"b_*"`` means all biases. The step size of a group is ``lr_factor * lr``,
+        so that schedules and ``optimizer.lr`` act on all parameters; its `weight_decay` replaces
+        that of the optimiser. The first update refuses a name that no parameter of the model has,
+        and a parameter in two groups.
 
     Raises
     ------
@@ -312,10 +347,12 @@ class Adam(Optimizer):
     >>> adam = fastbptt.Adam(lr=0.01, amsgrad=True)
     >>> adam.lr, adam.betas, adam.eps
     (0.01, (0.9, 0.999), 1e-08)
+    >>> fastbptt.Adam(weight_decay=0.1, groups=[{"params": ["b_*"], "weight_decay": 0.0}]).groups
+    ({'params': ['b_*'], 'weight_decay': 0.0},)
     """
 
     _rule = "adam"
-    _settings = ("lr", "betas", "eps", "epsilon_hat", "amsgrad", "weight_decay")
+    _settings = ("lr", "betas", "eps", "epsilon_hat", "amsgrad", "weight_decay", "groups")
 
     def __init__(
         self,
@@ -325,8 +362,9 @@ class Adam(Optimizer):
         epsilon_hat: bool = False,
         amsgrad: bool = False,
         weight_decay: float = 0.0,
+        groups: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        super().__init__(lr, weight_decay)
+        super().__init__(lr, weight_decay, groups)
         self._betas = _decays(betas)
         self._eps = _above_0("eps", eps)
         self._epsilon_hat = _check.flag("epsilon_hat", epsilon_hat)
@@ -399,7 +437,10 @@ class AdamW(Adam):
     lr, betas, eps, epsilon_hat, amsgrad
         As for `Adam`.
     weight_decay : float, default 0.01
-        At least 0. Biases and initial states decay like all else that is not frozen.
+        At least 0. Biases and initial states decay like all else that is not frozen, unless
+        `groups` excepts them.
+    groups : list of dict, optional
+        As for `Adam`.
 
     Raises
     ------
@@ -409,7 +450,7 @@ class AdamW(Adam):
     Examples
     --------
     >>> import fastbptt
-    >>> fastbptt.AdamW().weight_decay
+    >>> fastbptt.AdamW(groups=[{"params": ["b_*"], "weight_decay": 0.0}]).weight_decay
     0.01
     """
 
@@ -421,8 +462,9 @@ class AdamW(Adam):
         epsilon_hat: bool = False,
         amsgrad: bool = False,
         weight_decay: float = 0.01,
+        groups: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        super().__init__(lr, betas, eps, epsilon_hat, amsgrad, weight_decay)
+        super().__init__(lr, betas, eps, epsilon_hat, amsgrad, weight_decay, groups)
 
     def _core_settings(self) -> dict[str, float]:
         return super()._core_settings() | {"decoupled": True}
@@ -445,6 +487,8 @@ class SGD(Optimizer):
         Use Nesterov's form; only with momentum.
     weight_decay : float, default 0.0
         L2: so many times the parameter is added to its gradient, after clipping.
+    groups : list of dict, optional
+        As for `Adam`.
 
     Raises
     ------
@@ -459,7 +503,7 @@ class SGD(Optimizer):
     """
 
     _rule = "sgd"
-    _settings = ("lr", "momentum", "nesterov", "weight_decay")
+    _settings = ("lr", "momentum", "nesterov", "weight_decay", "groups")
 
     def __init__(
         self,
@@ -467,8 +511,9 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        groups: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        super().__init__(lr, weight_decay)
+        super().__init__(lr, weight_decay, groups)
         self._momentum = _decay("momentum", momentum)
         self._nesterov = _check.flag("nesterov", nesterov)
         if self._nesterov and not self._momentum:
@@ -520,6 +565,8 @@ class RMSprop(Optimizer):
         Divide by the root of the variance instead of the mean square.
     weight_decay : float, default 0.0
         L2: so many times the parameter is added to its gradient, after clipping.
+    groups : list of dict, optional
+        As for `Adam`.
 
     Raises
     ------
@@ -534,7 +581,7 @@ class RMSprop(Optimizer):
     """
 
     _rule = "rmsprop"
-    _settings = ("lr", "alpha", "eps", "momentum", "centered", "weight_decay")
+    _settings = ("lr", "alpha", "eps", "momentum", "centered", "weight_decay", "groups")
 
     def __init__(
         self,
@@ -544,8 +591,9 @@ class RMSprop(Optimizer):
         momentum: float = 0.0,
         centered: bool = False,
         weight_decay: float = 0.0,
+        groups: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        super().__init__(lr, weight_decay)
+        super().__init__(lr, weight_decay, groups)
         self._alpha = _decay("alpha", alpha)
         self._eps = _above_0("eps", eps)
         self._momentum = _decay("momentum", momentum)

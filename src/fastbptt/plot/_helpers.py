@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, _core
+from ..models import _arguments
 from ..training.evaluation import probabilities
 
 if TYPE_CHECKING:
@@ -76,6 +77,13 @@ def chosen(x: Any, lengths: ArrayLike | None, example: int) -> NDArray[Any]:
     return np.asarray(x[number])[np.newaxis, : steps[number]]
 
 
+def chosen_static(model: Recurrent, x: Any, static: Any, example: int) -> NDArray[Any] | None:
+    """Return the constants of one sequence as those of a batch of its own."""
+    every = _arguments.static(model._input_spec, static, len(x), None)
+    number = index("example", example, len(x))
+    return None if every is None else every[number : number + 1]
+
+
 def decide(outputs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Turn logits (..., classes), or (..., 1) of a yes or no, into classes and probabilities."""
     probs = probabilities(np.asarray(outputs, np.float64))
@@ -104,10 +112,11 @@ def input_gradient(
     y: Any,
     loss: LossLike,
     steps: str,
+    static: NDArray[Any] | None = None,
 ) -> NDArray[np.float64]:
     """Return dL/dx, computed in float64 whatever the model's dtype: float32 ends at 1e-38."""
     from ..diagnostics.diagnosis import in_double
 
     twin = in_double(model, "float64")
-    _, grads = twin.loss_and_grad(x, y, loss, steps, need_input_grad=True)
+    _, grads = twin.loss_and_grad(x, y, loss, steps, need_input_grad=True, static=static)
     return np.asarray(grads.x, np.float64)

@@ -12,7 +12,7 @@ from .. import _check
 from .._errors import ArgumentError
 from ..training.labelled import objective_of
 from . import _style
-from ._helpers import chosen, chosen_target, input_gradient
+from ._helpers import chosen, chosen_static, chosen_target, input_gradient
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -273,6 +273,7 @@ def saliency(
     loss: LossLike | None = None,
     steps: str = "last",
     lengths: ArrayLike | None = None,
+    static: ArrayLike | None = None,
     example: int = 0,
     feature_names: Sequence[str] | None = None,
     ax: Axes | None = None,
@@ -293,6 +294,8 @@ def saliency(
         Whether the loss is at the last step or at all steps.
     lengths : array of shape (batch,), optional
         Real steps of each sequence.
+    static : array of shape (batch, static_size), optional
+        Constants of each sequence, for a model with `static_size`.
     example : int, default 0
         Which sequence.
     feature_names : sequence of str, optional
@@ -328,7 +331,9 @@ def saliency(
     one = chosen(x, lengths, example)
     target = chosen_target(y, example, steps, one.shape[1])
     objective, _ = objective_of(model, y, loss, steps, lengths)  # of all sequences, as in fit
-    gradient = input_gradient(model, one, target, objective, steps)[0].T
+    gradient = input_gradient(
+        model, one, target, objective, steps, chosen_static(model, x, static, example)
+    )[0].T
     reach = float(np.abs(gradient).max()) or 1.0
     with _style.drawing(ax) as axes:
         image = axes.imshow(

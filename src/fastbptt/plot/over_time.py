@@ -53,6 +53,7 @@ def gradient_over_time(
     loss: LossLike | None = None,
     steps: str = "last",
     lengths: ArrayLike | None = None,
+    static: ArrayLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Plot how the gradients of the weights come together over time, on a logarithmic scale.
@@ -82,6 +83,8 @@ def gradient_over_time(
         Whether the loss is at the last step or at all steps.
     lengths : array of shape (batch,), optional
         Real steps of each sequence.
+    static : array of shape (batch, static_size), optional
+        Constants of each sequence, for models with `static_size`.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
 
@@ -122,7 +125,10 @@ def gradient_over_time(
         course
         for label, one in models.items()
         for course in _courses(
-            diagnose(one, x, y, loss, steps, lengths, jacobians=False), str(label), names, layer
+            diagnose(one, x, y, loss, steps, lengths, static=static, jacobians=False),
+            str(label),
+            names,
+            layer,
         )
     ]
     with _style.drawing(ax) as axes:

@@ -37,6 +37,7 @@ def fixed_points(
     x: ArrayLike | Sequence[ArrayLike],
     *,
     lengths: ArrayLike | None = None,
+    static: ArrayLike | None = None,
     trajectories: int = 8,
     dimensions: int = 2,
     ax: Axes | None = None,
@@ -54,6 +55,8 @@ def fixed_points(
         and of an LSTM's h and c, after each step of all of them.
     lengths : array of shape (batch,), optional
         Real steps of each sequence.
+    static : array of shape (batch, static_size), optional
+        Constants of each sequence, for a model with `static_size`.
     trajectories : int, default 8
         How many sequences to draw as lines, the first ones; 0 for none. A dot marks the last step.
     dimensions : {2, 3}
@@ -113,7 +116,7 @@ def fixed_points(
             f"is {_check.shown(trajectories)}",
             "a whole number of at least 0",
         )
-    states, steps = visited(model, "x", x, lengths)
+    states, steps = visited(model, "x", x, lengths, static)
     if int(np.prod(shape)) < dimensions:
         raise ArgumentError(
             "dimensions",

@@ -11,7 +11,7 @@ from .. import _check
 from .._errors import ArgumentError
 from ..diagnostics._step import is_plain, last_jacobian
 from . import _style
-from ._helpers import bounded, chosen, gate_letters, suffix
+from ._helpers import bounded, chosen, chosen_static, gate_letters, suffix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +26,7 @@ def hidden_states(
     x: Any,
     *,
     lengths: ArrayLike | None = None,
+    static: ArrayLike | None = None,
     example: int = 0,
     sort: bool = True,
     ax: Axes | None = None,
@@ -40,6 +41,8 @@ def hidden_states(
         As for :meth:`~fastbptt.Recurrent.forward`; tokens for a model with an embedding.
     lengths : array of shape (batch,), optional
         Real steps of each sequence.
+    static : array of shape (batch, static_size), optional
+        Constants of each sequence, for a model with `static_size`.
     example : int, default 0
         Which sequence.
     sort : bool, default True
@@ -71,7 +74,9 @@ def hidden_states(
     """
     one = chosen(x, lengths, example)
     _check.flag("sort", sort)
-    states = np.asarray(model.forward(one).hidden[0], np.float64).T  # (units, steps)
+    static = chosen_static(model, x, static, example)
+    hidden = model.forward(one, static=static).hidden
+    states = np.asarray(hidden[0], np.float64).T  # (units, steps)
     if sort:
         states = states[_order(states)]
     signed = bounded(model.cell)
@@ -112,6 +117,7 @@ def eigenvalues(
     x: Any = None,
     *,
     lengths: ArrayLike | None = None,
+    static: ArrayLike | None = None,
     example: int = 0,
     layer: int = 0,
     reverse: bool = False,
@@ -137,6 +143,8 @@ def eigenvalues(
         layer takes on one of them; in reverse it is at the first time step.
     lengths : array of shape (batch,), optional
         Real steps of each sequence.
+    static : array of shape (batch, static_size), optional
+        Constants of each sequence, for a model with `static_size`.
     example : int, default 0
         Which sequence.
     layer : int, default 0
@@ -179,8 +187,8 @@ def eigenvalues(
         _check.option("gate", gate, letters)
         if x is not None:
             raise ArgumentError("gate", f'is "{gate}"', "None because x is given: W_hh needs none")
-    if x is None and (lengths is not None or example != 0):
-        which = "lengths" if lengths is not None else "example"
+    if x is None and (lengths is not None or static is not None or example != 0):
+        which = "example" if example != 0 else "static" if lengths is None else "lengths"
         raise ArgumentError(which, "is given", "x, the sequences, beside it")
     if gate is not None or (x is None and is_plain(model.cell)):
         blocks = np.asarray(model.parameters[name], np.float64)
@@ -189,7 +197,8 @@ def eigenvalues(
         where = "spectral" if len(letters) == 1 else f"gate {gate}:"
     else:
         one = None if x is None else chosen(x, lengths, example)
-        matrix = last_jacobian(model, layer, int(reverse), one)
+        constants = None if x is None else chosen_static(model, x, static, example)
+        matrix = last_jacobian(model, layer, int(reverse), one, constants)
         where = "at the zero state:" if x is None else "at the last step:"
         name = "the Jacobian"
         which = f"layer {layer}, " if model.num_layers > 1 else ""

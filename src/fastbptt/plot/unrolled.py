@@ -59,6 +59,7 @@ def unrolled(
     loss: LossLike | None = None,
     steps: str = "last",
     lengths: ArrayLike | None = None,
+    static: ArrayLike | None = None,
     example: int = 0,
     columns: int = 5,
     vocabulary: Sequence[str] | None = None,
@@ -89,6 +90,8 @@ def unrolled(
         Whether the loss is at the last step or at all steps.
     lengths : array of shape (batch,), optional
         Real steps of each sequence.
+    static : array of shape (batch, static_size), optional
+        Constants of each sequence, for a model with `static_size`.
     example : int, default 0
         Which sequence.
     columns : int, default 5
@@ -132,6 +135,7 @@ def unrolled(
         loss=loss,
         steps=steps,
         lengths=lengths,
+        static=static,
         example=example,
         columns=columns,
         vocabulary=vocabulary,
@@ -155,6 +159,7 @@ def diagram(
     loss: LossLike | None = None,
     steps: str = "last",
     lengths: ArrayLike | None = None,
+    static: ArrayLike | None = None,
     example: int = 0,
     columns: int = 5,
     vocabulary: Sequence[str] | None = None,
@@ -170,14 +175,14 @@ def diagram(
         raise ValueError("model has no readout; expected one with output_size")
     _check.option("steps", steps, _check.STEPS)
     check_vocabulary(model, vocabulary)
-    data = LabelledData(model, x, y, loss, steps, "mean", lengths)
+    data = LabelledData(model, x, y, loss, steps, "mean", lengths, static=static)
     row = index("example", example, data.count)
     rows = np.array([row])
     (one, _), (target, _) = data.x.take(rows), data.y.take(rows)
     try:
         assert isinstance(data.loss, Loss)  # not a function, which `unroll` does not take
         with about_chosen(data._chosen):
-            found = unroll(model, one, target, data.loss, steps)
+            found = unroll(model, one, target, data.loss, steps, data.static(rows))
     except ArgumentError as error:
         locate(error, rows)
         raise

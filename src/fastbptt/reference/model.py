@@ -53,6 +53,9 @@ class Network:
         Row of the embedding matrix whose gradient is zero.
     frozen : bool
         If true, the gradient of the whole embedding matrix is zero.
+    readout_units : sequence of int, optional
+        Hidden units of the top layer, of both directions side by side, that the readout reads;
+        default all.
 
     Raises
     ------
@@ -72,6 +75,7 @@ class Network:
     masks: Sequence[Array] | None = None
     padding_index: int | None = None
     frozen: bool = False
+    readout_units: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -108,6 +112,11 @@ class Network:
         suffix = (f"_l{layer}" if layer else "") + ("_reverse" if direction else "")
         own = ("W_xh", "W_hh", "b_h", *self.module.EXTRA_BIAS)
         return {name: name + suffix for name in own}
+
+    @property
+    def read(self) -> slice | list[int]:
+        """Index of the units that the readout reads."""
+        return slice(None) if self.readout_units is None else list(self.readout_units)
 
     def between(self, layer: int, values: Array) -> Array:
         """Apply the dropout mask to a layer's hidden states or their gradient."""
@@ -234,13 +243,19 @@ def _unstack(stacked: Array) -> State:
     return states if len(states) > 1 else states[0]
 
 
-def _initial(net: Network, params: Mapping[str, Array], x: Array, h0: State | None) -> Array:
-    """Return the states before the first step, (L * D, S, B, H): given, learned or zero."""
+def _initial(
+    net: Network, params: Mapping[str, Array], x: Array, h0: State | None, static: Array | None
+) -> Array:
+    """Return the states before the first step, (L * D, S, B, H): given, or learned and mapped."""
     given = h0 if isinstance(h0, (tuple, list)) else (h0,) * len(net.initial_names)
     shape = (net.num_layers * net.directions, len(x), len(params["W_hh"]))
     zeros = np.zeros(shape, np.result_type(x, *params.values()))
     learned = [params[n][:, np.newaxis] if n in params else zeros for n in net.initial_names]
     own = [zeros + state for state in learned]
+    for s, name in enumerate(net.module.STATES):
+        if static is not None:
+            mapped = static @ params[f"W_s{name}"]
+            own[s] = own[s] + np.moveaxis(mapped.reshape(len(x), shape[0], shape[2]), 1, 0)
     return np.stack([a if b is None else b for a, b in zip(own, given, strict=True)], axis=1)
 
 
@@ -250,11 +265,20 @@ def _own(net: Network, params: Mapping[str, Array], layer: int, direction: int) 
     return {name: params[full] for name, full in names if full in params}
 
 
-def _readout(params: Mapping[str, Array], hidden: Array) -> Array:
+def _readout(net: Network, params: Mapping[str, Array], hidden: Array) -> Array:
     if "W_hy" not in params:
         return hidden
+    hidden = hidden[..., net.read]
     outputs: Array = hidden @ params["W_hy"] + params.get("b_y", 0)
     return outputs
+
+
+def _spread(net: Network, params: Mapping[str, Array], d_read: Array) -> Array:
+    """Return the gradient of all units (..., D * H) from that of those that the readout reads."""
+    width = net.directions * len(params["W_hh"])
+    d_hidden = np.zeros((*d_read.shape[:-1], width), d_read.dtype)
+    d_hidden[..., net.read] = d_read
+    return d_hidden
 
 
 def forward(
@@ -262,6 +286,7 @@ def forward(
     x: Array,
     lengths: Array | None = None,
     h0: State | None = None,
+    static: Array | None = None,
     resets: Array | None = None,
     **network: Any,
 ) -> Forward:
@@ -272,19 +297,23 @@ def forward(
     params : mapping of str to array
         The cell's parameters (see its module). The names of those of layer 1 end in ``_l1`` and so
         on; ``_reverse`` is appended for the reverse direction. Learned initial states, if any:
-        ``h0`` (L * D, H), for an LSTM also ``c0``. Readout: ``W_hy`` (D * H, O), ``b_y`` (O,);
-        without ``W_hy`` the outputs are the hidden states, without ``b_y`` there is no bias. ``E``
-        (V, I), if ``x`` holds tokens.
+        ``h0`` (L * D, H), for an LSTM also ``c0``. Readout: ``W_hy`` (D * H, O), with
+        ``readout_units`` a row for each of them, and ``b_y`` (O,); without ``W_hy`` the outputs are
+        the hidden states, without ``b_y`` there is no bias. ``E`` (V, I), if ``x`` holds tokens.
     x : array (B, T, I), or integer array (B, T)
         Input, or tokens that select rows of ``E``. Values after a sequence's end are ignored.
     lengths : integer array (B,), optional
         Steps of each sequence, 1 to T; default T.
     h0 : array (L * D, B, H), or a tuple of one such array per state of the cell, optional
-        States before the first step; default, and for None in a tuple: the learned ones, or zeros.
+        States before the first step; default, and for None in a tuple: the learned ones, or zeros,
+        plus those that `static` is mapped to.
+    static : array (B, S), optional
+        Constants of each sequence. Row L * D * H of ``static W_sh``, of an LSTM also of ``static
+        W_sc``, holds the states of all layers and directions, one after the other.
     resets : bool array (B, T), optional
         Where true, the state before that step is the learned one or zero, and no gradient goes past
         it; ``h0`` does not matter to a sequence with a reset at its first step. Values after a
-        sequence's end are ignored. Not for two directions.
+        sequence's end are ignored. Not for two directions, nor with `static`.
     **network
         Attributes of `Network`: ``cell``, ``num_layers``, ``bidirectional``, ...
 
@@ -306,12 +335,15 @@ def forward(
     >>> forward(params, x, lengths=np.array([1])).outputs.round(4).tolist()
     [[[1.5232], [0.0]]]
     """
+    if resets is not None and static is not None:
+        raise ValueError("resets are given; expected none beside static, which belongs to a row")
     net = Network(**network)
     x = np.asarray(x)
     steps = _Steps(x, lengths, net.directions)
     episodes = _Episodes(net, steps.exist, resets)
     below = params["E"][np.where(steps.exist, x, 0)] if "E" in params else x
-    initial = episodes.initial(_initial(net, params, below, h0), _initial(net, params, below, None))
+    given = _initial(net, params, below, h0, static)
+    initial = episodes.initial(given, _initial(net, params, below, None, static))
     inputs: list[Array] = []
     states: list[Array] = []
     finals: list[Array] = []
@@ -329,9 +361,9 @@ def forward(
         below = net.between(layer, hidden)
     last = np.concatenate([s[0] for s in finals[-net.directions :]], axis=-1)
     return Forward(
-        outputs=steps.real(_readout(params, hidden)),
+        outputs=steps.real(_readout(net, params, hidden)),
         hidden=hidden,
-        last=_readout(params, last),
+        last=_readout(net, params, last),
         final_state=_unstack(np.stack(finals)),
         inputs=inputs,
         states=np.stack(states),
@@ -348,6 +380,7 @@ def backward(
     lengths: Array | None = None,
     h0: State | None = None,
     d_hidden: Array | None = None,
+    static: Array | None = None,
     resets: Array | None = None,
     **network: Any,
 ) -> dict[str, Array]:
@@ -355,7 +388,7 @@ def backward(
 
     Parameters
     ----------
-    params, x, lengths, h0, resets, **network : as given to `forward`
+    params, x, lengths, h0, static, resets, **network : as given to `forward`
     forward : Forward
         Result of `forward` for these arguments.
     d_outputs : array (B, T, O), optional
@@ -395,8 +428,10 @@ def backward(
     x = np.asarray(x)
     steps = _Steps(x, lengths, net.directions)
     episodes = _Episodes(net, steps.exist, resets)
-    own_initial = _initial(net, params, forward.inputs[0], None)
-    initial = episodes.initial(_initial(net, params, forward.inputs[0], h0), own_initial)
+    below = forward.inputs[0]
+    initial = episodes.initial(
+        _initial(net, params, below, h0, static), _initial(net, params, below, None, static)
+    )
     final = _stack(forward.final_state)
     d_above = steps.real(np.zeros_like(forward.outputs) if d_outputs is None else d_outputs)
     d_top = np.zeros_like(forward.last) if d_last is None else np.asarray(d_last)
@@ -404,10 +439,12 @@ def backward(
 
     grads: dict[str, Array] = {}
     if "W_hy" in params:
-        last = np.concatenate(final[-net.directions :, 0], axis=-1)
-        grads["W_hy"] = outer(forward.hidden, d_above) + last.T @ d_top
+        last = np.concatenate(final[-net.directions :, 0], axis=-1)[:, net.read]
+        hidden = forward.hidden[..., net.read]
+        grads["W_hy"] = outer(hidden, d_above) + last.T @ d_top
         grads["b_y"] = d_above.sum(axis=(0, 1)) + d_top.sum(axis=0)
         d_above, d_top = d_above @ params["W_hy"].T, d_top @ params["W_hy"].T
+        d_above, d_top = _spread(net, params, d_above), _spread(net, params, d_top)
     if d_hidden is not None:
         d_above = d_above + steps.real(d_hidden)
     d_final = d_final.astype(np.result_type(d_final, d_above, d_top))
@@ -444,6 +481,9 @@ def backward(
         from_given, from_own = episodes.of_initial(np.stack(d_initial)[:, s])
         given = h0[s] if isinstance(h0, (tuple, list)) else h0
         grads[name] = from_given
+        if static is not None:
+            d_mapped = np.moveaxis(from_given, 0, 1).reshape(len(static), -1)
+            grads[f"W_s{net.module.STATES[s]}"] = static.T @ d_mapped * (given is None)
         if name in params:
             grads[name] = from_own.sum(axis=1) + from_given.sum(axis=1) * (given is None)
     order = (*params, "x", *net.initial_names)
@@ -460,6 +500,7 @@ def loss_and_grad(
     lengths: Array | None = None,
     h0: State | None = None,
     sample_weight: Array | None = None,
+    static: Array | None = None,
     resets: Array | None = None,
     **network: Any,
 ) -> tuple[float, dict[str, Array]]:
@@ -467,7 +508,7 @@ def loss_and_grad(
 
     Parameters
     ----------
-    params, x, lengths, h0, resets, **network : as in `forward`
+    params, x, lengths, h0, static, resets, **network : as in `forward`
     y, loss, steps, reduction, sample_weight : as in `apply_loss`
         ``steps="last"`` is a loss on ``forward(...).last``, ``"mean"`` and ``"max"`` on the readout
         of ``forward(...).hidden`` pooled over a sequence's steps.
@@ -491,20 +532,24 @@ def loss_and_grad(
     >>> round(loss, 4), list(grads)
     (0.6931, ['W_xh', 'W_hh', 'W_hy', 'x', 'h0'])
     """
-    out = forward(params, x, lengths, h0, resets, **network)
+    out, net = forward(params, x, lengths, h0, static, resets, **network), Network(**network)
     if steps in POOLED:
         pooled, share = POOLED[steps](out.hidden, _real_steps(out, lengths))
-        value, d_one = _loss_of_one(_readout(params, pooled), y, loss, reduction, sample_weight)
-        d_pooled = d_one @ params["W_hy"].T if "W_hy" in params else d_one
+        value, d_one = _loss_of_one(
+            _readout(net, params, pooled), y, loss, reduction, sample_weight
+        )
+        d_pooled = _spread(net, params, d_one @ params["W_hy"].T) if "W_hy" in params else d_one
         d_hidden = share * d_pooled[:, np.newaxis]
-        grads = backward(params, x, out, None, None, None, lengths, h0, d_hidden, resets, **network)
+        grads = backward(
+            params, x, out, None, None, None, lengths, h0, d_hidden, static, resets, **network
+        )
         if "W_hy" in params:
-            grads["W_hy"] = pooled.T @ d_one
+            grads["W_hy"] = pooled[:, net.read].T @ d_one
         if "b_y" in params:
             grads["b_y"] = d_one.sum(axis=0)
         return value, grads
     value, d_outputs, d_last = _loss(out, y, loss, steps, reduction, lengths, sample_weight)
-    given = (d_outputs, None, d_last, lengths, h0, None, resets)
+    given = (d_outputs, None, d_last, lengths, h0, None, static, resets)
     return value, backward(params, x, out, *given, **network)
 
 
@@ -518,6 +563,7 @@ def loss_only(
     lengths: Array | None = None,
     h0: State | None = None,
     sample_weight: Array | None = None,
+    static: Array | None = None,
     resets: Array | None = None,
     **network: Any,
 ) -> float:
@@ -525,7 +571,7 @@ def loss_only(
 
     Parameters
     ----------
-    params, x, y, loss, steps, reduction, lengths, h0, sample_weight, resets, **network
+    params, x, y, loss, steps, reduction, lengths, h0, sample_weight, static, resets, **network
         As in `loss_and_grad`.
 
     Returns
@@ -554,10 +600,11 @@ def loss_only(
     >>> abs(step - exact) < 1e-15
     True
     """
-    out = forward(params, x, lengths, h0, resets, **network)
+    out = forward(params, x, lengths, h0, static, resets, **network)
     if steps in POOLED:
         pooled, _ = POOLED[steps](out.hidden, _real_steps(out, lengths))
-        return _loss_of_one(_readout(params, pooled), y, loss, reduction, sample_weight)[0]
+        outputs = _readout(Network(**network), params, pooled)
+        return _loss_of_one(outputs, y, loss, reduction, sample_weight)[0]
     return _loss(out, y, loss, steps, reduction, lengths, sample_weight)[0]
 
 

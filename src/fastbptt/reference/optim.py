@@ -7,7 +7,8 @@ function and add it to `OPTIMIZERS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 import numpy as np
@@ -48,6 +49,7 @@ def adam_step(
     epsilon_hat: bool = False,
     amsgrad: bool = False,
     weight_decay: float = 0.0,
+    groups: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Take one step of Adam, updating ``params`` and ``state`` in place.
 
@@ -73,6 +75,10 @@ def adam_step(
         If true, use the largest second moment so far in place of the current one.
     weight_decay : float
         L2 penalty: this multiple of the parameter is added to its gradient.
+    groups : sequence of mappings
+        Parameters with settings of their own: ``params``, names in which ``*`` stands for any
+        characters; ``lr_factor``, by which `lr` is multiplied; ``weight_decay``. One of the two
+        settings may be absent.
 
     Notes
     -----
@@ -93,7 +99,8 @@ def adam_step(
     correction1, correction2 = 1 - beta1**state.step, 1 - beta2**state.step
     first, second = state.moment("m", params), state.moment("v", params)
     for name, p in params.items():
-        g, m, v = grads[name] + weight_decay * p, first[name], second[name]
+        rate, decay = _of_group(name, lr, weight_decay, groups)
+        g, m, v = grads[name] + decay * p, first[name], second[name]
         m[...] = beta1 * m + (1 - beta1) * g
         v[...] = beta2 * v + (1 - beta2) * g**2
         if amsgrad:
@@ -101,9 +108,9 @@ def adam_step(
             largest[...] = np.maximum(largest, v)
             v = largest
         if epsilon_hat:
-            p -= lr * correction2**0.5 / correction1 * m / (np.sqrt(v) + eps)
+            p -= rate * correction2**0.5 / correction1 * m / (np.sqrt(v) + eps)
         else:
-            p -= lr * (m / correction1) / (np.sqrt(v / correction2) + eps)
+            p -= rate * (m / correction1) / (np.sqrt(v / correction2) + eps)
 
 
 def adamw_step(
@@ -116,6 +123,7 @@ def adamw_step(
     epsilon_hat: bool = False,
     amsgrad: bool = False,
     weight_decay: float = 0.01,
+    groups: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Take one step of AdamW: Adam, preceded by the weight decay ``p -= lr * weight_decay * p``.
 
@@ -124,6 +132,8 @@ def adamw_step(
     params, grads, state, lr, betas, eps, epsilon_hat, amsgrad : as in `adam_step`
     weight_decay : float
         Decoupled weight decay.
+    groups : sequence of mappings
+        As in `adam_step`.
 
     Notes
     -----
@@ -138,9 +148,11 @@ def adamw_step(
     >>> params["b_h"].round(6).tolist()
     [0.99]
     """
-    for p in params.values():
-        p -= lr * weight_decay * p
-    adam_step(params, grads, state, lr, betas, eps, epsilon_hat, amsgrad)
+    for name, p in params.items():
+        rate, decay = _of_group(name, lr, weight_decay, groups)
+        p -= rate * decay * p
+    rates = [{**group, "weight_decay": 0.0} for group in groups]
+    adam_step(params, grads, state, lr, betas, eps, epsilon_hat, amsgrad, 0.0, rates)
 
 
 def sgd_step(
@@ -151,6 +163,7 @@ def sgd_step(
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    groups: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Take one step of gradient descent: ``u = momentum * u + g``, then ``p -= lr * u``.
 
@@ -165,6 +178,8 @@ def sgd_step(
         Nesterov momentum: ``p -= lr * (g + momentum * u)``.
     weight_decay : float
         L2 penalty: this multiple of the parameter is added to its gradient.
+    groups : sequence of mappings
+        As in `adam_step`.
 
     Notes
     -----
@@ -181,12 +196,13 @@ def sgd_step(
     """
     state.step += 1
     for name, p in params.items():
-        g = grads[name] + weight_decay * p
+        rate, decay = _of_group(name, lr, weight_decay, groups)
+        g = grads[name] + decay * p
         if momentum:
             u = state.moment("velocity", params)[name]
             u[...] = momentum * u + g
             g = g + momentum * u if nesterov else u
-        p -= lr * g
+        p -= rate * g
 
 
 def rmsprop_step(
@@ -199,6 +215,7 @@ def rmsprop_step(
     momentum: float = 0.0,
     centered: bool = False,
     weight_decay: float = 0.0,
+    groups: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Take one step of RMSprop: ``p -= lr * g / (sqrt(v) + eps)``, v the running mean of ``g**2``.
 
@@ -217,6 +234,8 @@ def rmsprop_step(
         If true, use the variance ``v - m**2`` in place of v, with m the running mean of g.
     weight_decay : float
         L2 penalty: this multiple of the parameter is added to its gradient.
+    groups : sequence of mappings
+        As in `adam_step`.
 
     Notes
     -----
@@ -233,7 +252,8 @@ def rmsprop_step(
     """
     state.step += 1
     for name, p in params.items():
-        g, v = grads[name] + weight_decay * p, state.moment("v", params)[name]
+        rate, decay = _of_group(name, lr, weight_decay, groups)
+        g, v = grads[name] + decay * p, state.moment("v", params)[name]
         v[...] = alpha * v + (1 - alpha) * g**2
         variance = v
         if centered:
@@ -245,7 +265,17 @@ def rmsprop_step(
             u = state.moment("velocity", params)[name]
             u[...] = momentum * u + g
             g = u
-        p -= lr * g
+        p -= rate * g
+
+
+def _of_group(
+    name: str, lr: float, weight_decay: float, groups: Sequence[Mapping[str, Any]]
+) -> tuple[float, float]:
+    """Return the step size and the weight decay of one parameter."""
+    for group in groups:
+        if any(fnmatchcase(name, pattern) for pattern in group["params"]):
+            return lr * group.get("lr_factor", 1.0), group.get("weight_decay", weight_decay)
+    return lr, weight_decay
 
 
 #: Names and settings as in `fastbptt.optim.OPTIMIZERS`.

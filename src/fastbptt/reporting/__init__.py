@@ -26,6 +26,7 @@ def report(
     history: Any = None,
     *,
     lengths: ArrayLike | None = None,
+    static: ArrayLike | None = None,
     loss: LossLike | None = None,
     steps: str | None = None,
     class_names: Sequence[str] | None = None,
@@ -60,6 +61,8 @@ def report(
         The result of `fastbptt.fit`.
     lengths : array of shape (n,), optional
         The number of steps of each sequence.
+    static : array of shape (n, static_size), optional
+        Constants of each sequence, for a model with `static_size`.
     loss : str, optional
         As for `fastbptt.evaluate`; chosen by `y` by default.
     steps : {"last", "all"}, optional
@@ -126,6 +129,7 @@ def report(
         x,
         y,
         lengths=lengths,
+        static=static,
         loss=loss,
         steps=steps,
         class_names=class_names,

@@ -401,13 +401,18 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
         )
     example = summary.example()
     one, target = [summary.x[example]], [summary.y[example]]
+    static = summary.static_of(example)
     weights = found.layers[-1].radius_of == "W_hh"
     step = f"the Jacobian of the last step of sequence {summary.ids[example]}"
     shown = "the recurrent weights" if weights else step
     drawn.append(
         pictures(
             lambda ax: plot.eigenvalues(
-                model, None if weights else one, layer=model.num_layers - 1, ax=ax
+                model,
+                None if weights else one,
+                static=None if weights else static,
+                layer=model.num_layers - 1,
+                ax=ax,
             ),
             f"Eigenvalues of {shown}. All well inside the circle: short memory.",
             (3.5, 3.1),
@@ -422,6 +427,7 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
                     target,
                     loss=summary.loss,
                     steps=summary.steps,
+                    static=static,
                     feature_names=summary.feature_names,
                     ax=ax,
                 ),
@@ -431,12 +437,12 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
         )
     drawn.append(
         pictures(
-            lambda ax: plot.hidden_states(model, one, ax=ax),
+            lambda ax: plot.hidden_states(model, one, static=static, ax=ax),
             f"Hidden states over sequence {summary.ids[example]}.",
         )
     )
     if model.output_size is not None:
-        unrolled = _unrolled(summary, one, target)
+        unrolled = _unrolled(summary, one, target, static)
         drawn.append(
             pictures(
                 lambda ax: draw(unrolled, ax),
@@ -466,7 +472,7 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
     )
 
 
-def _unrolled(summary: Summary, x: list[Any], y: list[Any]) -> Drawing:
+def _unrolled(summary: Summary, x: list[Any], y: list[Any], static: Any) -> Drawing:
     """Compute the diagram of a sequence, of as many steps as the page has room for."""
     for columns in (5, 4, 3):
         found = diagram(
@@ -475,6 +481,7 @@ def _unrolled(summary: Summary, x: list[Any], y: list[Any]) -> Drawing:
             y,
             loss=summary.loss,
             steps=summary.steps,
+            static=static,
             columns=columns,
             vocabulary=summary.vocabulary,
         )

@@ -63,6 +63,7 @@ class Summary:
     x: list[NDArray[Any]]
     y: list[Any]
     lengths: NDArray[np.int64]
+    static: NDArray[Any] | None
     loss: Loss
     steps: str
     classes: list[str] | None  # their names, for classification
@@ -85,6 +86,10 @@ class Summary:
     def tokens(self) -> bool:
         """Whether the inputs are tokens."""
         return self.model.vocabulary_size is not None
+
+    def static_of(self, sequence: int) -> NDArray[Any] | None:
+        """Return the constants of one sequence as those of a batch of its own."""
+        return None if self.static is None else self.static[sequence : sequence + 1]
 
     def truths(self) -> NDArray[np.int64]:
         """Return the true class of each sequence or step."""
@@ -148,6 +153,7 @@ def gather(
     y: Any,
     *,
     lengths: ArrayLike | None,
+    static: ArrayLike | None,
     loss: LossLike | None,
     steps: str | None,
     class_names: Sequence[str] | None,
@@ -173,7 +179,10 @@ def gather(
     given = None if lengths is None else np.asarray(lengths)
     chosen.check_point()
     names = suited(chosen)
-    metrics = evaluate(model, x, y, loss=chosen, steps=steps, metrics=names, lengths=given)
+    constants = None if static is None else np.asarray(static)
+    metrics = evaluate(
+        model, x, y, loss=chosen, steps=steps, metrics=names, lengths=given, static=constants
+    )
     target = _targets.decide(y, model._input_spec.width, steps, given, chosen)
     by_class = target.kind in ("binary", "classes")
     if class_names is None:
@@ -185,7 +194,7 @@ def gather(
     check_vocabulary(model, vocabulary)
     if ids is not None and len(ids) != len(x):
         raise ArgumentError("ids", f"has {len(ids)} names", f"{len(x)}, one for each sequence")
-    outputs = predict(model, x, lengths=given, steps=steps)
+    outputs = predict(model, x, lengths=given, static=constants, steps=steps)
     width = np.shape(outputs[0])[-1]
     counted = width if chosen.targets == "classes" else chosen.targets_of(width)
     _check_forecast(horizon, series, steps, by_class, len(x), counted)
@@ -202,6 +211,7 @@ def gather(
     some_y: Any = [targets[i] for i in picked]
     if steps == "last":
         some_y = np.stack(some_y)
+    some_static = None if constants is None else constants[picked]
     if by_class:
         count = max(model.output_size or 2, 2)
         class_names = [str(i) for i in range(count)] if class_names is None else class_names
@@ -226,8 +236,18 @@ def gather(
         vocabulary=vocabulary,
         outputs=list(outputs),
         metrics=metrics,
-        diagnosis=diagnose(model, some_x, some_y, chosen, steps, history=history),
-        speed=_speed(model, some_x[:_BATCH], some_y[:_BATCH], chosen, steps),
+        static=constants,
+        diagnosis=diagnose(
+            model, some_x, some_y, chosen, steps, static=some_static, history=history
+        ),
+        speed=_speed(
+            model,
+            some_x[:_BATCH],
+            some_y[:_BATCH],
+            chosen,
+            steps,
+            None if some_static is None else some_static[:_BATCH],
+        ),
         source=metadata.get("trained_on"),
         settings=dict(metadata.get("settings") or {}),
     )
@@ -249,7 +269,9 @@ def _check_forecast(
         raise ArgumentError("series", f"has {len(series)} names", f"{count}, one per sequence")
 
 
-def _speed(model: Recurrent, x: Any, y: Any, loss: Loss, steps: str) -> Speed:
+def _speed(
+    model: Recurrent, x: Any, y: Any, loss: Loss, steps: str, static: NDArray[Any] | None
+) -> Speed:
     """Time a training step on a copy of the model, and predictions."""
     from ..bench.case import needed_flops
     from ..datasets import pad
@@ -259,9 +281,12 @@ def _speed(model: Recurrent, x: Any, y: Any, loss: Loss, steps: str) -> Speed:
     padded, lengths = pad(x)
     if steps == "all":
         y = pad(y)[0]
-    train = _best(lambda: twin.train_step(padded, y, adam, loss, steps, lengths=lengths))
-    predict = _best(lambda: model.forward(padded, lengths))
-    single = _best(lambda: model.forward(padded[:1, : lengths[0]]))
+    train = _best(
+        lambda: twin.train_step(padded, y, adam, loss, steps, lengths=lengths, static=static)
+    )
+    predict = _best(lambda: model.forward(padded, lengths, static=static))
+    first = None if static is None else static[:1]
+    single = _best(lambda: model.forward(padded[:1, : lengths[0]], static=first))
     peak = None
     if model.vocabulary_size is None:
         rate = (

@@ -52,6 +52,7 @@ def custom_step(
     y: NDArray[Any],
     lengths: Lengths = None,
     sample_weight: NDArray[np.float64] | None = None,
+    static: NDArray[Any] | None = None,
     resets: NDArray[np.bool_] | None = None,
     **clip: float | None,
 ) -> float:
@@ -61,7 +62,7 @@ def custom_step(
     """
     seeds, before = model._dropout_seeds.state, optimizer.step_count
     try:
-        out = model.forward(x, lengths, resets=resets, training=True)
+        out = model.forward(x, lengths, static=static, resets=resets, training=True)
         outputs = out.outputs if every else out.last
         value, gradient = loss.of_batch(outputs, y, sample_weight, lengths)
         if every:

@@ -29,6 +29,7 @@ def predict(
     lengths: ArrayLike | None = None,
     batch_size: int = 256,
     *,
+    static: ArrayLike | None = None,
     steps: str = "last",
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
 ) -> Floats | list[Floats]:
@@ -43,6 +44,8 @@ def predict(
         The number of steps of each sequence, from 1 to time.
     batch_size : int, default 256
         Sequences at a time. Bounds memory; results do not depend on it.
+    static : array of shape (n, static_size), optional
+        Constants of each sequence, for a model with `static_size`.
     steps : {"last", "all", "mean", "max"}
         Outputs at each sequence's end (`ForwardResult.last`), at all of its steps, or from the
         hidden states pooled over its steps, for a model that was trained so.
@@ -83,6 +86,7 @@ def predict(
     spec = model._input_spec
     items, own = _arguments.as_they_lie(spec, x, lengths)
     gathered, count = Gathered(items, own), len(items)
+    constants = _arguments.static(spec, static, count, None)
     listed = isinstance(items, list)
     _arguments.check_resets(resets, steps, "mean", 0)
     longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
@@ -98,13 +102,15 @@ def predict(
     if steps != "all":
         last = np.empty((count, spec.width), spec.dtype)
         for rows in _chunks(ends, count, size):
-            last[rows] = outputs(model, gathered, rows, steps, marks)
+            own_static = None if constants is None else constants[rows]
+            last[rows] = outputs(model, gathered, rows, steps, own_static, marks)
         return last
     parts: list[Floats] = [np.empty(0)] * count if listed else []
     shape = (0,) if listed else (count, longest, spec.width)
     whole = np.zeros(shape, spec.dtype)
     for rows in _chunks(ends, count, size):
-        z = outputs(model, gathered, rows, steps, marks)
+        own_static = None if constants is None else constants[rows]
+        z = outputs(model, gathered, rows, steps, own_static, marks)
         if listed:
             assert own is not None
             for row, one in zip(rows, z, strict=True):
@@ -187,6 +193,7 @@ def outputs(
     x: Gathered | Computed,
     rows: Rows,
     steps: str,
+    static: NDArray[Any] | None = None,
     resets: Gathered | None = None,
 ) -> Floats:
     """Outputs of one batch: (rows, outputs), or at all steps (rows, time, outputs).
@@ -196,14 +203,19 @@ def outputs(
     for bit.
     """
     try:
-        return _outputs(model, x, rows, steps, resets)
+        return _outputs(model, x, rows, steps, static, resets)
     except ArgumentError as error:
         locate(error, rows)
         raise
 
 
 def _outputs(
-    model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str, resets: Gathered | None
+    model: Recurrent,
+    x: Gathered | Computed,
+    rows: Rows,
+    steps: str,
+    static: NDArray[Any] | None,
+    resets: Gathered | None,
 ) -> Floats:
     batch, lengths = x.take(rows)
     marks = None if resets is None else resets.take(rows)[0]
@@ -211,7 +223,7 @@ def _outputs(
     piece = max(_MEMORY // (_bytes_per_step(model) * count), _FEWEST)
     pool = None if steps in _check.STEPS else _Pool(model, steps, count)
     if model.bidirectional or time <= piece:
-        result = model.forward(batch, lengths, resets=marks)
+        result = model.forward(batch, lengths, static=static, resets=marks)
         if pool is not None:
             pool.add(result.hidden, lengths)
             return pool.outputs()
@@ -232,7 +244,8 @@ def _outputs(
             part, inside = part[:going], np.minimum(left[:going], part.shape[1])
         some = None if marks is None else marks[: len(part), first : first + piece]
         try:
-            result = model.forward(part, inside, state, resets=some)
+            own_static = None if first else static
+            result = model.forward(part, inside, state, static=own_static, resets=some)
         except ArgumentError as error:
             if error.argument == "x" and len(error.index) > 1:
                 row, step, *rest = error.index
@@ -277,7 +290,9 @@ class _Pool:
             found = (found / self._steps[:, np.newaxis]).astype(found.dtype)
         parameters = self._model.parameters
         if "W_hy" in parameters:
-            found = found @ parameters["W_hy"] + parameters.get("b_y", 0)
+            units = self._model.readout_units
+            read = found if units is None else found[:, units]
+            found = read @ parameters["W_hy"] + parameters.get("b_y", 0)
         result: Floats = found.astype(self._model.dtype, copy=False)
         return result
 
@@ -310,6 +325,7 @@ def evaluate(
     lengths: ArrayLike | None = None,
     sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
     warmup: int = 0,
+    static: ArrayLike | None = None,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
     batch_size: int = 256,
 ) -> dict[str, float]:
@@ -317,7 +333,7 @@ def evaluate(
 
     Parameters
     ----------
-    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight, warmup, resets
+    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight, warmup, static, resets
         As for `fit`.
     batch_size : int, default 256
         Sequences at a time.
@@ -353,7 +369,17 @@ def evaluate(
     chosen = _metrics.resolve(metrics)
     own, first = loss_of(loss), _check.size("warmup", warmup, 0)
     data = LabelledData(
-        model, x, y, own, steps, reduction, lengths, sample_weight, warmup=first, resets=resets
+        model,
+        x,
+        y,
+        own,
+        steps,
+        reduction,
+        lengths,
+        sample_weight,
+        warmup=first,
+        static=static,
+        resets=resets,
     )
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     data.check_contents()
@@ -401,7 +427,7 @@ def measure(
     kept_z: list[NDArray[Any]] = []
     kept_weights: list[NDArray[Any]] = []
     for batch in data.chunks(rows, batch_size):
-        z = outputs(data.model, data.x, batch, data.steps, data.resets)
+        z = outputs(data.model, data.x, batch, data.steps, data.static(batch), data.resets)
         y, own = data.y.take(batch)
         if not isinstance(loss, CustomLoss):
             with np.errstate(invalid="ignore"):  # of targets without weight

@@ -49,6 +49,7 @@ class HoldOut:
             "y": data.targets,
             "lengths": data.lengths,
             "resets": data.marks,
+            "static": data.constants,
             "weights": None if self.weights is None else self.weights.values,
         }
         if held_out is not None and held_out is not data:
@@ -57,6 +58,7 @@ class HoldOut:
                 "validation y": held_out.targets,
                 "validation lengths": held_out.lengths,
                 "validation resets": held_out.marks,
+                "validation static": held_out.constants,
                 "validation weights": None if held_out.weights is None else held_out.weights.values,
             }
         return found
@@ -103,12 +105,15 @@ def _divided(
         "a fraction above 0 and below 1, or (x, y), (x, y, lengths), "
         "(x, y, lengths, sample_weight) or (x, y, lengths, sample_weight, resets)"
     )
+    if data.constants is not None:
+        expected = "a fraction above 0 and below 1, or (x, y, lengths, sample_weight, static)"
     if validation is None:
         return every, None, every[:0]
     if isinstance(validation, tuple | list):
-        if len(validation) not in (2, 3, 4, 5):
+        if len(validation) not in ((2, 3, 4, 5) if data.constants is None else (5,)):
             raise ArgumentError("validation", f"has {len(validation)} parts", expected)
-        x, y, lengths, weight, resets = (*validation, None, None, None)[:5]
+        x, y, lengths, weight, fifth = (*validation, None, None, None)[:5]
+        which = "resets" if data.constants is None else "static"  # no model takes both
         held = LabelledData(
             data.model,
             x,
@@ -120,7 +125,7 @@ def _divided(
             weight,
             name="validation",
             warmup=0 if data.weights is None else data.weights.warmup,
-            resets=resets,
+            **{which: fifth},
         )
         return every, held, np.arange(held.count)
     fraction = _check.number("validation", validation, expected)

@@ -35,7 +35,7 @@ class LabelledData:
     steps, reduction : str
     name : str
         The set's name in messages, if it is not the training set: ``"validation"``.
-    warmup, resets
+    warmup, resets, static
         As for `fastbptt.fit`.
     """
 
@@ -52,6 +52,7 @@ class LabelledData:
         name: str = "",
         warmup: int = 0,
         resets: Any = None,
+        static: Any = None,
     ) -> None:
         self.model, self.steps, self.reduction = model, steps, reduction
         spec = model._input_spec
@@ -62,6 +63,7 @@ class LabelledData:
             if not isinstance(x, Computed):
                 items, own = _arguments.as_they_lie(spec, x, lengths)
             self.count = len(items)
+            self.constants = _arguments.static(spec, static, self.count, None)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
             listed = isinstance(items, list)
             self.weights = _weights(sample_weight, self.count, longest, own, steps, listed, warmup)
@@ -102,6 +104,11 @@ class LabelledData:
         else:
             self.y = Gathered(targets, own if steps == "all" else None)
         self.targets = targets
+        self._static = None if self.constants is None else Gathered(self.constants)
+
+    def static(self, rows: Rows) -> NDArray[Any] | None:
+        """Copy the constants of some sequences into a buffer, which the next call overwrites."""
+        return None if self._static is None else self._static.take(rows)[0]
 
     @property
     def classes(self) -> NDArray[Any] | None:
@@ -182,14 +189,16 @@ class LabelledData:
             y, _ = self.y.take(rows)
             weight = None if self.weights is None else self.weights.take(rows)
             counted = y if weight is None else y[weight > 0.0]
-            if not (self._usual_input(x, most) and self._usual_target(counted, most)):
+            static = self.static(rows)
+            usual = static is None or _within(static, most)
+            if not (usual and self._usual_input(x, most) and self._usual_target(counted, most)):
                 try:  # the core says what is wrong, and where
                     with about_chosen(self._chosen):
                         if isinstance(self.loss, CustomLoss) or not len(counted):
-                            self.model.forward(x, lengths)
+                            self.model.forward(x, lengths, static=static)
                         else:
                             how = (self.loss, self.steps, self.reduction, lengths)
-                            self.model.loss(x, y, *how, sample_weight=weight)
+                            self.model.loss(x, y, *how, sample_weight=weight, static=static)
                 except ArgumentError as error:
                     locate(error, rows)
                     error.source = self.name
@@ -460,7 +469,7 @@ def class_factors(
 
 def locate(error: BadArgumentError, rows: Rows) -> None:
     """Put the row among all sequences into an error, which has the one of the batch `rows`."""
-    known = ("x", "y", "sample_weight", "the gradient that loss returned")
+    known = ("x", "y", "sample_weight", "static", "the gradient that loss returned")
     if error.argument in known and error.index:
         error.index = (int(rows[error.index[0]]), *error.index[1:])
     if error.argument == "x" and error.value is not None and np.isnan(error.value):

@@ -49,6 +49,7 @@ def fit(
     sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
     class_weight: Any = None,
     warmup: int = 0,
+    static: ArrayLike | None = None,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
     epochs: int = 100,
     batch_size: int = 32,
@@ -88,9 +89,10 @@ def fit(
         fine. Do not change it during training. Or an iterator, such as a generator, that yields
         batches ``(x, y)``, ``(x, y, weights)`` or ``(x, y, weights, resets)``, each as the
         arguments of `Recurrent.train_step`, where weights may be None, without end or
-        `steps_per_epoch` times `epochs` of them; batches may differ in sequences and steps. Then
-        give `loss` and `steps_per_epoch`; metrics are those of the validation data; `batch_size`,
-        `shuffle`, `seed`, `bucket`, `augment`, the weights, `resets` and `resume` are refused.
+        `steps_per_epoch` times `epochs` of them; batches may differ in sequences and steps. For a
+        model with `static_size` they are ``(x, y, weights, static)``. Then give `loss` and
+        `steps_per_epoch`; metrics are those of the validation data; `batch_size`, `shuffle`,
+        `seed`, `bucket`, `augment`, the weights, `static`, `resets` and `resume` are refused.
     y : array, or list of n arrays
         As for `Recurrent.loss_and_grad`, of all n sequences; None if `x` is an iterator.
     loss : str, `fastbptt.Loss` or function, optional
@@ -121,6 +123,8 @@ def fit(
     warmup : int, default 0
         Only with ``steps="all"``: the first steps of each sequence that have no loss (burn-in,
         washout). They count in no metric either, nor in validation.
+    static : array of shape (n, static_size), optional
+        Constants of each sequence, for a model with `static_size`.
     resets : array of shape (n, time), or list of n arrays (time_i,), optional
         Where an episode starts in a sequence: see `Recurrent.loss_and_grad`.
     epochs : int, default 100
@@ -136,7 +140,8 @@ def fit(
     validation : float, or (x, y), (x, y, lengths), .., optional
         Held-out sequences: a fraction of those given, above 0 and below 1, drawn by `seed`
         and stratified by class; or other data, up to ``(x, y, lengths, sample_weight, resets)``,
-        of which all but x and y may be None.
+        with `static` always ``(x, y, lengths, sample_weight, static)``, of which all but x, y and
+        static may be None.
     patience : int, optional
         Early stopping: stop after this many epochs without improvement.
     min_delta : float, default 0.0
@@ -230,8 +235,8 @@ def fit(
     stream_length = _stream_length(x, y, steps_per_epoch)
     if stream_length is not None:
         _refuse_beside_stream(
-            loss, lengths, sample_weight, resets, class_weight, batch_size, validation, shuffle,
-            seed, bucket, augment, resume,
+            loss, lengths, sample_weight, resets, class_weight, static, batch_size, validation,
+            shuffle, seed, bucket, augment, resume,
         )  # fmt: skip
     batch_size = _check.size("batch_size", batch_size)
     shuffle, bucket = _check.flag("shuffle", shuffle), _check.flag("bucket", bucket)
@@ -286,8 +291,9 @@ def fit(
         data = stream.first
     else:
         data = LabelledData(
-            model, x, y, objective, steps, reduction, lengths, sample_weight, "", first, resets
-        )
+            model, x, y, objective, steps, reduction, lengths, sample_weight, warmup=first,
+            static=static, resets=resets,
+        )  # fmt: skip
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     sets = hold_out(data, validation, class_weight, seed)
     order = Order(sets.rows, batch_size, shuffle, seed, data.lengths if bucket else None)
@@ -351,6 +357,7 @@ def _refuse_beside_stream(
     sample_weight: Any,
     resets: Any,
     class_weight: Any,
+    static: Any,
     batch_size: Any,
     validation: Any,
     shuffle: Any,
@@ -368,6 +375,7 @@ def _refuse_beside_stream(
         ("sample_weight", sample_weight, None, ", which may yield (x, y, weights)"),
         ("resets", resets, None, ", which may yield (x, y, weights, resets)"),
         ("class_weight", class_weight, None, ", which may yield (x, y, weights)"),
+        ("static", static, None, ", which yields (x, y, weights, static)"),
         ("batch_size", batch_size, 32, ", whose batches have the size that they have"),
         ("shuffle", shuffle, True, ", whose order is that of its batches"),
         ("seed", seed, 0, ", which has random numbers of its own"),
@@ -502,7 +510,10 @@ class _Loop:
             weight = None if weights is None else weights.take(rows)
             marks = None if data.resets is None else data.resets.take(rows)[0]
             try:
-                loss = self.update(x, y, lengths=lengths, sample_weight=weight, resets=marks)
+                loss = self.update(
+                    x, y, lengths=lengths, sample_weight=weight, static=data.static(rows),
+                    resets=marks,
+                )  # fmt: skip
             except BadArgumentError as error:
                 locate(error, rows)
                 error.context.append(f"epoch {run.epoch}, batch {self.batch + 1}")

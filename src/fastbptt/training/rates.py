@@ -156,7 +156,7 @@ def find_lr(
 
 
 _OPTIONS = (
-    "loss", "steps", "reduction", "lengths", "sample_weight", "resets", "class_weight",
+    "loss", "steps", "reduction", "lengths", "sample_weight", "static", "resets", "class_weight",
     "batch_size", "clip_norm", "clip_value", "bptt_steps", "memory_budget", "shuffle", "seed",
     "bucket", "augment", "steps_per_epoch",
 )  # fmt: skip

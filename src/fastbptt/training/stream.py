@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._losses import CustomLoss, LossLike
@@ -19,7 +19,7 @@ class Stream:
     model : Recurrent
     iterator : iterator
         Yields ``(x, y)``, ``(x, y, weights)`` or ``(x, y, weights, resets)``, always the same
-        number of parts.
+        number of parts; for a model with static inputs ``(x, y, weights, static)``.
     loss : str, Loss or CustomLoss
     steps, reduction : str
     warmup, steps_per_epoch, epochs : int
@@ -71,19 +71,21 @@ class Stream:
                     f"ended after {self._taken} batches",
                     f"{wanted}: steps_per_epoch={self._length} in each of epochs={self._epochs}",
                 ) from None
-            if not isinstance(found, tuple | list) or len(found) not in (2, 3, 4):
+            parts = (2, 3, 4) if model.static_size is None else (4,)
+            if not isinstance(found, tuple | list) or len(found) not in parts:
                 listed = isinstance(found, tuple | list)
                 came = f"{len(found)} parts" if listed else f"a {type(found).__name__}"
-                expected = "(x, y), (x, y, weights) or (x, y, weights, resets)"
-                raise ArgumentTypeError("x", f"yielded {came}", expected)
+                raise ArgumentTypeError("x", f"yielded {came}", _EXPECTED[len(parts)])
             if self._taken and len(found) != self._parts:
                 raise ArgumentError(
                     "x", f"yielded {len(found)} parts", f"{self._parts}, as in the first batch"
                 )
-            x, y, weights, resets = (*found, None, None)[:4]
+            x, y, weights, fourth = (*found, None, None)[:4]
+            which = "resets" if model.static_size is None else "static"  # no model takes both
             batch = LabelledData(
-                model, x, y, loss, steps, reduction, None, weights, "", self._warmup, resets
-            )
+                model, x, y, loss, steps, reduction, None, weights, warmup=self._warmup,
+                **{which: fourth},
+            )  # fmt: skip
             if self._taken:
                 now, before = _tail(batch), _tail(self.first)
                 if now != before:
@@ -98,6 +100,12 @@ class Stream:
             raise
         self._taken, self._parts = self._taken + 1, len(found)
         return batch
+
+
+_EXPECTED: Final = {
+    3: "(x, y), (x, y, weights) or (x, y, weights, resets)",
+    1: "(x, y, weights, static), of which weights may be None",
+}
 
 
 def _tail(data: LabelledData) -> tuple[int, ...]:

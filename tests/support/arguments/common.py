@@ -33,4 +33,12 @@ OBJECTIVE: dict[str, Any] = {
     "warmup": Each(With(2, {"steps": "all", "y": EACH}), Refused(2, "warmup is 2")),
     "resets": Each(RESETS, Refused(RESETS, 'resets is given, but steps="m', {"steps": "mean"})),
 }
+STATIC = RNG.normal(size=(12, 2))
+
+
+def mapped(**options: Any) -> With:
+    """Constants of each sequence, for a model that takes them; options: further arguments."""
+    return With(STATIC, {"static": STATIC + 1, **options})
+
+
 DATA: dict[str, Any] = {"x": X + 1, "y": 1 - Y}

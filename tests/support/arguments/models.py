@@ -12,7 +12,7 @@ from effects import Entry, Fresh, Reason, With
 import fastbptt
 from fastbptt import initializers, schedules
 
-from .common import DATA, EACH, LENGTHS, NAN, OBJECTIVE, RESETS, STATE, X, Y, model
+from .common import DATA, EACH, LENGTHS, NAN, OBJECTIVE, RESETS, STATE, X, Y, mapped, model
 
 NETWORK: dict[str, Any] = {
     "input_size": 3,
@@ -21,8 +21,11 @@ NETWORK: dict[str, Any] = {
     "num_layers": 2,
     "bidirectional": True,
     "bias": False,
+    "output_bias": False,
+    "readout_units": [1, 3],
     "dropout": With(0.5, {"num_layers": 2}),
     "learn_initial_state": True,
+    "static_size": 3,
     "embedding": 7,
     "padding_index": With(2, {"embedding": 7}),
     "freeze_embedding": With(True, {"embedding": 7}),
@@ -51,6 +54,7 @@ def rates(kind: type, **settings: Any) -> Any:
     return found
 
 
+OWN = [{"params": ["b_*"], "lr_factor": 0.5}]
 ADAM: dict[str, Any] = {
     "lr": 0.2,
     "betas": (0.5, 0.9),
@@ -58,12 +62,14 @@ ADAM: dict[str, Any] = {
     "epsilon_hat": With(True, {"eps": 0.1}),
     "amsgrad": True,
     "weight_decay": 0.1,
+    "groups": OWN,
 }
 
 
 def network_call(name: str) -> Callable[..., Any]:
     def call(**arguments: Any) -> Any:
-        net = model(dtype="float64", num_layers=2, dropout=0.3)
+        size = None if arguments.get("static") is None else 2
+        net = model(dtype="float64", num_layers=2, dropout=0.3, static_size=size)
         return getattr(net, name)(**arguments), net
 
     return call
@@ -80,6 +86,7 @@ PASS: dict[str, Any] = {
     **DATA,
     **OBJECTIVE,
     "h0": STATE,
+    "static": mapped(),
     "check_finite": With(False, {"x": np.where(np.isnan(NAN), np.inf, NAN)}),
 }
 
@@ -162,6 +169,7 @@ ENTRIES: dict[str, Entry] = {
             "momentum": 0.5,
             "nesterov": With(True, {"momentum": 0.5}),
             "weight_decay": 0.1,
+            "groups": OWN,
         },
     ),
     "Adam": Entry(partial(trained, fastbptt.Adam), {"lr": 0.1}, ADAM),
@@ -176,6 +184,7 @@ ENTRIES: dict[str, Entry] = {
             "momentum": 0.5,
             "centered": True,
             "weight_decay": 0.1,
+            "groups": OWN,
         },
     ),
     "schedules.Cosine": Entry(
@@ -200,6 +209,7 @@ ENTRIES: dict[str, Entry] = {
             "lengths": LENGTHS,
             "h0": STATE,
             "resets": RESETS,
+            "static": mapped(),
             "training": True,
             "check_finite": PASS["check_finite"],
         },
@@ -258,7 +268,9 @@ ENTRIES: dict[str, Entry] = {
         {"names": "W_hh"},
         {"names": "W_xh"},
     ),
-    "Recurrent.initial_state": Entry(network_call("initial_state"), {"batch": 2}, {"batch": 3}),
+    "Recurrent.initial_state": Entry(
+        network_call("initial_state"), {"batch": 12}, {"batch": 3, "static": mapped()}
+    ),
     "Recurrent.load_state_dict": Entry(
         network_call("load_state_dict"),
         {"state": network_call("state_dict")()[0]},
@@ -292,9 +304,11 @@ ENTRIES: dict[str, Entry] = {
         {"names": "W_xh"},
     ),
     "Optimizer": Entry(
-        lambda **settings: (lambda made: (made.lr, made.weight_decay))(Plain(**settings)),
+        lambda **settings: (lambda made: (made.lr, made.weight_decay, made.groups))(
+            Plain(**settings)
+        ),
         {"lr": 0.1, "weight_decay": 0.0},
-        {"lr": 0.2, "weight_decay": 0.1},
+        {"lr": 0.2, "weight_decay": 0.1, "groups": OWN},
     ),
     "Optimizer.step": Entry(
         stepped,

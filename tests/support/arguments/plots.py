@@ -17,7 +17,7 @@ from fastbptt._html import tag
 from fastbptt.diagnostics import fixed_points, step_jacobian
 from fastbptt.reporting import sections, summary
 
-from .common import EACH, LENGTHS, X, Y, model
+from .common import EACH, LENGTHS, STATIC, X, Y, mapped, model
 
 SHORT = X[:, :5]
 CLASSES = (X[:, -1, 0] > 0).astype(int)
@@ -115,10 +115,12 @@ OF_NUMBERS: dict[str, Any] = {
 }
 PAIR: dict[str, Any] = {"y": NUMBERS, "predictions": X[:, 1]}
 CURVES = {"loss": [3.0, 2.0, 1.0], "accuracy": [0.1, 0.2, 0.3]}
+CONSTANTS = Fresh(lambda: model(static_size=2))
 OF_MODELS: dict[str, Any] = {
     "model": Fresh(lambda: model(1)),
     "x": X + 1,
     "lengths": LENGTHS,
+    "static": mapped(model=CONSTANTS),
     "example": 1,
     "ax": AX,
 }
@@ -149,6 +151,7 @@ ENTRIES: dict[str, Entry] = {
             "model": Fresh(lambda: model(1)),
             "x": X,
             "lengths": Each(With(LENGTHS, {"x": X, "example": 2}), Refused(LENGTHS, "lengths")),
+            "static": Each(mapped(model=CONSTANTS, x=X), Refused(STATIC, "static")),
             "example": Each(With(1, {"x": X}), Refused(1, "example")),
             "layer": With(1, {"model": model(num_layers=2)}),
             "reverse": With(True, {"model": model(bidirectional=True)}),
@@ -164,6 +167,7 @@ ENTRIES: dict[str, Entry] = {
             "found": points(1),
             "x": X + 1,
             "lengths": LENGTHS,
+            "static": mapped(model=CONSTANTS),
             "trajectories": 3,
             "dimensions": 3,
             "ax": AX,
@@ -193,6 +197,7 @@ ENTRIES: dict[str, Entry] = {
             "show": "contribution",
             "layer": With(0, {"model": model(num_layers=2)}),
             "lengths": LENGTHS,
+            "static": mapped(model=CONSTANTS),
             "ax": AX,
         },
     ),
@@ -219,6 +224,10 @@ ENTRIES: dict[str, Entry] = {
             "starts": Each(6, With(STATE, {"data": None})),
             "data": Each(X + 1, Refused(X, "data", {"starts": STATE, "data": None})),
             "lengths": Each(LENGTHS, Refused(LENGTHS, "lengths", {"starts": STATE, "data": None})),
+            "static": Each(
+                mapped(model=CONSTANTS),
+                Refused(STATIC, "static", {"starts": STATE, "data": None}),
+            ),
             "noise": 0.1,
             "seed": 1,
             "tol": 1.0,
@@ -334,6 +343,7 @@ ENTRIES: dict[str, Entry] = {
             "path": "b.html",
             "history": Fresh(history),
             "lengths": np.minimum(LENGTHS, 5),
+            "static": mapped(model=Fresh(lambda: network(static_size=2))),
             "loss": With("bce", {"y": np.eye(2)[CLASSES]}),
             "steps": With("all", {"y": EACH[:, :5].astype(int)}),
             "class_names": Each(NAMES, Refused(NAMES, "class_names is given", {"y": X[:, 0]})),

@@ -35,7 +35,8 @@ def on_network(name: str) -> Callable[..., Any]:
 
 
 def backward(network: dict[str, Any], forward: Any, **arguments: Any) -> Any:
-    given = {name: arguments.get(name) for name in ("params", "x", "lengths", "h0", "resets")}
+    names = ("params", "x", "lengths", "h0", "static", "resets")
+    given = {name: arguments.get(name) for name in names}
     out = reference.forward(**given, **network)
     if forward is not None:
         out = reference.forward(**{**given, "params": forward}, **network)
@@ -56,12 +57,15 @@ BOTH = fastbptt.RNN(2, 4, None, seed=0, dtype="float64", bidirectional=True).sta
 MASK = np.arange(12 * 6 * 4).reshape(12, 6, 4) % 2 * 2.0
 EMBEDDED = {"x": TOKENS, "params": WORDS}
 NETWORK = {"cell": "leaky"}
+MAPPED = params(static_size=2)
+CONSTANTS = np.arange(24.0).reshape(12, 2) / 24
 OF_FORWARD: dict[str, Any] = {
     "params": OTHER,
     "x": X + 1,
     "lengths": LENGTHS,
     "h0": STATE,
     "resets": RESETS,
+    "static": With(CONSTANTS, {"static": 1 + CONSTANTS, "params": MAPPED}),
     "network": {"cell": "leaky", "settings": {"alpha": 0.7}},
 }
 OF_LOSS: dict[str, Any] = {
@@ -101,6 +105,7 @@ OF_RULES: dict[str, Any] = {
     "state": Fresh(began),
     "lr": 0.2,
     "weight_decay": 0.3,
+    "groups": [{"params": ["a"], "lr_factor": 0.5}],
 }
 OF_ADAM: dict[str, Any] = {
     **OF_RULES,
@@ -135,6 +140,7 @@ ENTRIES: dict[str, Entry] = {
             "masks": With([MASK], {"num_layers": 2}),
             "padding_index": With(2, EMBEDDED),
             "frozen": With(True, EMBEDDED),
+            "readout_units": With([3, 2, 1, 0], {"params": PARAMS}),
         },
     ),
     "reference.Network.names": Entry(

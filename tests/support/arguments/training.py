@@ -14,7 +14,7 @@ from effects import Each, Entry, Fresh, Reason, Refused, With
 
 import fastbptt
 
-from .common import DATA, EACH, LENGTHS, OBJECTIVE, RESETS, X, Y, model
+from .common import DATA, EACH, LENGTHS, OBJECTIVE, RESETS, X, Y, mapped, model
 from .models import trained
 
 
@@ -182,6 +182,7 @@ def _monitored(**settings: Any) -> Any:
     return monitor, os.listdir()
 
 
+CONSTANTS = partial(model, static_size=2)
 ENTRIES: dict[str, Entry] = {
     "fit": Entry(
         fitted,
@@ -190,6 +191,7 @@ ENTRIES: dict[str, Entry] = {
             "model": Fresh(lambda: model(1)),
             **DATA,
             **OBJECTIVE,
+            "static": mapped(model=Fresh(CONSTANTS)),
             "class_weight": {0: 2.0},
             "epochs": 3,
             "batch_size": 5,
@@ -249,6 +251,7 @@ ENTRIES: dict[str, Entry] = {
             "model": Fresh(lambda: model(1)),
             **DATA,
             **OBJECTIVE,
+            "static": mapped(model=Fresh(CONSTANTS)),
             "metrics": "accuracy",
             "batch_size": Each(
                 Reason(
@@ -266,6 +269,7 @@ ENTRIES: dict[str, Entry] = {
             "model": Fresh(lambda: model(1)),
             "x": X + 1,
             "lengths": LENGTHS,
+            "static": mapped(model=Fresh(CONSTANTS)),
             "steps": "all",
             "resets": Each(RESETS, Refused(RESETS, 'but steps="max"', {"steps": "max"})),
             "batch_size": Each(
@@ -291,6 +295,7 @@ ENTRIES: dict[str, Entry] = {
             **OBJECTIVE,
             "h0": np.ones((1, 12, 4)),
             "resets": Each(RESETS, Refused(RESETS, "jacobians is 2, but", {"jacobians": 2})),
+            "static": mapped(model=Fresh(CONSTANTS)),
             "per_example": True,
             "jacobians": 2,
             "dtype": Refused("float32", "dtype is"),
