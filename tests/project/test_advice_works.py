@@ -791,7 +791,8 @@ CALLS = [
     ),
     call(
         "of = fastbptt.GRU(2, 4, 1, static_size=3); "
-        "state = of.initial_state(12, static=np.ones((12, 3))); of.step(x[:, 0], state, resets=marks[:, 0])",
+        "state = of.initial_state(12, static=np.ones((12, 3))); "
+        "of.step(x[:, 0], state, resets=marks[:, 0])",
         r"a state whose rows come from (initial_state)\(batch, (static)=..\)",
         r"of = fastbptt.GRU(2, 4, 1, static_size=3); state = of.\1(12, \2=np.ones((12, 3))); "
         r"of.step(x[:, 0], state)",
