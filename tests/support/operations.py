@@ -260,6 +260,7 @@ class Run:
                 if one["default"] == 0.0
                 else one["default"] * self.one_of(0.1, 1.0, 4.0)
                 for k, one in info.items()
+                if isinstance(one["default"], float)  # levels stay as many as they are
             }
             with contextlib.suppress(fastbptt.ArgumentError):
                 return fastbptt.Loss(name, **given)
