@@ -472,7 +472,7 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
     )
 
 
-def _unrolled(summary: Summary, x: list[Any], y: list[Any], static: Any) -> Drawing:
+def _unrolled(summary: Summary, x: list[Any], y: list[Any], static: Any = None) -> Drawing:
     """Compute the diagram of a sequence, of as many steps as the page has room for."""
     for columns in (5, 4, 3):
         found = diagram(

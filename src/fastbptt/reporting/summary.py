@@ -153,7 +153,7 @@ def gather(
     y: Any,
     *,
     lengths: ArrayLike | None,
-    static: ArrayLike | None,
+    static: ArrayLike | None = None,
     loss: LossLike | None,
     steps: str | None,
     class_names: Sequence[str] | None,
@@ -270,7 +270,7 @@ def _check_forecast(
 
 
 def _speed(
-    model: Recurrent, x: Any, y: Any, loss: Loss, steps: str, static: NDArray[Any] | None
+    model: Recurrent, x: Any, y: Any, loss: Loss, steps: str, static: NDArray[Any] | None = None
 ) -> Speed:
     """Time a training step on a copy of the model, and predictions."""
     from ..bench.case import needed_flops
