@@ -662,8 +662,6 @@ def test_data_that_does_not_fit_the_model() -> None:
     for weight, message in ((-np.ones(60), r"sample_weight\[0\] is -1"), (np.zeros(60), "zero")):
         with pytest.raises(ValueError, match=message):
             model.fit(X, y, weight)
-    with pytest.raises(ValueError, match="class_weight is given"):
-        RecurrentClassifier(**SHORT, steps="all", class_weight="balanced").fit(X, X[:, :, 0] > 0)
     again = RecurrentClassifier(**SHORT).fit(X, y)
     with pytest.raises(ValueError, match="y has 1 class"):
         again.fit(X[:, :, :1], ["up"] * 60)

@@ -138,6 +138,7 @@ class RecurrentForecaster(RecurrentEstimator):
         init: Any = "torch",
         dtype: str = "auto",
         loss: Any = "mse",
+        missing: str = "error",
     ) -> None:
         self._keep(locals())
 
@@ -205,6 +206,7 @@ class RecurrentForecaster(RecurrentEstimator):
             windows, held = self._held_out(windows, given.several)
         self._train(
             *self._examples(windows),
+            None,
             None,
             loss=self._loss(),
             steps="last",

@@ -21,6 +21,7 @@ from .batches import Computed, Gathered, Rows
 from .custom import check_custom_steps
 from .labelled import LabelledData, locate, unresolved
 from .metrics import Function, Metric
+from .missing import check_missing
 
 
 def predict(
@@ -294,13 +295,14 @@ def evaluate(
     lengths: ArrayLike | None = None,
     sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
     warmup: int = 0,
+    missing: str = "error",
     batch_size: int = 256,
 ) -> dict[str, float]:
     """Compute the loss and metrics of a model on data, without dropout.
 
     Parameters
     ----------
-    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight, warmup
+    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight, warmup, missing
         As for `fit`.
     batch_size : int, default 256
         Sequences at a time.
@@ -335,7 +337,19 @@ def evaluate(
         check_custom_steps(steps)
     chosen = _metrics.resolve(metrics)
     own, first = loss_of(loss), _check.size("warmup", warmup, 0)
-    data = LabelledData(model, x, y, own, steps, reduction, lengths, sample_weight, warmup=first)
+    check_missing(missing, own)
+    data = LabelledData(
+        model,
+        x,
+        y,
+        own,
+        steps,
+        reduction,
+        lengths,
+        sample_weight,
+        warmup=first,
+        missing=missing,
+    )
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     data.check_contents()
     data.note_digits(4)

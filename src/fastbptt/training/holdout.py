@@ -118,6 +118,7 @@ def _divided(
             weight,
             name="validation",
             warmup=0 if data.weights is None else data.weights.warmup,
+            missing=data.missing,
         )
         return every, held, np.arange(held.count)
     fraction = _check.number("validation", validation, expected)

@@ -30,6 +30,7 @@ from .evaluation import check_model, check_objective, loss_of, measure, usual_ba
 from .history import History
 from .holdout import HoldOut, hold_out
 from .labelled import LabelledData, locate
+from .missing import check_missing
 from .settings import Settings, check_callbacks, check_seed
 from .stream import Stream, is_stream
 
@@ -49,6 +50,7 @@ def fit(
     sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
     class_weight: Any = None,
     warmup: int = 0,
+    missing: str = "error",
     epochs: int = 100,
     batch_size: int = 32,
     optimizer: Optimizer | str | None = None,
@@ -119,6 +121,10 @@ def fit(
     warmup : int, default 0
         Only with ``steps="all"``: the first steps of each sequence that have no loss (burn-in,
         washout). They count in no metric either, nor in validation.
+    missing : {"error", "mask"}, default "error"
+        Targets that are missing, NaN or the class -1: an error, or weight 0, in validation and
+        metrics too. Of several outputs all or none must be missing; for single ones `loss` may be
+        a `fastbptt.training.MaskedLoss`. Missing inputs: see `fastbptt.Imputer`.
     epochs : int, default 100
     batch_size : int, default 32
         Sequences per update. The last batch of an epoch may be smaller.
@@ -225,8 +231,8 @@ def fit(
     stream_length = _stream_length(x, y, steps_per_epoch)
     if stream_length is not None:
         _refuse_beside_stream(
-            loss, lengths, sample_weight, class_weight, batch_size, validation, shuffle, seed,
-            bucket, augment, resume,
+            loss, lengths, sample_weight, class_weight, missing, batch_size, validation, shuffle,
+            seed, bucket, augment, resume,
         )  # fmt: skip
     batch_size = _check.size("batch_size", batch_size)
     shuffle, bucket = _check.flag("shuffle", shuffle), _check.flag("bucket", bucket)
@@ -265,6 +271,7 @@ def fit(
     origin = checkpoints.source(resume, checkpoint)
 
     first = _check.size("warmup", warmup, 0)
+    check_missing(missing, objective)
     stream: Stream | None = None
     if stream_length is not None:
         assert objective is not None
@@ -281,7 +288,16 @@ def fit(
         data = stream.first
     else:
         data = LabelledData(
-            model, x, y, objective, steps, reduction, lengths, sample_weight, warmup=first
+            model,
+            x,
+            y,
+            objective,
+            steps,
+            reduction,
+            lengths,
+            sample_weight,
+            warmup=first,
+            missing=missing,
         )
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     sets = hold_out(data, validation, class_weight, seed)
@@ -345,6 +361,7 @@ def _refuse_beside_stream(
     lengths: Any,
     sample_weight: Any,
     class_weight: Any,
+    missing: Any,
     batch_size: Any,
     validation: Any,
     shuffle: Any,
@@ -361,6 +378,7 @@ def _refuse_beside_stream(
         ("lengths", lengths, None, ", whose batches may hold lists of sequences"),
         ("sample_weight", sample_weight, None, ", which may yield (x, y, weights)"),
         ("class_weight", class_weight, None, ", which may yield (x, y, weights)"),
+        ("missing", missing, "error", ", which may yield (x, y, weights)"),
         ("batch_size", batch_size, 32, ", whose batches have the size that they have"),
         ("shuffle", shuffle, True, ", whose order is that of its batches"),
         ("seed", seed, 0, ", which has random numbers of its own"),
