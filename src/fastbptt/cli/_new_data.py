@@ -47,7 +47,8 @@ def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace)
             "(--no-labels: ignore the labels)"
         )
     if model.vocabulary_size is None:
-        wanted = task.features or tuple(f"feature {i + 1}" for i in range(model.input_size))
+        inputs = model.input_size if task.imputer is None else task.imputer.n_features_in_
+        wanted = task.features or tuple(f"feature {i + 1}" for i in range(inputs))
         data = _data.with_features(data, path, wanted, f"{arguments.model} was trained on")
     if data.y is not None and task.classes is None:
         count = np.shape(data.y[0])[1 if task.steps == "all" else 0 :]
@@ -144,6 +145,9 @@ def _known_columns(
             target = known.target
         else:
             labels = False
+    weight = other.get("weight")
+    if not labels or (weight not in header and "weight" not in (given.other or {})):
+        other.pop("weight", None)
     columns = _data.Columns(
         given.id or (known.id if known.id in (_data.NO_COLUMN, *header) else None),
         given.step or (known.step if known.step in (_data.NO_COLUMN, *header) else None),

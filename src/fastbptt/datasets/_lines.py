@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = "str | os.PathLike[str] | zipfile.Path"
 
-MISSING: Final = ("nan", "interpolate", "error")
+MISSING: Final = ("nan", "interpolate", "error", "mask")
+NO_CLASS: Final = -1  # of a sequence or step whose class is missing, with missing="mask"
 STEPS: Final = ("last", "all")
 _LONGEST: Final = 1000  # characters of a message
 DATA_VARIABLE: Final = "FASTBPTT_DATA"

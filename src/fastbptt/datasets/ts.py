@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from .. import _check
 from .._errors import ArgumentTypeError
 from . import _lines
-from .formats import Format, setting
+from .formats import Format, gaps_setting
 from .sequences import Sequences, joined
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ def read_ts(
     classes : sequence of str, optional
         The names of class 0, 1, ...; by default those of the file's ``@classLabel``, in its order.
         For a test file, those of the training file.
-    missing : {"nan", "interpolate", "error"}, default "nan"
-        How to treat missing values: keep them as NaN; interpolate linearly between the neighbours
+    missing : {"nan", "interpolate", "error", "mask"}, default "nan"
+        How to treat missing values: keep them as NaN ("mask": and a label ``?`` is the class -1 or
+        the target NaN); interpolate linearly between the neighbours
         in the channel (at the ends, take the nearest); or raise an error.
     dtype : {"float32", "float64"}, default "float64"
         Of the values and of targets.
@@ -454,16 +455,17 @@ def _read_cases(
         raise _lines.wrong(path, None, "has no case after @data; expected at least one")
 
     y: NDArray[Any] | None = None
+    masked = missing == "mask"
     classes: tuple[str, ...] | None = None
     if not wanted:
         pass
     elif header.target:
         if given is not None:
             raise _lines.wrong(path, None, "has targets, which are numbers; expected classes")
-        y = _targets(path, places, labels, dtype)
+        y = _targets(path, places, labels, dtype, masked)
     elif header.classes is not None:
         classes = header.classes if given is None else given
-        y = _classes(path, places, labels, classes, given is None)
+        y = _classes(path, places, labels, classes, given is None, masked)
     names = tuple(f"channel {i + 1}" for i in range(cases[0].shape[1]))
     ids = tuple(f"case {i + 1}" for i in range(len(cases)))
     return Sequences(joined(cases), y, classes, names, ids, str(path))
@@ -579,7 +581,7 @@ def _case(
                 "expected a finite number, or ? for a missing value",
             )
 
-    if missing != "nan":
+    if missing not in ("nan", "mask"):
         gaps = np.isnan(values)
         if missing == "error" and gaps.any():
             c, i = divmod(int(gaps.T.argmax()), len(values))
@@ -587,7 +589,7 @@ def _case(
                 path,
                 number,
                 f"value {i + 1} of channel {c + 1} is missing; expected a number, or "
-                f"{setting('missing', 'nan', 'interpolate')}",
+                f"{gaps_setting()}",
             )
         empty = _lines.fill(values)
         if empty is not None:
@@ -603,9 +605,9 @@ def _case(
 
 
 def _targets(
-    path: _lines.Source, places: list[int], labels: list[str], dtype: np.dtype[Any]
+    path: _lines.Source, places: list[int], labels: list[str], dtype: np.dtype[Any], masked: bool
 ) -> NDArray[Any]:
-    values, bad = _lines.numbers(labels, frozenset())
+    values, bad = _lines.numbers(labels, _GAPS if masked else frozenset())
     if bad is not None:
         raise _lines.wrong(
             path,
@@ -624,11 +626,14 @@ def _classes(
     labels: list[str],
     classes: tuple[str, ...],
     own: bool,
+    masked: bool,
 ) -> NDArray[np.int64]:
     index = {name: i for i, name in enumerate(classes)}
-    y = np.array([index.get(label, -1) for label in labels], np.int64)
-    if (y < 0).any():
-        i = int((y < 0).argmax())
+    y = np.array([index.get(label, _lines.NO_CLASS) for label in labels], np.int64)
+    gaps = [masked and label.lower() in _GAPS and label not in index for label in labels]
+    unknown = (y < 0) & ~np.array(gaps)
+    if unknown.any():
+        i = int(unknown.argmax())
         source = "@classLabel" if own else "classes"
         raise _lines.wrong(
             path,
