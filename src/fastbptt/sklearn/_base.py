@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 
 from .. import _check, _core
 from .._errors import ArgumentError, BadArgumentError
-from .._losses import Loss, LossLike
+from .._losses import Loss, LossFunction, LossLike
 from .._losses import loss as read_loss
 from ..models import Recurrent
 from ..optim.optimizers import OPTIMIZERS, Optimizer
@@ -296,16 +296,18 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         weight: Array | list[Array] | None,
         whole: float | None,
         *,
-        loss: LossLike,
+        loss: LossLike | LossFunction,
         steps: str,
         first: bool,
         partial: bool = False,
         validation: Any = None,
         callbacks: tuple[Any, ...] = (),
+        metric: Any = None,
     ) -> None:
         """Train `model_` by fastbptt.fit; set the attributes about training.
 
-        whole: the sum of the weights of the sequences; None: there are none.
+        whole: the sum of the weights of the sequences; None: there are none. metric: for early
+        stopping, in the place of that of the same name.
         """
         stopping = self.early_stopping
         curve = f"validation_{self._metric}" if stopping else "loss"
@@ -332,7 +334,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
                 min_delta=self.tol,
                 monitor=curve,
                 restore_best=stopping,
-                metrics=(self._metric,) if stopping else (),
+                metrics=(metric or self._metric,) if stopping else (),
                 training_metrics=False,
                 callbacks=callbacks,
                 shuffle=self.shuffle,

@@ -75,7 +75,11 @@ class LabelledData:
             self._chosen = ""
             if isinstance(loss, CustomLoss):
                 self.loss = loss
-                targets = _any_targets(y, own, self.count, longest, steps, listed)
+                targets = (
+                    y
+                    if isinstance(y, Computed)
+                    else _any_targets(y, own, self.count, longest, steps, listed)
+                )
             else:
                 self.loss, self._chosen = objective_of(model, y, loss, steps, own, counted)
                 with about_chosen(self._chosen):
