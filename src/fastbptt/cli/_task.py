@@ -274,7 +274,7 @@ def rounded(task: ModelTask, data: Sequences, dtype: np.dtype[Any]) -> Any:
 def _imputed(imputer: Imputer, x: Any, data: Sequences) -> Any:
     """Fill gaps and add indicators."""
     for i, one in enumerate(x):
-        found = imputer.new_gap(one)
+        found = imputer._new_gap(one)
         if found is not None:
             step, feature = found
             raise ValueError(

@@ -102,7 +102,7 @@ class Imputer:
         listed = isinstance(x, list | tuple)
         results = []
         for i, one in enumerate(_within(items, ends)):
-            where = self.new_gap(one)
+            where = self._new_gap(one)
             if where is not None:
                 step, feature = where
                 raise ArgumentError(
@@ -112,7 +112,7 @@ class Imputer:
                     item=i if listed else None,
                     index=where if listed else (i, step, feature),
                 )
-            results.append(self.of_rows(one))
+            results.append(self._of_rows(one))
         if listed:
             return results
         shape = (len(items), len(items[0]), width + len(self.features_))
@@ -170,7 +170,7 @@ class Imputer:
 
     # ------------------------------------------------------------ steps in one array
 
-    def of_rows(self, rows: Array) -> Array:
+    def _of_rows(self, rows: Array) -> Array:
         """Transform steps of one or all sequences, (steps, features), without a look at them."""
         gaps = np.isnan(rows)
         dtype = rows.dtype if rows.dtype.kind == "f" else F64
@@ -179,7 +179,7 @@ class Imputer:
         filled[:, rows.shape[1] :] = gaps[:, self.features_]
         return filled
 
-    def new_gap(self, rows: Array) -> tuple[int, int] | None:
+    def _new_gap(self, rows: Array) -> tuple[int, int] | None:
         """Find a gap in a feature that had none in `fit`: its step and feature."""
         gaps = np.isnan(rows)
         gaps[:, self.features_] = False

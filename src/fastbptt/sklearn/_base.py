@@ -276,7 +276,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             rows = scaler.transform(x.rows, dtype=dtype)
         if self.imputer_ is None:
             return x.with_rows(rows)
-        found = self.imputer_.new_gap(rows)
+        found = self.imputer_._new_gap(rows)
         if found is not None:
             row, feature = found
             i = int(np.searchsorted(np.cumsum(x.lengths), row, side="right"))
@@ -287,7 +287,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
                 "values: fill them, or fit on data with such gaps",
                 index=(i, step, feature),
             )
-        return x.with_rows(self.imputer_.of_rows(rows))
+        return x.with_rows(self.imputer_._of_rows(rows))
 
     def _train(
         self,

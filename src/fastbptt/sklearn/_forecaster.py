@@ -475,7 +475,7 @@ class RecurrentForecaster(RecurrentEstimator):
         if self.imputer_ is None:
             return
         for i, one in enumerate(given.series):
-            found = self.imputer_.new_gap(one)
+            found = self.imputer_._new_gap(one)
             if found is not None:
                 raise ArgumentError(
                     "y",

@@ -25,7 +25,7 @@ def carried_forward(series: Array) -> Array:
 
 def imputed(imputer: Imputer, windows: Array) -> Array:
     """Fill the gaps of standardised windows and add indicators: (windows, steps, inputs)."""
-    rows = imputer.of_rows(windows.reshape(-1, windows.shape[-1]))
+    rows = imputer._of_rows(windows.reshape(-1, windows.shape[-1]))
     return rows.reshape(*windows.shape[:-1], -1)
 
 
