@@ -437,6 +437,7 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
     except LayoutError as error:
         advice = _data.suggestion(arguments.words, arguments.data, columns, arguments.steps)
         raise ValueError(f"{error}{advice}") from None
+    _check_labels(arguments, data, steps)
     kind, loss = _meaning(arguments, data, steps)
     if kind == "classification" and data.classes is None:
         data = _data.zeros_and_ones(arguments.data, data)
@@ -450,7 +451,6 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
         columns.like(data)._replace(features=columns.features),
         missing=arguments.missing,
     )
-    _check_labels(arguments, data, steps)
     _check_classes(arguments, task, data)
     like = options | {"classes": data.classes} if data.classes is not None else options
     files = columns.like(data)
@@ -511,8 +511,6 @@ def _meaning(
     y = _data.flat(_with_outputs(data.y, steps), steps)
     outputs = y[0].size
     y = y[_data.counted(data, steps)]
-    if not len(y):
-        raise ValueError(f"{path}: there is no label with a weight; expected at least one")
     # Targets of other formats are numbers because they have been asked for.
     of_classes = form.by_dtype and (given is None or given.targets == "classes")
     loss = None if of_classes else given or Loss("mse")
