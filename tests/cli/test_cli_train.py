@@ -598,7 +598,7 @@ def test_options_that_do_not_fit_the_data(
         ([table, "--history", tmp_path / "h.txt"], "expected a file that ends in .csv or .json"),
         ([table, "--patience", "3"], "expected --validation or --validation-data"),
         (
-            [rising, "--target-column", "height", "--class-weight", "balanced"],
+            [rising, "--steps", "all", "--target-column", "height", "--class-weight", "balanced"],
             "--class-weight is for classes",
         ),
         ([table, "--resume"], "--resume needs a checkpoint; expected --checkpoint FILE"),

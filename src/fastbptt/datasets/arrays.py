@@ -159,6 +159,8 @@ def read_npz(
             )
         if not whole:
             masked = missing == "mask"
+            columns = flat.reshape(-1, flat.shape[-1] if flat.ndim > len(lead) else 1)
+            _check_digits(source, called["y"], columns, kind)
             parts = [_float_array(source, called["y"], part, kind, gaps=masked) for part in parts]
         else:
             parts, names = _class_array(

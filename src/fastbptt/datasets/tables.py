@@ -39,7 +39,6 @@ LAYOUTS: Final = ("long", "wide")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _EXPONENT: Final = re.compile(r"[+-]?\d\.\d+[eE][+-]?\d+")
-_EXACT: Final = 2.0**53  # float64 tells whole numbers below it apart
 _TRUTH: Final = {"true": 1.0, "false": 0.0}
 
 
@@ -574,6 +573,7 @@ def _floats(
     result = np.empty((count, len(names)), dtype)
     truths: list[int] = []
     mark = decimal or found or "."
+    rounding = _lines.Rounding(dtype)
     step = _parsing.block_rows(len(places))
     start = 0
     while start < count and len(truths) < len(names):
@@ -589,7 +589,7 @@ def _floats(
                 continue
             may_be = mark == "." and decimal is None and table.delimiter not in ("", ",")
             if may_be and _has_decimal_commas(table, [names[c] for c in left], row, names[c]):
-                mark, start = ",", 0
+                mark, start, rounding = ",", 0, _lines.Rounding(dtype)
                 continue
             raise _no_number(table, names[c], row, cell, mark, decimal, expected)
 
@@ -597,6 +597,7 @@ def _floats(
             row, c = divmod(i, len(left))
             return table.wrong(row + start, names[left[c]], f"is too large: {text}")
 
+        rounding.see(_spread(values, left, len(names)) if truths else values)
         rounded = _lines.to_dtype(values, dtype, beyond)
         if truths:
             result[rows, left] = rounded
@@ -607,7 +608,29 @@ def _floats(
         codes, texts = table.codes("features", names[c])
         values = np.array([_TRUTH.get(text.lower(), np.nan) for text in texts])
         result[:, c] = values[codes]
+    rounding.check(table.path, lambda column: f"column {names[column]!r}")
+    if count:
+        with np.errstate(invalid="ignore"):
+            large = np.fmax.reduce(np.abs(result), axis=0) >= _lines.EXACT
+        for c in np.flatnonzero(large).tolist():
+            codes, texts = table.codes("features", names[c])
+            values = np.array([np.nan if one.lower() in gaps else _number(one) for one in texts])
+            _lines.check_whole(table.path, texts, values, f"column {names[c]!r}")
     return result, mark
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:  # with a decimal comma: no whole number
+        return np.nan
+
+
+def _spread(values: NDArray[np.float64], left: list[int], width: int) -> NDArray[np.float64]:
+    """Put columns where they belong among others, which are left out."""
+    whole = np.full((len(values), width), np.nan)
+    whole[:, left] = values
+    return whole
 
 
 def _is_truth(table: Table, name: str) -> bool:
@@ -948,7 +971,7 @@ def _places(table: Table, step: str, decimal: str | None, found: str | None = No
         mark = ","
         numbers, bad = table.cells.numbers([place], slice(None), frozenset(), mark)
     if bad is None:
-        large = len(numbers) > 0 and np.abs(numbers).max() >= _EXACT
+        large = len(numbers) > 0 and np.abs(numbers).max() >= _lines.EXACT
         whole = _whole_numbers(table, place) if large else None
         return numbers[:, 0] if whole is None else whole
     cell = table.cell(step, bad)

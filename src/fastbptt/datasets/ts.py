@@ -430,6 +430,7 @@ def _read_cases(
     wanted: bool,
 ) -> Sequences:
     cases: list[NDArray[Any]] = []
+    rounding = _lines.Rounding(dtype)
     labels: list[str] = []
     places: list[int] = []
     labelled = header.target or header.classes is not None
@@ -449,10 +450,11 @@ def _read_cases(
             channels = _without_times(path, number, channels)
         first = cases[0] if cases else None
         _check_channels(path, number, channels, header, first)
-        cases.append(_case(path, number, channels, header, first, missing, dtype))
+        cases.append(_case(path, number, channels, header, first, missing, dtype, rounding))
         places.append(number)
     if not cases:
         raise _lines.wrong(path, None, "has no case after @data; expected at least one")
+    rounding.check(path, lambda column: f"channel {column + 1}")
 
     y: NDArray[Any] | None = None
     masked = missing == "mask"
@@ -555,6 +557,7 @@ def _case(
     first: NDArray[Any] | None,
     missing: str,
     dtype: np.dtype[Any],
+    rounding: _lines.Rounding,
 ) -> NDArray[Any]:
     """Read the channels of one case into an array of shape (steps, channels)."""
     cells = [channel.split(",") for channel in channels]
@@ -573,6 +576,8 @@ def _case(
     values = np.empty((expected, len(cells)))
     for c, row in enumerate(cells):
         values[:, c], bad = _lines.numbers(row, _GAPS)
+        if bad is None:
+            _lines.check_whole(f"{path}:{number}", row, values[:, c], f"channel {c + 1}")
         if bad is not None:
             raise _lines.wrong(
                 path,
@@ -597,6 +602,8 @@ def _case(
                 path, number, f"channel {empty + 1} has no value at all; expected at least one"
             )
 
+    rounding.see(values)
+
     def beyond(index: int, text: str) -> ValueError:
         i, c = divmod(index, values.shape[1])
         return _lines.wrong(path, number, f"value {i + 1} of channel {c + 1}: {text}")
@@ -615,6 +622,10 @@ def _targets(
             f"the target is {_lines.shown(labels[bad])}; expected a finite number: "
             "@targetLabel true",
         )
+    _lines.check_whole(path, labels, values, "the target")
+    rounding = _lines.Rounding(dtype)
+    rounding.see(values[:, np.newaxis])
+    rounding.check(path, lambda _: "the target")
     return _lines.to_dtype(
         values, dtype, lambda i, text: _lines.wrong(path, places[i], f"the target: {text}")
     )

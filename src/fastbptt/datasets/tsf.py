@@ -154,6 +154,7 @@ def read_tsf(
     y: list[NDArray[Any]] = []
     times: list[NDArray[np.datetime64]] = []
     places: dict[str, int] = {}
+    rounding = _lines.Rounding(kind)
     for number, line in lines:
         text = line.strip()
         if not text or text[0] == "#":
@@ -168,7 +169,7 @@ def read_tsf(
                 "name",
             )
         places[name] = number
-        values = _values(source, number, cells, missing, kind)
+        values = _values(source, number, cells, missing, kind, rounding)
         known = len(values)
         if ahead is not None:
             known -= ahead
@@ -192,6 +193,7 @@ def read_tsf(
         x.append(values[:known, None])
         if start is not None and header.period is not None:
             times.append(_times(start, known, *header.period))
+    rounding.check(source, lambda _: "the series")
     if not x:
         raise _lines.wrong(source, None, "has no series after @data; expected at least one")
     targets = None if ahead is None else joined(y) if steps == "all" else np.array(y)
@@ -338,7 +340,12 @@ def _start(path: str, number: int, text: str) -> datetime:
 
 
 def _values(
-    path: str, number: int, cells: list[str], missing: str, dtype: np.dtype[Any]
+    path: str,
+    number: int,
+    cells: list[str],
+    missing: str,
+    dtype: np.dtype[Any],
+    rounding: _lines.Rounding,
 ) -> NDArray[Any]:
     values, bad = _lines.numbers(cells, _GAPS)
     if bad is not None:
@@ -357,6 +364,8 @@ def _values(
         )
     if missing == "interpolate" and _lines.fill(values[:, None]) is not None:
         raise _lines.wrong(path, number, "the series has no value at all; expected at least one")
+    _lines.check_whole(f"{path}:{number}", cells, values, "the series")
+    rounding.see(values[:, np.newaxis])
     return _lines.to_dtype(
         values, dtype, lambda i, text: _lines.wrong(path, number, f"value {i + 1}: {text}")
     )
