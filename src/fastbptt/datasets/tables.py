@@ -573,7 +573,7 @@ def _floats(
     result = np.empty((count, len(names)), dtype)
     truths: list[int] = []
     mark = decimal or found or "."
-    rounding = _lines.Rounding(dtype)
+    rounding, large = _lines.Rounding(dtype), False
     step = _parsing.block_rows(len(places))
     start = 0
     while start < count and len(truths) < len(names):
@@ -597,6 +597,7 @@ def _floats(
             row, c = divmod(i, len(left))
             return table.wrong(row + start, names[left[c]], f"is too large: {text}")
 
+        large = large or bool(np.fmax.reduce(np.abs(values), axis=None) >= _lines.EXACT)
         rounding.see(_spread(values, left, len(names)) if truths else values)
         rounded = _lines.to_dtype(values, dtype, beyond)
         if truths:
@@ -609,14 +610,18 @@ def _floats(
         values = np.array([_TRUTH.get(text.lower(), np.nan) for text in texts])
         result[:, c] = values[codes]
     rounding.check(table.path, lambda column: f"column {names[column]!r}")
-    if count:
-        with np.errstate(invalid="ignore"):
-            large = np.fmax.reduce(np.abs(result), axis=0) >= _lines.EXACT
-        for c in np.flatnonzero(large).tolist():
-            codes, texts = table.codes("features", names[c])
-            values = np.array([np.nan if one.lower() in gaps else _number(one) for one in texts])
-            _lines.check_whole(table.path, texts, values, f"column {names[c]!r}")
+    if large:
+        for c in range(len(names)):
+            _check_whole(table, names[c], result[:, c], gaps)
     return result, mark
+
+
+def _check_whole(table: Table, name: str, numbers: NDArray[Any], gaps: frozenset[str]) -> None:
+    """Refuse a column of whole numbers of which float64 rounds the differences away."""
+    if np.fmax.reduce(np.abs(numbers)) >= _lines.EXACT:
+        _, texts = table.codes("features", name)
+        values = np.array([np.nan if one.lower() in gaps else _number(one) for one in texts])
+        _lines.check_whole(table.path, texts, values, f"column {name!r}")
 
 
 def _number(text: str) -> float:

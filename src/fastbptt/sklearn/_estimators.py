@@ -28,7 +28,7 @@ from ._inputs import (
     read_labels,
     read_step_targets,
 )
-from ._weights import Weights, check_weight_left, without_gaps
+from ._sample_weight import SampleWeight, check_weight_left, without_gaps
 
 
 class _Supervised(RecurrentEstimator):
@@ -53,7 +53,9 @@ class _Supervised(RecurrentEstimator):
         """Turn y into targets of the network."""
         raise NotImplementedError
 
-    def _weigh(self, y: StackedSteps, x: StackedSteps, weight: Weights | None) -> Weights | None:
+    def _weigh(
+        self, y: StackedSteps, x: StackedSteps, weight: SampleWeight | None
+    ) -> SampleWeight | None:
         return weight
 
     @with_callbacks
@@ -102,7 +104,7 @@ class _Supervised(RecurrentEstimator):
             )
         if first:
             self._steps = self.steps
-        given = Weights.read(sample_weight, x, self._steps)
+        given = SampleWeight.read(sample_weight, x, self._steps)
         y, weight = without_gaps(y, x, self._steps, given, self.missing, self._labels)
         target = self._read_y(y, x)
         present = check_weight_left(weight, x)
@@ -151,7 +153,7 @@ class _Supervised(RecurrentEstimator):
     def _score_parts(self, X: Any, y: Any, sample_weight: Any) -> tuple[Array, Array, Any]:
         """Return the targets that have a weight, predictions and these weights."""
         x = read_inputs(self, X, False)
-        given = Weights.read(sample_weight, x, self._steps)
+        given = SampleWeight.read(sample_weight, x, self._steps)
         y, weight = without_gaps(y, x, self._steps, given, self.missing, self._labels)
         if self._steps == "all":
             truth, predicted = read_step_targets(y, x).rows, np.concatenate(list(self.predict(X)))
@@ -436,13 +438,15 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         codes = self._codes(y)
         return codes.astype(self.model_.dtype) if self.n_outputs_ == 1 else codes
 
-    def _weigh(self, y: StackedSteps, x: StackedSteps, weight: Weights | None) -> Weights | None:
+    def _weigh(
+        self, y: StackedSteps, x: StackedSteps, weight: SampleWeight | None
+    ) -> SampleWeight | None:
         """Multiply the weights of targets by those of their classes."""
         given = self.class_weight
         if given is None:
             return weight
         codes = self._codes(y)
-        weight = weight or Weights(np.ones(len(x.lengths)), False)
+        weight = weight or SampleWeight(np.ones(len(x.lengths)), False)
         own = weight.of_targets(x, self._steps)
         factors = class_factors(given, self.classes_, codes, own)
         return weight.times(factors[codes], x, self._steps)

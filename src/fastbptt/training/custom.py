@@ -47,7 +47,7 @@ class MaskedLoss:
     >>> from fastbptt.training import MaskedLoss
     >>> value, gradient = MaskedLoss("mse")(np.array([[3.0, 1.0]]), np.array([[1.0, np.nan]]))
     >>> value, gradient.tolist()
-    (2.0, [[2.0, 0.0]])
+    (4.0, [[4.0, 0.0]])
     """
 
     def __init__(self, loss: LossLike) -> None:

@@ -14,7 +14,7 @@ from . import _pandas
 from ._inputs import Array, StackedSteps, check_data
 
 
-class Weights(NamedTuple):
+class SampleWeight(NamedTuple):
     """Weights of at least 0.
 
     rows: (sequences,), or of all their steps, (steps,). each: whether they are those of steps.
@@ -24,7 +24,7 @@ class Weights(NamedTuple):
     each: bool
 
     @classmethod
-    def read(cls, value: Any, x: StackedSteps, steps: str) -> Weights | None:
+    def read(cls, value: Any, x: StackedSteps, steps: str) -> SampleWeight | None:
         """Check what the caller gave: one of each sequence, or of each step where those count."""
         if value is None:
             return None
@@ -64,13 +64,13 @@ class Weights(NamedTuple):
         """Return a weight for each target."""
         return self.rows if self.each or steps != "all" else x.spread(self.rows)
 
-    def take(self, chosen: NDArray[np.bool_], x: StackedSteps) -> Weights:
+    def take(self, chosen: NDArray[np.bool_], x: StackedSteps) -> SampleWeight:
         """Keep those of some sequences of `x`."""
         return self._replace(rows=self.rows[x.spread(chosen) if self.each else chosen])
 
-    def times(self, there: Array, x: StackedSteps, steps: str) -> Weights:
+    def times(self, there: Array, x: StackedSteps, steps: str) -> SampleWeight:
         """Multiply with numbers of the targets."""
-        return Weights(self.of_targets(x, steps) * there, steps == "all")
+        return SampleWeight(self.of_targets(x, steps) * there, steps == "all")
 
     def sequences(self, x: StackedSteps) -> Any:
         """Return them as `fastbptt.fit` takes them."""
@@ -78,8 +78,8 @@ class Weights(NamedTuple):
 
 
 def without_gaps(
-    y: Any, x: StackedSteps, steps: str, weight: Weights | None, missing: str, labels: bool
-) -> tuple[Any, Weights | None]:
+    y: Any, x: StackedSteps, steps: str, weight: SampleWeight | None, missing: str, labels: bool
+) -> tuple[Any, SampleWeight | None]:
     """Put other targets in the place of those without weight, which nobody reads.
 
     With ``missing="mask"`` those that are missing have weight 0: labels that are None or NaN, and
@@ -126,12 +126,12 @@ def without_gaps(
             whole[i] = first
         filled.append(whole.tolist() if whole.dtype == object else whole)
     if not there.all():
-        given = weight or Weights(np.ones(len(x.lengths)), False)
+        given = weight or SampleWeight(np.ones(len(x.lengths)), False)
         weight = given.times(there, x, steps)
     return (filled if every else filled[0]), weight
 
 
-def check_weight_left(weight: Weights | None, x: StackedSteps) -> NDArray[np.bool_] | None:
+def check_weight_left(weight: SampleWeight | None, x: StackedSteps) -> NDArray[np.bool_] | None:
     """Tell which sequences have a weight; None: all."""
     present = None if weight is None else weight.totals(x) > 0.0
     return None if present is None or present.all() else present
