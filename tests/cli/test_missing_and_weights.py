@@ -68,7 +68,7 @@ def test_the_network_of_fit(folder: Path, capsys: Any) -> None:
     text = run(f"train a.csv -o m.st {kept} --dtype float64", capsys)
     model = fastbptt.load("m.st")
     data = read_csv("a.csv", exclude=["size"], steps="all", missing="mask")
-    assert re.search(r"Missing:   \d+ of 120 labels, values of u\n", text)
+    assert re.search(r"Missing:   \d+ of 120 labels, values of 1 feature: u\n", text)
     assert model.input_size == 3 and model.metadata["imputer"]["features"] == [0]
     scaler = fastbptt.Standardizer(missing="mask").fit(data.x)
     inputs = fastbptt.Imputer().fit_transform(scaler.transform(data.x))
@@ -123,13 +123,15 @@ def test_arrays_and_series(folder: Path, capsys: Any) -> None:
     y = np.where(np.arange(20) % 4 == 0, np.nan, np.arange(20) % 2)
     np.savez("a.npz", x=x, y=y)
     text = run(f"train a.npz --missing mask -o m.st {SMALL}", capsys)
-    assert "2 classes" in text and "Missing:   5 of 20 labels, values of feature 2" in text
+    assert (
+        "2 classes" in text and "Missing:   5 of 20 labels, values of 1 feature: feature 2" in text
+    )
     assert "15 sequences" in text and "15 of 15" not in text.partition("accuracy")[0]
     (folder / "a.tsf").write_text("@attribute n string\n@data\na:1,?,3,4,3,2\nb:1,2,?,2,1,1\n")
     refused = run("train a.tsf", capsys, 1)
     line = refused.rpartition("fastbptt ")[2].strip()  # one corrected command
     assert line == "train a.tsf --ahead 1 --missing mask"
-    assert "Missing:   2 of 10 labels, values of value" in run(f"{line} {SMALL}", capsys)
+    assert "Missing:   2 of 10 labels, values of 1 feature: value" in run(f"{line} {SMALL}", capsys)
     (folder / "whole.tsf").write_text("@attribute n string\n@data\na:1,2,3,4\nb:1,2,3,2\n")
     assert run("train whole.tsf", capsys, 1).endswith("fastbptt train whole.tsf --ahead 1\n")
 
@@ -272,11 +274,13 @@ def test_weights_of_held_out_data(folder: Path, capsys: Any) -> None:
         ("train a.npz --weight-column w", "--weight-column is for .csv"),
         ("report m.st a.csv -o r.html --weight-column w", "no effect on a report"),
         ("predict m.st a.csv --no-labels --weight-column w", "no effect with --no-labels"),
+        ("predict m.st bare.csv --weight-column w", "no effect: bare.csv has no labels"),
     ],
 )
 def test_refused_weights(folder: Path, capsys: Any, command: str, message: str) -> None:
     write(folder / "a.csv", weights="sequences")
     np.savez("a.npz", x=np.ones((4, 3, 1)), y=[0, 1, 0, 1])
+    (folder / "bare.csv").write_text("id,step,u,v,w\na,1,2,3,1\na,2,2,3,1\n")
     if "m.st" in command:
         trained("a.csv --exclude-columns size,w", capsys)
     assert re.search(message, run(command, capsys, 1))

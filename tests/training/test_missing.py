@@ -135,6 +135,14 @@ def test_nothing_missing_changes_nothing() -> None:
     assert weights(one) == weights(other)
 
 
+def test_a_learning_rate_of_gaps() -> None:
+    one, other = (
+        fastbptt.find_lr(net(), X, y, steps="all", updates=12, batch_size=7, **how)
+        for y, how in ((GAPPY, {"missing": "mask"}), (Y, {"sample_weight": FEW}))
+    )
+    assert one.losses == other.losses
+
+
 PARTLY = np.concatenate([GAPPY, Y], axis=-1)
 ONCE = np.concatenate([Y, Y], axis=-1)
 ONCE[4, 2, 1] = np.nan

@@ -40,6 +40,8 @@ def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace)
         if labels and readable(path, columns, task, options):
             raise ValueError(f"{error} (--no-labels: ignore the labels)") from None
         raise
+    if data.y is None and getattr(arguments, "weight_column", None) is not None:
+        raise ValueError(f"--weight-column has no effect: {path} has no labels; expected none")
     if data.y is not None and (data.classes is None) != (task.classes is None):
         kinds = ("numbers", "classes") if data.classes is None else ("classes", "numbers")
         raise ValueError(

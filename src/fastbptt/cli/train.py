@@ -308,6 +308,8 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.class_weight and task.classes is None:
         raise ValueError(f"{arguments.data}: --class-weight is for classes")
     if arguments.report:
+        if parts.train.weights is not None:
+            _note(arguments, "in the report all labels count the same")
         _task.labelled(task, parts.test or parts.validation or parts.train)
     if not arguments.standardize and task.features is None and task.kind != "regression":
         raise ValueError("--no-standardize is for numbers; expected none with tokens and classes")
@@ -691,13 +693,13 @@ def _gaps_text(task: _task.ModelTask, parts: _Parts) -> str:
     if task.missing != "mask":
         return ""
     there = np.concatenate([_data.known(part.y, task.steps) for part in parts if part is not None])
-    texts = [f"{np.count_nonzero(~there)} of {len(there)} labels"]
+    labels = f"{np.count_nonzero(~there)} of {len(there)} labels"
     imputer = _imputer(parts) if task.features is not None else None
-    if imputer is not None and len(imputer.features_):
-        names = [(task.features or ())[i] for i in imputer.features_]
-        texts.append(f"values of {', '.join(names)}")
-    text = _listed(texts[0], ()) if len(texts) == 1 else f"{texts[0]}, {texts[1]}"
-    return f"\nMissing:   {text}"
+    if imputer is None or not len(imputer.features_):
+        return f"\nMissing:   {labels}"
+    names = [(task.features or ())[i] for i in imputer.features_]
+    several = "s" * (len(names) > 1)
+    return "\nMissing:   " + _listed(f"{labels}, values of {len(names)} feature{several}", names)
 
 
 def _listed(before: str, names: Sequence[str]) -> str:

@@ -205,7 +205,7 @@ class RecurrentForecaster(RecurrentEstimator):
         every, held = windows, None
         if self.early_stopping:
             windows, held = self._held_out(windows, given.several)
-        gaps = any(np.isnan(one).any() for one in series)
+        gaps = self.imputer_ is not None and any(np.isnan(one).any() for one in series)
         weights = windows.weights() if gaps else None
         if weights is not None and not weights.any():
             raise ArgumentError(
