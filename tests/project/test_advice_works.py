@@ -62,6 +62,7 @@ FILES: dict[str, Any] = {
     "gap.csv": PLAIN.replace("\n3,1,3,", "\n3,1,,"),
     "mistyped.csv": PLAIN.replace("3,1,3,1,y", "3,1,3,1,x"),
     "unlabelled.csv": PLAIN.replace("3,1,3,1,y", "3,1,3,1,"),
+    "only_weights.csv": "id,step,a,b,n,w\n1,1,2,3,1,1\n1,2,2,3,1,1\n",
     "silent.csv": re.sub(r"\n(3,.*),y,", r"\n\1,,", PLAIN),
     "weighed.csv": re.sub(
         r"\n(\d+)(,.*)",
@@ -366,6 +367,11 @@ COMMANDS = [
         "report classes.st good.csv -o r.html --weight-column n",
         "--weight-column has no effect on a report.*expected none",
         "report classes.st good.csv -o r.html",
+    ),
+    command(
+        "predict classes.st only_weights.csv --weight-column w",
+        "has no labels; expected none",
+        "predict classes.st only_weights.csv",
     ),
     command("train series.tsf", r"\n  fastbptt (train .*)", r"\1"),
     command(

@@ -140,7 +140,7 @@ def test_a_learning_rate_of_gaps() -> None:
         fastbptt.find_lr(net(), X, y, steps="all", updates=12, batch_size=7, **how)
         for y, how in ((GAPPY, {"missing": "mask"}), (Y, {"sample_weight": FEW}))
     )
-    assert one.losses == other.losses
+    assert np.array_equal(one.losses, other.losses)
 
 
 PARTLY = np.concatenate([GAPPY, Y], axis=-1)
