@@ -68,14 +68,19 @@ def masked(
         arrays = [_check.read("y", y)]
     lead = 2 if every and not listed else 1
     classes = _classes(arrays, loss, lead, width)
-    there, found = [], []
+    there, found, whole, some = [], [], True, False
     for i, array in enumerate(arrays):
-        own, array = _one(array, lead, classes, ends, i if listed else None)
+        inside: Any = True
+        if ends is not None and not listed and array.ndim > 1 and len(array) == len(ends):
+            inside = np.arange(array.shape[1]) < np.array(ends)[:, np.newaxis]
+        own, array = _one(array, lead, classes, inside, i if listed else None)
         there.append(own)
         found.append(array)
-    if all(bool(own.all()) for own in there):
+        whole = whole and bool((own | np.logical_not(inside)).all())
+        some = some or bool((own & inside).any())
+    if whole:
         return y, None
-    if not any(bool(own.any()) for own in there):
+    if not some:
         raise ArgumentError("y", "holds only missing targets", "at least one")
     weights = [own.astype(np.float64) for own in there]
     return (found, weights) if listed else (found[0], weights[0])
@@ -93,23 +98,17 @@ def _classes(arrays: Sequence[NDArray[Any]], loss: LossLike | None, lead: int, w
 
 
 def _one(
-    array: NDArray[Any], lead: int, classes: bool, ends: list[int] | None, item: int | None
+    array: NDArray[Any], lead: int, classes: bool, inside: Any, item: int | None
 ) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """Find which targets of an array are there."""
-    after: NDArray[np.bool_] | None = None  # the ends of the sequences
-    if ends is not None and item is None and array.ndim >= 2 and len(array) == len(ends):
-        after = np.arange(array.shape[1]) >= np.array(ends)[:, np.newaxis]
+    """Find which targets of an array are there; inside: which stand before a sequence's end."""
     if array.dtype.kind != "f":
         gaps = np.asarray(classes and array.ndim == lead and array == NO_CLASS)
-        there = np.broadcast_to(~gaps, array.shape[:lead])
-        return (there if after is None else there | after), array
+        return np.broadcast_to(~gaps, array.shape[:lead]), array
     blank = np.isnan(array)
     if array.ndim > lead:
         axes = tuple(range(lead, array.ndim))
-        gaps, some = blank.all(axis=axes), blank.any(axis=axes)
-        odd = some & ~gaps
-        if after is not None:
-            odd &= ~after
+        gaps = blank.all(axis=axes)
+        odd = blank.any(axis=axes) & ~gaps & inside
         if odd.any():
             place = tuple(int(k) for k in np.argwhere(odd)[0])
             raise ArgumentError(
@@ -124,7 +123,7 @@ def _one(
             )
     else:
         gaps = blank
-    there = ~gaps if after is None else ~gaps | after
+    there = ~gaps
     if classes and blank.any():
         known = array[~blank]
         if bool((known == np.floor(known)).all()):  # else the loss says what is wrong
