@@ -750,7 +750,7 @@ def test_forecasters_validation_windows_are_the_last_ones() -> None:
     assert model.best_validation_score_ == pytest.approx(min(model.validation_scores_), abs=1e-4)
     windows = model._windows([y[:, None]])
     parts = model._held_out(windows, False)
-    train, held = (np.concatenate(list(part.blocks())) for part in parts)
+    train, held = (np.concatenate([block for block, _ in part.blocks()]) for part in parts)
     assert len(held) == round(0.1 * len(windows)) and held[-1, -1, 0] == y[-1]
     assert not np.isin(held[:, 12:], train).any()  # y has no number twice
     assert len(train) == len(windows) - len(held) - 2

@@ -18,7 +18,7 @@ from . import _pandas
 from ._base import RecurrentEstimator, loss_of_numbers
 from ._compat import with_callbacks
 from ._inputs import Array, check_data
-from ._windows import Windows, carried_forward, imputed
+from ._windows import Windows, imputed
 
 _CENTERS: Final = ("last", "mean")
 _REPORTED: Final = 1000  # windows of a report, at most
@@ -487,12 +487,17 @@ class RecurrentForecaster(RecurrentEstimator):
 
     def _last_values(self, given: _Given) -> Array:
         """Return the last value of each feature: (series, 1, features)."""
-        found = [carried_forward(one)[-1:] for one in given.series]
-        for i, one in enumerate(found):
-            if np.isnan(one).any():
+        if self.imputer_ is None:
+            return np.stack([one[-1:] for one in given.series])
+        found = []
+        for i, one in enumerate(given.series):
+            there = ~np.isnan(one)
+            if not there.any(axis=0).all():
                 name = _name(i, given.several)
-                column = int(np.isnan(one[0]).argmax())
+                column = int(there.any(axis=0).argmin())
                 raise ValueError(f"{name} holds only NaN in column {column}; expected a number")
+            last = len(one) - 1 - there[::-1].argmax(axis=0)
+            found.append(one[last, np.arange(one.shape[1])][np.newaxis])
         return np.stack(found)
 
     def _input_names(self) -> list[str] | None:

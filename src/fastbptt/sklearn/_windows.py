@@ -14,7 +14,7 @@ from ..training.batches import Computed, Rows
 from ._inputs import Array
 
 
-def carried_forward(series: Array) -> Array:
+def _carried_forward(series: Array) -> Array:
     """Put the last known value into the gaps after it; NaN before the first."""
     there = ~np.isnan(series)
     place = np.where(there, np.arange(len(series))[:, np.newaxis], 0)
@@ -61,7 +61,7 @@ class Windows:
         self._lengths = [len(one) for one in series]
         self._known = self._rows  # the last value of each feature at each step
         if imputer is not None:
-            self._known = np.concatenate([carried_forward(one) for one in series])
+            self._known = np.concatenate([_carried_forward(one) for one in series])
         length = window + horizon
         self._choose([(0, one - length + 1) for one in self._lengths])
         self._view = np.lib.stride_tricks.sliding_window_view(self._rows, length, axis=0)
