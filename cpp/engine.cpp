@@ -36,7 +36,7 @@ template <class T>
 class WorkspaceTape final : public Tape {
  public:
   WorkspaceTape(Spec spec, const std::shared_ptr<WorkspacePool<T>>& pool) : spec_(std::move(spec)), w(pool) {}
-  i64 batch() const override { return w->plan.batch; }
+  i64 batch() const override { return w->plan.callers_batch; }
   i64 time() const override { return w->plan.time; }
 
   void outputs(void* out) const override {
@@ -52,15 +52,16 @@ class WorkspaceTape final : public Tape {
       for (i64 d = 0; d < s.directions(); ++d) {
         const i64 step = d ? w->plan.length(b) - 1 - t : t;
         const LayerBuffers<T>& top = w->layers[w->layers.size() - size_of(s.directions() - d)];
-        read_row(*w, s.hidden, top.saved, top.panel, batch() + w->plan.row(step, b), to + d * s.hidden);
+        read_row(*w, s.hidden, top.saved, top.panel, w->plan.batch + w->plan.row(step, b), to + d * s.hidden);
       }
     });
   }
 
   void last(void* out) const override {
     const i64 columns = spec_.output_width();
-    for (i64 b = 0; b < batch(); ++b)
-      std::copy_n(w->y_last + b * columns, columns, static_cast<T*>(out) + w->plan.place(b) * columns);
+    for (i64 b = 0; b < w->plan.batch; ++b)
+      if (w->plan.is_last(b))
+        std::copy_n(w->y_last + b * columns, columns, static_cast<T*>(out) + w->plan.place(b) * columns);
   }
 
   void final_state(int state, void* out) const override { read_final(*w, spec_.hidden, state, static_cast<T*>(out)); }
@@ -69,10 +70,11 @@ class WorkspaceTape final : public Tape {
   friend class NetworkEngine<T>;
   template <class F>
   void for_rows(T* out, i64 columns, const F& f) const {
-    for (i64 b = 0; b < batch(); ++b) {
-      T* to = out + w->plan.place(b) * time() * columns;
+    for (i64 b = 0; b < w->plan.batch; ++b) {
+      T* to = out + w->plan.position(b) * columns;
       for (i64 t = 0; t < w->plan.length(b); ++t) f(b, t, to + t * columns);
-      std::fill(to + w->plan.length(b) * columns, to + time() * columns, T(0));
+      if (w->plan.is_last(b))
+        std::fill(to + w->plan.length(b) * columns, out + (w->plan.place(b) + 1) * time() * columns, T(0));
     }
   }
 
@@ -95,6 +97,7 @@ class NetworkEngine final : public Engine {
   std::unique_ptr<Tape> forward(const Batch& batch) override {
     auto tape = std::make_unique<WorkspaceTape<T>>(net_.spec, pool_);
     Workspace<T>& w = *tape->w;
+    if (batch.resets) check_resets(net_.spec.bidirectional, Steps::all, Reduction::mean);
     begin(w, batch, {.steps = Steps::all, .input_gradient = true, .drop = net_.dropping(batch)}, 0);
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     run(w, [&](int worker, int team, Barrier& barrier) {
@@ -142,7 +145,9 @@ class NetworkEngine final : public Engine {
 
   double loss(const Batch& batch, const Objective& objective) override {
     const BorrowedWorkspace<T> borrowed(pool_);
-    return forward_and_loss(*borrowed, batch, objective, nullptr, {}, 0);
+    const double value = forward_and_loss(*borrowed, batch, objective, nullptr, {}, 0);
+    if (batch.check_finite) report_loss(value);
+    return value;
   }
 
   double loss_and_grad(const Batch& batch, const Objective& objective, const GradientTargets& out, const Probes& probes,
@@ -150,8 +155,8 @@ class NetworkEngine final : public Engine {
     const BorrowedWorkspace<T> borrowed(pool_);
     const double value = forward_and_loss(*borrowed, batch, objective, &out, probes, memory_budget);
     if (batch.check_finite) {
-      report_gradient(static_cast<T*>(out.parameters));
       report_loss(value);
+      report_gradient(static_cast<T*>(out.parameters));
     }
     return value;
   }
@@ -194,25 +199,25 @@ class NetworkEngine final : public Engine {
     updates_.set(std::move(trained));
   }
 
-  void step(const Array& x, void* const* state, void* y, bool check_finite) override {
+  void step(const Array& x, void* const* state, void* y, bool check_finite, const bool* resets) override {
     if (net_.spec.bidirectional) throw ArgumentError({"a bidirectional network", "cannot go step by step"});
     const FlushDenormals mode;
     const std::shared_lock<std::shared_mutex> weights(params_mutex_);
-    inference_step(net_, x, state, static_cast<T*>(y), check_finite);
+    inference_step(net_, x, state, static_cast<T*>(y), check_finite, resets);
     last_set.store(&active(), std::memory_order_relaxed);
   }
 
-  i64 memory_needed(i64 batch, i64 time, i64 memory_budget, bool norms) override {
+  i64 memory_needed(const Size& size, i64 memory_budget) override {
     Workspace<T> w;
-    prepare_sizes(net_, w, batch, time);
-    fit_windows(net_, w, training_needs(net_, norms), memory_budget, most_elements);
-    return bytes_of(net_, w, training_needs(net_, norms));
+    prepare_sizes(net_, w, size);
+    fit_windows(net_, w, training_needs(net_, size), memory_budget, most_elements);
+    return bytes_of(net_, w, training_needs(net_, size));
   }
 
-  i64 minimum_memory(i64 batch, i64 time, bool norms) override {
+  i64 minimum_memory(const Size& size) override {
     Workspace<T> w;
-    prepare_sizes(net_, w, batch, time);
-    return smallest(net_, w, training_needs(net_, norms));
+    prepare_sizes(net_, w, size);
+    return smallest(net_, w, training_needs(net_, size));
   }
 
   MemoryReport report() const override {
@@ -233,7 +238,7 @@ class NetworkEngine final : public Engine {
 
  private:
   void begin(Workspace<T>& w, const Batch& batch, const Needs& needs, i64 memory_budget) {
-    prepare(net_, w, batch.x.shape[0], batch.x.shape[1], batch.lengths);
+    prepare(net_, w, batch);
     const i64 bytes = fit_windows(net_, w, needs, memory_budget, memory_limit());
     begin_forward(net_, w, needs, memory_budget > 0);
     w.drop = needs.drop;
@@ -278,6 +283,7 @@ class NetworkEngine final : public Engine {
     const double start = memory_budget > 0 ? now() : 0;
     double again = 0;  // seconds spent on recomputation
     const bool all = objective.steps == Steps::all;
+    if (batch.resets) check_resets(net_.spec.bidirectional, objective.steps, objective.reduction);
     const Needs needs{.steps = objective.steps,
                       .loss = true,
                       .each_factor = objective.weighs_steps(),

@@ -64,8 +64,11 @@ i64 parameter_count(const Spec& spec);
 
 // States are (layers * directions, B, H), in the order forward and reverse of the first layer, of the second, ..
 struct Batch {
-  Array x;                               // (B, T, I), f32 or f64; with a vocabulary (B, T), i64
-  const i64* lengths = nullptr;          // [B], each 1 .. T; null: all T
+  Array x;                       // (B, T, I), f32 or f64; with a vocabulary (B, T), i64
+  const i64* lengths = nullptr;  // [B], each 1 .. T; null: all T
+  // [B][T]: where true, an episode starts: the state before that step is the learned one or zeros, and no gradient goes
+  // past it; null: none. Of one direction, not pooled, not with Reduction::sequence_mean
+  const bool* resets = nullptr;
   Array initial[CellInfo::most_states];  // h0, c0; absent: learned or zeros
   bool drop = false;                     // apply dropout, with this seed
   std::uint64_t dropout_seed = 0;
@@ -171,6 +174,14 @@ class Tape {
   virtual void final_state(int state, void* out) const = 0;  // (layers * directions, B, H)
 };
 
+// What the memory of a training step depends on
+struct Size {
+  i64 batch = 1, time = 1;
+  i64 resets = 0;      // steps at which a sequence starts anew, at most
+  bool norms = false;  // probes of norms
+  Steps steps = Steps::all;
+};
+
 // Memory and time of the last training pass with a memory budget
 struct MemoryReport {
   i64 segments = 0;  // windows of time; 1: nothing was recomputed
@@ -196,12 +207,13 @@ class Engine {
   // From now on updates skip exactly these parameters, in addition to a frozen embedding and the padding row; their
   // gradients are excluded from the check and the norm. Throws for an unknown name.
   virtual void freeze(const std::vector<std::string>& names) = 0;
-  // Single-step inference: x (B, I), or (B) tokens; state: (layers, B, H) each, in and out; y: (B, output width)
-  virtual void step(const Array& x, void* const* state, void* y, bool check_finite) = 0;
-  // bytes that a training step on such a batch allocates, without arguments and optimiser: linear in time
-  // Bytes of a training step, whether the machine has them or not, up to 2^60. norms: with probes of norms
-  virtual i64 memory_needed(i64 batch, i64 time, i64 memory_budget, bool norms = false) = 0;
-  virtual i64 minimum_memory(i64 batch, i64 time, bool norms = false) = 0;  // the smallest budget
+  // Single-step inference: x (B, I), or (B) tokens; state: (layers, B, H) each, in and out; y: (B, output width);
+  // resets: [B], where true the step starts from the learned state or zeros, or null
+  virtual void step(const Array& x, void* const* state, void* y, bool check_finite, const bool* resets = nullptr) = 0;
+  // Bytes that a training step allocates, without arguments and optimiser, whether the machine has them or not, up to
+  // 2^60
+  virtual i64 memory_needed(const Size& size, i64 memory_budget) = 0;
+  virtual i64 minimum_memory(const Size& size) = 0;  // the smallest budget
   virtual MemoryReport report() const = 0;
   virtual void set_params(const void* values) = 0;
   virtual void get_params(void* values) = 0;

@@ -50,6 +50,7 @@ NAVIGATION = {
         "docs/loops",
         "docs/custom_losses",
         "docs/missing_data",
+        "docs/episodes",
         "docs/tensorboard",
         "docs/plots",
         "docs/gallery",

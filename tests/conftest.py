@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import hypothesis
 import pytest
 
 # Every worker of pytest-xdist has a processor of its own; two threads each would wait for another.
@@ -16,6 +17,10 @@ from cases import FULL_GRID
 from trained import Bench
 
 from fastbptt.reporting import summary
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("fastbptt", deadline=None)
+hypothesis.settings.load_profile("fastbptt")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

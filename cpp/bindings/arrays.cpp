@@ -80,6 +80,14 @@ const i64* integers(py::handle value, const char* name, i64 count) {
   return static_cast<const i64*>(contiguous(value, name, Dtype::i64, {count}));
 }
 
+const bool* flags(py::handle value, const char* name, const Shape& expected) {
+  const py::array a = array(value, name);
+  check_shape(a, name, expected);
+  if (!py::isinstance<py::array_t<bool>>(a)) throw py::type_error(std::string(name) + " has the wrong dtype");
+  if (!(a.flags() & py::array::c_style)) throw ArgumentError({name, "is not contiguous"});
+  return static_cast<const bool*>(a.data());
+}
+
 const void* contiguous(py::handle value, const char* name, Dtype dtype, const Shape& expected) {
   return checked(value, name, dtype, expected).data();
 }

@@ -38,7 +38,8 @@ void check_shape(const py::array& a, const char* name, const Shape& expected);
 
 // Of up to three axes. Like the following, they borrow: the array must live as long as what they return.
 Array view(py::handle a, const char* name, const Shape& expected, std::initializer_list<Dtype> allowed);
-const i64* integers(py::handle a, const char* name, i64 count);  // contiguous
+const i64* integers(py::handle a, const char* name, i64 count);            // contiguous
+const bool* flags(py::handle a, const char* name, const Shape& expected);  // contiguous
 const void* contiguous(py::handle a, const char* name, Dtype dtype, const Shape& expected);
 void* target(py::handle a, const char* name, Dtype dtype, const Shape& expected);  // contiguous and writable
 

@@ -35,6 +35,10 @@ const Field<Batch> batch_fields[] = {
     {"x", nullptr, read_x},
     {"lengths", Py_None, read_lengths},
     {"initial", Py_None, [](Call& call, py::handle value, Batch& to) { read_states(call, value, "h0", to.initial); }},
+    {"resets", Py_None,
+     [](Call& call, py::handle value, Batch& to) {
+       to.resets = flags(value, "resets", {call.batch, call.time});
+     }},
     {"dropout_seed", Py_None,
      [](Call&, py::handle value, Batch& to) {
        to.drop = true;

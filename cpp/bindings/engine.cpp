@@ -110,7 +110,7 @@ class PyEngine {
     return without_gil([&] { return engine_->train_step(b, o, u, p, memory_budget); });
   }
 
-  void step(py::handle x, py::handle state, py::handle y, bool check_finite) {
+  void step(py::handle x, py::handle state, py::handle y, bool check_finite, py::handle resets) {
     Call call = new_call();
     call.batch = py::len(x);
     const bool tokens = spec().vocabulary > 0;
@@ -119,7 +119,8 @@ class PyEngine {
     void* out[CellInfo::most_states] = {};
     target_states(call, state, "state", out);
     void* to = target(y, "y", dtype_, {call.batch, spec().output_width()});
-    without_gil([&] { engine_->step(in, out, to, check_finite); });
+    const bool* anew = resets.is_none() ? nullptr : flags(resets, "resets", {call.batch});
+    without_gil([&] { engine_->step(in, out, to, check_finite, anew); });
   }
 
   void update(py::handle update, py::handle grad, bool check_finite) {
@@ -133,14 +134,14 @@ class PyEngine {
     without_gil([&] { engine_->freeze(names); });
   }
 
-  i64 memory_needed(i64 batch, i64 time, i64 memory_budget, bool norms) {
-    check_sizes(batch, time);
-    return without_gil([&] { return engine_->memory_needed(batch, time, memory_budget, norms); });
+  i64 memory_needed(i64 batch, i64 time, i64 memory_budget, bool norms, py::handle steps, i64 resets) {
+    const Size size = checked_size(batch, time, norms, steps, resets);
+    return without_gil([&] { return engine_->memory_needed(size, memory_budget); });
   }
 
-  i64 minimum_memory(i64 batch, i64 time, bool norms) {
-    check_sizes(batch, time);
-    return without_gil([&] { return engine_->minimum_memory(batch, time, norms); });
+  i64 minimum_memory(i64 batch, i64 time, bool norms, py::handle steps, i64 resets) {
+    const Size size = checked_size(batch, time, norms, steps, resets);
+    return without_gil([&] { return engine_->minimum_memory(size); });
   }
 
   py::tuple report() const {
@@ -164,10 +165,11 @@ class PyEngine {
   const Spec& spec() const { return engine_->spec(); }
   Call new_call() const { return {.spec = spec(), .dtype = dtype_, .parameters = count_, .states = states_}; }
 
-  static void check_sizes(i64 batch, i64 time) {
+  static Size checked_size(i64 batch, i64 time, bool norms, py::handle steps, i64 resets) {
     if (batch < 1 || time < 1)
       throw ArgumentError(
           {"batch and time", "are " + std::to_string(batch) + " and " + std::to_string(time), "at least 1"});
+    return {.batch = batch, .time = time, .resets = resets, .norms = norms, .steps = steps_of(steps)};
   }
 
   py::array params_;  // kept alive for the engine
@@ -197,12 +199,13 @@ void register_engine(py::module_& m) {
            arg("probes") = py::none(), arg("memory_budget") = 0)
       .def("train_step", &PyEngine::train_step, arg("batch"), arg("objective"), arg("update"),
            arg("probes") = py::none(), arg("memory_budget") = 0)
-      .def("step", &PyEngine::step, arg("x"), arg("state"), arg("y"), arg("check_finite"))
+      .def("step", &PyEngine::step, arg("x"), arg("state"), arg("y"), arg("check_finite"), arg("resets") = py::none())
       .def("update", &PyEngine::update, arg("update"), arg("grad"), arg("check_finite"))
       .def("freeze", &PyEngine::freeze, arg("names"))
-      .def("memory_needed", &PyEngine::memory_needed, arg("batch"), arg("time"), arg("memory_budget") = 0,
-           arg("norms") = false)
-      .def("minimum_memory", &PyEngine::minimum_memory, arg("batch"), arg("time"), arg("norms") = false)
+      .def("memory_needed", &PyEngine::memory_needed, arg("batch"), arg("time"), arg("memory_budget"), arg("norms"),
+           arg("steps"), arg("resets"))
+      .def("minimum_memory", &PyEngine::minimum_memory, arg("batch"), arg("time"), arg("norms"), arg("steps"),
+           arg("resets"))
       .def("report", &PyEngine::report)
       .def("set_params", &PyEngine::set_params, arg("values"))
       .def("get_params", &PyEngine::get_params);

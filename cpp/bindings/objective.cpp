@@ -43,11 +43,7 @@ void read_y(Call& call, py::handle value, Objective& to) {
 // In this order: the shape of y depends on loss and steps.
 const Field<Objective> objective_fields[] = {
     {"loss", nullptr, [](Call&, py::handle value, Objective& to) { to.loss = py::cast<const Loss*>(value); }},
-    {"steps", nullptr,
-     [](Call& call, py::handle value, Objective& to) {
-       call.steps = to.steps = choice<Steps>(
-           value, "steps", {{"last", Steps::last}, {"all", Steps::all}, {"mean", Steps::mean}, {"max", Steps::max}});
-     }},
+    {"steps", nullptr, [](Call& call, py::handle value, Objective& to) { call.steps = to.steps = steps_of(value); }},
     {"reduction", nullptr,
      [](Call&, py::handle value, Objective& to) {
        to.reduction = choice<Reduction>(
@@ -64,6 +60,11 @@ const Field<Objective> objective_fields[] = {
 };
 
 }  // namespace
+
+Steps steps_of(py::handle value) {
+  return choice<Steps>(value, "steps",
+                       {{"last", Steps::last}, {"all", Steps::all}, {"mean", Steps::mean}, {"max", Steps::max}});
+}
 
 void register_objective(py::module_& m) {
   Structure<Objective>::add_to(m, "Objective", "The targets, and the loss that compares the outputs with them.",

@@ -183,6 +183,9 @@ class Structure {
   inline static PyTypeObject* type_ = nullptr;
 };
 
+// "last", "all", "mean" or "max"
+Steps steps_of(py::handle value);
+
 // One array, or None, for each of the cell's states
 void read_states(const Call& call, py::handle all, const char* name, Array* out);
 // One writable array for each

@@ -202,8 +202,8 @@ void enter_from_above(const Net<T>& net, Workspace<T>& w, const Worker& worker, 
     for (i64 b = worker.row0; b < std::min(worker.row1, plan.running(t)); ++b)
       for (i64 p = 0; p * n < net.H(); ++p) {
         T* dh = buffers.dh + p * buffers.dh_panel + (plan.row(t, b) - base) * n;
-        dropout.apply(dir.layer, plan.place(b), dir.reverse() ? plan.length(b) - 1 - t : t,
-                      dir.direction * net.H() + p * n, std::min(n, net.H() - p * n), dh, dh);
+        dropout.apply(dir.layer, plan.place(b), plan.step(t, b, dir.reverse()), dir.direction * net.H() + p * n,
+                      std::min(n, net.H() - p * n), dh, dh);
       }
   for (i64 b = worker.row0; w.d_final && b < worker.row1; ++b)
     if (const i64 t = plan.length(b) - 1; t >= t0 && t < t1)
@@ -253,20 +253,22 @@ void clear_below(const Net<T>& net, const Workspace<T>& w, Worker& worker, std::
           for (i64 p = 0; p < panels_of(net, w); ++p) std::fill_n(buffers.dh + p * buffers.dh_panel + row * n, n, T(0));
         }
     }
-    for (i64 b = worker.row0; out.x && dir.layer == 0 && b < worker.row1; ++b)
-      std::fill_n(static_cast<T*>(out.x) + (plan.place(b) * plan.time + t0) * net.I(), (t - t0) * net.I(), T(0));
+    for (i64 b = worker.row0; out.x && dir.layer == 0 && b < std::min(worker.row1, plan.running(t0)); ++b)
+      std::fill_n(static_cast<T*>(out.x) + (plan.position(b) + t0) * net.I(),
+                  (std::min(t, plan.length(b)) - t0) * net.I(), T(0));
   }
   for (int s = 0; window == 0 && s < net.info.states; ++s)
     for (i64 b = worker.row0; initial_target(net, w, out, s, i) && b < worker.row1; ++b)
-      std::fill_n(initial_target(net, w, out, s, i) + plan.place(b) * net.H(), net.H(), T(0));
+      std::fill_n(initial_target(net, w, out, s, i) + plan.number_of(b) * net.H(), net.H(), T(0));
 }
 
-// Destination of the gradient of a layer direction's initial state, (B, H); null: not requested
+// Destination of the gradient of a layer direction's initial state, (B, H); null: not requested. With resets it has a
+// row for each episode
 template <class T>
 T* initial_target(const Net<T>& net, const Workspace<T>& w, const GradientTargets& out, int state, std::size_t i) {
-  T* all = out.initial[state]     ? static_cast<T*>(out.initial[state])
-           : net.spec.learn_state ? w.d_initial[state]
-                                  : nullptr;
+  T* all = !out.initial[state] && !net.spec.learn_state ? nullptr
+           : out.initial[state] && !w.plan.episodes     ? static_cast<T*>(out.initial[state])
+                                                        : w.d_initial[state];
   return all ? all + static_cast<i64>(i) * w.plan.batch * net.H() : nullptr;
 }
 
@@ -319,14 +321,15 @@ void input_gradient(const Net<T>& net, const Workspace<T>& w, const Worker& work
     kernels_for(w).input_grad(cell_for(net, w), a, worker.row0, worker.row1);
   }
   if (!out.x) return;
-  const i64 size = net.I() * plan.time;
   T* dx = static_cast<T*>(out.x);
   if (block.t1 == plan.steps && !dir.reverse())
     for (i64 b = worker.row0; b < worker.row1; ++b)
-      std::fill(dx + plan.place(b) * size + plan.length(b) * net.I(), dx + (plan.place(b) + 1) * size, T(0));
+      if (plan.is_last(b))
+        std::fill(dx + (plan.position(b) + plan.length(b)) * net.I(), dx + (plan.place(b) + 1) * plan.time * net.I(),
+                  T(0));
   a.lengths = dir.reverse() ? plan.lengths.data() : nullptr;
-  a.order = plan.order.data();
-  a.out_sequence = size;
+  a.order = plan.positions.data();
+  a.out_sequence = net.I();
   a.out = dx;
   kernels_for(w).input_grad(cell_for(net, w), a, worker.row0, worker.row1);
 }
@@ -351,7 +354,7 @@ void state_gradient(const Net<T>& net, const Workspace<T>& w, const Worker& work
       kernels_for(w).input_grad(cell_for(net, w), a, worker.row0, worker.row1);
     }
     for (i64 b = worker.row0; b < worker.row1; ++b) {
-      T* to = target + w.plan.place(b) * net.H();
+      T* to = target + w.plan.number_of(b) * net.H();
       if (state > 0) std::fill_n(to, net.H(), T(0));
       for (int c = 0; c < net.info.carries; ++c)
         for (i64 j = 0; net.info.carry_state[c] == state && j < net.H(); ++j)
@@ -564,12 +567,13 @@ void finish_gradient(const Net<T>& net, Workspace<T>& w, const Worker& worker, c
     for (i64 p = 0; p < panels_of(net, w); ++p)
       if (panel++ % worker.team == worker.number) unpack_panel(net, w, i, p, source, gradient);
   if (worker.number != worker.team - 1) return;
+  if (w.plan.episodes) finish_episodes(net, w, out, given);
   for (int s = 0; net.spec.learn_state && s < net.info.states; ++s)
     for (i64 i = 0; i < net.spec.state_rows(); ++i)
       for (i64 j = 0; j < net.H(); ++j) {
         const T* d = initial_target(net, w, out, s, size_of(i));
         double total = 0;
-        for (i64 b = 0; !given[s] && b < w.plan.batch; ++b) total += double(d[b * net.H() + j]);
+        for (i64 b = 0; (!given[s] || w.plan.episodes) && b < w.plan.batch; ++b) total += double(d[b * net.H() + j]);
         gradient[net.initial[s] + i * net.H() + j] = T(total);
       }
   for (i64 o = 0; net.O() && net.spec.bias && o < net.O(); ++o) {
@@ -577,6 +581,24 @@ void finish_gradient(const Net<T>& net, Workspace<T>& w, const Worker& worker, c
     for (i64 b = 0; last && b < w.plan.batch; ++b) total += double(w.dy[b * net.O() + o]);
     gradient[net.b_y + o] = T(total);
   }
+}
+
+// Of the gradients of the states that the episodes start from: those of the caller's states, which the others leave
+template <class T>
+void finish_episodes(const Net<T>& net, const Workspace<T>& w, const GradientTargets& out, const bool* given) {
+  const BatchPlan& plan = w.plan;
+  for (std::size_t i = 0; i < net.layer_directions.size(); ++i)
+    for (int s = 0; s < net.info.states; ++s) {
+      T* from = initial_target(net, w, out, s, i);
+      for (i64 b = 0; from && b < plan.batch; ++b) {
+        T* row = from + plan.number_of(b) * net.H();
+        if (auto* to = static_cast<T*>(out.initial[s]); to && plan.step(0, b) == 0) {
+          to += (static_cast<i64>(i) * plan.callers_batch + plan.place(b)) * net.H();
+          plan.carries_on(b) ? std::copy_n(row, net.H(), to) : std::fill_n(to, net.H(), T(0));
+        }
+        if (given[s] && plan.carries_on(b)) std::fill_n(row, net.H(), T(0));
+      }
+    }
 }
 
 template <class T>

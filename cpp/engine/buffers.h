@@ -28,27 +28,29 @@ void prepare_set(const Net<T>& net, Workspace<T>& w) {
 constexpr i64 rows_per_block = 512;  // docs/performance.md, "blocks of time"
 
 template <class T>
-void prepare(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time, const i64* lengths) {
+void prepare(const Net<T>& net, Workspace<T>& w, const Batch& batch) {
   prepare_set(net, w);
-  w.plan.make(batch, time, lengths, rows_per_block);
+  w.plan.make(batch.x.shape[0], batch.x.shape[1], batch.lengths, batch.resets, rows_per_block);
 }
 
 // For measuring: no size is too large
 template <class T>
-void prepare_sizes(const Net<T>& net, Workspace<T>& w, i64 batch, i64 time) {
+void prepare_sizes(const Net<T>& net, Workspace<T>& w, const Size& size) {
   prepare_set(net, w);
-  w.plan.make_sizes(batch, time, rows_per_block);
+  w.plan.make_sizes(size.batch, size.time, size.resets, rows_per_block);
 }
 
+// The most that a training step of this size may need
 template <class T>
-Needs training_needs(const Net<T>& net, bool norms) {
-  return {.steps = Steps::all,
+Needs training_needs(const Net<T>& net, const Size& size) {
+  return {.steps = size.steps,
           .loss = true,
+          .each_factor = size.steps == Steps::all,
           .backward = true,
           .gradient = true,
           .input_gradient = !net.spec.vocabulary,
           .drop = net.spec.dropout > 0,
-          .norms = norms};
+          .norms = size.norms};
 }
 
 template <class T>
@@ -261,7 +263,7 @@ auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
     w.idle_sum = a.allocate<double>(recomputes ? b : 0, width);
     w.db_y = a.allocate<double>(net.O());
     for (int s = 0; s < net.info.states; ++s)
-      w.d_initial[s] = a.allocate<T>(net.spec.learn_state ? net.spec.state_rows() : 0, b, net.H());
+      w.d_initial[s] = a.allocate<T>(net.spec.learn_state || w.plan.episodes ? net.spec.state_rows() : 0, b, net.H());
     w.gradient = a.allocate<T>(needs.gradient ? net.count : 0);
   };
 }

@@ -100,8 +100,8 @@ void show_above(const Net<T>& net, Workspace<T>& w, std::size_t i, i64 window, i
         const T* h = buffers.saved + p * buffers.panel + (plan.batch + row) * n;
         if (w.drop) {
           T* to = buffers.dropped + p * buffers.above_panel + row * n;
-          dropout.apply(dir.layer, plan.place(b), dir.reverse() ? other : t, dir.direction * net.H() + p * n, real, h,
-                        to);
+          dropout.apply(dir.layer, plan.place(b), plan.step(t, b, dir.reverse()), dir.direction * net.H() + p * n, real,
+                        h, to);
           h = to;
         }
         if (net.D() == 2) std::copy_n(h, real, buffers.crossed + p * buffers.above_panel + plan.row(other, b) * n);

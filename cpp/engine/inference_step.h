@@ -10,7 +10,7 @@
 namespace fastbptt {
 
 template <class T>
-void inference_step(const Net<T>& net, const Array& x, void* const* state, T* y, bool check) {
+void inference_step(const Net<T>& net, const Array& x, void* const* state, T* y, bool check, const bool* resets) {
   const InstructionSet& set = active();
   const Kernels<T>& k = kernels_of<T>(set);
   const CellKernels<T>& cell = cell_of<T>(set, net.cell);
@@ -29,8 +29,12 @@ void inference_step(const Net<T>& net, const Array& x, void* const* state, T* y,
     const T* from = input;
     for (i64 layer = 0; layer < net.spec.layers; ++layer) {
       const LayerDirection& dir = net.layer_directions[size_of(layer)];
-      for (int s = 0; s < net.info.states; ++s)
-        std::copy_n(static_cast<const T*>(state[s]) + (layer * batch + b) * net.H(), net.H(), before + s * padded);
+      for (int s = 0; s < net.info.states; ++s) {
+        const T* at = resets && resets[b]
+                          ? net.spec.learn_state ? net.params + net.initial[s] + layer * net.H() : nullptr
+                          : static_cast<const T*>(state[s]) + (layer * batch + b) * net.H();
+        at ? std::copy_n(at, net.H(), before + s * padded) : std::fill_n(before + s * padded, net.H(), T(0));
+      }
       for (int stage = 0; stage < net.info.stages; ++stage) {
         for (int j = 0; j < net.info.preactivations; ++j) {
           const Preactivation& preactivation = net.info.preactivation[j];

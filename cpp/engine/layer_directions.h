@@ -137,13 +137,14 @@ void read_row(const Workspace<T>& w, i64 hidden, const T* panels, i64 panel, i64
     std::copy_n(panels + j / w.panel * panel + row * w.panel, std::min(w.panel, hidden - j), out + j);
 }
 
-// The final states of all layer directions, (directions, B, hidden)
+// The final states of all layer directions, (directions, B, hidden), of the caller's sequences
 template <class T>
 void read_final(const Workspace<T>& w, i64 hidden, int state, T* out) {
   for (std::size_t p = 0; p < w.layers.size(); ++p)
     for (i64 b = 0; b < w.plan.batch; ++b)
-      read_row(w, hidden, w.layers[p].last + state * w.layers[p].last_stride, w.layers[p].last_panel, b,
-               out + (static_cast<i64>(p) * w.plan.batch + w.plan.place(b)) * hidden);
+      if (w.plan.is_last(b))
+        read_row(w, hidden, w.layers[p].last + state * w.layers[p].last_stride, w.layers[p].last_panel, b,
+                 out + (static_cast<i64>(p) * w.plan.callers_batch + w.plan.place(b)) * hidden);
 }
 
 // Pool of workspaces between calls; a tape may keep it alive after its network.

@@ -115,7 +115,7 @@ void pack_initial(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 ro
           T* to = w.layers[i].saved + s * w.layers[i].saved_stride + p * w.layers[i].panel + b * n;
           const i64 real = std::min(n, net.H() - p * n);
           std::fill_n(to, n, T(0));
-          if (given) {
+          if (given && w.plan.carries_on(b)) {
             Array part = given;  // the columns of this panel
             part.data = static_cast<const std::byte*>(part.data) + p * n * part.strides[1];
             fine &= copy_numbers(k, part, w.plan.place(b), 0, real, 1, to);
@@ -138,7 +138,7 @@ void pack_inputs(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 win
     const LayerBuffers<T>& buffers = w.layers[size_of(d)];
     for (i64 t = t0; t < t1 && !w.stop.reached(); ++t)
       for (i64 b = row0; b < std::min(row1, plan.running(t)); ++b) {
-        const i64 step = d ? plan.length(b) - 1 - t : t, row = plan.row(t, b) - base;
+        const i64 step = plan.step(t, b, d > 0), row = plan.row(t, b) - base;
         T* to = buffers.x + row * w.x_stride;
         if (!net.spec.vocabulary) {
           fine &= copy_numbers(k, batch.x, plan.place(b), step, net.I(), 2, to);
@@ -187,8 +187,12 @@ void make_factors(const Net<T>& net, Workspace<T>& w, const Objective& o) {
   for (i64 b = 0; b < plan.batch; ++b) {
     const double length = all ? double(plan.length(b)) : 1.0;
     double weights = 0;  // of all its steps
+    if (!all && !plan.is_last(b)) {
+      factor[size_of(b)] = 0;
+      continue;
+    }
     if (w.each_factor) {
-      for (i64 t = 0; t < plan.length(b); ++t) weights += checked_weight(o, plan.place(b), t);
+      for (i64 t = 0; t < plan.length(b); ++t) weights += checked_weight(o, plan.place(b), plan.step(t, b));
     } else {
       factor[size_of(b)] = checked_weight(o, plan.place(b), 0);
       weights = factor[size_of(b)] * length;
@@ -232,8 +236,8 @@ void pack_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool c
   bool fine = true;
   for (i64 t = t0; t < t1; ++t)
     for (i64 b = row0; b < (all ? std::min(row1, plan.running(t)) : row1); ++b) {
-      const i64 to = all ? plan.row(t, b) - base : b;
-      const double weight = w.each_factor ? weight_at(o, plan.place(b), t) : w.exact_factor[size_of(b)];
+      const i64 to = all ? plan.row(t, b) - base : b, step = plan.step(t, b);
+      const double weight = w.each_factor ? weight_at(o, plan.place(b), step) : w.exact_factor[size_of(b)];
       if (w.each_factor) std::fill_n(w.factor + to * width, width, T(weight * w.exact_factor[size_of(b)]));
       if (weight == 0) {
         w.classes[to] = 0;
@@ -241,14 +245,14 @@ void pack_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool c
         continue;
       }
       if (classes) {
-        const i64 value = read<i64>(o.y, plan.place(b), t);
+        const i64 value = read<i64>(o.y, plan.place(b), all ? step : 0);
         const bool known = value >= 0 && value < n;
         w.classes[to] = known ? static_cast<std::int32_t>(value) : 0;
         fine &= known;
         continue;
       }
       T* target = w.targets + to * n;
-      fine &= copy_numbers(kernels_for(w), o.y, plan.place(b), t, n, all ? 2 : 1, target) || !check;
+      fine &= copy_numbers(kernels_for(w), o.y, plan.place(b), step, n, all ? 2 : 1, target) || !check;
       for (i64 j = 0; bounded && j < n; ++j) fine &= !info.excludes(double(target[j]));
     }
   if (!fine) w.found.y = true;
@@ -256,15 +260,15 @@ void pack_targets(const Net<T>& net, Workspace<T>& w, const Objective& o, bool c
 
 // Locates an error that pack_targets found
 template <class T>
-void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o, bool check) {
+[[gnu::cold]] void report_targets(const Net<T>& net, const Workspace<T>& w, const Objective& o, bool check) {
   const BatchPlan& plan = w.plan;
   const LossInfo& info = *o.loss->info;
   const std::string name = loss_of<T>(*w.set, o.loss->index).name;
   const bool all = o.steps == Steps::all, classes = info.targets == LossInfo::Targets::classes;
   const i64 width = net.spec.output_width(), n = classes ? width : o.loss->targets_of(width);
   for (i64 i = 0; i < plan.batch; ++i) {
-    const i64 b = plan.place(i);
-    for (i64 t = 0; t < (all ? plan.length(i) : 1); ++t) {
+    const i64 b = plan.place(i), start = all ? plan.step(0, i) : 0;
+    for (i64 t = start; t < start + (all ? plan.length(i) : plan.is_last(i)); ++t) {
       if (weight_at(o, b, t) == 0) continue;
       if (classes) {
         const i64 value = read<i64>(o.y, b, t);
@@ -308,12 +312,14 @@ void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
   for (i64 b = 0; b < plan.batch; ++b) {
     for (i64 t = 0; from.outputs && t < plan.length(b); ++t) {
       T* to = w.dy + plan.row(t, b) * width;
-      if (!copy_numbers(k, from.outputs, plan.place(b), t, width, 2, to) && from.check_finite)
+      if (!copy_numbers(k, from.outputs, plan.place(b), plan.step(t, b), width, 2, to) && from.check_finite)
         for (i64 j = 0; j < width; ++j)
-          if (!std::isfinite(to[j])) throw_not_finite("d_outputs", double(to[j]), {plan.place(b), t, j});
+          if (!std::isfinite(to[j])) throw_not_finite("d_outputs", double(to[j]), {plan.place(b), plan.step(t, b), j});
     }
     T* to = w.dy + b * width;
-    if (from.last && !copy_numbers(k, from.last, plan.place(b), 0, width, 1, to) && from.check_finite)
+    if (from.last && !plan.is_last(b))
+      std::fill_n(to, width, T(0));
+    else if (from.last && !copy_numbers(k, from.last, plan.place(b), 0, width, 1, to) && from.check_finite)
       for (i64 j = 0; j < width; ++j)
         if (!std::isfinite(to[j])) throw_not_finite("d_last", double(to[j]), {plan.place(b), j});
   }
@@ -321,10 +327,11 @@ void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
   std::vector<T> row(size_of(net.spec.width()));
   for (i64 b = 0; from.hidden && b < plan.batch; ++b)
     for (i64 t = 0; t < plan.length(b); ++t) {
-      if (!copy_numbers(k, from.hidden, plan.place(b), t, net.spec.width(), 2, row.data()) && from.check_finite)
+      const i64 step = plan.step(t, b);
+      if (!copy_numbers(k, from.hidden, plan.place(b), step, net.spec.width(), 2, row.data()) && from.check_finite)
         for (i64 j = 0; j < net.spec.width(); ++j)
           if (!std::isfinite(row[size_of(j)]))
-            throw_not_finite("d_hidden", double(row[size_of(j)]), {plan.place(b), t, j});
+            throw_not_finite("d_hidden", double(row[size_of(j)]), {plan.place(b), step, j});
       for (i64 d = 0; d < net.D(); ++d) {
         const LayerBuffers<T>& buffers = w.layers[size_of(net.top() + d)];
         to_panels(net, w, row.data() + d * net.H(), plan.row(d ? plan.length(b) - 1 - t : t, b), false, buffers.dh,
@@ -337,7 +344,9 @@ void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
       const LayerBuffers<T>& buffers = w.layers[i];
       const Array part = part_of(from.final_state[s], static_cast<i64>(i));
       for (i64 b = 0; b < plan.batch; ++b) {
-        if (!copy_numbers(k, part, plan.place(b), 0, net.H(), 1, row.data()) && from.check_finite)
+        if (!plan.is_last(b))
+          std::fill(row.begin(), row.end(), T(0));
+        else if (!copy_numbers(k, part, plan.place(b), 0, net.H(), 1, row.data()) && from.check_finite)
           for (i64 j = 0; j < net.H(); ++j)
             if (!std::isfinite(row[size_of(j)]))
               throw_not_finite(
@@ -353,13 +362,13 @@ void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
 
 // Locates an error that packing found, in the caller's arrays
 template <class T>
-void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch) {
+[[gnu::cold]] void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch) {
   if (w.found.x && net.spec.vocabulary) report_tokens(net, w, batch);
   if (!batch.check_finite) return;
   const BatchPlan& plan = w.plan;
   for (i64 i = 0; w.found.x && i < plan.batch; ++i)
-    for (i64 t = 0, b = plan.place(i); t < plan.length(i); ++t)
-      for (i64 j = 0; j < net.I(); ++j) {
+    for (i64 s = 0, b = plan.place(i); s < plan.length(i); ++s)
+      for (i64 j = 0, t = plan.step(s, i); j < net.I(); ++j) {
         const auto value = read<double>(batch.x, b, t, j);
         if (!std::isfinite(value)) throw_not_finite("x", value, {b, t, j});
         if (!std::isfinite(T(value)))
@@ -371,8 +380,8 @@ void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch)
       }
   for (int s = 0; w.found.initial && s < net.info.states; ++s)
     for (i64 i = 0; batch.initial[s] && i < net.spec.state_rows(); ++i)
-      for (i64 b = 0; b < plan.batch; ++b)
-        for (i64 j = 0; j < net.H(); ++j) {
+      for (i64 b = 0; b < plan.callers_batch; ++b)
+        for (i64 j = 0; j < net.H() && !(batch.resets && batch.resets[b * plan.time]); ++j) {
           const auto value = read<T>(batch.initial[s], i, b, j);
           if (!std::isfinite(value))
             throw_not_finite(net.info.state_names[s] + std::string("0"), double(value), {i, b, j});
@@ -382,10 +391,10 @@ void report_inputs(const Net<T>& net, const Workspace<T>& w, const Batch& batch)
 }
 
 template <class T>
-void report_tokens(const Net<T>& net, const Workspace<T>& w, const Batch& batch) {
+[[gnu::cold]] void report_tokens(const Net<T>& net, const Workspace<T>& w, const Batch& batch) {
   for (i64 i = 0; i < w.plan.batch; ++i)
-    for (i64 t = 0, b = w.plan.place(i); t < w.plan.length(i); ++t) {
-      const i64 token = read<i64>(batch.x, b, t);
+    for (i64 s = 0, b = w.plan.place(i); s < w.plan.length(i); ++s) {
+      const i64 t = w.plan.step(s, i), token = read<i64>(batch.x, b, t);
       if (token < 0 || token >= net.spec.vocabulary)
         throw_unknown("x", "token", token, {b, t}, "tokens", net.spec.vocabulary);
     }

@@ -19,10 +19,10 @@ void record_norms(const Net<T>& net, const Workspace<T>& w, int number, int team
   const auto add = [](double& to, double norm) { to = to == 0 ? norm : std::hypot(to, norm); };
   for (i64 t = block.t1 - 1; t >= block.t0; --t)
     for (i64 b = 0, end = 0; b < plan.running(t); b = end) {
-      // in reverse, sequences of equal length are at the same step
-      end = reverse ? b + 1 : plan.running(t);
-      while (end < plan.running(t) && plan.length(end) == plan.length(b)) ++end;
-      const i64 step = reverse ? plan.length(b) - 1 - t : t;
+      // in reverse sequences of equal length are at the same step, without resets all sequences
+      end = reverse || plan.episodes ? b + 1 : plan.running(t);
+      while (end < plan.running(t) && !plan.episodes && plan.length(end) == plan.length(b)) ++end;
+      const i64 step = plan.step(t, b, reverse);
       if (step % team != number) continue;
       const double* squares = w.squares + (plan.row(t, b) - plan.row(block.t0, 0)) * 2 * k.squares;
       const i64 at = static_cast<i64>(i) * plan.time + step;
@@ -40,8 +40,8 @@ void record_rows(const Net<T>& net, const Workspace<T>& w, i64 b0, i64 b1, std::
   for (i64 j = 0; out && j < count; ++j)
     for (i64 t = t0; t < t1; ++t)
       for (i64 b = b0; b < std::min(b1, plan.running(t)); ++b) {
-        const i64 step = net.layer_directions[i].reverse() ? plan.length(b) - 1 - t : t,
-                  to = ((static_cast<i64>(i) * count + j) * plan.batch + plan.place(b)) * plan.time + step;
+        const i64 step = plan.step(t, b, net.layer_directions[i].reverse()),
+                  to = ((static_cast<i64>(i) * count + j) * plan.callers_batch + plan.place(b)) * plan.time + step;
         read_row(w, net.H(), from + j * stride, panel, row0 + plan.row(t, b) - plan.row(t0, 0),
                  static_cast<T*>(out) + to * net.H());
       }
@@ -69,11 +69,10 @@ void record_window(const Net<T>& net, const Workspace<T>& w, i64 b0, i64 b1, i64
                 net.info.saved, plan.batch, record.saved);
   auto* out = static_cast<T*>(record.outputs);
   for (i64 b = b0; out && !all_steps && window == 0 && b < b1; ++b)
-    std::copy_n(w.dy + b * width, width, out + plan.place(b) * width);
+    if (plan.is_last(b)) std::copy_n(w.dy + b * width, width, out + plan.place(b) * width);
   for (i64 t = t0; out && all_steps && t < t1; ++t)
     for (i64 b = b0; b < std::min(b1, plan.running(t)); ++b)
-      std::copy_n(w.dy + (plan.row(t, b) - plan.row(t0, 0)) * width, width,
-                  out + (plan.place(b) * plan.time + t) * width);
+      std::copy_n(w.dy + (plan.row(t, b) - plan.row(t0, 0)) * width, width, out + (plan.position(b) + t) * width);
 }
 
 }  // namespace fastbptt

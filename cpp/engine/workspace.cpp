@@ -5,6 +5,7 @@
 #include <new>
 #include <numeric>
 
+#include "errors.h"
 #include "memory.h"
 
 namespace fastbptt {
@@ -22,6 +23,14 @@ std::size_t product(std::size_t a, std::size_t b) {
 }
 
 }  // namespace
+
+void check_resets(bool bidirectional, Steps steps, Reduction reduction) {
+  const char* without = bidirectional                           ? "none for a bidirectional network"
+                        : pools(steps)                          ? "none with pooling"
+                        : reduction == Reduction::sequence_mean ? "none with a mean over sequences"
+                                                                : nullptr;
+  if (without) throw ArgumentError({"resets", "are given", without});
+}
 
 Arena::~Arena() { std::free(block_); }
 
@@ -46,25 +55,51 @@ void Arena::reserve(bool tight) {
   base_ = block_;
 }
 
-void BatchPlan::make(i64 b, i64 t, const i64* given, i64 rows_per_block) {
-  if (!given && b == batch && t == time && !ragged && rows_per_block == rows_per_block_) return;
-  if (product(std::size_t(b) + std::size_t(t), 2 * sizeof(i64)) > most_bytes()) throw std::bad_alloc();
+void BatchPlan::make(i64 b, i64 t, const i64* given, const bool* resets, i64 rows_per_block) {
+  if (!given && !resets && b == batch && t == time && !ragged && !episodes && rows_per_block == rows_per_block_) return;
+  if (product(std::size_t(b) + std::size_t(t), 6 * sizeof(i64)) > most_bytes()) throw std::bad_alloc();
   batch = -1;  // invalid until complete
   block_steps_ = 0;
-  const auto n = static_cast<std::size_t>(b);
+  callers_batch = b;
+  episodes = resets;
+  struct Sequence {
+    i64 place, start, length;
+    char begins, ends;
+  };
+  std::vector<Sequence> found;
+  found.reserve(static_cast<std::size_t>(b));
+  for (i64 place = 0; place < b; ++place) {
+    const i64 end = given ? given[place] : t;
+    const bool* reset = resets ? resets + place * t : nullptr;
+    for (i64 from = 0, to = 0; from < end; from = to) {
+      to = reset ? from + 1 : end;
+      while (to < end && !reset[to]) ++to;
+      found.push_back({place, from, to - from, from == 0 && !(reset && reset[0]), to == end});
+    }
+  }
+  const std::size_t n = found.size();
   order.resize(n);
   std::iota(order.begin(), order.end(), i64(0));
-  lengths.assign(n, t);
-  if (given) {
-    std::stable_sort(order.begin(), order.end(), [given](i64 i, i64 j) { return given[i] > given[j]; });
-    for (std::size_t i = 0; i < n; ++i) lengths[i] = given[order[i]];
+  if (given || resets)
+    std::stable_sort(order.begin(), order.end(),
+                     [&](i64 i, i64 j) { return found[std::size_t(i)].length > found[std::size_t(j)].length; });
+  for (std::vector<i64>* all : {&lengths, &places, &starts, &positions}) all->resize(n);
+  for (std::vector<char>* all : {&begins, &ends}) all->resize(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    const Sequence& one = found[static_cast<std::size_t>(order[i])];
+    lengths[i] = one.length;
+    places[i] = one.place;
+    starts[i] = one.start;
+    positions[i] = one.place * t + one.start;
+    begins[i] = one.begins;
+    ends[i] = one.ends;
   }
   steps = lengths[0];
   ragged = lengths[n - 1] < t;
   first.resize(static_cast<std::size_t>(steps) + 1);
   active.resize(static_cast<std::size_t>(steps) + 1);
   rows = 0;
-  i64 running = b;
+  auto running = static_cast<i64>(n);
   for (i64 s = 0; s <= steps; ++s) {
     while (running > 0 && length(running - 1) <= s) --running;
     first[static_cast<std::size_t>(s)] = rows;
@@ -74,18 +109,24 @@ void BatchPlan::make(i64 b, i64 t, const i64* given, i64 rows_per_block) {
   split_blocks(rows_per_block);
   rows_per_block_ = rows_per_block;
   time = t;
-  batch = b;
+  batch = static_cast<i64>(n);
   split_windows(1);
 }
 
-void BatchPlan::make_sizes(i64 b, i64 t, i64 rows_per_block) {
-  batch = std::min(b, most_elements);
+void BatchPlan::make_sizes(i64 b, i64 t, i64 resets, i64 rows_per_block) {
+  callers_batch = batch = std::min(b, most_elements);
   time = steps = std::min(t, most_elements);
   ragged = false;
+  episodes = resets > 0;
   rows = bounded_product(batch, steps);
   block_steps_ = std::min(std::max<i64>(rows_per_block / batch, 1), steps);
   block_rows = bounded_product(block_steps_, batch);
   block_count = (steps + block_steps_ - 1) / block_steps_;
+  if (episodes) {  // a block has rows_per_block rows or fewer, or one step; any two neighbours have more
+    batch = std::min(rows, batch + std::min(resets, most_elements));
+    block_rows = std::min(rows, std::max(rows_per_block, batch));
+    block_count = std::min(steps, rows / rows_per_block * 2 + 1);
+  }
   split_windows(1);
 }
 
@@ -100,7 +141,7 @@ std::pair<i64, i64> BatchPlan::share(int worker, int team) const {
 }
 
 std::size_t BatchPlan::bytes() const {
-  const i64 per_step = 2 * sizeof(i64) + sizeof(Run), per_sequence = 2 * sizeof(i64);
+  const i64 per_step = 2 * sizeof(i64) + sizeof(Run), per_sequence = 5 * sizeof(i64) + 2 * sizeof(char);
   i64 bytes = 0;
   for (const i64 part : {bounded_product(steps + 1, per_step), bounded_product(batch, per_sequence),
                          bounded_product(block_count, sizeof(Block)), bounded_product(window_count, sizeof(Window))})
@@ -129,7 +170,7 @@ void BatchPlan::split_windows(i64 count) {
   const i64 n = block_count;
   window_count = count = std::min(count, n);
   if (block_steps_) {  // the first block of time may be shorter; one window alone holds it beside as many others
-    window_rows = count == 1 ? rows : bounded_product((n + count - 1) / count * block_steps_, batch);
+    window_rows = count == 1 ? rows : std::min(rows, bounded_product((n + count - 1) / count, block_rows));
     return;
   }
   for (i64 w = 0; w < count; ++w) {  // blocks go back in time, windows go forward

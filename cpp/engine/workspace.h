@@ -21,6 +21,9 @@ inline i64 bounded_product(i64 a, i64 b) {
   return __builtin_mul_overflow(a, b, &out) || out > most_elements ? most_elements : out;
 }
 
+// Throws for what could mean a row, or each episode in it
+void check_resets(bool bidirectional, Steps steps, Reduction reduction);
+
 // One block of memory from which aligned arrays are allocated, in two passes: the first measures, the second allocates.
 class Arena {
  public:
@@ -62,6 +65,7 @@ class Arena {
 };
 
 // The order of a batch's rows (see kernels/kernels.h) and how its time is split into blocks for the weight gradients.
+// With resets each episode is a sequence of its own: `batch` counts episodes, and t steps within them.
 class BatchPlan {
  public:
   struct Block {
@@ -76,16 +80,26 @@ class BatchPlan {
     std::size_t block0, block1;  // its blocks, from its end to its start
   };
 
-  // lengths null: all equal time. Does nothing if the plan is unchanged.
-  void make(i64 batch, i64 time, const i64* lengths, i64 rows_per_block);
-  // The sizes alone of the plan for equal lengths, however large: for measuring
-  void make_sizes(i64 batch, i64 time, i64 rows_per_block);
+  // lengths null: all equal time. resets: [batch][time] or null. Does nothing if the plan is unchanged.
+  void make(i64 batch, i64 time, const i64* lengths, const bool* resets, i64 rows_per_block);
+  // The sizes alone of the plan for equal lengths, or at most those with so many resets, however large: for measuring
+  void make_sizes(i64 batch, i64 time, i64 resets, i64 rows_per_block);
   // Splits time into count windows (at most one per block) of about equal length.
   void split_windows(i64 count);
 
   RowSchedule schedule() const { return {batch, steps, first.data(), active.data()}; }
   i64 length(i64 sorted) const { return lengths[static_cast<std::size_t>(sorted)]; }
-  i64 place(i64 sorted) const { return order[static_cast<std::size_t>(sorted)]; }
+  // Where the caller has a sorted sequence: the row, the step that is its step t, and both in one, in a (B, T) array
+  i64 place(i64 sorted) const { return places[static_cast<std::size_t>(sorted)]; }
+  i64 step(i64 t, i64 sorted, bool reverse = false) const {
+    return starts[static_cast<std::size_t>(sorted)] + (reverse ? length(sorted) - 1 - t : t);
+  }
+  i64 position(i64 sorted) const { return positions[static_cast<std::size_t>(sorted)]; }
+  // The caller's own order of all sequences: by row, then by time
+  i64 number_of(i64 sorted) const { return order[static_cast<std::size_t>(sorted)]; }
+  // Whether it starts from the caller's state of its row; whether the row ends with it
+  bool carries_on(i64 sorted) const { return begins[static_cast<std::size_t>(sorted)]; }
+  bool is_last(i64 sorted) const { return ends[static_cast<std::size_t>(sorted)]; }
   std::size_t bytes() const;  // of the plan itself
   // The sorted sequences of a worker: about equal sums of lengths per worker
   std::pair<i64, i64> share(int worker, int team) const;
@@ -95,11 +109,14 @@ class BatchPlan {
 
   std::uint64_t number = 0;  // changes with the plan
   i64 batch = -1, time = -1;
-  i64 steps = 0;             // the longest length
-  i64 rows = 0;              // sum of lengths
-  bool ragged = false;       // some sequences are shorter than time
-  std::vector<i64> order;    // [B] place in the user's batch of each sorted sequence
-  std::vector<i64> lengths;  // [B] in sorted order
+  i64 callers_batch = -1;                               // rows of the caller's arrays: batch, or fewer with resets
+  bool episodes = false;                                // there are resets
+  i64 steps = 0;                                        // the longest length
+  i64 rows = 0;                                         // sum of lengths
+  bool ragged = false;                                  // some sequences are shorter than time
+  std::vector<i64> order;                               // [B] place of each sorted sequence before sorting
+  std::vector<i64> lengths, places, starts, positions;  // [B] in sorted order
+  std::vector<char> begins, ends;                       // [B] in sorted order
   std::vector<i64> first, active;
   std::vector<Block> blocks;  // from the end of time to its start
   std::vector<Run> runs;

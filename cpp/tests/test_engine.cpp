@@ -450,15 +450,15 @@ TEST_CASE("what a step needs is an answer for every size, and that of the step i
   for (const bool norms : {false, true}) {
     i64 before = 0;
     for (i64 size = 1; size <= i64(1) << 21; size *= 8) {  // grows with the steps, of few sequences and of many
-      const i64 needed = engine->memory_needed(size, size, 0, norms);
+      const i64 needed = engine->memory_needed({.batch = size, .time = size, .norms = norms}, 0);
       CHECK(needed > before);
-      CHECK(engine->minimum_memory(size, size, norms) <= needed);
+      CHECK(engine->minimum_memory({.batch = size, .time = size, .norms = norms}) <= needed);
       before = needed;
     }
     for (const auto& [batch, time] : {std::pair{top, top}, {top, i64(1)}, {i64(1), top}})
-      CHECK(engine->memory_needed(batch, time, 0, norms) >= i64(1) << 55);
+      CHECK(engine->memory_needed({.batch = batch, .time = time, .norms = norms}, 0) >= i64(1) << 55);
   }
-  CHECK(engine->memory_needed(64, i64(1) << 20, 0, true) > engine->memory_needed(64, i64(1) << 20, 0, false));
+  CHECK(engine->memory_needed({64, i64(1) << 20, 0, true}, 0) > engine->memory_needed({64, i64(1) << 20}, 0));
 }
 
 TEST_CASE("sizes of a plan without a plan") {
@@ -466,8 +466,8 @@ TEST_CASE("sizes of a plan without a plan") {
     for (const i64 time : {1, 2, 7, 100, 1025})
       for (const i64 windows : {1, 2, 3, 5, 16, 100000}) {
         BatchPlan plan, sizes;
-        plan.make(batch, time, nullptr, 512);
-        sizes.make_sizes(batch, time, 512);
+        plan.make(batch, time, nullptr, nullptr, 512);
+        sizes.make_sizes(batch, time, 0, 512);
         plan.split_windows(windows);
         sizes.split_windows(windows);
         const std::string name = std::to_string(batch) + " x " + std::to_string(time) + " / " + std::to_string(windows);

@@ -140,7 +140,7 @@ TEST_CASE("what is frozen while another thread updates is frozen from one update
 TEST_CASE("windows of a memory budget read the embedding of one update") {
   Shared s("rnn", Shared::tokens);
   std::vector<float> gradient(s.params.size());
-  const i64 budget = s.engine->minimum_memory(Shared::batch, Shared::time);
+  const i64 budget = s.engine->minimum_memory({Shared::batch, Shared::time});
   beside(
       [&] {
         s.engine->update({&s.optimizer, {}}, s.gradient.data(), true);

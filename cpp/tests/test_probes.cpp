@@ -184,7 +184,8 @@ TEST_CASE("neither threads nor a memory budget change a bit of the norms") {
             CHECK_MESSAGE(same(look(c, call, false)), backend, " ", text(c), ": ", threads);
           }
           if (!bidirectional) {
-            const i64 most = call.engine().memory_needed(c.B, c.T, 0), least = call.engine().minimum_memory(c.B, c.T);
+            const i64 most = call.engine().memory_needed({c.B, c.T}, 0),
+                      least = call.engine().minimum_memory({c.B, c.T});
             CHECK_MESSAGE(same(look(c, call, false, (most + least) / 2)), backend, " ", text(c), " in windows");
             CHECK((lengths || call.engine().report().segments > 1));
           }

@@ -172,12 +172,12 @@ TEST_CASE("a memory budget changes no bit, and is kept") {
     const std::string name = backend + " " + text(c);
     const Data data = data_of(c);
     EngineCall<float> call(c, data);
-    const i64 needed = call.engine().memory_needed(c.B, c.T, 0),
+    const i64 needed = call.engine().memory_needed({c.B, c.T}, 0),
               least = least_budget([&](i64 b) { train(c, data, b); });
     const Trained whole = train(c, data, 0);
     const Result<float> expected = call.loss_and_grad();
     // what is asked for holds for any lengths and any loss
-    CHECK_MESSAGE(least <= call.engine().minimum_memory(c.B, c.T), name);
+    CHECK_MESSAGE(least <= call.engine().minimum_memory({c.B, c.T}), name);
     CHECK_MESSAGE(whole.bytes <= needed, name);
     std::set<i64> segments;
     for (const double share : {0.0, 0.02, 0.06, 0.2, 0.5, 1.0}) {
@@ -192,7 +192,7 @@ TEST_CASE("a memory budget changes no bit, and is kept") {
       CHECK((kept.report.recompute_seconds > 0) == (kept.report.segments > 1));
       segments.insert(kept.report.segments);
       // gradients of the input need some more memory; the smallest budget has it
-      const i64 enough = std::max(budget, call.engine().minimum_memory(c.B, c.T));
+      const i64 enough = std::max(budget, call.engine().minimum_memory({c.B, c.T}));
       CHECK_MESSAGE(same_bits(call.loss_and_grad(enough), expected), name, " ", budget);
     }
     CHECK_MESSAGE(segments.size() >= 3, name);
@@ -208,7 +208,7 @@ TEST_CASE("the smallest budget is enough, whatever the engine has done before") 
   NetworkCase c = make("gru", 5, 900, 9, 7, 3), longer = make("gru", 5, 1500, 9, 7, 3);
   c.steps = longer.steps = Steps::all;
   EngineCall<float> call(c, data_of(c)), other(longer, data_of(longer));
-  const i64 least = call.engine().minimum_memory(5, 900);
+  const i64 least = call.engine().minimum_memory({5, 900});
   const Result<float> expected = call.loss_and_grad();
   for (const i64 budget : {i64(0), 2 * least, i64(0)}) {
     CHECK_NOTHROW(CHECK(same_bits(call.loss_and_grad(least), expected)));
@@ -226,12 +226,12 @@ TEST_CASE("the memory for a long sequence: linear, or as the budget says") {
     c.net.layers = 2;
     std::vector<float> params(at(parameter_count(c.net)));
     const auto engine = make_engine(c.net, Dtype::f32, params.data());
-    const i64 half = engine->memory_needed(8, 10000, 0), whole = engine->memory_needed(8, 20000, 0);
+    const i64 half = engine->memory_needed({8, 10000}, 0), whole = engine->memory_needed({8, 20000}, 0);
     CHECK(double(whole) == doctest::Approx(2.0 * double(half)).epsilon(0.1));
-    const i64 least = engine->minimum_memory(8, 20000);
+    const i64 least = engine->minimum_memory({8, 20000});
     CHECK(least < whole / 10);
     for (const i64 budget : {least, 2 * least, whole / 2, whole})
-      CHECK(engine->memory_needed(8, 20000, budget) <= budget);
+      CHECK(engine->memory_needed({8, 20000}, budget) <= budget);
   }
   NetworkCase c = make("rnn", 1, 10, 2, 3, 1);
   c.net.bidirectional = true;

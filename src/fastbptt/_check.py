@@ -26,9 +26,11 @@ Targets: TypeAlias = Floats | NDArray[np.int64]
 F32: Final = np.dtype(np.float32)
 F64: Final = np.dtype(np.float64)
 I64: Final = np.dtype(np.int64)
+BOOL: Final = np.dtype(np.bool_)
 
 STEPS: Final = ("last", "all")
-READOUTS: Final = (*STEPS, "mean", "max")  # what the readout sees: the last two pool over steps
+POOLED: Final = ("mean", "max")
+READOUTS: Final = (*STEPS, *POOLED)  # what the readout sees
 REDUCTIONS: Final = ("mean", "sum", "sequence_mean")
 RECORDS: Final = ("gradients",)
 

@@ -19,9 +19,7 @@ from hypothesis import strategies as st
 from fastbptt.datasets import Sequences, pad, read, read_csv, read_npz, write_npz
 
 NAN = np.nan
-quick = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+quick = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(folder: Path, text: str, name: str = "a.csv") -> Path:

@@ -21,9 +21,7 @@ from hypothesis import strategies as st
 
 from fastbptt.datasets import Texts, Tokenizer, load_imdb, load_snippets, pad
 
-quick = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+quick = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @contextmanager

@@ -336,9 +336,7 @@ def as_ts(series: list[Any], classes: list[str], labels: list[int]) -> str:
     return "\n".join(lines)
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(problem=problems())
 def test_what_is_written_is_read(
     tmp_path: Path, problem: tuple[list[Any], list[str], list[int]]
@@ -353,9 +351,7 @@ def test_what_is_written_is_read(
         np.testing.assert_array_equal(x, np.array(case, np.float64).T)
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text("@dataclssLbeltru 01,:?.\n-e#", max_size=60))
 def test_any_text_is_read_or_refused(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, START + text)

@@ -243,9 +243,7 @@ def test_wrong_files(tmp_path: Path) -> None:
 parts = st.integers(0, 1000).map(lambda i: i / 1000)  # what six digits hold
 
 
-@settings(
-    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(
         st.tuples(st.integers(0, 5), st.integers(0, 9), parts, parts, parts, parts, parts),

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,27 @@ def test_outputs_in_units_of_the_targets(name: str) -> None:
         )
         each = factor if name == "gaussian" else np.ones_like(factor)
         np.testing.assert_allclose(plain * each, dz, rtol=1e-9)
+
+
+@pytest.mark.parametrize("steps", ["last", "all", "mean"])
+@pytest.mark.parametrize(("loss", "bias", "target"), [("mse", 0, 1e30), ("poisson", 200, 0.0)])
+def test_a_loss_that_overflows_is_refused(
+    loss: str, bias: float, target: float, steps: str
+) -> None:
+    model = fastbptt.RNN(1, 2, 1, seed=0)
+    model.parameters["b_y"][...] = bias
+    x, y = np.ones((2, 3, 1)), np.full((2, 3, 1) if steps == "all" else (2, 1), target)
+    before = model.state_dict()
+    for call in (
+        partial(model.loss, x, y, loss, steps),
+        partial(model.loss_and_grad, x, y, loss, steps),
+        partial(model.train_step, x, y, fastbptt.SGD(), loss, steps),
+    ):
+        with pytest.raises(fastbptt.ArgumentError, match=r"^the loss is not finite \(inf\)$"):
+            call()
+    assert model.loss(x, y, loss, steps, check_finite=False) == np.inf
+    for name, values in model.parameters.items():
+        np.testing.assert_array_equal(values, before[name])
 
 
 def test_labels_of_hinge() -> None:

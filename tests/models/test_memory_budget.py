@@ -111,6 +111,16 @@ def test_too_small() -> None:
             call()
 
 
+@pytest.mark.parametrize("size", [(1, 1, 1, 1), (5, 6, 4, 2), (4, 90, 1, 40), (3, 700, 6, 3)])
+def test_the_least_is_enough_with_weights_of_steps(size: tuple[int, int, int, int]) -> None:
+    batch, time, outputs, hidden = size
+    model = fastbptt.LSTM(2, hidden, outputs, seed=0)
+    x, y = np.ones((batch, time, 2)), np.zeros((batch, time, outputs))
+    weights = np.random.default_rng(0).uniform(0, 1, (batch, time))
+    least = model.minimum_memory(batch, time)
+    model.loss_and_grad(x, y, "mse", "all", sample_weight=weights, memory_budget=least)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_same_bits(cell: str, dtype: str) -> None:

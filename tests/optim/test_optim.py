@@ -153,7 +153,7 @@ STRATEGIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @given(data=st.data())
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=40)
 def test_follows_the_reference_whatever_the_settings(name: str, data: st.DataObject) -> None:
     arguments = data.draw(STRATEGIES[name])
     # A centered variance that cancels is rounding, of whichever side: alpha 0 makes it all 0.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fastbptt
@@ -52,7 +52,6 @@ def test_one_class_in_two_places() -> None:
 
 
 @given(data())
-@settings(deadline=None)
 def test_is_numpy_on_all_steps(x: list[Array]) -> None:
     steps = np.concatenate(x)
     found = Standardizer().fit(x)
@@ -69,7 +68,6 @@ def test_is_numpy_on_all_steps(x: list[Array]) -> None:
 
 
 @given(data(), st.sampled_from([np.nan, np.inf, 1e300]))
-@settings(deadline=None)
 def test_padding_is_never_read(x: list[Array], filler: float) -> None:
     array, lengths = padded(x, filler)
     listed, found = Standardizer().fit(x), Standardizer().fit(array, lengths)
@@ -83,7 +81,6 @@ def test_padding_is_never_read(x: list[Array], filler: float) -> None:
 
 
 @given(data(), st.integers(0, 6))
-@settings(deadline=None)
 def test_pieces_are_the_whole(x: list[Array], cut: int) -> None:
     x = [*x, x[0] + 1.0]
     cut = min(max(cut, 1), len(x) - 1)
@@ -99,7 +96,6 @@ def test_pieces_are_the_whole(x: list[Array], cut: int) -> None:
 
 
 @given(data(), st.data())
-@settings(deadline=None)
 def test_a_weight_counts_sequences(x: list[Array], draw: st.DataObject) -> None:
     weights = draw.draw(st.lists(st.integers(0, 3), min_size=len(x), max_size=len(x)))
     weights[-1] = 2

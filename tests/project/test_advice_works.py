@@ -700,6 +700,7 @@ def names() -> dict[str, Any]:
         "datasets": datasets,
         "x": x,
         "y": x[:, -1, 0] + 0.3,
+        "marks": np.arange(48).reshape(12, 4) % 5 == 2,
         "k": np.arange(12) % 3,
         "net": fastbptt.GRU(2, 4, 1, seed=0),
         "net3": fastbptt.GRU(2, 4, 3, seed=0),
@@ -817,6 +818,30 @@ CALLS = [
         "fit(net, x, y, sample_weight=np.arange(12.0), metrics=lambda y, z: 0.0, **once)",
         r"a function with a parameter (sample_weight)",
         r"fit(net, x, y, sample_weight=np.arange(12.0), metrics=lambda y, z, \1: 0.0, **once)",
+    ),
+    # resets
+    call(
+        "net.loss(x, y, 'mse', 'mean', resets=marks)",
+        r"expected (None), and the episodes as a list x: a sequence could be an episode",
+        r"net.loss(x, y, 'mse', 'mean', resets=\1)",
+        "net.loss([x[0, :1], x[0, 1:]], y[:2], 'mse', 'mean')",
+    ),
+    call(
+        "net.loss(x, x[..., 0], 'mse', 'all', 'sequence_mean', resets=marks)",
+        r"expected None, or (reduction=\"mean\") with a (sample_weight) of shape \(batch, time\)",
+        r"net.loss(x, x[..., 0], 'mse', 'all', \1, \2=np.ones((12, 4)), resets=marks)",
+    ),
+    call(
+        "net.loss(x, x[..., 0], 'mse', 'all', warmup=1, resets=marks)",
+        r"or a (sample_weight) of shape \(batch, time\) with (0) where there is no loss",
+        r"w = np.ones((12, 4)); w[:, 0] = \2; "
+        r"net.loss(x, x[..., 0], 'mse', 'all', \1=w, resets=marks)",
+    ),
+    call(
+        "fastbptt.diagnose(net, x, y, resets=marks, jacobians=2)",
+        r"expected (False), or the episodes as a list x",
+        r"fastbptt.diagnose(net, x, y, resets=marks, jacobians=\1)",
+        "fastbptt.diagnose(net, [x[0, :1], x[0, 1:]], y[:2], jacobians=2)",
     ),
     # shapes and forms
     call(

@@ -333,8 +333,9 @@ def network_by_hand(case: Case, problem: Problem, b: int) -> tuple[list[Vector],
     length = case.T if problem.lengths is None else int(problem.lengths[b])
     x = problem.x if case.embedding is None else problem.params["E"][problem.x]
     below: list[Vector] = x[b, :length].tolist()
-    alpha = 0.2 if case.setting is None else case.setting
+    alpha, p = 0.2 if case.setting is None else case.setting, problem.params
     initial = [inputs_of(case, problem)[name] for name in case.state_names]
+    own_states = [p.get(name, np.zeros(case.state_shape[::2])) for name in case.state_names]
     if problem.h0 is not None:
         initial = [*parts(problem.h0)]
     finals = []
@@ -347,7 +348,9 @@ def network_by_hand(case: Case, problem: Problem, b: int) -> tuple[list[Vector],
             k = len(finals)
             state = tuple((a[k, b] if a.ndim == 3 else a[k]).tolist() for a in initial)
             hidden = []
-            for step in below[::-1] if sfx else below:
+            for t, step in enumerate(below[::-1] if sfx else below):
+                if problem.resets is not None and problem.resets[b, t]:
+                    state = tuple(a[k].tolist() for a in own_states)
                 g = Gates(own, step, state[0])
                 state = EQUATIONS[case.cell](g, state[-1], alpha)
                 hidden.append(state[0])
@@ -504,6 +507,7 @@ def test_a_stack_is_a_chain(cell: str) -> None:
                 cell=cell,
                 bidirectional=case.bidirectional,
                 settings=problem.network.get("settings"),
+                resets=problem.resets,
             )
             for a, b in zip(parts(out.final_state), parts(one.final_state), strict=True):
                 assert worst_relative(a[k], b) < 1e-14, str(case)
@@ -559,7 +563,7 @@ def test_chunks_are_one_long_sequence(cell: str, num_layers: int) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_learned_initial_state(cell: str) -> None:
     """The same as one given to every sequence; zero where another is given."""
-    options = {"num_layers": 2, "with_h0": False, "learn_initial_state": True}
+    options = {"num_layers": 2, "with_h0": False, "learn_initial_state": True, "with_resets": False}
     for case in sampled(every_network(B=4, T=3, I=2, H=3, cell=cell, **options), 3):
         problem = build(case)
         loss, grads = evaluate(problem)
@@ -829,6 +833,7 @@ def test_networks_are_covered() -> None:
             "embedding": (None, 7),
             "padding_index": (None, 2),
             "freeze_embedding": (False, True),
+            "has_resets": (False, True),
         }.items():
             assert {getattr(case, name) for case in chosen} == set(values), name
         assert {case.O for case in chosen} >= set(OUTPUTS)
@@ -873,8 +878,9 @@ some_cases = st.builds(
     learn_initial_state=st.booleans(),
     embedding=st.sampled_from([None, 5]),
     padding_index=st.sampled_from([None, 3]),
+    with_resets=st.booleans(),
 ).map(with_outputs)
-quickly = settings(max_examples=60, deadline=None)
+quickly = settings(max_examples=60)
 
 
 def pick(problem: Problem, rows: Any) -> Problem:
@@ -893,6 +899,7 @@ def pick(problem: Problem, rows: Any) -> Problem:
         h0=None if problem.h0 is None else whole(a[:, rows] for a in parts(problem.h0)),
         lengths=of_rows(problem.lengths),
         sample_weight=of_rows(problem.sample_weight),
+        resets=of_rows(problem.resets),
         network=network,
     )
 
@@ -951,6 +958,8 @@ def test_batch_is_its_sequences_one_by_one(case: Case) -> None:
             end = int(one.lengths[0])
             if one.sample_weight is not None and one.sample_weight.ndim == 2:
                 one.sample_weight = one.sample_weight[:, :end]
+            if one.resets is not None:
+                one.resets = one.resets[:, :end]
             one.x, one.lengths = one.x[:, :end], None
             one.y = one.y[:, :end] if case.steps == "all" else one.y
             if "masks" in one.network:

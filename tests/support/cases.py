@@ -69,6 +69,7 @@ class Case:
     embedding: int | None = None  # size of the vocabulary: x holds tokens
     padding_index: int | None = None
     freeze_embedding: bool = False
+    with_resets: bool = False  # where they are allowed
 
     def __str__(self) -> str:
         words = [f"B{self.B}-T{self.T}-I{self.I}-H{self.H}-O{self.O}"]
@@ -77,6 +78,7 @@ class Case:
             words.append(f"{self.num_layers}layers")
         flags = ("bidirectional", "bias", "with_lengths", "with_h0", "with_weights")
         words += [name.removeprefix("with_") for name in flags if getattr(self, name)]
+        words += ["resets"] * self.has_resets
         numbers = ("setting", "dropout", "embedding", "padding_index")
         given = [(name, getattr(self, name)) for name in numbers]
         words += [f"{name}{value}" for name, value in given if value not in (None, 0.0)]
@@ -95,6 +97,12 @@ class Case:
     def weight_shape(self) -> tuple[int, ...]:
         """One weight per sequence, or with a loss at all steps and an odd seed one per step."""
         return (self.B, self.T) if self.steps == "all" and self.seed % 2 else (self.B,)
+
+    @property
+    def has_resets(self) -> bool:
+        """Whether sequences start anew at some steps."""
+        plain = not self.bidirectional and self.reduction != "sequence_mean"
+        return self.with_resets and plain and self.steps in ("last", "all")
 
     @property
     def directions(self) -> int:
@@ -147,6 +155,7 @@ class Problem:
     names: dict[str, str] = field(default_factory=dict)
     network: dict[str, Any] = field(default_factory=dict)  # what the reference takes besides
     dropout_key: int | None = None
+    resets: Array | None = None
 
     def astype(self, dtype: DTypeLike) -> Problem:
         """The same numbers, in another dtype; weights stay float64, masks the reference casts."""
@@ -165,13 +174,12 @@ class Problem:
     @property
     def loss_args(self) -> dict[str, Any]:
         """Keyword arguments of ``loss_and_grad`` after x and y, those of ``network`` aside."""
-        given = {"lengths": self.lengths, "h0": self.h0, "sample_weight": self.sample_weight}
-        return {**self.names, **given}
+        return {**self.names, **self.forward_args, "sample_weight": self.sample_weight}
 
     @property
     def forward_args(self) -> dict[str, Any]:
         """Keyword arguments of ``forward`` after x, those of ``network`` aside."""
-        return {"lengths": self.lengths, "h0": self.h0}
+        return {"lengths": self.lengths, "h0": self.h0, "resets": self.resets}
 
 
 def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
@@ -287,7 +295,8 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
         network["masks"] = reference.dropout_masks(
             key, case.dropout, case.B, case.T, width, case.num_layers
         )
-    return Problem(params, x, y, lengths, h0, weights, names, network, key)
+    resets = rng.random((case.B, case.T)) < 0.3 if case.has_resets else None
+    return Problem(params, x, y, lengths, h0, weights, names, network, key, resets)
 
 
 def padding_of(case: Case, lengths: Array | None) -> Array:
@@ -340,7 +349,8 @@ def covering_pairs(cases: Sequence[AnyTuple]) -> list[AnyTuple]:
 def every_option(**fixed: Any) -> list[Case]:
     """Every combination of O, bias, loss, steps, reduction, lengths, h0 and weights: 432 cases.
 
-    ``fixed`` gives the sizes B, T, I, H and may pin any option. The seed counts up.
+    ``fixed`` gives the sizes B, T, I, H and may pin any option. The seed counts up. A third has
+    resets, where they are allowed.
     """
     values: dict[str, tuple[Any, ...]] = {
         "O": OUTPUTS,
@@ -354,7 +364,16 @@ def every_option(**fixed: Any) -> list[Case]:
     }
     free = {name: choices for name, choices in values.items() if name not in fixed}
     return [
-        with_outputs(Case(**{"seed": seed, **fixed, **dict(zip(free, chosen, strict=True))}))
+        with_outputs(
+            Case(
+                **{
+                    "seed": seed,
+                    "with_resets": seed % 3 == 1,
+                    **fixed,
+                    **dict(zip(free, chosen, strict=True)),
+                }
+            )
+        )
         for seed, chosen in enumerate(itertools.product(*free.values()))
     ]
 
@@ -416,6 +435,7 @@ def _drawn(rng: np.random.Generator, given: dict[str, Any]) -> Case:
             "embedding": vocabulary,
             "padding_index": one_of("padding_index", *((None, 2) if vocabulary else (None,))),
             "freeze_embedding": one_of("freeze_embedding", *(False, False, bool(vocabulary))),
+            "with_resets": one_of("with_resets", False, True),
             **given,
         }
     )

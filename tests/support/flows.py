@@ -6,7 +6,7 @@ a step adds to a gradient is that of a sequence of one step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
@@ -47,12 +47,37 @@ def by_definition(case: Case, problem: Problem) -> list[Flow]:
         reference.loss_and_grad(
             problem.params, x, problem.y, **problem.loss_args, **problem.network
         )
-    lengths = np.full(case.B, case.T) if problem.lengths is None else problem.lengths
+    rows, starts, lengths = episodes(case, problem)
     flows = {}
     for i, (args, setting) in enumerate(calls):
         layer, direction = case.num_layers - 1 - i // case.directions, i % case.directions
-        flows[layer, direction] = _flow(real, args, setting, lengths, direction == 1)
+        flow = _flow(real, args, setting, lengths, direction == 1)
+        flows[layer, direction] = _placed(flow, case, rows, starts) if case.has_resets else flow
     return [flows[key] for key in sorted(flows)]
+
+
+def episodes(case: Case, problem: Problem) -> tuple[list[int], list[int], Array]:
+    """Row, first step and length of each episode: without resets all of a sequence is one."""
+    ends = [case.T] * case.B if problem.lengths is None else problem.lengths.tolist()
+    found = []
+    for b, end in enumerate(ends):
+        marks = [] if problem.resets is None else np.flatnonzero(problem.resets[b, 1:end]) + 1
+        starts = [0, *(int(t) for t in marks)]
+        found += [(b, t, stop - t) for t, stop in zip(starts, [*starts[1:], end], strict=True)]
+    return [b for b, _, _ in found], [t for _, t, _ in found], np.array([n for *_, n in found])
+
+
+def _placed(flow: Flow, case: Case, rows: list[int], starts: list[int]) -> Flow:
+    """The gradients of episodes where these are; inputs and states stay as they are."""
+
+    def put(values: Array) -> Array:
+        whole = np.zeros((case.B, case.T, *values.shape[2:]))
+        for value, b, t, length in zip(values, rows, starts, flow.lengths, strict=True):
+            whole[b, t : t + length] = value[:length]
+        return whole
+
+    added = {name: put(values) for name, values in flow.added.items()}
+    return replace(flow, d_hidden=put(flow.d_hidden), d_gates=put(flow.d_gates), added=added)
 
 
 def _flow(

@@ -234,7 +234,10 @@ def test_pieces_of_time_change_no_bit(
     monkeypatch.setattr(
         fastbptt.Recurrent,
         "forward",
-        lambda self, x, *more: (calls.append(x.shape[1]), forward(self, x, *more))[1],
+        lambda self, x, *more, **named: (
+            calls.append(x.shape[1]),
+            forward(self, x, *more, **named),
+        )[1],
     )
     assert (fastbptt.predict(model, x, given) == whole[0]).all()
     assert (fastbptt.predict(model, x, given, steps="all") == whole[1]).all()

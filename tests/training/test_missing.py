@@ -65,6 +65,7 @@ CASES: dict[str, Any] = {
     "steps without an axis": (1, {"steps": "all"}, GAPPY[..., 0], Y[..., 0], FEW),
     "float32": (1, {"steps": "all"}, GAPPY.astype("f4"), Y.astype("f4"), FEW),
     "padded": (1, {"steps": "all", "lengths": LENGTHS}, GAPPY, Y, FEW),
+    "resets": (1, {"steps": "all", "resets": RNG.uniform(size=(20, 9)) < 0.2}, GAPPY, Y, FEW),
     "warm-up": (1, {"steps": "all", "warmup": 2}, GAPPY, Y, FEW),
     "last": (1, {}, np.where(HALF[:, None], Y[:, -1], np.nan), Y[:, -1], HALF),
     "pooled": (1, {"steps": "mean"}, np.where(HALF[:, None], Y[:, -1], np.nan), Y[:, -1], HALF),

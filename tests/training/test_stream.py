@@ -91,8 +91,8 @@ GOOD = (X[:2], Y["last"][:2])
 BAD: dict[str, tuple[list[Any], str]] = {
     "ends": ([GOOD] * 4, r"x ended after 4 batches; expected 9: .* \(epoch 2, batch 2\)$"),
     "empty": ([], r"x ended after 0 batches; expected 9: .* \(epoch 1, batch 1\)$"),
-    "one part": ([GOOD, (X,)], r"x yielded 1 parts; expected \(x, y\) or .* \(epoch 1, batch 2\)$"),
-    "an array": ([X], r"x yielded a ndarray; expected \(x, y\) or .*\(epoch 1, batch 1\)$"),
+    "one part": ([GOOD, (X,)], r"x yielded 1 parts; expected \(x, y\), .* \(epoch 1, batch 2\)$"),
+    "an array": ([X], r"x yielded a ndarray; expected \(x, y\), .*\(epoch 1, batch 1\)$"),
     "weights": ([GOOD, (*GOOD, [1, 1])], r"x yielded 3 parts; expected 2, as .*batch 2\)$"),
     "features": (
         [GOOD] * 3 + [(X[:2, :, :1], Y["last"][:2])],

@@ -561,12 +561,14 @@ def trial(evidence: Evidence, lr: float) -> tuple[float, float, float]:
     h0 = None if initial is None else unpacked(initial)
     how = (kind.loss, kind.steps, kind.reduction, batch.lengths, h0, kind.sample_weight)
     start = model._weights.get().astype(np.float64)
-    before = model.loss(x, y, *how)
-    model.train_step(x, y, optimizer, *how, check_finite=False)
+    before = model.loss(x, y, *how, resets=batch.resets)
+    model.train_step(x, y, optimizer, *how, check_finite=False, resets=batch.resets)
     end = model._weights.get().astype(np.float64)
     size = float(np.linalg.norm(start))
     ratio = float(np.linalg.norm(end - start)) / size if size > 0 else math.inf
-    after = model.loss(x, y, *how, check_finite=False) if np.isfinite(end).all() else math.inf
+    after = math.inf
+    if np.isfinite(end).all():
+        after = model.loss(x, y, *how, check_finite=False, resets=batch.resets)
     return ratio, before, after
 
 

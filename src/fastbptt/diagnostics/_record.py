@@ -39,6 +39,8 @@ class PassRecord:
     saved: Array  # (P, B, T, H)
     d_hidden: Array  # (B, T, H)
     d_preactivations: Array  # (J, B, T, H)
+    resets: NDArray[np.bool_] | None = None  # (B, T): the steps before which the state is `anew`
+    anew: Array | None = None  # (S, H)
 
     @cached_property
     def exist(self) -> NDArray[np.bool_]:
@@ -62,6 +64,8 @@ class PassRecord:
         else:
             before[:, :, 1:] = self.states[:, :, :-1]
             before[:, :, 0] = self.initial
+        if self.resets is not None and self.anew is not None:
+            before[:, self.resets] = self.anew[:, np.newaxis]
         return before
 
     def gates(self) -> dict[str, Array]:
@@ -134,6 +138,7 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
     names = pass_names(spec.num_layers, spec.bidirectional)
     net = Network(spec.cell, spec.num_layers, spec.bidirectional)
     setting = {} if cell["setting"] is None else {cell["setting"]: spec.setting}
+    anew = None if batch.resets is None else _first_states(model, None, 1)[:, :, 0]
     passes: list[PassRecord] = []
     for i, name in enumerate(names):
         layer, direction = divmod(i, directions)
@@ -154,6 +159,8 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
                 saved[i],
                 d_hidden[i],
                 d_preactivations[i],
+                batch.resets,
+                None if anew is None else anew[:, i],
             )
         )
     top = np.concatenate([p.saved[0] for p in passes[-directions:]], axis=-1)

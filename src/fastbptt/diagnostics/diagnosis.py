@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
+from .._errors import ArgumentError
 from .._html import table, tag
 from .._losses import LossLike
 from ..training.evaluation import check_model
@@ -260,6 +261,7 @@ def diagnose(
     h0: StateLike | None = None,
     sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
     warmup: int = 0,
+    resets: ArrayLike | Sequence[ArrayLike] | None = None,
     per_example: bool = False,
     jacobians: bool | int | None = None,
     dtype: str | None = "float64",
@@ -272,7 +274,7 @@ def diagnose(
     ----------
     model : Recurrent
         Not changed. Dropout is off.
-    x, y, steps, lengths, reduction, h0, sample_weight, warmup
+    x, y, steps, lengths, reduction, h0, sample_weight, warmup, resets
         As for `Recurrent.loss_and_grad`.
     loss : str or `fastbptt.Loss`, optional
         Default as in `fit`, by what `y` is.
@@ -280,7 +282,9 @@ def diagnose(
         Compute the numbers of each sequence instead of the batch: (B, T) instead of (T,).
     jacobians : bool or int, optional
         The number of sequences, spread over the batch, to compute Jacobians for. Default: as many
-        as are cheap, none for very large models; True for all, False for none.
+        as are cheap, none for very large models; True for all, False for none. With `resets` there
+        are none, nor the advice that follows from them: a product of Jacobians is 0 beyond a reset.
+        Give the episodes as a list `x` for theirs.
     dtype : {"float64", None}
         Compute in float64 whatever the model's dtype, so that norms down to 1e-300 are seen; None
         for the model's own dtype and precision, where gradients below 1e-38 may be 0.
@@ -324,7 +328,7 @@ def diagnose(
     """
     check_model(model)
     each = _check.flag("per_example", per_example)
-    wanted = _wanted(jacobians)
+    wanted = _wanted(jacobians, resets is not None)
     _check.option("steps", steps, _check.STEPS)
     counted = None
     if loss is None and (sample_weight is not None or warmup):
@@ -332,7 +336,7 @@ def diagnose(
     chosen, why = objective_of(model, y, loss, steps, lengths, counted)
     with about_chosen(why):
         batch, objective = model._checked(
-            x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1, warmup
+            x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1, warmup, resets
         )
         if dtype is None:
             model._note_digits(x, y, batch, objective)
@@ -377,10 +381,19 @@ def diagnose(
     )
 
 
-def _wanted(jacobians: Any) -> bool | int | None:
-    if jacobians is None or isinstance(jacobians, bool | np.bool_):
-        return None if jacobians is None else bool(jacobians)
-    return _check.size("jacobians", jacobians)
+def _wanted(jacobians: Any, episodes: bool) -> bool | int | None:
+    wanted: bool | int | None = False if episodes else None
+    if isinstance(jacobians, bool | np.bool_):
+        wanted = bool(jacobians)
+    elif jacobians is not None:
+        wanted = _check.size("jacobians", jacobians)
+    if episodes and wanted:
+        raise ArgumentError(
+            "jacobians",
+            f"is {wanted}, but resets is given",
+            "False, or the episodes as a list x: a product of Jacobians is 0 beyond a reset",
+        )
+    return wanted
 
 
 def in_double(model: Recurrent, dtype: str) -> Recurrent:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, _core
-from .._check import F32, F64, I64, Floats, Targets
+from .._check import BOOL, F32, F64, I64, Floats, Targets
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._losses import Loss
 
@@ -344,6 +344,95 @@ def check_weights(
         raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
 
 
+def resets(
+    spec: InputSpec, value: Any, batch: int, time: int, own_lengths: Lengths, listed: bool
+) -> NDArray[np.bool_] | None:
+    """Read which steps of a batch start from the initial state, (batch, time); None: none does.
+
+    listed: the sequences are a list, so that this may be one too, which is padded.
+    """
+    found = resets_as_they_lie(spec, value, batch, time, own_lengths, listed)
+    if isinstance(found, list):
+        found = _stack(found, time, BOOL)
+    return None if found is None or not found.any() else np.ascontiguousarray(found)
+
+
+def resets_as_they_lie(
+    spec: InputSpec, value: Any, batch: int, time: int, own_lengths: Lengths, listed: bool
+) -> NDArray[np.bool_] | list[NDArray[np.bool_]] | None:
+    """Check the shape and the values of resets; nothing is padded."""
+    if value is None:
+        return None
+    if not spec.one_way:
+        raise ArgumentError(
+            "resets",
+            "is given, but bidirectional=True",
+            "a model of one direction: the other one would carry the state back over a reset",
+        )
+    if listed and isinstance(value, list | tuple) and any(map(np.ndim, value)):
+        if len(value) != batch:
+            raise ArgumentError("resets", f"has {len(value)} items", f"{batch}, as x has")
+        own = [time] * batch if own_lengths is None else own_lengths.tolist()
+        return [_marks(one, (own[i],), "step", item=i) for i, one in enumerate(value)]
+    return _marks(value, (batch, time), "step", own_lengths)
+
+
+def _marks(
+    value: Any,
+    shape: tuple[int, ...],
+    each: str,
+    own_lengths: Lengths = None,
+    item: int | None = None,
+) -> NDArray[np.bool_]:
+    """Read an array of False and True, or of 0 and 1; after a sequence's end of anything."""
+    expected = "True (or 1) where an episode starts, else False (or 0)"
+    array = _check.read("resets", value, expected, item)
+    if array.shape != shape:
+        expected = f"{shape}: one per {each}" + ("" if item is None else f" of x[{item}]")
+        raise ArgumentError("resets", f"has shape {array.shape}", expected, item=item)
+    if array.dtype.kind == "b":
+        return array
+    if array.dtype.kind not in "iuf":
+        raise ArgumentTypeError("resets", f"has dtype {array.dtype}", expected, item=item)
+    marked: NDArray[np.bool_] = array == 1
+    wrong = ~(marked | (array == 0))
+    if own_lengths is not None:
+        wrong &= np.arange(shape[1]) < own_lengths[:, np.newaxis]
+    if wrong.any():
+        place = tuple(int(at) for at in np.argwhere(wrong)[0])
+        raise ArgumentError(
+            "resets",
+            f"holds {array[place].item():g}",
+            expected,
+            item=item,
+            index=place,
+            value=array[place].item(),
+        )
+    return marked
+
+
+def check_resets(resets: Any, steps: str, reduction: str, warmup: int) -> None:
+    """Refuse what could mean the row of a batch, or each episode in it."""
+    if resets is None:
+        return
+    for name, given, expected in (
+        (f'steps="{steps}"', steps in _check.POOLED, "None, and the episodes as a list x"),
+        (
+            f'reduction="{reduction}"',
+            reduction == "sequence_mean",
+            'None, or reduction="mean" with a sample_weight of shape (batch, time)',
+        ),
+        (
+            f"warmup={warmup}",
+            warmup > 0,
+            "None, or a sample_weight of shape (batch, time) with 0 where there is no loss",
+        ),
+    ):
+        if given:
+            why = "a sequence could be an episode, or all of a row"
+            raise ArgumentError("resets", f"is given, but {name}", f"{expected}: {why}")
+
+
 # ---------------------------------------------------------------- states
 
 
@@ -479,6 +568,11 @@ def fast_path_step(spec: InputSpec, x: Any, states: Any) -> bool:
     return True
 
 
+def resets_of_step(value: Any, batch: int) -> NDArray[np.bool_]:
+    """Read which sequences start anew at a step, (batch,)."""
+    return np.ascontiguousarray(_marks(value, (batch,), "sequence"))
+
+
 def one_step(spec: InputSpec, x: Any) -> Inputs:
     """Read the input of one step: (batch, input_size), or tokens (batch,)."""
     array = _read_input(spec, "x_t", x)
@@ -581,13 +675,17 @@ def some_rows(
 ) -> tuple[_core.Batch, _core.Objective]:
     """Take some of a batch's sequences, and what belongs to them."""
     lengths, initial, weight = batch.lengths, batch.initial, objective.sample_weight
+    resets = batch.resets
     if initial is not None:
         initial = tuple(
             None if state is None else np.ascontiguousarray(state[:, rows]) for state in initial
         )
     return (
         batch.replace(
-            x=batch.x[rows], lengths=None if lengths is None else lengths[rows], initial=initial
+            x=batch.x[rows],
+            lengths=None if lengths is None else lengths[rows],
+            initial=initial,
+            resets=None if resets is None else resets[rows],
         ),
         objective.replace(
             y=objective.y[rows], sample_weight=None if weight is None else weight[rows]

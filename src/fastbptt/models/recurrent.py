@@ -499,6 +499,7 @@ class Recurrent:
         lengths: ArrayLike | None = None,
         h0: StateLike | None = None,
         *,
+        resets: ArrayLike | Sequence[ArrayLike] | None = None,
         training: bool = False,
         check_finite: bool = True,
     ) -> ForwardResult:
@@ -517,6 +518,11 @@ class Recurrent:
         h0 : array of shape (layers * directions, batch, hidden_size), optional
             Initial state; of an LSTM a tuple (h, c) of two, of which one may be None. What is
             not given: the learned one, or zero.
+        resets : array of shape (batch, time), or list of arrays (time_i,), optional
+            Booleans, or 0 and 1: where an episode starts. The state before such a step is the
+            learned one or zero, and no gradient goes past it. `h0` is the state before step 0,
+            of those sequences alone that have no reset there. Ignored after a sequence's end.
+            Not for bidirectional networks.
         training : bool, default False
             Apply dropout, with masks that no pass before had. `backward` uses the same.
         check_finite : bool, default True
@@ -527,7 +533,7 @@ class Recurrent:
         ForwardResult
             `outputs` (batch, time, output_size), `hidden` (batch, time, directions *
             hidden_size), both zero after a sequence's end, `last` (batch, output_size), the
-            outputs at the end, and `final_state`, shaped like `h0`.
+            outputs at the end, and `final_state`, shaped like `h0`, the states there.
 
         Raises
         ------
@@ -545,6 +551,9 @@ class Recurrent:
         ((2, 5, 1), (2, 1), (1, 2, 4))
         >>> bool((out.outputs[1, 2:] == 0).all())
         True
+        >>> out = model.forward(np.ones((1, 5, 3)), resets=[[0, 0, 1, 0, 0]])  # two episodes
+        >>> bool((out.outputs[0, :2] == out.outputs[0, 2:4]).all())
+        True
         >>> model = fastbptt.LSTM(3, 4, num_layers=2, bidirectional=True, seed=0)
         >>> out = model.forward([np.ones((5, 3)), np.ones((2, 3))])
         >>> h, c = out.final_state
@@ -556,6 +565,11 @@ class Recurrent:
         finite = _check.flag("check_finite", check_finite)
         training = _check.flag("training", training)
         batch = Batch(array, lengths=checked, initial=initial, check_finite=finite)
+        if resets is not None:
+            count, time = array.shape[:2]
+            listed = isinstance(x, list | tuple)
+            marks = _arguments.resets(self._input_spec, resets, count, time, checked, listed)
+            batch = batch.replace(resets=marks)
         taken: list[int] = []
         try:
             if training:
@@ -669,6 +683,7 @@ class Recurrent:
         check_finite: bool = True,
         *,
         warmup: int = 0,
+        resets: ArrayLike | Sequence[ArrayLike] | None = None,
         training: bool = False,
     ) -> float:
         """Compute the loss alone, forward only. Arguments as for `loss_and_grad`.
@@ -683,8 +698,9 @@ class Recurrent:
         0.6931
         """
         batch, objective = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, warmup=warmup
-        )
+            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, 0, warmup,
+            resets,
+        )  # fmt: skip
         training = training is not False and _check.flag("training", training)
         taken: list[int] = []
         try:
@@ -709,6 +725,7 @@ class Recurrent:
         check_finite: bool = True,
         *,
         warmup: int = 0,
+        resets: ArrayLike | Sequence[ArrayLike] | None = None,
         training: bool = True,
         memory_budget: int | str | None = None,
         record: str | None = None,
@@ -754,6 +771,10 @@ class Recurrent:
         warmup : int, default 0
             Only with ``steps="all"``: the first steps of each sequence that have no loss, as if
             their weight were 0 (also called burn-in or washout).
+        resets : array of shape (batch, time), or list of arrays (time_i,), optional
+            As for `forward`. A loss at the last step is that of a sequence's last episode. Refused
+            beside what could mean an episode or all of a sequence: pooled `steps`, `warmup`,
+            ``reduction="sequence_mean"``.
         training : bool, default True
             Apply dropout, with masks that no pass before had.
         memory_budget : int or str, optional
@@ -807,6 +828,7 @@ class Recurrent:
             check_finite,
             budget,
             warmup,
+            resets,
         )
         norms = None if record is None else self._norm_probes(record, batch)
         to = self._gradient_targets(batch.x.shape, need_input_grad)
@@ -845,6 +867,7 @@ class Recurrent:
         check_finite: bool = True,
         *,
         warmup: int = 0,
+        resets: ArrayLike | Sequence[ArrayLike] | None = None,
         clip_value: float | None = None,
         memory_budget: int | str | None = None,
         bptt_steps: int | None = None,
@@ -859,6 +882,8 @@ class Recurrent:
             As for `loss_and_grad`.
         check_finite, warmup, memory_budget
             As for `loss_and_grad`. Dropout is on.
+        resets
+            As for `loss_and_grad`. A sequence with a reset at step 0 does not go on from `state`.
         optimizer : Adam, AdamW, SGD or RMSprop
             Belongs to the first model that it updates.
         clip_norm : float, optional
@@ -936,6 +961,7 @@ class Recurrent:
             check_finite,
             budget or chunk,
             warmup,
+            resets,
         )
         final = None
         if state is not None:
@@ -1037,7 +1063,14 @@ class Recurrent:
             array[...] = 0.0 if learned is None else learned[f"{name}0"][:, np.newaxis]
         return unpacked(states)
 
-    def step(self, x_t: ArrayLike, state: State, check_finite: bool = True) -> Floats:
+    def step(
+        self,
+        x_t: ArrayLike,
+        state: State,
+        check_finite: bool = True,
+        *,
+        resets: ArrayLike | None = None,
+    ) -> Floats:
         """Read one step of sequences that come in piece by piece, without training.
 
         It computes in the model's dtype, with precision "bfloat16" too.
@@ -1052,6 +1085,9 @@ class Recurrent:
         check_finite : bool, default True
             Refuse NaN and infinity in `x_t`. To look at state and weights would cost more than
             the step.
+        resets : array of shape (batch,), optional
+            Booleans, or 0 and 1: the sequences of which an episode starts with this step. They go
+            on from the learned state or zero instead of `state`, as with `resets` of `forward`.
 
         Returns
         -------
@@ -1073,6 +1109,9 @@ class Recurrent:
         >>> outputs = [model.step(x[:, t], state) for t in range(5)]
         >>> bool(np.allclose(np.stack(outputs, axis=1), model.forward(x).outputs, atol=1e-6))
         True
+        >>> output = model.step(x[:, 0], state, resets=[True, False])  # the first starts anew
+        >>> bool((output[0] == outputs[0][0]).all()), bool((output[1] == outputs[0][1]).all())
+        (True, False)
         """
         spec = self._input_spec
         states: Any = (state,) if len(spec.states) == 1 else state
@@ -1082,9 +1121,12 @@ class Recurrent:
             array = _arguments.one_step(spec, x_t)
             states = _arguments.carried(spec, state, len(array), self._weights.flat)
         y = np.empty((len(array), spec.width), spec.dtype)
-        self._engine.step(
-            array, states, y, check_finite is True or _check.flag("check_finite", check_finite)
-        )
+        finite = check_finite is True or _check.flag("check_finite", check_finite)
+        if resets is None:
+            self._engine.step(array, states, y, finite)
+        else:
+            anew = _arguments.resets_of_step(resets, len(array))
+            self._engine.step(array, states, y, finite, anew)
         return y
 
     # ------------------------------------------------------------ arguments
@@ -1102,6 +1144,7 @@ class Recurrent:
         check_finite: Any,
         unlimited: int = 0,
         warmup: Any = 0,
+        resets: Any = None,
     ) -> tuple[Batch, Objective]:
         """Check everything that a loss needs; at once if it is as it should be.
 
@@ -1117,6 +1160,7 @@ class Recurrent:
             and h0 is None
             and sample_weight is None
             and first == 0
+            and resets is None
             and reduction in _check.REDUCTIONS
         ):
             ready = _arguments.fast_path(spec, x, y, loss, steps)
@@ -1133,8 +1177,10 @@ class Recurrent:
         target = _arguments.targets(spec, y, checked, count, time, loss, steps, ragged)
         initial = _arguments.states(spec, "h0", h0, count)
         weight = _arguments.weights(sample_weight, count, time, checked, steps, ragged, first)
+        _arguments.check_resets(resets, steps, reduction, first)
+        marks = _arguments.resets(spec, resets, count, time, checked, ragged)
         return (
-            Batch(array, lengths=checked, initial=initial, check_finite=finite),
+            Batch(array, lengths=checked, initial=initial, resets=marks, check_finite=finite),
             Objective(loss=loss, steps=steps, reduction=reduction, y=target, sample_weight=weight),
         )
 
@@ -1211,6 +1257,8 @@ class Recurrent:
         memory_budget: int | str | None = None,
         *,
         record: str | None = None,
+        steps: str = "all",
+        resets: int = 0,
     ) -> int:
         """Compute how many bytes a training step on such a batch takes, at most.
 
@@ -1227,6 +1275,12 @@ class Recurrent:
             As for `loss_and_grad`.
         record : {None, "gradients"}
             As for `train_step`, of a callback as for `fit`: what is recorded takes memory, too.
+        steps : {"last", "all", "mean", "max"}
+            As for `train_step`: the loss at all steps, with weights, takes more than that at the
+            last one, and for the maximum the gradient of each step is kept.
+        resets : int, default 0
+            The number of steps with a reset, at most: each episode has states of its own. With a
+            `memory_budget` an upper bound within it.
 
         Examples
         --------
@@ -1239,17 +1293,26 @@ class Recurrent:
         """
         batch, time = _check.count("batch", batch), _check.count("time", time)
         budget = 0 if memory_budget is None else self._budget(memory_budget)
-        return self._engine.memory_needed(batch, time, budget, _records(record))
+        size = self._size(record, steps, resets)
+        return self._engine.memory_needed(batch, time, budget, *size)
 
-    def minimum_memory(self, batch: int, time: int, *, record: str | None = None) -> int:
+    def minimum_memory(
+        self,
+        batch: int,
+        time: int,
+        *,
+        record: str | None = None,
+        steps: str = "all",
+        resets: int = 0,
+    ) -> int:
         """Compute the smallest `memory_budget` with which such a batch can be trained.
 
         Parameters
         ----------
         batch, time : int
             Sequences, and steps of each.
-        record : {None, "gradients"}
-            As for `memory_needed`.
+        record, steps, resets
+            As for `memory_needed`; with resets a budget that is enough.
 
         Examples
         --------
@@ -1260,11 +1323,17 @@ class Recurrent:
         """
         batch, time = _check.count("batch", batch), _check.count("time", time)
         self._one_direction("minimum_memory", "called")
-        return self._engine.minimum_memory(batch, time, _records(record))
+        return self._engine.minimum_memory(batch, time, *self._size(record, steps, resets))
 
-
-def _records(record: Any) -> bool:
-    return record is not None and bool(_check.option("record", record, _check.RECORDS))
+    def _size(self, record: Any, steps: Any, resets: Any) -> tuple[bool, str, int]:
+        """Check what else the memory of a training step depends on."""
+        norms = record is not None and bool(_check.option("record", record, _check.RECORDS))
+        _check.option("steps", steps, _check.READOUTS)
+        count = _check.size("resets", resets, 0)
+        if count:
+            self._one_direction("resets", "given")
+            _arguments.check_resets(count, steps, "mean", 0)
+        return norms, steps, count
 
 
 def _not_an_optimizer(value: object) -> ArgumentTypeError:

@@ -51,7 +51,13 @@ class Chunk(NamedTuple):
         """Cut these steps out, to start from the given states."""
         steps = slice(self.first, self.stop)
         x: Any = batch.x[:, steps] if self.rows is None else batch.x[self.rows, steps]
-        return batch.replace(x=x, lengths=self.lengths, initial=initial, dropout_seed=seed)
+        resets = batch.resets
+        if resets is not None:
+            resets = resets[:, steps] if self.rows is None else resets[self.rows, steps]
+            resets = np.ascontiguousarray(resets) if resets.any() else None
+        return batch.replace(
+            x=x, lengths=self.lengths, initial=initial, resets=resets, dropout_seed=seed
+        )
 
     def of_objective(self, objective: Objective) -> Objective:
         """Cut the targets of these steps out."""

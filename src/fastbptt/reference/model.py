@@ -179,6 +179,50 @@ class _Steps:
         return swapped
 
 
+class _Episodes:
+    """Episodes of a batch: each is a sequence of its own for the cell, which starts anew."""
+
+    def __init__(self, net: Network, exist: Array, resets: Array | None) -> None:
+        self.rows, self.time = exist.shape
+        marked = np.zeros(exist.shape, bool) if resets is None else np.asarray(resets, bool) & exist
+        if marked.any() and net.bidirectional:
+            raise ValueError("resets are given; expected none for a bidirectional network")
+        self.anew = marked[:, 0].copy()
+        marked[:, 0] = True
+        self.row, self.start = np.nonzero(marked)  # of each episode; of a row, one after the other
+        self.number = np.cumsum(marked).reshape(marked.shape) - 1  # (B, T): of each step's episode
+        self.within = np.arange(self.time) - self.start[self.number]  # (B, T): its step in there
+
+    def initial(self, given: Array, own: Array) -> Array:
+        """Return the states before each episode, (L * D, S, E, H)."""
+        carried = (self.start == 0) & ~self.anew[self.row]
+        picked: Array = np.where(carried[:, np.newaxis], given[:, :, self.row], own[:, :, self.row])
+        return picked
+
+    def split(self, values: Array) -> Array:
+        """Give each episode of ``values`` (..., B, T, N) a row, (..., E, T, N), zero at its end."""
+        shape = (*values.shape[:-3], len(self.row), *values.shape[-2:])
+        found = np.zeros(shape, values.dtype)
+        found[..., self.number, self.within, :] = values
+        return found
+
+    def join(self, values: Array) -> Array:
+        """Put the episodes of ``values`` (..., E, T, N) back into their rows, (..., B, T, N)."""
+        found: Array = values[..., self.number, self.within, :]
+        return found
+
+    def of_initial(self, gradients: Array) -> tuple[Array, Array]:
+        """Sum gradients (L * D, E, H) by row: of the states given for it, and of its own."""
+        first, later = np.zeros(
+            (2, len(gradients), self.rows, gradients.shape[-1]), gradients.dtype
+        )
+        carried = (self.start == 0) & ~self.anew[self.row]
+        first[:, self.row[carried]] = gradients[:, carried]
+        others = gradients[:, ~carried].swapaxes(0, 1)
+        np.add.at(later.swapaxes(0, 1), self.row[~carried], others)
+        return first, later
+
+
 def _stack(state: State) -> Array:
     """Convert a state from the public format to (L * D, S, B, H)."""
     return np.stack(state if isinstance(state, (tuple, list)) else (state,), axis=1)
@@ -218,6 +262,7 @@ def forward(
     x: Array,
     lengths: Array | None = None,
     h0: State | None = None,
+    resets: Array | None = None,
     **network: Any,
 ) -> Forward:
     """Run the network: ``outputs_t = hidden_t W_hy + b_y``, with the top layer's hidden states.
@@ -236,6 +281,10 @@ def forward(
         Steps of each sequence, 1 to T; default T.
     h0 : array (L * D, B, H), or a tuple of one such array per state of the cell, optional
         States before the first step; default, and for None in a tuple: the learned ones, or zeros.
+    resets : bool array (B, T), optional
+        Where true, the state before that step is the learned one or zero, and no gradient goes past
+        it; ``h0`` does not matter to a sequence with a reset at its first step. Values after a
+        sequence's end are ignored. Not for two directions.
     **network
         Attributes of `Network`: ``cell``, ``num_layers``, ``bidirectional``, ...
 
@@ -260,8 +309,9 @@ def forward(
     net = Network(**network)
     x = np.asarray(x)
     steps = _Steps(x, lengths, net.directions)
+    episodes = _Episodes(net, steps.exist, resets)
     below = params["E"][np.where(steps.exist, x, 0)] if "E" in params else x
-    initial = _initial(net, params, below, h0)
+    initial = episodes.initial(_initial(net, params, below, h0), _initial(net, params, below, None))
     inputs: list[Array] = []
     states: list[Array] = []
     finals: list[Array] = []
@@ -269,7 +319,10 @@ def forward(
         inputs.append(steps.real(below))
         for direction in range(net.directions):
             own, read = _own(net, params, layer, direction), steps.ordered(direction, inputs[-1])
-            after = net.module.forward(own, read, initial[len(states)], **net.setting)
+            after = net.module.forward(
+                own, episodes.split(read), initial[len(states)], **net.setting
+            )
+            after = episodes.join(after)
             finals.append(after[steps.final])
             states.append(steps.ordered(direction, steps.real(after)))
         hidden = np.concatenate([s[0] for s in states[-net.directions :]], axis=-1)
@@ -295,13 +348,14 @@ def backward(
     lengths: Array | None = None,
     h0: State | None = None,
     d_hidden: Array | None = None,
+    resets: Array | None = None,
     **network: Any,
 ) -> dict[str, Array]:
     """Return the gradients, given those of outputs, final state, last outputs and hidden states.
 
     Parameters
     ----------
-    params, x, lengths, h0, **network : as given to `forward`
+    params, x, lengths, h0, resets, **network : as given to `forward`
     forward : Forward
         Result of `forward` for these arguments.
     d_outputs : array (B, T, O), optional
@@ -340,7 +394,9 @@ def backward(
     net = Network(**network)
     x = np.asarray(x)
     steps = _Steps(x, lengths, net.directions)
-    initial = _initial(net, params, forward.inputs[0], h0)
+    episodes = _Episodes(net, steps.exist, resets)
+    own_initial = _initial(net, params, forward.inputs[0], None)
+    initial = episodes.initial(_initial(net, params, forward.inputs[0], h0), own_initial)
     final = _stack(forward.final_state)
     d_above = steps.real(np.zeros_like(forward.outputs) if d_outputs is None else d_outputs)
     d_top = np.zeros_like(forward.last) if d_last is None else np.asarray(d_last)
@@ -371,10 +427,11 @@ def backward(
             d_states[0] = steps.ordered(direction, d_own)
             d_states[steps.final] += d_final[k]
             own = _own(net, params, layer, direction)
+            read, states, d_states = map(episodes.split, (read, states, d_states))
             found = net.module.backward(own, read, initial[k], states, d_states, **net.setting)
             grads |= {full: found[name] for name, full in net.names(layer, direction).items()}
             d_initial[k] = found["initial"]
-            d_above = d_above + steps.ordered(direction, found["x"])
+            d_above = d_above + steps.ordered(direction, episodes.join(found["x"]))
 
     if "E" in params:
         grads["E"] = np.zeros_like(params["E"], dtype=d_above.dtype)
@@ -384,10 +441,11 @@ def backward(
     else:
         grads["x"] = d_above
     for s, name in enumerate(net.initial_names):
-        grads[name] = np.stack(d_initial)[:, s]
+        from_given, from_own = episodes.of_initial(np.stack(d_initial)[:, s])
+        given = h0[s] if isinstance(h0, (tuple, list)) else h0
+        grads[name] = from_given
         if name in params:
-            given = h0[s] if isinstance(h0, (tuple, list)) else h0
-            grads[name] = grads[name].sum(axis=1) * (given is None)
+            grads[name] = from_own.sum(axis=1) + from_given.sum(axis=1) * (given is None)
     order = (*params, "x", *net.initial_names)
     return {name: grads[name] for name in order if name in grads}
 
@@ -402,13 +460,14 @@ def loss_and_grad(
     lengths: Array | None = None,
     h0: State | None = None,
     sample_weight: Array | None = None,
+    resets: Array | None = None,
     **network: Any,
 ) -> tuple[float, dict[str, Array]]:
     """Loss of a batch and its gradients.
 
     Parameters
     ----------
-    params, x, lengths, h0, **network : as in `forward`
+    params, x, lengths, h0, resets, **network : as in `forward`
     y, loss, steps, reduction, sample_weight : as in `apply_loss`
         ``steps="last"`` is a loss on ``forward(...).last``, ``"mean"`` and ``"max"`` on the readout
         of ``forward(...).hidden`` pooled over a sequence's steps.
@@ -432,20 +491,21 @@ def loss_and_grad(
     >>> round(loss, 4), list(grads)
     (0.6931, ['W_xh', 'W_hh', 'W_hy', 'x', 'h0'])
     """
-    out = forward(params, x, lengths, h0, **network)
+    out = forward(params, x, lengths, h0, resets, **network)
     if steps in POOLED:
         pooled, share = POOLED[steps](out.hidden, _real_steps(out, lengths))
         value, d_one = _loss_of_one(_readout(params, pooled), y, loss, reduction, sample_weight)
         d_pooled = d_one @ params["W_hy"].T if "W_hy" in params else d_one
         d_hidden = share * d_pooled[:, np.newaxis]
-        grads = backward(params, x, out, None, None, None, lengths, h0, d_hidden, **network)
+        grads = backward(params, x, out, None, None, None, lengths, h0, d_hidden, resets, **network)
         if "W_hy" in params:
             grads["W_hy"] = pooled.T @ d_one
         if "b_y" in params:
             grads["b_y"] = d_one.sum(axis=0)
         return value, grads
     value, d_outputs, d_last = _loss(out, y, loss, steps, reduction, lengths, sample_weight)
-    return value, backward(params, x, out, d_outputs, None, d_last, lengths, h0, **network)
+    given = (d_outputs, None, d_last, lengths, h0, None, resets)
+    return value, backward(params, x, out, *given, **network)
 
 
 def loss_only(
@@ -458,13 +518,14 @@ def loss_only(
     lengths: Array | None = None,
     h0: State | None = None,
     sample_weight: Array | None = None,
+    resets: Array | None = None,
     **network: Any,
 ) -> float:
     """Loss of a batch, analytic in ``params``, ``x`` and ``h0``.
 
     Parameters
     ----------
-    params, x, y, loss, steps, reduction, lengths, h0, sample_weight, **network
+    params, x, y, loss, steps, reduction, lengths, h0, sample_weight, resets, **network
         As in `loss_and_grad`.
 
     Returns
@@ -493,7 +554,7 @@ def loss_only(
     >>> abs(step - exact) < 1e-15
     True
     """
-    out = forward(params, x, lengths, h0, **network)
+    out = forward(params, x, lengths, h0, resets, **network)
     if steps in POOLED:
         pooled, _ = POOLED[steps](out.hidden, _real_steps(out, lengths))
         return _loss_of_one(_readout(params, pooled), y, loss, reduction, sample_weight)[0]

@@ -148,6 +148,7 @@ def custom_step(
     y: NDArray[Any],
     lengths: Lengths = None,
     sample_weight: NDArray[np.float64] | None = None,
+    resets: NDArray[np.bool_] | None = None,
     **clip: float | None,
 ) -> float:
     """Do forward, the caller's loss, backward, clipping and update; or leave all as it was.
@@ -156,7 +157,7 @@ def custom_step(
     """
     seeds, before = model._dropout_seeds.state, optimizer.step_count
     try:
-        out = model.forward(x, lengths, training=True)
+        out = model.forward(x, lengths, resets=resets, training=True)
         outputs = out.outputs if every else out.last
         value, gradient = loss.of_batch(outputs, y, sample_weight, lengths)
         if every:

@@ -31,6 +31,7 @@ def predict(
     batch_size: int = 256,
     *,
     steps: str = "last",
+    resets: ArrayLike | Sequence[ArrayLike] | None = None,
 ) -> Floats | list[Floats]:
     """Compute a model's outputs for many sequences, a batch at a time.
 
@@ -46,6 +47,8 @@ def predict(
     steps : {"last", "all", "mean", "max"}
         Outputs at each sequence's end (`ForwardResult.last`), at all of its steps, or from the
         hidden states pooled over its steps, for a model that was trained so.
+    resets : array of shape (n, time), or list of n arrays (time_i,), optional
+        As for `Recurrent.forward`: where an episode starts. Refused with pooled states.
 
     Returns
     -------
@@ -82,24 +85,27 @@ def predict(
     items, own = _arguments.as_they_lie(spec, x, lengths)
     gathered, count = Gathered(items, own), len(items)
     listed = isinstance(items, list)
+    _arguments.check_resets(resets, steps, "mean", 0)
+    longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
+    found_marks = _arguments.resets_as_they_lie(spec, resets, count, longest, own, listed)
+    marks = None if found_marks is None else Gathered(found_marks, own)
     ends = own if gathered.ragged else None
     if not spec.tokens and _check.may_round(
         items if isinstance(items, list) else [items], spec.dtype
     ):
-        longest = max(map(len, items)) if listed else items.shape[1]  # type: ignore[union-attr]
         found = unresolved(gathered, partial(_ordered, ends), count, longest, spec)
         if found is not None:
             _check.warn_of_rounding("x", found)
     if steps != "all":
         last = np.empty((count, spec.width), spec.dtype)
         for rows in _chunks(ends, count, size):
-            last[rows] = outputs(model, gathered, rows, steps)
+            last[rows] = outputs(model, gathered, rows, steps, marks)
         return last
     parts: list[Floats] = [np.empty(0)] * count if listed else []
-    shape = (0,) if listed else (count, items.shape[1], spec.width)  # type: ignore[union-attr]
+    shape = (0,) if listed else (count, longest, spec.width)
     whole = np.zeros(shape, spec.dtype)
     for rows in _chunks(ends, count, size):
-        z = outputs(model, gathered, rows, steps)
+        z = outputs(model, gathered, rows, steps, marks)
         if listed:
             assert own is not None
             for row, one in zip(rows, z, strict=True):
@@ -177,7 +183,13 @@ def _ordered(lengths: NDArray[np.int64] | None, rows: Rows, size: int) -> Iterab
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str) -> Floats:
+def outputs(
+    model: Recurrent,
+    x: Gathered | Computed,
+    rows: Rows,
+    steps: str,
+    resets: Gathered | None = None,
+) -> Floats:
     """Outputs of one batch: (rows, outputs), or at all steps (rows, time, outputs).
 
     Rows are sorted by falling length. A unidirectional network reads long sequences in chunks,
@@ -185,19 +197,22 @@ def outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str) ->
     for bit.
     """
     try:
-        return _outputs(model, x, rows, steps)
+        return _outputs(model, x, rows, steps, resets)
     except ArgumentError as error:
         locate(error, rows)
         raise
 
 
-def _outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str) -> Floats:
+def _outputs(
+    model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str, resets: Gathered | None
+) -> Floats:
     batch, lengths = x.take(rows)
+    marks = None if resets is None else resets.take(rows)[0]
     count, time = batch.shape[:2]
     piece = max(_MEMORY // (_bytes_per_step(model) * count), _FEWEST)
     pool = None if steps in _check.STEPS else _Pool(model, steps, count)
     if model.bidirectional or time <= piece:
-        result = model.forward(batch, lengths)
+        result = model.forward(batch, lengths, resets=marks)
         if pool is not None:
             pool.add(result.hidden, lengths)
             return pool.outputs()
@@ -216,8 +231,9 @@ def _outputs(model: Recurrent, x: Gathered | Computed, rows: Rows, steps: str) -
                 cut = tuple(one[:, :going] for one in states)
                 state = cut[0] if len(spec.states) == 1 else cut
             part, inside = part[:going], np.minimum(left[:going], part.shape[1])
+        some = None if marks is None else marks[: len(part), first : first + piece]
         try:
-            result = model.forward(part, inside, state)
+            result = model.forward(part, inside, state, resets=some)
         except ArgumentError as error:
             if error.argument == "x" and len(error.index) > 1:
                 row, step, *rest = error.index
@@ -295,6 +311,7 @@ def evaluate(
     lengths: ArrayLike | None = None,
     sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
     warmup: int = 0,
+    resets: ArrayLike | Sequence[ArrayLike] | None = None,
     missing: str = "error",
     batch_size: int = 256,
 ) -> dict[str, float]:
@@ -302,7 +319,7 @@ def evaluate(
 
     Parameters
     ----------
-    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight, warmup, missing
+    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight, warmup, resets, missing
         As for `fit`.
     batch_size : int, default 256
         Sequences at a time.
@@ -348,6 +365,7 @@ def evaluate(
         lengths,
         sample_weight,
         warmup=first,
+        resets=resets,
         missing=missing,
     )
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
@@ -396,7 +414,7 @@ def measure(
     kept_z: list[NDArray[Any]] = []
     kept_weights: list[NDArray[Any]] = []
     for batch in data.chunks(rows, batch_size):
-        z = outputs(data.model, data.x, batch, data.steps)
+        z = outputs(data.model, data.x, batch, data.steps, data.resets)
         y, own = data.y.take(batch)
         if not isinstance(loss, CustomLoss):
             with np.errstate(invalid="ignore"):  # of targets without weight

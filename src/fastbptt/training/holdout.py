@@ -48,6 +48,7 @@ class HoldOut:
             "x": data.items,
             "y": data.targets,
             "lengths": data.lengths,
+            "resets": data.marks,
             "weights": None if self.weights is None else self.weights.values,
         }
         if held_out is not None and held_out is not data:
@@ -55,6 +56,7 @@ class HoldOut:
                 "validation x": held_out.items,
                 "validation y": held_out.targets,
                 "validation lengths": held_out.lengths,
+                "validation resets": held_out.marks,
                 "validation weights": None if held_out.weights is None else held_out.weights.values,
             }
         return found
@@ -98,15 +100,15 @@ def _divided(
     """Return the training rows, the validation data and its rows."""
     every = np.arange(data.count)
     expected = (
-        "a fraction above 0 and below 1, or (x, y), (x, y, lengths) or "
-        "(x, y, lengths, sample_weight)"
+        "a fraction above 0 and below 1, or (x, y), (x, y, lengths), "
+        "(x, y, lengths, sample_weight) or (x, y, lengths, sample_weight, resets)"
     )
     if validation is None:
         return every, None, every[:0]
     if isinstance(validation, tuple | list):
-        if len(validation) not in (2, 3, 4):
+        if len(validation) not in (2, 3, 4, 5):
             raise ArgumentError("validation", f"has {len(validation)} parts", expected)
-        x, y, lengths, weight = (*validation, None, None)[:4]
+        x, y, lengths, weight, resets = (*validation, None, None, None)[:5]
         held = LabelledData(
             data.model,
             x,
@@ -118,6 +120,7 @@ def _divided(
             weight,
             name="validation",
             warmup=0 if data.weights is None else data.weights.warmup,
+            resets=resets,
             missing=data.missing,
         )
         return every, held, np.arange(held.count)

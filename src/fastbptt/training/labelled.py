@@ -36,8 +36,7 @@ class LabelledData:
     steps, reduction : str
     name : str
         The set's name in messages, if it is not the training set: ``"validation"``.
-    warmup : int
-    missing : {"error", "mask"}
+    warmup, resets, missing
         As for `fastbptt.fit`.
     """
 
@@ -53,6 +52,7 @@ class LabelledData:
         sample_weight: Any = None,
         name: str = "",
         warmup: int = 0,
+        resets: Any = None,
         missing: str = "error",
     ) -> None:
         self.model, self.steps, self.reduction = model, steps, reduction
@@ -68,6 +68,10 @@ class LabelledData:
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
             listed = isinstance(items, list)
             self.weights = _weights(sample_weight, self.count, longest, own, steps, listed, warmup)
+            _arguments.check_resets(resets, steps, reduction, warmup)
+            self.marks = _arguments.resets_as_they_lie(
+                spec, resets, self.count, longest, own, listed
+            )
             if missing == "mask":
                 y = self._without_gaps(y, loss, own, longest, warmup)
             counted = None if self.weights is None else self.weights.counted()
@@ -98,6 +102,7 @@ class LabelledData:
         self.time = longest
         self.lengths: Lengths = own
         self.x = items if isinstance(items, Computed) else Gathered(items, own)
+        self.resets = None if self.marks is None else Gathered(self.marks, own)
         self.y: Gathered | Computed
         if isinstance(targets, Computed):
             self.y = targets

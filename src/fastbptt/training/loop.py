@@ -50,6 +50,7 @@ def fit(
     sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
     class_weight: Any = None,
     warmup: int = 0,
+    resets: ArrayLike | Sequence[ArrayLike] | None = None,
     missing: str = "error",
     epochs: int = 100,
     batch_size: int = 32,
@@ -87,10 +88,11 @@ def fit(
         The sequences; with an embedding tokens, (n, time) or a list of (time_i,). Batches are
         copied as needed, whatever the strides and dtype: memory-mapped and read-only arrays are
         fine. Do not change it during training. Or an iterator, such as a generator, that yields
-        batches ``(x, y)`` or ``(x, y, weights)``, each as the arguments of `Recurrent.train_step`,
-        without end or `steps_per_epoch` times `epochs` of them; batches may differ in sequences
-        and steps. Then give `loss` and `steps_per_epoch`; metrics are those of the validation data;
-        `batch_size`, `shuffle`, `seed`, `bucket`, `augment`, the weights and `resume` are refused.
+        batches ``(x, y)``, ``(x, y, weights)`` or ``(x, y, weights, resets)``, each as the
+        arguments of `Recurrent.train_step`, where weights may be None, without end or
+        `steps_per_epoch` times `epochs` of them; batches may differ in sequences and steps. Then
+        give `loss` and `steps_per_epoch`; metrics are those of the validation data; `batch_size`,
+        `shuffle`, `seed`, `bucket`, `augment`, the weights, `resets` and `resume` are refused.
     y : array, or list of n arrays
         As for `Recurrent.loss_and_grad`, of all n sequences; None if `x` is an iterator.
     loss : str, `fastbptt.Loss` or function, optional
@@ -121,6 +123,8 @@ def fit(
     warmup : int, default 0
         Only with ``steps="all"``: the first steps of each sequence that have no loss (burn-in,
         washout). They count in no metric either, nor in validation.
+    resets : array of shape (n, time), or list of n arrays (time_i,), optional
+        Where an episode starts in a sequence: see `Recurrent.loss_and_grad`.
     missing : {"error", "mask"}, default "error"
         Targets that are missing, NaN or the class -1: an error, or weight 0, in validation and
         metrics too. Of several outputs all or none must be missing; for single ones `loss` may be
@@ -135,9 +139,10 @@ def fit(
         Learning-rate schedule: a name in ``fastbptt.schedules.SCHEDULES`` or an instance.
     clip_norm, clip_value, bptt_steps, memory_budget
         As for `Recurrent.train_step`.
-    validation : float, or (x, y), or (x, y, lengths), optional
+    validation : float, or (x, y), (x, y, lengths), .., optional
         Held-out sequences: a fraction of those given, above 0 and below 1, drawn by `seed`
-        and stratified by class; or other data.
+        and stratified by class; or other data, up to ``(x, y, lengths, sample_weight, resets)``,
+        of which all but x and y may be None.
     patience : int, optional
         Early stopping: stop after this many epochs without improvement.
     min_delta : float, default 0.0
@@ -231,8 +236,8 @@ def fit(
     stream_length = _stream_length(x, y, steps_per_epoch)
     if stream_length is not None:
         _refuse_beside_stream(
-            loss, lengths, sample_weight, class_weight, missing, batch_size, validation, shuffle,
-            seed, bucket, augment, resume,
+            loss, lengths, sample_weight, resets, class_weight, missing, batch_size, validation,
+            shuffle, seed, bucket, augment, resume,
         )  # fmt: skip
     batch_size = _check.size("batch_size", batch_size)
     shuffle, bucket = _check.flag("shuffle", shuffle), _check.flag("bucket", bucket)
@@ -297,6 +302,7 @@ def fit(
             lengths,
             sample_weight,
             warmup=first,
+            resets=resets,
             missing=missing,
         )
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
@@ -360,6 +366,7 @@ def _refuse_beside_stream(
     loss: Any,
     lengths: Any,
     sample_weight: Any,
+    resets: Any,
     class_weight: Any,
     missing: Any,
     batch_size: Any,
@@ -377,6 +384,7 @@ def _refuse_beside_stream(
     for name, value, usual, instead in (
         ("lengths", lengths, None, ", whose batches may hold lists of sequences"),
         ("sample_weight", sample_weight, None, ", which may yield (x, y, weights)"),
+        ("resets", resets, None, ", which may yield (x, y, weights, resets)"),
         ("class_weight", class_weight, None, ", which may yield (x, y, weights)"),
         ("missing", missing, "error", ", which may yield (x, y, weights)"),
         ("batch_size", batch_size, 32, ", whose batches have the size that they have"),
@@ -511,8 +519,9 @@ class _Loop:
                 x = augmented(self.settings.augment, x, (self.settings.seed, run.epoch, self.batch))
             y, _ = data.y.take(rows)
             weight = None if weights is None else weights.take(rows)
+            marks = None if data.resets is None else data.resets.take(rows)[0]
             try:
-                loss = self.update(x, y, lengths=lengths, sample_weight=weight)
+                loss = self.update(x, y, lengths=lengths, sample_weight=weight, resets=marks)
             except BadArgumentError as error:
                 locate(error, rows)
                 error.context.append(f"epoch {run.epoch}, batch {self.batch + 1}")

@@ -18,7 +18,8 @@ class Stream:
     ----------
     model : Recurrent
     iterator : iterator
-        Yields ``(x, y)`` or ``(x, y, weights)``, always the same number of parts.
+        Yields ``(x, y)``, ``(x, y, weights)`` or ``(x, y, weights, resets)``, always the same
+        number of parts.
     loss : str, Loss or CustomLoss
     steps, reduction : str
     warmup, steps_per_epoch, epochs : int
@@ -70,17 +71,18 @@ class Stream:
                     f"ended after {self._taken} batches",
                     f"{wanted}: steps_per_epoch={self._length} in each of epochs={self._epochs}",
                 ) from None
-            if not isinstance(found, tuple | list) or len(found) not in (2, 3):
+            if not isinstance(found, tuple | list) or len(found) not in (2, 3, 4):
                 listed = isinstance(found, tuple | list)
                 came = f"{len(found)} parts" if listed else f"a {type(found).__name__}"
-                raise ArgumentTypeError("x", f"yielded {came}", "(x, y) or (x, y, weights)")
+                expected = "(x, y), (x, y, weights) or (x, y, weights, resets)"
+                raise ArgumentTypeError("x", f"yielded {came}", expected)
             if self._taken and len(found) != self._parts:
                 raise ArgumentError(
                     "x", f"yielded {len(found)} parts", f"{self._parts}, as in the first batch"
                 )
-            x, y, weights = (*found, None)[:3]
+            x, y, weights, resets = (*found, None, None)[:4]
             batch = LabelledData(
-                model, x, y, loss, steps, reduction, None, weights, warmup=self._warmup
+                model, x, y, loss, steps, reduction, None, weights, "", self._warmup, resets
             )
             if self._taken:
                 now, before = _tail(batch), _tail(self.first)

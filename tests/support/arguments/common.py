@@ -15,6 +15,7 @@ Y = (X[:, :, 0].sum(axis=1) > 0).astype(float)
 EACH = (X[:, :, 0] > 0).astype(float)
 LENGTHS = np.array([6, 5, 4, 3, 6, 6, 2, 6, 1, 6, 5, 4])
 WEIGHT = np.arange(1.0, 13.0)
+RESETS = np.arange(72).reshape(12, 6) % 5 == 3
 GAPPED = np.where(np.arange(12) % 3 == 0, np.nan, Y)
 STATE = np.ones((2, 12, 4))
 NAN = np.where(np.arange(144).reshape(12, 6, 2) == 7, np.nan, X)
@@ -31,5 +32,6 @@ OBJECTIVE: dict[str, Any] = {
     "lengths": LENGTHS,
     "sample_weight": Each(WEIGHT, With(EACH + 0.5, {"steps": "all", "y": EACH})),
     "warmup": Each(With(2, {"steps": "all", "y": EACH}), Refused(2, "warmup is 2")),
+    "resets": Each(RESETS, Refused(RESETS, 'resets is given, but steps="m', {"steps": "mean"})),
 }
 DATA: dict[str, Any] = {"x": X + 1, "y": 1 - Y}

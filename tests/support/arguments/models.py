@@ -12,7 +12,7 @@ from effects import Entry, Fresh, Reason, With
 import fastbptt
 from fastbptt import initializers, schedules
 
-from .common import DATA, EACH, LENGTHS, NAN, OBJECTIVE, STATE, X, Y, model
+from .common import DATA, EACH, LENGTHS, NAN, OBJECTIVE, RESETS, STATE, X, Y, model
 
 NETWORK: dict[str, Any] = {
     "input_size": 3,
@@ -199,6 +199,7 @@ ENTRIES: dict[str, Entry] = {
             "x": X + 1,
             "lengths": LENGTHS,
             "h0": STATE,
+            "resets": RESETS,
             "training": True,
             "check_finite": PASS["check_finite"],
         },
@@ -249,6 +250,7 @@ ENTRIES: dict[str, Entry] = {
             "x_t": X[:, 1],
             "state": Fresh(lambda: np.ones((1, 12, 4))),
             "check_finite": With(False, {"x_t": np.full((12, 2), np.nan)}),
+            "resets": With(RESETS[:, 3], {"state": Fresh(lambda: np.ones((1, 12, 4)))}),
         },
     ),
     "Recurrent.freeze": Entry(
@@ -270,12 +272,14 @@ ENTRIES: dict[str, Entry] = {
             "time": 999,
             "memory_budget": With("2.4 MB", {"batch": 4, "time": 400}),
             "record": "gradients",
+            "steps": "max",
+            "resets": 50,
         },
     ),
     "Recurrent.minimum_memory": Entry(
         network_call("minimum_memory"),
         {"batch": 8, "time": 99},
-        {"batch": 99, "time": 9999, "record": "gradients"},
+        {"batch": 99, "time": 9999, "record": "gradients", "steps": "max", "resets": 50},
     ),
     "Recurrent.save": Entry(
         network_call("save"),

@@ -11,7 +11,7 @@ from effects import Entry, Fresh, With
 import fastbptt
 from fastbptt import reference
 
-from .common import EACH, LENGTHS, WEIGHT, X, Y
+from .common import EACH, LENGTHS, RESETS, WEIGHT, X, Y
 
 
 def params(**options: Any) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def on_network(name: str) -> Callable[..., Any]:
 
 
 def backward(network: dict[str, Any], forward: Any, **arguments: Any) -> Any:
-    given = {name: arguments.get(name) for name in ("params", "x", "lengths", "h0")}
+    given = {name: arguments.get(name) for name in ("params", "x", "lengths", "h0", "resets")}
     out = reference.forward(**given, **network)
     if forward is not None:
         out = reference.forward(**{**given, "params": forward}, **network)
@@ -61,6 +61,7 @@ OF_FORWARD: dict[str, Any] = {
     "x": X + 1,
     "lengths": LENGTHS,
     "h0": STATE,
+    "resets": RESETS,
     "network": {"cell": "leaky", "settings": {"alpha": 0.7}},
 }
 OF_LOSS: dict[str, Any] = {

@@ -14,7 +14,7 @@ from effects import Each, Entry, Fresh, Reason, Refused, With
 
 import fastbptt
 
-from .common import DATA, EACH, GAPPED, LENGTHS, NAN, OBJECTIVE, X, Y, model
+from .common import DATA, EACH, GAPPED, LENGTHS, NAN, OBJECTIVE, RESETS, X, Y, model
 from .models import trained
 
 
@@ -272,6 +272,7 @@ ENTRIES: dict[str, Entry] = {
             "x": X + 1,
             "lengths": LENGTHS,
             "steps": "all",
+            "resets": Each(RESETS, Refused(RESETS, 'but steps="max"', {"steps": "max"})),
             "batch_size": Each(
                 Reason(
                     "memory, not the result",
@@ -294,6 +295,7 @@ ENTRIES: dict[str, Entry] = {
             **DATA,
             **OBJECTIVE,
             "h0": np.ones((1, 12, 4)),
+            "resets": Each(RESETS, Refused(RESETS, "jacobians is 2, but", {"jacobians": 2})),
             "per_example": True,
             "jacobians": 2,
             "dtype": Refused("float32", "dtype is"),
