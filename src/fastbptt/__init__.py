@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .models import initializers
     from .models.restoring import load, load_optimizer
     from .optim import schedules
-    from .preprocessing import Standardizer
+    from .preprocessing import Imputer, Standardizer
     from .reporting import report
     from .training import (
         METRICS,
@@ -71,6 +71,7 @@ __all__ = [
     "GradientRecord",
     "Gradients",
     "History",
+    "Imputer",
     "LeakyRNN",
     "Loss",
     "Recurrent",
@@ -204,6 +205,7 @@ _LAZY: Final = {
     "fit": ".training",
     "predict": ".training",
     "probabilities": ".training",
+    "Imputer": ".preprocessing",
     "Standardizer": ".preprocessing",
     "report": ".reporting",
     "load": ".models.restoring",

@@ -410,20 +410,45 @@ def unresolved(
     if low is None or high is None:
         return None
     with np.errstate(invalid="ignore", over="ignore"):
+        coarse, _ = too_coarse(low, high, dtype)
+        for column in np.flatnonzero(coarse).tolist():
+            for block in blocks():
+                values = block[:, column]
+                if (values.astype(dtype).astype(values.dtype) != values).any():
+                    return lost_digits(low, high, column, dtype)
+    return None
+
+
+def too_coarse(
+    low: NDArray[Any], high: NDArray[Any], dtype: np.dtype[Any]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Tell of which columns, between these numbers, a dtype may lose digits; and their spans."""
+    with np.errstate(invalid="ignore", over="ignore"):
         if low.dtype.kind in "iu":  # a difference of integers fits into the unsigned ones
             span = (high.astype(np.uint64) - low.astype(np.uint64)).astype(F64)
         else:
             span = (high - low).astype(F64)
         size = np.maximum(np.abs(low.astype(F64)), np.abs(high.astype(F64)))
-        coarse = (np.finfo(dtype).eps * size > _RESOLVED * span) & (span > 0.0)
-        for column in np.flatnonzero(coarse).tolist():
-            for block in blocks():
-                values = block[:, column]
-                if (values.astype(dtype).astype(values.dtype) != values).any():
-                    value = max(low[column], high[column], key=abs).item()
-                    rounding = float(np.spacing(dtype.type(abs(value))))
-                    return Unresolved(column, value, float(span[column]), rounding, dtype)
-    return None
+        return (np.finfo(dtype).eps * size > _RESOLVED * span) & (span > 0.0), span
+
+
+def lost_digits(
+    low: NDArray[Any], high: NDArray[Any], column: int, dtype: np.dtype[Any]
+) -> Unresolved:
+    """Describe a column of which a dtype loses digits."""
+    value = max(low[column], high[column], key=abs).item()
+    rounding = float(np.spacing(dtype.type(abs(value))))
+    span = float(too_coarse(low, high, dtype)[1][column])
+    return Unresolved(column, value, span, rounding, dtype)
+
+
+def whole_numbers_lost(whole: list[int]) -> Unresolved | None:
+    """Describe whole numbers of any size of which float64 loses digits; None: it does not."""
+    span, value = max(whole) - min(whole), max(whole, key=abs)
+    rounding = float(np.spacing(abs(float(value))))
+    if span == 0 or rounding <= _RESOLVED * span or all(float(one) == one for one in whole):
+        return None
+    return Unresolved(0, value, float(span), rounding, F64)
 
 
 def may_round(arrays: Iterable[NDArray[Any]], dtype: np.dtype[Any]) -> bool:

@@ -603,8 +603,8 @@ def test_options_that_do_not_fit_the_data(
         ([table, "--history", tmp_path / "h.txt"], "expected a file that ends in .csv or .json"),
         ([table, "--patience", "3"], "expected --validation or --validation-data"),
         (
-            [rising, "--steps", "all", "--class-weight", "balanced"],
-            "--class-weight is for one class per sequence",
+            [rising, "--steps", "all", "--target-column", "height", "--class-weight", "balanced"],
+            "--class-weight is for classes",
         ),
         ([table, "--resume"], "--resume needs a checkpoint; expected --checkpoint FILE"),
         ([table, "--test", other], f"{other}:1: there is no column 'height'"),

@@ -280,7 +280,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         HEAD + "b,1,0,x\na,2,0,\na,1,0,\n",
         {},
         "{}:4: column 'label' is empty on all rows of sequence 'a'; expected a value on one at "
-        "least",
+        'least (missing="mask": such sequences count nothing)',
     ),
     "no label at all": (
         HEAD + "b,1,0,\n",
@@ -291,7 +291,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
         HEAD + "b,1,0,x\na,1,0,\n",
         {"steps": "all"},
         "{}:3: column 'label' is empty; expected a value on each row: steps=\"all\" "
-        '(unlabelled="drop" leaves such rows out)',
+        '(missing="mask": such rows count nothing; unlabelled="drop" leaves them out)',
     ),
     "unknown class": (
         HEAD + "b,1,0,x\na,1,0,y\n",

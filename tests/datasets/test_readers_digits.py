@@ -108,3 +108,87 @@ def test_arrays_whose_differences_would_be_lost(
     np.savez(tmp_path / "near.npz", x=x - x.min(), y=[0, 1])
     found = read_npz(tmp_path / "near.npz", **options).x
     assert np.ptp(np.concatenate(list(found))) == np.ptp(x)
+
+
+# ---------------------------------------------------------------- digits that would be lost
+
+TIMES = [1700000000 + 10 * t for t in range(6)]  # float32 has a number every 128 seconds
+LONG = [2**53 + t for t in range(6)]
+HUGE = [10**20 + t for t in range(6)]
+
+
+def written(folder: Path, form: str, numbers: list[int], part: str = "x") -> Path:
+    """Write a file with these numbers as inputs, or as targets."""
+    small = [1, 0, 1, 0, 1, 0]
+    x, y = (numbers, small) if part == "x" else (small, numbers)
+    path = folder / f"a.{form}"
+    if form == "csv":
+        rows = [f"{i},1,{a},{b}" for i, (a, b) in enumerate(zip(x, y, strict=True))]
+        path.write_text("\n".join(["id,step,v,p", *rows]) + "\n")
+    elif form == "tsv":
+        rows = [f"{i}\t{a}\t{b}" for i, (a, b) in enumerate(zip(x, y, strict=True))]
+        path.write_text("\n".join(["id\tv\tp", *rows]) + "\n")
+    elif form == "arff":
+        head = "@attribute id string\n@attribute v numeric\n@attribute p numeric\n@data\n"
+        path.write_text(head + "".join(f"{i},{a},{b}\n" for i, (a, b) in enumerate(zip(x, y))))  # noqa: B905
+    elif form == "ts":
+        cells = [f"{a}:{b}" for a, b in zip(x, y, strict=True)]
+        if part == "x":
+            cells = [",".join(map(str, x)) + ":1"]
+        path.write_text("@targetLabel true\n@data\n" + "\n".join(cells) + "\n")
+    else:
+        path.write_text("@attribute n string\n@data\na:" + ",".join(map(str, numbers)) + "\n")
+    return path
+
+
+def options(form: str) -> dict[str, Any]:
+    if form in ("csv", "tsv", "arff"):
+        more = {"layout": "long"} if form == "arff" else {}
+        return {"target": "p", "step": None, **more}
+    return {}
+
+
+CASES = [(form, part) for form in ("csv", "tsv", "arff", "ts") for part in "xy"] + [("tsf", "x")]
+
+
+@pytest.mark.parametrize(("form", "part"), CASES)
+def test_float32_refuses_what_it_would_round_away(tmp_path: Path, form: str, part: str) -> None:
+    path = written(tmp_path, form, TIMES, part)
+    pattern = r"differences of up to 50 .* float32 rounds to multiples of 128; .*dtype=\"float64\""
+    with pytest.raises(ValueError, match=pattern):
+        read(path, dtype="float32", **options(form))
+    assert read(path, **options(form)).x[0].dtype == np.float64
+    read(
+        written(tmp_path, form, [one - TIMES[0] for one in TIMES], part),
+        dtype="float32",
+        **options(form),
+    )
+
+
+@pytest.mark.parametrize("numbers", [LONG, HUGE])
+@pytest.mark.parametrize(("form", "part"), CASES)
+def test_whole_numbers_beyond_float64(
+    tmp_path: Path, form: str, part: str, numbers: list[int]
+) -> None:
+    path = written(tmp_path, form, numbers, part)
+    with pytest.raises(ValueError, match=r"differences of up to 5 .* float64 rounds to multiples"):
+        read(path, **options(form))
+    even = [2**53 + 2**20 * t for t in range(6)]  # which float64 has
+    read(written(tmp_path, form, even, part), **options(form))
+
+
+def test_gaps_and_columns_of_text_beside_whole_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"id,step,v,w\na,1,{LONG[0]},1\na,2,,2\na,3,{LONG[1]},3\n")
+    with pytest.raises(ValueError, match=r"a.csv: column 'v' has differences"):
+        read_csv(path)
+    path.write_text(f"id,step,v,w\na,1,{LONG[0]},1\na,2,,2\na,3,{LONG[0]},3\n")
+    assert np.isnan(read_csv(path).x[0][1, 0])  # a constant has no differences
+    path.write_text("id,step,v,flag\na,1,1e300,true\na,2,2e300,false\n")
+    assert read_csv(path).x[0][0, 0] == 1e300
+
+
+def test_arrays_of_targets(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.ones((6, 2, 1)), y=np.array(TIMES, float))
+    with pytest.raises(ValueError, match="y has differences of up to 50"):
+        read_npz(tmp_path / "a.npz", dtype="float32")

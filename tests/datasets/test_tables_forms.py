@@ -352,7 +352,7 @@ def test_rows_without_a_target_may_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("n,v,t\n1,1,NA\n2,2,5\n3,3,\n4,4,7\n")
     given: dict[str, Any] = {"id": None, "step": "n", "target": "t", "steps": "all"}
-    with pytest.raises(ValueError, match=r':2: .*\(unlabelled="drop" leaves such rows out\)'):
+    with pytest.raises(ValueError, match=r':2: .*unlabelled="drop" leaves them out\)'):
         read_csv(path, **given)
     data = read_csv(path, unlabelled="drop", **given)
     assert np.asarray(data.x).tolist() == [[[2], [4]]]

@@ -62,6 +62,15 @@ FILES: dict[str, Any] = {
     "gap.csv": PLAIN.replace("\n3,1,3,", "\n3,1,,"),
     "mistyped.csv": PLAIN.replace("3,1,3,1,y", "3,1,3,1,x"),
     "unlabelled.csv": PLAIN.replace("3,1,3,1,y", "3,1,3,1,"),
+    "only_weights.csv": "id,step,a,b,n,w\n1,1,2,3,1,1\n1,2,2,3,1,1\n",
+    "silent.csv": re.sub(r"\n(3,.*),y,", r"\n\1,,", PLAIN),
+    "weighed.csv": re.sub(
+        r"\n(\d+)(,.*)",
+        lambda row: f"\n{row[1]}{row[2]},{int(row[1] == '3')}",
+        re.sub(r"\n(3,.*),y,", r"\n\1,,", PLAIN).replace(",n\n", ",n,w\n"),
+    ),
+    "parts.csv": PLAIN.replace(",label,n\n", ",m,n\n").replace(",x,", ",,").replace(",y,", ",1.5,"),
+    "gap_b.csv": PLAIN.replace("3,1,3,1,", "3,1,3,,"),
     "mixed.csv": PLAIN.replace("3,1,3,1,y", "3,1,3,1,").replace("4,1,4,1,x", "4,1,4,1,y"),
     "names.csv": "id,step,a,what\n"
     + "".join(f"{i},{t},{t},{'xy'[i % 2]}\n" for i in range(6) for t in (0, 1)),
@@ -123,6 +132,8 @@ MODELS = {  # by the options of the training
     "words.st": "train words.csv --category-columns b -o words.st",
     "bits.st": "train bits.npz -o bits.st",
     "steps.st": "train good.csv --steps all -o steps.st",
+    "masked.st": "train gap.csv --missing mask -o masked.st",
+    "pooled.st": "train good.csv --steps mean -o pooled.st",
 }
 
 
@@ -311,9 +322,58 @@ COMMANDS = [
     ),
     command(
         "train unlabelled.csv --steps all",
-        r"\((--unlabelled drop) leaves such rows out",
+        r"\((--missing mask): such rows count nothing; (--unlabelled drop) leaves them out",
         r"train unlabelled.csv --steps all \1",
+        r"train unlabelled.csv --steps all \2",
     ),
+    command(
+        "train silent.csv",
+        r"\((--missing mask): such sequences count nothing",
+        r"train silent.csv \1",
+    ),
+    command(
+        "train gap.csv",
+        r"(--missing interpolate) or (mask)",
+        r"train gap.csv \1",
+        r"train gap.csv --missing \2",
+    ),
+    command(
+        "predict masked.st gap_b.csv",
+        r"'b' has no value at step 2.*\(predict (--missing interpolate) fills gaps",
+        r"predict masked.st gap_b.csv \1",
+    ),
+    command(
+        "train weighed.csv --missing mask --weight-column w",
+        "no label with a weight; expected at least one",
+        "train weighed.csv --missing mask --exclude-columns w",
+    ),
+    command(
+        "train parts.csv --target-column n,m --missing mask",
+        r"or a model for each \((--target-column)\)",
+        r"train parts.csv \1 n --exclude-columns m --missing mask",
+        r"train parts.csv \1 m --exclude-columns n --missing mask",
+    ),
+    command(
+        "train good.csv --steps mean --report pooled.html",
+        "expected (last) or all",
+        r"train good.csv --steps \1 --report pooled.html",
+    ),
+    command(
+        "report pooled.st good.csv -o pooled.html",
+        "expected a model of (--steps last) or all",
+        r"train good.csv \1 -o again.st",
+    ),
+    command(
+        "report classes.st good.csv -o r.html --weight-column n",
+        "--weight-column has no effect on a report.*expected none",
+        "report classes.st good.csv -o r.html",
+    ),
+    command(
+        "predict classes.st only_weights.csv --weight-column w",
+        "has no labels; expected none",
+        "predict classes.st only_weights.csv",
+    ),
+    command("train series.tsf", r"\n  fastbptt (train .*)", r"\1"),
     command(
         "train unlabelled.csv --unlabelled drop",
         r"expected (--steps all) with it",
@@ -397,7 +457,7 @@ COMMANDS = [
     ),
     command(
         f"train good.csv {TARGET} --class-weight balanced",
-        r"--class-weight is for one class per sequence",
+        r"--class-weight is for classes",
         "train good.csv --class-weight balanced",
     ),
     command(
@@ -670,6 +730,7 @@ PICTURE = (
     "found = fastbptt.diagnostics.fixed_points(net, [0.0, 0.0], 5, data=x)\n"
 )
 BATCHES = "b = iter([(x, np.ones(12))] * 4)\n"
+PARTS = "two = fastbptt.GRU(2, 4, 2, seed=0); y = x * 1.0; y[2, 1, 0] = np.nan\n"
 OWN = "def own(z, y, w): return 0.0, 0 * z\n"
 CALLS = [
     # batches of an iterator, functions as loss, learning rates
@@ -884,6 +945,99 @@ CALLS = [
         "fit(net3, x, k, class_weight='balanced', **once)",
     ),
     # missing values and padding
+    call(
+        "y[3] = np.nan; fit(net, x, y, **once)",
+        r"(missing=\"mask\") leaves out targets",
+        r"y[3] = np.nan; fit(net, x, y, \1, **once)",
+    ),
+    call(
+        PARTS + "fit(two, x, y, steps='all', missing='mask', **once)",
+        r"(numpy.where\(.*, y\)) leaves out such steps whole; loss=(fastbptt.training.MaskedLoss)",
+        PARTS + r"import numpy; fit(two, x, \1, steps='all', missing='mask', **once)",
+        PARTS + r"fit(two, x, y, steps='all', loss=\2('mse'), **once)",
+    ),
+    call(
+        "fastbptt.training.MaskedLoss('cross_entropy')",
+        r"such as (\"mse\"); classes that are missing: (missing=\"mask\")",
+        r"fastbptt.training.MaskedLoss(\1)",
+        r"fit(net3, x, np.where(k > 0, k, -1), \2, **once)",
+    ),
+    call(
+        "fastbptt.Imputer().transform(x)",
+        "expected (fit) before",
+        r"fastbptt.Imputer().\1(x).transform(x)",
+    ),
+    call(
+        "fastbptt.Imputer().fit(x[:, :, 0])",
+        r"of one feature, give (x\[:, :, None\])",
+        r"x = x[:, :, 0]; fastbptt.Imputer().fit(\1)",
+    ),
+    call(
+        "i = fastbptt.Imputer().fit(x); x[3, 1, 0] = np.nan; i.transform(x)",
+        "values where training had them: fill them, or (fit) on data with such gaps",
+        "i = fastbptt.Imputer().fit(x); x[3, 1, 0] = np.nan; i.transform(np.nan_to_num(x))",
+        r"x[3, 1, 0] = np.nan; fastbptt.Imputer().\1(x).transform(x)",
+    ),
+    call(
+        SK + "R.set_params(missing='mask').fit(x, y); x[3, 1, 0] = np.nan; R.predict(x)",
+        "values: fill them, or (fit) on data with such gaps",
+        SK + "R.set_params(missing='mask').fit(x, y); x[3, 1, 0] = np.nan\n"
+        "R.predict(np.nan_to_num(x))",
+        SK + r"x[3, 1, 0] = np.nan; R.set_params(missing='mask').\1(x, y).predict(x)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "F.set_params(missing='mask').fit(series); series[5] = np.nan; F.predict(y=series)",
+        "values: fill them, or (fit) on series with such gaps",
+        SK + "F.set_params(missing='mask').fit(series); series[5] = np.nan\n"
+        "F.predict(y=np.nan_to_num(series))",
+        SK + r"series[5] = np.nan; F.set_params(missing='mask').\1(series).predict(y=series)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "x[:, 2, 0] = np.nan; R.fit(x, y)",
+        r"unless the estimator has (missing=\"mask\")",
+        SK + r"x[:, 2, 0] = np.nan; R.set_params(\1).fit(x, y)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "y = x[:, 0]; y[3, 0] = np.nan; R.set_params(missing='mask').fit(x * 1, y)",
+        r"an estimator for each output. (numpy.where\(.*, y\)) leaves out",
+        SK + "import numpy; y = x[:, 0] * 1; y[3, 0] = np.nan\n"
+        r"R.set_params(missing='mask').fit(x, \1)",
+        SK + "y = x[:, 0] * 1; y[3, 0] = np.nan; R.set_params(missing='mask').fit(x, y[:, 0])",
+        needs="sklearn",
+    ),
+    call(
+        SK + "R.fit(x, y, sample_weight=x[:, :, 0] ** 2)",
+        r"weights of steps are for (steps=\"all\")",
+        SK + r"R.set_params(\1).fit(x, x[:, :, 0], sample_weight=x[:, :, 0] ** 2)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.set_params(warm_start=True).fit(x, k > 0)\n"
+        "C.set_params(loss='cross_entropy').fit(x, k > 0)",
+        r"expected (\"bce\")",
+        SK + "C.set_params(warm_start=True).fit(x, k > 0)\n"
+        r"C.set_params(loss=\1).fit(x, k > 0)",
+        needs="sklearn",
+    ),
+    call(
+        FRAME + "df.loc[0, 'label'] = None\n"
+        "datasets.from_frame(df, id='who', target='label', steps='all')",
+        r"no class.*or (missing=\"mask\")",
+        FRAME + "df.loc[0, 'label'] = None\n"
+        r"datasets.from_frame(df, id='who', target='label', steps='all', \1)",
+        needs="sklearn",
+    ),
+    call(
+        FRAME + "df.loc[0, 'v'] = None\n"
+        "datasets.from_frame(df, id='who', features='day', target='v', steps='all')",
+        r"no target.*or (missing=\"mask\")",
+        FRAME + "df.loc[0, 'v'] = None\n"
+        r"datasets.from_frame(df, id='who', features='day', target='v', steps='all', \1)",
+        needs="sklearn",
+    ),
     call(
         "x[3, 2:] = np.nan; fit(net, x, y, **once)",
         r"the list (fastbptt.datasets.unpad\(x, value=float\(\"nan\"\)\))",
@@ -1242,13 +1396,6 @@ CALLS = [
         r"give (y.argmax\(axis=1\)); for several labels .* (fastbptt.fit) and (loss=\"bce\")",
         SK + r"y = np.eye(3)[k]; C.fit(x, \1)",
         SK + r"y = np.eye(3)[k]; \2(net3, x, y, \3, **once)",
-        needs="sklearn",
-    ),
-    call(
-        SK + "C.set_params(class_weight='balanced', steps='all').fit(x, (x[:, :, 0] > 0) * 1)",
-        r"expected (None)",
-        SK + r"C.set_params(class_weight=\1, steps='all')"
-        ".fit(x, (x[:, :, 0] > 0) * 1)",
         needs="sklearn",
     ),
     call(

@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from .. import datasets
 from .._targets import is_zero_or_one
 from ..datasets import formats
-from ..datasets._lines import FileError, some
+from ..datasets._lines import NO_CLASS, FileError, some
 from ..datasets.formats import Option
 
 if TYPE_CHECKING:
     from ..training.batches import Augmentation
 
-Steps: TypeAlias = Literal["last", "all"]
+Steps: TypeAlias = Literal["last", "all", "mean", "max"]
 
+MISSING: Final = ("error", "interpolate", "mask")
 # Options for the arguments that readers of all formats take.
 _COMMON: Final = (
-    Option("missing", "--missing", choices=("error", "interpolate")),
+    Option("missing", "--missing", choices=MISSING),
     Option("dtype", "--dtype"),
     Option("steps", "--steps"),
 )
@@ -107,9 +108,10 @@ def add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         )
     group.add_argument(
         "--missing",
-        choices=("error", "interpolate"),
-        help="missing feature values: report an error, or interpolate linearly within the "
-        "sequence (default: as in training, there error)",
+        choices=MISSING,
+        help="missing values: report an error; interpolate features linearly within the sequence; "
+        "or mask: features are 0 after standardisation, with an input that tells where they are "
+        "missing, and labels do not count (default: as in training, there error)",
     )
     return group
 
@@ -159,17 +161,17 @@ def read(
         The file.
     columns : Columns
         For tables.
-    steps : {"last", "all"} or None
-        One label per sequence, or one per step; None: as the file has them, if it shows that,
-        else one per sequence.
+    steps : str or None
+        One label per sequence, or with "all" one per step; None: as the file has them, if it shows
+        that, else one per sequence.
     **options
         ``missing``, ``dtype`` and other arguments of the reader.
 
     Returns
     -------
     data : fastbptt.datasets.Sequences
-    steps : {"last", "all"}
-        The form of the labels.
+    steps : str
+        As given; else "last" or "all", the form of the labels.
 
     Raises
     ------
@@ -191,11 +193,12 @@ def read(
             able = formats.suffixes(lambda other: "all" in other.steps)
             own = Path(path).suffix.lower()
             raise ValueError(f"{path}: a {own} file has no labels for each step; expected {able}")
-        return _named(path, options), "last"
+        return _named(path, options), steps or "last"
     # An array y has an axis for steps, or has none. A label that changes within its sequence is an
     # error, as it may be mistyped; but of a single sequence one number alone is nothing to learn.
     failures: dict[str, ValueError] = {}
-    for form in [steps] if steps else file_format.steps:
+    known = {None: file_format.steps, "all": ("all",)}.get(steps, ("last",))
+    for form in known:
         try:
             data = _named(path, {**options, "steps": form})
         except ValueError as error:
@@ -204,8 +207,8 @@ def read(
         if form == "last" or "last" not in failures or (len(data) == 1 and data.classes is None):
             if options.get("classes") == ZERO_ONE and formats.find(path).by_dtype:
                 data = zeros_and_ones(path, data)
-            return data, cast("Steps", form)
-    raise failures[steps or "last"]
+            return data, steps or cast("Steps", form)
+    raise failures["last" if "last" in known else "all"]
 
 
 ZERO_ONE: Final = ("0", "1")  # the classes that zeros and ones are, written as floats
@@ -216,11 +219,13 @@ def zeros_and_ones(path: str, data: datasets.Sequences) -> datasets.Sequences:
     if data.classes is not None or data.y is None:
         return data
     parts = data.y if isinstance(data.y, list) else [data.y]
+    whole = []
     for part in parts:
-        if not is_zero_or_one(part):
-            other = part[(part != 0) & (part != 1)][0].item()
+        there = part[~np.isnan(part)]
+        if not is_zero_or_one(there):
+            other = there[(there != 0) & (there != 1)][0].item()
             raise ValueError(f"{path}: y holds {other:g}; expected the classes 0 and 1")
-    whole = [part.astype(np.int64) for part in parts]
+        whole.append(np.where(np.isnan(part), NO_CLASS, part).astype(np.int64))
     y = whole if isinstance(data.y, list) else whole[0]
     return replace(data, y=y, classes=ZERO_ONE)
 
@@ -243,8 +248,10 @@ def suggestion(words: Sequence[str], path: str, columns: Columns, steps: Steps |
     words = ["fastbptt", *words]
     for name, value in found.items():
         text = NO_COLUMN if value is None else value
-        words += [known[name].flag, text if isinstance(text, str) else ",".join(text)]
-    return f"\nFor example, if these columns mean what it says:\n  {shlex.join(words)}"
+        words += [known[name].flag, ",".join(text) if isinstance(text, list | tuple) else str(text)]
+    table = formats.find(path).columns is not None
+    condition = ", if these columns mean what it says" * table
+    return f"\nFor example{condition}:\n  {shlex.join(words)}"
 
 
 def _has(option: Option, file_format: formats.Format) -> bool:
@@ -299,9 +306,25 @@ def pick(data: datasets.Sequences, rows: NDArray[np.int64]) -> datasets.Sequence
     def some_of(values: Any) -> Any:
         return [values[i] for i in rows] if isinstance(values, list) else values[rows]
 
-    y, times = (None if one is None else some_of(one) for one in (data.y, data.times))
+    y, times, weights = (
+        None if one is None else some_of(one) for one in (data.y, data.times, data.weights)
+    )
     ids = tuple(data.ids[i] for i in rows)
-    return replace(data, x=some_of(data.x), y=y, ids=ids, times=times)
+    return replace(data, x=some_of(data.x), y=y, ids=ids, times=times, weights=weights)
+
+
+def known(y: Any, steps: str) -> NDArray[np.bool_]:
+    """Tell which labels are there: (labels,), one after the other."""
+    values = flat(y, steps)
+    if values.dtype.kind != "f":
+        return np.asarray(values != NO_CLASS)
+    return np.asarray(~np.isnan(values.reshape(len(values), -1)).any(axis=1))
+
+
+def counted(data: datasets.Sequences, steps: str) -> NDArray[np.bool_]:
+    """Tell which labels are there and have a weight: (labels,), one after the other."""
+    there = known(data.y, steps)
+    return there if data.weights is None else there & (flat(data.weights, steps) > 0.0)
 
 
 def flat(values: Any, steps: str) -> NDArray[Any]:

@@ -40,6 +40,8 @@ def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace)
         if labels and readable(path, columns, task, options):
             raise ValueError(f"{error} (--no-labels: ignore the labels)") from None
         raise
+    if data.y is None and getattr(arguments, "weight_column", None) is not None:
+        raise ValueError(f"--weight-column has no effect: {path} has no labels; expected none")
     if data.y is not None and (data.classes is None) != (task.classes is None):
         kinds = ("numbers", "classes") if data.classes is None else ("classes", "numbers")
         raise ValueError(
@@ -47,7 +49,8 @@ def read(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace)
             "(--no-labels: ignore the labels)"
         )
     if model.vocabulary_size is None:
-        wanted = task.features or tuple(f"feature {i + 1}" for i in range(model.input_size))
+        inputs = model.input_size if task.imputer is None else task.imputer.n_features_in_
+        wanted = task.features or tuple(f"feature {i + 1}" for i in range(inputs))
         data = _data.with_features(data, path, wanted, f"{arguments.model} was trained on")
     if data.y is not None and task.classes is None:
         count = np.shape(data.y[0])[1 if task.steps == "all" else 0 :]
@@ -144,6 +147,9 @@ def _known_columns(
             target = known.target
         else:
             labels = False
+    weight = other.get("weight")
+    if not labels or (weight not in header and "weight" not in (given.other or {})):
+        other.pop("weight", None)
     columns = _data.Columns(
         given.id or (known.id if known.id in (_data.NO_COLUMN, *header) else None),
         given.step or (known.step if known.step in (_data.NO_COLUMN, *header) else None),

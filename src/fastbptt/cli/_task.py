@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from .._losses import Loss, parse
-from ..preprocessing import Standardizer
+from ..preprocessing import Imputer, Standardizer
 from ..training.evaluation import predict, probabilities
 from . import _data
 
@@ -32,8 +32,8 @@ class ModelTask(NamedTuple):
     kind : {"classification", "labels", "regression"} or None
         Labels: several of a sequence or step, each yes or no. None: unknown; outputs are plain
         numbers.
-    steps : {"last", "all"}
-        Predictions at the end of each sequence, or at every step.
+    steps : {"last", "all", "mean", "max"}
+        Predictions at the end of each sequence, at every step, or from pooled states.
     loss : Loss or None
     classes : tuple of str or None
     features : tuple of str or None
@@ -44,8 +44,10 @@ class ModelTask(NamedTuple):
     offset : tuple of float or None
         Added to the outputs in float64: means of targets for which the model's dtype is too
         coarse.
-    missing : {"error", "interpolate"}
-        How training treated missing feature values.
+    missing : {"error", "interpolate", "mask"}
+        How training treated missing values.
+    imputer : Imputer or None
+        Applied to the inputs after the standardizer, with missing="mask".
     """
 
     kind: Kind | None = None
@@ -57,6 +59,7 @@ class ModelTask(NamedTuple):
     columns: _data.Columns = _data.Columns()
     offset: tuple[float, ...] | None = None
     missing: str = "error"
+    imputer: Imputer | None = None
 
     def metadata(self) -> dict[str, Any]:
         """Return the metadata that `of` reads."""
@@ -68,7 +71,15 @@ class ModelTask(NamedTuple):
             "feature_names": None if self.features is None else list(self.features),
             "standardize": None if self.standardizer is None else self.standardizer.to_dict(),
             "target_offset": None if self.offset is None else list(self.offset),
+            "imputer": None if self.imputer is None else self.imputer.to_dict(),
         }
+
+    @property
+    def input_names(self) -> list[str] | None:
+        """Name the network's inputs; None: they have no names."""
+        if self.features is None or self.imputer is None:
+            return None if self.features is None else list(self.features)
+        return self.imputer.get_feature_names_out(self.features)
 
     def names(self, prefix: str, count: int) -> list[str]:
         """Name the targets, each with a prefix."""
@@ -111,7 +122,7 @@ def of(model: Recurrent, path: str) -> ModelTask:
     metadata = model.metadata
     outputs = model.output_size or 0
     kind = _one_of(path, metadata, "task", ("classification", "labels", "regression", None))
-    steps = _one_of(path, metadata, "steps", ("last", "all", None)) or "last"
+    steps = _one_of(path, metadata, "steps", (*_check.READOUTS, None)) or "last"
     classes = _names(path, metadata, "classes")
     features = _names(path, metadata, "feature_names")
     loss = _loss(path, metadata.get("loss"))
@@ -123,8 +134,10 @@ def of(model: Recurrent, path: str) -> ModelTask:
             raise _odd(path, "classes", classes, f"{expected}: the model has {outputs} outputs")
     else:
         classes = None
-    if features is not None and len(features) != model.input_size:
-        raise _odd(path, "feature_names", features, f"{model.input_size}: the model's input size")
+    imputer = _imputer(path, metadata.get("imputer"), model.input_size)
+    count = model.input_size if imputer is None else imputer.n_features_in_
+    if features is not None and len(features) != count:
+        raise _odd(path, "feature_names", features, f"{count}: the model's input size")
     settings = metadata.get("settings")
     known = settings.get("columns") if isinstance(settings, dict) else None
     missing = settings.get("missing") if isinstance(settings, dict) else None
@@ -134,10 +147,11 @@ def of(model: Recurrent, path: str) -> ModelTask:
         loss,
         classes,
         features,
-        _standardizer(path, metadata.get("standardize"), model.input_size),
+        _standardizer(path, metadata.get("standardize"), count),
         _data.Columns() if known is None else _columns(path, known),
         _offset(path, metadata.get("target_offset"), outputs),
-        "interpolate" if missing == "interpolate" else "error",
+        missing if isinstance(missing, str) and missing in _data.MISSING else "error",
+        imputer,
     )
 
 
@@ -203,6 +217,19 @@ def _standardizer(path: str, metadata: Any, count: int) -> Standardizer | None:
     return standardizer
 
 
+def _imputer(path: str, metadata: Any, count: int) -> Imputer | None:
+    if metadata is None:
+        return None
+    try:
+        imputer = Imputer.from_dict(metadata)
+    except (TypeError, ValueError) as error:
+        text = _check.one_line(error)
+        raise ValueError(f"{path}: its metadata have a wrong imputer: {text}") from None
+    if imputer.n_features_in_ + len(imputer.features_) != count:
+        raise _odd(path, "imputer", metadata, f"{count} features and indicators in all")
+    return imputer
+
+
 def _offset(path: str, metadata: Any, count: int) -> tuple[float, ...] | None:
     if metadata is None:
         return None
@@ -241,7 +268,38 @@ def rounded(task: ModelTask, data: Sequences, dtype: np.dtype[Any]) -> Any:
                 f"{data.x[i][step, feature]:g} at step {step + 1}, too large for {dtype}; "
                 "expected smaller numbers, or training with --dtype float64"
             )
-    return x
+    return x if task.imputer is None else _imputed(task.imputer, x, data)
+
+
+def _imputed(imputer: Imputer, x: Any, data: Sequences) -> Any:
+    """Fill gaps and add indicators."""
+    for i, one in enumerate(x):
+        found = imputer._new_gap(one)
+        if found is not None:
+            step, feature = found
+            raise ValueError(
+                f"{data.source}: sequence {data.ids[i]!r}: {data.feature_names[feature]!r} has no "
+                f"value at step {step + 1}, but had one in all steps that were trained on; "
+                "expected values there (predict --missing interpolate fills gaps)"
+            )
+    return imputer.transform(x)
+
+
+def labelled(task: ModelTask, data: Sequences) -> Sequences:
+    """Keep the sequences all of whose labels are there, for a report.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    there = _data.known(data.y, task.steps)
+    if task.steps == "all":
+        ends = np.cumsum(data.lengths)
+        there = np.array([part.all() for part in np.split(there, ends[:-1])])
+    if not there.any():
+        raise ValueError(f"{data.source}: no sequence has all of its labels; a report needs one")
+    return data if there.all() else _data.pick(data, np.flatnonzero(there))
 
 
 def targets(task: ModelTask, data: Sequences) -> Any:
@@ -262,14 +320,34 @@ def outputs(model: Recurrent, task: ModelTask, data: Sequences) -> NDArray[Any]:
     return flat if task.offset is None else flat + np.asarray(task.offset)
 
 
-def scores(task: ModelTask, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
+def scores_of(task: ModelTask, data: Sequences, outputs: NDArray[Any]) -> dict[str, Any] | None:
+    """Compare outputs (predictions, O) with the labels that are there and have a weight.
+
+    Returns
+    -------
+    dict or None
+        As of `scores`, with ``weighted`` if there are different weights. None: there are no labels.
+    """
+    there = _data.counted(data, task.steps)
+    if not there.any():
+        return None
+    weights = None if data.weights is None else _data.flat(data.weights, task.steps)[there]
+    if weights is not None and (weights == weights[0]).all():
+        weights = None
+    result = scores(task, _data.flat(data.y, task.steps)[there], outputs[there], weights)
+    return result if weights is None else result | {"weighted": True}
+
+
+def scores(
+    task: ModelTask, y: Any, outputs: NDArray[Any], weights: NDArray[np.float64] | None = None
+) -> dict[str, Any]:
     """Compare outputs (predictions, O) with targets (predictions,) or (predictions, O).
 
     Returns
     -------
     dict
         ``count``, and every metric that suits the targets; of classes also ``correct`` and
-        ``confusion`` (rows: true class, columns: predicted class).
+        ``confusion`` (rows: true class, columns: predicted class), which count each label once.
     """
     from ..training.metrics import METRICS, suited, value
 
@@ -288,7 +366,7 @@ def scores(task: ModelTask, y: Any, outputs: NDArray[Any]) -> dict[str, Any]:
         outputs = outputs.astype(np.float64)  # as the targets, of which no digit is to be lost
         targets = y.reshape(len(outputs), -1)
     for name in suited(task.objective):
-        result[name] = value(METRICS[name], targets, outputs, task.objective)
+        result[name] = value(METRICS[name], targets, outputs, task.objective, weights)
     return result
 
 
@@ -298,12 +376,14 @@ def scores_text(task: ModelTask, result: dict[str, Any], what: str = "", table: 
 
     unit = "step" if task.steps == "all" else "sequence"
     count = f"{result['count']} {unit}{'s' * (result['count'] != 1)}"
+    weighted = ", weighted" * result.get("weighted", False)
     if task.classes is None:
         names = suited(task.objective)
         numbers = ", ".join(f"{title(name)} {result[name]:.4g}" for name in names)
-        return f"{what or ('Labels' if task.kind == 'labels' else 'Errors')}, {count}: {numbers}"
+        what = what or ("Labels" if task.kind == "labels" else "Errors")
+        return f"{what}, {count}{weighted}: {numbers}"
     text = f"{what} accuracy".strip().capitalize()
-    text += f" {result['accuracy']:.4f}: {result['correct']} of {count}"
+    text += f" {result['accuracy']:.4f}{weighted}: {result['correct']} of {count}"
     if table:
         text += f"\n\n{_confusion_text(task.classes, np.array(result['confusion']))}"
     return text

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ..datasets import formats
+from ..datasets._lines import NO_CLASS
 from ..files.atomic import write_whole
 from . import _data, _new_data, _parser, _task
 
@@ -79,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> None:
     data = _new_data.read(model, task, arguments)
     outputs = _task.outputs(model, task, data)
     y = None if data.y is None else _data.flat(data.y, task.steps)
-    scores = None if y is None else _task.scores(task, y, outputs)
+    scores = None if y is None else _task.scores_of(task, data, outputs)
     steps = _new_data.steps(task, arguments, data) if task.steps == "all" else None
     columns = _columns(task, data, steps, y, outputs, arguments.probabilities)
 
@@ -111,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _refuse_labels(arguments: argparse.Namespace, beside: str) -> None:
     """Refuse options that say where the labels are, where none are read."""
-    for option in ("label_column", "target_column", "labels"):
+    for option in ("label_column", "target_column", "labels", "weight_column"):
         if getattr(arguments, option) is not None:
             name = f"--{option.replace('_', '-')}"
             raise ValueError(f"{name} has no effect with {beside}; expected none")
@@ -149,7 +150,7 @@ def _columns(
         if y is not None:
             true = y.reshape(len(outputs), -1)
             for name, cells in zip(task.names("true", true.shape[1]), true.T.tolist(), strict=True):
-                columns.append((name, cells, ""))
+                columns.append((name, [None if one != one else one for one in cells], ""))
         what, loss = "output" if task.kind is None else "predicted", task.objective
         names = [
             f"{name} {of_output}".rstrip()
@@ -161,7 +162,8 @@ def _columns(
         ]
         return columns
     if y is not None:
-        columns.append(("label", [task.classes[i] for i in y.tolist()], "s"))
+        labels = [None if i == NO_CLASS else task.classes[i] for i in y.tolist()]
+        columns.append(("label", labels, "s"))
     probs = task.probabilities(outputs)
     best = probs.argmax(axis=1)
     columns.append(("predicted", [task.classes[i] for i in best.tolist()], "s"))
@@ -184,7 +186,7 @@ def _as_csv(columns: list[Column]) -> str:
 def _as_table(columns: list[Column]) -> str:
     blocks = []
     for name, cells, spec in columns:
-        lines = [name, *(format(cell, spec) for cell in cells)]
+        lines = [name, *("" if cell is None else format(cell, spec) for cell in cells)]
         width = max(map(len, lines))
         blocks.append([f"{line:{'<' if spec == 's' else '>'}{width}}" for line in lines])
     return "\n".join("  ".join(line).rstrip() for line in zip(*blocks, strict=True))

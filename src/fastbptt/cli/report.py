@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from .. import _check
 from ..datasets import formats
 from . import _data, _new_data, _parser, _task
 
@@ -38,6 +39,11 @@ def _run(arguments: argparse.Namespace) -> None:
     _parser.check_distinct(
         {"MODEL": arguments.model, "DATA": arguments.data}, {"-o": arguments.output}
     )
+    if arguments.weight_column is not None:
+        raise ValueError(
+            "--weight-column has no effect on a report, in which all labels count the same; "
+            "expected none"
+        )
     model = load(arguments.model)
     task = _task.of(model, arguments.model)
     data = _new_data.read(model, task, arguments)
@@ -45,12 +51,25 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"{arguments.model}: its metadata have no task; expected a model of `fastbptt train`"
         )
+    if task.steps not in _check.STEPS:
+        raise ValueError(
+            f"{arguments.model} was trained with --steps {task.steps}, but a report needs outputs "
+            "at steps; expected a model of --steps last or all"
+        )
     if data.y is None:
         raise ValueError(
             f"{arguments.data}: there are no labels; expected {_new_data.labels(task, arguments)}"
         )
+    data = _task.labelled(task, data)
     x = _task.inputs(model, task, data)
-    report(model, x, _task.targets(task, data), arguments.output, ids=data.ids)
+    report(
+        model,
+        x,
+        _task.targets(task, data),
+        arguments.output,
+        ids=data.ids,
+        feature_names=task.input_names,
+    )
     _parser.note_offset(arguments, task.offset)
     if arguments.json:
         print(_parser.as_json({"report": arguments.output, "sequences": len(data)}))

@@ -25,8 +25,11 @@ from ..preprocessing import Standardizer
 from . import _data, _new_data, _parser, _task
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..datasets import Sequences
     from ..models.recurrent import Recurrent
+    from ..preprocessing import Imputer
     from ..training import History
 
 __all__ = ["add"]
@@ -59,9 +62,10 @@ def add(subparsers: _parser.Subparsers) -> None:
     columns = _data.add_options(parser)
     columns.add_argument(
         "--steps",
-        choices=("last", "all"),
-        help="one label per sequence, or one per step (default: one per sequence; arrays: by the "
-        "shape of y)",
+        choices=_check.READOUTS,
+        help="last, mean, max: one label per sequence, predicted from its last step, or from the "
+        "mean or maximum of the hidden states over its steps; all: one label per step (default: "
+        "last; arrays: by the shape of y)",
     )
     columns.add_argument(
         "--no-standardize",
@@ -302,14 +306,20 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             "--patience needs validation data; expected --validation or --validation-data"
         )
-    if arguments.class_weight and (task.classes is None or task.steps == "all"):
-        raise ValueError(f"{arguments.data}: --class-weight is for one class per sequence")
+    if arguments.class_weight and task.classes is None:
+        raise ValueError(f"{arguments.data}: --class-weight is for classes")
+    if arguments.report:
+        if parts.train.weights is not None:
+            _note(arguments, "in the report all labels count the same")
+        _task.labelled(task, parts.test or parts.validation or parts.train)
     if not arguments.standardize and task.features is None and task.kind != "regression":
         raise ValueError("--no-standardize is for numbers; expected none with tokens and classes")
     _check_metrics(arguments, task)
     if arguments.epochs is None:
         updates = -(-len(parts.train) // arguments.batch)  # in an epoch
         arguments.epochs = max(_EPOCHS, -(-_UPDATES // updates))
+    if arguments.missing == "mask" and task.features is not None:
+        task = task._replace(imputer=_imputer(parts))
     features, targets = _standardizers(arguments, task, parts.train)
     loss = _standardized_loss(arguments, task, targets)
     task = task._replace(standardizer=features)
@@ -351,9 +361,16 @@ def _run(arguments: argparse.Namespace) -> None:
 
     result = _result(arguments, task, model, history, parts, seconds)
     if arguments.report:
-        judged = parts.test or parts.validation or parts.train
-        x = _task.inputs(model, task, judged)
-        report(model, x, _task.targets(task, judged), arguments.report, history, ids=judged.ids)
+        judged = _task.labelled(task, parts.test or parts.validation or parts.train)
+        report(
+            model,
+            _task.inputs(model, task, judged),
+            _task.targets(task, judged),
+            arguments.report,
+            history,
+            ids=judged.ids,
+            feature_names=task.input_names,
+        )
         _parser.note_offset(arguments, task.offset)
     print(_parser.as_json(result) if arguments.json else _text(arguments, task, result))
 
@@ -373,6 +390,11 @@ def _check_files(arguments: argparse.Namespace) -> None:
         from ..plot._style import require
 
         require()
+        if arguments.steps not in (None, *_check.STEPS):
+            raise ValueError(
+                f"--report needs outputs at steps, of which --steps {arguments.steps} has none; "
+                "expected last or all"
+            )
     if arguments.test_x_array is not None and not arguments.test:
         raise ValueError("--test-x-array has no effect; expected --test FILE with it")
     if arguments.resume and not arguments.checkpoint:
@@ -420,6 +442,7 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
     except LayoutError as error:
         advice = _data.suggestion(arguments.words, arguments.data, columns, arguments.steps)
         raise ValueError(f"{error}{advice}") from None
+    _check_labels(arguments, data, steps)
     kind, loss = _meaning(arguments, data, steps)
     if kind == "classification" and data.classes is None:
         data = _data.zeros_and_ones(arguments.data, data)
@@ -431,6 +454,7 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
         None if arguments.embedding else data.feature_names,
         None,
         columns.like(data)._replace(features=columns.features),
+        missing=arguments.missing,
     )
     _check_classes(arguments, task, data)
     like = options | {"classes": data.classes} if data.classes is not None else options
@@ -440,7 +464,8 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
         files.other.pop("exclude", None)
 
     def other(path: str, of: _data.Columns) -> Sequences:
-        one, _ = _data.read(path, of.fitting(path), steps=steps, **like)
+        own = _without_weight(path, of.fitting(path))
+        one, _ = _data.read(path, own, steps=steps, **like)
         if one.y is None:
             raise ValueError(f"{path}: there are no labels; expected {_data.missing_labels()}")
         shapes = [_data.flat(part.y, steps).shape[1:] for part in (one, data)]
@@ -455,7 +480,7 @@ def _read(arguments: argparse.Namespace) -> tuple[_task.ModelTask, _Parts]:
         arguments.validation = _VALIDATION if len(data) >= _ENOUGH else 0.0
     if not arguments.validation or len(data) < 2:
         return task, _Parts(data, None, test)
-    by_class = _data.flat(data.y, steps) if data.classes is not None and steps == "last" else None
+    by_class = _data.flat(data.y, steps) if data.classes is not None and steps != "all" else None
     rows = split(len(data), arguments.validation, arguments.seed, by_class)
     train, validation = (_data.pick(data, each) for each in rows)
     return task, _Parts(train, validation, test)
@@ -488,18 +513,19 @@ def _meaning(
             raise ValueError(f"--loss is {chosen}, but the labels are classes; expected {names}")
         return "classification", chosen
     form = formats.find(path)
-    y = data.y if steps == "last" else _with_outputs(data.y, steps)
-    outputs = _data.flat(y, steps)[0].size
+    y = _data.flat(_with_outputs(data.y, steps), steps)
+    outputs = y[0].size
+    y = y[_data.counted(data, steps)]
     # Targets of other formats are numbers because they have been asked for.
     of_classes = form.by_dtype and (given is None or given.targets == "classes")
     loss = None if of_classes else given or Loss("mse")
     try:
-        target = decide(y, outputs, steps, loss=loss)
+        target = decide(y, outputs, loss=loss)
     except ArgumentError as error:
         raise ValueError(f"{path}: {_in_options(error, outputs)}") from None
     if of_classes and target.kind == "binary":
         return "classification", Loss("cross_entropy")
-    if given is None and not form.by_dtype and is_zero_or_one(_data.flat(y, steps)):
+    if given is None and not form.by_dtype and is_zero_or_one(y):
         columns = arguments.target_column or []
         classes = f"--label-column {columns[0]} for classes, " if len(columns) == 1 else ""
         where = f" in {', '.join(columns)}" if columns else ""
@@ -531,17 +557,46 @@ def _in_options(error: ArgumentError, outputs: int) -> str:
     return f"y {problem}; expected {classes}, {labels}or --loss mse for numbers"
 
 
+def _without_weight(path: str, columns: _data.Columns) -> _data.Columns:
+    """Leave out the column of weights where another file than DATA has none."""
+    other = dict(columns.other or {})
+    names = formats.find(path).columns
+    if "weight" in other and names is not None:
+        shape = {name: one for name, one in other.items() if name != "weight"}
+        if other["weight"] not in names(path, **shape, delimiter=columns.delimiter):
+            return columns._replace(other=shape or None)
+    return columns
+
+
+def _check_labels(arguments: argparse.Namespace, data: Sequences, steps: _data.Steps) -> None:
+    """Refuse labels of which none counts, and targets of which some are missing beside others."""
+    if not _data.counted(data, steps).any():
+        raise ValueError(
+            f"{arguments.data}: there is no label with a weight; expected at least one"
+        )
+    y = _data.flat(data.y, steps)
+    if y.dtype.kind == "f" and y.ndim > 1:
+        blank = np.isnan(y)
+        if (blank.any(axis=1) & ~blank.all(axis=1)).any():
+            names = ", ".join(arguments.target_column or [])
+            raise ValueError(
+                f"{arguments.data}: some targets{f' of {names}' * bool(names)} are missing where "
+                "others are not, but a label has one weight for all of its targets; expected all "
+                "or none, or a model for each (--target-column)"
+            )
+
+
 def _check_classes(arguments: argparse.Namespace, task: _task.ModelTask, data: Sequences) -> None:
     if task.classes is None:
         return
-    found = np.unique(_data.flat(data.y, task.steps))
+    found = np.unique(_data.flat(data.y, task.steps)[_data.counted(data, task.steps)])
     present = len(found)
     if present < 2:
         only = task.classes[int(found[0])]
         raise ValueError(
             f"{arguments.data}: all labels are {only!r}; expected at least two classes"
         )
-    if present > len(data) / 2 and present > 20 and task.steps == "last":
+    if present > len(data) / 2 and present > 20 and task.steps != "all":
         hint = ""
         if formats.find(arguments.data).columns is not None:
             hint = f" (for regression: --target-column {arguments.label_column or 'label'})"
@@ -577,6 +632,7 @@ def _check_digits(arguments: argparse.Namespace, task: _task.ModelTask, parts: _
         columns.append((parts.train.x, [repr(name) for name in task.features]))
     if task.kind == "regression":
         y = _data.flat(parts.train.y, task.steps)
+        y = y[_data.counted(parts.train, task.steps)]
         names = task.names("target", y[0].size)
         columns.append((y, names))
         large = np.abs(y).reshape(-1, len(names)).max(axis=0)
@@ -588,7 +644,7 @@ def _check_digits(arguments: argparse.Namespace, task: _task.ModelTask, parts: _
             )
     for values, names in columns if not arguments.standardize else ():
         blocks = [
-            one.reshape(-1, len(names))
+            _without_gaps(one.reshape(-1, len(names)))
             for one in (values if isinstance(values, list) else [values])
         ]
         found = _check.unresolved(partial(iter, blocks), dtype)
@@ -597,6 +653,15 @@ def _check_digits(arguments: argparse.Namespace, task: _task.ModelTask, parts: _
                 f"{arguments.data}: {names[found.column]} has {found}; expected no "
                 "--no-standardize, or --dtype float64 with it"
             )
+
+
+def _without_gaps(block: NDArray[Any]) -> NDArray[Any]:
+    """Put a column's own values in the place of those that are missing."""
+    gaps = np.isnan(block)
+    if not gaps.any():
+        return block
+    first = block[(~gaps).argmax(axis=0), np.arange(block.shape[1])]
+    return np.where(gaps, first, block)
 
 
 def _described(task: _task.ModelTask, parts: _Parts) -> str:
@@ -622,7 +687,22 @@ def _described(task: _task.ModelTask, parts: _Parts) -> str:
             labels = _listed(labels, task.columns.target)
     steps = f"{low}" if low == high else f"{low} to {high}"
     steps += f" step{'s' * (high > 1)}"
-    return f"Sequences: {text}; {steps}\nFeatures:  {features}\nLabels:    {labels}"
+    lines = f"Sequences: {text}; {steps}\nFeatures:  {features}\nLabels:    {labels}"
+    return lines + _gaps_text(task, parts)
+
+
+def _gaps_text(task: _task.ModelTask, parts: _Parts) -> str:
+    """Tell what is missing, if that is masked."""
+    if task.missing != "mask":
+        return ""
+    there = np.concatenate([_data.known(part.y, task.steps) for part in parts if part is not None])
+    labels = f"{np.count_nonzero(~there)} of {len(there)} labels"
+    imputer = _imputer(parts) if task.features is not None else None
+    if imputer is None or not len(imputer.features_):
+        return f"\nMissing:   {labels}"
+    names = [(task.features or ())[i] for i in imputer.features_]
+    several = "s" * (len(names) > 1)
+    return "\nMissing:   " + _listed(f"{labels}, values of {len(names)} feature{several}", names)
 
 
 def _listed(before: str, names: Sequence[str]) -> str:
@@ -639,16 +719,34 @@ def _most(parts: _Parts) -> int:
     return max(int(one.max()) for part in parts if part is not None for one in part.x)
 
 
+def _imputer(parts: _Parts) -> Imputer:
+    """Find the features with gaps in the training file, with what is held out of it."""
+    from ..preprocessing import Imputer
+
+    parts_of_file = [list(parts.train.x)]
+    if parts.validation is not None and parts.validation.source == parts.train.source:
+        parts_of_file.append(list(parts.validation.x))
+    return Imputer().fit([one for part in parts_of_file for one in part])
+
+
 def _standardizers(
     arguments: argparse.Namespace, task: _task.ModelTask, train: Sequences
 ) -> tuple[Standardizer | None, Standardizer | None]:
     """Fit the standardizers of features and of regression targets to the training part."""
     if not arguments.standardize:
         return None, None
-    features = None if task.features is None else Standardizer().fit(train.x)
-    targets = None
+    missing = "mask" if arguments.missing == "mask" else "error"
+    weights = None if train.weights is None else _data.flat(train.weights, task.steps)
+    features = targets = None
+    if task.features is not None:
+        of_sequences = weights
+        if weights is not None and task.steps == "all":
+            ends = np.cumsum(train.lengths)
+            of_sequences = np.add.reduceat(weights, ends - train.lengths) / train.lengths
+        features = Standardizer(missing=missing).fit(train.x, sample_weight=of_sequences)
     if task.kind == "regression" and task.objective.of_units:
-        targets = Standardizer().fit(_with_outputs(train.y, task.steps), name="y")
+        y = _data.flat(_with_outputs(train.y, task.steps), task.steps)
+        targets = Standardizer(missing=missing).fit(y, sample_weight=weights, name="y")
     return features, targets
 
 
@@ -695,10 +793,13 @@ def _model(arguments: argparse.Namespace, task: _task.ModelTask, parts: _Parts) 
         outputs = len(task.classes)
     else:
         outputs = _data.flat(parts.train.y, task.steps)[0].size * task.objective.outputs
+    inputs = len(parts.train.feature_names)
+    if task.imputer is not None:
+        inputs += len(task.imputer.features_)
     init = arguments.init
     return Recurrent(
         arguments.cell.name,
-        arguments.embedding or len(parts.train.feature_names),
+        arguments.embedding or inputs,
         arguments.hidden,
         outputs,
         alpha=arguments.cell.number,
@@ -738,13 +839,17 @@ def _fit(
         train.y,
         loss=loss,
         steps=task.steps,
+        sample_weight=train.weights,
         class_weight=arguments.class_weight,
+        missing="mask" if arguments.missing == "mask" else "error",
         epochs=arguments.epochs,
         batch_size=arguments.batch,
         optimizer=optimizer,
         schedule=schedule,
         clip_norm=arguments.clip_norm or None,
-        validation=None if validation is None else (validation.x, validation.y),
+        validation=None
+        if validation is None
+        else (validation.x, validation.y, None, validation.weights),
         patience=arguments.patience,
         monitor=None if validation is None else "validation_loss",
         metrics=arguments.metrics,
@@ -823,7 +928,7 @@ def _result(
     for name, part in {"training": parts.train if nothing else None, **held_out}.items():
         if part is not None:
             outputs = _task.outputs(model, task, part)
-            result[name] = _task.scores(task, _data.flat(part.y, task.steps), outputs)
+            result[name] = _task.scores_of(task, part, outputs)
     return result
 
 
@@ -843,7 +948,7 @@ def _text(arguments: argparse.Namespace, task: _task.ModelTask, result: dict[str
     if best is not None:
         lines.append(f"Kept the weights of epoch {best}, which has the lowest validation loss")
     for name in ("training", "validation", "test"):
-        if name in result:
+        if result.get(name) is not None:
             table = name == "test" or "test" not in result
             lines.append(_task.scores_text(task, result[name], name.capitalize(), table))
     if "training" in result:

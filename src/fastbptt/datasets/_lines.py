@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = "str | os.PathLike[str] | zipfile.Path"
 
-MISSING: Final = ("nan", "interpolate", "error")
+MISSING: Final = ("nan", "interpolate", "error", "mask")
+NO_CLASS: Final = -1  # of a sequence or step whose class is missing, with missing="mask"
 STEPS: Final = ("last", "all")
 _LONGEST: Final = 1000  # characters of a message
 DATA_VARIABLE: Final = "FASTBPTT_DATA"
@@ -207,6 +208,61 @@ def to_dtype(
         text = f"{values.flat[i]:g} is beyond float32; expected smaller numbers"
         raise error(i, f"{text}, or {setting('dtype', 'float64')}")
     return result
+
+
+class Rounding:
+    """Finds numbers whose differences a dtype would round away, in blocks of a file's columns."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._low: NDArray[np.float64] | None = None
+        self._high: NDArray[np.float64] | None = None
+        self._changed: NDArray[np.bool_] | None = None
+
+    def see(self, values: NDArray[np.float64]) -> None:
+        """Take numbers (rows, columns), NaN where one is missing."""
+        if self._dtype == _check.F64 or not len(values):
+            return
+        low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+        with np.errstate(over="ignore"):
+            changed = (values.astype(self._dtype) != values) & ~np.isnan(values)
+        some = changed.any(axis=0)
+        if self._low is None or self._high is None or self._changed is None:
+            self._low, self._high, self._changed = low, high, some
+        else:
+            self._low, self._high = np.fmin(self._low, low), np.fmax(self._high, high)
+            self._changed |= some
+
+    def check(self, path: object, names: Callable[[int], str]) -> None:
+        """Refuse a column of which digits that matter would be lost; `names` tells what it is."""
+        if self._low is None or self._high is None or self._changed is None:
+            return
+        coarse, _ = _check.too_coarse(self._low, self._high, self._dtype)
+        found = coarse & self._changed
+        if found.any():
+            column = int(found.argmax())
+            lost = _check.lost_digits(self._low, self._high, column, self._dtype)
+            raise wrong(path, None, f"{names(column)} has {lost}", setting("dtype", "float64"))
+
+
+EXACT: Final = 2.0**53  # float64 tells whole numbers below it apart
+
+
+def check_whole(path: object, cells: Sequence[str], values: NDArray[np.float64], what: str) -> None:
+    """Refuse whole numbers, as they are written, whose differences float64 rounds away.
+
+    values: of the cells, NaN where there is none.
+    """
+    there = ~np.isnan(values)
+    if not there.any() or np.abs(values[there]).max() < EXACT:
+        return
+    try:
+        whole = [int(cells[i]) for i in np.flatnonzero(there).tolist()]
+    except ValueError:
+        return
+    lost = _check.whole_numbers_lost(whole)
+    if lost is not None:
+        raise wrong(path, None, f"{what} has {lost}", "numbers counted from one near them")
 
 
 def fill(x: NDArray[Any]) -> int | None:

@@ -59,6 +59,7 @@ def read_arff(
     exclude: Sequence[str] | None = None,
     categories: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     label_file: str | os.PathLike[str] | None = None,
+    weight: str | None = None,
     steps: str = "last",
     unlabelled: str = "error",
     classes: Sequence[str] | None = None,
@@ -77,7 +78,7 @@ def read_arff(
         attribute is a channel. "long": each row is a step, as in :func:`read_csv`, and so is each
         row of a relational attribute. By default wide, if the attributes are numbered as in
         "att0, att1, ..."; else an error.
-    id, step, target, features, exclude, categories, label_file, steps, unlabelled
+    id, step, target, features, exclude, categories, label_file, weight, steps, unlabelled
         As for :func:`read_csv`. Series in relational attributes are numbered from 1, if there is no
         attribute `id`, and in order, if there is no attribute `step`.
     label : str, optional
@@ -85,7 +86,7 @@ def read_arff(
     classes : sequence of str, optional
         The names of class 0, 1, ...; by default those of the attribute, in its order. For a test
         file, those of the training file.
-    missing : {"nan", "interpolate", "error"}, default "nan"
+    missing : {"nan", "interpolate", "error", "mask"}, default "nan"
         How to treat missing values, as for :func:`read_csv`. Those at the end of a series in wide
         layout are beyond its end.
     dtype : {"float32", "float64"}, default "float64"
@@ -139,7 +140,7 @@ def read_arff(
     bag = file.attributes[file.bag].bag if file.bag is not None else None
     if classes is None and label_file is None and labels and nominal:
         classes = nominal
-    roles = (label, id, step, *_listed(target), *_listed(exclude))
+    roles = (label, id, step, weight, *_listed(target), *_listed(exclude))
     used = [one for one in roles if isinstance(one, str)]  # others are refused with the table
     own = [one for one in file.attributes if one.name not in used]
     form = _layout(file, bag if bag is not None else own, layout)
@@ -157,6 +158,7 @@ def read_arff(
         exclude=exclude,
         categories=categories,
         label_file=label_file,
+        weight=weight,
         layout="long" if bag is not None else form,
         steps=steps,
         unlabelled=unlabelled,

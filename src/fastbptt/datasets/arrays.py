@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import _check, _core
 from .._errors import ArgumentError, ArgumentTypeError
 from . import _lines
-from .formats import Format, Option, argument, setting
+from .formats import Format, Option, argument, gaps_setting, setting
 from .sequences import Sequences, joined
 
 __all__ = ["read_npz", "write_npz"]
@@ -67,8 +67,9 @@ def read_npz(
         returned as int64, without an axis for features.
     classes : sequence of str, optional
         The names of class 0, 1, ... of the result. For a test file, those of the training file.
-    missing : {"nan", "interpolate", "error"}, default "nan"
-        How to treat NaN in ``x``, as in :func:`read_csv`.
+    missing : {"nan", "interpolate", "error", "mask"}, default "nan"
+        How to treat NaN in ``x``, as in :func:`read_csv`. "mask": keep it, and ``y`` may hold NaN,
+        among names of classes "", and beside an array ``classes`` -1, where a label is missing.
     dtype : {"float32", "float64"}, optional
         Of features and targets. By default that of each array in the file if it is one of them,
         else float64.
@@ -157,9 +158,14 @@ def read_npz(
                 f"{setting('steps', 'all')}: one per step",
             )
         if not whole:
-            parts = [_float_array(source, called["y"], part, kind, gaps=False) for part in parts]
+            masked = missing == "mask"
+            columns = flat.reshape(-1, flat.shape[-1] if flat.ndim > len(lead) else 1)
+            _check_digits(source, called["y"], columns, kind)
+            parts = [_float_array(source, called["y"], part, kind, gaps=masked) for part in parts]
         else:
-            parts, names = _class_array(source, parts, len(lead), arrays, given, called)
+            parts, names = _class_array(
+                source, parts, len(lead), arrays, given, called, missing == "mask"
+            )
         targets = joined(parts) if steps == "all" else parts[0]
     ids = _texts(source, arrays, "ids", len(items), called) or tuple(
         f"sequence {i + 1}" for i in range(len(items))
@@ -493,7 +499,7 @@ def _float_array(
 
 
 def _finish_gaps(path: str, items: list[NDArray[Any]], missing: str) -> None:
-    if missing == "nan":
+    if missing in ("nan", "mask"):
         return
     for i, item in enumerate(items):
         gaps = np.isnan(item)
@@ -505,7 +511,7 @@ def _finish_gaps(path: str, items: list[NDArray[Any]], missing: str) -> None:
                 path,
                 None,
                 f"feature {c + 1} in step {t + 1} of sequence {i + 1} is NaN; expected a number, "
-                f"or {setting('missing', 'nan', 'interpolate')}",
+                f"or {gaps_setting()}",
             )
         empty = _lines.fill(item)
         if empty is not None:
@@ -537,8 +543,12 @@ def _class_array(
     arrays: dict[str, NDArray[Any]],
     given: tuple[str, ...] | None,
     called: dict[str, str],
+    masked: bool,
 ) -> tuple[list[NDArray[Any]], tuple[str, ...]]:
-    """Number the classes in y, which holds names, or numbers that may have names."""
+    """Number the classes in y, which holds names, or numbers that may have names.
+
+    masked: "", and -1 where numbers have names, are no class.
+    """
     whole, name = arrays["y"], called["y"]
     if whole.dtype.kind not in "iubU" or whole.ndim != ndim:
         raise _lines.wrong(
@@ -550,7 +560,10 @@ def _class_array(
     own: tuple[str, ...] | None = None
     if "classes" in arrays:
         own = _texts(path, arrays, "classes", len(np.atleast_1d(arrays["classes"])), called)
-    found = {value for part in parts for value in np.unique(part).tolist()}
+    none: Any = None
+    if masked:  # without names, -1 may be the name of a class
+        none = "" if whole.dtype.kind == "U" else _lines.NO_CLASS if own is not None else None
+    found = {value for part in parts for value in np.unique(part).tolist()} - {none}
     if own is not None and whole.dtype.kind != "U":
         beyond = sorted(value for value in found if not 0 <= value < len(own))
         if beyond:
@@ -576,7 +589,13 @@ def _class_array(
     numbered = []
     for part in parts:
         values, inverse = np.unique(part, return_inverse=True)
-        codes = np.array([index[name_of[value]] for value in values.tolist()], np.int64)
+        codes = np.array(
+            [
+                _lines.NO_CLASS if value == none else index[name_of[value]]
+                for value in values.tolist()
+            ],
+            np.int64,
+        )
         numbered.append(codes[inverse.reshape(part.shape)])
     return numbered, names
 

@@ -182,6 +182,14 @@ def argument(name: str) -> str:
     return name if option is None else option.flag
 
 
+def gaps_setting(among_targets: bool = False) -> str:
+    """Suggest what `missing` may be where a value is missing."""
+    if among_targets:
+        return setting("missing", "mask")
+    values = ("nan", "interpolate") if _ON_COMMAND_LINE.get() is None else ("interpolate", "mask")
+    return setting("missing", *values)
+
+
 def setting(name: str, *values: Any) -> str:
     """Suggest an argument in a message: "id=", "id=None", or "--id-column none"."""
     option = (_ON_COMMAND_LINE.get() or {}).get(name)

@@ -25,6 +25,7 @@ def from_frame(
     target: str | Sequence[str] | None = None,
     steps: str = "last",
     classes: Sequence[str] | None = None,
+    missing: str = "nan",
     dtype: Any = "float64",
 ) -> Sequences:
     """Read a pandas frame with one row for each step of each sequence.
@@ -53,13 +54,16 @@ def from_frame(
     classes : sequence of str, optional
         The names of class 0, 1, ...; by default those that occur, sorted. For test data, those of
         the training data.
+    missing : {"nan", "mask"}, default "nan"
+        Missing features are NaN. "mask": labels and targets may be missing, too: the class is -1,
+        the target NaN, as `fastbptt.fit` with ``missing="mask"`` takes them.
     dtype : {"float32", "float64"}, default "float64"
         Of features and targets.
 
     Returns
     -------
     Sequences
-        ``x`` and ``y`` are what `fastbptt.fit` and the estimators take. Missing features are NaN.
+        ``x`` and ``y`` are what `fastbptt.fit` and the estimators take.
         A single column of targets gives a ``y`` without an axis for targets.
 
     Raises
@@ -84,6 +88,7 @@ def from_frame(
     if not hasattr(df, "columns") or not hasattr(df, "__getitem__"):
         raise ArgumentTypeError("df", f"is of type {type(df).__name__}", "a frame of pandas")
     _check.option("steps", steps, _lines.STEPS)
+    masked = _check.option("missing", missing, ("nan", "mask")) == "mask"
     kind = _check.float_dtype(dtype)
     names = list(df.columns)
     twice = [one for i, one in enumerate(names) if one in names[:i]]
@@ -113,7 +118,9 @@ def from_frame(
     x = joined(np.split(values, starts[1:]))
     y, names_of_classes = None, None
     if targets:
-        y, names_of_classes = _labels(df, target, targets, steps, classes, kind, rows, starts, ids)
+        y, names_of_classes = _labels(
+            df, target, targets, steps, classes, kind, rows, starts, ids, masked
+        )
     elif classes is not None:
         raise ArgumentError("classes", "is given without target", "None")
     elif steps == "all":
@@ -320,17 +327,23 @@ def _labels(
     rows: NDArray[np.int64],
     starts: NDArray[np.int64],
     ids: tuple[str, ...],
+    masked: bool,
 ) -> tuple[Any, tuple[str, ...] | None]:
-    """Read the targets: one for each sequence, or for each row."""
+    """Read the targets: one for each sequence, or for each row; masked: some may be missing."""
     names: tuple[str, ...] | None = None
     if len(targets) == 1 and _are_classes(df, targets[0]):
         cells = df[targets[0]].tolist()
         for row, one in enumerate(cells):
-            if _missing(one):
-                raise _wrong(df, row, targets[0], "no class", "a class in every row")
+            if _missing(one) and not masked:
+                expected = 'a class in every row, or missing="mask"'
+                raise _wrong(df, row, targets[0], "no class", expected)
         text = [str(one) for one in cells]
-        names = _lines.ordered(set(text)) if classes is None else _lines.class_names(classes)
-        code = {one: i for i, one in enumerate(names)}
+        there = {name for name, one in zip(text, cells, strict=True) if not _missing(one)}
+        if not there:
+            raise _wrong(df, 0, targets[0], "no class in any row", "at least one")
+        names = _lines.ordered(there) if classes is None else _lines.class_names(classes)
+        code = {str(one): _lines.NO_CLASS for one in cells if _missing(one)}
+        code |= {one: i for i, one in enumerate(names)}
         unknown = next((row for row, one in enumerate(text) if one not in code), None)
         if unknown is not None:
             expected = f"one of classes: {_lines.some(names)}"
@@ -340,13 +353,16 @@ def _labels(
         if classes is not None:
             raise ArgumentError("classes", "is given for a target of numbers", "None")
         table = np.stack([_numbers(df, one, "target", dtype) for one in targets], axis=1)
-        if np.isnan(table).any():
+        if np.isnan(table).any() and not masked:
             row, c = (int(k) for k in np.argwhere(np.isnan(table))[0])
-            raise _wrong(df, row, targets[c], "no target", "a number in every row")
+            raise _wrong(
+                df, row, targets[c], "no target", 'a number in every row, or missing="mask"'
+            )
     table = table[rows]
     if steps == "last":
         lengths = np.diff(np.append(starts, len(rows)))
-        other = (table != np.repeat(table[starts], lengths, axis=0)).any(axis=1)
+        first = np.repeat(table[starts], lengths, axis=0)
+        other = ((table != first) & ~(np.isnan(table) & np.isnan(first))).any(axis=1)
         if other.any():
             i = int(other.argmax())
             which = int(np.searchsorted(starts, i, side="right")) - 1

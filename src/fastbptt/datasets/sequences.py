@@ -45,6 +45,9 @@ class Sequences:
         none, or only their order counts.
     frequency : str or None
         How far apart the times are, as the file says it: "daily".
+    weights : ndarray, list of ndarray or None
+        Weights of the sequences, float64 (sequences,), or of their steps, (sequences, steps) or a
+        list; None: none were read.
 
     Examples
     --------
@@ -67,6 +70,7 @@ class Sequences:
     categories: dict[str, tuple[str, ...]] | None = None
     times: list[NDArray[np.datetime64]] | None = None
     frequency: str | None = None
+    weights: NDArray[Any] | list[NDArray[Any]] | None = None
 
     @property
     def lengths(self) -> NDArray[np.int64]:

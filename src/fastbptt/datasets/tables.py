@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from .. import _check
 from . import _lines, _parsing, _suggestions, _times
 from ._parsing import GAPS, Table
-from .formats import Format, Option, argument, setting
+from .formats import Format, Option, argument, gaps_setting, setting
 from .sequences import Sequences, joined
 
 __all__ = ["read_csv"]
@@ -38,7 +39,6 @@ LAYOUTS: Final = ("long", "wide")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _EXPONENT: Final = re.compile(r"[+-]?\d\.\d+[eE][+-]?\d+")
-_EXACT: Final = 2.0**53  # float64 tells whole numbers below it apart
 _TRUTH: Final = {"true": 1.0, "false": 0.0}
 
 
@@ -53,6 +53,7 @@ def read_csv(
     exclude: Sequence[str] | None = None,
     categories: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     label_file: str | os.PathLike[str] | None = None,
+    weight: str | None = None,
     layout: str = "long",
     steps: str = "last",
     unlabelled: str = "error",
@@ -96,6 +97,9 @@ def read_csv(
     label_file : str or os.PathLike, optional
         A second table, with a row for each sequence: the column `id`, and `label` or `target`; by
         default the label is its column "label", or the only one beside the id.
+    weight : str, optional
+        The column with the weights of the sequences, or with ``steps="all"`` of the rows: numbers
+        of at least 0. It may stand in `label_file`.
     layout : {"long", "wide"}, default "long"
         "wide": each row is a sequence of one feature, and its columns, in their order, hold the
         steps. Values that are missing at the end of a row are beyond its end. Without a column
@@ -117,10 +121,12 @@ def read_csv(
         semicolon, tab, ``|`` and spaces that cuts the first lines alike.
     decimal : {".", ","}, optional
         The decimal mark. By default a comma, where another delimiter leaves no other reading.
-    missing : {"nan", "interpolate", "error"}, default "nan"
+    missing : {"nan", "interpolate", "error", "mask"}, default "nan"
         How to treat empty cells, ``?``, ``NA``, ``NaN`` and ``null`` among the features: keep them
         as NaN; interpolate linearly between the neighbours in the sequence (at the ends, take the
-        nearest); or raise an error.
+        nearest); or raise an error. "mask": keep them as NaN, and labels and targets may be
+        missing, too: the class is -1, the target NaN, as `fastbptt.fit` with ``missing="mask"``
+        takes them.
     dtype : {"float32", "float64"}, default "float64"
         Of features and targets. float32 has 7 digits: too few for times since 1970, meters and
         other large numbers of which small differences count.
@@ -175,6 +181,7 @@ def read_csv(
         exclude=exclude,
         categories=categories,
         label_file=label_file,
+        weight=weight,
         layout=layout,
         steps=steps,
         unlabelled=unlabelled,
@@ -198,6 +205,7 @@ def read_table(
     exclude: Sequence[str] | None,
     categories: Sequence[str] | Mapping[str, Sequence[str]] | None,
     label_file: str | os.PathLike[str] | None,
+    weight: str | None,
     layout: str,
     steps: str,
     unlabelled: str,
@@ -253,7 +261,11 @@ def read_table(
         and _LABEL not in (id, step, *(exclude or ()))
     ):
         label = _LABEL if any(table.codes("label", _LABEL)[1]) else None
+    if weight is not None and not labels:
+        raise ValueError(f"{argument('weight')} has no effect; expected labels=True")
+    of_labels = beside is not None and weight in beside.places and weight not in table.places
     roles: list[tuple[str, str | None]] = [("id", id), ("step", None if wide else step)]
+    roles.append(("weight", None if of_labels else weight))
     if beside is None:
         roles += [("label", label), *(("target", one) for one in targets)]
     names = _feature_columns(table, features, exclude, roles)
@@ -290,33 +302,56 @@ def read_table(
         read = read._replace(names=("value",))
     else:
         parts = np.split(x, starts[1:])
-    if missing != "nan":
+    if missing not in ("nan", "mask"):
         _fill_gaps(table, names if wide else read.names, parts, rows, starts, ids, missing, wide)
 
     y: NDArray[Any] | list[NDArray[Any]] | None = None
     class_names: tuple[str, ...] | None = None
+    here = (table, (rows, starts), in_order)
+    there = here
+    if beside is not None:
+        assert id is not None
+        place = _joined_rows(table, beside, id, ids, rows[starts])
+        one = np.arange(len(ids))
+        there = (beside.taken(place), (one, one), True)
+    masked = missing == "mask"
     if labels and (label is not None or targets):
-        holder, of, sorted_already = table, (rows, starts), in_order
-        if beside is not None:
-            assert id is not None
-            place = _joined_rows(table, beside, id, ids, rows[starts])
-            one = np.arange(len(ids))
-            holder, of, sorted_already = beside.taken(place), (one, one), True
+        holder, of, sorted_already = there
         if label is not None:
             codes, class_names = _codes(holder, label, given)
             values = codes[:, None] if sorted_already else codes[of[0], None]
-            values = _per_sequence(holder, [label], values, *of, ids, steps)
-            y = values[:, 0].astype(np.int64)
+            values = _per_sequence(holder, [label], values, *of, ids, steps, masked)[:, 0]
+            y = np.where(np.isnan(values), _lines.NO_CLASS, values).astype(np.int64)
         else:
             values = targets_of(holder, targets, GAPS)[0] if numbers is None else numbers
             values = values if sorted_already else values[of[0]]
-            y = _per_sequence(holder, targets, values, *of, ids, steps)
+            y = _per_sequence(holder, targets, values, *of, ids, steps, masked)
             if isinstance(target, str):
                 y = y[:, 0]
     if y is not None and steps == "all":
         y = _together(np.asarray(y), starts)
+    weights: NDArray[Any] | list[NDArray[Any]] | None = None
+    if weight is not None:
+        holder, of, sorted_already = there if of_labels else here
+        values = _weights(holder, weight, form.decimal, read.mark)
+        values = values if sorted_already else values[of[0]]
+        values = _per_sequence(holder, [weight], values, *of, ids, steps)[:, 0]
+        weights = _together(values, starts) if steps == "all" else values
     whole = joined(parts) if wide else _together(x, starts)
-    return Sequences(whole, y, class_names, read.names, ids, source, read.categories)
+    found = Sequences(whole, y, class_names, read.names, ids, source, read.categories)
+    return found if weights is None else replace(found, weights=weights)
+
+
+def _weights(table: Table, name: str, decimal: str | None, mark: str) -> NDArray[np.float64]:
+    """Read a column of weights: (rows, 1), NaN where there is none."""
+    expected = "a finite number of at least 0"
+    values, _ = _floats(table, [name], GAPS, np.dtype(np.float64), decimal, expected, mark)
+    if (values < 0.0).any():
+        row = int((values < 0.0).argmax())
+        raise table.wrong(row, name, f"is {table.cell(name, row)}; expected {expected}")
+    if not (values > 0.0).any():
+        raise table.wrong(0, name, "is 0 in every row; expected a weight above 0")
+    return values
 
 
 def _labelled(table: Table, label: str | None, targets: tuple[str, ...]) -> Table:
@@ -435,6 +470,13 @@ Text may be packed (.csv.gz); Parquet needs pyarrow.""",
             "FILE",
         ),
         Option(
+            "weight",
+            "--weight-column",
+            "weights of the sequences, or with --steps all of the rows, in the loss and in scores; "
+            "where one is 0, the label is not used (default: none, all the same)",
+            "NAME",
+        ),
+        Option(
             "unlabelled",
             "--unlabelled",
             "with --steps all, rows without a label or target: report an error, or leave them out "
@@ -531,6 +573,7 @@ def _floats(
     result = np.empty((count, len(names)), dtype)
     truths: list[int] = []
     mark = decimal or found or "."
+    rounding, large = _lines.Rounding(dtype), False
     step = _parsing.block_rows(len(places))
     start = 0
     while start < count and len(truths) < len(names):
@@ -546,7 +589,7 @@ def _floats(
                 continue
             may_be = mark == "." and decimal is None and table.delimiter not in ("", ",")
             if may_be and _has_decimal_commas(table, [names[c] for c in left], row, names[c]):
-                mark, start = ",", 0
+                mark, start, rounding = ",", 0, _lines.Rounding(dtype)
                 continue
             raise _no_number(table, names[c], row, cell, mark, decimal, expected)
 
@@ -554,6 +597,8 @@ def _floats(
             row, c = divmod(i, len(left))
             return table.wrong(row + start, names[left[c]], f"is too large: {text}")
 
+        large = large or bool(np.fmax.reduce(np.abs(values), axis=None) >= _lines.EXACT)
+        rounding.see(_spread(values, left, len(names)) if truths else values)
         rounded = _lines.to_dtype(values, dtype, beyond)
         if truths:
             result[rows, left] = rounded
@@ -564,7 +609,33 @@ def _floats(
         codes, texts = table.codes("features", names[c])
         values = np.array([_TRUTH.get(text.lower(), np.nan) for text in texts])
         result[:, c] = values[codes]
+    rounding.check(table.path, lambda column: f"column {names[column]!r}")
+    if large:
+        for c in range(len(names)):
+            _check_whole(table, names[c], result[:, c], gaps)
     return result, mark
+
+
+def _check_whole(table: Table, name: str, numbers: NDArray[Any], gaps: frozenset[str]) -> None:
+    """Refuse a column of whole numbers of which float64 rounds the differences away."""
+    if np.fmax.reduce(np.abs(numbers)) >= _lines.EXACT:
+        _, texts = table.codes("features", name)
+        values = np.array([np.nan if one.lower() in gaps else _number(one) for one in texts])
+        _lines.check_whole(table.path, texts, values, f"column {name!r}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:  # with a decimal comma: no whole number
+        return np.nan
+
+
+def _spread(values: NDArray[np.float64], left: list[int], width: int) -> NDArray[np.float64]:
+    """Put columns where they belong among others, which are left out."""
+    whole = np.full((len(values), width), np.nan)
+    whole[:, left] = values
+    return whole
 
 
 def _is_truth(table: Table, name: str) -> bool:
@@ -905,7 +976,7 @@ def _places(table: Table, step: str, decimal: str | None, found: str | None = No
         mark = ","
         numbers, bad = table.cells.numbers([place], slice(None), frozenset(), mark)
     if bad is None:
-        large = len(numbers) > 0 and np.abs(numbers).max() >= _EXACT
+        large = len(numbers) > 0 and np.abs(numbers).max() >= _lines.EXACT
         whole = _whole_numbers(table, place) if large else None
         return numbers[:, 0] if whole is None else whole
     cell = table.cell(step, bad)
@@ -990,7 +1061,7 @@ def _fill_gaps(
             raise table.wrong(
                 int(rows[start] if wide else rows[start + i]),
                 names[i if wide else c],
-                f"has no value; expected a number, or {setting('missing', 'nan', 'interpolate')}",
+                f"has no value; expected a number, or {gaps_setting()}",
             )
         empty = _lines.fill(part)
         if empty is not None:
@@ -1061,27 +1132,33 @@ def _per_sequence(
     starts: NDArray[np.int64],
     ids: tuple[str, ...],
     steps: str,
+    masked: bool = False,
 ) -> NDArray[Any]:
-    """Take the values of the sorted rows (NaN: none): all of them, or one for each sequence."""
+    """Take the values of the sorted rows (NaN: none): all of them, or one for each sequence.
+
+    masked: some may have none.
+    """
     blank = np.isnan(values)
     if steps == "all":
-        if blank.any():
+        if blank.any() and not masked:
             i, c = divmod(int(blank.argmax()), values.shape[1])
             raise table.wrong(
                 int(rows[i]),
                 names[c],
                 f"is empty; expected a value on each row: {setting('steps', 'all')} "
-                f"({setting('unlabelled', 'drop')} leaves such rows out)",
+                f"({gaps_setting(among_targets=True)}: such rows count nothing; "
+                f"{setting('unlabelled', 'drop')} leaves them out)",
             )
         return values
     # fmax takes what is not NaN.
     result: NDArray[Any] = np.fmax.reduceat(values, starts)
-    if np.isnan(result).any():
+    if np.isnan(result).any() and not masked:
         i, c = divmod(int(np.isnan(result).argmax()), result.shape[1])
         raise table.wrong(
             int(rows[starts[i]]),
             names[c],
-            f"is empty on all rows of {_sequence(ids[i])}; expected a value on one at least",
+            f"is empty on all rows of {_sequence(ids[i])}; expected a value on one at least"
+            f" ({gaps_setting(among_targets=True)}: such sequences count nothing)",
         )
     lengths = np.diff(np.append(starts, len(rows)))
     other = ~blank & (values != np.repeat(result, lengths, axis=0))

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from .. import _check
 from .._errors import ArgumentTypeError
 from . import _lines
-from .formats import Format, setting
+from .formats import Format, gaps_setting
 from .sequences import Sequences, joined
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ def read_ts(
     classes : sequence of str, optional
         The names of class 0, 1, ...; by default those of the file's ``@classLabel``, in its order.
         For a test file, those of the training file.
-    missing : {"nan", "interpolate", "error"}, default "nan"
-        How to treat missing values: keep them as NaN; interpolate linearly between the neighbours
+    missing : {"nan", "interpolate", "error", "mask"}, default "nan"
+        How to treat missing values: keep them as NaN ("mask": and a label ``?`` is the class -1 or
+        the target NaN); interpolate linearly between the neighbours
         in the channel (at the ends, take the nearest); or raise an error.
     dtype : {"float32", "float64"}, default "float64"
         Of the values and of targets.
@@ -429,6 +430,7 @@ def _read_cases(
     wanted: bool,
 ) -> Sequences:
     cases: list[NDArray[Any]] = []
+    rounding = _lines.Rounding(dtype)
     labels: list[str] = []
     places: list[int] = []
     labelled = header.target or header.classes is not None
@@ -448,22 +450,24 @@ def _read_cases(
             channels = _without_times(path, number, channels)
         first = cases[0] if cases else None
         _check_channels(path, number, channels, header, first)
-        cases.append(_case(path, number, channels, header, first, missing, dtype))
+        cases.append(_case(path, number, channels, header, first, missing, dtype, rounding))
         places.append(number)
     if not cases:
         raise _lines.wrong(path, None, "has no case after @data; expected at least one")
+    rounding.check(path, lambda column: f"channel {column + 1}")
 
     y: NDArray[Any] | None = None
+    masked = missing == "mask"
     classes: tuple[str, ...] | None = None
     if not wanted:
         pass
     elif header.target:
         if given is not None:
             raise _lines.wrong(path, None, "has targets, which are numbers; expected classes")
-        y = _targets(path, places, labels, dtype)
+        y = _targets(path, places, labels, dtype, masked)
     elif header.classes is not None:
         classes = header.classes if given is None else given
-        y = _classes(path, places, labels, classes, given is None)
+        y = _classes(path, places, labels, classes, given is None, masked)
     names = tuple(f"channel {i + 1}" for i in range(cases[0].shape[1]))
     ids = tuple(f"case {i + 1}" for i in range(len(cases)))
     return Sequences(joined(cases), y, classes, names, ids, str(path))
@@ -553,6 +557,7 @@ def _case(
     first: NDArray[Any] | None,
     missing: str,
     dtype: np.dtype[Any],
+    rounding: _lines.Rounding,
 ) -> NDArray[Any]:
     """Read the channels of one case into an array of shape (steps, channels)."""
     cells = [channel.split(",") for channel in channels]
@@ -571,6 +576,8 @@ def _case(
     values = np.empty((expected, len(cells)))
     for c, row in enumerate(cells):
         values[:, c], bad = _lines.numbers(row, _GAPS)
+        if bad is None:
+            _lines.check_whole(f"{path}:{number}", row, values[:, c], f"channel {c + 1}")
         if bad is not None:
             raise _lines.wrong(
                 path,
@@ -579,7 +586,7 @@ def _case(
                 "expected a finite number, or ? for a missing value",
             )
 
-    if missing != "nan":
+    if missing not in ("nan", "mask"):
         gaps = np.isnan(values)
         if missing == "error" and gaps.any():
             c, i = divmod(int(gaps.T.argmax()), len(values))
@@ -587,13 +594,15 @@ def _case(
                 path,
                 number,
                 f"value {i + 1} of channel {c + 1} is missing; expected a number, or "
-                f"{setting('missing', 'nan', 'interpolate')}",
+                f"{gaps_setting()}",
             )
         empty = _lines.fill(values)
         if empty is not None:
             raise _lines.wrong(
                 path, number, f"channel {empty + 1} has no value at all; expected at least one"
             )
+
+    rounding.see(values)
 
     def beyond(index: int, text: str) -> ValueError:
         i, c = divmod(index, values.shape[1])
@@ -603,9 +612,9 @@ def _case(
 
 
 def _targets(
-    path: _lines.Source, places: list[int], labels: list[str], dtype: np.dtype[Any]
+    path: _lines.Source, places: list[int], labels: list[str], dtype: np.dtype[Any], masked: bool
 ) -> NDArray[Any]:
-    values, bad = _lines.numbers(labels, frozenset())
+    values, bad = _lines.numbers(labels, _GAPS if masked else frozenset())
     if bad is not None:
         raise _lines.wrong(
             path,
@@ -613,6 +622,10 @@ def _targets(
             f"the target is {_lines.shown(labels[bad])}; expected a finite number: "
             "@targetLabel true",
         )
+    _lines.check_whole(path, labels, values, "the target")
+    rounding = _lines.Rounding(dtype)
+    rounding.see(values[:, np.newaxis])
+    rounding.check(path, lambda _: "the target")
     return _lines.to_dtype(
         values, dtype, lambda i, text: _lines.wrong(path, places[i], f"the target: {text}")
     )
@@ -624,11 +637,14 @@ def _classes(
     labels: list[str],
     classes: tuple[str, ...],
     own: bool,
+    masked: bool,
 ) -> NDArray[np.int64]:
     index = {name: i for i, name in enumerate(classes)}
-    y = np.array([index.get(label, -1) for label in labels], np.int64)
-    if (y < 0).any():
-        i = int((y < 0).argmax())
+    y = np.array([index.get(label, _lines.NO_CLASS) for label in labels], np.int64)
+    gaps = [masked and label.lower() in _GAPS and label not in index for label in labels]
+    unknown = (y < 0) & ~np.array(gaps)
+    if unknown.any():
+        i = int(unknown.argmax())
         source = "@classLabel" if own else "classes"
         raise _lines.wrong(
             path,

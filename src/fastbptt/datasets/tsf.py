@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from . import _lines
-from .formats import Format, Option, argument, setting
+from .formats import Format, Option, argument, gaps_setting, setting
 from .sequences import Sequences, joined
 
 __all__ = ["read_tsf"]
@@ -84,9 +84,10 @@ def read_tsf(
         With `ahead`, "all": a target for each step. "last": for each series alone its last value.
     classes : None
         The series have none.
-    missing : {"nan", "interpolate", "error"}, default "nan"
-        How to treat missing values: keep them as NaN, an error among targets; interpolate linearly
-        between the neighbours in the series (at the ends, take the nearest); or raise an error.
+    missing : {"nan", "interpolate", "error", "mask"}, default "nan"
+        How to treat missing values: keep them as NaN, an error among targets, or with "mask" among
+        these as well; interpolate linearly between the neighbours in the series (at the ends, take
+        the nearest); or raise an error.
     dtype : {"float32", "float64"}, default "float64"
         Of values and targets.
     labels : bool, default True
@@ -153,6 +154,7 @@ def read_tsf(
     y: list[NDArray[Any]] = []
     times: list[NDArray[np.datetime64]] = []
     places: dict[str, int] = {}
+    rounding = _lines.Rounding(kind)
     for number, line in lines:
         text = line.strip()
         if not text or text[0] == "#":
@@ -167,7 +169,7 @@ def read_tsf(
                 "name",
             )
         places[name] = number
-        values = _values(source, number, cells, missing, kind)
+        values = _values(source, number, cells, missing, kind, rounding)
         known = len(values)
         if ahead is not None:
             known -= ahead
@@ -179,18 +181,19 @@ def read_tsf(
                     f"{setting('ahead', ahead)}",
                 )
             wanted = values[ahead:] if steps == "all" else values[-1:]
-            if np.isnan(wanted).any():
+            if missing != "mask" and np.isnan(wanted).any():
                 i = len(values) - len(wanted) + int(np.isnan(wanted).argmax())
                 raise _lines.wrong(
                     source,
                     number,
                     f"value {i + 1} is missing and is a target; expected a number, or "
-                    f"{setting('missing', 'interpolate')}",
+                    f"{setting('missing', 'interpolate', 'mask')}",
                 )
             y.append(wanted if steps == "all" else wanted[0])
         x.append(values[:known, None])
         if start is not None and header.period is not None:
             times.append(_times(start, known, *header.period))
+    rounding.check(source, lambda _: "the series")
     if not x:
         raise _lines.wrong(source, None, "has no series after @data; expected at least one")
     targets = None if ahead is None else joined(y) if steps == "all" else np.array(y)
@@ -206,6 +209,18 @@ def read_tsf(
     )
 
 
+def _suggested(path: str, given: dict[str, Any]) -> dict[str, Any] | None:
+    """Suggest a target, and how to treat gaps; None: no options help."""
+    more: dict[str, Any] = {} if "ahead" in given else {"ahead": 1}
+    try:
+        found = read_tsf(path, **{**more, **given, "missing": "mask"})
+    except (ValueError, TypeError):
+        return None
+    if any(np.isnan(one).any() for one in [*found.x, *(found.y if found.y is not None else [])]):
+        more["missing"] = "mask"
+    return more or None
+
+
 FORMAT: Final = Format(
     suffixes=(".tsf",),
     read=read_tsf,
@@ -213,6 +228,7 @@ FORMAT: Final = Format(
 series of the Monash forecasting archive, with start and frequency;
 --ahead N: the target of each step is the value N steps later.""",
     labels="--ahead of a .tsf file",
+    suggested=_suggested,
     options=(
         Option(
             "ahead",
@@ -324,7 +340,12 @@ def _start(path: str, number: int, text: str) -> datetime:
 
 
 def _values(
-    path: str, number: int, cells: list[str], missing: str, dtype: np.dtype[Any]
+    path: str,
+    number: int,
+    cells: list[str],
+    missing: str,
+    dtype: np.dtype[Any],
+    rounding: _lines.Rounding,
 ) -> NDArray[Any]:
     values, bad = _lines.numbers(cells, _GAPS)
     if bad is not None:
@@ -336,14 +357,15 @@ def _values(
         )
     gaps = np.isnan(values)
     if missing == "error" and gaps.any():
-        raise _lines.wrong(
-            path,
-            number,
-            f"value {int(gaps.argmax()) + 1} is missing; expected a number, or "
-            f"{setting('missing', 'nan', 'interpolate')}",
+        raise _lines.LayoutError(
+            f"{path}:{number}",
+            f"value {int(gaps.argmax()) + 1} is missing",
+            f"a number, or {gaps_setting()}",
         )
     if missing == "interpolate" and _lines.fill(values[:, None]) is not None:
         raise _lines.wrong(path, number, "the series has no value at all; expected at least one")
+    _lines.check_whole(f"{path}:{number}", cells, values, "the series")
+    rounding.see(values[:, np.newaxis])
     return _lines.to_dtype(
         values, dtype, lambda i, text: _lines.wrong(path, number, f"value {i + 1}: {text}")
     )

@@ -14,6 +14,7 @@ from .._errors import ArgumentTypeError
 
 Array: TypeAlias = NDArray[Any]
 
+MISSING: Final = ("error", "mask")
 _BLOCK: Final = 1 << 17  # numbers that are copied to float64 at a time
 
 
@@ -35,6 +36,8 @@ class Standardizer:
     center : bool, default True
         False: subtract nothing, and divide by the root mean square, for data that are
         differences already. Then `mean_` is zero.
+    missing : {"error", "mask"}, default "error"
+        NaN: an error, or a missing value, which counts in no mean and stays NaN.
 
     Attributes
     ----------
@@ -78,9 +81,11 @@ class Standardizer:
     mean_: NDArray[np.float64]
     scale_: NDArray[np.float64]
 
-    def __init__(self, *, center: bool = True) -> None:
+    def __init__(self, *, center: bool = True, missing: str = "error") -> None:
         self.center = _check.flag("center", center)
-        self._weight = 0.0  # sum of weights of the steps seen
+        self.missing = _check.option("missing", missing, MISSING)
+        # sum of weights of the steps seen; with missing="mask" of the values of each feature
+        self._weight: float | NDArray[np.float64] = 0.0
         self._squares: NDArray[np.float64] | None = None  # weighted, about mean_, in units of
         self._unit: NDArray[np.float64] = np.ones(1)  # powers of 2, so that no square overflows
         self._spacing = 0.0  # relative, of the coarsest dtype seen
@@ -112,11 +117,18 @@ class Standardizer:
         Raises
         ------
         ValueError, TypeError
-            If `x` has no steps, values that are not finite, or values so large that their squares
-            overflow; if shapes do not match; if all weights are 0.
+            If `x` has no steps, values that are not finite (with ``missing="mask"`` infinite, or a
+            feature without any), or values so large that their squares overflow; if shapes do not
+            match; if all weights are 0.
         """
-        fresh = Standardizer(center=self.center)
+        fresh = Standardizer(center=self.center, missing=self.missing)
         fresh.partial_fit(x, lengths, sample_weight=sample_weight, name=name)
+        empty = np.broadcast_to(fresh._weight, fresh.mean_.shape) == 0.0
+        if empty.any():
+            raise ValueError(
+                f"{name} holds only NaN in column {int(empty.argmax())}; expected at least one "
+                "number in each"
+            )
         self.__dict__.update(fresh.__dict__)
         return self
 
@@ -125,7 +137,8 @@ class Standardizer:
     ) -> Standardizer:
         """Add further sequences to mean and standard deviation.
 
-        The result is that of one `fit` on all sequences, up to rounding.
+        The result is that of one `fit` on all sequences, up to rounding. A feature of which all
+        values have been missing has mean 0 and scale 1.
 
         Parameters
         ----------
@@ -164,35 +177,47 @@ class Standardizer:
             self._check_width(sequences)
         weights = sequences.weights(sample_weight)
         sequences.check_digits()
-        first = sequences.first(weights) if self.center else np.zeros(width)
+        masked = self.missing == "mask"
+        first = np.zeros(width)
+        if self.center:
+            first = sequences.first(weights, masked)
 
+        whole: Any  # a number, or one for each feature
         with np.errstate(over="ignore", invalid="ignore"):
             total, size, whole = np.zeros(width), np.zeros(width), 0.0
             for rows, weight in sequences.blocks(weights):
                 rows -= first
+                if masked:
+                    whole = whole + _sum(_masked(rows), weight)
+                else:
+                    whole += float(len(rows)) if weight is None else float(weight.sum())
                 total += _sum(rows, weight)
                 size = np.maximum(size, np.maximum(rows.max(axis=0), -rows.min(axis=0)))
-                whole += float(len(rows)) if weight is None else float(weight.sum())
-            mean = first + total / whole if self.center else first
+            mean = first + total / _divisor(whole) if self.center else first
             squares, rest, unit = np.zeros(width), np.zeros(width), _unit(size)
             for rows, weight in sequences.blocks(weights):
                 rows -= mean
                 rows /= unit
+                if masked:
+                    _masked(rows)
                 rest += _sum(rows, weight)
                 squares += _sum(np.square(rows), weight)
             if self.center:
-                squares = np.maximum(squares - rest * rest / whole, 0.0)  # mean is rounded
+                squares -= rest * rest / _divisor(whole)  # mean is rounded
+                squares = np.maximum(squares, 0.0)
             if self._squares is not None:
                 step = mean - self.mean_
                 both = self._weight + whole
+                if masked:  # there is no step from, or to, a feature without a value
+                    step = np.where(whole == 0.0, 0.0, step)
                 old, new = self._unit, unit
                 unit = np.maximum(np.maximum(old, new), _unit(np.abs(step)))
                 squares = squares * np.square(new / unit) + self._squares * np.square(old / unit)
-                squares += np.square(step / unit) * (self._weight * whole / both)
-                mean, whole = self.mean_ + step * (whole / both), both
-            spread = unit * np.sqrt(squares / whole)
+                squares += np.square(step / unit) * (self._weight * whole / _divisor(both))
+                mean, whole = self.mean_ + step * (whole / _divisor(both)), both
+            spread = unit * np.sqrt(squares / _divisor(whole))
         if not np.isfinite(spread).all():
-            sequences.check_finite(weights)
+            sequences.check_finite(weights, masked)
             raise ValueError(
                 f"{name} holds values so large in column {int(np.argmin(np.isfinite(spread)))} "
                 "that they have no finite standard deviation; expected smaller ones"
@@ -485,11 +510,20 @@ class _Sequences:
                 if len(rows):
                     yield rows.astype(F64), None if weight is None else weight[real]
 
-    def first(self, weights: list[Array] | None) -> NDArray[np.float64]:
-        """Return the first step."""
-        rows, _ = next(self.blocks(weights))
-        first: NDArray[np.float64] = rows[0]
-        return first
+    def first(self, weights: list[Array] | None, masked: bool = False) -> NDArray[np.float64]:
+        """Return the first step, or the first values of all features; 0 for one without any."""
+        first: NDArray[np.float64] | None = None
+        for rows, _ in self.blocks(weights):
+            if not masked:
+                one: NDArray[np.float64] = rows[0]
+                return one
+            there = ~np.isnan(rows)
+            found = rows[there.argmax(axis=0), np.arange(self.width)]
+            first = found if first is None else np.where(np.isnan(first), found, first)
+            if not np.isnan(first).any():
+                break
+        assert first is not None
+        return np.where(np.isnan(first), 0.0, first)
 
     def check_digits(self) -> None:
         """Refuse integers whose differences float64 loses."""
@@ -499,12 +533,12 @@ class _Sequences:
             steps = np.arange(self.items[0].shape[1]) < self._lengths[:, np.newaxis]
             _check.resolved_by_float64(self.name, self.items[0][steps])
 
-    def check_finite(self, weights: list[Array] | None) -> None:
-        """Refuse NaN and infinity, but not where nothing is read."""
+    def check_finite(self, weights: list[Array] | None, masked: bool = False) -> None:
+        """Refuse infinity and, unless it is `masked`, NaN, but not where nothing is read."""
         for i, item in enumerate(self.items):
             for part, real in self.parts(item):
                 rows = self.table(item)[part]
-                wrong = ~np.isfinite(rows)
+                wrong = np.isinf(rows) if masked else ~np.isfinite(rows)
                 if real is not None:
                     wrong &= real[..., np.newaxis]
                 if weights is not None:
@@ -521,6 +555,18 @@ class _Sequences:
                         f"{self.name} holds {value} at index ({', '.join(map(str, where))}); "
                         "expected finite numbers"
                     )
+
+
+def _masked(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Set what is missing to 0, in place; return 1 where a value is there."""
+    there = (~np.isnan(rows)).astype(F64)
+    rows[there == 0.0] = 0.0
+    return there
+
+
+def _divisor(whole: Any) -> Any:
+    """Divide sums without any weight, which are 0, by 1."""
+    return np.where(whole > 0.0, whole, 1.0) if isinstance(whole, np.ndarray) else whole
 
 
 _FORMS: Final = "(batch, time, features), (n, features) or (n,)"

@@ -6,21 +6,23 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from .. import _check, _core
 from .._errors import ArgumentError, BadArgumentError
-from .._losses import Loss, LossLike
+from .._losses import Loss, LossFunction, LossLike
 from .._losses import loss as read_loss
 from ..models import Recurrent
 from ..optim.optimizers import OPTIMIZERS, Optimizer
 from ..optim.schedules import SCHEDULES
-from ..preprocessing import Standardizer
+from ..preprocessing import Imputer, Standardizer
+from ..preprocessing.standardizer import MISSING
 from ..training import Callback, fit, predict
 from ._compat import CallbackSupportMixin
 from ._inputs import Array, StackedSteps
@@ -37,7 +39,12 @@ _CALLER: Final = 5  # stack level of the caller of fit, above its decorator, _le
 
 
 def fit_standardizer(
-    name: str, rows: Array, weight: Array | None, wanted: bool, dtype: np.dtype[Any]
+    name: str,
+    rows: Array,
+    weight: Array | None,
+    wanted: bool,
+    dtype: np.dtype[Any],
+    missing: str = "error",
 ) -> Standardizer:
     """Fit a `Standardizer` to rows, (steps, width) with a weight each; the identity if unwanted.
 
@@ -45,13 +52,24 @@ def fit_standardizer(
     rows that are not standardised.
     """
     if not wanted:
-        found = _check.unresolved(lambda: [rows], dtype)
+        columns = [rows]
+        if missing == "mask":
+            columns = [one[~np.isnan(one)][:, np.newaxis] for one in rows.T]
+        for place, one in enumerate(columns if missing == "mask" else ()):
+            if not len(one):
+                raise ArgumentError(name, f"holds only NaN in column {place}", "a number in each")
+        found = None
+        for place, block in enumerate(columns):
+            found = _check.unresolved(partial(iter, [block]), dtype)
+            if found is not None:
+                found = found._replace(column=found.column + place)
+                break
         if found is not None:
             came = f"has {found} (column {found.column})"
             raise ArgumentError(name, came, 'standardize=True, or dtype="float64"')
         width = rows.shape[1]
         return Standardizer.from_dict({"mean": np.zeros(width), "scale": np.ones(width)})
-    return Standardizer().fit(rows, sample_weight=weight, name=name)
+    return Standardizer(missing=missing).fit(rows, sample_weight=weight, name=name)
 
 
 def loss_of_numbers(value: Any) -> Loss:
@@ -62,6 +80,19 @@ def loss_of_numbers(value: Any) -> Loss:
         names = [f'"{one.name}"' for one in every if one.predicts == "numbers"]
         raise ArgumentError("loss", f'is "{loss}"', f"a loss of numbers: {', '.join(names)}")
     loss.check_point()
+    return loss
+
+
+def loss_of_classes(value: Any) -> Loss | None:
+    """Read the loss of a classifier, one that gives probabilities; None: chosen by the classes."""
+    if isinstance(value, str) and value == "auto":
+        return None
+    loss = read_loss(value)
+    if loss.link not in ("logistic", "softmax"):
+        every = map(Loss, _core.losses())
+        names = [f'"{one.name}"' for one in every if one.link in ("logistic", "softmax")]
+        expected = f'"auto", or a loss that gives probabilities: {", ".join(names)}'
+        raise ArgumentError("loss", f'is "{loss}"', expected)
     return loss
 
 
@@ -134,8 +165,11 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _check_arguments(self) -> None:
         """Check arguments that the network and `fit` do not check under the same name."""
-        if hasattr(self, "loss"):
+        if isinstance(self, ClassifierMixin):
+            loss_of_classes(self.loss)
+        else:
             loss_of_numbers(self.loss)
+        _check.option("missing", self.missing, MISSING)
         if hasattr(self, "steps"):
             _check.option("steps", self.steps, _check.READOUTS)
         _check.option("solver", self.solver, OPTIMIZERS)
@@ -220,25 +254,66 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         self.t_ = 0
 
+    def _scale_inputs(self, rows: Array, weight: Array | None, dtype: np.dtype[Any]) -> int:
+        """Set `scaler_` and `imputer_` by the steps of a first call; return the network's inputs.
+
+        weight: of each step.
+        """
+        self.scaler_ = fit_standardizer("X", rows, weight, self.standardize, dtype, self.missing)
+        self.imputer_ = None
+        if self.missing == "error":
+            return int(rows.shape[1])
+        self.imputer_ = Imputer().fit([rows])
+        return int(rows.shape[1]) + len(self.imputer_.features_)
+
+    def _scaled(self, x: StackedSteps) -> StackedSteps:
+        """Standardise inputs, and fill their gaps; no copy with ``standardize=False``."""
+        dtype = self.model_.dtype
+        scaler = self.scaler_
+        if not scaler.mean_.any() and (scaler.scale_ == 1.0).all():
+            rows = x.rows.astype(dtype, copy=False)
+        else:
+            rows = scaler.transform(x.rows, dtype=dtype)
+        if self.imputer_ is None:
+            return x.with_rows(rows)
+        found = self.imputer_._new_gap(rows)
+        if found is not None:
+            row, feature = found
+            i = int(np.searchsorted(np.cumsum(x.lengths), row, side="right"))
+            step = row - int(x.lengths[:i].sum())
+            raise ArgumentError(
+                "X",
+                "has no value, but in fit this feature had no gap",
+                "values: fill them, or fit on data with such gaps",
+                index=(i, step, feature),
+            )
+        return x.with_rows(self.imputer_._of_rows(rows))
+
     def _train(
         self,
         x: Array | list[Array],
         y: Array | list[Array],
-        weight: Array | None,
+        weight: Array | list[Array] | None,
+        whole: float | None,
         *,
-        loss: LossLike,
+        loss: LossLike | LossFunction,
         steps: str,
         first: bool,
         partial: bool = False,
         validation: Any = None,
         callbacks: tuple[Any, ...] = (),
+        metric: Any = None,
     ) -> None:
-        """Train `model_` by fastbptt.fit; set the attributes about training."""
+        """Train `model_` by fastbptt.fit; set the attributes about training.
+
+        whole: the sum of the weights of the sequences; None: there are none. metric: for early
+        stopping, in the place of that of the same name.
+        """
         stopping = self.early_stopping
         curve = f"validation_{self._metric}" if stopping else "loss"
         count, epochs = len(x), 1 if partial else self.max_iter
         size = min(200 if self.batch_size == "auto" else self.batch_size, count)
-        whole = float(count) if weight is None else float(weight.sum())
+        whole = float(count) if whole is None else whole
         patience = None if partial or self.n_iter_no_change == np.inf else self.n_iter_no_change
         with _own_names():
             self._optimizer: Optimizer = self._optimizer_for(first, whole * size / count)
@@ -259,7 +334,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
                 min_delta=self.tol,
                 monitor=curve,
                 restore_best=stopping,
-                metrics=(self._metric,) if stopping else (),
+                metrics=(metric or self._metric,) if stopping else (),
                 training_metrics=False,
                 callbacks=callbacks,
                 shuffle=self.shuffle,
@@ -319,11 +394,5 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True  # besides two_d_array: univariate series
+        tags.input_tags.allow_nan = self.missing == "mask"
         return tags
-
-
-def scaled(standardizer: Standardizer, x: StackedSteps, dtype: np.dtype[Any]) -> StackedSteps:
-    """Standardise inputs; no copy with ``standardize=False``."""
-    if not standardizer.mean_.any() and (standardizer.scale_ == 1.0).all():
-        return x.with_rows(x.rows.astype(dtype, copy=False))
-    return x.with_rows(standardizer.transform(x.rows, dtype=dtype))

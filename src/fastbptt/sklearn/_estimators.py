@@ -10,14 +10,15 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from .. import _check
+from .._errors import ArgumentError
 from .._losses import Loss, LossLike
 from ..preprocessing import Standardizer
 from ..training.evaluation import probabilities
 from ..training.labelled import class_factors
-from ._base import RecurrentEstimator, fit_standardizer, loss_of_numbers, scaled
+from ._base import RecurrentEstimator, fit_standardizer, loss_of_classes, loss_of_numbers
 from ._compat import with_callbacks
 from ._inputs import (
     Array,
@@ -27,10 +28,13 @@ from ._inputs import (
     read_labels,
     read_step_targets,
 )
+from ._sample_weight import SampleWeight, check_weight_left, without_gaps
 
 
 class _Supervised(RecurrentEstimator):
     """Base class of classifier and regressor."""
+
+    _labels: bool  # whether targets are names of classes
 
     @property
     def _loss(self) -> LossLike:
@@ -42,14 +46,16 @@ class _Supervised(RecurrentEstimator):
     def _begin(
         self, y: StackedSteps, weight: Array | None, classes: Any, dtype: np.dtype[Any]
     ) -> int:
-        """Infer the output size from y."""
+        """Infer the output size from y, of which each row has a weight."""
         raise NotImplementedError
 
     def _encode(self, y: StackedSteps) -> Array:
         """Turn y into targets of the network."""
         raise NotImplementedError
 
-    def _weigh(self, y: StackedSteps, weight: Array | None) -> Array | None:
+    def _weigh(
+        self, y: StackedSteps, x: StackedSteps, weight: SampleWeight | None
+    ) -> SampleWeight | None:
         return weight
 
     @with_callbacks
@@ -62,8 +68,9 @@ class _Supervised(RecurrentEstimator):
             The sequences; a two-dimensional array is one univariate series per row.
         y : array-like
             Labels or targets; see the class.
-        sample_weight : array-like of shape (n,), optional
-            Weights of the sequences, at least 0. A sequence of weight 0 is left out.
+        sample_weight : array-like of shape (n,) or (n, time), or list of (time_i,), optional
+            Weights of at least 0, of the sequences, or with ``steps="all"`` of their steps. Where
+            one is 0, y is not read. A sequence without any weight is left out.
 
         Returns
         -------
@@ -97,26 +104,29 @@ class _Supervised(RecurrentEstimator):
             )
         if first:
             self._steps = self.steps
+        given = SampleWeight.read(sample_weight, x, self._steps)
+        y, weight = without_gaps(y, x, self._steps, given, self.missing, self._labels)
         target = self._read_y(y, x)
-        weight = None if sample_weight is None else _weights(sample_weight, x)
-        if weight is not None:
-            present = weight > 0.0
-            if not present.any():
-                raise ValueError("sample_weight is zero everywhere; expected a weight above 0")
-            if not present.all():
-                x, target, weight = x.take(present), target.take(present), weight[present]
+        present = check_weight_left(weight, x)
+        if weight is not None and present is not None:
+            weight = weight.take(present, x)
+            given = None if given is None else given.take(present, x)
+            x, target = x.take(present), target.take(present)
         if first:
             dtype = self._dtype(x.rows)
-            spread = None if weight is None else x.spread(weight)
-            self.scaler_ = fit_standardizer("X", x.rows, spread, self.standardize, dtype)
-            outputs = self._begin(target, weight, classes, dtype)
-            self._network(self._inputs, outputs, dtype)
+            spread = None if given is None else x.spread(given.of_sequences(x))
+            inputs = self._scale_inputs(x.rows, spread, dtype)
+            each = None if weight is None else weight.of_targets(x, self._steps)
+            outputs = self._begin(target, each, classes, dtype)
+            self._network(inputs, outputs, dtype)
+        weight = self._weigh(target, x, weight)
         self._train(
-            scaled(self.scaler_, x, self.model_.dtype).sequences(),
+            self._scaled(x).sequences(),
             target.with_rows(self._encode(target)).sequences()
             if self._steps == "all"
             else self._encode(target),
-            self._weigh(target, weight),
+            None if weight is None else weight.sequences(x),
+            None if weight is None else float(weight.of_sequences(x).sum()),
             loss=self._loss,
             steps=self._steps,
             first=first,
@@ -134,31 +144,26 @@ class _Supervised(RecurrentEstimator):
         """Return the sequences and the network's outputs."""
         check_is_fitted(self, "model_")
         x = read_inputs(self, X, False)
-        return x, self._outputs(scaled(self.scaler_, x, self.model_.dtype), self._steps)
+        return x, self._outputs(self._scaled(x), self._steps)
 
     def _like(self, x: StackedSteps, rows: Array) -> Any:
         """Give results the form of X."""
         return rows if self._steps != "all" else x.with_rows(rows).sequences()
 
     def _score_parts(self, X: Any, y: Any, sample_weight: Any) -> tuple[Array, Array, Any]:
-        """Return y, predictions and weights per step."""
+        """Return the targets that have a weight, predictions and these weights."""
         x = read_inputs(self, X, False)
-        y_rows = read_step_targets(y, x).rows
-        predicted = self.predict(X)
-        rows = np.concatenate(list(predicted))
-        if sample_weight is not None:
-            sample_weight = x.spread(_weights(sample_weight, x))
-        return y_rows, rows, sample_weight
-
-
-def _weights(value: Any, x: StackedSteps) -> Array:
-    """Check the weights: one of at least 0 per sequence."""
-    _check.no_mask("sample_weight", value)
-    weight: Array = _check_sample_weight(value, x.lengths, dtype=np.float64)
-    if weight.min() < 0.0:
-        i = int(weight.argmin())
-        raise ValueError(f"sample_weight[{i}] is {weight[i]}; expected numbers of at least 0")
-    return weight
+        given = SampleWeight.read(sample_weight, x, self._steps)
+        y, weight = without_gaps(y, x, self._steps, given, self.missing, self._labels)
+        if self._steps == "all":
+            truth, predicted = read_step_targets(y, x).rows, np.concatenate(list(self.predict(X)))
+        else:
+            truth, predicted = self._read_y(y, x).rows, self.predict(X)
+        if weight is None:
+            return truth, predicted, None
+        each = weight.of_targets(x, self._steps)
+        there = each > 0.0
+        return truth[there], predicted[there], each[there]
 
 
 def _listed(classes: Array, most: int = 10) -> str:
@@ -180,8 +185,9 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         Read sequences in both directions.
     dropout : float, default 0
         Dropout rate between layers; no effect with a single layer.
-    steps : {"last", "all"}, default "last"
-        One label per sequence, or one per step (many to many).
+    steps : {"last", "all", "mean", "max"}, default "last"
+        One label per sequence, predicted at its last step; one per step (many to many); or one per
+        sequence, from the mean or the maximum of the hidden states over its steps.
     solver : {"adam", "adamw", "sgd", "rmsprop"}, default "adam"
         A name in ``fastbptt.optim.OPTIMIZERS``.
     alpha : float, default 1e-4
@@ -221,8 +227,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     clip_norm : float or None, default 1.0
         Maximum gradient norm.
     class_weight : dict, "balanced" or None, default None
-        Weights of the classes. ``"balanced"``: inversely proportional to their frequencies. Only
-        with ``steps="last"``.
+        Weights of the classes. ``"balanced"``: inversely proportional to their frequencies.
     leaky_alpha : float, optional
         Update rate of the cell ``"leaky"``, the `alpha` of `fastbptt.Recurrent`.
     init : str or (str, float), default "torch"
@@ -235,6 +240,16 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     dtype : {"auto", "float32", "float64"}, default "auto"
         Data type of the arithmetic. ``"auto"``: that of X, as in ``MLPClassifier``, that is float64
         unless X is float32. ``"float32"`` is twice as fast.
+    loss : "auto", str or `fastbptt.Loss`, default "auto"
+        ``"bce"`` for two classes, ``"cross_entropy"`` for more. Either may have parameters, as
+        ``Loss("cross_entropy", label_smoothing=0.1, gamma=2.0)``; of two classes
+        ``"cross_entropy"`` makes two outputs.
+    missing : {"error", "mask"}, default "error"
+        Missing values: an error, or left out. Then labels that are None or NaN have weight 0, in
+        `score` as well; missing inputs, NaN, are 0 after standardisation, and the network has one
+        more input for each feature with gaps in the first call of `fit`, which is 1 where the value
+        is missing. Other features must have values. In an array X steps of NaN at the end remain
+        the end of a sequence; in a list of arrays they are gaps.
 
     Attributes
     ----------
@@ -242,6 +257,8 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     model_ : fastbptt.Recurrent
     scaler_ : fastbptt.Standardizer
         Of the features; mean 0 and scale 1 with ``standardize=False``.
+    imputer_ : fastbptt.Imputer or None
+        With ``missing="mask"``, the features that have an indicator.
     n_features_in_ : int
         Features per step; for a two-dimensional X its width, which is then fixed.
     n_iter_ : int
@@ -263,8 +280,6 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     per step: (n, time), or a list of (time_i,). `GridSearchCV` and `cross_val_score` take
     lists as they are.
 
-    Two classes: one output, logistic loss; more: softmax and cross-entropy.
-
     To train several estimators in parallel threads (``n_jobs`` with joblib's backend
     ``"threading"``), call ``fastbptt.set_num_threads(1)`` before, so that they share the cores. In
     worker processes joblib limits the threads.
@@ -282,6 +297,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     """
 
     _metric = "accuracy"
+    _labels = True
 
     def __init__(
         self,
@@ -316,6 +332,8 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         init: Any = "torch",
         standardize: bool = True,
         dtype: str = "auto",
+        loss: Any = "auto",
+        missing: str = "error",
     ) -> None:
         self._keep(locals())
 
@@ -386,14 +404,24 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         if count < 2:
             only = np.asarray(found).tolist()[0]
             raise ValueError(f"y has 1 class ({_check.shown(only)}); expected at least 2")
+        loss = loss_of_classes(self.loss)
+        if count > 2 and loss is not None and loss.link == "logistic":
+            came = f'is "{loss}", of two classes, but y has {count}'
+            raise ArgumentError("loss", came, '"cross_entropy", or "auto"')
         self.classes_ = found
-        self.n_outputs_ = 1 if count == 2 else count
-        self.out_activation_ = "logistic" if count == 2 else "softmax"
+        one = count == 2 and (loss is None or loss.link == "logistic")
+        self.n_outputs_ = 1 if one else count
+        self.out_activation_ = "logistic" if one else "softmax"
         return self.n_outputs_
 
     @property
-    def _loss(self) -> str:
-        return "bce" if self.n_outputs_ == 1 else "cross_entropy"
+    def _loss(self) -> LossLike:
+        usual = "bce" if self.n_outputs_ == 1 else "cross_entropy"
+        loss = loss_of_classes(self.loss)
+        if loss is not None and loss.name != usual:
+            came = f'is "{loss}", but the first call made a network for "{usual}"'
+            raise ArgumentError("loss", came, f'"{usual}"')
+        return loss or usual
 
     def _codes(self, y: StackedSteps) -> NDArray[np.int64]:
         """Encode labels as class indices."""
@@ -410,18 +438,18 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         codes = self._codes(y)
         return codes.astype(self.model_.dtype) if self.n_outputs_ == 1 else codes
 
-    def _weigh(self, y: StackedSteps, weight: Array | None) -> Array | None:
-        """Multiply the weights of sequences by those of their classes."""
+    def _weigh(
+        self, y: StackedSteps, x: StackedSteps, weight: SampleWeight | None
+    ) -> SampleWeight | None:
+        """Multiply the weights of targets by those of their classes."""
         given = self.class_weight
         if given is None:
             return weight
-        if self._steps == "all":
-            raise ValueError('class_weight is given; expected None with steps="all"')
         codes = self._codes(y)
-        own = np.ones(len(codes)) if weight is None else weight
+        weight = weight or SampleWeight(np.ones(len(x.lengths)), False)
+        own = weight.of_targets(x, self._steps)
         factors = class_factors(given, self.classes_, codes, own)
-        weighted: Array = own * factors[codes]
-        return weighted
+        return weight.times(factors[codes], x, self._steps)
 
     # ------------------------------------------------------------ predictions
 
@@ -434,7 +462,9 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
             With ``steps="all"`` (n, time[, classes]), or a list of (time_i[, classes]).
         """
         x, z = self._predicted(X)
-        return self._like(x, z[:, 0] if self.n_outputs_ == 1 else z)
+        if self.n_outputs_ == 1:
+            return self._like(x, z[:, 0])
+        return self._like(x, z[:, 1] - z[:, 0] if self.n_outputs_ == 2 else z)
 
     def predict_proba(self, X: Any) -> Any:
         """Compute the probabilities of the classes, in the order of `classes_`.
@@ -466,9 +496,19 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         return self._like(x, self.classes_[codes])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Compute the accuracy, with ``steps="all"`` over all steps."""
+        """Compute the accuracy, with ``steps="all"`` over all steps.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`; with ``missing="mask"`` over the labels that are there.
+
+        Returns
+        -------
+        float
+        """
         check_is_fitted(self, "model_")
-        if self._steps != "all":
+        if self._steps != "all" and self.missing == "error":
             return float(super().score(X, y, sample_weight))
         truth, predicted, weight = self._score_parts(X, y, sample_weight)
         return float(accuracy_score(truth, predicted, sample_weight=weight))
@@ -481,8 +521,8 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     ----------
     cell, hidden_layer_sizes, bidirectional, dropout, solver, alpha, batch_size, learning_rate
         As for `RecurrentClassifier`.
-    steps : {"last", "all"}, default "last"
-        Targets per sequence, or per step (many to many).
+    steps : {"last", "all", "mean", "max"}, default "last"
+        As for `RecurrentClassifier`, with targets in the place of labels.
     learning_rate_init, max_iter, shuffle, random_state, tol, n_iter_no_change, verbose
         As for `RecurrentClassifier`.
     warm_start, momentum, nesterovs_momentum, beta_1, beta_2, epsilon, clip_norm, leaky_alpha, init
@@ -498,12 +538,15 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         Of numbers. Its parameters are in units of y, as ``Loss("huber", delta=50.0)``. One
         of the levels of ``"quantile"`` must be 0.5, the median, which `predict` returns. Targets
         of ``"poisson"`` are not standardised.
+    missing : {"error", "mask"}, default "error"
+        As for `RecurrentClassifier`; targets are missing where they are NaN, of several outputs all
+        of them.
 
     Attributes
     ----------
     target_scaler_ : fastbptt.Standardizer
         Of the targets; mean 0 and scale 1 with ``standardize=False``.
-    model_, scaler_, n_features_in_, n_iter_, loss_, best_loss_, loss_curve_, validation_scores_
+    model_, scaler_, imputer_, n_features_in_, n_iter_, loss_, best_loss_, loss_curve_
         As for `RecurrentClassifier`, like the others.
 
     Notes
@@ -524,6 +567,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     """
 
     _metric = "r2"
+    _labels = False
 
     @property
     def _loss(self) -> Loss:
@@ -563,6 +607,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         standardize: bool = True,
         dtype: str = "auto",
         loss: Any = "mse",
+        missing: str = "error",
     ) -> None:
         self._keep(locals())
 
@@ -599,10 +644,9 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         self, y: StackedSteps, weight: Array | None, classes: Any, dtype: np.dtype[Any]
     ) -> int:
         table = y.rows.reshape(len(y.rows), -1)
-        spread = None if weight is None else y.spread(weight)
         loss = loss_of_numbers(self.loss)
         if loss.of_units:
-            self.target_scaler_ = fit_standardizer("y", table, spread, self.standardize, dtype)
+            self.target_scaler_ = fit_standardizer("y", table, weight, self.standardize, dtype)
         else:
             width = table.shape[1]
             self.target_scaler_ = Standardizer.from_dict(
@@ -669,9 +713,19 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         return x, out * factor + summand
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Compute R^2, with ``steps="all"`` over all steps."""
+        """Compute R^2, with ``steps="all"`` over all steps.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`; with ``missing="mask"`` over the targets that are there.
+
+        Returns
+        -------
+        float
+        """
         check_is_fitted(self, "model_")
-        if self._steps != "all":
+        if self._steps != "all" and self.missing == "error":
             return float(super().score(X, y, sample_weight))
         truth, predicted, weight = self._score_parts(X, y, sample_weight)
         return float(r2_score(truth, predicted, sample_weight=weight))

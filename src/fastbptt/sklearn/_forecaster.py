@@ -12,13 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError
 from .._losses import Loss
-from ..preprocessing import Standardizer
-from ..training import predict
+from ..preprocessing import Imputer, Standardizer
+from ..training import MaskedLoss, predict
 from . import _pandas
 from ._base import RecurrentEstimator, loss_of_numbers
 from ._compat import with_callbacks
 from ._inputs import Array, check_data
-from ._windows import Windows
+from ._windows import Windows, imputed
 
 _CENTERS: Final = ("last", "mean")
 _REPORTED: Final = 1000  # windows of a report, at most
@@ -50,6 +50,11 @@ class RecurrentForecaster(RecurrentEstimator):
         Of any numbers. Its parameters are in units of the series, as ``Loss("huber", delta=50.0)``.
         With ``"quantile"``, one of whose levels must be 0.5, or ``"gaussian"`` the forecaster has
         intervals: see `predict_quantiles`.
+    missing : {"error", "mask"}, default "error"
+        NaN in a series: an error, or a missing value. Then targets that are missing have no loss,
+        each for itself; a missing input is 0, that is `center`, and the network has one more input
+        for each feature with gaps, which is 1 where the value is missing. The last value of a
+        window, for `center` and `score`, is the last one that is there, in the window or before.
     early_stopping : bool, default False
         Hold out the last windows of each series, and stop early by the error on them. No training
         window overlaps the steps that they forecast.
@@ -69,6 +74,8 @@ class RecurrentForecaster(RecurrentEstimator):
         The columns, if the series came as pandas frames.
     window_ : int
         Input steps of a forecast.
+    imputer_ : fastbptt.Imputer or None
+        With ``missing="mask"``, the features that have an indicator.
     n_iter_, loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_, history_
         As for `RecurrentClassifier`; losses are in units of `scale_` squared.
 
@@ -138,6 +145,7 @@ class RecurrentForecaster(RecurrentEstimator):
         init: Any = "torch",
         dtype: str = "auto",
         loss: Any = "mse",
+        missing: str = "error",
     ) -> None:
         self._keep(locals())
 
@@ -173,7 +181,8 @@ class RecurrentForecaster(RecurrentEstimator):
 
     def _learn(self, y: Any, callbacks: tuple[Any, ...]) -> None:
         first = self._is_first()
-        given = _read(y, None if first else self._names)
+        masked = self.missing == "mask" if first else self.imputer_ is not None
+        given = _read(y, None if first else self._names, masked)
         series = given.series
         if first:
             window = self._window(given)
@@ -186,31 +195,48 @@ class RecurrentForecaster(RecurrentEstimator):
             self.window_ = self._shape[0]
             self._flat, self._several, self._names = given.flat, given.several, given.names
             _pandas.keep_names(self, given.names)
+            self.imputer_ = Imputer().fit(series) if masked else None
             self.mean_ = np.zeros(self.n_features_in_)
             if not self._shape[2]:
-                self.mean_ = Standardizer().fit(series, name="y").mean_
+                self.mean_ = Standardizer(missing=self.missing).fit(series, name="y").mean_
+        self._check_gaps(given)
+        bases = self._last_values(given)
         windows = self._windows(series)
+        every, held = windows, None
+        if self.early_stopping:
+            windows, held = self._held_out(windows, given.several)
+        gaps = self.imputer_ is not None and any(np.isnan(one).any() for one in series)
+        weights = windows.weights() if gaps else None
+        if weights is not None and not weights.any():
+            raise ArgumentError(
+                "y", "has no window with a value in it and one to forecast", "less gaps"
+            )
         if first:
-            self._standardizer = Standardizer(center=False)
-            for block in windows.blocks():
-                self._standardizer.partial_fit(block - windows.base(block), name="y")
+            self._standardizer = Standardizer(center=False, missing=self.missing)
+            for block, last in every.blocks():
+                base = last if self._shape[2] else self.mean_
+                self._standardizer.partial_fit(block - base, name="y")
             self.scale_ = self._standardizer.scale_
             self._trained_loss = self._loss()  # refused before there is a model
             outputs = self.horizon * self.n_features_in_ * self._loss().outputs
-            self._network(self.n_features_in_, outputs, self._dtype(series[0]))
+            indicators = 0 if self.imputer_ is None else len(self.imputer_.features_)
+            inputs = self.n_features_in_ + indicators
+            self._network(inputs, outputs, self._dtype(series[0]))
         self._tails = np.stack([one[-self._shape[0] :] for one in series])
-        self._forms = given.forms
-        held = None
-        if self.early_stopping:
-            windows, held = self._held_out(windows, given.several)
+        self._bases, self._forms = bases, given.forms
+        loss: Any = self._loss()
         self._train(
             *self._examples(windows),
-            None,
-            loss=self._loss(),
+            weights,
+            None if weights is None else float(weights.sum()),
+            loss=MaskedLoss(loss) if gaps else loss,
             steps="last",
             first=first,
-            validation=None if held is None else self._examples(held),
+            validation=None
+            if held is None
+            else (*self._examples(held), None, held.weights() if gaps else None),
             callbacks=callbacks,
+            metric=_Rmse(loss) if gaps else None,
         )
 
     def predict(self, h: Any = None, X: None = None, *, y: Any = None) -> Any:
@@ -231,12 +257,13 @@ class RecurrentForecaster(RecurrentEstimator):
             float64, in the units of the series. For pandas' data a Series or frame.
         """
         _refuse_exogenous(X, "predict(h), or predict(h, y=series) for another series")
-        wanted, tails, several, forms = self._asked(h, y)
+        wanted, tails, base, several, forms = self._asked(h, y)
         found, missing = [], int(wanted.max())
         while missing > 0:
-            block = self._forecast(tails)
+            block = self._forecast(tails, base)
             found.append(block)
             tails = np.concatenate([tails, block], axis=1)[:, -tails.shape[1] :]
+            base = tails[:, -1:]
             missing -= block.shape[1]
         values = np.concatenate(found, axis=1)[:, wanted - 1]
         forecasts = [
@@ -271,7 +298,7 @@ class RecurrentForecaster(RecurrentEstimator):
             If the loss predicts no quantiles, has no such level, or a step is beyond `horizon`.
         """
         _refuse_exogenous(X, "predict_quantiles(h), or (h, y=series) for another series")
-        wanted, tails, several, forms = self._asked(h, y)
+        wanted, tails, base, several, forms = self._asked(h, y)
         if wanted.max() > self._shape[1]:
             raise ArgumentError(
                 "h",
@@ -279,8 +306,8 @@ class RecurrentForecaster(RecurrentEstimator):
                 f"at most {self._shape[1]}, the horizon: quantiles of later steps would not be "
                 "those of the series",
             )
-        base = tails[:, -1:] if self._shape[2] else self.mean_
-        values = self._trained_loss.quantiles(self._differences(tails), levels)
+        base = base if self._shape[2] else self.mean_
+        values = self._trained_loss.quantiles(self._differences(tails, base), levels)
         values = (values + np.asarray(base)[..., np.newaxis])[:, wanted - 1]
         columns = self._trained_loss.levels if levels is None else tuple(levels)
         forecasts = [
@@ -307,18 +334,21 @@ class RecurrentForecaster(RecurrentEstimator):
         """
         _refuse_exogenous(X, "score(y)")
         check_is_fitted(self, "model_")
-        given = _read(y, self._names)
-        self._same_kind(given)
+        given = self._read_new(y)
         window, horizon, _ = self._shape
         if self.window == "auto":
             window = max(1, min(window, min(map(len, given.series)) - horizon))
         self._long_enough(given, window)
         error = naive = 0.0
-        for block in self._windows(given.series, window).blocks():
-            future, last = block[:, window:], block[:, window - 1 : window]
-            found = self._forecast(block[:, :window])
-            error += float(np.square((found - future) / self.scale_).sum())
-            naive += float(np.square((last - future) / self.scale_).sum())
+        for block, last in self._windows(given.series, window).blocks():
+            future = block[:, window:]
+            errors = np.square((self._forecast(block[:, :window], last) - future) / self.scale_)
+            naive_errors = np.square((last - future) / self.scale_)
+            if self.imputer_ is not None:  # of values that are there, after others
+                there = ~np.isnan(naive_errors)
+                errors, naive_errors = errors[there], naive_errors[there]
+            error += float(errors.sum())
+            naive += float(naive_errors.sum())
         return 1.0 - error / naive if naive > 0.0 else float(error == 0.0)
 
     def report(
@@ -358,8 +388,7 @@ class RecurrentForecaster(RecurrentEstimator):
         from ..reporting import report
 
         check_is_fitted(self, "model_")
-        given = _read(y, self._names)
-        self._same_kind(given)
+        given = self._read_new(y)
         self._long_enough(given)
         if series_names is None:
             series_names = [f"series {i}" for i in range(len(given.series))]
@@ -368,7 +397,12 @@ class RecurrentForecaster(RecurrentEstimator):
                 "series_names", f"has {len(series_names)} names", f"{len(given.series)}, as y"
             )
         windows = self._windows(given.series)
-        rows = np.unique(np.linspace(0, len(windows) - 1, _REPORTED).astype(np.int64))
+        every = np.arange(len(windows)) if self.imputer_ is None else windows.complete()
+        if not len(every):
+            raise ArgumentError(
+                "y", "has no window of whose targets none is missing", "one at least for a report"
+            )
+        rows = every[np.unique(np.linspace(0, len(every) - 1, _REPORTED).astype(np.int64))]
         x, targets = (part.take(rows)[0] for part in self._examples(windows))
         counts = [count for _, count in windows.spans]
         ends = np.cumsum(counts)
@@ -383,7 +417,7 @@ class RecurrentForecaster(RecurrentEstimator):
             loss=loss_of_numbers(self.loss),
             horizon=self._shape[1],
             series=[str(series_names[i]) for i in owners],
-            feature_names=None if self._names is None else [str(one) for one in self._names],
+            feature_names=self._input_names(),
             ids=[
                 f"{series_names[i]}, from step {first}"
                 for i, first in zip(owners, firsts, strict=True)
@@ -412,14 +446,13 @@ class RecurrentForecaster(RecurrentEstimator):
             )
         return loss.of_scaled(self.scale_, expected)
 
-    def _asked(self, h: Any, y: Any) -> tuple[Array, Array, bool, list[_SeriesForm | None]]:
-        """Return the steps ahead, the windows, whether they came as a list, and their forms."""
+    def _asked(self, h: Any, y: Any) -> tuple[Array, Array, Array, bool, list[_SeriesForm | None]]:
+        """Return the steps ahead, windows, last values, whether there is a list, their forms."""
         check_is_fitted(self, "model_")
         wanted = _steps(self._shape[1] if h is None else h)
         if y is None:
-            return wanted, self._tails, self._several, self._forms
-        given = _read(y, self._names)
-        self._same_kind(given)
+            return wanted, self._tails, self._bases, self._several, self._forms
+        given = self._read_new(y)
         window = self._shape[0]
         for i, one in enumerate(given.series):
             if len(one) < window:
@@ -428,12 +461,56 @@ class RecurrentForecaster(RecurrentEstimator):
                     f"{window}, a window"
                 )
         tails = np.stack([one[-window:] for one in given.series])
-        return wanted, tails, given.several, given.forms
+        return wanted, tails, self._last_values(given), given.several, given.forms
+
+    def _read_new(self, y: Any) -> _Given:
+        """Read series after `fit`."""
+        given = _read(y, self._names, self.imputer_ is not None)
+        self._same_kind(given)
+        self._check_gaps(given)
+        return given
+
+    def _check_gaps(self, given: _Given) -> None:
+        """Refuse gaps in features that had none when the network was made."""
+        if self.imputer_ is None:
+            return
+        for i, one in enumerate(given.series):
+            found = self.imputer_._new_gap(one)
+            if found is not None:
+                raise ArgumentError(
+                    "y",
+                    "has no value, but in fit this feature had no gap",
+                    "values: fill them, or fit on series with such gaps",
+                    item=i if given.several else None,
+                    index=found[:1] if given.flat else found,
+                )
+
+    def _last_values(self, given: _Given) -> Array:
+        """Return the last value of each feature: (series, 1, features)."""
+        if self.imputer_ is None:
+            return np.stack([one[-1:] for one in given.series])
+        found = []
+        for i, one in enumerate(given.series):
+            there = ~np.isnan(one)
+            if not there.any(axis=0).all():
+                name = _name(i, given.several)
+                column = int(there.any(axis=0).argmin())
+                raise ValueError(f"{name} holds only NaN in column {column}; expected a number")
+            last = len(one) - 1 - there[::-1].argmax(axis=0)
+            found.append(one[last, np.arange(one.shape[1])][np.newaxis])
+        return np.stack(found)
+
+    def _input_names(self) -> list[str] | None:
+        """Name the network's inputs; None: the series came without names."""
+        if self._names is None:
+            return None
+        names = [str(one) for one in self._names]
+        return names if self.imputer_ is None else self.imputer_.get_feature_names_out(names)
 
     def _windows(self, series: list[Array], window: int | None = None) -> Windows:
         """Return all windows of some series; `window` steps long if given."""
         own, horizon, last = self._shape
-        return Windows(series, window or own, horizon, None if last else self.mean_)
+        return Windows(series, window or own, horizon, None if last else self.mean_, self.imputer_)
 
     def _long_enough(self, given: _Given, window: int | None = None) -> None:
         """Refuse series without a window and its targets."""
@@ -472,16 +549,20 @@ class RecurrentForecaster(RecurrentEstimator):
             held.append((every - count, count))
         return windows.part(kept), windows.part(held)
 
-    def _forecast(self, tails: Array) -> Array:
-        """Forecast one horizon: (series, window, features) -> (series, horizon, features)."""
-        base = tails[:, -1:] if self._shape[2] else self.mean_
-        forecast: Array = self._trained_loss.point(self._differences(tails)) + base
+    def _forecast(self, tails: Array, last: Array) -> Array:
+        """Forecast one horizon: (series, window, features) -> (series, horizon, features).
+
+        last: the last value of each feature, (series, 1, features).
+        """
+        base = last if self._shape[2] else self.mean_
+        forecast: Array = self._trained_loss.point(self._differences(tails, base)) + base
         return forecast
 
-    def _differences(self, tails: Array) -> Array:
+    def _differences(self, tails: Array, base: Array) -> Array:
         """Return outputs in the units of the series: (series, horizon, features * outputs)."""
-        base = tails[:, -1:] if self._shape[2] else self.mean_
         x = self._standardizer.transform(tails - base, dtype=self.model_.dtype)
+        if self.imputer_ is not None:
+            x = imputed(self.imputer_, x)
         out = np.asarray(predict(self.model_, x)).reshape(len(x), self._shape[1], -1)
         factor, summand = self._trained_loss.in_units(self.scale_, np.zeros(len(self.scale_)))
         differences: Array = out * factor + summand
@@ -495,6 +576,20 @@ class RecurrentForecaster(RecurrentEstimator):
             )
         if not given.flat:
             _pandas.warn_about_names(self, given.names, "y")
+
+
+class _Rmse:
+    """Root of the mean squared error over the targets that are there, for early stopping."""
+
+    __name__ = "rmse"
+    larger_is_better = False
+
+    def __init__(self, loss: Loss) -> None:
+        self._loss = loss
+
+    def __call__(self, y: Array, outputs: Array) -> float:
+        errors = self._loss.point(outputs) - y
+        return float(np.sqrt(np.square(errors[~np.isnan(y)]).mean()))
 
 
 class _SeriesForm(NamedTuple):
@@ -547,8 +642,11 @@ def _refuse_exogenous(X: Any, call: str) -> None:
         )
 
 
-def _read(y: Any, names: tuple[Any, ...] | None) -> _Given:
-    """Read one or several series; names: of the columns, if they are known."""
+def _read(y: Any, names: tuple[Any, ...] | None, masked: bool) -> _Given:
+    """Read one or several series.
+
+    names: of the columns, if they are known. masked: whether NaN is a gap, not an error.
+    """
     check_data("y", y)
     several = isinstance(y, list | tuple) and len(y) > 0 and bool(np.ndim(_first(y)))
     if several and not hasattr(y[0], "ndim") and len({len(one) for one in y}) == 1:
@@ -572,11 +670,13 @@ def _read(y: Any, names: tuple[Any, ...] | None) -> _Given:
                 f"{_name(i, several)} has shape {array.shape}; expected (time,) or "
                 "(time, features), the same for all series, each at least 1"
             )
-        if not np.isfinite(array).all():
-            wrong = np.argwhere(~np.isfinite(array))[0]
+        unfit = np.isinf(array) if masked else ~np.isfinite(array)
+        if unfit.any():
+            wrong = np.argwhere(unfit)[0]
             kind = "NaN" if np.isnan(array[tuple(wrong)]) else "infinity"
             place = tuple(int(k) for k in wrong)
             hint = "finite numbers; fill gaps, for example with the interpolate() of pandas"
+            hint = "finite numbers" if masked else f'{hint}, or leave them out with missing="mask"'
             item = i if several else None
             raise ArgumentError("y", f"contains {kind}", hint, item=item, index=place)
     flat = first.ndim == 1

@@ -142,8 +142,10 @@ def read_inputs(estimator: Any, X: Any, reset: bool) -> StackedSteps:
 
     A two-dimensional X is one univariate series per row. Then `n_features_in_` is its width, which
     scikit-learn requires to stay fixed; otherwise it is the number of features per step. Steps of
-    NaN after the last one with a value are the end of a sequence.
+    NaN after the last one with a value are the end of a sequence; other NaN, and those of a list,
+    are gaps if the estimator has an `imputer_` or, with `reset`, ``missing="mask"``.
     """
+    masked = estimator.missing == "mask" if reset else estimator.imputer_ is not None
     check_numbers("X", X)
     if isinstance(X, list | tuple) and not X:
         raise ValueError("X is empty; expected at least one sequence")
@@ -152,7 +154,7 @@ def read_inputs(estimator: Any, X: Any, reset: bool) -> StackedSteps:
     if items is None:
         dims = _dims(X)
         if dims < 3:
-            return _read_flat(estimator, X, dims, reset)
+            return _read_flat(estimator, X, dims, reset, masked)
         options = {"dtype": _FLOATS, "allow_nd": True, "estimator": estimator, "input_name": "X"}
         array = check_array(X, **options, **ANY_VALUES)
         if dims > 3 or 0 in array.shape[1:]:
@@ -161,8 +163,8 @@ def read_inputs(estimator: Any, X: Any, reset: bool) -> StackedSteps:
             )
         steps = StackedSteps.from_array(array).without_tails()
     else:
-        steps, names = _read_items(estimator, items, reset)
-    _check_finite(steps)
+        steps, names = _read_items(estimator, items, reset, masked)
+    _check_finite(steps, masked)
     width = steps.rows.shape[1]
     if reset:
         estimator.n_features_in_ = estimator._inputs = width
@@ -213,7 +215,7 @@ def _dims(X: Any) -> int:
         ) from None
 
 
-def _read_flat(estimator: Any, X: Any, dims: int, reset: bool) -> StackedSteps:
+def _read_flat(estimator: Any, X: Any, dims: int, reset: bool, masked: bool) -> StackedSteps:
     if dims == 1 and (isinstance(X, list | tuple) or hasattr(X, "__array__")):
         raise ArgumentError(
             "X",
@@ -243,12 +245,12 @@ def _read_flat(estimator: Any, X: Any, dims: int, reset: bool) -> StackedSteps:
                 "for one sequence give X[None]"
             )
     steps = StackedSteps.from_array(array[:, :, np.newaxis]).without_tails()
-    _check_finite(steps)
+    _check_finite(steps, masked)
     return steps
 
 
 def _read_items(
-    estimator: Any, items: list[Any], reset: bool
+    estimator: Any, items: list[Any], reset: bool, masked: bool
 ) -> tuple[StackedSteps, tuple[Any, ...] | None]:
     """Read a list of sequences; return also the names of the features, if they are frames."""
     names = getattr(estimator, "_names", None)
@@ -278,23 +280,26 @@ def _read_items(
     options = {"dtype": _FLOATS, "estimator": estimator, "input_name": "X"}
     rows = check_array(steps.rows, **options, **ANY_VALUES)
     found = _pandas.column_names(items[0], "X[0]")
-    return steps.with_rows(rows).without_tails(), found
+    steps = steps.with_rows(rows)
+    return steps if masked else steps.without_tails(), found
 
 
-def _check_finite(steps: StackedSteps) -> None:
-    """Refuse NaN and infinity, with the place of the first."""
-    if np.isfinite(steps.rows).all():
+def _check_finite(steps: StackedSteps, masked: bool) -> None:
+    """Refuse infinity and, unless it is `masked`, NaN, with the place of the first."""
+    finite = ~np.isinf(steps.rows) if masked else np.isfinite(steps.rows)
+    if finite.all():
         return
-    row = int(np.isfinite(steps.rows).all(axis=1).argmin())
+    row = int(finite.all(axis=1).argmin())
     ends = np.cumsum(steps.lengths)
     i = int(np.searchsorted(ends, row, side="right"))
     step = row - int(ends[i] - steps.lengths[i])
-    if not np.isnan(steps.rows[row]).any():
+    if masked or not np.isnan(steps.rows[row]).any():
         raise ArgumentError("X", "contains infinity", "finite numbers", index=(i, step))
     raise ArgumentError(
         "X",
         "contains NaN",
-        "numbers: NaN may only follow the end of a sequence. Give sequences of unequal lengths as "
+        "numbers: NaN may only follow the end of a sequence, unless the estimator has "
+        'missing="mask", for values that are missing. Give sequences of unequal lengths as '
         "a list of arrays; if X is padded in front, that list is "
         'fastbptt.datasets.unpad(X, value=float("nan"), padding="pre")',
         index=(i, step),

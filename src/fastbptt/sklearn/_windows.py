@@ -9,8 +9,25 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ..preprocessing import Imputer
 from ..training.batches import Computed, Rows
 from ._inputs import Array
+
+
+def _carried_forward(series: Array) -> Array:
+    """Put the last known value into the gaps after it; NaN before the first."""
+    there = ~np.isnan(series)
+    place = np.where(there, np.arange(len(series))[:, np.newaxis], 0)
+    place = np.maximum.accumulate(place, axis=0)
+    found: Array = np.take_along_axis(series, place, axis=0)
+    return found
+
+
+def imputed(imputer: Imputer, windows: Array) -> Array:
+    """Fill the gaps of standardised windows and add indicators: (windows, steps, inputs)."""
+    rows = imputer._of_rows(windows.reshape(-1, windows.shape[-1]))
+    return rows.reshape(*windows.shape[:-1], -1)
+
 
 _BLOCK: Final = 1 << 15  # numbers of the windows that are computed at a time
 
@@ -25,6 +42,9 @@ class Windows:
         Steps of the inputs and of the targets.
     mean : array (features,) or None
         Subtracted from inputs and targets; None: the last value of each window.
+    imputer : Imputer, optional
+        If values may be missing: fills the gaps of inputs. The last value is then the last one that
+        is there, in the window or before it.
     """
 
     def __init__(
@@ -33,10 +53,15 @@ class Windows:
         window: int,
         horizon: int,
         mean: NDArray[np.float64] | None,
+        imputer: Imputer | None = None,
     ) -> None:
         self.window, self.horizon, self.mean = window, horizon, mean
+        self._imputer = imputer
         self._rows = series[0] if len(series) == 1 else np.concatenate(series)
         self._lengths = [len(one) for one in series]
+        self._known = self._rows  # the last value of each feature at each step
+        if imputer is not None:
+            self._known = np.concatenate([_carried_forward(one) for one in series])
         length = window + horizon
         self._choose([(0, one - length + 1) for one in self._lengths])
         self._view = np.lib.stride_tricks.sliding_window_view(self._rows, length, axis=0)
@@ -64,26 +89,47 @@ class Windows:
         copied: Array = self._view[self._starts(rows), :, part]
         return np.moveaxis(copied, 1, 2)
 
-    def base(self, windows: Array) -> Array:
-        """Return the value to subtract: (windows, 1, features) or (features,)."""
-        return windows[:, self.window - 1 : self.window] if self.mean is None else self.mean
+    def last(self, rows: Rows) -> Array:
+        """Return the last value before the targets: (windows, 1, features); NaN: there is none."""
+        found: Array = self._known[self._starts(rows) + self.window - 1, np.newaxis]
+        return found
 
-    def blocks(self) -> Iterator[Array]:
-        """Yield all windows with their targets, some at a time."""
+    def blocks(self) -> Iterator[tuple[Array, Array]]:
+        """Yield all windows with their targets, and their last values, some at a time."""
         size = max(_BLOCK // self._view[0].size, 1)
         for first in range(0, len(self), size):
-            yield self.raw(np.arange(first, min(first + size, len(self))))
+            rows = np.arange(first, min(first + size, len(self)))
+            yield self.raw(rows), self.last(rows)
+
+    def weights(self) -> NDArray[np.float64]:
+        """Return 1 for windows that can be trained on, else 0: without a target, or a base."""
+        found = []
+        for block, last in self.blocks():
+            targets = ~np.isnan(block[:, self.window :]).all(axis=(1, 2))
+            based = ~np.isnan(last).any(axis=(1, 2)) if self.mean is None else True
+            found.append(targets & based)
+        return np.concatenate(found).astype(np.float64)
+
+    def complete(self) -> Rows:
+        """Return the windows of which no target is missing."""
+        there = [
+            ~(np.isnan(block[:, self.window :]).any(axis=(1, 2)) | np.isnan(last).any(axis=(1, 2)))
+            for block, last in self.blocks()
+        ]
+        return np.flatnonzero(np.concatenate(there)).astype(np.int64)
 
     def inputs(self, scale: NDArray[np.float64], dtype: np.dtype[Any]) -> Computed:
         """Return the inputs of the network: (windows, window, features)."""
+        more = 0 if self._imputer is None else len(self._imputer.features_)
 
         def compute(rows: Rows) -> Array:
-            return self._scaled(rows, slice(self.window), scale, dtype)
+            found = self._scaled(rows, slice(self.window), scale, dtype)
+            return found if self._imputer is None else imputed(self._imputer, found)
 
-        return Computed((len(self), self.window, self._rows.shape[1]), compute)
+        return Computed((len(self), self.window, self._rows.shape[1] + more), compute)
 
     def targets(self, scale: NDArray[np.float64], dtype: np.dtype[Any]) -> Computed:
-        """Return the targets of the network: (windows, horizon * features)."""
+        """Return the targets of the network: (windows, horizon * features); NaN: missing."""
 
         def compute(rows: Rows) -> Array:
             found = self._scaled(rows, slice(self.window, None), scale, dtype)
@@ -100,7 +146,7 @@ class Windows:
     ) -> Array:
         values = self.raw(rows, part)
         if self.mean is None:
-            values -= self._rows[self._starts(rows) + self.window - 1, np.newaxis]
+            values -= self.last(rows)
         else:
             values -= self.mean
         with np.errstate(over="ignore"):  # an overflow becomes inf, which is reported

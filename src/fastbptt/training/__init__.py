@@ -11,6 +11,7 @@ True
 from __future__ import annotations
 
 from .callbacks import Callback, TrainingRun
+from .custom import MaskedLoss
 from .evaluation import evaluate, predict, probabilities
 from .history import History
 from .loop import fit
@@ -22,6 +23,7 @@ __all__ = [
     "Callback",
     "History",
     "LearningRates",
+    "MaskedLoss",
     "TrainingRun",
     "evaluate",
     "find_lr",

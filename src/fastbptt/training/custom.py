@@ -9,12 +9,108 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from .._check import F64, Floats
 from .._errors import ArgumentError
-from .._losses import CustomLoss
+from .._losses import CustomLoss, LossLike
+from .._losses import loss as read_loss
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
 from ..optim.optimizers import Optimizer
 from .callbacks import Callback
+
+
+class MaskedLoss:
+    """A loss of numbers that leaves out single outputs without a target, for `fit` and `evaluate`.
+
+    A target that is NaN has no loss and no gradient, whatever the other targets of its step are.
+    The loss of a batch is the mean over the targets that are there, with the weights of their
+    steps; where all are there, it is that of the loss itself with ``reduction="mean"``. It is
+    computed in NumPy, and the rest as for any function given as `loss`.
+
+    Parameters
+    ----------
+    loss : str or `fastbptt.Loss`
+        One whose targets are numbers.
+
+    Attributes
+    ----------
+    loss : fastbptt.Loss
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no such loss, or its targets are classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbptt.training import MaskedLoss
+    >>> value, gradient = MaskedLoss("mse")(np.array([[3.0, 1.0]]), np.array([[1.0, np.nan]]))
+    >>> value, gradient.tolist()
+    (4.0, [[4.0, 0.0]])
+    """
+
+    def __init__(self, loss: LossLike) -> None:
+        self.loss = read_loss(loss)
+        if self.loss.targets != "numbers":
+            raise ArgumentError(
+                "loss",
+                f'is "{self.loss}", of one class for each step',
+                'a loss of numbers, such as "mse"; classes that are missing: missing="mask"',
+            )
+        self.__qualname__ = f"MaskedLoss({self.loss!r})"  # of the function, in a checkpoint
+
+    def __call__(
+        self, outputs: Floats, targets: NDArray[Any], weights: NDArray[np.float64] | None = None
+    ) -> tuple[float, Floats]:
+        """Compute the loss of a batch and its gradient with respect to the outputs.
+
+        Parameters
+        ----------
+        outputs : array (batch, outputs) or (batch, time, outputs)
+        targets : array of the outputs' leading shape, with an axis of targets unless there is one
+            NaN where one is missing.
+        weights : array of the outputs' leading shape, optional
+
+        Returns
+        -------
+        value : float
+            0 if there is no target.
+        gradient : float64 array, of the outputs' shape
+
+        Raises
+        ------
+        ValueError
+            If a target is out of the range of the loss, or the shapes do not fit.
+        """
+        from ..reference.losses import LOSSES
+
+        loss, width = self.loss, outputs.shape[-1]
+        count, lead = loss.targets_of(width), outputs.shape[:-1]
+        y = np.asarray(targets, F64)
+        if y.shape not in ((*lead, count), lead if count == 1 else (*lead, count)):
+            expected = f"{(*lead, count)}, as the loss {loss} has for outputs of shape"
+            raise ArgumentError("y", f"has shape {y.shape}", f"{expected} {outputs.shape}")
+        y, z = y.reshape(-1, count), outputs.reshape(-1, width).astype(F64)
+        there = ~np.isnan(y)
+        known = y[there]
+        within = (known >= loss.low) & (known <= loss.high) & np.isfinite(known)
+        if loss.two_values:
+            within &= (known == loss.low) | (known == loss.high)
+        if not within.all():
+            wrong = known[~within][0].item()
+            raise ArgumentError("y", f"holds {wrong:g}", f"targets that {loss} takes, or NaN")
+        values, dz = LOSSES[loss.name](
+            z, np.where(there, y, loss.low if loss.bounded else 0.0), **(loss.parameters)
+        )
+        share = there * (1.0 if weights is None else np.reshape(weights, (-1, 1)))
+        counted = np.repeat(share, values.shape[1] // count, axis=1)
+        total = float(counted.sum())
+        if total == 0.0:
+            return 0.0, np.zeros(outputs.shape)
+        gradient: Floats = np.where(there, share, 0.0).repeat(loss.outputs, axis=1) * dz / total
+        value = float(np.where(counted > 0.0, values * counted, 0.0).sum() / total)
+        return value, gradient.reshape(outputs.shape)
 
 
 def check_custom(

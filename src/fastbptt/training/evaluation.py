@@ -21,6 +21,7 @@ from .batches import Computed, Gathered, Rows
 from .custom import check_custom_steps
 from .labelled import LabelledData, locate, unresolved
 from .metrics import Function, Metric
+from .missing import check_missing
 
 
 def predict(
@@ -327,13 +328,16 @@ def evaluate(
     warmup: int = 0,
     static: ArrayLike | None = None,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
+    missing: str = "error",
     batch_size: int = 256,
 ) -> dict[str, float]:
     """Compute the loss and metrics of a model on data, without dropout.
 
     Parameters
     ----------
-    model, x, y, loss, steps, reduction, metrics, lengths, sample_weight, warmup, static, resets
+    model, x, y, loss, steps, reduction, metrics, lengths
+        As for `fit`.
+    sample_weight, warmup, static, resets, missing
         As for `fit`.
     batch_size : int, default 256
         Sequences at a time.
@@ -368,6 +372,7 @@ def evaluate(
         check_custom_steps(steps)
     chosen = _metrics.resolve(metrics)
     own, first = loss_of(loss), _check.size("warmup", warmup, 0)
+    check_missing(missing, own)
     data = LabelledData(
         model,
         x,
@@ -380,6 +385,7 @@ def evaluate(
         warmup=first,
         static=static,
         resets=resets,
+        missing=missing,
     )
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     data.check_contents()

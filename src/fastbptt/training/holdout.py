@@ -125,6 +125,7 @@ def _divided(
             weight,
             name="validation",
             warmup=0 if data.weights is None else data.weights.warmup,
+            missing=data.missing,
             **{which: fifth},
         )
         return every, held, np.arange(held.count)

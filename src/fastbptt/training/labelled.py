@@ -17,6 +17,7 @@ from ..models import _arguments
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
 from .batches import Computed, Gathered, Rows
+from .missing import masked
 from .target_weights import TargetWeights, Values
 
 _CHUNK: Final = 1 << 16  # elements of x checked at a time
@@ -35,7 +36,7 @@ class LabelledData:
     steps, reduction : str
     name : str
         The set's name in messages, if it is not the training set: ``"validation"``.
-    warmup, resets, static
+    warmup, resets, static, missing
         As for `fastbptt.fit`.
     """
 
@@ -53,8 +54,10 @@ class LabelledData:
         warmup: int = 0,
         resets: Any = None,
         static: Any = None,
+        missing: str = "error",
     ) -> None:
         self.model, self.steps, self.reduction = model, steps, reduction
+        self.missing = missing
         spec = model._input_spec
         try:
             items: NDArray[Any] | list[NDArray[Any]] | Computed
@@ -71,12 +74,18 @@ class LabelledData:
             self.marks = _arguments.resets_as_they_lie(
                 spec, resets, self.count, longest, own, listed
             )
+            if missing == "mask":
+                y = self._without_gaps(y, loss, own, longest, warmup)
             counted = None if self.weights is None else self.weights.counted()
             self.loss: Loss | CustomLoss
             self._chosen = ""
             if isinstance(loss, CustomLoss):
                 self.loss = loss
-                targets = _any_targets(y, own, self.count, longest, steps, listed)
+                targets = (
+                    y
+                    if isinstance(y, Computed)
+                    else _any_targets(y, own, self.count, longest, steps, listed)
+                )
             else:
                 self.loss, self._chosen = objective_of(model, y, loss, steps, own, counted)
                 with about_chosen(self._chosen):
@@ -109,6 +118,18 @@ class LabelledData:
     def static(self, rows: Rows) -> NDArray[Any] | None:
         """Copy the constants of some sequences into a buffer, which the next call overwrites."""
         return None if self._static is None else self._static.take(rows)[0]
+
+    def _without_gaps(self, y: Any, loss: Any, lengths: Lengths, time: int, warmup: int) -> Any:
+        """Give missing targets weight 0; return the targets, in which classes are integers."""
+        y, there = masked(y, loss, self.steps, lengths, self.model._input_spec.width)
+        shape = np.shape(there) if isinstance(there, np.ndarray) else (len(there or ()),)
+        if there is None or shape != ((self.count, time) if len(shape) == 2 else (self.count,)):
+            return y  # of another form, which is found below
+        if self.weights is None:
+            self.weights = TargetWeights(there, lengths, warmup, time)
+        else:
+            self.weights = self.weights.times(there)
+        return y
 
     @property
     def classes(self) -> NDArray[Any] | None:
@@ -472,8 +493,12 @@ def locate(error: BadArgumentError, rows: Rows) -> None:
     known = ("x", "y", "sample_weight", "static", "the gradient that loss returned")
     if error.argument in known and error.index:
         error.index = (int(rows[error.index[0]]), *error.index[1:])
+    if error.argument == "y" and error.value is not None and np.isnan(error.value):
+        error.expected = 'finite numbers; missing="mask" leaves out targets that are missing'
     if error.argument == "x" and error.value is not None and np.isnan(error.value):
         error.expected = (
             "finite numbers; if NaN fills up shorter sequences, the list "
-            'fastbptt.datasets.unpad(x, value=float("nan")), with padding="pre" if it is in front'
+            'fastbptt.datasets.unpad(x, value=float("nan")), with padding="pre" if it is in front; '
+            "of missing values, fastbptt.Imputer().fit_transform(x), for a model with an input "
+            "more for each feature with gaps"
         )

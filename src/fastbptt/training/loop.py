@@ -30,6 +30,7 @@ from .evaluation import check_model, check_objective, loss_of, measure, usual_ba
 from .history import History
 from .holdout import HoldOut, hold_out
 from .labelled import LabelledData, locate
+from .missing import check_missing
 from .settings import Settings, check_callbacks, check_seed
 from .stream import Stream, is_stream
 
@@ -51,6 +52,7 @@ def fit(
     warmup: int = 0,
     static: ArrayLike | None = None,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
+    missing: str = "error",
     epochs: int = 100,
     batch_size: int = 32,
     optimizer: Optimizer | str | None = None,
@@ -127,6 +129,10 @@ def fit(
         Constants of each sequence, for a model with `static_size`.
     resets : array of shape (n, time), or list of n arrays (time_i,), optional
         Where an episode starts in a sequence: see `Recurrent.loss_and_grad`.
+    missing : {"error", "mask"}, default "error"
+        Targets that are missing, NaN or the class -1: an error, or weight 0, in validation and
+        metrics too. Of several outputs all or none must be missing; for single ones `loss` may be
+        a `fastbptt.training.MaskedLoss`. Missing inputs: see `fastbptt.Imputer`.
     epochs : int, default 100
     batch_size : int, default 32
         Sequences per update. The last batch of an epoch may be smaller.
@@ -235,7 +241,8 @@ def fit(
     stream_length = _stream_length(x, y, steps_per_epoch)
     if stream_length is not None:
         _refuse_beside_stream(
-            loss, lengths, sample_weight, resets, class_weight, static, batch_size, validation,
+            loss, lengths, sample_weight, resets, class_weight, static, missing, batch_size,
+            validation,
             shuffle, seed, bucket, augment, resume,
         )  # fmt: skip
     batch_size = _check.size("batch_size", batch_size)
@@ -275,6 +282,7 @@ def fit(
     origin = checkpoints.source(resume, checkpoint)
 
     first = _check.size("warmup", warmup, 0)
+    check_missing(missing, objective)
     stream: Stream | None = None
     if stream_length is not None:
         assert objective is not None
@@ -292,7 +300,7 @@ def fit(
     else:
         data = LabelledData(
             model, x, y, objective, steps, reduction, lengths, sample_weight, warmup=first,
-            static=static, resets=resets,
+            static=static, resets=resets, missing=missing,
         )  # fmt: skip
     _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
     sets = hold_out(data, validation, class_weight, seed)
@@ -358,6 +366,7 @@ def _refuse_beside_stream(
     resets: Any,
     class_weight: Any,
     static: Any,
+    missing: Any,
     batch_size: Any,
     validation: Any,
     shuffle: Any,
@@ -376,6 +385,7 @@ def _refuse_beside_stream(
         ("resets", resets, None, ", which may yield (x, y, weights, resets)"),
         ("class_weight", class_weight, None, ", which may yield (x, y, weights)"),
         ("static", static, None, ", which yields (x, y, weights, static)"),
+        ("missing", missing, "error", ", which may yield (x, y, weights)"),
         ("batch_size", batch_size, 32, ", whose batches have the size that they have"),
         ("shuffle", shuffle, True, ", whose order is that of its batches"),
         ("seed", seed, 0, ", which has random numbers of its own"),

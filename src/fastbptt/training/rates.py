@@ -96,7 +96,7 @@ def find_lr(
         At least 10. Fewer are made if the loss grows to several times what it was.
     **options
         Further arguments of `fit` that say what an update is: `loss`, `steps`, `reduction`,
-        `lengths`, `sample_weight`, `resets`, `class_weight`, `batch_size`, `clip_norm`,
+        `lengths`, `sample_weight`, `resets`, `class_weight`, `missing`, `batch_size`, `clip_norm`,
         `clip_value`, `bptt_steps`, `memory_budget`, `shuffle`, `seed`, `bucket`, `augment`,
         `steps_per_epoch`.
 
@@ -157,6 +157,7 @@ def find_lr(
 
 _OPTIONS = (
     "loss", "steps", "reduction", "lengths", "sample_weight", "static", "resets", "class_weight",
+    "missing",
     "batch_size", "clip_norm", "clip_value", "bptt_steps", "memory_budget", "shuffle", "seed",
     "bucket", "augment", "steps_per_epoch",
 )  # fmt: skip

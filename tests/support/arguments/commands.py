@@ -209,6 +209,7 @@ OF_NEW_DATA: dict[str, Any] = {
     "--category-columns": Refused("u", "--category-columns has no effect"),
     "--unlabelled": Refused("drop", "--unlabelled is for training"),
     "--ahead": With("2", {"model": "series.st", "data": "a.tsf"}),
+    "--weight-column": With("size", {"data": "more.csv"}),
     "--x-array": With("x_train", {"model": "arrays.st", "data": "keras.npz"}),
     "--y-array": With("z", {"model": "arrays.st", **KERAS}),
     "--layout": With("wide", {"model": "value.st", "data": "wide.csv"}),
@@ -234,9 +235,15 @@ COMMANDS: dict[str, Entry] = {
             "--exclude-columns": "v",
             "--category-columns": "w",
             "--unlabelled": With("drop", {"data": "gaps.csv", "--steps": "all"}),
+            "--missing": Each(
+                With("interpolate", {"data": "holes.csv"}),
+                With("mask", {"data": "holes.csv"}),
+                With("mask", {"data": "gaps.csv", "--steps": "all"}),
+            ),
+            "--weight-column": With("size", {"data": "more.csv"}),
             "--layout": With("wide", {"data": "wide.csv"}),
             "--header": With("none", {"data": "none.csv", **NO_HEADER, "--label-column": "6"}),
-            "--steps": "all",
+            "--steps": Each("all", "mean", "max"),
             "--ahead": With("1", {"data": "a.tsf"}),
             "--x-array": With("x_train", {"data": "keras.npz"}),
             "--y-array": With("z", KERAS),
@@ -290,6 +297,7 @@ COMMANDS: dict[str, Entry] = {
                 Refused(FLAG, "--label-column has no effect", {"--label-column": "label"}),
                 Refused(FLAG, "--target-column has no effect", {"--target-column": "w"}),
                 Refused(FLAG, "--labels has no effect", {"--labels": "labels.csv"}),
+                Refused(FLAG, "--weight-column has no effect", {"--weight-column": "w"}),
             ),
             "--steps": Each(
                 "all",
@@ -301,7 +309,11 @@ COMMANDS: dict[str, Entry] = {
     "fastbptt report": Entry(
         partial(command, "report"),
         {"model": "m.st", "data": "other.csv", "--output": "q.html"},
-        {**OF_NEW_DATA, "--output": "p.html"},
+        {
+            **OF_NEW_DATA,
+            "--output": "p.html",
+            "--weight-column": Refused("size", "--weight-column has no effect on a report"),
+        },
     ),
     "fastbptt info": Entry(partial(command, "info"), {}, COMMON),
     "fastbptt demo": Entry(

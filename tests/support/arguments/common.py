@@ -16,6 +16,7 @@ EACH = (X[:, :, 0] > 0).astype(float)
 LENGTHS = np.array([6, 5, 4, 3, 6, 6, 2, 6, 1, 6, 5, 4])
 WEIGHT = np.arange(1.0, 13.0)
 RESETS = np.arange(72).reshape(12, 6) % 5 == 3
+GAPPED = np.where(np.arange(12) % 3 == 0, np.nan, Y)
 STATE = np.ones((2, 12, 4))
 NAN = np.where(np.arange(144).reshape(12, 6, 2) == 7, np.nan, X)
 

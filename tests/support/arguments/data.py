@@ -120,6 +120,13 @@ def _worded(name: str, **arguments: Any) -> Any:
 
 
 TABLE: dict[str, Any] = {"path": "table.arff", "layout": "long"}
+
+
+def _imputed(name: str, **arguments: Any) -> Any:
+    made = fastbptt.Imputer().fit(NAN)
+    return getattr(made, name)(**arguments), made
+
+
 SCALES = [fastbptt.Standardizer().fit(one).to_dict() for one in (X, X**2)]
 
 
@@ -167,6 +174,9 @@ ENTRIES: dict[str, Entry] = {
             "features": ["b", "a"],
             "target": None,
             "steps": Each("all", Refused("all", "without target", {"target": None})),
+            "missing": With(
+                "mask", {"df": FRAME.assign(c=["u", None, "u"]), "id": None, "steps": "all"}
+            ),
             "classes": Each(
                 ["z", "v", "u"], Refused(["u", "v"], "without target", {"target": None})
             ),
@@ -193,6 +203,7 @@ ENTRIES: dict[str, Entry] = {
             "exclude": ["u"],
             "categories": ["v"],
             "label_file": With("labels.csv", {"path": "bare.csv"}),
+            "weight": Each("w", Refused("w", "weight has no effect", {"labels": False})),
             "unlabelled": With("drop", {"path": "steps.csv", "steps": "all"}),
             "layout": With("wide", {"path": "wide.csv"}),
             "header": With("none", {"path": "none.csv", "id": "1", "step": "2", "label": "4"}),
@@ -202,7 +213,7 @@ ENTRIES: dict[str, Entry] = {
             "decimal": Each(
                 With(",", {"path": "commas.csv"}), Refused(",", "a comma separates the cells")
             ),
-            "missing": "interpolate",
+            "missing": Each("interpolate", With("mask", {"path": "steps.csv", "steps": "all"})),
             "dtype": "float32",
             "labels": False,
         },
@@ -242,6 +253,7 @@ ENTRIES: dict[str, Entry] = {
             "exclude": With(["v"], TABLE),
             "categories": With(["v"], TABLE),
             "label_file": With("labels.csv", {**TABLE, "features": ["u"]}),
+            "weight": With("v", {**TABLE, "features": ["u"], "steps": "all"}),
             "steps": With("all", {**TABLE, "features": ["u"]}),
             "unlabelled": With("drop", {"path": "steps.arff", "layout": "long", "steps": "all"}),
             "classes": Each(["q", "p"], Refused(["p", "q"], "classes is", {"labels": False})),
@@ -393,6 +405,22 @@ ENTRIES: dict[str, Entry] = {
         )
         for name in ("fit", "partial_fit", "fit_transform", "transform", "inverse_transform")
     },
+    **{
+        f"Imputer.{name}": Entry(
+            partial(_imputed, name), {"x": NAN}, {"x": X, "lengths": np.full(12, 3)}
+        )
+        for name in ("fit", "fit_transform", "transform")
+    },
+    "Imputer.get_feature_names_out": Entry(
+        partial(_imputed, "get_feature_names_out"),
+        {"input_features": ["u", "v"]},
+        {"input_features": ["u", "w"]},
+    ),
+    "Imputer.from_dict": Entry(
+        fastbptt.Imputer.from_dict,
+        {"values": {"n_features_in": 2, "features": [1]}},
+        {"values": {"n_features_in": 2, "features": [0]}},
+    ),
     "Standardizer.from_dict": Entry(
         fastbptt.Standardizer.from_dict, {"values": SCALES[0]}, {"values": SCALES[1]}
     ),

@@ -6,17 +6,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from effects import Entry, Refused, With
+from effects import Each, Entry, Refused, With
 
 import fastbptt
 import fastbptt.sklearn
 
-from .common import WEIGHT, X, Y
+from .common import NAN, WEIGHT, X, Y
 from .plots import report
 
 
 def estimated(kind: Any, X: Any, y: Any, **settings: Any) -> Any:
     """Fit twice (for warm_start), and predict."""
+    X = settings.pop("given", X)
     made = kind(**settings)
     if settings.get("steps") == "all":
         y = np.repeat(np.asarray(y)[:, None], X.shape[1], axis=1)
@@ -83,17 +84,37 @@ ENTRIES: dict[str, Entry] = {
     "sklearn.RecurrentClassifier": Entry(
         partial(estimated, fastbptt.sklearn.RecurrentClassifier, X, np.where(Y > 0, "up", "down")),
         ESTIMATOR,
-        {**CHANGED, "steps": "all", "class_weight": "balanced", "standardize": False},
+        {
+            **CHANGED,
+            "steps": Each("all", "mean"),
+            "class_weight": "balanced",
+            "standardize": False,
+            "loss": "cross_entropy",
+            "missing": With("mask", {"given": NAN}),
+        },
     ),
     "sklearn.RecurrentRegressor": Entry(
         partial(estimated, fastbptt.sklearn.RecurrentRegressor, X, X[:, :, 0].sum(axis=1)),
         ESTIMATOR,
-        {**CHANGED, "steps": "all", "loss": "huber", "standardize": False},
+        {
+            **CHANGED,
+            "steps": Each("all", "max"),
+            "loss": "huber",
+            "standardize": False,
+            "missing": With("mask", {"given": NAN}),
+        },
     ),
     "sklearn.RecurrentForecaster": Entry(
         partial(estimated, fastbptt.sklearn.RecurrentForecaster, X[:, :, 0].ravel(), None),
         {**ESTIMATOR, "horizon": 2},
-        {**CHANGED, "window": 5, "horizon": 3, "center": "mean", "loss": "huber"},
+        {
+            **CHANGED,
+            "window": 5,
+            "horizon": 3,
+            "center": "mean",
+            "loss": "huber",
+            "missing": With("mask", {"given": NAN[:, :, 1].ravel()}),
+        },
     ),
 }
 _MOVED = X + np.arange(6)[:, None]

@@ -14,7 +14,7 @@ from effects import Each, Entry, Fresh, Reason, Refused, With
 
 import fastbptt
 
-from .common import DATA, EACH, LENGTHS, OBJECTIVE, RESETS, X, Y, mapped, model
+from .common import DATA, EACH, GAPPED, LENGTHS, NAN, OBJECTIVE, RESETS, X, Y, mapped, model
 from .models import trained
 
 
@@ -192,6 +192,10 @@ ENTRIES: dict[str, Entry] = {
             **DATA,
             **OBJECTIVE,
             "static": mapped(model=Fresh(CONSTANTS)),
+            "missing": Each(
+                With("mask", {"y": GAPPED}),
+                Refused("mask", "because loss is a function", {"loss": lambda z, y, w: (0.0, z)}),
+            ),
             "class_weight": {0: 2.0},
             "epochs": 3,
             "batch_size": 5,
@@ -252,6 +256,7 @@ ENTRIES: dict[str, Entry] = {
             **DATA,
             **OBJECTIVE,
             "static": mapped(model=Fresh(CONSTANTS)),
+            "missing": With("mask", {"y": GAPPED}),
             "metrics": "accuracy",
             "batch_size": Each(
                 Reason(
@@ -315,9 +320,19 @@ ENTRIES: dict[str, Entry] = {
         },
     ),
     "Standardizer": Entry(
-        lambda **settings: fastbptt.Standardizer(**settings).fit(X).transform(X),
+        lambda x=X, **settings: fastbptt.Standardizer(**settings).fit(x).transform(x),
         {},
-        {"center": False},
+        {"center": False, "missing": With("mask", {"x": NAN})},
+    ),
+    "training.MaskedLoss": Entry(
+        lambda loss: fastbptt.training.MaskedLoss(loss)(X[1], NAN[0]),
+        {"loss": "mse"},
+        {"loss": "mae"},
+    ),
+    "training.MaskedLoss.__call__": Entry(
+        fastbptt.training.MaskedLoss("mse"),
+        {"outputs": X[2], "targets": NAN[0]},
+        {"outputs": X[1], "targets": NAN[1], "weights": np.arange(6.0)},
     ),
     "set_num_threads": Entry(_threads, {"n": 1}, {"n": 2}),
     "load": Entry(_load, {"path": "a.st"}, {"path": "b.st"}),
