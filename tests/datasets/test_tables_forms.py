@@ -148,7 +148,7 @@ def test_classes_and_indexes_of_parquet(tmp_path: Path) -> None:
     data = read(path, categories=["wind"])
     assert data.feature_names == ("v", "wind=E", "wind=N")
     assert (data.ids, data.classes) == (("a", "b"), ("u", "w"))
-    with pytest.raises(ValueError, match=r":1: column 'wind' is \"N\"; expected .*categories=:"):
+    with pytest.raises(ValueError, match=r":1: column 'wind' is \"N\"; expected .*categories= "):
         read(path)
 
     frame = pd.read_parquet(path).drop(columns=["wind", "label"])

@@ -336,7 +336,12 @@ def evaluate(
     chosen = _metrics.resolve(metrics)
     own, first = loss_of(loss), _check.size("warmup", warmup, 0)
     data = LabelledData(model, x, y, own, steps, reduction, lengths, sample_weight, warmup=first)
-    _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
+    _metrics.check(
+        chosen,
+        data.loss,
+        data.weights is not None and data.weights.differ,
+        model._input_spec.width,
+    )
     data.check_contents()
     data.note_digits(4)
     return measure(data, np.arange(data.count), chosen, size)

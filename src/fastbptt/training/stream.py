@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._losses import CustomLoss, LossLike
 from ..models.recurrent import Recurrent
@@ -79,6 +81,7 @@ class Stream:
                     "x", f"yielded {len(found)} parts", f"{self._parts}, as in the first batch"
                 )
             x, y, weights = (*found, None)[:3]
+            _refuse_lengths_as_weights(weights)
             batch = LabelledData(
                 model, x, y, loss, steps, reduction, None, weights, warmup=self._warmup
             )
@@ -96,6 +99,19 @@ class Stream:
             raise
         self._taken, self._parts = self._taken + 1, len(found)
         return batch
+
+
+def _refuse_lengths_as_weights(weights: Any) -> None:
+    """Refuse whole numbers as weights, which may be lengths: `fit` has these in the third place."""
+    if isinstance(weights, list | tuple) and any(np.ndim(one) for one in weights):
+        return
+    found = np.asarray(weights)
+    if found.ndim == 1 and found.dtype.kind in "iu" and found.min(initial=1) > 0 < len(found):
+        raise ArgumentError(
+            "x",
+            "yielded whole numbers as weights, which may be lengths",
+            "numpy.asarray(weights, float) for weights; for lengths x as a list of sequences",
+        )
 
 
 def _tail(data: LabelledData) -> tuple[int, ...]:
