@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, TextIO
 
 
 class Lossy:
-    """A text file that never fails: what cannot be written is lost.
+    r"""A text file that never fails: what cannot be written is lost.
 
     Standard error may be a full disk, or a reader that went away.
 
@@ -16,7 +17,7 @@ class Lossy:
     >>> stream = io.StringIO()
     >>> print("epoch 1", file=Lossy(stream))
     >>> stream.getvalue()
-    'epoch 1\\n'
+    'epoch 1\n'
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -34,7 +35,5 @@ class Lossy:
 
     def flush(self) -> None:
         """Pass on what was written."""
-        try:
+        with contextlib.suppress(OSError):
             self._stream.flush()
-        except OSError:
-            pass

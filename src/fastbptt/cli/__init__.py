@@ -11,6 +11,7 @@ start of the program, so the imports for the work are in the function that does 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
@@ -54,18 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     fastbptt ...
     0
     """
-    before = sys.stderr
-    # closed by the shell, as in `fastbptt train ... 2>&-`: what goes there is lost
-    shown = open(os.devnull, "w") if before is None else before
-    try:
-        with warnings.catch_warnings():
-            sys.stderr = cast("TextIO", Lossy(shown))
-            warnings.showwarning = _show_warning
-            return _run(argv)
-    finally:
-        sys.stderr = before
-        if shown is not before:
-            shown.close()
+    with contextlib.ExitStack() as stack:
+        before = sys.stderr
+        stack.callback(setattr, sys, "stderr", before)
+        # closed by the shell, as in `fastbptt train ... 2>&-`: what goes there is lost
+        shown = stack.enter_context(open(os.devnull, "w")) if before is None else before
+        sys.stderr = cast("TextIO", Lossy(shown))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.showwarning = _show_warning
+        return _run(argv)
 
 
 def _show_warning(message: Warning | str, *place: Any, **options: Any) -> None:

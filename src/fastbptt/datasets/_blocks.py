@@ -67,6 +67,7 @@ class Text:
                 more = self._read(offset + len(piece), len(piece))
                 piece += more
                 size = _to_line_end(piece) if more else len(piece)
+            size = len(piece) if size is None else size
             piece = piece[:size]
             if b"\0" in piece:
                 before = [self._read(*span) for span in self._spans]

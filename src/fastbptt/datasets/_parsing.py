@@ -399,10 +399,8 @@ def _cut_quoted(path: str, text: str, delimiter: str) -> Table:
     return Table(path, first, {}, TextCells(columns, lines[:count]), delimiter)
 
 
-def check_widths(
-    path: str, counts: NDArray[Any], lines: NDArray[np.int32], text: str = ""
-) -> None:
-    """Refuse rows of another number of cells than the first one's; `text` shows that in messages."""
+def check_widths(path: str, counts: NDArray[Any], lines: NDArray[np.int32], text: str = "") -> None:
+    """Refuse rows of another number of cells than the first one's, which `text` begins with."""
     other = counts != counts[0]
     if other.any():
         i = int(other.argmax())

@@ -210,7 +210,14 @@ def unpad(
             i = int(((ends < 1) | (ends > time)).argmax())
             raise ArgumentError("lengths", f"is {ends[i]}", f"1 to {time} steps", item=i)
     else:
-        fill = 0.0 if value is None else float(value)
+        fill = 0.0 if value is None else value
+        if not (isinstance(fill, float | np.floating) and np.isnan(fill)):
+            fill = _check.number("value", fill, "a number, NaN included")
+        if array.dtype.kind in "iu" and not np.isnan(fill):
+            limits = np.iinfo(array.dtype)
+            if not (limits.min <= fill <= limits.max and fill.is_integer()):
+                expected = f"a value that padded can hold, whose dtype is {array.dtype}"
+                raise ArgumentError("value", f"is {fill:g}", expected)
         blank = np.isnan(array) if np.isnan(fill) else array == fill
         real = ~(blank if array.ndim == 2 else blank.all(axis=2))
         if not real.any(axis=1).all():

@@ -518,8 +518,8 @@ class TableForm(NamedTuple):
             raise _lines.wrong(
                 path,
                 1,
-                f"{setting('decimal', ',')}, but a comma separates the cells, and none of them, in quotes, "
-                f"holds one; expected another {argument('delimiter')}",
+                f"{setting('decimal', ',')}, but a comma separates the cells, and none of them, in "
+                f"quotes, holds one; expected another {argument('delimiter')}",
             )
         return table
 
@@ -593,7 +593,7 @@ def _floats(
 
 
 def _check_memory(table: Table, rows: int, columns: int, dtype: np.dtype[Any]) -> None:
-    """Refuse numbers that would fill the memory: a small packed file may hold any number of rows."""
+    """Refuse numbers that would fill the memory: a small packed file may hold many rows."""
     need, limit = rows * columns * dtype.itemsize, _core.memory_limit() // 2
     if need > limit:
         raise _lines.wrong(
@@ -782,7 +782,7 @@ def _check_wide(step: str | None, steps: str, categories: object) -> None:
 def _check_one_way(
     table: Table, name: str, codes: NDArray[np.int64], texts: list[str], what: str
 ) -> None:
-    """Refuse a number that is written in two ways, as 1 and 1.0 or 01: is that one, or two?"""
+    """Refuse a number that is written in two ways, as 1 and 1.0 or 01: one name, or two."""
     odd = [text for text in texts if "." in text or text[:1] in "0+"]
     known = set(texts) if odd else set()
     for text in odd:
@@ -1110,7 +1110,9 @@ def _codes(
     """Read the classes of all rows, NaN where there is none."""
     codes, texts = table.codes("label", label)
     texts = [text if text in (given or ()) else _short(text) for text in texts]
-    texts = ["" if text.lower() in _NO_LABEL and text not in (given or ()) else text for text in texts]
+    texts = [
+        "" if text.lower() in _NO_LABEL and text not in (given or ()) else text for text in texts
+    ]
     found = set(texts) - {""}
     if not found:
         raise table.wrong(0, label, "has no class in any row; expected at least one")

@@ -23,6 +23,7 @@ from ._inputs import (
     Array,
     StackedSteps,
     check_numbers,
+    check_same_times,
     read_inputs,
     read_labels,
     read_step_targets,
@@ -97,6 +98,8 @@ class _Supervised(RecurrentEstimator):
             )
         if first:
             self._steps = self.steps
+        if self._steps == "all":
+            check_same_times(X, y)
         target = self._read_y(y, x)
         weight = None if sample_weight is None else _weights(sample_weight, x)
         if weight is not None:

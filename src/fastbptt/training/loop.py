@@ -377,7 +377,9 @@ def _refuse_beside_stream(
             raise ArgumentError(name, f"is {_check.shown(value)}", f"{usual} {why}{instead}")
     if validation is not None and not isinstance(validation, tuple | list):
         raise ArgumentError(
-            "validation", f"is {_check.shown(validation)}", f"(x, y), (x, y, lengths) or (x, y, lengths, sample_weight) {why}"
+            "validation",
+            f"is {_check.shown(validation)}",
+            f"(x, y), (x, y, lengths) or (x, y, lengths, sample_weight) {why}",
         )
 
 

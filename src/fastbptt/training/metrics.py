@@ -343,7 +343,7 @@ def _check_level(metric: Metric, loss: Loss, i: int) -> None:
             "metrics",
             f'is "{metric.name}" with alpha={alpha}, but it is given the median of the loss '
             f'"{loss}"',
-            "alpha=0.5, or the metric \"coverage_error\"; the loss itself is the mean pinball loss "
+            'alpha=0.5, or the metric "coverage_error"; the loss itself is the mean pinball loss '
             "of all levels",
             item=i,
         )
