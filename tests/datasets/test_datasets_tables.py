@@ -279,8 +279,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "label missing": (
         HEAD + "b,1,0,x\na,2,0,\na,1,0,\n",
         {},
-        "{}:4: column 'label' has no value on any row of sequence 'a'; expected one on one of "
-        "them",
+        "{}:4: column 'label' has no value on any row of sequence 'a'; expected one on one of them",
     ),
     "no label at all": (
         HEAD + "b,1,0,\n",

@@ -104,6 +104,7 @@ BAD: dict[str, tuple[list[Any], str]] = {
         [GOOD, (X[:2] * np.nan, Y["last"][:2])],
         r"x holds a value that is not finite \(nan\) at index \(0, 0, 0\).*\(epoch 1, batch 2\)$",
     ),
+    "lengths": ([(*GOOD, [2, 3])], r"yielded whole numbers as weights.* \(epoch 1, batch 1\)$"),
     "negative": ([(*GOOD, [1, -1])], r"sample_weight holds -1 at .* \(epoch 1, batch 1\)$"),
 }
 

@@ -261,6 +261,7 @@ def read_table(
     if beside is None:
         roles += [("label", label), *(("target", one) for one in targets)]
     names = _feature_columns(table, features, exclude, roles)
+    _check_memory(table, len(names), kind)
     if unlabelled == "drop":
         table = _labelled(table, label, targets)
 
@@ -548,7 +549,6 @@ def _floats(
     """
     places = [table.place("features", name) for name in names]
     count = table.rows
-    _check_memory(table, count, len(names), dtype)
     result = np.empty((count, len(names)), dtype)
     largest = np.zeros(len(names))
     truths: list[int] = []
@@ -592,8 +592,9 @@ def _floats(
     return result, mark
 
 
-def _check_memory(table: Table, rows: int, columns: int, dtype: np.dtype[Any]) -> None:
+def _check_memory(table: Table, columns: int, dtype: np.dtype[Any]) -> None:
     """Refuse numbers that would fill the memory: a small packed file may hold many rows."""
+    rows = table.rows
     need, limit = rows * columns * dtype.itemsize, _core.memory_limit() // 2
     if need > limit:
         raise _lines.wrong(
@@ -784,14 +785,15 @@ def _check_one_way(
 ) -> None:
     """Refuse a number that is written in two ways, as 1 and 1.0 or 01: one name, or two."""
     odd = [text for text in texts if "." in text or text[:1] in "0+"]
-    known = set(texts) if odd else set()
+    known = {text: text for text in texts} if odd else {}
     for text in odd:
         found = _DIGITS.fullmatch(text)
-        other = found[1].replace("+", "") + found[2] if found else text
-        if other != text and other in known:
+        if found is None:
+            continue
+        other = known.setdefault(found[1].replace("+", "") + found[2], text)
+        if other != text:
             rows = [int((codes == texts.index(one)).argmax()) for one in (text, other)]
             raise _two_ways(table, name, rows, what)
-        known.add(other)
 
 
 def _two_ways(table: Table, name: str, rows: list[int], what: str) -> _lines.FileError:

@@ -277,7 +277,7 @@ def _refuse_days(index: Any, name: str) -> None:
             raise ArgumentError(
                 name,
                 f"has the index {numbers[0]}, .., which may be numbers, or days or months",
-                f"{name}.index = pandas.to_datetime({name}.index, format={form!r}), or "
+                f"{name}.index = pandas.to_datetime({name}.index.astype(str), format={form!r}), or "
                 f"{name}.reset_index(drop=True) if the rows are in order",
             )
 

@@ -68,10 +68,8 @@ class Settings:
 
 def check_callbacks(given: Any) -> list[Callback]:
     """Check `callbacks`; return them as a list."""
-    if isinstance(given, Callback):
-        return [given]
     try:
-        every = list(given)
+        every = [given] if isinstance(given, Callback) else list(given)
     except TypeError:
         came = _check.shown(given)
         raise TypeError(f"callbacks is {came}; expected a list of Callback") from None
