@@ -210,9 +210,11 @@ def unpad(
             i = int(((ends < 1) | (ends > time)).argmax())
             raise ArgumentError("lengths", f"is {ends[i]}", f"1 to {time} steps", item=i)
     else:
-        fill = 0.0 if value is None else value
-        if not (isinstance(fill, float | np.floating) and np.isnan(fill)):
-            fill = _check.number("value", fill, "a number, NaN included")
+        is_nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
+        expected = "a number, NaN included"
+        fill = (
+            np.nan if is_nan else _check.number("value", 0.0 if value is None else value, expected)
+        )
         if array.dtype.kind in "iu" and not np.isnan(fill):
             limits = np.iinfo(array.dtype)
             if not (limits.min <= fill <= limits.max and fill.is_integer()):

@@ -673,10 +673,10 @@ def _no_number(
         hints = []
     elif len(texts) > _MOST_NAMES:
         hints = [one for one in hints if one == "exclude"]
-    told = "; ".join(
+    listed = "; ".join(
         f"{setting(one, ',') if one == 'decimal' else setting(one)} {help_of[one]}" for one in hints
     )
-    expected += f" ({told})" if told else ""
+    expected += f" ({listed})" if listed else ""
     return table.wrong(row, name, text, expected)
 
 
