@@ -574,6 +574,10 @@ def parse(text: str) -> Loss:
                 raise ValueError
             parameters[key.strip()] = float(value)
         except ValueError:
-            expected = f"a number for {key.strip()}" if sign else "NAME[:PARAMETER=VALUE,...]"
+            expected = (
+                f"a number for {key.strip()}"
+                if sign and key.strip() in presets
+                else "NAME[:PARAMETER=VALUE,...]"
+            )
             raise ArgumentError("loss", f'is "{text}"', expected) from None
     return Loss(name.strip(), **parameters)
