@@ -63,7 +63,8 @@ inline std::string number(double value) {
 
 // The two ends of an interval, as the values of labels
 inline std::string ends_text(const Interval& r) {
-  return number(r.low) + " or " + number(r.high) + (r.low == -1 && r.high == 1 ? " (of 0 and 1: 2 * y - 1)" : "");
+  return number(r.low) + " or " + number(r.high) +
+         (r.low == -1 && r.high == 1 ? " (of 0 and 1: numpy.where(y, 1, -1))" : "");
 }
 
 inline std::string text(const Interval& r) {

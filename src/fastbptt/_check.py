@@ -176,6 +176,13 @@ def shown(value: Any) -> str:
     return text if short else f"of type {type(value).__name__}"
 
 
+def plain(value: Any) -> Any:
+    """Return a number of NumPy, also within a tuple, as one of Python, which is shown as 0."""
+    if isinstance(value, tuple):
+        return tuple(map(plain, value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def one_line(text: object, most: int = 400) -> str:
     """Write the text of a foreign error, or of a file, in a line that any terminal can show."""
     line = " ".join(part.strip(" ") for part in str(text).splitlines())

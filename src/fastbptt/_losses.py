@@ -530,6 +530,16 @@ def loss(value: Any) -> Loss:
     """Read the argument `loss`: a name, or a `Loss`."""
     if type(value) is str and value in NAMED:
         return NAMED[value]
+    if isinstance(value, str) and value.partition(":")[0] in NAMED:
+        name = value.partition(":")[0]
+        expected = f'fastbptt.Loss("{name}", ..) with its parameters'
+        raise ArgumentError("loss", f'is "{value}"', expected)
+    if is_function(value):
+        raise ArgumentTypeError(
+            "loss",
+            "is a function",
+            "a name or a fastbptt.Loss: functions are taken by fit and evaluate",
+        )
     return value if isinstance(value, Loss) else NAMED[_check.option("loss", value, NAMED)]
 
 
@@ -564,5 +574,10 @@ def parse(text: str) -> Loss:
                 raise ValueError
             parameters[key.strip()] = float(value)
         except ValueError:
-            raise ArgumentError("loss", f'is "{text}"', "NAME[:PARAMETER=VALUE,...]") from None
+            expected = (
+                f"a number for {key.strip()}"
+                if sign and key.strip() in presets
+                else "NAME[:PARAMETER=VALUE,...]"
+            )
+            raise ArgumentError("loss", f'is "{text}"', expected) from None
     return Loss(name.strip(), **parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -275,6 +276,92 @@ def test_an_error_after_an_interruption_is_told(
 def test_a_closed_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)  # fastbptt info >&-
     assert cli.main(["info"]) == 0
+
+
+@pytest.mark.parametrize("end", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+@pytest.mark.parametrize(
+    "words", ["train a.csv -o m.st --hidden 4 --epochs 2", "train none.csv", "train"]
+)
+def test_a_standard_error_that_takes_nothing(end: str, words: str, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    rows = [f"{i},{t},{i % 3},{'xy'[i % 2]}" for i in range(6) for t in range(3)]
+    (tmp_path / "a.csv").write_text("\n".join(["id,step,v,label", *rows, ""]))
+    command = f"{sys.executable} -m fastbptt {words}{' --json' * ('-o' in words)} {end}"
+    done = subprocess.run(
+        command, shell=True, cwd=tmp_path, stdout=subprocess.PIPE, timeout=120, check=False
+    )
+    wanted = 0 if "-o" in words else 1 if "none" in words else 2
+    assert done.returncode == wanted
+    assert (tmp_path / "m.st").exists() == (wanted == 0)
+    if wanted == 0 and not end.startswith(">"):
+        assert json.loads(done.stdout)["settings"]["hidden"] == 4
+    else:
+        assert done.stdout == b""
+
+
+@pytest.mark.filterwarnings("default")
+def test_warnings_are_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{i},{t},{i % 3},{'xy'[i % 2]}" for i in range(6) for t in range(3)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["id,step,v,label", *rows, ""]))
+    assert cli.main(["train", str(path), *QUICK, "--quiet", "--dropout", "0.5"]) == 0
+    found = capsys.readouterr().err
+    assert found.startswith("fastbptt: note: dropout=0.5 has no effect with num_layers=1")
+    assert found.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "code"),
+    [
+        (
+            ["--optimizer", "adam:lr=0.1", "--lr", "0.2"],
+            "--lr is 0.2, and --optimizer has lr=0.1",
+            1,
+        ),
+        (["--optimizer", "sgd:lr=1", "--lr", "1"], "--lr is 1, and --optimizer has lr=1; expec", 1),
+        (
+            ["--cell", "leaky"],
+            "'leaky' has no number; expected a number above 0 and at most 1 af",
+            2,
+        ),
+        (["--init", "normal:x"], "'x' is not a number", 2),
+        (["--loss", "huber:delta=x"], 'loss is "huber:delta=x"; expected a number for delta', 2),
+        (
+            ["--loss", "huber:delta"],
+            'loss is "huber:delta"; expected NAME[:PARAMETER=VALUE,...]',
+            2,
+        ),
+    ],
+)
+def test_options_that_say_two_things_or_none(
+    options: list[str], message: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{i},{t},{i % 3},{'xy'[i % 2]}" for i in range(6) for t in range(3)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["id,step,v,label", *rows, ""]))
+    found = 0
+    try:
+        found = cli.main(["train", str(path), *QUICK, *options])
+    except SystemExit as end:
+        found = int(end.code or 0)
+    assert found == code and message in capsys.readouterr().err
+
+
+def test_advice_about_columns_is_for_those_who_may_choose_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{i},{t},{i % 3}.5,{'xy'[i % 2]}" for i in range(6) for t in range(3)]
+    path, model, other = tmp_path / "a.csv", tmp_path / "m.st", tmp_path / "b.csv"
+    path.write_text("\n".join(["id,step,v,label", *rows, ""]))
+    other.write_text("\n".join(["id,step,v,label", *(re.sub(r"\d\.5", "hi", r) for r in rows), ""]))
+    assert cli.main(["train", str(path), *QUICK, "--quiet", "-o", str(model)]) == 0
+    capsys.readouterr()
+    assert cli.main(["predict", str(model), str(other)]) == 1
+    told = capsys.readouterr().err
+    assert 'is "hi"; expected a finite number' in told and "--" not in told.replace("--no-la", "")
+    assert cli.main(["train", str(other), *QUICK, "--quiet"]) == 1
+    assert "--exclude-columns leaves the column out" in capsys.readouterr().err
 
 
 def test_the_number_of_threads_is_named_as_the_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -725,7 +725,6 @@ def test_interrupted_and_taken_up_again(tmp_path: Path) -> None:
         ([], 0.001),
         (["--lr", 0.02], 0.02),
         (["--optimizer", "adam:lr=0.005"], 0.005),
-        (["--optimizer", "adam:lr=0.005", "--lr", 0.25], 0.25),
         (["--optimizer", "sgd"], 0.01),
         (["--optimizer", "rmsprop", "--schedule", "constant"], 0.01),
     ],

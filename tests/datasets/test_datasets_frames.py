@@ -323,3 +323,61 @@ def test_decimals_of_a_database_are_numbers() -> None:
 def test_times_that_are_numbers_as_text() -> None:
     data = from_frame(LONG.assign(t=["10", "9", "10", "9"]), id="id", time="t", features="v")
     assert [one.ravel().tolist() for one in data.x] == [[2, 1], [4, 3]]
+
+
+LEVELS = FRAME.set_index(["who", "day"])
+
+
+@pytest.mark.parametrize(
+    ("df", "options", "message"),
+    [
+        (LEVELS, {}, r"^df has an index of 2 levels, and id is None; expected df = df.reset_in"),
+        (LEVELS, {"target": "note", "steps": "all"}, "^df has an index of 2 levels"),
+        (LEVELS[["speed"]], {}, "^df has an index of 2 levels"),
+        (FRAME, {"features": ["load", "load"]}, "^features holds 'load' twice; expected each"),
+        (FRAME, {"id": "who", "features": ["note", "load", "note"]}, "holds 'note' twice"),
+        (FRAME.assign(who=[1, 1, "1", "1", "1"]), {"id": "who"}, "both written 1 in column 'who'"),
+        (FRAME.assign(who=[True, True, "True", "x", "y"]), {"id": "who"}, "both written True in"),
+    ],
+)
+def test_frames_of_which_sequences_are_not_known(df: Any, options: Any, message: str) -> None:
+    given = {"features": ["speed"], **options}
+    with pytest.raises(ValueError, match=message):
+        from_frame(df, **given)
+
+
+def test_labels_of_rows_are_shown_as_numbers() -> None:
+    wrong = LEVELS.assign(kind=[None, "u", "v", "v", "v"]).reset_index("day")
+    with pytest.raises(ValueError, match=r"row 'b'"):
+        from_frame(wrong, target="kind", features="speed", steps="all")
+    wrong = FRAME.set_index(["day", "load"], drop=False).assign(speed=[1, 2, np.inf, 4, 5])
+    with pytest.raises(ValueError, match=r"row \(3, 3\)"):
+        from_frame(wrong.rename_axis([None, None]), id="who", features="speed")
+
+
+def test_a_target_of_several_levels() -> None:
+    table = FRAME.set_axis(pd.MultiIndex.from_product([["k"], FRAME.columns]), axis=1)
+    data = from_frame(table, id=("k", "who"), features=[("k", "speed")], target=("k", "kind"))  # type: ignore[arg-type]
+    assert data.classes == ("u", "v") and np.shape(data.y) == (2,)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "message"),
+    [
+        ("float64", "0", "value is '0'; expected a number, NaN included"),
+        ("float64", True, "value is True; expected a number"),
+        ("float64", None, ""),
+        ("uint8", -1, "value is -1; expected a value that padded can hold, whose dtype is uint8"),
+        ("int64", 0.5, "value is 0.5; expected a value that padded can hold"),
+        ("int8", 200, "value is 200; expected a value that padded can hold"),
+        ("int32", np.nan, ""),
+        ("uint8", 255, ""),
+    ],
+)
+def test_padding_of_a_value_that_cannot_be(dtype: str, value: Any, message: str) -> None:
+    padded = np.array([[1, 0, 0], [1, 2, 0]]).astype(dtype)
+    if not message:
+        assert len(unpad(padded, value=value)) == 2
+        return
+    with pytest.raises((ValueError, TypeError), match=message):
+        unpad(padded, value=value)

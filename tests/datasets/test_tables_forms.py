@@ -148,7 +148,7 @@ def test_classes_and_indexes_of_parquet(tmp_path: Path) -> None:
     data = read(path, categories=["wind"])
     assert data.feature_names == ("v", "wind=E", "wind=N")
     assert (data.ids, data.classes) == (("a", "b"), ("u", "w"))
-    with pytest.raises(ValueError, match=r":1: column 'wind' is \"N\"; expected .*categories=:"):
+    with pytest.raises(ValueError, match=r":1: column 'wind' is \"N\"; expected .*categories= "):
         read(path)
 
     frame = pd.read_parquet(path).drop(columns=["wind", "label"])
@@ -666,3 +666,106 @@ def test_lists_of_numbers_are_univariate_sequences() -> None:
         fastbptt.predict(model, x[0][:, None])
     assert fastbptt.predict(model, x[0][:, None][None]).shape == (1, 1)
     assert fastbptt.predict(model, x[0][:, None][:, :, None]).shape == (7, 1)
+
+
+def long(ids: str = "1,1,2", labels: str = "a,a,b", values: str = "1,2,3") -> str:
+    cells = zip(ids.split(","), (1, 2, 1), values.split(","), labels.split(","), strict=True)
+    return "\n".join(["id,step,v,label", *(",".join(map(str, row)) for row in cells), ""])
+
+
+NEITHER = {
+    "ids 1 and 1.0": (long("1,1.0,2"), r":3: column 'id' is \"1.0\", and in line 2 \"1\"; exp"),
+    "ids 01 and 1": (long("01,1,2"), r":3: column 'id' is \"1\", and in line 2 \"01\"; expec"),
+    "ids 7 and +7": (long("7,+7,2"), r"column 'id' is \"\+7\".* one way of writing an id"),
+    "ids 10.00 and 10.0": (long("10.00,10.0,2"), "one way of writing an id"),
+    "ids 0 and 00": (long("0,00,2"), "one way of writing an id"),
+    "classes é and é": (long(labels="caf\u00e9,caf\u00e9,cafe\u0301"), "one way of writing a cl"),
+    "classes True and TRUE": (long(labels="True,True,TRUE"), "one way of writing a class"),
+    "a label NaN": (long(labels="a,a,NaN"), "column 'label' has no value on any row of seq"),
+    "labels nan": (long(labels="nan,nan,nan"), "column 'label' has no class in any row"),
+    "the index of pandas": (long().replace("v,", "Unnamed: 0,"), "'Unnamed: 0' has the name that"),
+    "long counters": (
+        long(values=f"{2**60 + 1},{2**60 + 2},{2**60 + 3}"),
+        "column 'v' has differences of up to 2 between numbers such as",
+    ),
+    "a title": (
+        "Export of May\n\n" + long(),
+        r":3: the row has 4 .*\"Export of May\" \(if this is",
+    ),
+    "a remark": ("# by logger\n# v2\n" + long(), r":3: .* \"# by logger\" \(if this is a title"),
+    "a line for Excel": ("sep=;\n" + long().replace(",", ";"), r"\"sep=;\" \(if this is a title"),
+    "UTF-32": (long().encode("utf-32"), "is UTF-32 text; expected UTF-8"),
+    "decimal commas in quotes": (long(values="1,2,3").replace(",1,1,", ',1,"1,5",'), r"decimal='"),
+}
+
+
+@pytest.mark.parametrize("name", NEITHER)
+def test_what_is_one_thing_or_two_is_refused(name: str, tmp_path: Path) -> None:
+    content, message = NEITHER[name]
+    path = tmp_path / "a.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message):
+        read_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("ids", "labels"),
+    [
+        ("01,1x,2", "a,a,b"),
+        ("1e5,100000,2", "a,a,b"),
+        ("0.50,0.5,2", "a,a,b"),
+        ("v1,v1.0,2", "None,a,NA"),
+        ("10,100,1000", "a,A,null"),
+    ],
+)
+def test_what_looks_alike_and_is_two_things_stays_so(ids: str, labels: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(long(ids, labels))
+    data = read_csv(path)
+    assert data.ids == tuple(ids.split(",")) and set(data.classes or ()) == set(labels.split(","))
+
+
+def test_decimal_commas_in_quotes_beside_commas(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('id,step,v,label\na,1,"1,5",x\nb,1,"-2,25",y\n')
+    assert [one.tolist() for one in read_csv(path, decimal=",").x] == [[[1.5]], [[-2.25]]]
+    path.write_text("id,step,v,label\na,1,1,x\nb,1,2,y\n")
+    with pytest.raises(ValueError, match="none of them, in quotes, holds one; expected another"):
+        read_csv(path, decimal=",")
+
+
+BOMBS = {
+    "zeros": (b"", b"\0" * (1 << 20), ":1: is no text file"),
+    "zeros after a table": (long().encode(), b"\0" * (1 << 20), ":5: is no text file"),
+    "UTF-16": (b"\xff\xfe", b"a\0" * (1 << 19), "is UTF-16 text"),
+    "a line": (b"", b"a" * (1 << 20), r":1: the line is longer than"),
+    "a line after a table": (long().encode(), b"a" * (1 << 20), r":5: the line is longer than"),
+    "rows": (b"id,step,v,label\n", b"1,1,1,1\n" * (1 << 14), "numbers, which need .*half of"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_packed_file_that_would_fill_the_memory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, piece, message = BOMBS[name]
+    path = tmp_path / "a.csv.gz"
+    with gzip.open(path, "wb", 1) as file:
+        file.write(begin)
+        for _ in range(24):
+            file.write(piece)
+    from fastbptt.datasets import _blocks
+
+    monkeypatch.setattr(_blocks, "_LINE", 1 << 20)
+    if name == "rows":
+        monkeypatch.setattr(_core, "memory_limit", lambda: 1 << 22)
+        from fastbptt.datasets import _parsing
+
+        monkeypatch.setattr(_parsing, "_PART", 1 / 8)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=message):
+        read_csv(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    early = name in ("zeros", "zeros after a table", "UTF-16")
+    assert peak < (8 if early else 160) * 2**20

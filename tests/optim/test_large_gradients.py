@@ -107,3 +107,38 @@ def test_the_largest_gradient_that_is_taken_may_come_for_ever(rule: str) -> None
         optimizer.step(model, gradient)
     assert np.isfinite(model.parameters.flat).all()
     assert all(np.isfinite(getattr(optimizer, name).flat).all() for name in optimizer._moments)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("name", "settings", "decay"),
+    [
+        ("adam", {"betas": (0.9, 0.999)}, 0.999),
+        ("adam", {"betas": (0.9, 0.0)}, 0.0),
+        ("adam", {"betas": (0.0, 0.99), "epsilon_hat": True}, 0.99),
+        ("adam", {"betas": (0.9, 0.9), "amsgrad": True}, 0.9),
+        ("adamw", {"betas": (0.5, 0.99999)}, 0.99999),
+        ("rmsprop", {"alpha": 0.0}, 0.0),
+        ("rmsprop", {"alpha": 0.999}, 0.999),
+    ],
+)
+def test_the_least_eps_bounds_a_step_whose_square_is_lost(
+    name: str, settings: dict[str, Any], decay: float, dtype: str
+) -> None:
+    """A gradient g with g^2 = 0 in the model's dtype: its step, lr g / eps, stays below lr."""
+    least = float(np.sqrt(np.finfo(dtype).tiny / (1 - decay)))
+    for size in (0.9, 1e-1, 1e-3):
+        net = fastbptt.RNN(1, 1, 1, dtype=dtype, seed=0)
+        net.parameters.flat[:] = 0.0
+        optimizer = OPTIMIZERS[name](lr=0.01, eps=1.01 * least, **settings)
+        for _ in range(3):
+            optimizer.step(net, np.full(net.num_parameters, size * least, dtype))
+        assert np.abs(net.parameters.flat).max() <= 0.0301
+    small = OPTIMIZERS[name](eps=0.99 * least, **settings)
+    with pytest.raises(ValueError, match=r"in which squares of gradients are 0 below that"):
+        small.step(net, np.zeros(net.num_parameters))
+
+
+def test_a_variance_of_one_gradient_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"alpha is 0.0; expected above 0 because centered=True"):
+        fastbptt.RMSprop(alpha=0, centered=True)

@@ -85,6 +85,10 @@ FILES: dict[str, Any] = {
     + "".join(f"{i},2024-01-0{3 - t},{t},{'xy'[i % 2]}\n" for i in range(6) for t in range(3)),
     "decimals.csv": re.sub(r"(\d)\.5\n", r"1\1,500\n", PLAIN.replace(",", ";")),
     "one_class.csv": PLAIN.replace(",x,", ",y,"),
+    "index.csv": PLAIN.replace("id,step,a,b", "id,step,a,Unnamed: 0"),
+    "quoted.csv": PLAIN.replace("3,1,3,", '3,1,"3,5",'),
+    "titled.csv": "Export\n" + PLAIN,
+    "empty_column.csv": re.sub(r"\n(\d+,\d+),\d+", r"\n\1,", PLAIN),
     "many.csv": "id,step,a,n\n" + "".join(f"{i},{t},{t},{i}\n" for i in range(30) for t in (0, 1)),
     "either.csv": "id;a;v,n,label\n"
     + "".join(f"{i};{i % 3};7,{i % 3},{i % 2}\n" for i in range(9)),
@@ -201,6 +205,55 @@ def command(line: str, advice: str, *follow: str, code: int = 1) -> Command:
 
 TARGET = "--target-column n --exclude-columns label"
 COMMANDS = [
+    command(
+        "train good.csv --optimizer adam:lr=0.1 --lr 0.2",
+        r"(--lr) is 0.2, and --optimizer has lr=0.1; expected one of them",
+        "train good.csv --optimizer adam \\1 0.2",
+        "train good.csv --optimizer adam:lr=0.1",
+    ),
+    command(
+        "train good.csv --cell leaky",
+        r"expected a number above 0 and at most 1 after a colon, as in (leaky:0.1)",
+        "train good.csv --cell \\1",
+        code=2,
+    ),
+    # what a file holds beside data
+    command(
+        "train index.csv",
+        r"expected (--exclude-columns) to leave it out, or (--feature-columns) to use it",
+        "train index.csv \\1 'Unnamed: 0'",
+        "train index.csv \\2 'Unnamed: 0',a",
+    ),
+    command(
+        "train quoted.csv",
+        r"\((--decimal) '(,)' reads it as a decimal mark\)",
+        "train quoted.csv --decimal \\2 --exclude-columns n",
+    ),
+    command(
+        "train titled.csv",
+        r"delete the lines above the names of the columns",
+        "train good.csv",
+    ),
+    command(
+        "train empty_column.csv --missing interpolate",
+        r"\((--exclude-columns) leaves the column out\)",
+        "train empty_column.csv \\1 a",
+    ),
+    command(
+        "train words.csv --feature-columns a,b",
+        r"\((--category-columns) makes inputs of its names\)",
+        "train words.csv --feature-columns a,b \\1 b",
+    ),
+    command(
+        "train words.csv --target-column label --feature-columns a",
+        r"\((--label-column) makes classes of its names\)",
+        "train words.csv \\1 label --feature-columns a",
+    ),
+    command(
+        "predict classes.st good.csv --label-column a",
+        r"expected another column, or (--no-labels)",
+        "predict classes.st good.csv \\1",
+    ),
     # what the columns are
     command("train no_step.csv", r"\n  fastbptt (train .*)", r"\1"),
     command(
@@ -733,6 +786,116 @@ BATCHES = "b = iter([(x, np.ones(12))] * 4)\n"
 PARTS = "two = fastbptt.GRU(2, 4, 2, seed=0); y = x * 1.0; y[2, 1, 0] = np.nan\n"
 OWN = "def own(z, y, w): return 0.0, 0 * z\n"
 CALLS = [
+    # what would be taken for another thing
+    call(
+        "fit(net, x, y, validation=(x, y, np.ones(12)), **once)",
+        r"expected \(x, y, None, sample_weight\)",
+        "fit(net, x, y, validation=(x, y, None, np.ones(12)), **once)",
+    ),
+    call(
+        "b = iter([(x, np.ones(12), np.full(12, 3))] * 4)\n"
+        "fit(net, b, loss='mse', steps_per_epoch=1, **once)",
+        r"expected numpy.asarray\(weights, float\) for weights; for lengths x as a list",
+        "b = iter([(x, np.ones(12), numpy.asarray([3] * 12, float))] * 4)\n"
+        "fit(net, b, loss='mse', steps_per_epoch=1, **once)",
+        "b = iter([([one[:3] for one in x], np.ones(12))] * 4)\n"
+        "fit(net, b, loss='mse', steps_per_epoch=1, **once)",
+    ),
+    call(
+        "fit(net, x, y, min_delta=0.1, **once)",
+        r"expected validation=, or monitor=",
+        "fit(net, x, y, min_delta=0.1, validation=0.5, **once)",
+        "fit(net, x, y, min_delta=0.1, monitor='loss', **once)",
+    ),
+    call(
+        "fit(net, x, np.uint8(y > 0), loss='hinge', **once)",
+        r"\(of 0 and 1: (numpy.where\(y, 1, -1\))\)",
+        "y = np.uint8(y > 0)\nfit(net, x, \\1, loss='hinge', **once)",
+    ),
+    call(
+        "fit(net3, x, k * 1.0, loss='cross_entropy', **once)",
+        r"of whole numbers, give (numpy.asarray\(y, int\))",
+        "y = k * 1.0\nfit(net3, x, \\1, loss='cross_entropy', **once)",
+    ),
+    call(
+        "fit(net, x, y, loss='quantile:0.5', **once)",
+        r'expected (fastbptt.Loss\("quantile"), \.\.\) with its parameters',
+        "fit(net, x, y, loss=\\1, levels=[0.5]), **once)",
+    ),
+    call(
+        "net.train_step(x, y, fastbptt.Adam(), loss=lambda z, y, w: (0.0, 0 * z))",
+        r"functions are taken by fit and evaluate",
+        "fit(net, x, y, loss=lambda z, y, w: (0.0, 0 * z), **once)",
+    ),
+    call(
+        "import io\nfile = io.BytesIO()\nnet.save(file)\nfastbptt.load(file)",
+        r"after (file.seek\(0\))",
+        "import io\nfile = io.BytesIO()\nnet.save(file)\n\\1\nfastbptt.load(file)",
+    ),
+    call(
+        "fastbptt.RMSprop(alpha=0, centered=True)",
+        r"expected above 0 because centered=True",
+        "fastbptt.RMSprop(alpha=0.5, centered=True)",
+    ),
+    call(
+        "from functools import partial\nfrom sklearn.metrics import mean_pinball_loss\n"
+        "m = partial(mean_pinball_loss, alpha=0.9)\n"
+        "fit(net3, x, y, loss='quantile', metrics=m, **once)",
+        r'expected alpha=0.5, or the metric "(coverage_error)"; the loss itself is the mean',
+        "from functools import partial\nfrom sklearn.metrics import mean_pinball_loss\n"
+        "m = partial(mean_pinball_loss, alpha=0.5)\n"
+        "fit(net3, x, y, loss='quantile', metrics=m, **once)",
+        "fit(net3, x, y, loss='quantile', metrics='\\1', **once)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "df = pd.DataFrame(x[:, :, 0], columns=['t0', 't1', 't10', 't2'])\nR.fit(df, y)",
+        r"in order of time; if they are, (X.to_numpy\(\))",
+        SK + "X = pd.DataFrame(x[:, :, 0], columns=['t0', 't1', 't10', 't2'])\nR.fit(\\1, y)",
+        SK + "X = pd.DataFrame(x[:, :, 0], columns=['t0', 't1', 't2', 't10'])\nR.fit(X, y)",
+        needs="sklearn",
+    ),
+    call(
+        SK + DATES + "X = [pd.DataFrame(one, days[:4]) for one in x]\n"
+        "y = [pd.Series([1.0] * 5, days[:5]) for _ in X]\n"
+        "y = [one[1:] for one in y]\nR.set_params(steps='all').fit(X, y)",
+        r"as (\[b.reindex\(a.index\) for a, b in zip\(X, y\)\]) gives",
+        SK + DATES + "X = [pd.DataFrame(one, days[:4]) for one in x]\n"
+        "y = [pd.Series([1.0] * 5, days[:5]) for _ in X]\nR.set_params(steps='all').fit(X, \\1)",
+        needs="sklearn",
+    ),
+    call(
+        SK + DATES + "y = pd.Series(series, days.strftime('%Y%m%d').astype(int))\nF.fit(y)",
+        r"expected (y.index = pandas.to_datetime\(.*?'\)), or (y.reset_index\(drop=True\)) if",
+        SK + DATES + "y = pd.Series(series, days.strftime('%Y%m%d').astype(int))\n\\1\nF.fit(y)",
+        SK + DATES + "y = pd.Series(series, days.strftime('%Y%m%d').astype(int))\nF.fit(\\2)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "R.set_params(warm_start=True).fit(x, y)\nR.set_params(cell='lstm').fit(x, y)",
+        r"for a new one fit with (warm_start=False)",
+        SK + "R.set_params(warm_start=True).fit(x, y)\nR.set_params(cell='lstm', \\1).fit(x, y)",
+        needs="sklearn",
+    ),
+    call(
+        FRAME + "datasets.from_frame(df.set_index(['who', 'day']), target='v', steps='all')",
+        r"expected df = (df.reset_index\(\)) with id= and time= for columns of it, or "
+        r"(df.reset_index\(drop=True\)) for a single",
+        FRAME + "df = df.set_index(['who', 'day'])\ndf = \\1\n"
+        "datasets.from_frame(df.assign(a=1), id='who', time='day', target='v', features='a', "
+        "steps='all')",
+        FRAME + "df = df.set_index(['who', 'day']).assign(a=1)\n"
+        "datasets.from_frame(\\2, target='v', features='a', steps='all')",
+        needs="pandas",
+    ),
+    call(
+        FRAME
+        + "df = df.assign(who=[1, 1, '1', '1'])\ndatasets.from_frame(df, id='who', features='v')",
+        r"expected names of one type: (df\['who'\] = df\['who'\].astype\(str\))",
+        FRAME + "df = df.assign(who=[1, 1, '1', '1'])\n\\1\n"
+        "datasets.from_frame(df, id='who', features='v')",
+        needs="pandas",
+    ),
     # batches of an iterator, functions as loss, learning rates
     call(
         f"{BATCHES}fastbptt.fit(fastbptt.RNN(2, 3, 1), b, loss='mse', steps_per_epoch=2, epochs=2, "
@@ -1611,6 +1774,7 @@ NO_ADVICE = (
     r"steps in all; expected at most",
     r"^input_size=|^, num_layers=|^, embedding=",
     r"reached without convergence",
+    r"half of the memory",
 )
 
 

@@ -381,3 +381,115 @@ def test_windows_of_several_series(center: str, dtype: str) -> None:
     assert x.take(rows)[0].dtype == model.model_.dtype
     assert np.allclose(x.take(rows)[0], scaled[rows, :8], rtol=1e-5, atol=1e-6)
     assert np.allclose(y.take(rows)[0], scaled[rows, 8:].reshape(25, -1), rtol=1e-5, atol=1e-6)
+
+
+# ---------------------------------------------------------------- what would be taken for another
+
+STEPS = pd.date_range("2024-01-01", periods=5)
+NAMED: dict[str, list[Any]] = {
+    "numbers as text": ["t0", "t1", "t10", "t2", "t3"],
+    "newest first": ["day 5", "day 4", "day 3", "day 2", "day 1"],
+    "a step twice": ["step_1", "step_2", "step_02", "step_3", "step_4"],
+    "dates": list(STEPS[::-1]),
+    "dates as text": ["2024-01-02", "2024-01-01", "2024-01-03", "2024-01-04", "2024-01-05"],
+    "months": ["2024-03", "2024-02", "2024-01", "2023-12", "2023-11"],
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_columns_that_are_steps_rise(name: str) -> None:
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 5)), columns=NAMED[name])
+    with pytest.raises(ValueError, match=r"^X has the column .* after .* in order of time"):
+        RecurrentRegressor(**SHORT).fit(table, Y)
+    RecurrentRegressor(**SHORT).fit(table.to_numpy(), Y)
+
+
+@pytest.mark.parametrize("columns", [["t0", "t1", "t2", "t9", "t10"], list(STEPS), list("01234")])
+def test_columns_that_rise_are_steps(columns: list[Any]) -> None:
+    if columns == list("01234"):
+        columns = [f"lag{one}" for one in columns]
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 5)), columns=columns)
+    RecurrentRegressor(**SHORT).fit(table, Y)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        STEPS + pd.Timedelta(days=1),
+        STEPS.tz_localize("UTC"),
+        pd.period_range("2023-01", periods=5, freq="M"),
+        pd.date_range("2024-01-01", periods=5, freq="h"),
+        STEPS[:4].append(STEPS[4:] + pd.Timedelta(days=1)),
+        pd.timedelta_range("0s", periods=5, freq="s"),
+    ],
+)
+def test_targets_of_other_dates_are_refused(times: Any) -> None:
+    given = [one.set_axis(STEPS) for one in frames()]
+    model = RecurrentRegressor(steps="all", **SHORT)
+    labels = [pd.Series(np.arange(5.0), STEPS) for _ in given]
+    model.fit(given, labels)
+    model.fit(given, [one.to_numpy() for one in labels])
+    labels[3] = labels[3].set_axis(times)
+    with pytest.raises(ValueError, match=r"^y\[3\] has dates from .* and X\[3\] from"):
+        model.fit(given, labels)
+
+
+@pytest.mark.parametrize(
+    ("first", "freq", "form"),
+    [
+        ("2024-01-01", "D", "%Y%m%d"),
+        ("1999-12-20", "D", "%Y%m%d"),
+        ("2024-01-05", "W", "%Y%m%d"),
+        ("2022-01-01", "MS", "%Y%m"),
+        ("1985-06-01", "YS", "%Y%m%d"),
+        ("2020-01-31", "QE", "%Y%m"),
+    ],
+)
+def test_numbers_that_are_days_or_months_are_asked_about(first: str, freq: str, form: str) -> None:
+    dates = pd.date_range(first, periods=30, freq=freq)
+    series = pd.Series(WAVE[:30], [int(one.strftime(form)) for one in dates])
+    with pytest.raises(ValueError, match=r"^y has the index \d+, .., which may be numbers, or d"):
+        forecaster().fit(series)
+    series.index = pd.to_datetime(series.index.astype(str), format=form)
+    assert forecaster().fit(series).predict(2).index[0] > series.index[-1]
+
+
+@pytest.mark.parametrize("index", [range(19600, 19630), range(1960, 1990), range(2024010, 2024040)])
+def test_other_numbers_go_on(index: range) -> None:
+    found = forecaster().fit(pd.Series(WAVE[:30], index)).predict(2)
+    assert found.index.tolist() == [index[-1] + 1, index[-1] + 2]
+
+
+CHANGED: list[tuple[type[Any], str, Any]] = [
+    (RecurrentRegressor, "cell", "lstm"),
+    (RecurrentRegressor, "hidden_layer_sizes", (4, 4)),
+    (RecurrentClassifier, "bidirectional", True),
+    (RecurrentClassifier, "dropout", 0.5),
+    (RecurrentRegressor, "init", "keras"),
+    (RecurrentRegressor, "dtype", "float32"),
+    (RecurrentClassifier, "standardize", False),
+    (RecurrentClassifier, "steps", "mean"),
+    (RecurrentRegressor, "loss", "mae"),
+    (RecurrentForecaster, "window", 9),
+    (RecurrentForecaster, "horizon", 2),
+    (RecurrentForecaster, "center", "mean"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:dropout")
+@pytest.mark.parametrize(("kind", "name", "value"), CHANGED)
+def test_what_the_network_keeps_is_not_changed_in_further_training(
+    kind: type[Any], name: str, value: Any
+) -> None:
+    options = {"window": 8, "horizon": 3} if kind is RecurrentForecaster else {}
+    model = kind(**options, **SHORT, warm_start=True)
+    data: tuple[Any, ...] = (WAVE,) if kind is RecurrentForecaster else (frames(), Y > 0)
+    if kind is RecurrentRegressor:
+        data = (frames(), Y)
+    model.fit(*data).fit(*data)
+    before = model.model_.parameters.flat.copy()
+    model.set_params(**{name: value})
+    with pytest.raises(ValueError, match=rf"^{name} is .*for a new one fit with warm_start=False"):
+        model.fit(*data)
+    assert (model.model_.parameters.flat == before).all()
+    model.set_params(warm_start=False).fit(*data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import tracemalloc
 from pathlib import Path
@@ -499,3 +500,54 @@ def test_nan_among_bounded_targets_is_found_before_training() -> None:
             model, np.ones((8, 4, 1)), y, loss="bce", batch_size=1, shuffle=False, verbose=0
         )
     assert all((model.state_dict()[name] == values).all() for name, values in before.items())
+
+
+class Keras(fastbptt.Callback):
+    def on_train_batch_end(self, run: Any) -> None: ...
+
+
+def median(levels: tuple[float, ...], alpha: float) -> dict[str, Any]:
+    metrics = pytest.importorskip("sklearn.metrics")
+    loss = fastbptt.Loss("quantile", levels=levels)
+    scored = functools.partial(metrics.mean_pinball_loss, alpha=alpha)
+    return {"loss": loss, "metrics": scored, "y": X[:, 0, 0], "outputs": len(levels)}
+
+
+def several(name: str) -> dict[str, Any]:
+    metrics = pytest.importorskip("sklearn.metrics")
+    y = RNG.integers(0, 2, (B, 3))
+    return {"loss": "bce", "metrics": getattr(metrics, name), "y": y, "outputs": 3}
+
+
+TAKEN_FOR_ANOTHER: dict[str, tuple[Any, str]] = {
+    "weights as lengths": ({"validation": (X, Y, np.ones(B))}, "validation has dtype float64 as"),
+    "halves as lengths": ({"validation": (X, Y, np.full(B, 0.5))}, "validation has dtype float64"),
+    "float32 as lengths": ({"validation": (X, Y, np.ones(B, "f4"))}, "has dtype float32 as its"),
+    "a list of weights": ({"validation": (X, Y, [1.0] * B)}, r"\(x, y, None, sample_weight\)"),
+    "ones as lengths": ({"validation": (X, Y, np.ones(B, int))}, "validation has numbers that are"),
+    "nothing to monitor": ({"min_delta": 0.1}, r"min_delta is 0.1, but there is nothing to monit"),
+    "a name of Keras": ({"callbacks": Keras()}, r"callbacks\[0\] has a method on_train_batch_end"),
+    "the median at 0.9": (lambda: median((0.1, 0.5, 0.9), 0.9), r"with alpha=0.9, but it is given"),
+    "the median at 0.1": (lambda: median((0.5,), 0.1), r"with alpha=0.1, but it is given the medi"),
+    "labels as one class": (lambda: several("log_loss"), "of one class, but y has 3 labels"),
+    "and its Brier score": (lambda: several("brier_score_loss"), "of one class, but y has 3 lab"),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN_FOR_ANOTHER)
+def test_what_would_be_taken_for_another_thing_is_refused(name: str) -> None:
+    given, message = TAKEN_FOR_ANOTHER[name]
+    options = dict(given() if callable(given) else given)
+    net = model(outputs=options.pop("outputs", 1))
+    before = bits(net)
+    with pytest.raises(ValueError, match=message):
+        fit(net, **options)
+    assert bits(net) == before
+
+
+def test_what_these_mean_is_taken() -> None:
+    net = model()
+    fit(net, validation=(X, Y, None, np.ones(B)), min_delta=0.1)
+    fit(net, validation=(X, Y, LENGTHS))
+    options = median((0.1, 0.5), 0.5)
+    assert "mean_pinball_loss" in fit(model(outputs=options.pop("outputs")), **options).curves

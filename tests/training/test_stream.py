@@ -104,6 +104,7 @@ BAD: dict[str, tuple[list[Any], str]] = {
         [GOOD, (X[:2] * np.nan, Y["last"][:2])],
         r"x holds a value that is not finite \(nan\) at index \(0, 0, 0\).*\(epoch 1, batch 2\)$",
     ),
+    "lengths": ([(*GOOD, [2, 3])], r"yielded whole numbers as weights.* \(epoch 1, batch 1\)$"),
     "negative": ([(*GOOD, [1, -1])], r"sample_weight holds -1 at .* \(epoch 1, batch 1\)$"),
 }
 
@@ -138,7 +139,7 @@ def test_a_bad_batch_is_named(name: str) -> None:
         ({"bucket": True}, "bucket is True; expected False because x is an iterator"),
         ({"augment": abs}, "augment is .*; expected None because x is an iterator"),
         ({"resume": "a"}, "resume is 'a'; expected False because x is an iterator"),
-        ({"validation": 0.2}, r"validation is 0.2; expected \(x, y\) or \(x, y, lengths\) bec"),
+        ({"validation": 0.2}, r"validation is 0.2; expected \(x, y\), \(x, y, lengths\) or .* bec"),
         ({"metrics": "rmse"}, r"metrics is given, but no validation; expected validation="),
         ({"x": X, "y": Y["last"]}, "steps_per_epoch is 4; expected None unless x is an iterator"),
         ({"x": X, "steps_per_epoch": None}, "y is None; expected targets, unless x is an iterator"),

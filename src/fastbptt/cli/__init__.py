@@ -11,15 +11,18 @@ start of the program, so the imports for the work are in the function that does 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, TextIO, cast
 
 from .. import _core
 from .._errors import ArgumentError
+from .._streams import Lossy
 
 __all__ = ["SUBCOMMANDS", "main"]
 
@@ -52,6 +55,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     fastbptt ...
     0
     """
+    with contextlib.ExitStack() as stack:
+        before = sys.stderr
+        stack.callback(setattr, sys, "stderr", before)
+        # closed by the shell, as in `fastbptt train ... 2>&-`: what goes there is lost
+        shown = stack.enter_context(open(os.devnull, "w")) if before is None else before
+        sys.stderr = cast("TextIO", Lossy(shown))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.showwarning = _show_warning
+        return _run(argv)
+
+
+def _show_warning(message: Warning | str, *place: Any, **options: Any) -> None:
+    """Show a warning as a note, without the line of code from which it comes."""
+    print(f"fastbptt: note: {message}", file=sys.stderr)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         arguments = _program().parse_args(argv)
         arguments.words = list(sys.argv[1:] if argv is None else argv)

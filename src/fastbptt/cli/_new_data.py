@@ -130,6 +130,7 @@ def _known_columns(
                 f"was trained on ({some(task.features)}); expected none"
             )
         features = trained
+        other.setdefault("categories", {})  # it has none, and needs no advice about them
         absent = [name for name in features if name not in header]
         # if this is no table, or has another delimiter, the reader gives the better message
         if absent and (len(header) > 1 or len(absent) < len(features)):
@@ -138,6 +139,12 @@ def _known_columns(
                 f"{arguments.model} was trained on: {', '.join(features)}"
             )
     label, target = given.label, given.target
+    for option, one in [("--label-column", label), *(("--target-column", t) for t in target or ())]:
+        if one is not None and one in (features or ()):
+            raise ValueError(
+                f"{option} is {one!r}, a feature that {arguments.model} was trained on; expected "
+                "another column, or --no-labels"
+            )
     if label is None and target is None and labels and "label_file" in other:
         label, target = known.label, known.target
     elif label is None and target is None and labels:

@@ -135,6 +135,11 @@ def name_and_number(
         try:
             check(name, value)
         except BadArgumentError as error:
+            if value is None:
+                raise argparse.ArgumentTypeError(
+                    f"{name!r} has no number; expected {error.expected} after a colon, as in "
+                    f"{name}:0.1"
+                ) from None
             raise argparse.ArgumentTypeError(str(error)) from None
         return Choice(text, name, value)
 

@@ -829,6 +829,11 @@ def _fit(
 
     settings = dict(arguments.optimizer.settings)
     if arguments.lr is not None:
+        if "lr" in settings:
+            raise ValueError(
+                f"--lr is {arguments.lr:g}, and --optimizer has lr={settings['lr']:g}; expected "
+                "one of them"
+            )
         settings["lr"] = arguments.lr
     schedule = SCHEDULES[arguments.schedule.name](**arguments.schedule.settings)
     optimizer = OPTIMIZERS[arguments.optimizer.name](**settings)

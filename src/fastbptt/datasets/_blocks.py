@@ -9,12 +9,13 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
+from .. import _check, _core
 from . import _lines
 
 Rows: TypeAlias = "slice | NDArray[np.bool_] | NDArray[np.int64]"
 PIECE: Final = 1 << 19  # bytes that are read and cut at a time, up to the end of a line
 _SAMPLE: Final = 1 << 19  # bytes by which the delimiter is recognised
+_LINE: Final = 1 << 28  # bytes of a line at most
 WHOLE: Final = 1 << 22  # bytes of a file that is kept in memory
 BLOCK: Final = 1 << 14  # cells parsed at a time
 _SHORT: Final = 64  # bytes of cells that are copied side by side
@@ -53,16 +54,20 @@ class Text:
 
     def _scan(self) -> None:
         """Find the pieces and the encoding."""
-        if self._read(0, 2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise _lines.wrong(self.path, None, "is UTF-16 text; expected UTF-8")
+        _lines.check_unicode(self.path, self._read(0, 4))
         offset = 0
         while offset < self._size:
             piece = self._read(offset, PIECE)
             size = _to_line_end(piece)
-            while size is None:
+            while size is None and b"\0" not in piece:
+                if len(piece) > _LINE:
+                    line = sum(self._read(*span).count(b"\n") for span in self._spans) + 1
+                    most = _check.bytes_text(_LINE)
+                    raise _lines.wrong(self.path, line, f"the line is longer than {most}")
                 more = self._read(offset + len(piece), len(piece))
                 piece += more
                 size = _to_line_end(piece) if more else len(piece)
+            size = len(piece) if size is None else size
             piece = piece[:size]
             if b"\0" in piece:
                 before = [self._read(*span) for span in self._spans]

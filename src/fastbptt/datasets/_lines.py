@@ -122,14 +122,23 @@ def read_text(path: Source) -> str:
 
 def decoded(path: Source, content: bytes) -> str:
     """Decode the content of a text file: UTF-8, or Latin-1 if it is not that."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise wrong(path, None, "is UTF-16 text; expected UTF-8")
+    check_unicode(path, content)
     if b"\0" in content:
         raise wrong(path, content[: content.index(b"\0")].count(b"\n") + 1, "is no text file")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("latin-1")  # old files: usually only in comments
+
+
+def check_unicode(path: Source, begin: bytes) -> None:
+    """Refuse text that begins with the mark of another encoding than UTF-8."""
+    for name, marks in (
+        ("UTF-32", (b"\xff\xfe\0\0", b"\0\0\xfe\xff")),
+        ("UTF-16", (b"\xff\xfe", b"\xfe\xff")),
+    ):
+        if begin.startswith(marks):
+            raise wrong(path, None, f"is {name} text; expected UTF-8")
 
 
 def path_of(path: Any) -> Source:

@@ -28,6 +28,7 @@ GAPS: Final = frozenset({"", "?", "na", "n/a", "nan", "null", "none"})
 _PACKED: Final = b"\x1f\x8b"  # by gzip
 _PART: Final = 4  # of the memory: the text twice, while its pieces are joined, and the numbers
 _PIECE: Final = 1 << 20  # bytes that are unpacked at a time
+_TITLE: Final = 2  # cells of a line that may be none of a table
 HEADERS: Final = ("first", "none")
 _DELIMITERS: Final = ",;\t|"
 _SAMPLE: Final = 50  # lines by which the delimiter is recognised
@@ -275,6 +276,11 @@ def _unpacked(path: str, content: bytes) -> bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
             unpacked = 0
             while size <= limit and (part := file.read(_PIECE)):
+                if not parts:
+                    _lines.check_unicode(path, part)
+                if b"\0" in part:
+                    lines = sum(one.count(b"\n") for one in (*parts, part[: part.index(b"\0")]))
+                    raise _lines.wrong(path, lines + 1, "is no text file")
                 parts.append(part)
                 unpacked += len(part)
                 size = unpacked
@@ -340,16 +346,17 @@ def cut(text: Text, delimiter: str) -> Table:
     if delimiter.isascii():
         blocks = Blocks(text, delimiter)
         if blocks.plain:
-            return _cut_bytes(text.path, blocks, delimiter)
+            return _cut_bytes(text, blocks, delimiter)
     return _cut_quoted(text.path, text.whole(), delimiter)
 
 
-def _cut_bytes(path: str, blocks: Blocks, delimiter: str) -> Table:
+def _cut_bytes(text: Text, blocks: Blocks, delimiter: str) -> Table:
+    path = text.path
     if not blocks.count:
         return Table(path, (), {}, TextCells([], np.zeros(0, np.int32)), delimiter)
     if blocks.other is not None:
         line, count = blocks.other
-        raise _other_width(path, line, count, blocks.width)
+        raise _other_width(path, line, count, blocks.width, text.sample())
     rows = _without_blank_end(path, blocks.count, blocks.empty, blocks.line)
     cells = ByteCells(blocks, range(rows))
     return Table(path, cells.first(), {}, cells, delimiter)
@@ -384,7 +391,7 @@ def _cut_quoted(path: str, text: str, delimiter: str) -> Table:
     lines = np.array(places, np.int32)
     if not rows:
         return Table(path, (), {}, TextCells([], lines), delimiter)
-    check_widths(path, np.array([len(row) for row in rows]), lines)
+    check_widths(path, np.array([len(row) for row in rows]), lines, text)
     empty = [i for i, row in enumerate(rows) if not "".join(row).strip()]
     count = _without_blank_end(path, len(rows), empty, places.__getitem__)
     columns: list[Sequence[str]] = list(zip(*rows[:count], strict=True))
@@ -392,17 +399,25 @@ def _cut_quoted(path: str, text: str, delimiter: str) -> Table:
     return Table(path, first, {}, TextCells(columns, lines[:count]), delimiter)
 
 
-def check_widths(path: str, counts: NDArray[Any], lines: NDArray[np.int32]) -> None:
-    """Refuse rows of another number of cells than the first one's."""
+def check_widths(path: str, counts: NDArray[Any], lines: NDArray[np.int32], text: str = "") -> None:
+    """Refuse rows of another number of cells than the first one's, which `text` begins with."""
     other = counts != counts[0]
     if other.any():
         i = int(other.argmax())
-        raise _other_width(path, int(lines[i]), int(counts[i]), int(counts[0]))
+        raise _other_width(path, int(lines[i]), int(counts[i]), int(counts[0]), text)
 
 
-def _other_width(path: str, line: int, count: int, width: int) -> _lines.FileError:
-    text = f"the row has {count} cells; expected {width}, as the header has"
-    return _lines.wrong(path, line, text)
+def _other_width(path: str, line: int, count: int, width: int, text: str) -> _lines.FileError:
+    header = next(filter(str.strip, text.splitlines()), "")
+    remark = ""
+    if count > width and width <= _TITLE and header:
+        remark = (
+            f": {_lines.shown(header.strip())} (if this is a title or a remark, delete the lines "
+            "above the names of the columns)"
+        )
+    return _lines.wrong(
+        path, line, f"the row has {count} cells; expected {width}, as the header has{remark}"
+    )
 
 
 def _without_blank_end(path: str, count: int, empty: list[int], line: Callable[[int], int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,7 +97,9 @@ def from_frame(
         raise ArgumentError("df", f"has two columns {twice[0]!r}", "different names")
     if not len(df):
         raise ArgumentError("df", "has no row", "one for each step")
-    targets = (target,) if isinstance(target, str) else tuple(target or ())
+    # a tuple may be the name of a column of several levels
+    single = isinstance(target, str) or (isinstance(target, tuple) and target in names)
+    targets: tuple[Any, ...] = (target,) if single else tuple(target or ())
     used = _roles(df, names, id, time, targets)
     if features is None:
         chosen = [one for one in names if one not in used]
@@ -106,10 +109,26 @@ def from_frame(
             _known(df, names, "features", one)
             if one in used:
                 raise ArgumentError("features", f"holds {one!r}, which is {used[one]}", "others")
+            if chosen.count(one) > 1:
+                raise ArgumentError("features", f"holds {one!r} twice", "each column once")
     if not chosen:
         raise ArgumentError("df", "has no column for features", "at least one more")
 
+    if id is None and getattr(getattr(df, "index", None), "nlevels", 1) > 1:
+        raise ArgumentError(
+            "df",
+            f"has an index of {df.index.nlevels} levels, and id is None",
+            "df = df.reset_index() with id= and time= for columns of it, or "
+            "df.reset_index(drop=True) for a single sequence",
+        )
     rows, starts, ids = _in_order(df, id, time)
+    alike = next((one for one, count in Counter(ids).items() if count > 1), None)
+    if alike is not None:
+        raise ArgumentError(
+            "df",
+            f"has sequences of different types that are both written {alike} in column {id!r}",
+            f"names of one type: df[{id!r}] = df[{id!r}].astype(str)",
+        )
     if time is None:
         _check_index(df, rows, starts, ids)
     values = np.empty((len(rows), len(chosen)), kind)
@@ -119,7 +138,7 @@ def from_frame(
     y, names_of_classes = None, None
     if targets:
         y, names_of_classes = _labels(
-            df, target, targets, steps, classes, kind, rows, starts, ids, masked
+            df, single, targets, steps, classes, kind, rows, starts, ids, masked
         )
     elif classes is not None:
         raise ArgumentError("classes", "is given without target", "None")
@@ -157,8 +176,7 @@ def _known(df: Any, names: list[Any], role: str, name: Any) -> None:
 
 def _wrong(df: Any, row: int, name: Any, problem: str, expected: str) -> ArgumentError:
     index = getattr(df, "index", None)
-    label = row if index is None else index[row]
-    label = label.item() if isinstance(label, np.generic) else label
+    label = row if index is None else _check.plain(index[row])
     return ArgumentError("df", f"has {problem} in column {name!r}, row {label!r}", expected)
 
 
@@ -319,7 +337,7 @@ def _are_classes(df: Any, name: Any) -> bool:
 
 def _labels(
     df: Any,
-    target: Any,
+    single: bool,
     targets: tuple[Any, ...],
     steps: str,
     classes: Sequence[str] | None,
@@ -371,5 +389,5 @@ def _labels(
             expected = 'one target for each sequence, or steps="all"'
             raise _wrong(df, int(rows[i]), targets[0], problem, expected)
         table = table[starts]
-    flat = table[:, 0] if names is not None or isinstance(target, str) else table
+    flat = table[:, 0] if names is not None or single else table
     return (joined(np.split(flat, starts[1:])) if steps == "all" else flat), names

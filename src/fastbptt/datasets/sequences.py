@@ -214,7 +214,16 @@ def unpad(
             i = int(((ends < 1) | (ends > time)).argmax())
             raise ArgumentError("lengths", f"is {ends[i]}", f"1 to {time} steps", item=i)
     else:
-        fill = 0.0 if value is None else float(value)
+        is_nan = isinstance(value, float | np.floating) and bool(np.isnan(value))
+        expected = "a number, NaN included"
+        fill = (
+            np.nan if is_nan else _check.number("value", 0.0 if value is None else value, expected)
+        )
+        if array.dtype.kind in "iu" and not np.isnan(fill):
+            limits = np.iinfo(array.dtype)
+            if not (limits.min <= fill <= limits.max and fill.is_integer()):
+                expected = f"a value that padded can hold, whose dtype is {array.dtype}"
+                raise ArgumentError("value", f"is {fill:g}", expected)
         blank = np.isnan(array) if np.isnan(fill) else array == fill
         real = ~(blank if array.ndim == 2 else blank.all(axis=2))
         if not real.any(axis=1).all():

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,7 +25,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check
+from .. import _check, _core
 from . import _lines, _parsing, _suggestions, _times
 from ._parsing import GAPS, Table
 from .formats import Format, Option, argument, gaps_setting, setting
@@ -33,12 +34,15 @@ from .sequences import Sequences, joined
 __all__ = ["read_csv"]
 
 _LABEL: Final = "label"
+_NO_LABEL: Final = frozenset({"", "nan"})  # NA, None and null may be names of classes
 _MOST_NAMES: Final = 50  # of a column that may be a category
 UNLABELLED: Final = ("error", "drop")
 LAYOUTS: Final = ("long", "wide")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _EXPONENT: Final = re.compile(r"[+-]?\d\.\d+[eE][+-]?\d+")
+_DIGITS: Final = re.compile(r"([+-]?)0*(\d+?)(?:\.0*)?")
+_PANDAS_INDEX: Final = re.compile(r"Unnamed: \d+")
 _TRUTH: Final = {"true": 1.0, "false": 0.0}
 
 
@@ -269,6 +273,7 @@ def read_table(
     if beside is None:
         roles += [("label", label), *(("target", one) for one in targets)]
     names = _feature_columns(table, features, exclude, roles)
+    _check_memory(table, len(names), kind)
     if unlabelled == "drop":
         table = _labelled(table, label, targets)
 
@@ -285,8 +290,14 @@ def read_table(
     expected = "a finite number, or nothing for a missing value"
     if labels and features is None and label is None and not targets:
         expected += f"; are these class names ({setting('label')})?"
-    features_of = partial(_Features.read, table, names, categories, kind, form.decimal, expected)
-    targets_of = partial(_floats, dtype=kind, decimal=form.decimal, expected="a finite number")
+    hints = [] if features is not None else ["exclude"]  # these two exclude each other
+    hints += [] if wide or isinstance(categories, Mapping) else ["categories"]
+    features_of = partial(
+        _Features.read, table, names, categories, kind, form.decimal, expected, hints
+    )
+    targets_of = partial(
+        _floats, dtype=kind, decimal=form.decimal, expected="a finite number", hints=["label"]
+    )
     read = features_of()
     numbers: NDArray[Any] | None = None  # the targets of this table
     if labels and targets and beside is None:
@@ -303,7 +314,9 @@ def read_table(
     else:
         parts = np.split(x, starts[1:])
     if missing not in ("nan", "mask"):
-        _fill_gaps(table, names if wide else read.names, parts, rows, starts, ids, missing, wide)
+        hint = f" ({setting('exclude')} leaves the column out)" if features is None else ""
+        titles = names if wide else read.names
+        _fill_gaps(table, titles, parts, rows, starts, ids, missing, wide, hint)
 
     y: NDArray[Any] | list[NDArray[Any]] | None = None
     class_names: tuple[str, ...] | None = None
@@ -360,7 +373,7 @@ def _labelled(table: Table, label: str | None, targets: tuple[str, ...]) -> Tabl
     for role, name in (("label", label), *(("target", one) for one in targets)):
         if name is not None:
             codes, texts = table.codes(role, name)
-            gaps = {""} if role == "label" else GAPS
+            gaps = _NO_LABEL if role == "label" else GAPS
             keep &= np.array([text.lower() not in gaps for text in texts])[codes]
     if not keep.any():
         raise _lines.wrong(table.path, None, "no row has a label; expected at least one")
@@ -544,14 +557,20 @@ class TableForm(NamedTuple):
             came = _check.shown(one)
             raise ValueError(f"{argument('delimiter')} is {came}; expected one character")
         table = _parsing.read(path, one, self.header)
-        if self.decimal == "," == table.delimiter:
+        if self.decimal == "," == table.delimiter and not _holds_commas(table):
             raise _lines.wrong(
                 path,
                 1,
-                f"{setting('decimal', ',')}, but a comma separates the cells; expected another "
-                f"{argument('delimiter')}",
+                f"{setting('decimal', ',')}, but a comma separates the cells, and none of them, in "
+                f"quotes, holds one; expected another {argument('delimiter')}",
             )
         return table
+
+
+def _holds_commas(table: Table) -> bool:
+    """Tell whether a cell holds a comma, so that it has quotes where commas separate cells."""
+    texts = (text for name in table.header for text in table.codes("features", name)[1])
+    return any("," in text for text in texts)
 
 
 def _floats(
@@ -562,11 +581,13 @@ def _floats(
     decimal: str | None,
     expected: str,
     found: str | None = None,
+    hints: Sequence[str] = (),
 ) -> tuple[NDArray[Any], str]:
     """Read columns of numbers, or of True and False, into an array of shape (rows, columns).
 
     Returns also the decimal mark: `decimal`, else the one that these columns have, or that other
-    columns have, which is `found`.
+    columns have, which is `found`. `hints` are the arguments that may help where a column
+    holds names.
     """
     places = [table.place("features", name) for name in names]
     count = table.rows
@@ -591,7 +612,7 @@ def _floats(
             if may_be and _has_decimal_commas(table, [names[c] for c in left], row, names[c]):
                 mark, start, rounding = ",", 0, _lines.Rounding(dtype)
                 continue
-            raise _no_number(table, names[c], row, cell, mark, decimal, expected)
+            raise _no_number(table, names[c], row, cell, mark, decimal, expected, hints)
 
         def beyond(i: int, text: str, left: list[int] = left, start: int = start) -> ValueError:
             row, c = divmod(i, len(left))
@@ -638,6 +659,20 @@ def _spread(values: NDArray[np.float64], left: list[int], width: int) -> NDArray
     return whole
 
 
+def _check_memory(table: Table, columns: int, dtype: np.dtype[Any]) -> None:
+    """Refuse numbers that would fill the memory: a small packed file may hold many rows."""
+    rows = table.rows
+    need, limit = rows * columns * dtype.itemsize, _core.memory_limit() // 2
+    if need > limit:
+        raise _lines.wrong(
+            table.path,
+            None,
+            f"has {rows} rows of {columns} numbers, which need {_check.bytes_text(need)}",
+            f"at most {_check.bytes_text(limit)}, half of the memory: fewer rows, or "
+            f"{setting('features')}",
+        )
+
+
 def _is_truth(table: Table, name: str) -> bool:
     texts = {text.lower() for text in table.codes("features", name)[1]}
     return texts <= _TRUTH.keys() | GAPS
@@ -669,6 +704,7 @@ def _no_number(
     mark: str,
     decimal: str | None,
     expected: str,
+    hints: Sequence[str],
 ) -> _lines.FileError:
     text = f"is {_lines.shown(cell)}"
     if mark == "," and decimal is None and "." in cell:
@@ -677,11 +713,22 @@ def _no_number(
         text += f", but {setting('decimal', '.')}"
     found = set(table.codes("features", name)[1])
     texts = [one for one in found if not _parsing.is_number(one) and one.lower() not in GAPS]
-    if 2 * len(texts) > len(found):
-        expected += f" ({setting('exclude')} leaves the column out"
-        if len(texts) <= _MOST_NAMES:
-            expected += f"; {setting('categories')}: its names are inputs"
-        expected += ")"
+    help_of = {
+        "exclude": "leaves the column out",
+        "categories": "makes inputs of its names",
+        "label": "makes classes of its names",
+        "decimal": "reads it as a decimal mark",
+    }
+    if mark == "." and decimal is None and _DECIMAL_COMMA.fullmatch(cell):
+        hints = ["decimal"]
+    elif 2 * len(texts) <= len(found):
+        hints = []
+    elif len(texts) > _MOST_NAMES:
+        hints = [one for one in hints if one == "exclude"]
+    listed = "; ".join(
+        f"{setting(one, ',') if one == 'decimal' else setting(one)} {help_of[one]}" for one in hints
+    )
+    expected += f" ({listed})" if listed else ""
     return table.wrong(row, name, text, expected)
 
 
@@ -706,10 +753,11 @@ class _Features(NamedTuple):
         dtype: np.dtype[Any],
         decimal: str | None,
         expected: str,
+        hints: Sequence[str],
         mark: str | None = None,
     ) -> _Features:
-        if categories is None:
-            x, mark = _floats(table, names, GAPS, dtype, decimal, expected, mark)
+        if not categories:  # an empty mapping: those of a model that has none
+            x, mark = _floats(table, names, GAPS, dtype, decimal, expected, mark, hints)
             return _Features(x, names, None, mark)
         if isinstance(categories, str):
             raise TypeError(
@@ -726,7 +774,7 @@ class _Features(NamedTuple):
             known = categories[name] if isinstance(categories, Mapping) else None
             given[name] = _category_names(table, name, known)
         numbers = [name for name in names if name not in given]
-        flat, mark = _floats(table, numbers, GAPS, dtype, decimal, expected, mark)
+        flat, mark = _floats(table, numbers, GAPS, dtype, decimal, expected, mark, hints)
         columns: list[NDArray[Any]] = []
         titles: list[str] = []
         for name in names:
@@ -784,12 +832,40 @@ def _check_wide(step: str | None, steps: str, categories: object) -> None:
             )
 
 
+def _check_one_way(
+    table: Table, name: str, codes: NDArray[np.int64], texts: list[str], what: str
+) -> None:
+    """Refuse a number that is written in two ways, as 1 and 1.0 or 01: one name, or two."""
+    odd = [text for text in texts if "." in text or text[:1] in "0+"]
+    known = {text: text for text in texts} if odd else {}
+    for text in odd:
+        found = _DIGITS.fullmatch(text)
+        if found is None:
+            continue
+        other = known.setdefault(found[1].replace("+", "") + found[2], text)
+        if other != text:
+            rows = [int((codes == texts.index(one)).argmax()) for one in (text, other)]
+            raise _two_ways(table, name, rows, what)
+
+
+def _two_ways(table: Table, name: str, rows: list[int], what: str) -> _lines.FileError:
+    first, second = sorted(rows)
+    return table.wrong(
+        second,
+        name,
+        f"is {_lines.shown(table.cell(name, second))}, and in line {table.line(first)} "
+        f"{_lines.shown(table.cell(name, first))}",
+        f"one way of writing {what}",
+    )
+
+
 def _unique(table: Table, id: str) -> tuple[str, ...]:
     """Return the ids of a table with a row for each sequence."""
     codes, names = table.codes("id", id)
     if "" in names:
         row = int((codes == names.index("")).argmax())
         raise table.wrong(row, id, "is empty; expected the sequence's name")
+    _check_one_way(table, id, codes, names, "an id")
     if len(names) < len(codes):
         row = int((np.maximum.accumulate(np.append(-1, codes[:-1])) >= codes).argmax())
         raise table.wrong(
@@ -896,6 +972,14 @@ def _feature_columns(
                 f"column {table.header.index('') + 1} has no name; expected one (pandas writes "
                 f"its index so: to_csv(index=False)), or {setting('features')} to leave it out",
             )
+        index = next((name for name in names if _PANDAS_INDEX.fullmatch(name)), None)
+        if index is not None:
+            raise _lines.wrong(
+                table.path,
+                1,
+                f"column {index!r} has the name that pandas gives to an index without one",
+                f"{setting('exclude')} to leave it out, or {setting('features')} to use it",
+            )
     if not names:
         raise _lines.wrong(
             table.path,
@@ -925,6 +1009,7 @@ def _in_order(
                 id,
                 "is empty; expected the sequence's name",
             )
+        _check_one_way(table, id, which, names, "an id")
     place = None if step is None else _places(table, step, decimal)
     forward = which[1:] == which[:-1]
     if place is not None:
@@ -1051,6 +1136,7 @@ def _fill_gaps(
     ids: tuple[str, ...],
     missing: str,
     wide: bool,
+    hint: str,
 ) -> None:
     for part, start, name in zip(parts, starts.tolist(), ids, strict=True):
         gaps = np.isnan(part)
@@ -1068,7 +1154,7 @@ def _fill_gaps(
             raise table.wrong(
                 int(rows[start]),
                 names[empty],
-                f"has no value in {_sequence(name)}; expected at least one",
+                f"has no value in {_sequence(name)}; expected at least one{hint}",
             )
 
 
@@ -1078,6 +1164,9 @@ def _codes(
     """Read the classes of all rows, NaN where there is none."""
     codes, texts = table.codes("label", label)
     texts = [text if text in (given or ()) else _short(text) for text in texts]
+    texts = [
+        "" if text.lower() in _NO_LABEL and text not in (given or ()) else text for text in texts
+    ]
     found = set(texts) - {""}
     if not found:
         raise table.wrong(0, label, "has no class in any row; expected at least one")
@@ -1108,20 +1197,21 @@ def _check_numbers_differ(
     texts: list[str],
     names: tuple[str, ...],
 ) -> None:
-    """Refuse 1 beside 1.0, which may be one class or two."""
+    """Refuse 1 beside 1.0, and texts that look alike: they may be one class or two."""
+    alike: dict[str, str] = {}
+    for name in names:
+        form = unicodedata.normalize("NFC", name)
+        form = form.lower() if form.lower() in _TRUTH else form
+        other = alike.setdefault(form, name)
+        if other != name:
+            rows = [int((codes == texts.index(one)).argmax()) for one in (other, name)]
+            raise _two_ways(table, label, rows, "a class")
     if not all(map(_parsing.is_number, names)):
         return
     for one, other in pairwise(names):  # sorted by value
         if float(one) == float(other):
             rows = [int((codes == texts.index(name)).argmax()) for name in (one, other)]
-            first, second = sorted(rows)
-            raise table.wrong(
-                second,
-                label,
-                f"is {_lines.shown(table.cell(label, second))}, and in line {table.line(first)} "
-                f"{_lines.shown(table.cell(label, first))}",
-                "one way of writing a class",
-            )
+            raise _two_ways(table, label, rows, "a class")
 
 
 def _per_sequence(
@@ -1157,7 +1247,7 @@ def _per_sequence(
         raise table.wrong(
             int(rows[starts[i]]),
             names[c],
-            f"is empty on all rows of {_sequence(ids[i])}; expected a value on one at least"
+            f"has no value on any row of {_sequence(ids[i])}; expected one on one of them"
             f" ({gaps_setting(among_targets=True)}: such sequences count nothing)",
         )
     lengths = np.diff(np.append(starts, len(rows)))

@@ -123,9 +123,9 @@ def read_header(file: BinaryIO, size: int) -> Header:
     start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or not 2 <= length <= min(size - 8, _MAX_HEADER):
-        raise UnreadableError(
-            f"{size} bytes beginning with {start!r}", "a fastbptt model (safetensors container)"
-        )
+        came = f"{size} bytes beginning with {start!r}" if start else "nothing"
+        hint = "" if start else "; of an open file that was just written, after file.seek(0)"
+        raise UnreadableError(came, f"a fastbptt model (safetensors container){hint}")
     text = file.read(length)
     entries = parse(text, dict, "the header", "a JSON object")
     metadata = entries.pop("__metadata__", None)

@@ -694,6 +694,8 @@ def _target_array(
     one_hot = classes and len(lead) + 1 == array.ndim and array.shape[-1] == width > 1
     advice = "; of one-hot rows, give y.argmax(axis=-1)" if one_hot else ""
     if classes and array.dtype.kind not in "iu":
+        if array.shape == lead and array.dtype.kind in "fb":
+            advice = "; of whole numbers, give numpy.asarray(y, int)"
         expected = f"classes of an integer dtype for {context}{advice}"
         raise ArgumentTypeError("y", f"has dtype {array.dtype}", expected, item=item)
     shape = array.shape

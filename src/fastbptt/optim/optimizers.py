@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -385,7 +386,7 @@ class Adam(Optimizer):
         }
 
     def _fit_into(self, dtype: np.dtype[Any]) -> None:
-        _eps_fits(self._eps, dtype)
+        _eps_fits(self._eps, self._betas[1], dtype)
         for i, beta in enumerate(self._betas):
             _decay_fits(f"betas[{i}]", beta, dtype)
 
@@ -598,6 +599,9 @@ class RMSprop(Optimizer):
         self._eps = _above_0("eps", eps)
         self._momentum = _decay("momentum", momentum)
         self._centered = _check.flag("centered", centered)
+        if self._centered and not self._alpha:
+            expected = "above 0 because centered=True: the variance of one gradient is 0"
+            raise ArgumentError("alpha", f"is {self._alpha}", expected)
 
     @property
     def _moments(self) -> tuple[str, ...]:
@@ -610,7 +614,7 @@ class RMSprop(Optimizer):
         return settings
 
     def _fit_into(self, dtype: np.dtype[Any]) -> None:
-        _eps_fits(self._eps, dtype)
+        _eps_fits(self._eps, self._alpha, dtype)
         _decay_fits("alpha", self._alpha, dtype)
         _decay_fits("momentum", self._momentum, dtype)
 
@@ -700,10 +704,19 @@ def _no_overflow(name: str, value: float, dtype: np.dtype[Any]) -> None:
         )
 
 
-def _eps_fits(eps: float, dtype: np.dtype[Any]) -> None:
-    least = np.finfo(dtype).tiny
+def _eps_fits(eps: float, decay: float, dtype: np.dtype[Any]) -> None:
+    """Refuse an eps beside which a gradient counts whose square is lost.
+
+    Where (1 - decay) g^2 is 0, the step is g / eps: at most 1 with the least eps.
+    """
+    least = math.sqrt(np.finfo(dtype).tiny / (1.0 - decay))
     if eps < least:
-        raise ArgumentError("eps", f"is {eps}", f"at least {least:.3g} for a model of {dtype}")
+        raise ArgumentError(
+            "eps",
+            f"is {eps}",
+            f"at least {least:.3g} for a model of {dtype}, in which squares of gradients are 0 "
+            "below that",
+        )
 
 
 def _decay_fits(name: str, value: float, dtype: np.dtype[Any]) -> None:

@@ -109,6 +109,13 @@ def _own_names() -> Iterator[None]:
         raise
 
 
+# Parameters of the network, its scaling and its targets: later calls that train further keep them.
+_MADE_ONCE: Final = (
+    *("cell", "hidden_layer_sizes", "bidirectional", "dropout", "leaky_alpha", "init", "dtype"),
+    *("standardize", "steps", "loss", "window", "horizon", "center"),
+)
+
+
 class CallbackBridge(Callback):
     """Passes every epoch on to scikit-learn's callbacks, which may stop the training."""
 
@@ -221,6 +228,15 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         first = not (hasattr(self, "model_") and (partial or self.warm_start))
         if first:
             self.__dict__.pop("model_", None)
+            return first
+        for name, before in self._built.items():
+            if getattr(self, name) != before:
+                raise ArgumentError(
+                    name,
+                    f"is {_check.shown(getattr(self, name))}",
+                    f"{_check.shown(before)}, with which the network that is trained further was "
+                    "made; for a new one fit with warm_start=False",
+                )
         return first
 
     def _network(self, inputs: int, outputs: int, dtype: np.dtype[Any]) -> None:
@@ -250,6 +266,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             if error.argument == "alpha":
                 error.argument = "leaky_alpha"  # `alpha` is the estimators' weight decay
             raise
+        self._built = {name: getattr(self, name) for name in _MADE_ONCE if hasattr(self, name)}
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
         self.t_ = 0

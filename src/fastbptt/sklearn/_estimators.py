@@ -24,6 +24,7 @@ from ._inputs import (
     Array,
     StackedSteps,
     check_numbers,
+    check_same_times,
     read_inputs,
     read_labels,
     read_step_targets,
@@ -104,6 +105,8 @@ class _Supervised(RecurrentEstimator):
             )
         if first:
             self._steps = self.steps
+        if self._steps == "all":
+            check_same_times(X, y)
         given = SampleWeight.read(sample_weight, x, self._steps)
         y, weight = without_gaps(y, x, self._steps, given, self.missing, self._labels)
         target = self._read_y(y, x)

@@ -347,6 +347,26 @@ def _labels(name: str, y: Any, item: int | None) -> tuple[Any, str]:
     return y, "text" if any(text) else "number" if cells else ""
 
 
+def check_same_times(X: Any, y: Any) -> None:
+    """Refuse targets of steps whose dates, in a list of pandas' data, are not those of X."""
+    if not (isinstance(X, list | tuple) and isinstance(y, list | tuple)):
+        return
+    for i, (one, other) in enumerate(zip(X, y, strict=False)):
+        times: Any = getattr(one, "index", None)
+        labels: Any = getattr(other, "index", None)
+        if not (hasattr(times, "equals") and hasattr(labels, "equals")):
+            continue
+        if _pandas.is_date(times) and _pandas.is_date(labels) and not times.equals(labels):
+            raise ArgumentError(
+                "y",
+                f"has dates from {labels[0]} to {labels[-1]}, and X[{i}] from {times[0]} to "
+                f"{times[-1]}",
+                "a target for each date of X, as [b.reindex(a.index) for a, b in zip(X, y)] gives "
+                "where there are all",
+                item=i,
+            )
+
+
 def read_step_targets(y: Any, x: StackedSteps) -> StackedSteps:
     """Read a y with a target for every step: (n, time[, outputs]), or a list."""
     check_data("y", y)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError
 
 Array = NDArray[Any]
@@ -110,11 +111,8 @@ def check_rows_are_series(value: Any, name: str) -> None:
     names = list(value.columns)
     if names == list(range(len(names))):
         return
-    found = [_NUMBERED.fullmatch(one) if isinstance(one, str) else None for one in names]
-    known = [one for one in found if one is not None and one[1].lower() in _STEP_NAMES]
-    if len(known) == len(names) and len({one[1].lower() for one in known}) == 1:
-        return
-    if _all_dates(names):
+    if _are_steps(names):
+        _check_rising(names, name)
         return
     raise ArgumentError(
         name,
@@ -123,6 +121,33 @@ def check_rows_are_series(value: Any, name: str) -> None:
         f"time=.., target=..), then fit(data.x, data.y). If each row is one univariate series: "
         f"{name}.to_numpy()",
     )
+
+
+def _check_rising(names: list[Any], name: str) -> None:
+    """Refuse columns that are steps, numbered or dated, in another order than that of time."""
+    texts = [one for one in names if isinstance(one, str)]
+    numbered = [found for found in map(_NUMBERED.fullmatch, texts) if found is not None]
+    if len(numbered) == len(names):
+        times: Any = np.array([int(one[2]) for one in numbered])
+    else:
+        times = np.array(names, dtype="datetime64[ns]" if texts else None)
+    falls = np.flatnonzero(times[1:] <= times[:-1])
+    if len(falls):
+        first, second = names[falls[0]], names[falls[0] + 1]
+        raise ArgumentError(
+            name,
+            f"has the column {second!r} after {first!r}",
+            f"columns in order of time; if they are, {name}.to_numpy()",
+        )
+
+
+def _are_steps(names: list[Any]) -> bool:
+    """Tell whether names are the steps of a series: numbered alike, or dates."""
+    found = [_NUMBERED.fullmatch(one) if isinstance(one, str) else None for one in names]
+    known = [one for one in found if one is not None and one[1].lower() in _STEP_NAMES]
+    if len(known) == len(names) and len({one[1].lower() for one in known}) == 1:
+        return True
+    return _all_dates(names)
 
 
 def numbers(value: Any, name: str) -> Array:
@@ -194,7 +219,7 @@ def time_index(value: Any, name: str) -> Any:
         pass
     raise ArgumentError(
         name,
-        f"has the index {index[0]!r}, .. of dtype {index.dtype}",
+        f"has the index {_check.plain(index[0])!r}, .. of dtype {index.dtype}",
         f"numbers or dates in order of time: {name}.index = pandas.to_datetime({name}.index, "
         f"format=..), or {name}.reset_index(drop=True) if the rows are in order",
     )
@@ -233,6 +258,30 @@ def rising(index: Any, name: str, advice: str) -> bool:
     return False
 
 
+def _refuse_days(index: Any, name: str) -> None:
+    """Refuse numbers that are all days, as 20240131, or months, as 202412.
+
+    As numbers they would go on with 20240132; numbers of rows are hardly ever all of them.
+    """
+    if len(index) < 2 or index.dtype.kind not in "iu":
+        return
+    numbers = np.asarray(index).astype(np.int64)
+    for form, months, days in (
+        ("%Y%m%d", numbers // 100, numbers % 100),
+        ("%Y%m", numbers, np.ones_like(numbers)),
+    ):
+        years, month = months // 100, months % 100
+        if ((years >= 1900) & (years < 2100) & (month >= 1) & (month <= 12)).all() and (
+            (days >= 1) & (days <= 31)
+        ).all():
+            raise ArgumentError(
+                name,
+                f"has the index {numbers[0]}, .., which may be numbers, or days or months",
+                f"{name}.index = pandas.to_datetime({name}.index.astype(str), format={form!r}), or "
+                f"{name}.reset_index(drop=True) if the rows are in order",
+            )
+
+
 class Continuation:
     """How an index goes on after its end.
 
@@ -258,6 +307,7 @@ class Continuation:
         else:
             gaps = np.diff(np.asarray(index))
             step = gaps[-1] if len(gaps) else 1
+            _refuse_days(index, name)
             if len(gaps) == 0 or np.allclose(gaps, step, rtol=1e-6, atol=0.0):
                 self._step = step
 

@@ -374,20 +374,11 @@ def evaluate(
     own, first = loss_of(loss), _check.size("warmup", warmup, 0)
     check_missing(missing, own)
     data = LabelledData(
-        model,
-        x,
-        y,
-        own,
-        steps,
-        reduction,
-        lengths,
-        sample_weight,
-        warmup=first,
-        static=static,
-        resets=resets,
-        missing=missing,
-    )
-    _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
+        model, x, y, own, steps, reduction, lengths, sample_weight, warmup=first, static=static,
+        resets=resets, missing=missing,
+    )  # fmt: skip
+    differ = data.weights is not None and data.weights.differ
+    _metrics.check(chosen, data.loss, differ, model._input_spec.width)
     data.check_contents()
     data.note_digits(4)
     return measure(data, np.arange(data.count), chosen, size)

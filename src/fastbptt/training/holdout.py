@@ -91,6 +91,21 @@ def hold_out(data: LabelledData, validation: Any, class_weight: Any, seed: int) 
     return HoldOut(data, train, weights, held, held_rows, fraction)
 
 
+def _refuse_weights_as_lengths(lengths: Any) -> None:
+    """Refuse weights in the third place of `validation`, where Keras has them."""
+    if lengths is None:
+        return
+    found = _check.read("validation", lengths)
+    if found.dtype.kind == "f" or (found.size and found.dtype.kind in "iu" and (found == 1).all()):
+        came = "numbers that are 1" if found.dtype.kind in "iu" else f"dtype {found.dtype}"
+        raise ArgumentError(
+            "validation",
+            f"has {came} as its third part, lengths",
+            "(x, y, None, sample_weight) for weights; integers for lengths, and if each sequence "
+            "has one step x of shape (n, 1, features)",
+        )
+
+
 def _weighted(rows: Rows, weights: TargetWeights | None) -> Rows:
     """Leave out the sequences that have no weight."""
     return rows if weights is None else rows[weights.totals[rows] > 0.0]
@@ -114,6 +129,7 @@ def _divided(
             raise ArgumentError("validation", f"has {len(validation)} parts", expected)
         x, y, lengths, weight, fifth = (*validation, None, None, None)[:5]
         which = "resets" if data.constants is None else "static"  # no model takes both
+        _refuse_weights_as_lengths(lengths)
         held = LabelledData(
             data.model,
             x,

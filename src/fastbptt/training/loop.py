@@ -302,7 +302,8 @@ def fit(
             model, x, y, objective, steps, reduction, lengths, sample_weight, warmup=first,
             static=static, resets=resets, missing=missing,
         )  # fmt: skip
-    _metrics.check(chosen, data.loss, data.weights is not None and data.weights.differ)
+    differ = data.weights is not None and data.weights.differ
+    _metrics.check(chosen, data.loss, differ, model._input_spec.width)
     sets = hold_out(data, validation, class_weight, seed)
     order = Order(sets.rows, batch_size, shuffle, seed, data.lengths if bucket else None)
     length = len(order if stream is None else stream)
@@ -397,7 +398,9 @@ def _refuse_beside_stream(
             raise ArgumentError(name, f"is {_check.shown(value)}", f"{usual} {why}{instead}")
     if validation is not None and not isinstance(validation, tuple | list):
         raise ArgumentError(
-            "validation", f"is {_check.shown(validation)}", f"(x, y) or (x, y, lengths) {why}"
+            "validation",
+            f"is {_check.shown(validation)}",
+            f"(x, y), (x, y, lengths) or (x, y, lengths, sample_weight) {why}",
         )
 
 

@@ -52,6 +52,14 @@ class Metric(NamedTuple):
     format_spec: str = ".3g"
     takes: str = "outputs"
 
+    def parameter(self, name: str) -> Any:
+        """Return the value that a parameter of the function has, by default or in a partial."""
+        try:
+            parameters = inspect.signature(self.function).parameters
+        except (TypeError, ValueError):
+            return None
+        return parameters[name].default if name in parameters else None
+
 
 def accuracy(
     y: NDArray[Any], outputs: NDArray[Any], sample_weight: NDArray[Any] | None = None
@@ -263,7 +271,9 @@ def title(curve: str) -> str:
     return (known and known.title) or name.replace("_", " ")
 
 
-def check(metrics: Sequence[Metric], loss: Loss | CustomLoss, weighted: bool = False) -> None:
+def check(
+    metrics: Sequence[Metric], loss: Loss | CustomLoss, weighted: bool = False, outputs: int = 1
+) -> None:
     """Refuse metrics that make no sense with a loss, or take no weights where there are some.
 
     Raises
@@ -300,7 +310,17 @@ def check(metrics: Sequence[Metric], loss: Loss | CustomLoss, weighted: bool = F
                 'the loss "bce"',
                 item=i,
             )
+        labels = outputs if loss.predicts == "classes" and loss.targets == "numbers" else 1
+        if metric.takes == "probabilities" and labels > 1:
+            raise ArgumentError(
+                "metrics",
+                f'is "{metric.name}", of the probabilities of one class, but y has {labels} labels '
+                "that do not exclude each other",
+                "a function of yours of targets and outputs",
+                item=i,
+            )
         if metric.targets is None or _suits(metric, loss):
+            _check_level(metric, loss, i)
             continue
         if metric.targets == "numbers":
             loss.check_point()
@@ -311,6 +331,20 @@ def check(metrics: Sequence[Metric], loss: Loss | CustomLoss, weighted: bool = F
             f'is "{metric.name}", of {metric.targets}, but the loss "{loss}" is of '
             f"{_kinds(loss)[-1]}",
             f"{known}, or one of the losses {', '.join(others)}",
+            item=i,
+        )
+
+
+def _check_level(metric: Metric, loss: Loss, i: int) -> None:
+    """Refuse scikit-learn's loss of a quantile for the median, unless that is the quantile."""
+    alpha = metric.parameter("alpha") if "pinball" in metric.name else None
+    if metric.takes == "numbers" and alpha is not None and loss.levels and alpha != 0.5:
+        raise ArgumentError(
+            "metrics",
+            f'is "{metric.name}" with alpha={alpha}, but it is given the median of the loss '
+            f'"{loss}"',
+            'alpha=0.5, or the metric "coverage_error"; the loss itself is the mean pinball loss '
+            "of all levels",
             item=i,
         )
 

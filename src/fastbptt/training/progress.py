@@ -6,10 +6,11 @@ import importlib
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from .. import _check
 from .._errors import ArgumentError
+from .._streams import Lossy
 
 if TYPE_CHECKING:
     from .callbacks import TrainingRun
@@ -171,6 +172,7 @@ def show(verbose: Any, run: TrainingRun) -> Progress:
     stream = sys.stdout if notebook else sys.stderr
     if kind == 0 or stream is None:
         return Progress()
+    stream = cast("TextIO", Lossy(stream))
     if kind == 2:
         return Lines(stream)
     if notebook:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check
+from .._errors import ArgumentError
 from ..optim.schedules import Schedule
 from .batches import Augmentation
 from .callbacks import Callback
@@ -67,10 +68,8 @@ class Settings:
 
 def check_callbacks(given: Any) -> list[Callback]:
     """Check `callbacks`; return them as a list."""
-    if isinstance(given, Callback):
-        return [given]
     try:
-        every = list(given)
+        every = [given] if isinstance(given, Callback) else list(given)
     except TypeError:
         came = _check.shown(given)
         raise TypeError(f"callbacks is {came}; expected a list of Callback") from None
@@ -79,6 +78,15 @@ def check_callbacks(given: Any) -> list[Callback]:
             raise TypeError(
                 f"callbacks[{i}] is of type {type(one).__name__}; expected a fastbptt.Callback"
             )
+        for name in dir(type(one)):
+            if name.startswith("on_") and not hasattr(Callback, name):
+                known = [one for one in vars(Callback) if one.startswith("on_")]
+                raise ArgumentError(
+                    "callbacks",
+                    f"has a method {name}, which is never called",
+                    f"{', '.join(known)}, or a name that does not begin with on_",
+                    item=i,
+                )
     return every
 
 

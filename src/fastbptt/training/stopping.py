@@ -90,6 +90,12 @@ def early_stopping(
     if monitor is None:
         if not validated:
             if waits is None and not keep:
+                if delta:
+                    raise ArgumentError(
+                        "min_delta",
+                        f"is {delta}, but there is nothing to monitor",
+                        "validation=, or monitor= with the name of a curve",
+                    )
                 return None
             asks = "restore_best is True" if waits is None else f"patience is {waits}"
             raise ValueError(

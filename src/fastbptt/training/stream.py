@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import numpy as np
+
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._losses import CustomLoss, LossLike
 from ..models.recurrent import Recurrent
@@ -82,6 +84,7 @@ class Stream:
                 )
             x, y, weights, fourth = (*found, None, None)[:4]
             which = "resets" if model.static_size is None else "static"  # no model takes both
+            _refuse_lengths_as_weights(weights)
             batch = LabelledData(
                 model, x, y, loss, steps, reduction, None, weights, warmup=self._warmup,
                 **{which: fourth},
@@ -106,6 +109,19 @@ _EXPECTED: Final = {
     3: "(x, y), (x, y, weights) or (x, y, weights, resets)",
     1: "(x, y, weights, static), of which weights may be None",
 }
+
+
+def _refuse_lengths_as_weights(weights: Any) -> None:
+    """Refuse whole numbers as weights, which may be lengths: `fit` has these in the third place."""
+    if isinstance(weights, list | tuple) and any(np.ndim(one) for one in weights):
+        return
+    found = np.asarray(weights)
+    if found.ndim == 1 and found.dtype.kind in "iu" and found.min(initial=1) > 0 < len(found):
+        raise ArgumentError(
+            "x",
+            "yielded whole numbers as weights, which may be lengths",
+            "numpy.asarray(weights, float) for weights; for lengths x as a list of sequences",
+        )
 
 
 def _tail(data: LabelledData) -> tuple[int, ...]:
