@@ -153,7 +153,7 @@ def test_validation_and_test_files(folder: Path, capsys: Any) -> None:
     [
         ("features", "", "column 'u' has no value; expected a number, or --missing interpolate or"),
         ("labels", "--steps all", "column 'label' is empty.*--missing mask"),
-        ("sequences", "", "column 'label' is empty on all rows.*--missing mask"),
+        ("sequences", "", "column 'label' has no value on any row.*--missing mask"),
     ],
 )
 def test_gaps_are_refused_unless_asked_for(

@@ -276,13 +276,13 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         {"y": zeros(3), "loss": "cross_entropy"},
         TypeError,
         "y has dtype float32; expected classes of an integer dtype "
-        'for loss="cross_entropy", steps="last"',
+        'for loss="cross_entropy", steps="last"; of whole numbers, give numpy.asarray(y, int)',
     ),
     "classes bool": (
         {"y": zeros(3, dtype=bool), "loss": "cross_entropy"},
         TypeError,
         "y has dtype bool; expected classes of an integer dtype "
-        'for loss="cross_entropy", steps="last"',
+        'for loss="cross_entropy", steps="last"; of whole numbers, give numpy.asarray(y, int)',
     ),
     "classes column": (
         {"y": zeros(3, 1, dtype=int), "loss": "cross_entropy"},

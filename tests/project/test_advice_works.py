@@ -1178,14 +1178,6 @@ CALLS = [
         needs="sklearn",
     ),
     call(
-        SK + "C.set_params(warm_start=True).fit(x, k > 0)\n"
-        "C.set_params(loss='cross_entropy').fit(x, k > 0)",
-        r"expected (\"bce\")",
-        SK + "C.set_params(warm_start=True).fit(x, k > 0)\n"
-        r"C.set_params(loss=\1).fit(x, k > 0)",
-        needs="sklearn",
-    ),
-    call(
         FRAME + "df.loc[0, 'label'] = None\n"
         "datasets.from_frame(df, id='who', target='label', steps='all')",
         r"no class.*or (missing=\"mask\")",

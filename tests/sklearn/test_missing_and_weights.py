@@ -326,12 +326,6 @@ def test_refused_losses(loss: Any, message: str) -> None:
         classifier(loss=loss).fit(X, np.digitize(SUMS[:, -1], [-1.0, 1.0]))
 
 
-def test_another_loss_after_the_first_call() -> None:
-    model = classifier(warm_start=True).fit(X, NAMES[:, -1])
-    with pytest.raises(ValueError, match='the first call made a network for "bce"'):
-        model.set_params(loss="cross_entropy").fit(X, NAMES[:, -1])
-
-
 @pytest.mark.parametrize("steps", ["mean", "max"])
 def test_pooling(steps: str) -> None:
     model = classifier(steps=steps).fit(X, NAMES[:, -1])

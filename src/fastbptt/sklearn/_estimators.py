@@ -420,11 +420,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     @property
     def _loss(self) -> LossLike:
         usual = "bce" if self.n_outputs_ == 1 else "cross_entropy"
-        loss = loss_of_classes(self.loss)
-        if loss is not None and loss.name != usual:
-            came = f'is "{loss}", but the first call made a network for "{usual}"'
-            raise ArgumentError("loss", came, f'"{usual}"')
-        return loss or usual
+        return loss_of_classes(self.loss) or usual
 
     def _codes(self, y: StackedSteps) -> NDArray[np.int64]:
         """Encode labels as class indices."""
