@@ -62,11 +62,11 @@ void BatchPlan::make(i64 b, i64 t, const i64* given, const bool* resets, i64 row
   block_steps_ = 0;
   callers_batch = b;
   episodes = resets;
-  struct Sequence {
+  struct Episode {
     i64 place, start, length;
     char begins, ends;
   };
-  std::vector<Sequence> found;
+  std::vector<Episode> found;
   found.reserve(static_cast<std::size_t>(b));
   for (i64 place = 0; place < b; ++place) {
     const i64 end = given ? given[place] : t;
@@ -86,7 +86,7 @@ void BatchPlan::make(i64 b, i64 t, const i64* given, const bool* resets, i64 row
   for (std::vector<i64>* all : {&lengths, &places, &starts, &positions}) all->resize(n);
   for (std::vector<char>* all : {&begins, &ends}) all->resize(n);
   for (std::size_t i = 0; i < n; ++i) {
-    const Sequence& one = found[static_cast<std::size_t>(order[i])];
+    const Episode& one = found[static_cast<std::size_t>(order[i])];
     lengths[i] = one.length;
     places[i] = one.place;
     starts[i] = one.start;
