@@ -269,7 +269,7 @@ def unroll(
     """
     twin = in_double(model, "float64")
     batch, objective = twin._checked(
-        x, y, loss, steps, "mean", None, None, None, True, 0, 0, static
+        x, y, loss, steps, "mean", None, None, None, True, static=static
     )
     record = take(twin, batch, objective)
     spec = twin._spec

@@ -337,8 +337,8 @@ def diagnose(
     chosen, why = objective_of(model, y, loss, steps, lengths, counted)
     with about_chosen(why):
         batch, objective = model._checked(
-            x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, 1, warmup, resets,
-            static,
+            x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, unlimited=1,
+            warmup=warmup, resets=resets, static=static,
         )  # fmt: skip
         if dtype is None:
             model._note_digits(x, y, batch, objective)

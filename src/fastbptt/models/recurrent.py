@@ -726,8 +726,8 @@ class Recurrent:
         0.6931
         """
         batch, objective = self._checked(
-            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, 0, warmup,
-            resets, static,
+            x, y, loss, steps, reduction, lengths, h0, sample_weight, check_finite, warmup=warmup,
+            resets=resets, static=static,
         )  # fmt: skip
         training = training is not False and _check.flag("training", training)
         taken: list[int] = []
@@ -855,10 +855,10 @@ class Recurrent:
             h0,
             sample_weight,
             check_finite,
-            budget,
-            warmup,
-            resets,
-            static,
+            unlimited=budget,
+            warmup=warmup,
+            resets=resets,
+            static=static,
         )
         norms = None if record is None else self._norm_probes(record, batch)
         to = self._gradient_targets(batch.x.shape, need_input_grad)
@@ -990,11 +990,11 @@ class Recurrent:
             h0,
             sample_weight,
             check_finite,
-            budget or chunk,
-            warmup,
-            resets,
-            static,
-            state is not None,
+            unlimited=budget or chunk,
+            warmup=warmup,
+            resets=resets,
+            static=static,
+            carried=state is not None,
         )
         final = None
         if state is not None:
@@ -1182,6 +1182,7 @@ class Recurrent:
         h0: Any,
         sample_weight: Any,
         check_finite: Any,
+        *,
         unlimited: int = 0,
         warmup: Any = 0,
         resets: Any = None,
