@@ -77,10 +77,10 @@ class ParameterUpdates {
         while (r.from < r.to) {
           const bool inside = part != state.parts.end() && part->from <= r.from;
           const i64 border = part == state.parts.end() ? r.to : inside ? part->to : part->from;
-          const Range piece{r.from, std::min(r.to, border)};
-          update(inside ? own[size_of(part->group)] : args, piece);
-          r.from = piece.to;
-          if (inside && piece.to == part->to) ++part;
+          const Range some{r.from, std::min(r.to, border)};
+          update(inside ? own[size_of(part->group)] : args, some);
+          r.from = some.to;
+          if (inside && some.to == part->to) ++part;
         }
       }
     });

@@ -184,9 +184,9 @@ def test_the_records_of_a_probe_are_kept_and_restored(monitor: Any) -> None:
         np.testing.assert_array_equal(other.running_sum[name], monitor.running_sum[name])
 
 
-@pytest.mark.parametrize("probe", [[X, Y], (X,), X, (X, Y, LENGTHS, 1)])
+@pytest.mark.parametrize("probe", [[X, Y], (X,), X, (X, Y, LENGTHS, None, 1)])
 def test_what_is_no_probe(probe: Any) -> None:
-    with pytest.raises(TypeError, match=r"probe is .*; expected \(x, y\) or \(x, y, lengths\)"):
+    with pytest.raises(TypeError, match=r"probe is .*; expected \(x, y\), \(x, y, lengths\) or"):
         fastbptt.GradientMonitor(probe=probe)
 
 
