@@ -115,6 +115,7 @@ def test_file_is_as_documented(path: Path, model: fastbptt.RNN) -> None:
         "arguments",
         "dropout_seeds",
         "frozen",
+        "trained_steps",
         "written_by",
         "metadata",
     ]
@@ -140,6 +141,7 @@ def test_file_is_as_documented(path: Path, model: fastbptt.RNN) -> None:
     }
     assert json.loads(metadata["dropout_seeds"]) == list(model._dropout_seeds.state)
     assert json.loads(metadata["frozen"]) == []
+    assert metadata["trained_steps"] == "last"
     assert metadata["written_by"] == fastbptt.__version__
     blank = content.replace(metadata["sha256"].encode(), b"0" * 64)
     assert metadata["sha256"] == hashlib.sha256(blank).hexdigest()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 import fastbptt
 from fastbptt.training import evaluation
@@ -84,3 +87,24 @@ def test_chunks_are_refused(steps: str) -> None:
     with pytest.raises(fastbptt.ArgumentError, match=f'bptt_steps is 20; .* steps="{steps}"'):
         model.train_step(X, Y, adam, "mse", steps, bptt_steps=20)
     assert np.isfinite(model.train_step(X, Y, adam, "mse", steps))
+
+
+@pytest.mark.parametrize("steps", ["last", "all", *POOLED])
+def test_predictions_are_pooled_as_the_model_was_trained(steps: str, tmp_path: Path) -> None:
+    model = network()
+    expected = fastbptt.predict(model, X, LENGTHS)
+    assert_array_equal(expected, fastbptt.predict(model, X, LENGTHS, steps="last"))
+    y = np.ones((*X.shape[:2], 2)) if steps == "all" else Y
+    fastbptt.fit(model, X, y, loss="mse", steps=steps, lengths=LENGTHS, epochs=1, verbose=0)
+    used = steps if steps in POOLED else "last"
+    model.save(tmp_path / "m.st")
+    loaded, pickled = fastbptt.load(tmp_path / "m.st"), pickle.loads(pickle.dumps(model))
+    for one in (model, model.copy(), loaded, pickled):
+        wanted = fastbptt.predict(one, X, LENGTHS, steps=used)
+        assert_array_equal(fastbptt.predict(one, X, LENGTHS), wanted)
+        assert fastbptt.evaluate(one, X, Y, loss="mse", lengths=LENGTHS) == fastbptt.evaluate(
+            one, X, Y, loss="mse", lengths=LENGTHS, steps=used
+        )
+    fastbptt.fit(model, X, Y, loss="mse", lengths=LENGTHS, epochs=1, verbose=0)
+    wanted = fastbptt.predict(model, X, LENGTHS, steps="last")
+    assert_array_equal(fastbptt.predict(model, X, LENGTHS), wanted)

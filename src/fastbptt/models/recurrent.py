@@ -132,6 +132,7 @@ class Recurrent:
         self._dropout_seeds = DropoutSeeds(used=spec.dropout > 0.0 and spec.num_layers > 1)
         self._records = Records(pass_names(spec.num_layers, spec.bidirectional))
         self._metadata: dict[str, Any] = {}
+        self._trained_steps = "last"  # where the loss of the last training step was
         self._notes_digits = True  # in the first training step; `fit` has looked at all data
         # copies and pickles make these anew; all other attributes are the user's
         self._parts = frozenset(vars(self)) - before | {"_parts"}
@@ -140,13 +141,18 @@ class Recurrent:
     def _from_config(cls, config: Mapping[str, Any]) -> Self:
         """Make a model with zero weights from what `_config` returned."""
         _check.same_names(
-            "config", config, ("cell", "arguments", "dtype", "dropout_seeds", "frozen")
+            "config",
+            config,
+            ("cell", "arguments", "dtype", "dropout_seeds", "frozen", "trained_steps"),
         )
         model = cls.__new__(cls)
         spec = _options.from_arguments(config["cell"], config["arguments"])
         model._build(spec, _check.float_dtype(config["dtype"]))
         model._dropout_seeds.state = config["dropout_seeds"]
         model._weights.set_frozen(frozenset(config["frozen"]))
+        model._trained_steps = _check.option(
+            "trained_steps", config["trained_steps"], _check.READOUTS
+        )
         return model
 
     def _config(self) -> dict[str, Any]:
@@ -158,6 +164,7 @@ class Recurrent:
             "dtype": weights.dtype.name,
             "dropout_seeds": list(self._dropout_seeds.state),
             "frozen": [name for name in weights.layout if name in weights.frozen],
+            "trained_steps": self._trained_steps,
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -1053,10 +1060,12 @@ class Recurrent:
                         left = probes(norms, final)
                     value = self._engine.train_step(batch, objective, update, left, budget)
                 optimizer._binding = binding  # only now: a refused step leaves no trace
+                self._trained_steps = objective.steps
         except BaseException as error:
             # A signal's handler may raise just after the update: then all of the step has happened.
             if binding is not None and before is not None and binding.state.step != before:
                 optimizer._binding = binding
+                self._trained_steps = objective.steps
             else:
                 self._dropout_seeds.give_back(taken)
             if final is not None and isinstance(error, BadArgumentError):

@@ -217,7 +217,7 @@ def _optimizer(given: dict[str, Any] | None) -> tuple[Optimizer | None, tuple[st
 
 def _config(metadata: dict[str, Any]) -> dict[str, Any]:
     """Return what fixes a model besides its weights; its options are yet to be checked."""
-    for key in ("cell", "dtype", "arguments", "dropout_seeds", "frozen"):
+    for key in ("cell", "dtype", "arguments", "dropout_seeds", "frozen", "trained_steps"):
         if not isinstance(metadata.get(key), str):
             raise UnreadableError(f"{key} is {shortened(metadata.get(key))}", "a string")
     cell, dtype = metadata["cell"], metadata["dtype"]
@@ -234,12 +234,16 @@ def _config(metadata: dict[str, Any]) -> dict[str, Any]:
     if len(keys) != 2 or any(type(key) is not int or not 0 <= key < 1 << 64 for key in keys):
         raise UnreadableError(f"dropout_seeds is {shortened(keys)}", "two whole numbers of 64 bits")
     frozen = parse(metadata["frozen"], list, "frozen", "a JSON array")
+    if metadata["trained_steps"] not in _check.READOUTS:
+        came = shortened(metadata["trained_steps"])
+        raise UnreadableError(f"trained_steps is {came}", f"one of {', '.join(_check.READOUTS)}")
     return {
         "cell": cell,
         "dtype": dtype,
         "arguments": arguments,
         "dropout_seeds": keys,
         "frozen": frozen,
+        "trained_steps": metadata["trained_steps"],
     }
 
 

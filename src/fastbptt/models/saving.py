@@ -16,6 +16,7 @@ key                 value
 ``dropout_seeds``    a JSON array of two integers: the seed of the model's dropout masks, and how
                     many it has used
 ``frozen``          a JSON array: the names of the parameters that training leaves as they are
+``trained_steps``   where the loss of the last training step was: last, all, mean or max
 ``written_by``      the version of fastbptt that wrote the file, for information
 ``metadata``        a JSON object: ``model.metadata``
 ``optimizer``       if there is one, a JSON object: its ``name`` in ``fastbptt.optim.OPTIMIZERS``,
@@ -113,6 +114,7 @@ def save_model(
         "arguments": json.dumps(config["arguments"]),
         "dropout_seeds": json.dumps(config["dropout_seeds"]),
         "frozen": json.dumps(config["frozen"]),
+        "trained_steps": config["trained_steps"],
         "written_by": _core.version,
         "metadata": json_text(model.metadata if metadata is None else metadata),
     }

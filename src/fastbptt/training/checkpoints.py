@@ -244,7 +244,8 @@ def fingerprint(
     settings : mapping of name -> value that JSON can hold
     data : mapping of name -> array, list of arrays or None
     """
-    config = {key: value for key, value in model._config().items() if key != "dropout_seeds"}
+    moving = ("dropout_seeds", "trained_steps")
+    config = {key: value for key, value in model._config().items() if key not in moving}
     own = saving.described(optimizer, model)[0]
     found = {
         "model": json.dumps(config),

@@ -166,6 +166,7 @@ def custom_step(
         else:
             grads = model.backward(out, d_last=gradient)
         optimizer.step(model, grads, **clip)  # type: ignore[arg-type]
+        model._trained_steps = "all" if every else "last"
     except BaseException:
         if optimizer.step_count == before:
             model._dropout_seeds.state = seeds

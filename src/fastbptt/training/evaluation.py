@@ -31,7 +31,7 @@ def predict(
     batch_size: int = 256,
     *,
     static: ArrayLike | None = None,
-    steps: str = "last",
+    steps: str | None = None,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
 ) -> Floats | list[Floats]:
     """Compute a model's outputs for many sequences, a batch at a time.
@@ -47,9 +47,10 @@ def predict(
         Sequences at a time. Bounds memory; results do not depend on it.
     static : array of shape (n, static_size), optional
         Constants of each sequence, for a model with `static_size`.
-    steps : {"last", "all", "mean", "max"}
+    steps : {"last", "all", "mean", "max"}, optional
         Outputs at each sequence's end (`ForwardResult.last`), at all of its steps, or from the
-        hidden states pooled over its steps, for a model that was trained so.
+        hidden states pooled over its steps. Default: pooled as in the model's last training step,
+        else at the end.
     resets : array of shape (n, time), or list of n arrays (time_i,), optional
         As for `Recurrent.forward`: where an episode starts. Refused with pooled states.
 
@@ -83,7 +84,7 @@ def predict(
     """
     check_model(model)
     size = _check.size("batch_size", batch_size)
-    _check.option("steps", steps, _check.READOUTS)
+    steps = readout_of(model, steps)
     spec = model._input_spec
     items, own = _arguments.as_they_lie(spec, x, lengths)
     gathered, count = Gathered(items, own), len(items)
@@ -320,7 +321,7 @@ def evaluate(
     y: ArrayLike | Sequence[ArrayLike],
     *,
     loss: LossLike | LossFunction | None = None,
-    steps: str = "last",
+    steps: str | None = None,
     reduction: str = "mean",
     metrics: str | Function | Iterable[str | Function] = (),
     lengths: ArrayLike | None = None,
@@ -335,8 +336,10 @@ def evaluate(
 
     Parameters
     ----------
-    model, x, y, loss, steps, reduction, metrics, lengths
+    model, x, y, loss, reduction, metrics, lengths
         As for `fit`.
+    steps
+        As for `predict`.
     sample_weight, warmup, static, resets, missing
         As for `fit`.
     batch_size : int, default 256
@@ -367,6 +370,7 @@ def evaluate(
     """
     check_model(model)
     size = _check.size("batch_size", batch_size)
+    steps = readout_of(model, steps)
     check_objective(loss, steps, reduction)
     if _losses.is_function(loss):
         check_custom_steps(steps)
@@ -382,6 +386,13 @@ def evaluate(
     data.check_contents()
     data.note_digits(4)
     return measure(data, np.arange(data.count), chosen, size)
+
+
+def readout_of(model: Recurrent, steps: str | None) -> str:
+    """Return what the readout sees: as told, or pooled states if the model was trained so."""
+    if steps is None:
+        return model._trained_steps if model._trained_steps in _check.POOLED else "last"
+    return _check.option("steps", steps, _check.READOUTS)
 
 
 def check_model(model: Any) -> None:
