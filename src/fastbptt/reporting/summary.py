@@ -200,7 +200,7 @@ def gather(
         outputs = [chosen.point(one) for one in outputs]
     some_x = [items[i] for i in picked]
     some_y: Any = [targets[i] for i in picked]
-    if steps == "last":
+    if steps != "all":
         some_y = np.stack(some_y)
     if by_class:
         count = max(model.output_size or 2, 2)
