@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import plot
+from fastbptt import _check, plot
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -46,13 +46,13 @@ def legend(ax: Any) -> list[str]:
 # ---------------------------------------------------------------- over time
 
 
-@pytest.mark.parametrize("steps", ["last", "all"])
+@pytest.mark.parametrize("steps", _check.READOUTS)
 @pytest.mark.parametrize("cell", fastbptt.cells())
 def test_the_sum_ends_at_the_gradient(cell: str, steps: str) -> None:
     """All contributions together are the gradient."""
     options = {"alpha": 0.5} if cell == "leaky" else {}
     one = model(cell, **options)
-    y: Any = Y if steps == "last" else EVERY
+    y: Any = EVERY if steps == "all" else Y
     ax = plot.gradient_over_time(
         one, X, y, weights=("W_xh", "W_hh", "W_hy"), show="running sum", steps=steps,
         lengths=LENGTHS, ax=axes(),
