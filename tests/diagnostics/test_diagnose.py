@@ -17,10 +17,7 @@ from fastbptt import reference
 from fastbptt.diagnostics import _dynamics, _numbers, _record
 
 #: Every cell, stacked, in both directions, ragged, with initial states of both kinds.
-NETWORKS = [
-    replace(case, dropout=0.0)
-    for case in every_network(B=3, T=6, I=3, H=4)[1::7]
-] + [
+NETWORKS = [replace(case, dropout=0.0) for case in every_network(B=3, T=6, I=3, H=4)[1::7]] + [
     Case(
         4,
         7,

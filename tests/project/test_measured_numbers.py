@@ -1,16 +1,20 @@
 """Numbers that the pages state are those of one run of the scripts that measured them.
 
 ``docs/figures/numbers.json`` comes with the figures (`docs/make_figures.py`), the JSON beside a
-page of benchmarks with the benchmarks. A sentence with such numbers stands in `SENTENCES`, as a
-format string.
+page of benchmarks with the benchmarks, ``docs/experiments.json`` with the experiments
+(`scripts/make_experiments.py`), ``docs/timings.json`` with the timings (`benchmarks/timings.py`).
+A sentence with such numbers stands in `SENTENCES`, as a format string. The numbers of
+`HAND_WRITTEN` come from no run that is kept.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import math
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,6 +77,36 @@ def benchmark(name: str) -> dict[str, Any]:
     return found | {"batches": {"lowest": min(batches), "highest": max(batches)}}
 
 
+def load(path: str) -> Any:
+    """Load a script of the repository."""
+    name = f"script_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    sys.modules[name] = script  # dataclasses look there
+    spec.loader.exec_module(script)
+    return script
+
+
+def runs() -> dict[str, Any]:
+    """The recorded experiments: of each a table, by the names in its first column."""
+    found = json.loads((ROOT / "docs" / "experiments.json").read_text("utf-8"))
+    return {name: table(record["output"]) for name, record in found.items()}
+
+
+def table(lines: list[str]) -> dict[str, Any]:
+    """Numbers of the first table of an output, by row and column: the first in each cell."""
+    first = itertools.takewhile(lambda line: line.startswith("|"), lines)
+    head, _, *body = [[cell.strip(" *") for cell in line[1:-1].split("|")] for line in first]
+    found: dict[str, Any] = {}
+    for row in body:
+        begins = {key: re.match(r"[\d,.]+", cell) for key, cell in zip(head, row, strict=True)}
+        numbers = {key: float(at[0].replace(",", "")) for key, at in begins.items() if at}
+        found.setdefault(row[0].split(" ")[0], numbers)
+    solved = {key: sum(row[i].startswith("solved") for row in body) for i, key in enumerate(head)}
+    return found | {"rows": len(body), "solved": solved}
+
+
 @cache
 def numbers() -> dict[str, Any]:
     figures = json.loads((ROOT / "docs" / "figures" / "numbers.json").read_text("utf-8"))
@@ -81,7 +115,7 @@ def numbers() -> dict[str, Any]:
             curve["lost"] = math.log10(curve["last"] / curve["first"])
             curve["growth"] = (curve["first"] / curve["last"]) ** (1 / (curve["steps"] - 1)) - 1
     figures["over_time"]["count"] = len(figures["over_time"])
-    measured = {"rnn": benchmark("benchmark"), "lstm": benchmark("benchmark_lstm")}
+    measured = {"rnn": benchmark("benchmark"), "lstm": benchmark("benchmark_lstm"), **runs()}
     return {key: valued(value) for key, value in {**figures, **measured}.items()}
 
 
@@ -139,6 +173,13 @@ SENTENCES = {
         "{fixed_points[unstable]:word} saddles",
         "four combinations of signs are {fixed_points[stable]:word} stable points",
     ],
+    "docs/experiments.md": [
+        "On PLAID the network is much worse than DTW ({time_series[PLAID][test, median]:.3f} "
+        "compared with {time_series[PLAID][1-NN DTW]:.3f})",
+        "Of the {long_memory[rows]:word} tasks, the GRU solves {long_memory[solved][GRU]:word}, "
+        "the LSTM {long_memory[solved][LSTM]:word}, and each plain network "
+        "{long_memory[solved][tanh RNN]:word}, the shortest",
+    ],
     "docs/performance.md": [
         "would be {rnn[small][bound]:.2f}x at small, {rnn[neuro][bound]:.2f}x at neuro, "
         "{rnn[medium][bound]:.2f}x at medium, {rnn[large][bound]:.2f}x at large, "
@@ -193,10 +234,15 @@ def test_no_figure_has_a_number_of_its_own(page: str) -> None:
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_pages_of_benchmarks_are_those_of_their_measurements(name: str) -> None:
-    path = ROOT / "benchmarks" / "make_readme_table.py"
-    spec = importlib.util.spec_from_file_location("make_readme_table", path)
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load("benchmarks/make_readme_table.py")
     found = json.loads((ROOT / "docs" / f"{name}.json").read_text("utf-8"))
     assert script.page(found) == (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+
+
+def test_the_page_of_experiments_is_that_of_its_runs() -> None:
+    script = load("scripts/make_experiments.py")
+    page = script.PAGE.read_text("utf-8")
+    records = json.loads(script.RECORD.read_text("utf-8"))
+    assert list(records) == list(script.EXPERIMENTS)
+    for name, record in records.items():
+        assert script.replace(page, name, script.block(record)) == page, name
