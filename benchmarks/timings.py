@@ -24,7 +24,8 @@ from fastbptt.config import info
 
 FILE = Path(__file__).resolve().parent.parent / "docs" / "timings.json"
 # batch, time, inputs, hidden, outputs
-SMALL, MEDIUM = (32, 50, 32, 64, 1), (64, 100, 128, 256, 10)
+TUTORIAL, SMALL = (5, 10, 32, 64, 1), (32, 50, 32, 64, 1)
+MEDIUM, LARGE = (64, 100, 128, 256, 10), (128, 50, 512, 1024, 10)
 LEAST = 0.02  # seconds of a round
 
 Step = Callable[[], object]
@@ -86,10 +87,13 @@ def measure(rounds: int) -> dict[str, Any]:
     """Measure everything."""
     found: dict[str, Any] = {}
     for name, cell, shape in (
+        ("tutorial", "rnn", TUTORIAL),
         ("small", "rnn", SMALL),
         ("medium", "rnn", MEDIUM),
+        ("large", "rnn", LARGE),
         ("medium LSTM", "lstm", MEDIUM),
         ("medium GRU", "gru", MEDIUM),
+        ("medium GRU, reset before", "gru_before", MEDIUM),
     ):
         both = {how: training_step(cell, shape, precision=how) for how in ("float32", "bfloat16")}
         found[name] = compared("float32", "bfloat16", both, rounds)
@@ -102,7 +106,7 @@ def measure(rounds: int) -> dict[str, Any]:
     found["lengths"] = compared("uniform", "full", both, rounds)
     times = (100, 1000, 10_000)
     long = best({str(t): training_step("rnn", (8, t, 16, 128, 1), "all") for t in times}, rounds)
-    found["long"] = {name: 1e6 * one / int(name) for name, one in long.items()}
+    found["long"] = {f"T={name}": 1e6 * one / int(name) for name, one in long.items()}
     found["inference"] = {"microseconds": 1e6 * best({"step": inference_step()}, rounds)["step"]}
     return found
 

@@ -169,27 +169,27 @@ def untrained(
     )
 
 
-def trained(
-    setting: Setting, tokenizer: Tokenizer, train: Texts, seed: int, quick: bool
-) -> fastbptt.GRU:
-    """Train a network on texts."""
-    tokens = tokenizer.encode(train.texts, max_length=setting.max_length)
-    vectors = None
-    if setting.vectors:
-        vectors = word_vectors(tokens, len(tokenizer), setting.word_size)
-    model = untrained(setting, tokenizer, seed, vectors)
+def train(
+    model: fastbptt.GRU,
+    setting: Setting,
+    tokens: Sequence[np.ndarray],
+    y: np.ndarray,
+    seed: int,
+    quick: bool,
+) -> None:
+    """Train a network."""
 
     def drop_words(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         dropped = rng.random(batch.shape) < setting.word_dropout
-        return np.where(dropped, tokenizer.unknown_index, batch)
+        return np.where(dropped, Tokenizer.unknown_index, batch)
 
     fastbptt.fit(
         model,
         tokens,
-        train.y,
+        y,
         loss="bce",
         steps=setting.steps,
-        epochs=max(5000 // len(train.y), 1) if quick else setting.epochs,
+        epochs=max(5000 // len(y), 1) if quick else setting.epochs,
         batch_size=setting.batch,
         optimizer=fastbptt.Adam(lr=setting.lr, betas=setting.betas),
         schedule=setting.schedule,
@@ -200,7 +200,6 @@ def trained(
         seed=seed,
         verbose=0,
     )
-    return model
 
 
 def probability(
@@ -255,7 +254,7 @@ def main(argv: list[str] | None = None) -> int:
     setting, shown = SENTENCES, SHOWN
     if arguments.imdb:
         name, setting = "IMDB", REVIEWS
-        train, test = load_imdb(arguments.imdb, limit=arguments.limit)
+        known, test = load_imdb(arguments.imdb, limit=arguments.limit)
     else:
         try:
             name, texts = "movie snippets", load_snippets("movies")
@@ -265,19 +264,24 @@ def main(argv: list[str] | None = None) -> int:
                 return 1
             name, texts = "made-up sentences", made_up(1000, seed=0)
             shown = SHOWN_OF_MADE_UP
-        train, test = shuffled_split(texts, 0.2, seed=0)
+        known, test = shuffled_split(texts, 0.2, seed=0)
 
     results: dict[int, dict[str, Any]] = {}
     if arguments.results is not None and arguments.results.exists():
         lines = map(json.loads, arguments.results.read_text().splitlines())
         results = {one["seed"]: one for one in lines}
     seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
-    tokenizer = vocabulary(setting, train)
+    tokenizer = vocabulary(setting, known)
+    tokens = tokenizer.encode(known.texts, max_length=setting.max_length)
     for seed in seeds:
         if seed in results:
             continue
         start = time.process_time()
-        model = trained(setting, tokenizer, train, seed, arguments.quick)
+        vectors = None
+        if setting.vectors:
+            vectors = word_vectors(tokens, len(tokenizer), setting.word_size)
+        model = untrained(setting, tokenizer, seed, vectors)
+        train(model, setting, tokens, known.y, seed, arguments.quick)
         seconds = time.process_time() - start
         found = probability(setting, tokenizer, model, test.texts)
         results[seed] = {
@@ -297,11 +301,11 @@ def main(argv: list[str] | None = None) -> int:
     head.append("training, processor time")
     row = [
         name,
-        f"{len(train.y):,} / {len(test.y):,}",
+        f"{len(known.y):,} / {len(test.y):,}",
         f"bidirectional GRU {setting.hidden}, {POOLING[setting.steps]}",
         f"**{np.median(accuracies):.4f}**",
         ", ".join(f"{one:.4f}" for one in accuracies),
-        bag_of_words(train, test),
+        bag_of_words(known, test),
         f"{np.median([results[seed]['seconds'] for seed in seeds]):.0f} s",
     ]
     print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|\n| {' | '.join(row)} |")
