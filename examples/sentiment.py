@@ -132,7 +132,8 @@ def word_vectors(tokens: Sequence[np.ndarray], words: int, size: int) -> np.ndar
     vectors -= vectors[reserved:].mean(axis=0)
     vectors *= norm / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     vectors[:reserved] = 0.0
-    return vectors.astype(np.float32)
+    missing = size - vectors.shape[1]  # of a vocabulary smaller than that
+    return np.pad(vectors, ((0, 0), (0, missing))).astype(np.float32)
 
 
 class Average(fastbptt.Callback):

@@ -210,8 +210,8 @@ SENTENCES = {
         "At medium, with lengths uniform in 1..T, a step takes {timings[lengths][ratio]:.2f} of "
         "the full batch's time",
         "With B=8, I=16, H=128 and the loss at all steps, a step takes "
-        "{timings[long][T=100]:.1f} µs per time step at T=100, {timings[long][T=1000]:.1f} at T=1000 "
-        "and {timings[long][T=10000]:.1f} at T=10 000",
+        "{timings[long][T=100]:.1f} µs per time step at T=100, {timings[long][T=1000]:.1f} at "
+        "T=1000 and {timings[long][T=10000]:.1f} at T=10 000",
     ],
 }
 # What a page repeats in words, and the output that it has it from.
@@ -224,8 +224,8 @@ ECHOES = {
         ("uniform, radius 0.58 |", r"\nradius 0\.58, "),
     ],
 }
-# Numbers that no kept run has: of the literature, of choices made once, of variants of the code that
-# are gone. Phrases of a page, or its sections.
+# Numbers that no kept run has: of the literature, of choices made once, of variants of the code
+# that are gone. Phrases of a page, or its sections.
 HAND_WRITTEN = {
     "docs/experiments.md": [
         "a single cross-validation of 40 sequences and gave a test accuracy of 0.950",
@@ -317,4 +317,6 @@ def test_every_number_is_measured_or_known_to_be_written_by_hand(page: str) -> N
             text = text.replace(sentence.format_map(numbers()), "")
         for words in HAND_WRITTEN[page]:
             text = text.replace(words, "")
-        assert not re.search(r"(?<![\w-])\d", text), f"{page}, {heading}: no run has a number of: {text}"
+        assert not re.search(r"(?<![\w-])\d", text), (
+            f"{page}, {heading}: no run has a number of: {text}"
+        )
