@@ -17,7 +17,11 @@ which uses the counts of words and word pairs, not their order (it needs scikit-
 without context are hard: people do not agree with all labels either.
 
 The settings were chosen by the accuracy on a part of the training set, for IMDB on the reviews of a
-fifth of the films; the test set was not used. @@@
+fifth of the films; the test set was not used.
+The networks for sentences and for reviews drop words: in each batch some are replaced by the
+unknown word. That for reviews pools, with one state of each unit, the largest, for all steps; its
+embedding starts from vectors that training reviews give, and it keeps an average of its weights.
+With --results FILE a run that was ended goes on, or several share the work.
 """
 
 from __future__ import annotations

@@ -140,12 +140,13 @@ def test_what_has_no_gradient_over_time(
 # ---------------------------------------------------------------- over epochs
 
 
-def trained(**options: Any) -> tuple[Any, Any]:
+def trained(steps: str = "last", **options: Any) -> tuple[Any, Any]:
     one = model("lstm", bidirectional=True)
     monitor = fastbptt.GradientMonitor(warn=False, **options)
     history = fastbptt.fit(
-        one, X, Y, lengths=LENGTHS, epochs=4, callbacks=[monitor], batch_size=2, verbose=0
-    )
+        one, X, Y, steps=steps, lengths=LENGTHS, epochs=4, callbacks=[monitor], batch_size=2,
+        verbose=0,
+    )  # fmt: skip
     assert len(history) == 4
     return one, monitor
 
@@ -155,10 +156,12 @@ def monitor() -> Any:
     return trained(probe=(X, Y, LENGTHS), keep=3)[1]
 
 
-def test_a_probe_records_the_gradients_of_the_weights() -> None:
-    one, monitor = trained(probe=(X, Y, LENGTHS))
+@pytest.mark.parametrize("steps", ["last", "max"])
+def test_a_probe_records_the_gradients_of_the_weights(steps: str) -> None:
+    one, monitor = trained(steps, probe=(X, Y, LENGTHS))
     assert monitor.epochs == [1, 2, 3, 4]
-    found = fastbptt.diagnose(one, X, Y, lengths=LENGTHS, jacobians=False)  # as after epoch 4
+    # as after epoch 4
+    found = fastbptt.diagnose(one, X, Y, steps=steps, lengths=LENGTHS, jacobians=False)
     for name in ("W_xh", "W_hh"):
         assert monitor.contribution[name].shape == monitor.running_sum[name].shape == (4, 2, 9)
         for i, flow in enumerate(found.layers):
