@@ -59,8 +59,9 @@ def provenance(command: list[str]) -> str:
     """Describe how and where a table was made."""
     machine = info()
     versions = [f"fastbptt {machine['fastbptt']}", f"NumPy {machine['numpy']}"]
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        versions.append(f"scikit-learn {metadata.version('scikit-learn')}")
+    for title, package in (("scikit-learn", "scikit-learn"), ("PyTorch", "torch")):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions.append(f"{title} {metadata.version(package)}")
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     return (
         f"Made by `python {' '.join(command)}` on"

@@ -232,6 +232,7 @@ HAND_WRITTEN = {
         "lists 0.993 for JapaneseVowels and 1.000 for GunPoint",
         "1-nearest-neighbour",
         "(of 32 sequences)",
+        "ACL 2011",
     ],
     "docs/performance.md": [
         "## Performance",
