@@ -191,6 +191,8 @@ SENTENCES = {
     "docs/experiments.md": [
         "On PLAID the network is much worse than DTW ({time_series[PLAID][test, median]:.3f} "
         "compared with {time_series[PLAID][1-NN DTW]:.3f})",
+        "The network reaches a median of {imdb[IMDB][test, median]:.4f} on the test part, the bag "
+        "of words {imdb[IMDB][bag of words]:.4f}",
         "Of the {long_memory[rows]:word} tasks, the GRU solves {long_memory[solved][GRU]:word}, "
         "the LSTM {long_memory[solved][LSTM]:word}, and each plain network "
         "{long_memory[solved][tanh RNN]:word}, the shortest",
