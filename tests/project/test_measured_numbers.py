@@ -193,6 +193,7 @@ SENTENCES = {
         "compared with {time_series[PLAID][1-NN DTW]:.3f})",
         "The network reaches a median of {imdb[IMDB][test, median]:.4f} on the test part, the bag "
         "of words {imdb[IMDB][bag of words]:.4f}",
+        "In PyTorch a step takes {imdb_speed[PyTorch][relative to fastbptt]:.1f} times as long",
         "Of the {long_memory[rows]:word} tasks, the GRU solves {long_memory[solved][GRU]:word}, "
         "the LSTM {long_memory[solved][LSTM]:word}, and each plain network "
         "{long_memory[solved][tanh RNN]:word}, the shortest",
