@@ -5,8 +5,9 @@
 The network for film reviews, with the same weights, on the same batches of reviews of similar
 length; the gradients of the first batch must agree. Blocks of steps alternate. Each system computes
 with one thread; its processor time is counted, which depends less than the time that passes on what
-else runs. PyTorch: nn.Embedding, nn.GRU on a packed sequence, the maximum over the steps,
-nn.Linear, clip_grad_norm_, Adam; it needs `pip install torch`.
+else runs. PyTorch (`pip install torch`): nn.Embedding, nn.GRU, the maximum over the steps,
+nn.Linear, clip_grad_norm_, fused Adam; in two ways, both exact. Packed: one bidirectional nn.GRU on
+a packed sequence. Padded: an nn.GRU for each direction, the second on the sequences reversed.
 """
 
 from __future__ import annotations
@@ -62,45 +63,63 @@ def batches(tokens: list[Array], y: Array, size: int, count: int) -> list[Batch]
 class Reader(nn.Module):  # type: ignore[misc]
     """The network in PyTorch, with the weights of ours."""
 
-    def __init__(self, model: fastbptt.GRU) -> None:
+    def __init__(self, model: fastbptt.GRU, packed: bool) -> None:
         super().__init__()
+        self.packed = packed
         own = {name: torch.from_numpy(values.copy()) for name, values in model.parameters.items()}
         words, size = own["E"].shape
         self.embedding = nn.Embedding(words, size, padding_idx=0)
-        self.gru = nn.GRU(size, model.hidden_size, bidirectional=True, batch_first=True)
+        if packed:
+            self.gru = nn.GRU(size, model.hidden_size, bidirectional=True)
+        else:
+            self.forwards = nn.GRU(size, model.hidden_size)
+            self.backwards = nn.GRU(size, model.hidden_size)
         self.head = nn.Linear(2 * model.hidden_size, 1)
         given = {
             "embedding.weight": own["E"],
             "head.weight": own["W_hy"].T,
             "head.bias": own["b_y"],
         }
-        for ours, theirs in (("", "_l0"), ("_reverse", "_l0_reverse")):
+        for ours, theirs in self.names().items():
             second = torch.zeros_like(own[f"b_h{ours}"])
             second[-model.hidden_size :] = own[f"b_hn{ours}"]
             given |= {
-                f"gru.weight_ih{theirs}": own[f"W_xh{ours}"].T,
-                f"gru.weight_hh{theirs}": own[f"W_hh{ours}"].T,
-                f"gru.bias_ih{theirs}": own[f"b_h{ours}"],
-                f"gru.bias_hh{theirs}": second,
+                theirs.format("weight_ih"): own[f"W_xh{ours}"].T,
+                theirs.format("weight_hh"): own[f"W_hh{ours}"].T,
+                theirs.format("bias_ih"): own[f"b_h{ours}"],
+                theirs.format("bias_hh"): second,
             }
         self.load_state_dict(given)
 
+    def names(self) -> dict[str, str]:
+        """Return the names of PyTorch's parameters by the suffix of ours."""
+        if self.packed:
+            return {"": "gru.{}_l0", "_reverse": "gru.{}_l0_reverse"}
+        return {"": "forwards.{}_l0", "_reverse": "backwards.{}_l0"}
+
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return the logits, (B,)."""
-        packed = pack_padded_sequence(
-            self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False
-        )
-        hidden, _ = self.gru(packed)
-        states, _ = pad_packed_sequence(hidden, batch_first=True, padding_value=-torch.inf)
-        logits: Tensor = self.head(states.amax(dim=1))[:, 0]
+        tokens = tokens.t()  # time first, which is nn.GRU's own order
+        if self.packed:
+            packed = pack_padded_sequence(self.embedding(tokens), lengths, enforce_sorted=False)
+            hidden, _ = self.gru(packed)
+            states, _ = pad_packed_sequence(hidden, padding_value=-torch.inf)
+        else:
+            steps = torch.arange(len(tokens))[:, None]
+            order = (lengths - 1 - steps) % len(tokens)
+            ahead, _ = self.forwards(self.embedding(tokens))
+            back, _ = self.backwards(self.embedding(tokens.gather(0, order)))
+            states = torch.cat([ahead, back], dim=-1)
+            states = states.masked_fill((steps >= lengths)[:, :, None], -torch.inf)
+        logits: Tensor = self.head(states.amax(dim=0))[:, 0]
         return logits
 
 
 class Theirs:
     """PyTorch's training step."""
 
-    def __init__(self, model: fastbptt.GRU, lr: float) -> None:
-        self.reader = Reader(model)
+    def __init__(self, model: fastbptt.GRU, lr: float, packed: bool) -> None:
+        self.reader = Reader(model, packed)
         self.adam = torch.optim.Adam(self.reader.parameters(), lr=lr, fused=True)
 
     def backward(self, batch: Batch) -> float:
@@ -125,9 +144,9 @@ def check(model: fastbptt.GRU, theirs: Theirs, batch: Batch, steps: str) -> None
     if not np.isclose(loss, found, rtol=1e-4):
         raise SystemExit(f"the losses differ: {loss} and {found}")
     names = {"E": "embedding.weight", "W_hy": "head.weight", "b_y": "head.bias"}
-    for ours, end in (("", "_l0"), ("_reverse", "_l0_reverse")):
-        names |= {f"W_xh{ours}": f"gru.weight_ih{end}", f"W_hh{ours}": f"gru.weight_hh{end}"}
-        names |= {f"b_h{ours}": f"gru.bias_ih{end}"}
+    for ours, name in theirs.reader.names().items():
+        names |= {f"W_xh{ours}": name.format("weight_ih"), f"W_hh{ours}": name.format("weight_hh")}
+        names |= {f"b_h{ours}": name.format("bias_ih")}
     own = dict(theirs.reader.named_parameters())
     for ours, name in names.items():
         gradient = own[name].grad.numpy()
@@ -154,14 +173,20 @@ def main(argv: list[str] | None = None) -> int:
     tokens = tokenizer.encode(train.texts, max_length=setting.max_length)
     model = sentiment.untrained(setting, tokenizer, 0)
     drawn = batches(tokens, train.y, setting.batch, arguments.steps)
-    adam, theirs = fastbptt.Adam(lr=setting.lr), Theirs(model, setting.lr)
-    check(model, theirs, drawn[0], setting.steps)
+    adam = fastbptt.Adam(lr=setting.lr)
+    padded, packed = (Theirs(model, setting.lr, packed) for packed in (False, True))
+    for theirs in (padded, packed):
+        check(model, theirs, drawn[0], setting.steps)
 
     def ours(batch: Batch) -> None:
         x, lengths, y = batch
         model.train_step(x, y, adam, "bce", setting.steps, lengths=lengths, clip_norm=CLIP)
 
-    systems: dict[str, Callable[[Batch], None]] = {"fastbptt": ours, "PyTorch": theirs.step}
+    systems: dict[str, Callable[[Batch], None]] = {
+        f"fastbptt {fastbptt.__version__}": ours,
+        f"PyTorch {torch.__version__}, padded": padded.step,
+        f"PyTorch {torch.__version__}, packed": packed.step,
+    }
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     for first in range(0, len(drawn), BLOCK):
         for name, step in systems.items():
@@ -171,15 +196,12 @@ def main(argv: list[str] | None = None) -> int:
             seconds[name].append((time.process_time() - start) / len(drawn[first : first + BLOCK]))
     epoch = len(train.y) / setting.batch
     mean = {name: statistics.mean(found) for name, found in seconds.items()}
-    ratios = [b / a for a, b in zip(*seconds.values(), strict=True)]
+    first = next(iter(seconds.values()))
     print("| system | training step | epoch of all reviews | relative to fastbptt |")
     print("|---|---|---|---|")
-    for name, version in (("fastbptt", fastbptt.__version__), ("PyTorch", torch.__version__)):
-        times = 1.0 if name == "fastbptt" else statistics.median(ratios)
-        print(
-            f"| {name} {version} | {1e3 * mean[name]:.1f} ms | {epoch * mean[name]:.0f} s "
-            f"| {times:.2f} |"
-        )
+    for name, found in seconds.items():
+        times = statistics.median(b / a for a, b in zip(first, found, strict=True))
+        print(f"| {name} | {1e3 * mean[name]:.1f} ms | {epoch * mean[name]:.0f} s | {times:.2f} |")
     return 0
 
 

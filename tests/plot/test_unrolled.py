@@ -366,10 +366,14 @@ def test_the_row_of_what_is_not_finite() -> None:
 
 LOOKS = [
     *itertools.product(
-        ("rnn", "gru", "lstm"), (1, 2, 6), (False, True), ("last", "all"), (1, 3, 40), (3, 5, 7)
+        ("rnn", "gru", "lstm"), (1, 2, 6), (False, True), _check.READOUTS, (1, 3, 40), (3, 5, 7)
     )
 ]
-FIRST = [("rnn", 1, False, "all", 3, 3), ("lstm", 1, False, "last", 40, 3)]
+FIRST = [
+    ("rnn", 1, False, "all", 3, 3),
+    ("lstm", 1, False, "last", 40, 3),
+    ("rnn", 1, True, "mean", 40, 5),
+]
 OTHERS = [one for one in covering_pairs(LOOKS) if one not in FIRST]
 
 
