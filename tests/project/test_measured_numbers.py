@@ -89,7 +89,7 @@ def load(path: str) -> Any:
 
 
 def runs() -> dict[str, Any]:
-    """The recorded experiments: of each a table, by the names in its first column."""
+    """The recorded experiments: of each a table, by the first or the last word of each row."""
     found = json.loads((ROOT / "docs" / "experiments.json").read_text("utf-8"))
     return {name: table(record["output"]) for name, record in found.items()}
 
@@ -102,7 +102,8 @@ def table(lines: list[str]) -> dict[str, Any]:
     for row in body:
         begins = {key: re.match(r"[\d,.]+", cell) for key, cell in zip(head, row, strict=True)}
         numbers = {key: float(at[0].replace(",", "")) for key, at in begins.items() if at}
-        found.setdefault(row[0].split(" ")[0], numbers)
+        for name in (row[0].split(" ")[0], row[0].split(" ")[-1]):
+            found.setdefault(name, numbers)
     solved = {key: sum(row[i].startswith("solved") for row in body) for i, key in enumerate(head)}
     return found | {"rows": len(body), "solved": solved}
 
@@ -193,7 +194,8 @@ SENTENCES = {
         "compared with {time_series[PLAID][1-NN DTW]:.3f})",
         "The network reaches a median of {imdb[IMDB][test, median]:.4f} on the test part, the bag "
         "of words {imdb[IMDB][bag of words]:.4f}",
-        "In PyTorch a step takes {imdb_speed[PyTorch][relative to fastbptt]:.1f} times as long",
+        "In PyTorch a step takes {imdb_speed[PyTorch][relative to fastbptt]:.1f} times as long, "
+        "packed {imdb_speed[packed][relative to fastbptt]:.1f} times",
         "Of the {long_memory[rows]:word} tasks, the GRU solves {long_memory[solved][GRU]:word}, "
         "the LSTM {long_memory[solved][LSTM]:word}, and each plain network "
         "{long_memory[solved][tanh RNN]:word}, the shortest",
