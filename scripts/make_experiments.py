@@ -1,11 +1,13 @@
-"""Run the examples that are experiments; write their output into docs/experiments.md.
+"""Run the examples that are experiments; keep their output, and write it into docs/experiments.md.
 
-    python scripts/make_experiments.py                    # all of them, an hour or two
+    python scripts/make_experiments.py                    # all of them, some hours
     python scripts/make_experiments.py video sentiment    # some
     python scripts/make_experiments.py long_memory --results memory.jsonl     # with options
 
 Each table is between two comments, <!-- NAME --> and <!-- end of NAME -->. The script replaces it,
-with the machine, the versions and the date. FASTBPTT_DATA names the folder of the data.
+with the machine, the versions and the date. docs/experiments.json records the runs: a test compares
+the page with it, the numbers in its sentences too. FASTBPTT_DATA names the folder of the data; the
+folder of IMDB is aclImdb in the root of the repository, which may be a link.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import json
 import platform
 import re
 import subprocess
@@ -20,42 +23,52 @@ import sys
 import textwrap
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from fastbptt.config import info
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "experiments.md"
+RECORD = PAGE.with_suffix(".json")
 EXPERIMENTS = {
     "time_series": ["examples/time_series.py"],
     "sentiment": ["examples/sentiment.py"],
+    "imdb": ["examples/sentiment.py", "--imdb", "aclImdb"],
+    "imdb_speed": ["benchmarks/sentiment_speed.py", "--imdb", "aclImdb"],
     "video": ["examples/video.py"],
     "long_memory": ["examples/long_memory.py"],
 }
 
 
-def run(name: str, extra: list[str]) -> str:
-    """Run one example; return the text between its comments."""
+def run(name: str, extra: list[str]) -> dict[str, Any]:
+    """Run one example; return the record of the run."""
     command = EXPERIMENTS[name] + extra
     done = subprocess.run(
         [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
     )
-    return f"{done.stdout.strip()}\n\n{provenance(command)}"
+    return {"output": done.stdout.strip().splitlines(), "made": provenance(command)}
+
+
+def block(record: dict[str, Any]) -> str:
+    """Return the text between the comments."""
+    made = textwrap.fill(record["made"], width=120, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*record["output"], "", made])
 
 
 def provenance(command: list[str]) -> str:
     """Describe how and where a table was made."""
     machine = info()
     versions = [f"fastbptt {machine['fastbptt']}", f"NumPy {machine['numpy']}"]
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        versions.append(f"scikit-learn {metadata.version('scikit-learn')}")
+    for title, package in (("scikit-learn", "scikit-learn"), ("PyTorch", "torch")):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions.append(f"{title} {metadata.version(package)}")
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
-    text = (
+    return (
         f"Made by `python {' '.join(command)}` on"
         f" {machine['processor']} ({machine['active']}, {threads}),"
         f" Python {platform.python_version()}, {', '.join(versions)},"
         f" {datetime.date.today().isoformat()}."
     )
-    return textwrap.fill(text, width=120, break_long_words=False, break_on_hyphens=False)
 
 
 def replace(page: str, name: str, content: str) -> str:
@@ -76,9 +89,12 @@ def main() -> None:
     if extra and len(arguments.names) != 1:
         parser.error(f"{' '.join(extra)}: options are for one example, after its name")
     for name in arguments.names or EXPERIMENTS:
-        content = run(name, extra)
+        record = run(name, extra)
+        records = json.loads(RECORD.read_text(encoding="utf-8")) | {name: record}
+        ordered = {one: records[one] for one in EXPERIMENTS if one in records}
+        RECORD.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
         page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(replace(page, name, content), encoding="utf-8")
+        PAGE.write_text(replace(page, name, block(record)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -328,6 +328,12 @@ def test_truncation_where_the_rest_teaches_nothing() -> None:
     assert f"bptt_steps={2 * steps:.0f} " in report.advice[0].suggestion
 
 
+@pytest.mark.parametrize("steps", ["mean", "max"])
+def test_a_loss_on_pooled_states_reaches_every_step(steps: str) -> None:
+    assert kinds(fastbptt.diagnose(rnn(), X, Y)) == ["vanishing"]
+    assert kinds(fastbptt.diagnose(rnn(), X, Y, steps=steps)) == []
+
+
 @pytest.mark.parametrize(
     "model",
     [

@@ -13,14 +13,11 @@ from flows import Flow, by_definition
 from networks import both
 
 import fastbptt
-from fastbptt import _check, reference
+from fastbptt import reference
 from fastbptt.diagnostics import _dynamics, _numbers, _record
 
 #: Every cell, stacked, in both directions, ragged, with initial states of both kinds.
-NETWORKS = [
-    replace(case, dropout=0.0, steps=case.steps if case.steps in _check.STEPS else "all")
-    for case in every_network(B=3, T=6, I=3, H=4)[1::7]
-] + [
+NETWORKS = [replace(case, dropout=0.0) for case in every_network(B=3, T=6, I=3, H=4)[1::7]] + [
     Case(
         4,
         7,
@@ -36,7 +33,7 @@ NETWORKS = [
         seed=3,
     )
     for cell in CELLS
-    for steps in ("last", "all")
+    for steps in ("last", "all", "max")
 ]
 
 

@@ -26,7 +26,14 @@ CASES = [
             CELLS,
             (1, 2, 3),
             (False, True),
-            (("mse", "last"), ("bce", "all"), ("cross_entropy", "all"), ("huber", "last")),
+            (
+                ("mse", "last"),
+                ("bce", "all"),
+                ("cross_entropy", "all"),
+                ("huber", "last"),
+                ("mse", "mean"),
+                ("cross_entropy", "max"),
+            ),
         )
     )
 ]  # fmt: skip
@@ -55,7 +62,7 @@ def weight_of(edge: Edge, network: reference.Network) -> str:
     below, above = edge.below, edge.above
     if above.kind == "y":
         return "W_hy"
-    if above.kind in ("loss", "both") or below.kind in ("a", "c") or above.kind == "c":
+    if above.kind in ("loss", "both", "pool") or below.kind in ("a", "c") or above.kind == "c":
         return ""
     across = below.kind == "h" and below.layer == above.layer
     return network.names(above.layer, int(above.reverse))["W_hh" if across else "W_xh"]
@@ -119,7 +126,7 @@ def test_a_few_steps_show_what_all_steps_show(case: Case) -> None:
     every = {(edge.below, edge.above): edge for edge in edges}
     for edge in some:
         np.testing.assert_array_equal(edge.flow, every[edge.below, edge.above].flow)
-        assert edge.above.kind == "loss" or edge.above.step in (1, 4)
+        assert edge.above.step in (0, 1, 4), "loss and pooled states are of no step"
     for node, value in some_nodes.items():
         np.testing.assert_array_equal(value, nodes[node])
     few, whole = found.growth([1, 3, case.T]), found.growth(range(1, case.T + 1))
@@ -213,6 +220,37 @@ def test_the_flows_within_a_step_of_an_lstm(t: int, steps: str) -> None:
     for weight, below in (("W_xh", Node("x", t)), ("W_hh", Node("h", t - 1))):
         close(flow(edges, below, gates), problem.params[weight] @ sums(edges)[gates])
     close(sums(edges)[cell], derivative(3, lambda d: after(o * np.tanh(c + d), c + d)))
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize("steps", reference.POOLED)
+@pytest.mark.parametrize("cell", ["relu", "lstm"])
+def test_the_flow_from_pooled_states_is_the_derivative_of_what_reads_them(
+    cell: str, steps: str, both_ways: bool
+) -> None:
+    case = Case(1, 4, 2, 3, 2, cell=cell, bidirectional=both_ways, loss="mse", steps=steps, seed=5)
+    model, problem = both(case)
+    nodes, edges = unroll(model, problem.x, problem.y, "mse", steps).graph(range(1, 5))
+    hidden = reference.forward(problem.params, problem.x, **problem.network).hidden
+    pooled, _ = reference.POOLED[steps](hidden, np.ones((1, 4, 1), bool))
+    close(nodes[Node("pool")], pooled[0])
+
+    def loss(states: Array) -> complex:
+        seen, _ = reference.POOLED[steps](states, np.ones((1, 4, 1), bool))
+        z = seen @ problem.params["W_hy"] + problem.params["b_y"]
+        return complex(((z - problem.y) ** 2).mean())
+
+    for t in range(4):
+        wanted = np.zeros(hidden.shape[-1])
+        for j in range(wanted.size):
+            moved = hidden.astype(complex)
+            moved[0, t, j] += STEP * 1j
+            wanted[j] = loss(moved).imag / STEP
+        for reverse, half in enumerate(np.split(wanted, case.directions)):
+            below = Node("h", t + 1, 0, reverse == 1)
+            close(flow(edges, below, Node("pool")), half, float(np.abs(wanted).max()))
+    dy = flow(edges, Node("y"), Node("loss"))
+    close(flow(edges, Node("pool"), Node("y")), problem.params["W_hy"] @ dy)
 
 
 def test_where_two_flows_enter_they_differ_from_their_sum() -> None:

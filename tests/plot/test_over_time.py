@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt import plot
+from fastbptt import _check, plot
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -46,13 +46,13 @@ def legend(ax: Any) -> list[str]:
 # ---------------------------------------------------------------- over time
 
 
-@pytest.mark.parametrize("steps", ["last", "all"])
+@pytest.mark.parametrize("steps", _check.READOUTS)
 @pytest.mark.parametrize("cell", fastbptt.cells())
 def test_the_sum_ends_at_the_gradient(cell: str, steps: str) -> None:
     """All contributions together are the gradient."""
     options = {"alpha": 0.5} if cell == "leaky" else {}
     one = model(cell, **options)
-    y: Any = Y if steps == "last" else EVERY
+    y: Any = EVERY if steps == "all" else Y
     ax = plot.gradient_over_time(
         one, X, y, weights=("W_xh", "W_hh", "W_hy"), show="running sum", steps=steps,
         lengths=LENGTHS, ax=axes(),
@@ -140,12 +140,13 @@ def test_what_has_no_gradient_over_time(
 # ---------------------------------------------------------------- over epochs
 
 
-def trained(**options: Any) -> tuple[Any, Any]:
+def trained(steps: str = "last", **options: Any) -> tuple[Any, Any]:
     one = model("lstm", bidirectional=True)
     monitor = fastbptt.GradientMonitor(warn=False, **options)
     history = fastbptt.fit(
-        one, X, Y, lengths=LENGTHS, epochs=4, callbacks=[monitor], batch_size=2, verbose=0
-    )
+        one, X, Y, steps=steps, lengths=LENGTHS, epochs=4, callbacks=[monitor], batch_size=2,
+        verbose=0,
+    )  # fmt: skip
     assert len(history) == 4
     return one, monitor
 
@@ -155,10 +156,12 @@ def monitor() -> Any:
     return trained(probe=(X, Y, LENGTHS), keep=3)[1]
 
 
-def test_a_probe_records_the_gradients_of_the_weights() -> None:
-    one, monitor = trained(probe=(X, Y, LENGTHS))
+@pytest.mark.parametrize("steps", ["last", "max"])
+def test_a_probe_records_the_gradients_of_the_weights(steps: str) -> None:
+    one, monitor = trained(steps, probe=(X, Y, LENGTHS))
     assert monitor.epochs == [1, 2, 3, 4]
-    found = fastbptt.diagnose(one, X, Y, lengths=LENGTHS, jacobians=False)  # as after epoch 4
+    # as after epoch 4
+    found = fastbptt.diagnose(one, X, Y, steps=steps, lengths=LENGTHS, jacobians=False)
     for name in ("W_xh", "W_hh"):
         assert monitor.contribution[name].shape == monitor.running_sum[name].shape == (4, 2, 9)
         for i, flow in enumerate(found.layers):

@@ -696,6 +696,16 @@ def test_saliency_is_the_gradient(cell: str) -> None:
         plot.saliency(fastbptt.RNN(3, 8, 1, embedding=5), [[1]], [0])
 
 
+@pytest.mark.parametrize("steps", ["mean", "max"])
+def test_saliency_of_a_loss_on_pooled_states(steps: str) -> None:
+    one = model("gru")
+    _, grads = one.loss_and_grad(
+        X[2:3, :9], CLASSES[2:3], "cross_entropy", steps, need_input_grad=True
+    )
+    ax = plot.saliency(one, X, CLASSES, steps=steps, lengths=LENGTHS, example=2)
+    assert np.allclose(ax.images[0].get_array(), grads.x[0].T, rtol=1e-12, atol=0)
+
+
 def test_saliency_does_not_end_where_float32_does() -> None:
     one = fastbptt.RNN(1, 4, 1, init=("normal", 0.001), seed=0)
     x = np.ones((1, 30, 1))

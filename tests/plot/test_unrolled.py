@@ -16,7 +16,7 @@ from cases import covering_pairs, sampled
 from pictures import defects, parts
 
 import fastbptt
-from fastbptt import plot
+from fastbptt import _check, plot
 from fastbptt.diagnostics._graph import unroll
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -46,7 +46,7 @@ def model(cell: str = "rnn", **options: Any) -> fastbptt.Recurrent:
 
 
 def target(steps: str) -> Any:
-    return CLASSES if steps == "last" else np.tile(CLASSES[:, np.newaxis], 40)
+    return np.tile(CLASSES[:, np.newaxis], 40) if steps == "all" else CLASSES
 
 
 def written(ax: Any) -> list[str]:
@@ -74,7 +74,7 @@ def parameter(symbol: str) -> str:
 
 # ---------------------------------------------------------------- the numbers
 
-GRAPHS = [*itertools.product(fastbptt.cells(), [1, 2], [False, True], ["last", "all"])]
+GRAPHS = [*itertools.product(fastbptt.cells(), [1, 2], [False, True], _check.READOUTS)]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_every_edge_of_the_graph_has_its_arrows_and_its_number(
     ax = plot.unrolled(
         one, X, target(steps), steps=steps, lengths=np.full(6, 4), example=2, columns=4
     )
-    y = target(steps)[2:3] if steps == "last" else target(steps)[2:3, :4]
+    y = target(steps)[2:3, :4] if steps == "all" else target(steps)[2:3]
     found = unroll(one, X[2:3, :4], y, "cross_entropy", steps)
     nodes, edges = found.graph(range(1, 5))
     assert Counter(pieces(ax, "node")) == Counter(name_of(node) for node in nodes)
@@ -366,10 +366,14 @@ def test_the_row_of_what_is_not_finite() -> None:
 
 LOOKS = [
     *itertools.product(
-        ("rnn", "gru", "lstm"), (1, 2, 6), (False, True), ("last", "all"), (1, 3, 40), (3, 5, 7)
+        ("rnn", "gru", "lstm"), (1, 2, 6), (False, True), _check.READOUTS, (1, 3, 40), (3, 5, 7)
     )
 ]
-FIRST = [("rnn", 1, False, "all", 3, 3), ("lstm", 1, False, "last", 40, 3)]
+FIRST = [
+    ("rnn", 1, False, "all", 3, 3),
+    ("lstm", 1, False, "last", 40, 3),
+    ("rnn", 1, True, "mean", 40, 5),
+]
 OTHERS = [one for one in covering_pairs(LOOKS) if one not in FIRST]
 
 

@@ -14,6 +14,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import fastbptt
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -152,7 +154,7 @@ def test_sentiment_of_made_up_sentences(run: Run, without_data: Path) -> None:
     ((name, sizes, model, median, *_),), printed = run(sentiment, "--quick")
     assert name == "made-up sentences"
     assert sum(map(int, sizes.split(" / "))) > 200
-    assert model == "bidirectional GRU 64"
+    assert model == "bidirectional GRU 64, last states"
     assert float(median) > 0.9
     line = r"^    (\w+) \(Probability: \d\.\d\d\)   (.*)\n(?: +without the words .*: (.*))?"
     known, other, unknown = re.findall(line, printed, re.M)
@@ -179,6 +181,44 @@ def test_sentiment_of_a_folder_like_that_of_imdb(run: Run, tmp_path: Path) -> No
     assert float(median) > 0.9
     rows, _ = run(sentiment, "--quick", "--imdb", str(tmp_path), "--limit", "20")
     assert rows[0][1] == "40 / 40"
+    file = tmp_path / "seeds.jsonl"
+    options = ["--imdb", str(tmp_path), "--results", str(file)]
+    run(sentiment, *options, "--seeds", "1")
+    before = file.read_text()
+    ((_, _, _, median, each, *_),), _ = run(sentiment, *options, "--seeds", "0", "1")
+    assert file.read_text().startswith(before) and len(file.read_text().splitlines()) == 2
+    assert float(median) == pytest.approx(np.median([*map(float, each.split(", "))]), abs=1e-4)
+
+
+def test_words_that_are_used_alike_begin_alike() -> None:
+    rng = np.random.default_rng(0)
+    alike = {2: (4, 5), 3: (6, 7)}  # what stands beside words 2 and 8, and beside 3 and 9
+    tokens = [
+        np.array([word, rng.choice(alike[2 if word in (2, 8) else 3])])
+        for word in rng.choice([2, 3, 8, 9], 400)
+    ]
+    vectors = sentiment.word_vectors(tokens, 12, 4)
+    assert vectors.shape == (12, 4)
+    assert not vectors[:2].any()
+    near = vectors @ vectors.T
+    assert near[2, 8] > near[2, 9] and near[3, 9] > near[3, 8]
+
+
+def test_the_average_of_the_weights_is_kept() -> None:
+    x, y = np.ones((8, 3, 1)), np.zeros(8)
+    model = fastbptt.RNN(1, 2, 1, seed=0)
+    seen = [model.parameters.flat.copy()]
+    keep = type(
+        "Keep",
+        (fastbptt.Callback,),
+        {"on_batch_end": lambda self, run: seen.append(run.model.parameters.flat.copy())},
+    )
+    average = sentiment.Average(0.5)
+    fastbptt.fit(model, x, y, epochs=2, batch_size=4, callbacks=[keep(), average], verbose=0)
+    wanted = seen[0].astype(float)
+    for i, weights in enumerate(seen[1:], 1):
+        wanted += (1 - min(0.5, i / (i + 5))) * (weights - wanted)
+    np.testing.assert_allclose(model.parameters.flat, wanted, rtol=1e-6)
 
 
 def test_no_text_is_in_both_parts() -> None:

@@ -16,7 +16,7 @@ import pytest
 from cases import FULL_GRID, sampled
 
 import fastbptt
-from fastbptt import cli, plot
+from fastbptt import _check, cli, plot
 from fastbptt.bench import case as bench_case
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -142,7 +142,8 @@ def test_a_page_about_classes(cell: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("steps", "kind"), sampled([*itertools.product(["last", "all"], ["classes", "numbers"])], 2)
+    ("steps", "kind"),
+    sampled([*itertools.product(_check.READOUTS, ["classes", "numbers"])], 2),
 )
 def test_every_task(steps: str, kind: str, tmp_path: Path) -> None:
     x, y = data(steps, kind)
@@ -155,6 +156,14 @@ def test_every_task(steps: str, kind: str, tmp_path: Path) -> None:
     found = fastbptt.evaluate(model, x, y, steps=steps, loss=loss, metrics=metrics)
     for value in found.values():
         assert f"{value:.4g}" in page.text
+
+
+def test_a_loss_on_pooled_states(tmp_path: Path) -> None:
+    x, y = data(kind="numbers")
+    page = write(tmp_path, fastbptt.GRU(2, 6, 1, seed=0), x, y, steps="max")
+    assert "Output: 1 number per sequence." in page.text
+    assert "loss: mse, on the maximum of each unit of h over all steps" in page.text
+    assert "it flows from right to left" not in page.text
 
 
 def test_padded_is_as_listed(undrawn: None, tmp_path: Path) -> None:

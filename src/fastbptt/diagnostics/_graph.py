@@ -32,8 +32,10 @@ class Node(NamedTuple):
 
     `kind` is ``"x"`` (the first layer's input), a state of the cell (``"h"``, ``"c"``), ``"a"``
     (what the gates of a cell with several states are computed from), ``"both"`` (the states of
-    both directions side by side, which the next layer reads), ``"y"`` or ``"loss"``. Steps count
-    from 1: the initial state is that of step 0, of the reverse direction that of step T + 1.
+    both directions side by side, which the next layer reads), ``"pool"`` (the top layer's hidden
+    states pooled over the steps), ``"y"`` or ``"loss"``. Steps count from 1: the initial state is
+    that of step 0, of the reverse direction that of step T + 1. ``"pool"``, its ``"y"`` and
+    ``"loss"`` are of no step: 0.
     """
 
     kind: str
@@ -100,18 +102,22 @@ class Unrolled:
     passes: list[_Pass]
     readout: Array  # W_hy, with zeros for units that it does not read
     read: Read  # the columns of hidden that it reads
-    hidden: Array  # (T, D H): the top layer's, or (1, D H), what the readout sees
-    outputs: Array  # (T, O), or (1, O): of the loss at the last step
-    d_outputs: Array  # the same shape
+    hidden: Array  # (T, D H): the top layer's, their parts of pooled ones, or (1, D H), the last
+    share: Array | None  # (T, D H): derivatives of the pooled states by those of each step
+    outputs: Array  # (T, O), or (1, O): of one loss
+    d_outputs: Array  # (T, O), or (1, O): what `hidden` is multiplied by
 
     def with_loss(self) -> list[int]:
-        """Return the steps that have a loss."""
+        """Return the steps that have outputs of their own, with a loss."""
+        if self.share is not None:
+            return []
         return list(range(1, self.time + 1)) if self.steps == "all" else [self.time]
 
     def graph(self, steps: Collection[int]) -> tuple[dict[Node, Array], list[Edge]]:
         """Return the nodes of some steps with their values, and all edges that end in one of them.
 
-        An edge that comes from the step before one of them has a node outside of `steps`.
+        An edge that comes from the step before one of them has a node outside of `steps`. Of the
+        edges into pooled states, those from these steps.
         """
         nodes: dict[Node, Array] = {Node("loss"): np.array([self.loss])}
         edges: list[Edge] = []
@@ -124,6 +130,8 @@ class Unrolled:
                     self._join(layer - 1, t, nodes, edges)
             if t in self.with_loss():
                 self._output(t, nodes, edges)
+        if self.share is not None:
+            self._pooled(steps, self.share, nodes, edges)
         return nodes, edges
 
     def gradient(self, layer: int, reverse: bool) -> Array:
@@ -256,6 +264,22 @@ class Unrolled:
             at = 1 if direction and self.steps == "last" else t
             edges.append(Edge(Node("h", at, self.layers - 1, direction == 1), y, "W_hy", half))
 
+    def _pooled(
+        self, steps: Collection[int], share: Array, nodes: dict[Node, Array], edges: list[Edge]
+    ) -> None:
+        """Add the pooled states, what reads them, and the edges from some steps."""
+        pool, y = Node("pool"), Node("y")
+        nodes[pool], nodes[y] = self.hidden.sum(axis=0), self.outputs[0]
+        flow = self.readout @ self.d_outputs[0]
+        edges.append(Edge(y, Node("loss"), "", self.d_outputs[0]))
+        edges.append(Edge(pool, y, "W_hy", flow))
+        for t in sorted(steps):
+            halves = np.split(share[t - 1] * flow, self.directions)
+            edges += [
+                Edge(Node("h", t, self.layers - 1, direction == 1), pool, "", half)
+                for direction, half in enumerate(halves)
+            ]
+
 
 def unroll(
     model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str, static: Any = None
@@ -283,6 +307,8 @@ def unroll(
         d_outputs = d_outputs[-1:]
     readout = np.zeros((hidden.shape[1], len(params["W_hy"].T)))
     readout[record.read] = params["W_hy"]
+    share = None if record.share is None else record.share[0]
+    seen = hidden if share is None else hidden.sum(axis=0, keepdims=True)
     found = Unrolled(
         record.loss,
         time,
@@ -294,7 +320,8 @@ def unroll(
         readout,
         record.read,
         hidden,
-        hidden @ readout + params.get("b_y", 0.0),
+        share,
+        seen @ readout + params.get("b_y", 0.0),
         d_outputs,
     )
     for i, one in enumerate(record.passes):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..models.results import pass_names
+from ..reference.losses import POOLED
 from ..reference.model import Network
 
 if TYPE_CHECKING:
@@ -105,8 +106,10 @@ class Record:
     loss: float
     passes: tuple[PassRecord, ...]
     lengths: NDArray[np.int64]
-    top: Array  # (B, T, D H): the readout's inputs at steps that have a loss
-    d_outputs: tuple[Array, ...]  # for each direction (B, T, O)
+    top: Array  # (B, T, D H): the readout's inputs at steps that have a loss; parts of pooled ones
+    share: Array | None  # (B, T, D H): derivatives of the pooled states by those of each step
+    d_outputs: tuple[Array, ...]  # for each direction (B, T, O): what `top` is multiplied by
+    d_y: Array  # (B, T, O): gradients of the outputs, one of pooled states at the last step
     gradients: dict[str, Array]  # of the parameters
     read: Read  # the columns of top that the readout reads
 
@@ -166,19 +169,23 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
             )
         )
     top = np.concatenate([p.saved[0] for p in passes[-directions:]], axis=-1)
-    entering = []
-    for direction in range(directions):
-        d_all = d_y
-        if steps == "last":
-            d_all = np.zeros((count, time, input_spec.width))
-            last = np.zeros_like(whole) if direction else whole - 1
-            d_all[np.arange(count), last] = d_y[:, 0]
-        entering.append(d_all)
+    share, d_end = None, d_y
+    if steps != "all":
+        ends = np.arange(time) == whole[:, np.newaxis] - 1
+        d_end = np.where(ends[:, :, np.newaxis], d_y, 0.0)
+    entering = [d_end] * directions
+    if steps in POOLED:
+        _, share = POOLED[steps](top, exist[:, :, np.newaxis])
+        top = share * top
+        entering = [np.broadcast_to(d_y, d_end.shape)] * directions
+    elif steps == "last" and directions == 2:
+        entering[1] = np.concatenate([d_y, np.zeros_like(d_end[:, 1:])], axis=1)
     gradients = {
         name: flat[start:stop].reshape(size).astype(np.float64)
         for name, (start, stop, size) in model._weights.layout.items()
     }
-    return Record(value, tuple(passes), whole, top, tuple(entering), gradients, read_of(model))
+    read = read_of(model)
+    return Record(value, tuple(passes), whole, top, share, tuple(entering), d_end, gradients, read)
 
 
 def read_of(model: Recurrent) -> Read:

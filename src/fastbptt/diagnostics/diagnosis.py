@@ -121,10 +121,11 @@ class OutputFlow:
     ----------
     gradient : ndarray (T,)
         Norm of dL/d(outputs) at step t, over outputs and sequences. Of a loss on the last outputs
-        it stands at each sequence's last step; the reverse direction enters at the first one.
+        it stands at each sequence's last step; the reverse direction enters at the first one. So
+        does that of pooled states, whose gradient reaches every step.
     contribution, running_sum : ndarray (T,), or None
-        Norm of the contribution of step t to dL/dW_hy, and of the sum from the last step to t;
-        None without a readout.
+        Norm of the contribution of step t to dL/dW_hy, and of the sum from the last step to t; of
+        pooled states, that of the part which step t has in them. None without a readout.
     """
 
     gradient: Array
@@ -330,7 +331,7 @@ def diagnose(
     check_model(model)
     each = _check.flag("per_example", per_example)
     wanted = _wanted(jacobians, resets is not None)
-    _check.option("steps", steps, _check.STEPS)
+    _check.option("steps", steps, _check.READOUTS)
     counted = None
     if loss is None and (sample_weight is not None or warmup):
         counted = weights_of(model, x, lengths, sample_weight, steps, warmup).counted()
@@ -504,8 +505,7 @@ def _decay(p: PassRecord, found: _dynamics.Dynamics) -> float | None:
 
 def _output(record: Record, each: bool, readout: bool) -> OutputFlow:
     batch, time = record.top.shape[:2]
-    entering = record.d_outputs[0]
-    gradient = _numbers.norms(entering, (2,) if each else (0, 2))
+    gradient = _numbers.norms(record.d_y, (2,) if each else (0, 2))
     if not readout:
         return OutputFlow(gradient, None, None)
     terms = _numbers.output_contributions(record, each)

@@ -103,7 +103,7 @@ def class_label(names: Any, number: int) -> str:
 def chosen_target(y: Any, example: int, steps: str, end: int) -> NDArray[Any]:
     """Return the targets of one sequence as those of a batch of its own."""
     one = np.asarray(y[example])[np.newaxis]
-    return one if steps == "last" else one[:, :end]
+    return one[:, :end] if steps == "all" else one
 
 
 def input_gradient(

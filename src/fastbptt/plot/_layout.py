@@ -31,6 +31,7 @@ _HALF: Final = 13.0  # half the height of a box
 _GAP: Final = 38.0  # between rows
 _SHORT: Final = 29.0  # of an edge between neighbours
 _BESIDE: Final = 6.0  # from a gradient's arrow to its number
+_POOLED: Final = {"mean": r"$\overline{h}$", "max": r"$\max\,h$"}
 
 
 @dataclass(frozen=True)
@@ -285,6 +286,11 @@ class Layout:
 
     def _spot(self, node: Node) -> tuple[float, float, float, float]:
         """Return a box's place: x0, y0, x1, y1."""
+        if not node.step and node.kind in ("pool", "y"):  # as wide as all steps, or in the middle
+            x0, x1 = self.centre[self.first], self.centre[self.last] + self.offsets[-1]
+            away = -self.half if node.kind == "pool" else (x1 - x0) / 2 - self.half
+            y = self.row[node.kind, 0, False]
+            return x0 + away, y - _HALF, x1 - away, y + _HALF
         if node.kind in ("x", "both", "y"):
             centre = self.centre[node.step]
             y = 0.0 if node.kind == "x" else self.row[node.kind, node.layer, False]
@@ -330,7 +336,7 @@ class Layout:
 
     def reach(self, kind: str) -> float:
         """Return how far the colours of a kind of box reach: all of a kind have one scale."""
-        kind = "h" if kind == "both" else kind
+        kind = "h" if kind in ("both", "pool") else kind
         if kind == "h" and self.bounded:
             return 1.0
         largest = max(
@@ -342,6 +348,8 @@ class Layout:
     # ------------------------------------------------------------ names
 
     def _symbol(self, node: Node) -> str:
+        if not node.step and node.kind in ("pool", "y"):
+            return "$y$" if node.kind == "y" else self._letter("pool")
         letter = "h" if node.kind == "both" else self._letter(node.kind)
         stacked = self.found.layers > 1 and node.kind not in ("x", "y")
         upper = f"^{{({node.layer})}}" if stacked else ""
@@ -552,18 +560,23 @@ class Layout:
                 self._text(near - side * 8, into, r"$\cdots$", "muted", "center")
 
     def _gaps(self) -> None:
-        steps = list(self.centre)
-        for a, b in itertools.pairwise(steps):
+        for x, count in self._left_out():
+            self._text(x, 2, r"$\cdots$", "muted", "center")
+            self._text(x, -8, f"{count} steps", "muted", "center")
+
+    def _left_out(self) -> Iterator[tuple[float, int]]:
+        """Yield the middle of each gap and how many steps it stands for."""
+        for a, b in itertools.pairwise(self.centre):
             if b > a + 1:
-                x = (self.centre[a] + self.offsets[-1] + self.centre[b]) / 2
-                self._text(x, 2, r"$\cdots$", "muted", "center")
-                self._text(x, -8, f"{b - a - 1} steps", "muted", "center")
+                yield (self.centre[a] + self.offsets[-1] + self.centre[b]) / 2, b - a - 1
 
     # ------------------------------------------------------------ outputs, the strip, the key
 
     def _outputs(self, top: float) -> float:
         """Add outputs and loss; return the top of the picture."""
         found = self.found
+        if found.share is not None:
+            top = self._pool(top)
         self.row["y", 0, False] = top + _GAP + _HALF
         y = self.row["y", 0, False]
         shown = [t for t in found.with_loss() if t in self.centre]
@@ -579,20 +592,41 @@ class Layout:
                     self._vertical((hidden, node), x, low, y - _HALF, (top, top + _GAP))
                     continue
                 self._around((hidden, node), x, low, (top, top + _GAP))
+        nodes = [Node("y", t) for t in shown]
+        if found.share is not None:
+            nodes = [Node("y")]
+            self._box(nodes[0])
+            x0, _, x1, _ = self._spot(nodes[0])
+            self._vertical((Node("pool"), nodes[0]), (x0 + x1) / 2, top, y - _HALF)
         low = y + _HALF
         high = low + 28
         loss = Node("loss")
         text = f"loss {found.loss:.4g}"
-        x0, _, _, _ = self._spot(Node("y", shown[0]))
-        _, _, x1, _ = self._spot(Node("y", shown[-1]))
+        x0, _, _, _ = self._spot(nodes[0])
+        _, _, x1, _ = self._spot(nodes[-1])
         missing = (text_width(text) + 10 - (x1 - x0)) / 2
         if missing > 0:
             x0, x1 = x0 - missing, x1 + missing
         self.drawing.boxes.append(Box(loss, x0, high, x1, high + 15, "", text=text))
-        for t in shown:
-            y0, _, y1, _ = self._spot(Node("y", t))
-            self._vertical((Node("y", t), loss), (y0 + y1) / 2, low, high)
+        for node in nodes:
+            y0, _, y1, _ = self._spot(node)
+            self._vertical((node, loss), (y0 + y1) / 2, low, high)
         return high + 15
+
+    def _pool(self, top: float) -> float:
+        """Add the pooled states, which every step flows into; return their top."""
+        pool = Node("pool")
+        self.row["pool", 0, False] = middle = top + _GAP + _HALF
+        self._box(pool)
+        for t in self.centre:
+            for direction in range(self.found.directions):
+                hidden = Node("h", t, self.found.layers - 1, direction == 1)
+                x = self._middle(t, direction == 1)
+                low = self.row["h", hidden.layer, hidden.reverse] + _HALF
+                self._vertical((hidden, pool), x, low, middle - _HALF, (top, top + _GAP))
+        for x, _ in self._left_out():
+            self._text(x, top + _GAP / 2, r"$\cdots$", "muted", "center")
+        return middle + _HALF
 
     def _around(
         self, key: tuple[Node, Node], x: float, low: float, labels: tuple[float, float]
@@ -690,7 +724,7 @@ class Layout:
         reaches = [
             f"{self._letter(kind)}: {norm_text(self.reach(kind))}"
             for kind in kinds
-            if kind not in ("loss", "both") and not self._as_text(kind)
+            if kind not in ("loss", "both", "pool") and not self._as_text(kind)
         ]
         if reaches:
             yield [
@@ -711,6 +745,8 @@ class Layout:
                 yield f"{name}: the number in the box is the root mean square of {size}"
 
     def _letter(self, kind: str) -> str:
+        if kind == "pool":
+            return _POOLED[self.found.steps]
         return "e" if kind == "x" and self.words else kind
 
     def _as_text(self, kind: str) -> bool:

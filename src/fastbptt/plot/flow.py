@@ -290,8 +290,9 @@ def saliency(
         Targets.
     loss : str or `fastbptt.Loss`, optional
         As for :meth:`~fastbptt.Recurrent.loss_and_grad`; chosen by `y` by default.
-    steps : {"last", "all"}
-        Whether the loss is at the last step or at all steps.
+    steps : {"last", "all", "mean", "max"}
+        Whether the loss is at the last step, at all steps, or on the readout of the hidden states
+        pooled over the steps.
     lengths : array of shape (batch,), optional
         Real steps of each sequence.
     static : array of shape (batch, static_size), optional
@@ -327,7 +328,7 @@ def saliency(
     """
     if model.vocabulary_size is not None:
         raise ValueError("model has an embedding; expected one without: tokens have no gradient")
-    _check.option("steps", steps, _check.STEPS)
+    _check.option("steps", steps, _check.READOUTS)
     one = chosen(x, lengths, example)
     target = chosen_target(y, example, steps, one.shape[1])
     objective, _ = objective_of(model, y, loss, steps, lengths)  # of all sequences, as in fit

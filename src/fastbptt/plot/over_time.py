@@ -79,8 +79,9 @@ def gradient_over_time(
         last one. All by default.
     loss : str or `fastbptt.Loss`, optional
         As for :meth:`~fastbptt.Recurrent.loss_and_grad`; chosen by `y` by default.
-    steps : {"last", "all"}
-        Whether the loss is at the last step or at all steps.
+    steps : {"last", "all", "mean", "max"}
+        Whether the loss is at the last step, at all steps, or on the readout of the hidden states
+        pooled over the steps.
     lengths : array of shape (batch,), optional
         Real steps of each sequence.
     static : array of shape (batch, static_size), optional

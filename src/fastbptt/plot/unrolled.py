@@ -48,6 +48,12 @@ _FEWEST: Final = 6  # its letters
 _WIDEST: Final = 4.2  # points
 _NARROWEST: Final = 0.5
 _HEAD: Final = 5.5  # length of an arrow's head
+_WHERE: Final = {
+    "last": "at the last step",
+    "all": "at every step, their mean",
+    "mean": "on the mean of h over all steps",
+    "max": "on the maximum of each unit of h over all steps",
+}
 _COLOURS: Final = {"ink": _style.INK, "muted": _style.MUTED, "back": _BACK}
 
 
@@ -86,8 +92,9 @@ def unrolled(
         Targets.
     loss : str or `fastbptt.Loss`, optional
         As for :meth:`~fastbptt.Recurrent.loss_and_grad`; chosen by `y` by default.
-    steps : {"last", "all"}
-        Whether the loss is at the last step or at all steps.
+    steps : {"last", "all", "mean", "max"}
+        Whether the loss is at the last step, at all steps, or on the readout of the hidden states
+        pooled over the steps, which is then a box above them.
     lengths : array of shape (batch,), optional
         Real steps of each sequence.
     static : array of shape (batch, static_size), optional
@@ -173,7 +180,7 @@ def diagram(
     check_model(model)
     if model.output_size is None:
         raise ValueError("model has no readout; expected one with output_size")
-    _check.option("steps", steps, _check.STEPS)
+    _check.option("steps", steps, _check.READOUTS)
     check_vocabulary(model, vocabulary)
     data = LabelledData(model, x, y, loss, steps, "mean", lengths, static=static)
     row = index("example", example, data.count)
@@ -194,8 +201,7 @@ def diagram(
         words = dict(
             zip(drawn, _words([int(one[0, t - 1]) for t in drawn], vocabulary), strict=True)
         )
-    where = "at the last step" if steps == "last" else "at every step, their mean"
-    notes = [f"loss: {data.loss}, {where}"]
+    notes = [f"loss: {data.loss}, {_WHERE[steps]}"]
     if dies is not None and dies in shown:
         way = " (forward direction)" if model.bidirectional else ""
         notes.append(

@@ -65,8 +65,9 @@ def report(
         Constants of each sequence, for a model with `static_size`.
     loss : str, optional
         As for `fastbptt.evaluate`; chosen by `y` by default.
-    steps : {"last", "all"}, optional
-        Whether the loss is at the last step or at all steps.
+    steps : {"last", "all", "mean", "max"}, optional
+        Whether the loss is at the last step, at all steps, or on the readout of the hidden states
+        pooled over the steps.
     class_names, feature_names : sequence of str, optional
         Names of class 0, 1, ... and of the features.
     ids : sequence of str, optional

@@ -66,7 +66,9 @@ def subtitle(summary: Summary) -> str:
         what = f"one of {len(summary.classes)} classes {where}"
     else:
         count = summary.model.output_size or summary.model.hidden_size
-        where = "at each step" if summary.steps == "all" else "at the last step"
+        where = {"all": "at each step", "last": "at the last step"}.get(
+            summary.steps, "per sequence"
+        )
         what = f"{_counted(count, 'label' if summary.labels else 'number')} {where}"
     return f"Input: {_input(summary)}. Output: {what}."
 
@@ -248,7 +250,7 @@ def _sequences(summary: Summary, shown: list[int], ax: Any) -> Any:
         summary.x,
         summary.y,
         summary.outputs,
-        steps=summary.steps,
+        steps="all" if summary.steps == "all" else "last",
         examples=shown,
         class_names=None if summary.steps == "all" else summary.classes,
         feature_names=summary.feature_names,
@@ -499,7 +501,7 @@ def _radius_of(flow: LayerFlow) -> str:
 
 def _flow_caption(summary: Summary) -> str:
     text = "Gradient norm of the loss at each time step"
-    if summary.steps == "all" or summary.model.bidirectional:
+    if summary.steps != "last" or summary.model.bidirectional:
         return f"{text}."
     few = len(set(summary.diagnosis.lengths)) > 1
     only = ", where only the longest sequences remain" if few else ""

@@ -209,7 +209,7 @@ def gather(
         outputs = [chosen.point(one) for one in outputs]
     some_x = [items[i] for i in picked]
     some_y: Any = [targets[i] for i in picked]
-    if steps == "last":
+    if steps != "all":
         some_y = np.stack(some_y)
     some_static = None if constants is None else constants[picked]
     if by_class:
