@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import sampled
 
 import fastbptt
 from fastbptt import _core, cli, config, training
@@ -278,9 +280,18 @@ def test_a_closed_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(["info"]) == 0
 
 
-@pytest.mark.parametrize("end", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+TRAINS = "train a.csv -o m.st --hidden 4 --epochs 2"
+
+
 @pytest.mark.parametrize(
-    "words", ["train a.csv -o m.st --hidden 4 --epochs 2", "train none.csv", "train"]
+    ("end", "words"),
+    sampled(
+        [
+            *itertools.product(
+                ["2>/dev/full", "2>&-", ">&- 2>&-"], [TRAINS, "train none.csv", "train"]
+            )
+        ]
+    ),
 )
 def test_a_standard_error_that_takes_nothing(end: str, words: str, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
