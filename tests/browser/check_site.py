@@ -4,8 +4,8 @@
 
 SITE is the folder that Sphinx made. Fails if the browser complains of anything, if a page asks for
 anything outside of the site, if it is wider than the window, if a picture or a formula is not
-shown, or if code is cut off, lies under its button or has none; and if a page that does such things
-is not noticed. The browser has no network.
+shown, or if code is cut off, on a desktop wider than the page, lies under its button or has none;
+and if a page that does such things is not noticed. The browser has no network.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ CODE = """
     const button = pre.parentElement.querySelector('button.copy');
     if (pre.scrollWidth > pre.clientWidth + 1 &&
         !['auto', 'scroll'].includes(getComputedStyle(pre).overflowX)) return ['cut off', pre];
+    if (innerWidth >= 1200 && pre.scrollWidth > pre.clientWidth + 1 &&
+        !pre.closest('div.output')) return ['wider than the page', pre];
     if (!button) return ['without a button', pre];
     const above = button.getBoundingClientRect().bottom <= pre.getBoundingClientRect().top + 1;
     if (matchMedia('(hover: none)').matches && pre.checkVisibility() && !above)
