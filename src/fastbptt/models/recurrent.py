@@ -1003,7 +1003,7 @@ class Recurrent:
             self._one_direction("state", "given")
             final = _arguments.carried(self._input_spec, state, len(batch.x), self._weights.flat)
             batch = batch.replace(initial=final)
-        norms = None if record is None else self._norm_probes(record, batch)
+        norms = None if record is None else self._norm_probes(record, batch, chunk)
         clip = None
         if clip_norm is not None or clip_value is not None:
             clip = _check.clip(clip_norm, clip_value)
@@ -1281,9 +1281,11 @@ class Recurrent:
         weights = self._weights
         return Gradients(to.parameters, weights.layout, to.x, unpacked(to.initial), weights.frozen)
 
-    def _norm_probes(self, record: Any, batch: Batch) -> NormProbes:
+    def _norm_probes(self, record: Any, batch: Batch, chunk: int = 0) -> NormProbes:
         _check.option("record", record, _check.RECORDS)
-        return NormProbes(self._records.pass_names, batch.x.shape[1], batch.lengths)
+        time = batch.x.shape[1]
+        cut = batch.resets is not None or 0 < chunk < time
+        return NormProbes(self._records.pass_names, time, batch.lengths, cut)
 
     def _budget(self, value: Any) -> int:
         count = _check.memory("memory_budget", value)

@@ -528,7 +528,7 @@ class _Loop:
                     resets=marks,
                 )  # fmt: skip
             except BadArgumentError as error:
-                locate(error, rows)
+                locate(error, rows, data.streamed)
                 error.context.append(f"epoch {run.epoch}, batch {self.batch + 1}")
                 raise
             run.batch_loss = loss

@@ -33,7 +33,7 @@ def check_missing(value: Any, loss: Any) -> str:
 
 
 def masked(
-    y: Any, loss: LossLike | None, steps: str, lengths: Lengths, width: int
+    y: Any, loss: LossLike | None, steps: str, lengths: Lengths, width: int, ragged: bool
 ) -> tuple[Any, Values | None]:
     """Find the targets that are missing: NaN, and the class -1.
 
@@ -46,6 +46,8 @@ def masked(
     lengths : int64 array or None
     width : int
         The model's outputs.
+    ragged : bool
+        Whether the sequences are a list, as then the targets of their steps may be.
 
     Returns
     -------
@@ -61,7 +63,8 @@ def masked(
     """
     every = steps == "all"
     ends = None if lengths is None or not every else lengths.tolist()
-    listed = every and isinstance(y, list | tuple) and len(y) > 0 and np.ndim(y[0]) > 0
+    listed = every and ragged and isinstance(y, list | tuple) and len(y) > 0
+    listed = listed and np.ndim(y[0]) > 0
     if listed:
         arrays = [_check.read("y", one, item=i) for i, one in enumerate(y)]
     else:
