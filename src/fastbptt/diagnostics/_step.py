@@ -273,9 +273,9 @@ def visited(
     """
     values = parameters(model)
     try:
-        model.forward(x, lengths, static=static)  # which checks them
         array, own = _arguments.inputs(model._input_spec, x, lengths)
-        constants = _arguments.static(model._input_spec, static, len(array), None)
+        constants = _arguments.static(model._input_spec, static, len(array), None, alone=True)
+        model.forward(x, lengths, static=static)  # which checks their contents
     except BadArgumentError as error:
         if error.argument == "x":
             error.argument = name

@@ -257,6 +257,10 @@ class GradientMonitor(Callback):
         if run.steps not in _check.STEPS:
             raise ArgumentError("probe", f'is given, but steps="{run.steps}"', f"None: {_WHY}")
         x, y, lengths, static = (*self.probe, None, None)[:4]
+        size = run.model.static_size
+        if size is not None and static is None:
+            expected = f"(x, y, lengths, static) because static_size={size}"
+            raise ArgumentError("probe", "has no static", expected)
         try:
             return diagnose(
                 run.model, x, y, run.loss, run.steps, lengths, static=static, jacobians=False

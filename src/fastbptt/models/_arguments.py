@@ -471,9 +471,16 @@ def states(
 
 
 def static(
-    spec: InputSpec, value: Any, batch: int, initial: tuple[Floats | None, ...] | None
+    spec: InputSpec,
+    value: Any,
+    batch: int,
+    initial: tuple[Floats | None, ...] | None,
+    alone: bool = False,
 ) -> Floats | None:
-    """Read the constants of each sequence; initial: the states that are given instead."""
+    """Read the constants of each sequence; initial: the states that are given instead.
+
+    alone: the caller takes no initial state.
+    """
     shape = (batch, spec.static_size)
     if not spec.static_size:
         if value is None:
@@ -482,7 +489,7 @@ def static(
         raise ArgumentError("static", came, "None: the model takes no constants")
     whole = initial is not None and all(state is not None for state in initial)
     if value is None and not whole:
-        expected = f"{shape}: (batch, static_size), or the whole initial state"
+        expected = f"{shape}: (batch, static_size)" + ", or the whole initial state" * (not alone)
         raise ArgumentTypeError("static", "is None", expected)
     if value is None:
         return None

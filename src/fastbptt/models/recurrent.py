@@ -1093,7 +1093,7 @@ class Recurrent:
         (2, 5, 4)
         """
         states, spec = self._states(_check.size("batch", batch)), self._spec
-        constants = _arguments.static(self._input_spec, static, batch, None)
+        constants = _arguments.static(self._input_spec, static, batch, None, alone=True)
         trains = spec.learn_state or constants is not None
         own = self.state_dict() if trains else {}  # between two updates
         for name, array in zip(self._input_spec.states, states, strict=True):

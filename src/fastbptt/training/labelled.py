@@ -69,7 +69,7 @@ class LabelledData:
             if not isinstance(x, Computed):
                 items, own = _arguments.as_they_lie(spec, x, lengths)
             self.count = len(items)
-            self.constants = _arguments.static(spec, static, self.count, None)
+            self.constants = _arguments.static(spec, static, self.count, None, alone=True)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
             listed = isinstance(items, list)
             self.weights = _weights(sample_weight, self.count, longest, own, steps, listed, warmup)
@@ -216,7 +216,7 @@ class LabelledData:
         """Raise the errors that the core would raise for a batch, before training on any."""
         spec = self.model._input_spec
         steps = max(self.time * (1 if spec.tokens else spec.input_size), 1)
-        most = float(np.finfo(spec.dtype).max)
+        most, there = float(np.finfo(spec.dtype).max), None
         for rows in self.chunks(np.arange(self.count), max(_CHUNK // steps, 1)):
             x, lengths = self.x.take(rows)
             y, _ = self.y.take(rows)
@@ -236,6 +236,13 @@ class LabelledData:
                     locate(error, rows, self.streamed)
                     error.source = self.name
                     raise
+            if isinstance(self.loss, CustomLoss) and self.loss.is_a_mean:
+                own = self.loss.count_of(y, weight, lengths, self.steps == "all")
+                there = (there or 0.0) + (own or 0.0)
+        if there == 0.0 and (self.name or not self.streamed):  # else other batches may have some
+            error = ArgumentError("y", "holds only missing targets", "at least one")
+            error.source = self.name
+            raise error
 
     def check_digits(self) -> None:
         """Refuse numbers of which the model's dtype would lose digits that matter."""
