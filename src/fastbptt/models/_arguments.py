@@ -283,7 +283,16 @@ def weights(
     per_step = np.empty((batch, time))
     per_step[...] = 1.0 if found is None else found if found.ndim == 2 else found[:, np.newaxis]
     per_step[:, :warmup] = 0.0
+    counted = per_step if own_lengths is None else per_step[np.arange(time) < own_lengths[:, None]]
+    if found is not None and found.any() and not counted.any():
+        raise nothing_after(warmup)
     return per_step
+
+
+def nothing_after(warmup: int) -> ArgumentError:
+    """Make the error for weights that are all within the warm-up."""
+    expected = "fewer steps than some sequence with a sample_weight above 0 has"
+    return ArgumentError("warmup", f"is {warmup}", expected, value=warmup)
 
 
 def check_warmup(warmup: int, longest: int, steps: str) -> None:

@@ -423,6 +423,8 @@ def measure(
     kept_y: list[NDArray[Any]] = []
     kept_z: list[NDArray[Any]] = []
     kept_weights: list[NDArray[Any]] = []
+    if data.weights is not None:
+        rows = rows[data.weights.totals[rows] > 0.0]  # as in training
     for batch in data.chunks(rows, batch_size):
         z = outputs(data.model, data.x, batch, data.steps, data.static(batch), data.resets)
         y, own = data.y.take(batch)
