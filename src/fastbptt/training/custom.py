@@ -61,9 +61,7 @@ class MaskedLoss:
             )
         self.__qualname__ = f"MaskedLoss({self.loss!r})"  # of the function, in a checkpoint
 
-    def _targets_there(
-        self, targets: NDArray[Any], weights: NDArray[np.float64] | None
-    ) -> float:
+    def _targets_there(self, targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
         """Sum the weights of the targets that are there."""
         there = ~np.isnan(np.asarray(targets, F64))
         if weights is not None:

@@ -52,7 +52,7 @@ def masked(
     Returns
     -------
     y
-        With classes as integers, if they are floats because some are NaN.
+        With classes as integers, if they are floats, as they are where some are NaN.
     weights : array (count,), (count, time) or list of arrays (time_i,), or None
         0 where a target is missing, else 1; None if none is.
 
@@ -82,7 +82,7 @@ def masked(
         whole = whole and bool((own | np.logical_not(inside)).all())
         some = some or bool((own & inside).any())
     if whole:
-        return y, None
+        return (found if listed else found[0]) if classes else y, None
     if not some:
         raise ArgumentError("y", "holds only missing targets", "at least one")
     weights = [own.astype(np.float64) for own in there]
@@ -127,7 +127,7 @@ def _one(
     else:
         gaps = blank
     there = ~gaps
-    if classes and blank.any():
+    if classes and array.ndim == lead:  # of other data, or another sequence, NaN made them floats
         known = array[~blank]
         if bool((known == np.floor(known)).all()):  # else the loss says what is wrong
             array = np.where(blank, NO_CLASS, array).astype(I64)

@@ -157,8 +157,8 @@ def find_lr(
 
 _OPTIONS = (
     "loss", "steps", "reduction", "lengths", "sample_weight", "class_weight", "warmup", "static",
-    "resets", "missing", "batch_size", "clip_norm", "clip_value", "bptt_steps", "memory_budget", "shuffle", "seed",
-    "bucket", "augment", "steps_per_epoch",
+    "resets", "missing", "batch_size", "clip_norm", "clip_value", "bptt_steps", "memory_budget",
+    "shuffle", "seed", "bucket", "augment", "steps_per_epoch",
 )  # fmt: skip
 
 
