@@ -240,9 +240,9 @@ class LabelledData:
                 own = self.loss.count_of(y, weight, lengths, self.steps == "all")
                 there = (there or 0.0) + (own or 0.0)
         if there == 0.0 and (self.name or not self.streamed):  # else other batches may have some
-            error = ArgumentError("y", "holds only missing targets", "at least one")
-            error.source = self.name
-            raise error
+            nothing = ArgumentError("y", "holds only missing targets", "at least one")
+            nothing.source = self.name
+            raise nothing
 
     def check_digits(self) -> None:
         """Refuse numbers of which the model's dtype would lose digits that matter."""
