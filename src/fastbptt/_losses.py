@@ -442,9 +442,27 @@ class CustomLoss:
         while isinstance(inner, functools.partial):
             inner = inner.func
         self.name = getattr(inner, "__qualname__", type(inner).__qualname__)
+        self.is_a_mean = hasattr(function, "_targets_there")  # whatever the reduction
 
     def __str__(self) -> str:
         return f"the function {self.name}"
+
+    def count_of(
+        self,
+        targets: NDArray[Any],
+        weight: NDArray[np.float64] | None,
+        lengths: NDArray[np.int64] | None,
+        every: bool,
+    ) -> float | None:
+        """Return what a batch's loss counts beside others; None: what its weights do.
+
+        every: whether targets have an axis of time.
+        """
+        count = getattr(self._function, "_targets_there", None)  # of a `training.MaskedLoss`
+        if count is None:
+            return None
+        lead = targets.shape[: 1 + every]
+        return float(count(targets, _weights_of(lead, weight, lengths)))
 
     def of_batch(
         self,
@@ -467,13 +485,7 @@ class CustomLoss:
         real = None
         if lengths is not None and outputs.ndim == 3:
             real = np.arange(outputs.shape[1]) < lengths[:, np.newaxis]
-        weights = None
-        if weight is not None or real is not None:
-            weights = np.ones(outputs.shape[:-1])
-            if weight is not None:
-                weights *= weight if weight.ndim == weights.ndim else weight[:, np.newaxis]
-            if real is not None:
-                weights[~real] = 0.0
+        weights = _weights_of(outputs.shape[:-1], weight, lengths)
         found: Any = self._function(outputs.copy(), targets.copy(), weights)
         if not isinstance(found, tuple | list) or len(found) != 2:
             came = f"{len(found)} parts" if isinstance(found, tuple) else f"{type(found).__name__}"
@@ -499,6 +511,23 @@ class CustomLoss:
                 value=float(gradient[index]),
             )
         return value, gradient
+
+
+def _weights_of(
+    lead: tuple[int, ...],
+    weight: NDArray[np.float64] | None,
+    lengths: NDArray[np.int64] | None,
+) -> NDArray[np.float64] | None:
+    """Give each sequence, or each step if there is an axis of time, its weight; None: all 1."""
+    ends = lengths if len(lead) == 2 else None
+    if weight is None and ends is None:
+        return None
+    weights = np.ones(lead)
+    if weight is not None:
+        weights *= weight if weight.ndim == weights.ndim else weight[:, np.newaxis]
+    if ends is not None:
+        weights[np.arange(lead[1]) >= ends[:, np.newaxis]] = 0.0
+    return weights
 
 
 def _scalar(value: Any) -> Any:

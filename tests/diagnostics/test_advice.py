@@ -411,3 +411,32 @@ def test_norms_of_mini_batches_start_from_the_states_of_their_sequences() -> Non
         norms.append(np.linalg.norm(grads.flat))
     assert one.numbers["largest"] == pytest.approx(max(norms))
     assert one.numbers["median"] == pytest.approx(np.median(norms))
+
+
+@pytest.mark.parametrize("steps", ["last", "all"])
+@pytest.mark.parametrize("size", [None, 2])
+@pytest.mark.parametrize(
+    ("loss", "missing"),
+    [("mse", np.nan), ("poisson", np.nan), ("hinge", np.nan), ("cross_entropy", -1)],
+)
+def test_remedies_are_tried_whatever_stands_where_there_is_no_weight(
+    steps: str, size: int | None, loss: str, missing: float
+) -> None:
+    """Vanishing gradients and a learning rate far too high, with static inputs too."""
+    outputs = 3 if loss == "cross_entropy" else 1
+    model = fastbptt.RNN(2, 4, outputs, static_size=size, readout_units=[1, 2], seed=0)
+    model.parameters["W_hh"][...] *= 0.1
+    x = np.random.default_rng(0).normal(size=(6, 40, 2))
+    y = np.ones((6, 40) if steps == "all" else 6, int if loss == "cross_entropy" else float)
+    weights = np.ones(y.shape)
+    weights[:3] = 0.0
+    known, y[:3] = y.copy(), missing
+    more: dict[str, Any] = {"static": None if size is None else np.ones((6, 2))}
+    more |= {"sample_weight": weights, "optimizer": fastbptt.SGD(1e3)}
+    found, wanted = (
+        fastbptt.diagnose(model, x, one, loss, steps, **more).advice for one in (y, known)
+    )
+    assert [str(one) for one in found] == [str(one) for one in wanted]
+    kinds = {one.kind for one in found}
+    assert "learning rate too high" in kinds or loss not in ("mse", "poisson")
+    assert steps == "all" or len(kinds - {"learning rate too high"}) > 0

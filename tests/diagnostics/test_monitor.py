@@ -220,3 +220,55 @@ def test_a_restored_monitor_keeps_every_how_manyth_norm_it_looks_at() -> None:
     other.load_state(json.loads(json.dumps(monitor.state())))
     assert other._norms_every == 4
     assert other.state() == monitor.state()
+
+
+@pytest.mark.parametrize("how", ["resets", "bptt_steps"])
+@pytest.mark.filterwarnings("error")
+def test_gradients_that_are_cut_do_not_vanish(how: str) -> None:
+    x = RNG.normal(size=(24, 40, 3))
+    marks = np.zeros((24, 40), bool)
+    marks[:, 35] = True
+    more: dict[str, Any] = {"resets": marks} if how == "resets" else {"bptt_steps": 5}
+    monitor, collector = fastbptt.GradientMonitor(), Collector()
+    model = fastbptt.GRU(3, 4, 1, seed=0)
+    fastbptt.fit(model, x, Y, epochs=1, callbacks=[monitor, collector], verbose=0, **more)
+    record = collector.epochs[0][0]
+    assert record.cut
+    assert not record.hidden[:, :35].any()
+    assert monitor.warnings == []
+    model.loss_and_grad(x, Y, record="gradients")
+    assert model.last_gradients is not None
+    assert not model.last_gradients.cut
+
+
+@pytest.mark.parametrize(
+    ("probe", "model", "options", "text"),
+    [
+        (
+            (X, Y), {}, {"steps": "mean"},
+            'probe is given, but steps="mean"; expected None: diagnose takes a loss at the last '
+            "step or at all steps",
+        ),
+        (
+            (X, Y), {"static_size": 2}, {"static": np.ones((24, 2))},
+            "probe has no static; expected (x, y, lengths, static) because static_size=2",
+        ),
+        (
+            (X[:, :, :2], Y), {}, {},
+            "probe: x has shape (24, 12, 2); expected (batch, time, 3) because input_size=3",
+        ),
+        (
+            (X, np.where(Y, 1.0, np.nan)), {}, {},
+            "probe: y holds a value that is not finite (nan) at index ",
+        ),
+    ],
+)  # fmt: skip
+def test_a_probe_that_cannot_be_diagnosed_is_refused_before_training(
+    probe: Any, model: Any, options: Any, text: str
+) -> None:
+    network = fastbptt.GRU(3, 4, 1, seed=0, **model)
+    before = network.parameters.flat.copy()
+    with pytest.raises(fastbptt.ArgumentError) as raised:
+        train(network, fastbptt.GradientMonitor(probe=probe), loss="bce", **options)
+    assert str(raised.value).startswith(text)
+    np.testing.assert_array_equal(network.parameters.flat, before)

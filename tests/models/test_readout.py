@@ -221,3 +221,24 @@ def test_the_core_checks_too() -> None:
     for options in ({"read_units": np.array([0])}, {"output_bias": 1}):
         with pytest.raises(ValueError, match="none for a network without a readout"):
             _core.Spec("rnn", 2, 3, **options)  # type: ignore[arg-type]
+
+
+def test_a_readout_of_some_units_in_pictures_of_the_states() -> None:
+    """Steps and Jacobians are those of the same network without a readout."""
+    pytest.importorskip("matplotlib").use("Agg")
+    from fastbptt.diagnostics._step import last_jacobian, visited
+
+    x = np.random.default_rng(0).normal(size=(8, 6, 2))
+    for layers, bias in ((1, True), (2, False)):
+        model = fastbptt.GRU(
+            2, 4, 1, num_layers=layers, readout_units=[1, 2], output_bias=bias, seed=0
+        )
+        bare = fastbptt.GRU(2, 4, num_layers=layers, seed=0)
+        bare.load_state_dict({k: v for k, v in model.state_dict().items() if k in bare.parameters})
+        for layer in range(layers):
+            jacobians = [last_jacobian(one, layer, 0, x[:1]) for one in (model, bare)]
+            np.testing.assert_array_equal(*jacobians)
+        np.testing.assert_array_equal(
+            *(visited(one, "x", x, None, None)[0] for one in (model, bare))
+        )
+    fastbptt.plot.eigenvalues(model, x=x)

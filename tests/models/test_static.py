@@ -205,6 +205,21 @@ def test_weights_are_drawn_as_of_a_linear_layer() -> None:
 SHAPE = "expected (4, 2): (batch, static_size), or the whole initial state"
 
 
+@pytest.mark.parametrize("call", ["fit", "evaluate", "predict", "initial_state"])
+def test_no_initial_state_is_advised_where_none_is_taken(call: str) -> None:
+    model = fastbptt.RNN(2, 3, 1, static_size=2, seed=0)
+    x, y = np.ones((4, 5, 2)), np.ones(4)
+    calls: dict[str, Any] = {
+        "fit": lambda: fastbptt.fit(model, x, y, loss="mse"),
+        "evaluate": lambda: fastbptt.evaluate(model, x, y, loss="mse"),
+        "predict": lambda: fastbptt.predict(model, x),
+        "initial_state": lambda: model.initial_state(4),
+    }
+    with pytest.raises(TypeError) as raised:
+        calls[call]()
+    assert str(raised.value) == "static is None; expected (4, 2): (batch, static_size)"
+
+
 def test_wrong_static() -> None:
     model = fastbptt.LSTM(2, 3, 1, static_size=2, seed=0)
     plain = fastbptt.LSTM(2, 3, 1, seed=0)

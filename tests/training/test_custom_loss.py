@@ -220,3 +220,23 @@ def test_a_class_is_no_function() -> None:
         TypeError, match=r"loss is <class 'fastbptt\._losses\.Loss'>; expected one of"
     ):
         fastbptt.fit(network(), X, Y["last"], loss=fastbptt.Loss)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("steps", ["last", "all"])
+def test_a_batch_without_weight_is_left_out(steps: str) -> None:
+    """The function may divide by the sum of the weights, whatever the batches."""
+
+    def mean(z: Any, y: Any, weights: Any) -> Any:
+        share = (weights / weights.sum())[..., np.newaxis]
+        return float((share * (z - y) ** 2).sum()), 2 * share * (z - y)
+
+    some = np.where(np.arange(23) < 3, WEIGHTS, 0.0)
+    options: dict[str, Any] = {"loss": mean, "steps": steps, "sample_weight": some}
+    found = [
+        fastbptt.evaluate(network(), X, Y[steps], **options, batch_size=size) for size in (1, 23)
+    ]
+    np.testing.assert_allclose(found[0]["loss"], found[1]["loss"], rtol=1e-12)
+    held = (X, Y[steps], None, some)
+    fastbptt.fit(
+        network(), X, Y[steps], **options, epochs=1, batch_size=2, validation=held, verbose=0
+    )

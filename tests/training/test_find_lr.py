@@ -79,3 +79,12 @@ def test_a_loss_that_never_falls_gives_no_suggestion() -> None:
 def test_bad_arguments(given: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         fastbptt.find_lr(**{"model": network(), "x": X, "y": Y, "loss": "mse", **given})
+
+
+def test_warm_up_and_static_inputs_belong_to_an_update() -> None:
+    model = fastbptt.GRU(2, 6, 1, static_size=3, dtype="float64", seed=0)
+    static, y = np.ones((64, 3)), np.cumsum(X[..., :1], axis=1)
+    more: dict[str, Any] = {"loss": "mse", "steps": "all", "static": static, "batch_size": 64}
+    found = fastbptt.find_lr(model, X, y, updates=10, warmup=3, **more)
+    wanted = model.loss(X, y, "mse", "all", static=static, warmup=3)
+    assert abs(found.losses[0] - wanted) < 1e-12

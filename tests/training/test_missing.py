@@ -282,3 +282,115 @@ def test_a_masked_loss_refuses(call: Any, message: str) -> None:
 def test_a_batch_without_targets() -> None:
     value, gradient = MaskedLoss("mse")(np.ones((2, 1)), np.full((2, 1), np.nan))
     assert value == 0.0 and not gradient.any()
+
+
+@pytest.mark.parametrize("more", ["weights", "list of weights", "classes"])
+def test_nested_lists_as_targets_of_an_array_are_an_array(more: str) -> None:
+    each = np.random.default_rng(1).uniform(size=(20, 9))
+    options: dict[str, Any] = {"steps": "all", "missing": "mask", "seed": 2, **QUIET}
+    y = GAPPY[..., 0]
+    if more == "classes":
+        y = np.where(np.isnan(y), np.nan, y > 0)
+        options |= {"loss": "bce", "class_weight": "balanced"}
+    else:
+        options |= {"loss": "mse", "sample_weight": each if more == "weights" else each.tolist()}
+    one, other = net(), net()
+    curves = [fastbptt.fit(model, X, given, **options)["loss"] for model, given in
+              ((one, y), (other, y.tolist()))]  # fmt: skip
+    assert curves[0] == curves[1]
+    assert weights(one) == weights(other)
+
+
+@pytest.mark.parametrize(("loss", "low"), [("bce", 0.0), ("hinge", -1.0)])
+@pytest.mark.filterwarnings("error")
+def test_classes_beside_missing_ones_are_weighed_and_stratified(loss: str, low: float) -> None:
+    y = np.where(np.arange(20) % 4 == 0, 1.0, low)
+    gaps = np.arange(20) % 5 == 1
+    own, marked, by_hand = net(), net(), net()
+    fastbptt.fit(own, X, np.where(gaps, np.nan, y), loss=loss, missing="mask", validation=0.25,
+                 metrics="accuracy", **QUIET)  # fmt: skip
+    ones = int((y[~gaps] == 1).sum())
+    balanced = np.where(y == 1, 8 / ones, 8 / (16 - ones)) * ~gaps
+    options: dict[str, Any] = {"loss": loss, **QUIET}
+    found = fastbptt.fit(marked, X, np.where(gaps, np.nan, y), missing="mask",
+                         class_weight="balanced", **options)  # fmt: skip
+    wanted = fastbptt.fit(by_hand, X, y, sample_weight=balanced, **options)
+    np.testing.assert_allclose(found["loss"], wanted["loss"], rtol=1e-12)
+    assert weights(marked) == weights(by_hand)
+
+
+@pytest.mark.parametrize("steps", ["last", "all"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_masked_losses_of_batches_are_put_together_by_their_targets(
+    steps: str, listed: bool
+) -> None:
+    """As one batch of all, whatever the batches."""
+    rng = np.random.default_rng(3)
+    y = np.where(rng.uniform(size=(20, 9, 2)) < 0.5, np.nan, rng.normal(size=(20, 9, 2)))
+    each = rng.uniform(size=(20, 9)) if steps == "all" else rng.uniform(size=20)
+    y = y if steps == "all" else y[:, 0]
+    x: Any = X
+    own: Any = each
+    if listed:
+        x = [one[:end] for one, end in zip(X, LENGTHS, strict=True)]
+        if steps == "all":
+            y = [one[:end] for one, end in zip(y, LENGTHS, strict=True)]
+            own = [one[:end] for one, end in zip(each, LENGTHS, strict=True)]
+    model = net(2)
+    options: dict[str, Any] = {"loss": MaskedLoss("mse"), "steps": steps, "sample_weight": own}
+    z = fastbptt.predict(model, x, steps=steps)
+    joined = [np.concatenate(list(map(np.atleast_2d, one))) for one in (z, y)]
+    share = np.concatenate(list(map(np.atleast_1d, own)))[:, np.newaxis] * ~np.isnan(joined[1])
+    by_hand = np.nansum(share * (joined[0] - joined[1]) ** 2) / share.sum()
+    found = [fastbptt.evaluate(model, x, y, **options, batch_size=size) for size in (1, 7, 20)]
+    np.testing.assert_allclose([one["loss"] for one in found], by_hand, rtol=1e-12)
+    still = fastbptt.fit(
+        model, x, y, **options, optimizer=fastbptt.SGD(1e-300), epochs=1, batch_size=3,
+        validation=(x, y, None, own), verbose=0,
+    )  # fmt: skip
+    np.testing.assert_allclose(still["loss"] + still["validation_loss"], by_hand, rtol=1e-12)
+
+
+def test_what_a_masked_loss_refuses() -> None:
+    y = np.full((20, 9, 1), np.nan)
+    options: dict[str, Any] = {"loss": MaskedLoss("mse"), "steps": "all"}
+    with pytest.raises(fastbptt.ArgumentError, match=r"^y holds only missing targets"):
+        fastbptt.evaluate(net(), X, y, **options)
+    for call in (fastbptt.fit, fastbptt.evaluate):
+        for reduction in ("sum", "sequence_mean"):
+            text = f'^reduction is "{reduction}"; expected "mean" because loss is the function Mask'
+            with pytest.raises(fastbptt.ArgumentError, match=text):
+                call(net(), X, GAPPY, reduction=reduction, **options)
+    assert call(net(), X, GAPPY, reduction="mean", **options)
+
+
+@pytest.mark.parametrize(
+    ("steps", "given"),
+    [
+        ("last", "training"),
+        ("last", "held out"),
+        ("all", "training"),
+        ("all", "held out"),
+        ("all", "one of a list"),
+    ],
+)
+def test_classes_are_integers_where_other_targets_are_missing(steps: str, given: str) -> None:
+    """Floats, as NaN makes them in one part, are so in the part without NaN."""
+    kinds = RNG.integers(0, 3, (20, 9) if steps == "all" else 20)
+    gaps = np.where(kinds.cumsum(axis=0) % 5 == 1, np.nan, kinds)
+    whole = kinds.astype(float)
+    x: Any = X
+    first, second, same = gaps, whole, kinds
+    if given == "training":
+        first, second = whole, gaps
+    elif given == "one of a list":
+        x, first, same = list(X), [whole[0], *gaps[1:]], list(kinds)  # type: ignore[assignment]
+        second = first
+    options: dict[str, Any] = {"loss": "cross_entropy", "steps": steps, **QUIET}
+    model = net(3)
+    found = fastbptt.fit(model, x, first, validation=(x, second), missing="mask", **options)
+    assert np.isfinite(found["loss"] + found["validation_loss"]).all()
+    if given == "training":
+        other = net(3)
+        wanted = fastbptt.fit(other, x, same, **options)
+        assert found["loss"] == wanted["loss"]

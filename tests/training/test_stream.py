@@ -148,3 +148,18 @@ def test_a_bad_batch_is_named(name: str) -> None:
 def test_what_does_not_go_with_an_iterator(given: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         fastbptt.fit(network(), **{"x": batches(), "steps_per_epoch": 4, **OPTIONS, **given})
+
+
+@pytest.mark.parametrize("where", ["first", "later", "validation"])
+def test_the_advice_about_a_missing_target_is_one_for_an_iterator(where: str) -> None:
+    y = Y["all"].copy()
+    y[1, 2] = np.nan
+    good, bad = (X, Y["all"], None), (X, y, None)
+    mask = 1.0 - np.isnan(y[..., 0])
+    held: Any = (X, y) if where == "validation" else None
+    given = [bad if where == "first" else good, bad if where == "later" else good]
+    how: dict[str, Any] = {**OPTIONS, "steps": "all", "steps_per_epoch": 2, "epochs": 1}
+    with pytest.raises(fastbptt.ArgumentError, match="weights of 0 leave out targets") as raised:
+        fastbptt.fit(network(), iter(given), validation=held, **how)
+    assert "missing=" not in str(raised.value)
+    fastbptt.fit(network(), iter([(X, y, mask)] * 2), validation=(X, y, None, mask), **how)

@@ -166,3 +166,27 @@ def test_a_target_with_a_weight_is_read() -> None:
     ) as caught:
         fitted(1, X, y, sample_weight=WEIGHTS)
     assert caught.value.index == (*np.argwhere(MASK)[5], 0)
+
+
+@pytest.mark.parametrize("call", ["loss", "train_step", "diagnose", "fit", "evaluate", "held out"])
+def test_a_warm_up_that_leaves_no_weight_is_named(call: str) -> None:
+    x, y = [X[0], X[1][:2]], [NUMBERS[0], NUMBERS[1][:2]]
+    model = fastbptt.GRU(2, 4, 1, seed=0, dtype="float64")
+    before = model.parameters.flat.copy()
+    how: dict[str, Any] = {"steps": "all", "warmup": 2, "loss": "mse"}
+    beside: dict[str, Any] = {**how, "sample_weight": [0.0, 1.0]}
+    calls: dict[str, Any] = {
+        "loss": lambda: model.loss(x, y, **beside),
+        "train_step": lambda: model.train_step(x, y, fastbptt.Adam(), bptt_steps=1, **beside),
+        "diagnose": lambda: fastbptt.diagnose(model, x, y, **beside),
+        "fit": lambda: fastbptt.fit(model, x, y, **beside),
+        "evaluate": lambda: fastbptt.evaluate(model, x, y, **beside),
+        "held out": lambda: fastbptt.fit(
+            model, X, NUMBERS, validation=(x, y, None, [0.0, 1.0]), **how
+        ),
+    }
+    text = "warmup is 2; expected fewer steps than some sequence with a sample_weight above 0 has"
+    with pytest.raises(fastbptt.ArgumentError) as raised:
+        calls[call]()
+    assert str(raised.value) == "validation: " * (call == "held out") + text
+    np.testing.assert_array_equal(model.parameters.flat, before)

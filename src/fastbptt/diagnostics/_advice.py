@@ -328,8 +328,12 @@ def _flows(
     most: compute Jacobians of at most so many sequences.
     """
     batch, objective = some_rows(evidence.batch, evidence.objective, np.sort(rows))
+    loss = objective.loss  # its value does not matter: any targets do, and some may be missing
+    known = np.full_like(objective.y, loss.low if loss.bounded else 0)
     record = _record.take(
-        model, batch.replace(initial=None, static=None), objective.replace(sample_weight=None)
+        model,
+        batch.replace(initial=None, static=None),
+        objective.replace(y=known, sample_weight=None),
     )
     curves = []
     for p in record.passes:
@@ -565,15 +569,16 @@ def trial(evidence: Evidence, lr: float) -> tuple[float, float, float]:
     initial: Any = batch.initial
     h0 = None if initial is None else unpacked(initial)
     how = (kind.loss, kind.steps, kind.reduction, batch.lengths, h0, kind.sample_weight)
+    beside: dict[str, Any] = {"static": batch.static, "resets": batch.resets}
     start = model._weights.get().astype(np.float64)
-    before = model.loss(x, y, *how, resets=batch.resets)
-    model.train_step(x, y, optimizer, *how, check_finite=False, resets=batch.resets)
+    before = model.loss(x, y, *how, **beside)
+    model.train_step(x, y, optimizer, *how, check_finite=False, **beside)
     end = model._weights.get().astype(np.float64)
     size = float(np.linalg.norm(start))
     ratio = float(np.linalg.norm(end - start)) / size if size > 0 else math.inf
     after = math.inf
     if np.isfinite(end).all():
-        after = model.loss(x, y, *how, check_finite=False, resets=batch.resets)
+        after = model.loss(x, y, *how, check_finite=False, **beside)
     return ratio, before, after
 
 

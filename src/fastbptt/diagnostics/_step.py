@@ -273,9 +273,9 @@ def visited(
     """
     values = parameters(model)
     try:
-        model.forward(x, lengths, static=static)  # which checks them
         array, own = _arguments.inputs(model._input_spec, x, lengths)
-        constants = _arguments.static(model._input_spec, static, len(array), None)
+        constants = _arguments.static(model._input_spec, static, len(array), None, alone=True)
+        model.forward(x, lengths, static=static)  # which checks their contents
     except BadArgumentError as error:
         if error.argument == "x":
             error.argument = name
@@ -289,6 +289,7 @@ def visited(
         cell=net.cell,
         num_layers=net.num_layers,
         settings=settings,
+        readout_units=model.readout_units,
     ).states  # (L, S, B, T, H)
     count, time = array.shape[:2]
     flat = np.moveaxis(found, (2, 3), (0, 1)).reshape(count, time, -1)
@@ -319,6 +320,7 @@ def last_jacobian(
             num_layers=net.num_layers,
             bidirectional=net.bidirectional,
             settings=settings,
+            readout_units=model.readout_units,
         )
         steps = array.shape[1]
         place = net.directions * layer + direction

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from .._errors import ArgumentTypeError
+from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._losses import Loss
 from ..models.results import GradientRecord
 from ..training import Callback
@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 
 #: A norm has exploded if it is so many times the median of at least so many earlier ones.
 JUMP, SEEN = 100.0, 10
+_WHY = "diagnose takes a loss at the last step or at all steps"
 
 
 class GradientMonitor(Callback):
@@ -44,7 +45,7 @@ class GradientMonitor(Callback):
         Issue a `RuntimeWarning`, once each, when gradients explode (the gradient norm is 100 times
         its median so far, or gradients grow a thousandfold on their way back through time) or
         vanish (with a loss at the last step, less than a thousandth is left after less than half
-        of the steps, in every layer).
+        of the steps, in every layer; not judged where `resets` or `bptt_steps` cut their way).
     log_dir : str or path-like, optional
         Also write TensorBoard event files to this folder, a point per epoch: the run's curves, the
         gradient norm, and for each layer the norms of dL/dh at the first and the last step.
@@ -195,8 +196,10 @@ class GradientMonitor(Callback):
     # ------------------------------------------------------------ during training
 
     def on_train_begin(self, run: TrainingRun) -> None:
-        """Clear earlier records."""
+        """Clear earlier records; refuse a probe that cannot be diagnosed."""
         self._reset()
+        if self.probe is not None:
+            self._diagnose(run)
         if self.log_dir is not None:
             self._writer = _tensorboard()(self.log_dir)
 
@@ -246,12 +249,25 @@ class GradientMonitor(Callback):
         self.epochs.append(run.epoch)
         self._kept.append((mean[0], mean[1], norm, self._largest))
         if self.probe is not None:
-            x, y, lengths, static = (*self.probe, None, None)[:4]
-            assert isinstance(run.loss, Loss)  # fit refuses a monitor beside a function
-            found = diagnose(
+            self._probed.append(_weight_gradients(self._diagnose(run)))
+
+    def _diagnose(self, run: TrainingRun) -> Diagnosis:
+        assert self.probe is not None
+        assert isinstance(run.loss, Loss)  # fit refuses a monitor beside a function
+        if run.steps not in _check.STEPS:
+            raise ArgumentError("probe", f'is given, but steps="{run.steps}"', f"None: {_WHY}")
+        x, y, lengths, static = (*self.probe, None, None)[:4]
+        size = run.model.static_size
+        if size is not None and static is None:
+            expected = f"(x, y, lengths, static) because static_size={size}"
+            raise ArgumentError("probe", "has no static", expected)
+        try:
+            return diagnose(
                 run.model, x, y, run.loss, run.steps, lengths, static=static, jacobians=False
             )
-            self._probed.append(_weight_gradients(found))
+        except BadArgumentError as error:
+            error.source = "probe"
+            raise
 
     def on_train_end(self, run: TrainingRun) -> None:
         """Close the event file."""
@@ -279,7 +295,7 @@ class GradientMonitor(Callback):
                 f"dL/dh grows by a factor of {grown:.3g} on its way back through time; "
                 f"the norm is {record.norm:.2g}",
             )
-        if run.steps == "last" and record.norm > 0.0:
+        if run.steps == "last" and record.norm > 0.0 and not record.cut:
             reached = [_reach(record, i) for i in range(len(record.pass_names))]
             if None not in reached:
                 least = _shortest(record)

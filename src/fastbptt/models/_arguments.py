@@ -283,7 +283,16 @@ def weights(
     per_step = np.empty((batch, time))
     per_step[...] = 1.0 if found is None else found if found.ndim == 2 else found[:, np.newaxis]
     per_step[:, :warmup] = 0.0
+    counted = per_step if own_lengths is None else per_step[np.arange(time) < own_lengths[:, None]]
+    if found is not None and found.any() and not counted.any():
+        raise nothing_after(warmup)
     return per_step
+
+
+def nothing_after(warmup: int) -> ArgumentError:
+    """Make the error for weights that are all within the warm-up."""
+    expected = "fewer steps than some sequence with a sample_weight above 0 has"
+    return ArgumentError("warmup", f"is {warmup}", expected, value=warmup)
 
 
 def check_warmup(warmup: int, longest: int, steps: str) -> None:
@@ -471,9 +480,16 @@ def states(
 
 
 def static(
-    spec: InputSpec, value: Any, batch: int, initial: tuple[Floats | None, ...] | None
+    spec: InputSpec,
+    value: Any,
+    batch: int,
+    initial: tuple[Floats | None, ...] | None,
+    alone: bool = False,
 ) -> Floats | None:
-    """Read the constants of each sequence; initial: the states that are given instead."""
+    """Read the constants of each sequence; initial: the states that are given instead.
+
+    alone: the caller takes no initial state.
+    """
     shape = (batch, spec.static_size)
     if not spec.static_size:
         if value is None:
@@ -482,7 +498,7 @@ def static(
         raise ArgumentError("static", came, "None: the model takes no constants")
     whole = initial is not None and all(state is not None for state in initial)
     if value is None and not whole:
-        expected = f"{shape}: (batch, static_size), or the whole initial state"
+        expected = f"{shape}: (batch, static_size)" + ", or the whole initial state" * (not alone)
         raise ArgumentTypeError("static", "is None", expected)
     if value is None:
         return None

@@ -1010,7 +1010,7 @@ class Recurrent:
             self._one_direction("state", "given")
             final = _arguments.carried(self._input_spec, state, len(batch.x), self._weights.flat)
             batch = batch.replace(initial=final)
-        norms = None if record is None else self._norm_probes(record, batch)
+        norms = None if record is None else self._norm_probes(record, batch, chunk)
         clip = None
         if clip_norm is not None or clip_value is not None:
             clip = _check.clip(clip_norm, clip_value)
@@ -1102,7 +1102,7 @@ class Recurrent:
         (2, 5, 4)
         """
         states, spec = self._states(_check.size("batch", batch)), self._spec
-        constants = _arguments.static(self._input_spec, static, batch, None)
+        constants = _arguments.static(self._input_spec, static, batch, None, alone=True)
         trains = spec.learn_state or constants is not None
         own = self.state_dict() if trains else {}  # between two updates
         for name, array in zip(self._input_spec.states, states, strict=True):
@@ -1290,9 +1290,11 @@ class Recurrent:
         weights = self._weights
         return Gradients(to.parameters, weights.layout, to.x, unpacked(to.initial), weights.frozen)
 
-    def _norm_probes(self, record: Any, batch: Batch) -> NormProbes:
+    def _norm_probes(self, record: Any, batch: Batch, chunk: int = 0) -> NormProbes:
         _check.option("record", record, _check.RECORDS)
-        return NormProbes(self._records.pass_names, batch.x.shape[1], batch.lengths)
+        time = batch.x.shape[1]
+        cut = batch.resets is not None or 0 < chunk < time
+        return NormProbes(self._records.pass_names, time, batch.lengths, cut)
 
     def _budget(self, value: Any) -> int:
         count = _check.memory("memory_budget", value)

@@ -124,6 +124,8 @@ class GradientRecord:
     norm : float
         Of all parameters' gradients together, before clipping; with `bptt_steps` the largest of
         the chunks'.
+    cut : bool
+        Whether `resets` or `bptt_steps` end the way back of gradients before the first step.
 
     Examples
     --------
@@ -140,6 +142,7 @@ class GradientRecord:
     pass_names: tuple[str, ...]
     lengths: NDArray[np.int64] | None
     norm: float
+    cut: bool = False
 
     def __repr__(self) -> str:
         passes, time = self.hidden.shape
@@ -149,13 +152,18 @@ class GradientRecord:
 class NormProbes:
     """The arrays that a step leaves its norms in."""
 
-    __slots__ = ("arrays", "lengths", "names")
+    __slots__ = ("arrays", "cut", "lengths", "names")
 
     def __init__(
-        self, names: tuple[str, ...], time: int, lengths: NDArray[np.int64] | None
+        self,
+        names: tuple[str, ...],
+        time: int,
+        lengths: NDArray[np.int64] | None,
+        cut: bool = False,
     ) -> None:
         self.names = names
         self.lengths = lengths
+        self.cut = cut
         both = np.zeros((2, len(names), time))
         self.arrays = {"hidden": both[0], "gates": both[1], "norm": np.zeros(1)}
 
@@ -169,7 +177,7 @@ class NormProbes:
     def done(self) -> GradientRecord:
         """Return what was recorded."""
         hidden, gates, norm = self.arrays.values()
-        return GradientRecord(hidden, gates, self.names, self.lengths, float(norm[0]))
+        return GradientRecord(hidden, gates, self.names, self.lengths, float(norm[0]), self.cut)
 
 
 class Records:

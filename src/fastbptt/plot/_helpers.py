@@ -79,7 +79,7 @@ def chosen(x: Any, lengths: ArrayLike | None, example: int) -> NDArray[Any]:
 
 def chosen_static(model: Recurrent, x: Any, static: Any, example: int) -> NDArray[Any] | None:
     """Return the constants of one sequence as those of a batch of its own."""
-    every = _arguments.static(model._input_spec, static, len(x), None)
+    every = _arguments.static(model._input_spec, static, len(x), None, alone=True)
     number = index("example", example, len(x))
     return None if every is None else every[number : number + 1]
 

@@ -24,8 +24,9 @@ class MaskedLoss:
 
     A target that is NaN has no loss and no gradient, whatever the other targets of its step are.
     The loss of a batch is the mean over the targets that are there, with the weights of their
-    steps; where all are there, it is that of the loss itself with ``reduction="mean"``. It is
-    computed in NumPy, and the rest as for any function given as `loss`.
+    steps; where all are there, it is that of the loss itself with ``reduction="mean"``, the only
+    one that it has. Losses of an epoch and of `evaluate` are such means over all of its targets. It
+    is computed in NumPy, and the rest as for any function given as `loss`.
 
     Parameters
     ----------
@@ -59,6 +60,13 @@ class MaskedLoss:
                 'a loss of numbers, such as "mse"; classes that are missing: missing="mask"',
             )
         self.__qualname__ = f"MaskedLoss({self.loss!r})"  # of the function, in a checkpoint
+
+    def _targets_there(self, targets: NDArray[Any], weights: NDArray[np.float64] | None) -> float:
+        """Sum the weights of the targets that are there."""
+        there = ~np.isnan(np.asarray(targets, F64))
+        if weights is not None:
+            return float((there.reshape(*weights.shape, -1).sum(axis=-1) * weights).sum())
+        return float(there.sum())
 
     def __call__(
         self, outputs: Floats, targets: NDArray[Any], weights: NDArray[np.float64] | None = None
@@ -114,10 +122,15 @@ class MaskedLoss:
 
 
 def check_custom(
-    steps: str, bptt_steps: Any, memory_budget: Any, callbacks: Sequence[Callback]
+    loss: CustomLoss,
+    steps: str,
+    reduction: str,
+    bptt_steps: Any,
+    memory_budget: Any,
+    callbacks: Sequence[Callback],
 ) -> None:
     """Refuse what only a loss of the core offers."""
-    check_custom_steps(steps)
+    check_custom_objective(loss, steps, reduction)
     why = "None because loss is a function, which sees all outputs of a batch at once"
     for name, value in (("bptt_steps", bptt_steps), ("memory_budget", memory_budget)):
         if value is not None:
@@ -132,11 +145,17 @@ def check_custom(
             )
 
 
-def check_custom_steps(steps: str) -> None:
-    """Refuse pooled states, which the loss of the core sees in the place of outputs."""
+def check_custom_objective(loss: CustomLoss, steps: str, reduction: str) -> None:
+    """Refuse pooled states, which the loss of the core sees in the place of outputs.
+
+    And another reduction than that of a `MaskedLoss`, which is always a mean.
+    """
     if steps not in _check.STEPS:
         expected = '"last" or "all" because loss is a function'
         raise ArgumentError("steps", f'is "{steps}"', expected)
+    if loss.is_a_mean and reduction != "mean":
+        expected = f'"mean" because loss is {loss}, a mean over the targets that are there'
+        raise ArgumentError("reduction", f'is "{reduction}"', expected)
 
 
 def custom_step(

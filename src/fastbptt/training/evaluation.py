@@ -18,7 +18,7 @@ from ..models import _arguments
 from ..models.recurrent import Recurrent
 from . import metrics as _metrics
 from .batches import Computed, Gathered, Rows
-from .custom import check_custom_steps
+from .custom import check_custom_objective
 from .labelled import LabelledData, locate, unresolved
 from .metrics import Function, Metric
 from .missing import check_missing
@@ -88,7 +88,7 @@ def predict(
     spec = model._input_spec
     items, own = _arguments.as_they_lie(spec, x, lengths)
     gathered, count = Gathered(items, own), len(items)
-    constants = _arguments.static(spec, static, count, None)
+    constants = _arguments.static(spec, static, count, None, alone=True)
     listed = isinstance(items, list)
     _arguments.check_resets(resets, steps, "mean", 0)
     longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
@@ -372,10 +372,10 @@ def evaluate(
     size = _check.size("batch_size", batch_size)
     steps = readout_of(model, steps)
     check_objective(loss, steps, reduction)
-    if _losses.is_function(loss):
-        check_custom_steps(steps)
     chosen = _metrics.resolve(metrics)
     own, first = loss_of(loss), _check.size("warmup", warmup, 0)
+    if isinstance(own, CustomLoss):
+        check_custom_objective(own, steps, reduction)
     check_missing(missing, own)
     data = LabelledData(
         model, x, y, own, steps, reduction, lengths, sample_weight, warmup=first, static=static,
@@ -434,6 +434,8 @@ def measure(
     kept_y: list[NDArray[Any]] = []
     kept_z: list[NDArray[Any]] = []
     kept_weights: list[NDArray[Any]] = []
+    if data.weights is not None:
+        rows = rows[data.weights.totals[rows] > 0.0]  # as in training
     for batch in data.chunks(rows, batch_size):
         z = outputs(data.model, data.x, batch, data.steps, data.static(batch), data.resets)
         y, own = data.y.take(batch)
@@ -448,9 +450,12 @@ def measure(
             real = np.arange(time) < ends[:, np.newaxis]
             given = given if given.ndim == 2 else np.repeat(given[:, np.newaxis], time, axis=1)
         if isinstance(loss, CustomLoss):
-            share = float(len(batch)) if loss_weights is None else float(loss_weights[batch].sum())
+            counted = None if data.weights is None else given
             with about_batch(batch, data):
-                value = loss.of_batch(z, y, None if data.weights is None else given, own)[0]
+                value = loss.of_batch(z, y, counted, own)[0]
+            share = float(len(batch)) if loss_weights is None else float(loss_weights[batch].sum())
+            there = loss.count_of(y, counted, own, every)
+            share = share if there is None else there
             total += value if data.reduction == "sum" else value * share
             total_weight += share
             if metrics:
@@ -476,7 +481,7 @@ def measure(
             kept_z.append(z)
             kept_weights.append(given)
         after_batch()
-    found = {"loss": total if data.reduction == "sum" else total / total_weight}
+    found = {"loss": total if data.reduction == "sum" else mean(total, total_weight)}
     if metrics:
         all_y, all_z = np.concatenate(kept_y), np.concatenate(kept_z)
         weights = np.concatenate(kept_weights)
@@ -486,6 +491,11 @@ def measure(
                 metric, all_y, all_z, loss, None if equal else weights
             )
     return found
+
+
+def mean(total: float, weight: float) -> float:
+    """Divide; without any target of a `MaskedLoss` there is no mean."""
+    return total / weight if weight > 0.0 else float("nan")
 
 
 @contextmanager

@@ -142,6 +142,7 @@ def _divided(
             name="validation",
             warmup=0 if data.weights is None else data.weights.warmup,
             missing=data.missing,
+            streamed=data.streamed,
             **{which: fifth},
         )
         return every, held, np.arange(held.count)

@@ -38,6 +38,8 @@ class LabelledData:
         The set's name in messages, if it is not the training set: ``"validation"``.
     warmup, resets, static, missing
         As for `fastbptt.fit`.
+    streamed : bool
+        Whether `fit` trains on an iterator, beside which it takes no `missing`.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class LabelledData:
         resets: Any = None,
         static: Any = None,
         missing: str = "error",
+        streamed: bool = False,
     ) -> None:
         self.model, self.steps, self.reduction = model, steps, reduction
-        self.missing = missing
+        self.missing, self.streamed = missing, streamed
         spec = model._input_spec
         try:
             items: NDArray[Any] | list[NDArray[Any]] | Computed
@@ -66,7 +69,7 @@ class LabelledData:
             if not isinstance(x, Computed):
                 items, own = _arguments.as_they_lie(spec, x, lengths)
             self.count = len(items)
-            self.constants = _arguments.static(spec, static, self.count, None)
+            self.constants = _arguments.static(spec, static, self.count, None, alone=True)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
             listed = isinstance(items, list)
             self.weights = _weights(sample_weight, self.count, longest, own, steps, listed, warmup)
@@ -75,7 +78,7 @@ class LabelledData:
                 spec, resets, self.count, longest, own, listed
             )
             if missing == "mask":
-                y = self._without_gaps(y, loss, own, longest, warmup)
+                y = self._without_gaps(y, loss, own, longest, warmup, listed)
             counted = None if self.weights is None else self.weights.counted()
             self.loss: Loss | CustomLoss
             self._chosen = ""
@@ -119,9 +122,11 @@ class LabelledData:
         """Copy the constants of some sequences into a buffer, which the next call overwrites."""
         return None if self._static is None else self._static.take(rows)[0]
 
-    def _without_gaps(self, y: Any, loss: Any, lengths: Lengths, time: int, warmup: int) -> Any:
+    def _without_gaps(
+        self, y: Any, loss: Any, lengths: Lengths, time: int, warmup: int, listed: bool
+    ) -> Any:
         """Give missing targets weight 0; return the targets, in which classes are integers."""
-        y, there = masked(y, loss, self.steps, lengths, self.model._input_spec.width)
+        y, there = masked(y, loss, self.steps, lengths, self.model._input_spec.width, listed)
         shape = np.shape(there) if isinstance(there, np.ndarray) else (len(there or ()),)
         if there is None or shape != ((self.count, time) if len(shape) == 2 else (self.count,)):
             return y  # of another form, which is found below
@@ -133,7 +138,10 @@ class LabelledData:
 
     @property
     def classes(self) -> NDArray[Any] | None:
-        """One class per sequence if the targets are classes, else None."""
+        """One class per sequence if the targets are classes, else None.
+
+        Sequences without weight, whose target may be anything, have a class of their own.
+        """
         if self.steps == "all" or isinstance(self.targets, list | Computed):
             return None
         if isinstance(self.loss, CustomLoss):
@@ -142,10 +150,14 @@ class LabelledData:
         if self.loss.targets == "classes":
             return self.targets
         width = self.targets.shape[1]
-        two = self.loss.two_values and width == 1
-        if two or _targets.decide(self.targets, width, loss=self.loss).kind == "binary":
+        counted = self.counted_of(self.targets, np.arange(self.count))
+        two = self.loss.two_values and width == 1 and len(counted) > 0
+        if not two and _targets.decide(counted, width, loss=self.loss).kind != "binary":
+            return None
+        if self.weights is None:
             return self.targets[:, 0].astype(I64)
-        return None
+        least = counted.min() - 1
+        return np.where(self.weights.counted(), self.targets[:, 0], least).astype(I64)
 
     def loss_weights(self, weights: TargetWeights | None) -> NDArray[np.float64] | None:
         """Return what each sequence counts in the mean loss; None: all the same."""
@@ -204,7 +216,7 @@ class LabelledData:
         """Raise the errors that the core would raise for a batch, before training on any."""
         spec = self.model._input_spec
         steps = max(self.time * (1 if spec.tokens else spec.input_size), 1)
-        most = float(np.finfo(spec.dtype).max)
+        most, there = float(np.finfo(spec.dtype).max), None
         for rows in self.chunks(np.arange(self.count), max(_CHUNK // steps, 1)):
             x, lengths = self.x.take(rows)
             y, _ = self.y.take(rows)
@@ -221,9 +233,16 @@ class LabelledData:
                             how = (self.loss, self.steps, self.reduction, lengths)
                             self.model.loss(x, y, *how, sample_weight=weight, static=static)
                 except ArgumentError as error:
-                    locate(error, rows)
+                    locate(error, rows, self.streamed)
                     error.source = self.name
                     raise
+            if isinstance(self.loss, CustomLoss) and self.loss.is_a_mean:
+                own = self.loss.count_of(y, weight, lengths, self.steps == "all")
+                there = (there or 0.0) + (own or 0.0)
+        if there == 0.0 and (self.name or not self.streamed):  # else other batches may have some
+            nothing = ArgumentError("y", "holds only missing targets", "at least one")
+            nothing.source = self.name
+            raise nothing
 
     def check_digits(self) -> None:
         """Refuse numbers of which the model's dtype would lose digits that matter."""
@@ -488,13 +507,17 @@ def class_factors(
     return result
 
 
-def locate(error: BadArgumentError, rows: Rows) -> None:
-    """Put the row among all sequences into an error, which has the one of the batch `rows`."""
+def locate(error: BadArgumentError, rows: Rows, streamed: bool = False) -> None:
+    """Put the row among all sequences into an error, which has the one of the batch `rows`.
+
+    streamed: the data are of a call of `fit` with an iterator.
+    """
     known = ("x", "y", "sample_weight", "static", "the gradient that loss returned")
     if error.argument in known and error.index:
         error.index = (int(rows[error.index[0]]), *error.index[1:])
     if error.argument == "y" and error.value is not None and np.isnan(error.value):
-        error.expected = 'finite numbers; missing="mask" leaves out targets that are missing'
+        how = "weights of 0 leave" if streamed else 'missing="mask" leaves'
+        error.expected = f"finite numbers; {how} out targets that are missing"
     if error.argument == "x" and error.value is not None and np.isnan(error.value):
         error.expected = (
             "finite numbers; if NaN fills up shorter sequences, the list "

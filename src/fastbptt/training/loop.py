@@ -26,7 +26,7 @@ from . import metrics as _metrics
 from .batches import Augmentation, Order, Rows, augmented
 from .callbacks import Callback, TrainingRun
 from .custom import check_custom, custom_step
-from .evaluation import check_model, check_objective, loss_of, measure, usual_batch
+from .evaluation import check_model, check_objective, loss_of, mean, measure, usual_batch
 from .history import History
 from .holdout import HoldOut, hold_out
 from .labelled import LabelledData, locate
@@ -273,7 +273,7 @@ def fit(
         optimizer._binding_for(model._weights)  # refuses one that belongs to another model
     listeners = check_callbacks(callbacks)
     if isinstance(objective, CustomLoss):
-        check_custom(steps, bptt_steps, memory_budget, listeners)
+        check_custom(objective, steps, reduction, bptt_steps, memory_budget, listeners)
     early_stopping = stopping.early_stopping(
         monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training
     )
@@ -528,13 +528,16 @@ class _Loop:
                     resets=marks,
                 )  # fmt: skip
             except BadArgumentError as error:
-                locate(error, rows)
+                locate(error, rows, data.streamed)
                 error.context.append(f"epoch {run.epoch}, batch {self.batch + 1}")
                 raise
             run.batch_loss = loss
             run.step += 1
             self.batch += 1
             weighted = float(len(rows)) if loss_weights is None else float(loss_weights[rows].sum())
+            if isinstance(data.loss, CustomLoss):
+                counted = data.loss.count_of(y, weight, lengths, data.steps == "all")
+                weighted = weighted if counted is None else counted
             self.total += loss if summed else loss * weighted
             self.counted += weighted
             self.progress.batch(run)
@@ -569,7 +572,7 @@ class _Loop:
     def _numbers(self) -> dict[str, float]:
         """Compute the values of an epoch for the history."""
         run, data, check = self.run, self.sets.data, self.interrupt.check
-        total = self.total if data.reduction == "sum" else self.total / self.counted
+        total = self.total if data.reduction == "sum" else mean(self.total, self.counted)
         numbers = {"loss": total}
         if self.settings.metrics and self.settings.training_metrics:
             size = usual_batch(run.model, data.time, self.settings.batch_size)

@@ -33,7 +33,7 @@ def check_missing(value: Any, loss: Any) -> str:
 
 
 def masked(
-    y: Any, loss: LossLike | None, steps: str, lengths: Lengths, width: int
+    y: Any, loss: LossLike | None, steps: str, lengths: Lengths, width: int, ragged: bool
 ) -> tuple[Any, Values | None]:
     """Find the targets that are missing: NaN, and the class -1.
 
@@ -46,11 +46,13 @@ def masked(
     lengths : int64 array or None
     width : int
         The model's outputs.
+    ragged : bool
+        Whether the sequences are a list, as then the targets of their steps may be.
 
     Returns
     -------
     y
-        With classes as integers, if they are floats because some are NaN.
+        With classes as integers, if they are floats, as they are where some are NaN.
     weights : array (count,), (count, time) or list of arrays (time_i,), or None
         0 where a target is missing, else 1; None if none is.
 
@@ -61,7 +63,8 @@ def masked(
     """
     every = steps == "all"
     ends = None if lengths is None or not every else lengths.tolist()
-    listed = every and isinstance(y, list | tuple) and len(y) > 0 and np.ndim(y[0]) > 0
+    listed = every and ragged and isinstance(y, list | tuple) and len(y) > 0
+    listed = listed and np.ndim(y[0]) > 0
     if listed:
         arrays = [_check.read("y", one, item=i) for i, one in enumerate(y)]
     else:
@@ -79,7 +82,7 @@ def masked(
         whole = whole and bool((own | np.logical_not(inside)).all())
         some = some or bool((own & inside).any())
     if whole:
-        return y, None
+        return (found if listed else found[0]) if classes else y, None
     if not some:
         raise ArgumentError("y", "holds only missing targets", "at least one")
     weights = [own.astype(np.float64) for own in there]
@@ -124,7 +127,7 @@ def _one(
     else:
         gaps = blank
     there = ~gaps
-    if classes and blank.any():
+    if classes and array.ndim == lead:  # of other data, or another sequence, NaN made them floats
         known = array[~blank]
         if bool((known == np.floor(known)).all()):  # else the loss says what is wrong
             array = np.where(blank, NO_CLASS, array).astype(I64)

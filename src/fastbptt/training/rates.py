@@ -96,9 +96,9 @@ def find_lr(
         At least 10. Fewer are made if the loss grows to several times what it was.
     **options
         Further arguments of `fit` that say what an update is: `loss`, `steps`, `reduction`,
-        `lengths`, `sample_weight`, `resets`, `class_weight`, `missing`, `batch_size`, `clip_norm`,
-        `clip_value`, `bptt_steps`, `memory_budget`, `shuffle`, `seed`, `bucket`, `augment`,
-        `steps_per_epoch`.
+        `lengths`, `sample_weight`, `class_weight`, `warmup`, `static`, `resets`, `missing`,
+        `batch_size`, `clip_norm`, `clip_value`, `bptt_steps`, `memory_budget`, `shuffle`, `seed`,
+        `bucket`, `augment`, `steps_per_epoch`.
 
     Returns
     -------
@@ -156,10 +156,9 @@ def find_lr(
 
 
 _OPTIONS = (
-    "loss", "steps", "reduction", "lengths", "sample_weight", "static", "resets", "class_weight",
-    "missing",
-    "batch_size", "clip_norm", "clip_value", "bptt_steps", "memory_budget", "shuffle", "seed",
-    "bucket", "augment", "steps_per_epoch",
+    "loss", "steps", "reduction", "lengths", "sample_weight", "class_weight", "warmup", "static",
+    "resets", "missing", "batch_size", "clip_norm", "clip_value", "bptt_steps", "memory_budget",
+    "shuffle", "seed", "bucket", "augment", "steps_per_epoch",
 )  # fmt: skip
 
 

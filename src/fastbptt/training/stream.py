@@ -87,7 +87,7 @@ class Stream:
             _refuse_lengths_as_weights(weights)
             batch = LabelledData(
                 model, x, y, loss, steps, reduction, None, weights, warmup=self._warmup,
-                **{which: fourth},
+                streamed=True, **{which: fourth},
             )  # fmt: skip
             if self._taken:
                 now, before = _tail(batch), _tail(self.first)

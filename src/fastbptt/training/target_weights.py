@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._check import F64
-from ..models._arguments import Lengths, check_weights
+from ..models._arguments import Lengths, check_weights, nothing_after
 from .batches import Gathered, Rows
 
 Values: TypeAlias = NDArray[np.float64] | list[NDArray[np.float64]]
@@ -58,6 +58,8 @@ class TargetWeights:
             self.totals = values * np.maximum(ends - warmup, 0)
         else:
             self.totals = values
+        if warmup and not self.totals.any():
+            raise nothing_after(warmup)
 
     def take(self, rows: Rows) -> NDArray[np.float64]:
         """Return the weights of some sequences, (rows,), or of their steps, (rows, time).
