@@ -245,11 +245,6 @@ def test_gradients_that_are_cut_do_not_vanish(how: str) -> None:
     ("probe", "model", "options", "text"),
     [
         (
-            (X, Y), {}, {"steps": "mean"},
-            'probe is given, but steps="mean"; expected None: diagnose takes a loss at the last '
-            "step or at all steps",
-        ),
-        (
             (X, Y), {"static_size": 2}, {"static": np.ones((24, 2))},
             "probe has no static; expected (x, y, lengths, static) because static_size=2",
         ),

@@ -195,6 +195,8 @@ def test_gradients_by_complex_step_of_networks_over_shapes(cell: str) -> None:
     """One direction in all inputs at once, in each so far that all count the same."""
     cases = networks_over_shapes(cell=cell, padding_index=None, freeze_embedding=False)
     for case in sampled(cases, 30):
+        if not FULL_GRID and case.B * case.T * case.H > 40_000:
+            continue
         problem = build(case)
         _, grads = evaluate(problem)
         rng = np.random.default_rng(case.seed)
