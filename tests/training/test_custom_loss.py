@@ -14,6 +14,7 @@ rng = np.random.default_rng(0)
 X = rng.normal(size=(23, 6, 2))
 LENGTHS = rng.integers(1, 7, size=23)
 Y = {"last": rng.normal(size=(23, 1)), "all": rng.normal(size=(23, 6, 1))}
+Y |= dict.fromkeys(("mean", "max"), Y["last"])
 WEIGHTS = rng.uniform(0.5, 2.0, size=23)
 
 
@@ -37,7 +38,7 @@ def mse(reduction: str) -> Any:
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "sequence_mean"])
-@pytest.mark.parametrize("steps", ["last", "all"])
+@pytest.mark.parametrize("steps", ["last", "all", "mean", "max"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_loss_of_the_core_by_hand(steps: str, reduction: str, weighted: bool) -> None:
     args: dict[str, Any] = {
@@ -68,6 +69,27 @@ def test_a_loss_of_the_core_by_hand(steps: str, reduction: str, weighted: bool) 
     assert got["loss"] == pytest.approx(
         fastbptt.evaluate(one, X, Y[steps], loss="mse", **args)["loss"], rel=1e-9
     )
+
+
+@pytest.mark.parametrize("steps", ["mean", "max"])
+@pytest.mark.parametrize(
+    "options",
+    [{"bidirectional": True}, {"readout_units": [0, 2]}, {"output_size": None}, {"bias": False}],
+    ids=str,
+)
+def test_pooled_states_of_any_network(options: dict[str, Any], steps: str) -> None:
+    options = {"output_size": 1, **options, "dtype": "float64", "seed": 0}
+    one, other = fastbptt.GRU(2, 4, **options), fastbptt.GRU(2, 4, **options)
+    y = rng.normal(size=(23, one.output_size or 4))
+    more: dict[str, Any] = {"steps": steps, "lengths": LENGTHS, "epochs": 2, "verbose": 0}
+
+    def loss(z: Any, y: Any, weights: Any) -> Any:
+        return ((z - y) ** 2).mean(), 2 * (z - y) / z.size
+
+    wanted = fastbptt.fit(one, X, y, loss="mse", **more)
+    found = fastbptt.fit(other, X, y, loss=loss, **more)
+    assert found["loss"] == pytest.approx(wanted["loss"], rel=1e-12)
+    np.testing.assert_allclose(other.parameters.flat, one.parameters.flat, rtol=1e-9, atol=1e-12)
 
 
 def test_targets_of_any_form_reach_the_function() -> None:

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check
 from .._check import F64, Floats
 from .._errors import ArgumentError
 from .._losses import CustomLoss, LossLike
 from .._losses import loss as read_loss
+from .._views import Gradients
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
+from ..models.results import ForwardResult
 from ..optim.optimizers import Optimizer
+from ..reference import POOLED
 from .callbacks import Callback
 
 
@@ -123,14 +125,13 @@ class MaskedLoss:
 
 def check_custom(
     loss: CustomLoss,
-    steps: str,
     reduction: str,
     bptt_steps: Any,
     memory_budget: Any,
     callbacks: Sequence[Callback],
 ) -> None:
     """Refuse what only a loss of the core offers."""
-    check_custom_objective(loss, steps, reduction)
+    check_custom_objective(loss, reduction)
     why = "None because loss is a function, which sees all outputs of a batch at once"
     for name, value in (("bptt_steps", bptt_steps), ("memory_budget", memory_budget)):
         if value is not None:
@@ -145,14 +146,8 @@ def check_custom(
             )
 
 
-def check_custom_objective(loss: CustomLoss, steps: str, reduction: str) -> None:
-    """Refuse pooled states, which the loss of the core sees in the place of outputs.
-
-    And another reduction than that of a `MaskedLoss`, which is always a mean.
-    """
-    if steps not in _check.STEPS:
-        expected = '"last" or "all" because loss is a function'
-        raise ArgumentError("steps", f'is "{steps}"', expected)
+def check_custom_objective(loss: CustomLoss, reduction: str) -> None:
+    """Refuse another reduction than that of a `MaskedLoss`, which is always a mean."""
     if loss.is_a_mean and reduction != "mean":
         expected = f'"mean" because loss is {loss}, a mean over the targets that are there'
         raise ArgumentError("reduction", f'is "{reduction}"', expected)
@@ -162,7 +157,7 @@ def custom_step(
     model: Recurrent,
     optimizer: Optimizer,
     loss: CustomLoss,
-    every: bool,
+    steps: str,
     x: NDArray[Any],
     y: NDArray[Any],
     lengths: Lengths = None,
@@ -171,23 +166,54 @@ def custom_step(
     resets: NDArray[np.bool_] | None = None,
     **clip: float | None,
 ) -> float:
-    """Do forward, the caller's loss, backward, clipping and update; or leave all as it was.
-
-    every: whether the loss is on the outputs of all steps.
-    """
+    """Do forward, the caller's loss, backward, clipping and update; or leave all as it was."""
     seeds, before = model._dropout_seeds.state, optimizer.step_count
     try:
         out = model.forward(x, lengths, static=static, resets=resets, training=True)
-        outputs = out.outputs if every else out.last
-        value, gradient = loss.of_batch(outputs, y, sample_weight, lengths)
-        if every:
+        if steps in POOLED:
+            value, grads = _of_pooled(model, out, loss, steps, y, lengths, sample_weight)
+        elif steps == "all":
+            value, gradient = loss.of_batch(out.outputs, y, sample_weight, lengths)
             grads = model.backward(out, d_outputs=gradient)
         else:
+            value, gradient = loss.of_batch(out.last, y, sample_weight, lengths)
             grads = model.backward(out, d_last=gradient)
         optimizer.step(model, grads, **clip)  # type: ignore[arg-type]
-        model._trained_steps = "all" if every else "last"
+        model._trained_steps = steps
     except BaseException:
         if optimizer.step_count == before:
             model._dropout_seeds.state = seeds
         raise
     return value
+
+
+def _of_pooled(
+    model: Recurrent,
+    out: ForwardResult,
+    loss: CustomLoss,
+    steps: str,
+    y: NDArray[Any],
+    lengths: Lengths,
+    sample_weight: NDArray[np.float64] | None,
+) -> tuple[float, Gradients]:
+    """Return a loss on the readout of pooled states, and its gradients."""
+    hidden = out.hidden
+    ends = np.full(len(hidden), hidden.shape[1]) if lengths is None else lengths
+    real = np.arange(hidden.shape[1]) < ends[:, np.newaxis]
+    pooled, share = POOLED[steps](hidden, real[:, :, np.newaxis])
+    weights, units = model.state_dict(), model.readout_units
+    if "W_hy" not in weights:
+        value, gradient = loss.of_batch(pooled.astype(hidden.dtype), y, sample_weight, lengths)
+        d_hidden = share * gradient[:, np.newaxis]
+        return value, model.backward(out, d_hidden=d_hidden.astype(hidden.dtype))
+    read = slice(None) if units is None else list(units)
+    outputs = pooled[:, read] @ weights["W_hy"] + weights.get("b_y", 0)
+    value, gradient = loss.of_batch(outputs.astype(hidden.dtype), y, sample_weight, lengths)
+    d_pooled = np.zeros(pooled.shape)
+    d_pooled[:, read] = gradient @ weights["W_hy"].T
+    d_hidden = share * d_pooled[:, np.newaxis]
+    grads = model.backward(out, d_hidden=d_hidden.astype(hidden.dtype))
+    grads["W_hy"][...] = pooled[:, read].T @ gradient
+    if "b_y" in weights:
+        grads["b_y"][...] = gradient.sum(axis=0)
+    return value, grads

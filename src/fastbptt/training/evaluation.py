@@ -375,7 +375,7 @@ def evaluate(
     chosen = _metrics.resolve(metrics)
     own, first = loss_of(loss), _check.size("warmup", warmup, 0)
     if isinstance(own, CustomLoss):
-        check_custom_objective(own, steps, reduction)
+        check_custom_objective(own, reduction)
     check_missing(missing, own)
     data = LabelledData(
         model, x, y, own, steps, reduction, lengths, sample_weight, warmup=first, static=static,

@@ -273,7 +273,7 @@ def fit(
         optimizer._binding_for(model._weights)  # refuses one that belongs to another model
     listeners = check_callbacks(callbacks)
     if isinstance(objective, CustomLoss):
-        check_custom(objective, steps, reduction, bptt_steps, memory_budget, listeners)
+        check_custom(objective, reduction, bptt_steps, memory_budget, listeners)
     early_stopping = stopping.early_stopping(
         monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training
     )
@@ -428,9 +428,8 @@ class _Loop:
         loss = sets.data.loss
         self.update: Callable[..., float]
         if isinstance(loss, CustomLoss):
-            every = settings.steps == "all"
             self.update = functools.partial(
-                custom_step, run.model, run.optimizer, loss, every, **update
+                custom_step, run.model, run.optimizer, loss, settings.steps, **update
             )
         else:
             self.update = functools.partial(
