@@ -1131,6 +1131,11 @@ CALLS = [
         r"fastbptt.Imputer().\1(x).transform(x)",
     ),
     call(
+        "x[3, 1, 0] = np.nan; fastbptt.Standardizer().fit(x)",
+        r"(missing=\"mask\") leaves out missing values",
+        r"x[3, 1, 0] = np.nan; fastbptt.Standardizer(\1).fit(x)",
+    ),
+    call(
         "fastbptt.Imputer().fit(x[:, :, 0])",
         r"of one feature, give (x\[:, :, None\])",
         r"x = x[:, :, 0]; fastbptt.Imputer().fit(\1)",

@@ -111,7 +111,7 @@ def add_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         choices=MISSING,
         help="missing values: report an error; interpolate features linearly within the sequence; "
         "or mask: features are 0 after standardisation, with an input that tells where they are "
-        "missing, and labels do not count (default: as in training, there error)",
+        "missing, and missing labels do not count (default: error; predict: as in training)",
     )
     return group
 

@@ -551,9 +551,10 @@ class _Sequences:
                     where = ([i] if self.listed else []) + index.tolist()
                     if self.one_feature:
                         where.pop()
+                    hint = '; missing="mask" leaves out missing values' if np.isnan(value) else ""
                     raise ValueError(
                         f"{self.name} holds {value} at index ({', '.join(map(str, where))}); "
-                        "expected finite numbers"
+                        f"expected finite numbers{hint}"
                     )
 
 

@@ -221,7 +221,7 @@ def _difference(name: str, was: str, now: str) -> str:
     """Describe how a part of a fingerprint differs; arrays without their hashes."""
     found, other = _DIGEST.fullmatch(was), _DIGEST.fullmatch(now)
     if found is None or other is None:
-        was, now = (_DIGEST.sub(r"\1", one) for one in (was, now))
+        was, now = (_DIGEST.sub(r"\1", one) for one in _narrowed(was, now))
         return f"{name} was {was}, is {now}"
     kind, _, part = name.rpartition(" ")
     data = f"the {kind} data differ" if kind else "the data differ"
@@ -229,6 +229,23 @@ def _difference(name: str, was: str, now: str) -> str:
     if before != after:
         return f"{data}: {before} sequences, now {after}"
     return f"{data} in {part}" + (f": {found[1]}, now {other[1]}" if found[1] != other[1] else "")
+
+
+def _narrowed(was: str, now: str) -> tuple[str, str]:
+    """Reduce two JSON objects to the keys that differ; leave other texts as they are."""
+    try:
+        one, other = json.loads(was), json.loads(now)
+    except (ValueError, RecursionError):
+        return was, now
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return was, now
+    for key in one.keys() & other.keys():
+        if one[key] == other[key]:
+            del one[key], other[key]
+        elif isinstance(one[key], dict) and isinstance(other[key], dict):
+            parts = _narrowed(json.dumps(one[key]), json.dumps(other[key]))
+            one[key], other[key] = map(json.loads, parts)
+    return json.dumps(one), json.dumps(other)
 
 
 def fingerprint(

@@ -522,6 +522,6 @@ def locate(error: BadArgumentError, rows: Rows, streamed: bool = False) -> None:
         error.expected = (
             "finite numbers; if NaN fills up shorter sequences, the list "
             'fastbptt.datasets.unpad(x, value=float("nan")), with padding="pre" if it is in front; '
-            "of missing values, fastbptt.Imputer().fit_transform(x), for a model with an input "
-            "more for each feature with gaps"
+            "if values are missing, fastbptt.Imputer().fit_transform(x), for a model with one more "
+            "input for each feature with gaps"
         )
