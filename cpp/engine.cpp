@@ -97,7 +97,7 @@ class NetworkEngine final : public Engine {
   std::unique_ptr<Tape> forward(const Batch& batch) override {
     auto tape = std::make_unique<WorkspaceTape<T>>(net_.spec, pool_);
     Workspace<T>& w = *tape->w;
-    if (batch.resets) check_resets(net_.spec.bidirectional, Steps::all, Reduction::mean);
+    if (batch.resets != nullptr) check_resets(net_.spec.bidirectional, Steps::all, Reduction::mean);
     begin(w, batch, {.steps = Steps::all, .input_gradient = true, .drop = net_.dropping(batch)}, 0);
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     run(w, [&](int worker, int team, Barrier& barrier) {
@@ -284,7 +284,7 @@ class NetworkEngine final : public Engine {
     const double start = memory_budget > 0 ? now() : 0;
     double again = 0;  // seconds spent on recomputation
     const bool all = objective.steps == Steps::all;
-    if (batch.resets) check_resets(net_.spec.bidirectional, objective.steps, objective.reduction);
+    if (batch.resets != nullptr) check_resets(net_.spec.bidirectional, objective.steps, objective.reduction);
     const Needs needs{.steps = objective.steps,
                       .loss = true,
                       .each_factor = objective.weighs_steps(),

@@ -128,7 +128,7 @@ Topology::Topology(const Spec& s)
 }
 
 void Topology::check_initial(const Batch& batch) const {
-  if (spec.static_size && batch.resets)
+  if (spec.static_size && batch.resets != nullptr)
     throw ArgumentError({"resets", "are given", "none for a network with static inputs, which belong to a sequence"});
   for (int s = 0; spec.static_size && !batch.static_inputs && s < info.states; ++s)
     if (!batch.initial[s])

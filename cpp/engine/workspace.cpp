@@ -80,7 +80,7 @@ void BatchPlan::make(i64 b, i64 t, const i64* given, const bool* resets, i64 row
   const std::size_t n = found.size();
   order.resize(n);
   std::iota(order.begin(), order.end(), i64(0));
-  if (given || resets)
+  if (given || resets != nullptr)
     std::stable_sort(order.begin(), order.end(),
                      [&](i64 i, i64 j) { return found[std::size_t(i)].length > found[std::size_t(j)].length; });
   for (std::vector<i64>* all : {&lengths, &places, &starts, &positions}) all->resize(n);
