@@ -304,8 +304,12 @@ def test_pooling(folder: Path, capsys: Any, steps: str) -> None:
     assert "target per sequence" in run(f"train a.csv {target} {SMALL}", capsys)
     np.savez("a.npz", x=np.ones((4, 3, 1)), y=[0, 1, 0, 1])
     assert "classes per sequence" in run(f"train a.npz --steps {steps} {SMALL}", capsys)
-    refused = run(f"train a.csv --steps {steps} --report r.html", capsys, 1)
-    assert "--report needs outputs at steps" in refused
+    run("report m.st a.csv -o one.html", capsys)
+    run(f"train a.csv {how} -o m.st --report two.html --hidden 3 --epochs 2", capsys)
+    for name in ("one.html", "two.html"):
+        page = (folder / name).read_text("utf-8")
+        assert f">{steps}<" in page
+        assert "confusion" in page.lower()
 
 
 def test_label_smoothing_and_focal_weighting(folder: Path, capsys: Any) -> None:

@@ -390,11 +390,6 @@ def _check_files(arguments: argparse.Namespace) -> None:
         from ..plot._style import require
 
         require()
-        if arguments.steps not in (None, *_check.STEPS):
-            raise ValueError(
-                f"--report needs outputs at steps, of which --steps {arguments.steps} has none; "
-                "expected last or all"
-            )
     if arguments.test_x_array is not None and not arguments.test:
         raise ValueError("--test-x-array has no effect; expected --test FILE with it")
     if arguments.resume and not arguments.checkpoint:

@@ -168,11 +168,12 @@ def gather(
     """Compute everything; missing arguments come from ``model.metadata`` or from the data."""
     from ..diagnostics import diagnose
     from ..training import History, evaluate, predict
+    from ..training.evaluation import readout_of
     from ..training.labelled import objective_of
     from ..training.metrics import suited
 
     metadata = model.metadata
-    steps = steps or metadata.get("steps") or "last"
+    steps = steps or metadata.get("steps") or readout_of(model, None)
     if loss is None and metadata.get("loss"):
         loss = _losses.parse(metadata["loss"])
     chosen, _ = objective_of(model, y, loss, steps, lengths)
