@@ -137,7 +137,6 @@ MODELS = {  # by the options of the training
     "bits.st": "train bits.npz -o bits.st",
     "steps.st": "train good.csv --steps all -o steps.st",
     "masked.st": "train gap.csv --missing mask -o masked.st",
-    "pooled.st": "train good.csv --steps mean -o pooled.st",
 }
 
 
@@ -405,16 +404,6 @@ COMMANDS = [
         r"or a model for each \((--target-column)\)",
         r"train parts.csv \1 n --exclude-columns m --missing mask",
         r"train parts.csv \1 m --exclude-columns n --missing mask",
-    ),
-    command(
-        "train good.csv --steps mean --report pooled.html",
-        "expected (last) or all",
-        r"train good.csv --steps \1 --report pooled.html",
-    ),
-    command(
-        "report pooled.st good.csv -o pooled.html",
-        "expected a model of (--steps last) or all",
-        r"train good.csv \1 -o again.st",
     ),
     command(
         "report classes.st good.csv -o r.html --weight-column n",
