@@ -342,6 +342,7 @@ def test_plot_without_matplotlib(result: dict[str, Any], monkeypatch: pytest.Mon
         bench.plot(result, "never.png")
 
 
+@pytest.mark.slow
 def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     command = ["bench", "--preset", "tutorial,stream", "--against", "numpy", "--batch", "2"]
     command += ["--output", "json", "--steps", "all", "--lengths", "uniform", "--dtype", "float64"]

@@ -18,7 +18,7 @@ pd = pytest.importorskip("pandas")
 GAPS = ["", "NA", "nan", "?", "null", "None", "N/A"]
 WORDS = ["a", "b\u00e9", "c d", "x;y", "p,q", 's"t', "NA"]
 ODD = ["x", "1_0", "0x10", "inf", "1e999", "\uff11", "--1", "1e", "1 2", "1,5"]
-CASES = 200 * FUZZ
+CASES = 100 * FUZZ
 
 
 def _number(rng: np.random.Generator) -> str:

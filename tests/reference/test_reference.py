@@ -166,7 +166,7 @@ def test_every_gradient_by_complex_step_over_all_options() -> None:
         check_every_entry(case, problem, evaluate(problem)[1])
 
 
-@pytest.mark.parametrize(("cell", "steps"), sampled([*itertools.product(CELLS, STEPS)], 2))
+@pytest.mark.parametrize(("cell", "steps"), sampled([*itertools.product(CELLS, STEPS)], 4))
 def test_every_gradient_by_complex_step_of_every_cell(cell: str, steps: str) -> None:
     """The same for each cell, in two layers, with some of the options."""
     small = {"B": 3, "T": 3, "I": 2, "H": 2, "num_layers": 2, "with_lengths": True}

@@ -158,6 +158,7 @@ def test_every_task(steps: str, kind: str, tmp_path: Path) -> None:
         assert f"{value:.4g}" in page.text
 
 
+@pytest.mark.slow
 def test_a_loss_on_pooled_states(tmp_path: Path) -> None:
     x, y = data(kind="numbers")
     page = write(tmp_path, fastbptt.GRU(2, 6, 1, seed=0), x, y, steps="max")
