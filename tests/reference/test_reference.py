@@ -34,6 +34,7 @@ from cases import (
     over_shapes,
     padding_of,
     sampled,
+    small_unless_full,
     with_outputs,
     worst_relative,
 )
@@ -194,9 +195,7 @@ def test_gradients_by_complex_step_over_shapes(case: Case) -> None:
 def test_gradients_by_complex_step_of_networks_over_shapes(cell: str) -> None:
     """One direction in all inputs at once, in each so far that all count the same."""
     cases = networks_over_shapes(cell=cell, padding_index=None, freeze_embedding=False)
-    for case in sampled(cases, 30):
-        if not FULL_GRID and case.B * case.T * case.H > 40_000:
-            continue
+    for case in sampled(small_unless_full(cases), 30):
         problem = build(case)
         _, grads = evaluate(problem)
         rng = np.random.default_rng(case.seed)

@@ -184,13 +184,8 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
         name: flat[start:stop].reshape(size).astype(np.float64)
         for name, (start, stop, size) in model._weights.layout.items()
     }
-    read = read_of(model)
+    read = model._read_columns
     return Record(value, tuple(passes), whole, top, share, tuple(entering), d_end, gradients, read)
-
-
-def read_of(model: Recurrent) -> Read:
-    """Return the columns of the top layer's hidden states that the readout reads."""
-    return slice(None) if model.readout_units is None else list(model.readout_units)
 
 
 def _first_states(model: Recurrent, initial: Any, static: Any, batch: int) -> Array:

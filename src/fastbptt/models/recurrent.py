@@ -240,6 +240,11 @@ class Recurrent:
         return self._spec.learn_state
 
     @property
+    def _read_columns(self) -> slice | list[int]:
+        """The same, to index the hidden states with."""
+        return list(self._spec.read_units) or slice(None)
+
+    @property
     def static_size(self) -> int | None:
         """Constants of each sequence, or None without any."""
         return self._spec.static_size or None

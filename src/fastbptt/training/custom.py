@@ -201,12 +201,11 @@ def _of_pooled(
     ends = np.full(len(hidden), hidden.shape[1]) if lengths is None else lengths
     real = np.arange(hidden.shape[1]) < ends[:, np.newaxis]
     pooled, share = POOLED[steps](hidden, real[:, :, np.newaxis])
-    weights, units = model.state_dict(), model.readout_units
+    weights, read = model.state_dict(), model._read_columns
     if "W_hy" not in weights:
         value, gradient = loss.of_batch(pooled.astype(hidden.dtype), y, sample_weight, lengths)
         d_hidden = share * gradient[:, np.newaxis]
         return value, model.backward(out, d_hidden=d_hidden.astype(hidden.dtype))
-    read = slice(None) if units is None else list(units)
     outputs = pooled[:, read] @ weights["W_hy"] + weights.get("b_y", 0)
     value, gradient = loss.of_batch(outputs.astype(hidden.dtype), y, sample_weight, lengths)
     d_pooled = np.zeros(pooled.shape)

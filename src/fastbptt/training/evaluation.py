@@ -292,8 +292,7 @@ class _Pool:
             found = (found / self._steps[:, np.newaxis]).astype(found.dtype)
         parameters = self._model.parameters
         if "W_hy" in parameters:
-            units = self._model.readout_units
-            read = found if units is None else found[:, units]
+            read = found[:, self._model._read_columns]
             found = read @ parameters["W_hy"] + parameters.get("b_y", 0)
         result: Floats = found.astype(self._model.dtype, copy=False)
         return result
