@@ -1,0 +1,75 @@
+"""Layouts of other libraries: the page's table, round trips, refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastbptt
+from fastbptt import _core
+from fastbptt.interchange import layouts
+from fastbptt.interchange.layouts import LAYOUTS, LayerWeights, from_library, to_library
+
+PAIRS = sorted(LAYOUTS)
+
+
+def drawn(cell: str, dtype: str, bias: bool, inputs: int = 3, hidden: int = 2) -> LayerWeights:
+    rng = np.random.default_rng(0)
+    columns = hidden * len(_core.cell_info(cell)["gate_names"])
+    arrays = [rng.normal(size=(rows, columns)).astype(dtype) for rows in (inputs, hidden)]
+    if bias:
+        arrays.append(rng.normal(size=columns).astype(dtype))
+        arrays[-1][:2] = -0.0, 0.0
+        if _core.cell_info(cell)["extra_bias"]:
+            arrays.append(rng.normal(size=hidden).astype(dtype))
+    return LayerWeights(*arrays)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("library", "cell"), PAIRS)
+def test_round_trip_to_the_bit(library: str, cell: str, dtype: str, bias: bool) -> None:
+    layout = LAYOUTS[library, cell]
+    ours = drawn(cell, dtype, bias)
+    theirs = to_library(layout, ours)
+    assert len(theirs) == len(layout.arrays) or not bias
+    again = from_library(layout, theirs)
+    for name, before, after in zip(ours._fields, ours, again, strict=True):
+        if before is None:
+            assert after is None, name
+            continue
+        assert after.dtype == before.dtype and after.flags.c_contiguous
+        assert after.tobytes() == before.tobytes(), name
+
+
+@pytest.mark.parametrize(("library", "cell"), PAIRS)
+def test_wrong_shapes_name_the_array(library: str, cell: str) -> None:
+    layout = LAYOUTS[library, cell]
+    theirs = to_library(layout, drawn(cell, "float32", bias=True))
+    for place in range(len(layout.arrays)):
+        for wrong in (theirs[place][..., :-1], theirs[place][:0], theirs[place][None, None]):
+            arrays = [*theirs[:place], wrong, *theirs[place + 1 :]]
+            fewer_inputs = place == 0 and wrong.ndim == 2 and wrong.size > 0
+            if fewer_inputs and layout.matrices != "(I, G H)":
+                continue  # another network
+            with pytest.raises(fastbptt.ArgumentError, match=r"has shape .*; expected"):
+                from_library(layout, arrays)
+
+
+@pytest.mark.parametrize("library", layouts.LIBRARIES)
+@pytest.mark.parametrize("cell", fastbptt.cells())
+def test_every_cell_has_a_layout_or_is_refused_by_name(library: str, cell: str) -> None:
+    if (library, cell) in LAYOUTS:
+        assert sorted(layouts.layout(library, cell).gates) == sorted(layouts.gate_names(cell))
+    else:
+        with pytest.raises(fastbptt.ArgumentError, match=f'the cell "{cell}", which') as caught:
+            layouts.layout(library, cell)
+        assert layouts.LIBRARIES[library] in str(caught.value)
+
+
+def test_two_biases_become_their_sum() -> None:
+    layout = LAYOUTS["torch", "gru"]
+    one, two = np.arange(6.0), np.arange(6.0) * 10
+    got = from_library(layout, [np.ones((6, 3)), np.ones((6, 2)), one, two])
+    assert got.b_h is not None and got.b_h.tolist() == [0, 11, 22, 33, 4, 5]
+    assert got.b_hn is not None and got.b_hn.tolist() == [40, 50]
