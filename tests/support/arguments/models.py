@@ -211,6 +211,7 @@ ENTRIES: dict[str, Entry] = {
             "resets": RESETS,
             "static": mapped(),
             "training": True,
+            "backward": False,
             "check_finite": PASS["check_finite"],
         },
     ),
