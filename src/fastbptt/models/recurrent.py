@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ..optim.optimizers import Optimizer
+    from .exporting import CExport
 
 StateLike: TypeAlias = ArrayLike | Sequence[ArrayLike | None]
 
@@ -523,6 +524,82 @@ class Recurrent:
         )  # it brings hashlib, which a start without files need not load
 
         save_model(self, path, optimizer, metadata)
+
+    def export_c(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        weights: str | None = None,
+        standardizer: Any = None,
+        imputer: Any = None,
+        loss: LossLike | None = None,
+        raw: bool = False,
+        data: ArrayLike | Sequence[ArrayLike] | None = None,
+    ) -> CExport:
+        """Write the model as one file of C99 and its header, for microcontrollers and C programs.
+
+        The functions `reset`, `step` and `run` compute what `initial_state` and `step` do, in the
+        model's dtype (float, or double), without allocating memory. The weights are constants. Each
+        stream has a struct of its own, which the caller owns. In float32 the outputs are within
+        1e-6 of those of `step`, where the network itself does not amplify differences.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The source, which ends in ``.c``; the header ends in ``.h`` and stands beside it. Both
+            are replaced if they exist.
+        name : str, optional
+            Names in C begin with it, as in ``model_step``. Default: the file's name in lower case.
+        weights : {"int8", "int16"}, optional
+            Round weights to integers with a scale for each row of a matrix, a quarter or half of
+            the memory; states and sums stay float. None: as they are.
+        standardizer : Standardizer, optional
+            Applied to the inputs: the caller gives them in the units on which it was fitted.
+        imputer : Imputer, optional
+            Applied after the standardizer: the caller gives NaN where a value is missing.
+        loss : str or `Loss`, optional
+            Outputs are its predictions, such as probabilities, instead of what `step` returns.
+        raw : bool, default False
+            Leave out what `metadata` note of inputs and outputs. Without it they are refused if
+            the arguments above do not apply them; `fastbptt export` does.
+        data : array (batch, time, features), or list of arrays, optional
+            With `weights`: sequences, as the caller gives them, on which to measure the error.
+
+        Returns
+        -------
+        CExport
+            The files, bytes of memory, and the error of rounded weights.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the network is bidirectional, has weights that are not finite, its cell has no
+            formulas in C, or an argument is not as described. Nothing is written then.
+        OSError
+            If a file cannot be written. Each is then as it was, or whole.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbptt
+        >>> model = fastbptt.GRU(3, 16, 1, seed=0)
+        >>> made = model.export_c(os.path.join(tempfile.mkdtemp(), "filter.c"), weights="int8")
+        >>> made.name, made.constants, made.state, made.weight_error < 0.001
+        ('filter', 1428, 64, True)
+        """
+        from .exporting import export_c  # a start without files need not load it
+
+        return export_c(
+            self,
+            path,
+            name=name,
+            weights=weights,
+            standardizer=standardizer,
+            imputer=imputer,
+            loss=loss,
+            raw=raw,
+            data=data,
+        )
 
     # ------------------------------------------------------------ computing
 

@@ -1,0 +1,592 @@
+"""The text of the C file and its header."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from .._check import Floats
+from .._errors import ArgumentError
+from .arrays import INTEGERS, TYPES, Rounded, array, literal, rounded
+from .cells import CELLS
+from .links import LINKS
+from .network import Network
+
+#: More numbers than that are refused: compilers take minutes and gigabytes for so large arrays.
+MOST_NUMBERS: Final = 10_000_000
+
+# tanh(2 a) = 2 N Q / (Q^2 + N^2) with tanh(a) = N / Q, N = a P(a^2), and polynomials P and Q that
+# fit |a| <= 4.51 to a relative error of 2.3e-8 (least squares, reweighted towards the worst points)
+_TANH: Final = """\
+/* tanh, off by at most 2.3e-7; +-1 from 9.02 on. No branch: compilers make vector code of it. */
+static inline float {p}_tanh(float x)
+{{
+    const float low = x < 9.02f ? x : 9.02f, a = 0.5f * (low > -9.02f ? low : -9.02f), u = a * a;
+    const float n = a * (0.9999999768f + u * (0.1259547834f + u * (0.002556842252f + u * 5.491352934e-6f)));
+    const float q = 1.0f + u * (0.4592878638f + u * (0.02231992195f + u * 0.0001749729627f));
+    const float t = (n + n) * q / (q * q + n * n);
+    return x != x ? x : t;
+}}
+
+"""
+_SIGMOID: Final = """\
+static inline {real} {p}_sigmoid({real} x)
+{{
+    return {half} + {half} * {tanh}({half} * x);
+}}
+
+"""
+_PRODUCT: Final = """\
+/* sum[j] += x[0] w[0][j] + ... + x[rows - 1] w[rows - 1][j]{scaled}, four rows at a time. */
+static inline void {p}_product(const {real} *restrict x, int rows, const {weight} *restrict w,{scale}
+                               int columns, {real} *restrict sum)
+{{
+    int j;
+    for (; rows >= 4; rows -= 4) {{
+        const {weight} *w1 = w + columns, *w2 = w1 + columns, *w3 = w2 + columns;
+        const {real} x0 = {x0}, x1 = {x1}, x2 = {x2}, x3 = {x3};
+        for (j = 0; j < columns; ++j)
+            sum[j] = sum[j] + x0 * {w0}[j] + x1 * {w1}[j] + x2 * {w2}[j] + x3 * {w3}[j];
+        x += 4;{next4}
+        w = w3 + columns;
+    }}
+    for (; rows > 0; --rows) {{
+        const {real} x0 = {x0};
+        for (j = 0; j < columns; ++j)
+            sum[j] += x0 * {w0}[j];
+        ++x;{next1}
+        w += columns;
+    }}
+}}
+
+"""
+
+
+class Source(NamedTuple):
+    """The two files, and what the program that is built from them needs.
+
+    Attributes
+    ----------
+    source, header : bytes
+    constants, state, stack : int
+        Bytes: of the constant arrays; of the struct; of the largest local arrays at a time.
+    weight_error : float
+        The largest difference between a weight and what stands for it.
+    """
+
+    source: bytes
+    header: bytes
+    constants: int
+    state: int
+    stack: int
+    weight_error: float
+
+
+class Block(NamedTuple):
+    """Some columns of a weight matrix, the product with which is added to the pre-activations.
+
+    Attributes
+    ----------
+    matrix : str
+        ``W_xh`` or ``W_hh``.
+    gates : slice
+        The gates whose columns it has.
+    first : int
+        The pre-activation to which the first gate belongs.
+    operand : str
+        What is multiplied: ``x``, ``h`` or ``operand``.
+    """
+
+    matrix: str
+    gates: slice
+    first: int
+    operand: str
+
+
+def check_cell(cell: str) -> None:
+    """Refuse a cell without formulas in C.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if cell not in CELLS:
+        known = ", ".join(f'"{one}"' for one in CELLS)
+        raise ArgumentError("cell", f'is "{cell}", which has no formulas in C', f"one of {known}")
+
+
+def blocks(info: Any) -> list[Block]:
+    """Cut a cell's weight matrices into runs of gates whose products go side by side."""
+    found: list[Block] = []
+    for matrix in ("W_xh", "W_hh"):
+        for j, one in enumerate(info["preactivations"]):
+            gate, hidden = one["gate"], one["hidden"]
+            if (not one["input"]) if matrix == "W_xh" else (hidden is None):
+                continue
+            operand = "x" if matrix == "W_xh" else "h" if hidden == "before" else "operand"
+            last = found[-1] if found else None
+            if (
+                last is not None
+                and (last.matrix, last.operand) == (matrix, operand)
+                and last.gates.stop == gate
+                and last.first + last.gates.stop - last.gates.start == j
+            ):
+                found[-1] = last._replace(gates=slice(last.gates.start, gate + 1))
+            else:
+                found.append(Block(matrix, slice(gate, gate + 1), j, operand))
+    return found
+
+
+class Writer:
+    """Writes one network.
+
+    Parameters
+    ----------
+    network : Network
+    prefix : str
+        Names of the file begin with it; a C identifier.
+    weights : {"int8", "int16"} or None
+        None: as they are.
+
+    Attributes
+    ----------
+    restored : dict of name -> array
+        The parameters as the file has them: rounded, if `weights` says so.
+
+    Raises
+    ------
+    ArgumentError
+        If the cell has no formulas in C, there are too many numbers, or the type of the parameters
+        cannot hold a mean or scale.
+    """
+
+    def __init__(self, network: Network, prefix: str, weights: str | None) -> None:
+        check_cell(network.cell)
+        self._net, self._p, self._weights = network, prefix, weights
+        self._dtype: np.dtype[Any] = network.parameters["W_hh"].dtype
+        self._real = TYPES[self._dtype.name]
+        self._weight = self._real if weights is None else TYPES[weights]
+        self._blocks = blocks(network.cell_info)
+        self._states = network.cell_info["states"]
+        self._count = len(network.cell_info["preactivations"])
+        self._width = network.output_size or network.hidden_size
+        self._given = network.input_size - len(network.inputs.gaps or ())
+        self._arrays: list[tuple[str, NDArray[Any]]] = []
+        self._weight_error = 0.0
+        numbers = sum(one.size for one in network.parameters.values())
+        if numbers > MOST_NUMBERS:
+            raise ArgumentError(
+                "the model",
+                f"has {numbers} parameters",
+                f"at most {MOST_NUMBERS}: compilers take minutes and gigabytes for more",
+            )
+        self.restored = {name: values.copy() for name, values in network.parameters.items()}
+        self._functions = self._layer() + self._reset() + self._step() + self._run()
+
+    # ------------------------------------------------------------ arrays
+
+    def _constant(self, name: str, values: NDArray[Any]) -> str:
+        """Keep an array for the file; return its name in C."""
+        name = f"{self._p}_{name}"
+        self._arrays.append((name, values))
+        return name
+
+    def _matrix(self, name: str, of: str, columns: slice = slice(None)) -> str:
+        """Keep columns of a parameter; return the arguments that stand for them in a call."""
+        values = self._net.parameters[of][:, columns]
+        if self._weights is None:
+            return self._constant(name, values)
+        whole: Rounded = rounded(values, self._weights)
+        self.restored[of][:, columns] = whole.restored()
+        error = np.abs(self.restored[of][:, columns].astype(np.float64) - values)
+        self._weight_error = max(self._weight_error, float(error.max()))
+        return f"{self._constant(name, whole.whole)}, {self._constant(f'{name}_scale', whole.scale)}"
+
+    # ------------------------------------------------------------ the code
+
+    def _code(self, text: str, indent: int = 4) -> str:
+        """Write a template of `cells` or `links` in C: types, and functions by their names here."""
+        single = self._dtype == np.float32
+        names = {
+            "real": self._real,
+            "tanh(": f"{self._p}_tanh(" if single else "tanh(",
+            "sigmoid(": f"{self._p}_sigmoid(",
+            "exp(": "expf(" if single else "exp(",
+        }
+        text = re.sub(r"\breal\b|\b(tanh|sigmoid|exp)\(", lambda found: names[found[0]], text)
+        return "".join(f"{' ' * indent}{line}\n" for line in text.splitlines())
+
+    def _layer(self) -> str:
+        """Write the function of a layer's step."""
+        H, stages = self._net.hidden_size, CELLS[self._net.cell]
+        parts = ["/* One step of one layer: its states change in place. */\n"]
+        parameters = [f"const {self._real} *restrict x, int inputs"]
+        parameters += [f"{self._real} *restrict {state}" for state in self._states]
+        if "b_h" in self._net.parameters:
+            parameters.append(f"const {self._real} *b")
+        for i in range(len(self._blocks)):
+            parameters.append(f"const {self._weight} *w{i}")
+            if self._weights is not None:
+                parameters[-1] += f", const {self._real} *s{i}"
+        head = f"static void {self._p}_layer("
+        between = ",\n" + " " * len(head)
+        parts.append(f"{head}{between.join(parameters)})\n{{\n")
+        operand = any(block.operand == "operand" for block in self._blocks)
+        extra = f", operand[{H}]" * operand
+        parts.append(f"    {self._real} a[{self._count * H}]{extra};\n    int i;\n\n")
+        bias = "b[i]" if "b_h" in self._net.parameters else "0"
+        parts.append(f"    for (i = 0; i < {self._count * H}; ++i)\n        a[i] = {bias};\n")
+        waiting = dict(enumerate(self._blocks))
+        for number, stage in enumerate(stages):
+            for i, block in list(waiting.items()):
+                if number == 0 and block.operand == "operand":
+                    continue
+                del waiting[i]
+                rows = "inputs" if block.operand == "x" else str(H)
+                scale = "" if self._weights is None else f", s{i}"
+                columns = (block.gates.stop - block.gates.start) * H
+                to = f"a + {block.first * H}" if block.first else "a"
+                call = f"{self._p}_product({block.operand}, {rows}, w{i}{scale}, {columns}, {to});"
+                parts.append(f"    {call}\n")
+            fields = {state: f"{state}[i]" for state in (*self._states, "operand")}
+            at = [f"a[{j * H} + i]" if j else "a[i]" for j in range(self._count)]
+            setting = literal(self._net.setting, self._dtype)
+            text = stage.format(*at, **fields, setting=setting)
+            parts.append(f"    for (i = 0; i < {H}; ++i) {{\n{self._code(text, 8)}    }}\n")
+        return "".join([*parts, "}\n\n"])
+
+    def _calls(self) -> str:
+        """Write the calls of all layers, and keep their weights."""
+        H, lines = self._net.hidden_size, []
+        for layer in range(self._net.num_layers):
+            suffix = f"_l{layer}" if layer else ""
+            source, inputs = ("input", self._net.input_size)
+            if layer:
+                source, inputs = f"state->h[{layer - 1}]", H
+            elif not self._prepares:
+                source = "x"
+            arguments = [source, str(inputs)]
+            arguments += [f"state->{state}[{layer}]" for state in self._states]
+            if "b_h" in self._net.parameters:
+                arguments.append(self._constant(f"b_h{suffix}", self._bias(suffix)))
+            for block in self._blocks:
+                columns = slice(block.gates.start * H, block.gates.stop * H)
+                same = [one for one in self._blocks if one.matrix == block.matrix]
+                gates = "".join(self._net.cell_info["gate_names"][block.gates])
+                of = f"{block.matrix}{suffix}"
+                label = f"{of}_{gates}" if len(same) > 1 else of
+                arguments.append(self._matrix(label, of, columns))
+            lines.append(f"{self._p}_layer({', '.join(arguments)});")
+        return "\n".join(lines)
+
+    def _bias(self, suffix: str) -> Floats:
+        """Return the biases of one layer, in the order of the pre-activations."""
+        H, info = self._net.hidden_size, self._net.cell_info
+        b_h = self._net.parameters[f"b_h{suffix}"]
+        extra = [self._net.parameters[f"{name}{suffix}"] for name in info["extra_bias"]]
+        parts = [
+            b_h[one["gate"] * H : (one["gate"] + 1) * H] if one["input"] else extra[0]
+            for one in info["preactivations"]
+        ]
+        return np.concatenate(parts)
+
+    @property
+    def _prepares(self) -> bool:
+        """Whether the network reads something else than the numbers that the caller gives."""
+        given = self._net.inputs
+        return bool(self._net.vocabulary) or given.mean is not None or given.gaps is not None
+
+    def _prepare(self) -> str:
+        """Write what makes the network's input of the caller's."""
+        I, given = self._net.input_size, self._net.inputs
+        if self._net.vocabulary:
+            E, *scale = self._matrix("E", "E").split(", ")
+            value = f"{E}[token * {I} + i]"
+            if scale:
+                value = f"{scale[0]}[token] * ({self._real}){value}"
+            return (
+                f"if (token < 0 || token >= {self._net.vocabulary})\n    return -1;\n"
+                f"for (i = 0; i < {I}; ++i)\n    input[i] = {value};"
+            )
+        if not self._prepares:
+            return ""
+        value = "x[i]"
+        if given.mean is not None and given.scale is not None:
+            mean = given.mean.astype(self._dtype)
+            rest = (given.mean - mean.astype(np.float64)).astype(self._dtype)
+            with np.errstate(over="ignore", under="ignore"):
+                factor = (1.0 / given.scale).astype(self._dtype)
+            if not np.isfinite(factor).all() or not np.isfinite(mean).all() or not factor.all():
+                raise ArgumentError(
+                    "standardizer",
+                    f"has a mean or scale that {self._dtype} cannot hold",
+                    "a model of float64, or raw=True",
+                )
+            value = f"x[i] - {self._constant('mean', mean)}[i]"
+            if rest.any():  # so that no digit is lost where the mean is large beside the scale
+                value += f" - {self._constant('mean_rest', rest)}[i]"
+            value = f"({value}) * {self._constant('factor', factor)}[i]"
+        lines = [f"for (i = 0; i < {self._given}; ++i)\n    input[i] = {value};"]
+        for place, feature in enumerate(given.gaps or (), self._given):
+            lines.append(
+                f"input[{place}] = ({self._real})(x[{feature}] != x[{feature}]); /* missing: NaN */\n"
+                f"if (x[{feature}] != x[{feature}])\n    input[{feature}] = 0;"
+            )
+        return "\n".join(lines)
+
+    def _readout(self) -> str:
+        """Write the readout, and the link."""
+        net = self._net
+        top, H, O = f"state->h[{net.num_layers - 1}]", net.hidden_size, self._width
+        lines = []
+        if not net.output_size:
+            lines.append(f"for (i = 0; i < {H}; ++i)\n    y[i] = {top}[i];")
+        else:
+            source, rows = top, H
+            if net.read_units:
+                source, rows = "read", len(net.read_units)
+                kind = np.int16 if H <= 1 << 15 else np.int32
+                units = self._constant("units", np.array(net.read_units, kind))
+                lines.append(f"for (i = 0; i < {rows}; ++i)\n    read[i] = {top}[{units}[i]];")
+            bias = "0"
+            if "b_y" in net.parameters:
+                bias = f"{self._constant('b_y', net.parameters['b_y'])}[i]"
+            lines.append(f"for (i = 0; i < {O}; ++i)\n    y[i] = {bias};")
+            W_hy = self._matrix("W_hy", "W_hy")
+            lines.append(f"{self._p}_product({source}, {rows}, {W_hy}, {O}, y);")
+        return "\n".join(lines)
+
+    def _reset(self) -> str:
+        """Write the function that sets the initial state."""
+        net, p, H = self._net, self._p, self._net.hidden_size
+        lines = []
+        for state in self._states:
+            start = "0"
+            if f"{state}0" in net.parameters:
+                name = self._constant(f"{state}0", net.parameters[f"{state}0"])
+                start = f"{name}[i * {H} + j]" if net.num_layers > 1 else f"{name}[j]"
+            lines.append(f"state->{state}[i][j] = {start};")
+        loop = f"for (i = 0; i < {net.num_layers}; ++i)\n    for (j = 0; j < {H}; ++j)"
+        loop += " {\n" + "".join(f"        {line}\n" for line in lines) + "    }"
+        if net.static_size:
+            for state in self._states:
+                for layer in range(net.num_layers):
+                    columns = slice(layer * H, (layer + 1) * H)
+                    suffix = f"_l{layer}" if layer else ""
+                    matrix = self._matrix(f"W_s{state}{suffix}", f"W_s{state}", columns)
+                    to = f"state->{state}[{layer}]"
+                    loop += f"\n{p}_product(constants, {net.static_size}, {matrix}, {H}, {to});"
+        return f"{self._signature('reset')}\n{{\n    int i, j;\n{self._code(loop)}}}\n\n"
+
+    def _step(self) -> str:
+        """Write the function of one time step."""
+        net = self._net
+        result = "int" if net.vocabulary else "void"
+        arrays = [f"input[{net.input_size}]"] * self._prepares
+        arrays += [f"read[{len(net.read_units)}]"] * bool(net.read_units)
+        link = LINKS[net.outputs.link].code.format(outputs=self._width)
+        parts = [self._prepare(), self._calls(), self._readout()]
+        text = "\n".join(part for part in parts if part)
+        if link:
+            text += f"\n{{\n{self._code(link)}}}"
+        if result == "int":
+            text += "\nreturn 0;"
+        local = f"    {self._real} {', '.join(arrays)};\n" if arrays else ""
+        return f"{self._signature('step')}\n{{\n{local}    int i;\n{self._code(text)}}}\n\n"
+
+    def _run(self) -> str:
+        """Write the function of many time steps."""
+        O, p = f"{self._p.upper()}_OUTPUTS", self._p
+        if self._net.vocabulary:
+            body = (
+                f"    if ({p}_step(state, tokens[t], y + t * {O}) != 0)\n        return -1;\n"
+                "return 0;"
+            )
+        else:
+            body = f"    {p}_step(state, x + t * {p.upper()}_INPUTS, y + t * {O});"
+        text = f"size_t t;\nfor (t = 0; t < steps; ++t)\n{body}"
+        return f"{self._signature('run')}\n{{\n{self._code(text)}}}\n"
+
+    def _signature(self, name: str) -> str:
+        """Write the declaration of a public function, without the semicolon."""
+        p, P, real = self._p, self._p.upper(), self._real
+        state = f"{p}_state *state"
+        if name == "reset":
+            static = f", const {real} constants[{P}_CONSTANTS]" * bool(self._net.static_size)
+            return f"void {p}_reset({state}{static})"
+        if name == "step":
+            if self._net.vocabulary:
+                return f"int {p}_step({state}, int32_t token, {real} y[{P}_OUTPUTS])"
+            return f"void {p}_step({state}, const {real} x[{P}_INPUTS], {real} y[{P}_OUTPUTS])"
+        if self._net.vocabulary:
+            return f"int {p}_run({state}, const int32_t *tokens, size_t steps, {real} *y)"
+        return f"void {p}_run({state}, const {real} *x, size_t steps, {real} *y)"
+
+    # ------------------------------------------------------------ the files
+
+    def source(self, about: Sequence[str]) -> Source:
+        """Put both files together.
+
+        Parameters
+        ----------
+        about : sequence of str
+            Further lines of the header's comment.
+        """
+        p, functions = self._p, self._functions
+        helpers = _PRODUCT.format(**self._product())
+        if f"{p}_sigmoid(" in functions:
+            half, tanh = literal(0.5, self._dtype), self._code("tanh(").strip()[:-1]
+            helpers = _SIGMOID.format(p=p, real=self._real, half=half, tanh=tanh) + helpers
+        if f"{p}_tanh(" in functions + helpers:
+            helpers = _TANH.format(p=p) + helpers
+        calls = functions + helpers
+        math = "#include <math.h>\n\n" if re.search(r"\b(tanh|expf?)\(", calls) else ""
+        arrays = [line for one in self._arrays for line in array(*one)]
+        body = "".join([*arrays, helpers, functions])
+        digest = zlib.crc32(body.encode())
+        head = (
+            f"/* {p}.c: see {p}.h. Written by fastbptt {_core.version}. */\n\n"
+            f'#include "{p}.h"\n\n{math}'
+            f"#if {p.upper()}_EXPORT != 0x{digest:08x}\n"
+            f'#error "{p}.h and {p}.c are of different exports"\n#endif\n'
+            "#ifdef __cplusplus\n#define restrict\n#endif\n\n"
+        )
+        constants = sum(values.nbytes for _, values in self._arrays)
+        state = self._dtype.itemsize * len(self._states) * self._net.num_layers * self._net.hidden_size
+        operand = any(block.operand == "operand" for block in self._blocks)
+        local = (self._count + operand) * self._net.hidden_size + len(self._net.read_units)
+        local += self._net.input_size * self._prepares
+        source = Source(
+            (head + body).encode("ascii"),
+            b"",
+            constants,
+            state,
+            self._dtype.itemsize * local,
+            self._weight_error,
+        )
+        return source._replace(header=self._header(source, digest, about).encode("ascii"))
+
+    def _product(self) -> dict[str, str]:
+        """Return the fields of the template for products."""
+        fields = {"p": self._p, "real": self._real, "weight": self._weight, "scale": "", "scaled": ""}
+        fields |= {"next4": "", "next1": ""}
+        for i in range(4):
+            at = f"x[{i}]"
+            fields[f"x{i}"] = at if self._weights is None else f"{at} * {at.replace('x', 'scale')}"
+            row = f"w{i}" if i else "w"
+            fields[f"w{i}"] = row if self._weights is None else f"({self._real}){row}"
+        if self._weights is not None:
+            fields["scale"] = f" const {self._real} *restrict scale,"
+            fields["scaled"] = ", row k in units of scale[k]"
+            fields |= {"next4": "\n        scale += 4;", "next1": "\n        ++scale;"}
+        return fields
+
+    def _header(self, made: Source, digest: int, about: Sequence[str]) -> str:
+        """Write the header, with what its reader needs to know."""
+        p, P, net = self._p, self._p.upper(), self._net
+        sizes = [("OUTPUTS", self._width)]
+        if net.static_size:
+            sizes.insert(0, ("CONSTANTS", net.static_size))
+        sizes.insert(0, ("VOCABULARY", net.vocabulary) if net.vocabulary else ("INPUTS", self._given))
+        states = "".join(
+            f"    {self._real} {state}[{net.num_layers}][{net.hidden_size}];\n"
+            for state in self._states
+        )
+        comment = "\n".join(f"   {line}".rstrip() for line in self._comment(made, about))
+        declared = "".join(
+            f"{self._explained(name)}{self._signature(name)};\n\n" for name in ("reset", "step", "run")
+        )
+        return (
+            f"/* {comment.lstrip()} */\n\n#ifndef FASTBPTT_{P}_H\n#define FASTBPTT_{P}_H\n\n"
+            "#include <stddef.h>\n#include <stdint.h>\n\n"
+            f"#define {P}_EXPORT 0x{digest:08x} /* the same in {p}.c */\n"
+            + "".join(f"#define {P}_{name} {size}\n" for name, size in sizes)
+            + '\n#ifdef __cplusplus\nextern "C" {\n#endif\n\n'
+            + f"/* Where a stream is. */\ntypedef struct {{\n{states}}} {p}_state;\n\n"
+            + declared
+            + "#ifdef __cplusplus\n}\n#endif\n\n#endif\n"
+        )
+
+    def _explained(self, name: str) -> str:
+        """Write the comment above a declaration."""
+        tokens = bool(self._net.vocabulary)
+        refused = ""
+        if tokens and name == "step":
+            refused = " Returns 0, or -1 if there is no such token; then nothing changes."
+        elif tokens:
+            refused = " Returns 0, or -1 at the first token that does not exist."
+        texts = {
+            "reset": "/* The state before the first step. */\n",
+            "step": f"/* Reads the input of one time step and computes the outputs there.{refused} */\n",
+            "run": f"/* The same for many steps: y has the outputs of each, one after the other.{refused} */\n",
+        }
+        return texts[name]
+
+    def _comment(self, made: Source, about: Sequence[str]) -> Iterator[str]:
+        """Write the lines of the header's comment."""
+        net, p = self._net, self._p
+        yield f"{p}.h: {_safe(net.title)}"
+        yield f"Written by fastbptt {_core.version}; do not edit."
+        yield ""
+        first = "token" if net.vocabulary else "x"
+        static = ", constants" * bool(net.static_size)
+        yield f"    {p}_state state;"
+        yield f"    {p}_reset(&state{static});"
+        yield f"    {p}_step(&state, {first}, y);    for each time step"
+        yield ""
+        if net.vocabulary:
+            yield f"token: 0 to {net.vocabulary - 1}."
+        else:
+            units = "in the units of the data; the scaling is in this file" * (
+                net.inputs.mean is not None
+            )
+            yield f"x: {self._given} input{'s' * (self._given != 1)}{', ' * bool(units)}{units}."
+            yield from _listed("x", net.inputs.names)
+            if net.inputs.gaps is not None:
+                gaps = ", ".join(f"x[{feature}]" for feature in net.inputs.gaps) or "none"
+                yield f"   NaN is a missing value, of those that training knew with gaps: {gaps}."
+        means = LINKS[net.outputs.link].means or ("outputs" if net.output_size else "hidden states")
+        yield f"y: {self._width} number{'s' * (self._width != 1)}: {means}."
+        yield from _listed("y", net.outputs.names)
+        if net.outputs.at_last:
+            yield "   Training looked at the last step of each sequence: so do with y."
+        if net.static_size:
+            yield f"constants: {net.static_size} numbers that stay the same for a sequence."
+        yield ""
+        yield f"Numbers are {self._real}. {self._accuracy(made)}"
+        yield from map(_safe, about)
+        yield (
+            f"Memory: {made.constants} bytes of constants, {made.state} bytes for each state, about "
+            f"{made.stack} bytes"
+        )
+        yield "of local arrays on the stack; none is allocated. Functions change their arguments only:"
+        yield "several streams, with a state each, may run in several threads."
+        yield "Do not compile with -ffast-math: it takes NaN for a number."
+
+    def _accuracy(self, made: Source) -> str:
+        """State how the weights are kept."""
+        if self._weights is None:
+            return "Weights are as trained."
+        most = INTEGERS[self._weights][1]
+        return (
+            f"Weights are {self._weight}, with a scale for each row: off by at most\n   1/{2 * most} "
+            f"of the largest in their row, in all by at most {made.weight_error:.2g}."
+        )
+
+
+def _listed(variable: str, names: Sequence[str] | None) -> Iterator[str]:
+    for i, name in enumerate(names or ()):
+        yield f"   {variable}[{i}]: {_safe(name)}"
+
+
+def _safe(text: str) -> str:
+    """Write text from elsewhere so that it can stand in a comment: ASCII, one line, no end of it."""
+    shown = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+    shown = shown.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?").rstrip("\\")
+    return shown if len(shown) <= 100 else f"{shown[:97]}..."
