@@ -24,15 +24,24 @@ MOST_NUMBERS: Final = 10_000_000
 # tanh(2 a) = 2 N Q / (Q^2 + N^2) with tanh(a) = N / Q, N = a P(a^2), and polynomials P and Q that
 # fit |a| <= 4.51 to a relative error of 2.3e-8 (least squares, reweighted towards the worst points)
 _TANH: Final = """\
-/* tanh, off by at most 2.3e-7; +-1 from 9.02 on. No branch: compilers make vector code of it. */
+/* tanh, off by at most 2.3e-7; of NaN it is NaN. */
 static inline float {p}_tanh(float x)
 {{
-    const float low = x < 9.02f ? x : 9.02f, a = 0.5f * (low > -9.02f ? low : -9.02f), u = a * a;
+    const float b = x > 9.02f ? 9.02f : x, a = 0.5f * (b < -9.02f ? -9.02f : b), u = a * a;
     const float n = a * (0.9999999768f + u * (0.1259547834f + u * (0.002556842252f + u * 5.491352934e-6f)));
     const float q = 1.0f + u * (0.4592878638f + u * (0.02231992195f + u * 0.0001749729627f));
-    const float t = (n + n) * q / (q * q + n * n);
-    return x != x ? x : t;
+    return (n + n) * q / (q * q + n * n);
 }}
+
+"""
+# Halves the time of a step with GCC 12 and -O2 for x86-64.
+_HEAD: Final = """\
+#ifdef __cplusplus
+#define restrict
+#endif
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-trapping-math") /* so that comparisons become vector code; changes no result */
+#endif
 
 """
 _SIGMOID: Final = """\
@@ -454,8 +463,7 @@ class Writer:
             f"/* {p}.c: see {p}.h. Written by fastbptt {_core.version}. */\n\n"
             f'#include "{p}.h"\n\n{math}'
             f"#if {p.upper()}_EXPORT != 0x{digest:08x}\n"
-            f'#error "{p}.h and {p}.c are of different exports"\n#endif\n'
-            "#ifdef __cplusplus\n#define restrict\n#endif\n\n"
+            f'#error "{p}.h and {p}.c are of different exports"\n#endif\n{_HEAD}'
         )
         constants = sum(values.nbytes for _, values in self._arrays)
         state = self._dtype.itemsize * len(self._states) * self._net.num_layers * self._net.hidden_size
