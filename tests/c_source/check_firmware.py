@@ -24,12 +24,25 @@ STEPS = {"host": 10_000, "emulated": 1_000}
 EVERY = 50  # of how many steps the outputs are printed
 BOUND = 1e-6
 CONSTANTS = (0.5, -0.25)
-WARNINGS = (
-    "-Wall -Wextra -Wconversion -Wpedantic -Wshadow -Wdouble-promotion -Wstrict-prototypes "
-    "-Wmissing-prototypes -Werror"
-).split()
+WARNINGS = [
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-Wpedantic",
+    "-Wshadow",
+    "-Wdouble-promotion",
+    "-Wstrict-prototypes",
+    "-Wmissing-prototypes",
+    "-Werror",
+]
 C_ONLY = {"-Wstrict-prototypes", "-Wmissing-prototypes"}
-CORTEX = "arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard".split()
+CORTEX = [
+    "arm-none-eabi-gcc",
+    "-mcpu=cortex-m4",
+    "-mthumb",
+    "-mfpu=fpv4-sp-d16",
+    "-mfloat-abi=hard",
+]
 COMPILERS: dict[str, list[str]] = {
     "GCC": ["gcc", "-std=c99"],
     "Clang": ["clang", "-std=c99"],
@@ -107,7 +120,14 @@ int main(void)
 {calls}    return 0;
 }}
 """
-PRINT = '#include <stdio.h>\nvoid print(const char *text);\nvoid print(const char *text)\n{ fputs(text, stdout); }\n'
+PRINT = """\
+#include <stdio.h>
+void print(const char *text);
+void print(const char *text)
+{
+    fputs(text, stdout);
+}
+"""
 
 
 def call(name: str, subject: Subject, steps: int) -> str:
@@ -226,7 +246,17 @@ def main() -> None:
         options = ["-std=gnu99", "-O2", "-nostartfiles", "-specs=nano.specs", f"-T{script}"]
         sources = [str(startup), str(place / "emulated.c"), *with_place]
         run(*CORTEX, *options, *sources, "-o", board, "-lm", "-lc", "-lnosys")
-        emulator = "qemu-system-arm -M mps2-an386 -display none -monitor none -serial none".split()
+        emulator = [
+            "qemu-system-arm",
+            "-M",
+            "mps2-an386",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-serial",
+            "none",
+        ]
         emulator += ["-semihosting-config", "enable=on,target=native", "-kernel"]
         compare("emulated", run(*emulator, board), found)
         print(run("arm-none-eabi-size", board))

@@ -47,7 +47,9 @@ SMALL = ["--hidden", "5", "--epochs", "3", "--quiet"]
     [
         ("label", ["--missing", "mask"]),
         pytest.param("price", ["--target-column", "price"], marks=pytest.mark.slow),
-        pytest.param("price", ["--target-column", "price", "--loss", "gaussian"], marks=pytest.mark.slow),
+        pytest.param(
+            "price", ["--target-column", "price", "--loss", "gaussian"], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_program_predicts_the_same(
@@ -68,9 +70,13 @@ def test_the_program_predicts_the_same(
     capsys.readouterr()
     assert main(["export", "m.st", "net.c", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
-    assert main(["predict", "m.st", path, "--json", *(["--probabilities"] * (what == "label"))]) == 0
+    assert (
+        main(["predict", "m.st", path, "--json", *(["--probabilities"] * (what == "label"))]) == 0
+    )
     rows = json.loads(capsys.readouterr().out)["predictions"]
-    names = [name for name in rows[0] if name.startswith(("P(", "predicted")) and rows[0][name] != ""]
+    names = [
+        name for name in rows[0] if name.startswith(("P(", "predicted")) and rows[0][name] != ""
+    ]
     names = [name for name in names if isinstance(rows[0][name], float)]
     library, scale = program(tmp_path, "net"), max(abs(row[names[0]]) for row in rows)
     for one, row in zip(task.x, rows, strict=True):
@@ -95,7 +101,7 @@ def test_what_an_export_tells(
         "m.st", metadata={"task": "classification", "loss": "cross_entropy", "standardize": scaler}
     )
     path = Task(6).csv(Path("data.csv"), "none")
-    assert main("export m.st m.c --weights int8".split()) == 0
+    assert main(["export", "m.st", "m.c", "--weights", "int8"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "Wrote m.c and m.h"
     assert re.fullmatch(r"Memory: \d+ bytes of constants, 16 bytes per state and \d+ .*", out[1])
@@ -109,5 +115,7 @@ def test_what_an_export_tells(
     assert raw > error  # of outputs, not of probabilities
     offset = {"task": "regression", "loss": "mse", "target_offset": [1e7, 1e7, 1e7]}
     model.save("m.st", metadata=offset)
-    assert main("export m.st m.c".split()) == 1
-    assert "--raw is False, but the model's metadata have a target_offset" in capsys.readouterr().err
+    assert main(["export", "m.st", "m.c"]) == 1
+    assert (
+        "--raw is False, but the model's metadata have a target_offset" in capsys.readouterr().err
+    )

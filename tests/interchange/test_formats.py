@@ -60,7 +60,7 @@ def test_a_model_is_read_by_its_suffix(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("a.safetensors", "a.json", "a"):
         assert (formats.read(str(tmp_path / name)).parameters.flat == model.parameters.flat).all()
     monkeypatch.setitem(FORMATS, "two", FORMATS["two"]._replace(read=fastbptt.load))
-    with pytest.raises(ValueError, match="several formats end in .json"):
+    with pytest.raises(ValueError, match="several formats end in"):
         formats.read(str(tmp_path / "a.json"))
 
 
@@ -75,10 +75,10 @@ def test_options_go_to_their_format(
     saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls = others(monkeypatch)
-    assert main("export m.st a.json --format one --depth 3".split()) == 0
+    assert main(["export", "m.st", "a.json", "--format", "one", "--depth", "3"]) == 0
     assert calls == [("a.json", {"depth": 3})]
     assert capsys.readouterr().out == "Wrote a.json\n"
-    assert main("export m.st a.json --format two --json".split()) == 0
+    assert main(["export", "m.st", "a.json", "--format", "two", "--json"]) == 0
     assert '"units": 3' in capsys.readouterr().out
     for line, message in (
         ("a.json --format two --depth 3", "--depth has no effect on the second; expected none"),
@@ -98,10 +98,10 @@ def test_what_training_did_is_not_left_out(
     model = fastbptt.load("m.st")
     scaler = {"mean": [1.0, 2.0], "scale": [3.0, 4.0]}
     model.save("m.st", metadata={"task": "regression", "standardize": scaler})
-    assert main("export m.st a.two".split()) == 1
+    assert main(["export", "m.st", "a.two"]) == 1
     err = capsys.readouterr().err
     assert "m.st was trained with standardised inputs, which the second cannot hold" in err
-    assert main("export m.st a.two --raw".split()) == 0
+    assert main(["export", "m.st", "a.two", "--raw"]) == 0
     assert len(calls) == 1
 
 

@@ -74,4 +74,5 @@ def array(name: str, values: NDArray[Any]) -> Iterator[str]:
 
 def literal(value: float, dtype: np.dtype[Any]) -> str:
     """Write one number of this dtype."""
-    return _FORMATS[dtype.name] % dtype.type(value)
+    text: str = _FORMATS[dtype.name] % dtype.type(value)
+    return text

@@ -1,4 +1,4 @@
-"""What turns the outputs into predictions, in C: the inverses of the losses' links."""
+"""From outputs to predictions, in C: the inverses of the losses' links."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Link(NamedTuple):
         C statements that change ``y[0]`` to ``y[outputs - 1]``, of type ``real``; ``exp`` may be
         called. Empty: the outputs are the predictions.
     means : str
-        What the results are, for the header; empty: outputs.
+        What the results are, for the header.
     """
 
     code: str = ""

@@ -12,7 +12,7 @@ from .._check import Floats
 
 
 class Inputs(NamedTuple):
-    """What is done to the numbers that the caller gives, before the network reads them.
+    """The way from the numbers that the caller gives to the network's inputs.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Inputs(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What the caller gets.
+    """The way from the network's outputs to what the caller gets.
 
     Attributes
     ----------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -13,23 +13,25 @@ from numpy.typing import NDArray
 from .. import _core
 from .._check import Floats
 from .._errors import ArgumentError
-from .arrays import INTEGERS, TYPES, Rounded, array, literal, rounded
+from .arrays import TYPES, Rounded, array, literal, rounded
 from .cells import CELLS
+from .header import Interface, Needs, header
 from .links import LINKS
 from .network import Network
 
 #: More numbers than that are refused: compilers take minutes and gigabytes for so large arrays.
 MOST_NUMBERS: Final = 10_000_000
 
-# tanh(2 a) = 2 N Q / (Q^2 + N^2) with tanh(a) = N / Q, N = a P(a^2), and polynomials P and Q that
+# tanh(2 a) = 2 n q / (q^2 + n^2) with tanh(a) = n / q, n = a p(a^2), and polynomials p and q that
 # fit |a| <= 4.51 to a relative error of 2.3e-8 (least squares, reweighted towards the worst points)
 _TANH: Final = """\
 /* tanh, off by at most 2.3e-7; of NaN it is NaN. */
 static inline float {p}_tanh(float x)
 {{
     const float b = x > 9.02f ? 9.02f : x, a = 0.5f * (b < -9.02f ? -9.02f : b), u = a * a;
-    const float n = a * (0.9999999768f + u * (0.1259547834f + u * (0.002556842252f + u * 5.491352934e-6f)));
+    const float p = 1.0f + u * (0.1259547834f + u * (0.002556842252f + u * 5.491352934e-6f));
     const float q = 1.0f + u * (0.4592878638f + u * (0.02231992195f + u * 0.0001749729627f));
+    const float n = a * p;
     return (n + n) * q / (q * q + n * n);
 }}
 
@@ -40,7 +42,8 @@ _HEAD: Final = """\
 #define restrict
 #endif
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-trapping-math") /* so that comparisons become vector code; changes no result */
+/* Lets comparisons become vector code; changes no result. */
+#pragma GCC optimize("no-trapping-math")
 #endif
 
 """
@@ -53,7 +56,8 @@ static inline {real} {p}_sigmoid({real} x)
 """
 _PRODUCT: Final = """\
 /* sum[j] += x[0] w[0][j] + ... + x[rows - 1] w[rows - 1][j]{scaled}, four rows at a time. */
-static inline void {p}_product(const {real} *restrict x, int rows, const {weight} *restrict w,{scale}
+static inline void {p}_product(const {real} *restrict x, int rows,
+                               const {weight} *restrict w,{scale}
                                int columns, {real} *restrict sum)
 {{
     int j;
@@ -78,23 +82,11 @@ static inline void {p}_product(const {real} *restrict x, int rows, const {weight
 
 
 class Source(NamedTuple):
-    """The two files, and what the program that is built from them needs.
-
-    Attributes
-    ----------
-    source, header : bytes
-    constants, state, stack : int
-        Bytes: of the constant arrays; of the struct; of the largest local arrays at a time.
-    weight_error : float
-        The largest difference between a weight and what stands for it.
-    """
+    """The two files, and what the program that is built from them needs."""
 
     source: bytes
     header: bytes
-    constants: int
-    state: int
-    stack: int
-    weight_error: float
+    needs: Needs
 
 
 class Block(NamedTuple):
@@ -179,13 +171,12 @@ class Writer:
         check_cell(network.cell)
         self._net, self._p, self._weights = network, prefix, weights
         self._dtype: np.dtype[Any] = network.parameters["W_hh"].dtype
-        self._real = TYPES[self._dtype.name]
+        self._interface = Interface(network, prefix, weights)
+        self._real = self._interface.real
         self._weight = self._real if weights is None else TYPES[weights]
         self._blocks = blocks(network.cell_info)
-        self._states = network.cell_info["states"]
+        self._states = self._interface.states
         self._count = len(network.cell_info["preactivations"])
-        self._width = network.output_size or network.hidden_size
-        self._given = network.input_size - len(network.inputs.gaps or ())
         self._arrays: list[tuple[str, NDArray[Any]]] = []
         self._weight_error = 0.0
         numbers = sum(one.size for one in network.parameters.values())
@@ -215,7 +206,9 @@ class Writer:
         self.restored[of][:, columns] = whole.restored()
         error = np.abs(self.restored[of][:, columns].astype(np.float64) - values)
         self._weight_error = max(self._weight_error, float(error.max()))
-        return f"{self._constant(name, whole.whole)}, {self._constant(f'{name}_scale', whole.scale)}"
+        return (
+            f"{self._constant(name, whole.whole)}, {self._constant(f'{name}_scale', whole.scale)}"
+        )
 
     # ------------------------------------------------------------ the code
 
@@ -315,8 +308,8 @@ class Writer:
         """Write what makes the network's input of the caller's."""
         I, given = self._net.input_size, self._net.inputs
         if self._net.vocabulary:
-            E, *scale = self._matrix("E", "E").split(", ")
-            value = f"{E}[token * {I} + i]"
+            table, *scale = self._matrix("E", "E").split(", ")
+            value = f"{table}[token * {I} + i]"
             if scale:
                 value = f"{scale[0]}[token] * ({self._real}){value}"
             return (
@@ -341,18 +334,17 @@ class Writer:
             if rest.any():  # so that no digit is lost where the mean is large beside the scale
                 value += f" - {self._constant('mean_rest', rest)}[i]"
             value = f"({value}) * {self._constant('factor', factor)}[i]"
-        lines = [f"for (i = 0; i < {self._given}; ++i)\n    input[i] = {value};"]
-        for place, feature in enumerate(given.gaps or (), self._given):
-            lines.append(
-                f"input[{place}] = ({self._real})(x[{feature}] != x[{feature}]); /* missing: NaN */\n"
-                f"if (x[{feature}] != x[{feature}])\n    input[{feature}] = 0;"
-            )
+        lines = [f"for (i = 0; i < {self._interface.inputs}; ++i)\n    input[i] = {value};"]
+        for place, feature in enumerate(given.gaps or (), self._interface.inputs):
+            missing = f"x[{feature}] != x[{feature}]"  # true of NaN
+            lines.append(f"input[{place}] = ({self._real})({missing});")
+            lines.append(f"if ({missing})\n    input[{feature}] = 0;")
         return "\n".join(lines)
 
     def _readout(self) -> str:
         """Write the readout, and the link."""
         net = self._net
-        top, H, O = f"state->h[{net.num_layers - 1}]", net.hidden_size, self._width
+        top, H, O = f"state->h[{net.num_layers - 1}]", net.hidden_size, self._interface.outputs
         lines = []
         if not net.output_size:
             lines.append(f"for (i = 0; i < {H}; ++i)\n    y[i] = {top}[i];")
@@ -391,7 +383,7 @@ class Writer:
                     matrix = self._matrix(f"W_s{state}{suffix}", f"W_s{state}", columns)
                     to = f"state->{state}[{layer}]"
                     loop += f"\n{p}_product(constants, {net.static_size}, {matrix}, {H}, {to});"
-        return f"{self._signature('reset')}\n{{\n    int i, j;\n{self._code(loop)}}}\n\n"
+        return f"{self._interface.signature('reset')}\n{{\n    int i, j;\n{self._code(loop)}}}\n\n"
 
     def _step(self) -> str:
         """Write the function of one time step."""
@@ -399,7 +391,7 @@ class Writer:
         result = "int" if net.vocabulary else "void"
         arrays = [f"input[{net.input_size}]"] * self._prepares
         arrays += [f"read[{len(net.read_units)}]"] * bool(net.read_units)
-        link = LINKS[net.outputs.link].code.format(outputs=self._width)
+        link = LINKS[net.outputs.link].code.format(outputs=self._interface.outputs)
         parts = [self._prepare(), self._calls(), self._readout()]
         text = "\n".join(part for part in parts if part)
         if link:
@@ -407,7 +399,9 @@ class Writer:
         if result == "int":
             text += "\nreturn 0;"
         local = f"    {self._real} {', '.join(arrays)};\n" if arrays else ""
-        return f"{self._signature('step')}\n{{\n{local}    int i;\n{self._code(text)}}}\n\n"
+        return (
+            f"{self._interface.signature('step')}\n{{\n{local}    int i;\n{self._code(text)}}}\n\n"
+        )
 
     def _run(self) -> str:
         """Write the function of many time steps."""
@@ -420,22 +414,7 @@ class Writer:
         else:
             body = f"    {p}_step(state, x + t * {p.upper()}_INPUTS, y + t * {O});"
         text = f"size_t t;\nfor (t = 0; t < steps; ++t)\n{body}"
-        return f"{self._signature('run')}\n{{\n{self._code(text)}}}\n"
-
-    def _signature(self, name: str) -> str:
-        """Write the declaration of a public function, without the semicolon."""
-        p, P, real = self._p, self._p.upper(), self._real
-        state = f"{p}_state *state"
-        if name == "reset":
-            static = f", const {real} constants[{P}_CONSTANTS]" * bool(self._net.static_size)
-            return f"void {p}_reset({state}{static})"
-        if name == "step":
-            if self._net.vocabulary:
-                return f"int {p}_step({state}, int32_t token, {real} y[{P}_OUTPUTS])"
-            return f"void {p}_step({state}, const {real} x[{P}_INPUTS], {real} y[{P}_OUTPUTS])"
-        if self._net.vocabulary:
-            return f"int {p}_run({state}, const int32_t *tokens, size_t steps, {real} *y)"
-        return f"void {p}_run({state}, const {real} *x, size_t steps, {real} *y)"
+        return f"{self._interface.signature('run')}\n{{\n{self._code(text)}}}\n"
 
     # ------------------------------------------------------------ the files
 
@@ -445,7 +424,7 @@ class Writer:
         Parameters
         ----------
         about : sequence of str
-            Further lines of the header's comment.
+            Further sentences of the header's comment.
         """
         p, functions = self._p, self._functions
         helpers = _PRODUCT.format(**self._product())
@@ -465,25 +444,27 @@ class Writer:
             f"#if {p.upper()}_EXPORT != 0x{digest:08x}\n"
             f'#error "{p}.h and {p}.c are of different exports"\n#endif\n{_HEAD}'
         )
-        constants = sum(values.nbytes for _, values in self._arrays)
-        state = self._dtype.itemsize * len(self._states) * self._net.num_layers * self._net.hidden_size
+        needs = self._needs()
+        text = header(self._interface, needs, digest, about)
+        return Source((head + body).encode("ascii"), text.encode("ascii"), needs)
+
+    def _needs(self) -> Needs:
+        """Add up memory."""
+        H = self._net.hidden_size
         operand = any(block.operand == "operand" for block in self._blocks)
-        local = (self._count + operand) * self._net.hidden_size + len(self._net.read_units)
+        local = (self._count + operand) * H + len(self._net.read_units)
         local += self._net.input_size * self._prepares
-        source = Source(
-            (head + body).encode("ascii"),
-            b"",
-            constants,
-            state,
+        return Needs(
+            sum(values.nbytes for _, values in self._arrays),
+            self._dtype.itemsize * len(self._states) * self._net.num_layers * H,
             self._dtype.itemsize * local,
             self._weight_error,
         )
-        return source._replace(header=self._header(source, digest, about).encode("ascii"))
 
     def _product(self) -> dict[str, str]:
         """Return the fields of the template for products."""
-        fields = {"p": self._p, "real": self._real, "weight": self._weight, "scale": "", "scaled": ""}
-        fields |= {"next4": "", "next1": ""}
+        fields = dict.fromkeys(("scale", "scaled", "next4", "next1"), "")
+        fields |= {"p": self._p, "real": self._real, "weight": self._weight}
         for i in range(4):
             at = f"x[{i}]"
             fields[f"x{i}"] = at if self._weights is None else f"{at} * {at.replace('x', 'scale')}"
@@ -494,107 +475,3 @@ class Writer:
             fields["scaled"] = ", row k in units of scale[k]"
             fields |= {"next4": "\n        scale += 4;", "next1": "\n        ++scale;"}
         return fields
-
-    def _header(self, made: Source, digest: int, about: Sequence[str]) -> str:
-        """Write the header, with what its reader needs to know."""
-        p, P, net = self._p, self._p.upper(), self._net
-        sizes = [("OUTPUTS", self._width)]
-        if net.static_size:
-            sizes.insert(0, ("CONSTANTS", net.static_size))
-        sizes.insert(0, ("VOCABULARY", net.vocabulary) if net.vocabulary else ("INPUTS", self._given))
-        states = "".join(
-            f"    {self._real} {state}[{net.num_layers}][{net.hidden_size}];\n"
-            for state in self._states
-        )
-        comment = "\n".join(f"   {line}".rstrip() for line in self._comment(made, about))
-        declared = "".join(
-            f"{self._explained(name)}{self._signature(name)};\n\n" for name in ("reset", "step", "run")
-        )
-        return (
-            f"/* {comment.lstrip()} */\n\n#ifndef FASTBPTT_{P}_H\n#define FASTBPTT_{P}_H\n\n"
-            "#include <stddef.h>\n#include <stdint.h>\n\n"
-            f"#define {P}_EXPORT 0x{digest:08x} /* the same in {p}.c */\n"
-            + "".join(f"#define {P}_{name} {size}\n" for name, size in sizes)
-            + '\n#ifdef __cplusplus\nextern "C" {\n#endif\n\n'
-            + f"/* Where a stream is. */\ntypedef struct {{\n{states}}} {p}_state;\n\n"
-            + declared
-            + "#ifdef __cplusplus\n}\n#endif\n\n#endif\n"
-        )
-
-    def _explained(self, name: str) -> str:
-        """Write the comment above a declaration."""
-        tokens = bool(self._net.vocabulary)
-        refused = ""
-        if tokens and name == "step":
-            refused = " Returns 0, or -1 if there is no such token; then nothing changes."
-        elif tokens:
-            refused = " Returns 0, or -1 at the first token that does not exist."
-        texts = {
-            "reset": "/* The state before the first step. */\n",
-            "step": f"/* Reads the input of one time step and computes the outputs there.{refused} */\n",
-            "run": f"/* The same for many steps: y has the outputs of each, one after the other.{refused} */\n",
-        }
-        return texts[name]
-
-    def _comment(self, made: Source, about: Sequence[str]) -> Iterator[str]:
-        """Write the lines of the header's comment."""
-        net, p = self._net, self._p
-        yield f"{p}.h: {_safe(net.title)}"
-        yield f"Written by fastbptt {_core.version}; do not edit."
-        yield ""
-        first = "token" if net.vocabulary else "x"
-        static = ", constants" * bool(net.static_size)
-        yield f"    {p}_state state;"
-        yield f"    {p}_reset(&state{static});"
-        yield f"    {p}_step(&state, {first}, y);    for each time step"
-        yield ""
-        if net.vocabulary:
-            yield f"token: 0 to {net.vocabulary - 1}."
-        else:
-            units = "in the units of the data; the scaling is in this file" * (
-                net.inputs.mean is not None
-            )
-            yield f"x: {self._given} input{'s' * (self._given != 1)}{', ' * bool(units)}{units}."
-            yield from _listed("x", net.inputs.names)
-            if net.inputs.gaps is not None:
-                gaps = ", ".join(f"x[{feature}]" for feature in net.inputs.gaps) or "none"
-                yield f"   NaN is a missing value, of those that training knew with gaps: {gaps}."
-        means = LINKS[net.outputs.link].means or ("outputs" if net.output_size else "hidden states")
-        yield f"y: {self._width} number{'s' * (self._width != 1)}: {means}."
-        yield from _listed("y", net.outputs.names)
-        if net.outputs.at_last:
-            yield "   Training looked at the last step of each sequence: so do with y."
-        if net.static_size:
-            yield f"constants: {net.static_size} numbers that stay the same for a sequence."
-        yield ""
-        yield f"Numbers are {self._real}. {self._accuracy(made)}"
-        yield from map(_safe, about)
-        yield (
-            f"Memory: {made.constants} bytes of constants, {made.state} bytes for each state, about "
-            f"{made.stack} bytes"
-        )
-        yield "of local arrays on the stack; none is allocated. Functions change their arguments only:"
-        yield "several streams, with a state each, may run in several threads."
-        yield "Do not compile with -ffast-math: it takes NaN for a number."
-
-    def _accuracy(self, made: Source) -> str:
-        """State how the weights are kept."""
-        if self._weights is None:
-            return "Weights are as trained."
-        most = INTEGERS[self._weights][1]
-        return (
-            f"Weights are {self._weight}, with a scale for each row: off by at most\n   1/{2 * most} "
-            f"of the largest in their row, in all by at most {made.weight_error:.2g}."
-        )
-
-
-def _listed(variable: str, names: Sequence[str] | None) -> Iterator[str]:
-    for i, name in enumerate(names or ()):
-        yield f"   {variable}[{i}]: {_safe(name)}"
-
-
-def _safe(text: str) -> str:
-    """Write text from elsewhere so that it can stand in a comment: ASCII, one line, no end of it."""
-    shown = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
-    shown = shown.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?").rstrip("\\")
-    return shown if len(shown) <= 100 else f"{shown[:97]}..."

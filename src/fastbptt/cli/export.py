@@ -135,7 +135,7 @@ def _refuse_task(task: _task.ModelTask, path: str, form: Format) -> None:
 
 
 def _sequences(model: Recurrent, task: _task.ModelTask, path: str, raw: bool) -> Any:
-    """Read sequences, with the columns of the training data; with `raw` as the network reads them."""
+    """Read sequences as those of training were; with `raw` as the network reads them."""
     names = [one.flag.lstrip("-").replace("-", "_") for one in data_formats.options()]
     options = dict.fromkeys(names) | {"data": path, "missing": None, "no_labels": True}
     data = _new_data.read(model, task, argparse.Namespace(**options, model=path))

@@ -41,7 +41,7 @@ class Option(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What was written.
+    """The outcome of writing a model.
 
     Attributes
     ----------
@@ -104,7 +104,9 @@ def _write_c(model: Recurrent, path: str, **options: Any) -> Written:
         lines.append(f"Outputs are off by at most {made.output_error:.2g} on these data")
     elif made.weights in INTEGERS:
         lines.append("What the rounding changes was not measured; --data FILE measures it")
-    lines.append(f"Functions: {', '.join(f'{made.name}_{one}' for one in ('reset', 'step', 'run'))}")
+    lines.append(
+        f"Functions: {', '.join(f'{made.name}_{one}' for one in ('reset', 'step', 'run'))}"
+    )
     return Written((made.source, made.header), tuple(lines), made._asdict())
 
 
@@ -164,7 +166,9 @@ def find(path: str, name: str | None = None) -> Format:
         chosen = FORMATS[name]
         if chosen not in found:
             expected = " or ".join(chosen.suffixes)
-            raise ValueError(f"{path}: expected a file that ends in {expected}, for --format {name}")
+            raise ValueError(
+                f"{path}: expected a file that ends in {expected}, for --format {name}"
+            )
         return chosen
     if not found:
         known = ", ".join(f"{'/'.join(one.suffixes)} ({one.title})" for one in FORMATS.values())

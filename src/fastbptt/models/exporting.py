@@ -21,8 +21,32 @@ __all__ = ["CExport", "export_c"]
 
 #: Files that a C compiler would take for its own if they stood beside the program.
 _HEADERS: Final = frozenset(
-    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg "
-    "stdbool stddef stdint stdio stdlib string tgmath time wchar wctype".split()
+    [
+        "assert",
+        "complex",
+        "ctype",
+        "errno",
+        "fenv",
+        "float",
+        "inttypes",
+        "iso646",
+        "limits",
+        "locale",
+        "math",
+        "setjmp",
+        "signal",
+        "stdarg",
+        "stdbool",
+        "stddef",
+        "stdint",
+        "stdio",
+        "stdlib",
+        "string",
+        "tgmath",
+        "time",
+        "wchar",
+        "wctype",
+    ]
 )
 _MOST_LETTERS: Final = 40  # C99 compares the first 63 of a name; ours have endings
 #: What `metadata` may note of inputs and outputs, and the argument that applies it.
@@ -30,7 +54,7 @@ _NOTES: Final = {"standardize": "standardizer", "imputer": "imputer", "loss": "l
 
 
 class CExport(NamedTuple):
-    """What `Recurrent.export_c` wrote, and what a program that uses it needs.
+    """The files that `Recurrent.export_c` wrote, and what a program that uses them needs.
 
     Attributes
     ----------
@@ -159,10 +183,10 @@ def export_c(
         *files,
         prefix,
         weights or parameters["W_hh"].dtype.name,
-        made.constants,
-        made.state,
-        made.stack,
-        made.weight_error,
+        made.needs.constants,
+        made.needs.state,
+        made.needs.stack,
+        made.needs.weight_error,
         error,
     )
 
@@ -214,8 +238,8 @@ def _refuse_notes(model: Exportable, standardizer: Any, imputer: Any, loss: Any)
     if notes.get("target_offset") is not None:
         raise ArgumentError(
             "raw",
-            "is False, but the model's metadata have a target_offset, as its dtype is too coarse for "
-            "the outputs with their offset",
+            "is False, but the model's metadata have a target_offset, as outputs with their offset "
+            "are too large for its dtype",
             "a model trained with dtype float64; or raw=True, and the offset added by the program",
         )
     pooled = [one for one in (notes.get("steps"), model._trained_steps) if one in _check.POOLED]

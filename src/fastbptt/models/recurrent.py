@@ -585,7 +585,7 @@ class Recurrent:
         >>> model = fastbptt.GRU(3, 16, 1, seed=0)
         >>> made = model.export_c(os.path.join(tempfile.mkdtemp(), "filter.c"), weights="int8")
         >>> made.name, made.constants, made.state, made.weight_error < 0.001
-        ('filter', 1428, 64, True)
+        ('filter', 1392, 64, True)
         """
         from .exporting import export_c  # a start without files need not load it
 
