@@ -9,6 +9,7 @@ over fewer on the emulated one; the outputs of both are compared with those of `
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastbptt
+from fastbptt.c_source.arrays import INTEGERS
 
 HERE = Path(__file__).parent
 STEPS = {"host": 10_000, "emulated": 1_000}
@@ -224,6 +226,24 @@ def compare(where: str, printed: str, found: dict[str, Subject]) -> None:
     print(f"{where}, {STEPS[where]} steps: off by at most {shown}")
 
 
+def check_sizes(place: Path) -> None:
+    """Compare the sizes that docs/c_export.md states with those of this compiler."""
+    page = (HERE.parents[1] / "docs" / "c_export.md").read_text("utf-8")
+    rows = re.findall(r"^\| (float|int\d+) \|" + r" (\d+) bytes \|" * 4, page, re.MULTILINE)
+    assert len(rows) == 1 + len(INTEGERS)
+    for kind, *stated in rows:
+        weights = None if kind == "float" else kind
+        made = fastbptt.GRU(3, 16, 1, seed=0).export_c(place / "filter.c", weights=weights)
+        run(*CORTEX, "-std=c99", "-Os", "-c", made.source, "-o", str(place / "filter.o"))
+        total, data, bss = run("arm-none-eabi-size", str(place / "filter.o")).split()[6:9]
+        constants, code, state, stack = map(int, stated)
+        assert data == bss == "0"
+        assert (constants, state, stack) == (made.constants, made.state, made.stack)
+        measured = int(total) - made.constants
+        assert 0.85 < code / measured < 1.15, f"{kind}: {measured} bytes of code, not {code}"
+        print(f"{kind}: {made.constants} bytes of constants, {measured} bytes of code")
+
+
 def main() -> None:
     found = subjects()
     with tempfile.TemporaryDirectory() as folder:
@@ -238,6 +258,7 @@ def main() -> None:
             (place / f"{where}.c").write_text(head + MAIN.format(calls=calls))
         with_place = [str(place / f"{name}.c") for name in found]
         check_objects([str(place / name) for name in found])
+        check_sizes(place)
         host = str(place / "host")
         run("gcc", "-std=c99", "-O2", f"{host}.c", *with_place, "-o", host, "-lm")
         compare("host", run(host), found)
