@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastbptt
-from fastbptt.c_source.arrays import INTEGERS
+from fastbptt.c_source.literals import INTEGERS
 
 HERE = Path(__file__).parent
 STEPS = {"host": 10_000, "emulated": 1_000}

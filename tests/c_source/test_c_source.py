@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 import fastbptt
 from fastbptt import _losses
 from fastbptt.c_source import writing
-from fastbptt.c_source.arrays import INTEGERS, rounded
-from fastbptt.c_source.cells import CELLS
+from fastbptt.c_source.formulas import CELLS
 from fastbptt.c_source.links import LINKS
+from fastbptt.c_source.literals import INTEGERS, rounded
 from fastbptt.models import exporting
 
 Array = NDArray[Any]
@@ -37,7 +37,7 @@ def net(cell: str = "gru", /, *sizes: int, **options: Any) -> fastbptt.Recurrent
 
 
 def test_every_cell_has_formulas() -> None:
-    assert set(CELLS) == set(fastbptt.cells()), "add the cell to src/fastbptt/c_source/cells.py"
+    assert set(CELLS) == set(fastbptt.cells()), "add the cell to src/fastbptt/c_source/formulas.py"
 
 
 def test_a_cell_without_formulas_is_refused(
@@ -138,7 +138,7 @@ def cases() -> dict[str, Case]:
     return found
 
 
-def described(model: fastbptt.Recurrent) -> writing.Network:
+def described(model: fastbptt.Recurrent) -> writing.NetworkDescription:
     """The description that `export_c` makes."""
     kept = []
 

@@ -10,7 +10,7 @@ import pytest
 import fastbptt
 from fastbptt.cli import main
 from fastbptt.interchange import formats
-from fastbptt.interchange.formats import FORMATS, Format, Option, Written
+from fastbptt.interchange.formats import FORMATS, ExportFormat, ExportOption, Written
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -30,10 +30,10 @@ def others(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
         calls.append((path, options))
         return Written((path,), numbers={"units": model.hidden_size})
 
-    depth = Option("depth", "--depth", "how deep", "N", parse=int)
-    one = Format("one", "the first", (".json",), write, fastbptt.load, options=(depth,))
+    depth = ExportOption("depth", "--depth", "how deep", "N", parse=int)
+    one = ExportFormat("one", "the first", (".json",), write, fastbptt.load, options=(depth,))
     monkeypatch.setitem(FORMATS, "one", one)
-    monkeypatch.setitem(FORMATS, "two", Format("two", "the second", (".json", ".two"), write))
+    monkeypatch.setitem(FORMATS, "two", ExportFormat("two", "the second", (".json", ".two"), write))
     return calls
 
 

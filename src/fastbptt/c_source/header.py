@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from .. import _core
-from .arrays import INTEGERS, TYPES
 from .links import LINKS
-from .network import Network
+from .literals import INTEGERS, TYPES
+from .network import NetworkDescription
 
 #: The public functions, in their order in the file.
 FUNCTIONS: Final = ("reset", "step", "run")
 _COLUMNS: Final = 90
 
 
-class Needs(NamedTuple):
+class Footprint(NamedTuple):
     """Bytes, and accuracy, of the program that is built from a file.
 
     Attributes
@@ -38,13 +38,13 @@ class Interface(NamedTuple):
 
     Attributes
     ----------
-    network : Network
+    network : NetworkDescription
     prefix : str
         Names begin with it.
     weights : {"int8", "int16"} or None
     """
 
-    network: Network
+    network: NetworkDescription
     prefix: str
     weights: str | None
 
@@ -105,13 +105,13 @@ class Interface(NamedTuple):
         return f"Does so for many steps: y holds the outputs of one after the other.{refused}"
 
 
-def header(interface: Interface, needs: Needs, digest: int, about: Sequence[str]) -> str:
+def header(interface: Interface, footprint: Footprint, digest: int, about: Sequence[str]) -> str:
     """Write the header.
 
     Parameters
     ----------
     interface : Interface
-    needs : Needs
+    footprint : Footprint
     digest : int
         Of the source, which compiles with the header of the same digest only.
     about : sequence of str
@@ -120,7 +120,7 @@ def header(interface: Interface, needs: Needs, digest: int, about: Sequence[str]
     p, macro, net = interface.prefix, interface.prefix.upper(), interface.network
     shape = f"[{net.num_layers}][{net.hidden_size}]"
     states = "".join(f"    {interface.real} {state}{shape};\n" for state in interface.states)
-    lines = "\n".join(f"   {line}".rstrip() for line in _comment(interface, needs, about))
+    lines = "\n".join(f"   {line}".rstrip() for line in _comment(interface, footprint, about))
     declared = "".join(
         f"/* {interface.explained(one)} */\n{interface.signature(one)};\n\n" for one in FUNCTIONS
     )
@@ -152,7 +152,7 @@ typedef struct {{
 """
 
 
-def _comment(interface: Interface, needs: Needs, about: Sequence[str]) -> Iterator[str]:
+def _comment(interface: Interface, footprint: Footprint, about: Sequence[str]) -> Iterator[str]:
     """Write the lines of the comment at the top."""
     net, p = interface.network, interface.prefix
     first, static = "token" if net.vocabulary else "x", ", constants" * bool(net.static_size)
@@ -170,10 +170,10 @@ def _comment(interface: Interface, needs: Needs, about: Sequence[str]) -> Iterat
     if net.outputs.at_last:
         yield "   Training looked at the last step of each sequence alone: use y of that step."
     yield ""
-    yield from _wrapped(f"Numbers are {interface.real}. {_accuracy(interface, needs)}", *about)
+    yield from _wrapped(f"Numbers are {interface.real}. {_accuracy(interface, footprint)}", *about)
     yield from _wrapped(
-        f"Memory: {needs.constants} bytes of constants, {needs.state} bytes for each state, and "
-        f"about {needs.stack} bytes of local arrays on the stack. None is allocated. Functions "
+        f"Memory: {footprint.constants} bytes of constants, {footprint.state} bytes for each state, and "
+        f"about {footprint.stack} bytes of local arrays on the stack. None is allocated. Functions "
         "change nothing but what they are given: several streams, with a state each, may run in "
         "several threads."
     )
@@ -197,14 +197,14 @@ def _inputs(interface: Interface) -> Iterator[str]:
         yield f"constants: {_counted(net.static_size, 'number')}, the same for a whole sequence."
 
 
-def _accuracy(interface: Interface, needs: Needs) -> str:
+def _accuracy(interface: Interface, footprint: Footprint) -> str:
     """State how the weights are kept."""
     if interface.weights is None:
         return "Weights are as trained."
     most = INTEGERS[interface.weights][1]
     return (
         f"Weights are {TYPES[interface.weights]} with a scale for each row, off by at most "
-        f"1/{2 * most} of the largest in their row: by at most {needs.weight_error:.2g} in all."
+        f"1/{2 * most} of the largest in their row: by at most {footprint.weight_error:.2g} in all."
     )
 
 

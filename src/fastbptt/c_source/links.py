@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 
-class Link(NamedTuple):
+class LinkCode(NamedTuple):
     """The inverse of a link.
 
     Attributes
@@ -24,17 +24,17 @@ class Link(NamedTuple):
 _EACH: Final = "for (i = 0; i < {outputs}; ++i)\n    "
 
 #: By the names of `fastbptt.Loss.link`.
-LINKS: Final[dict[str, Link]] = {
-    "identity": Link(),
-    "quantiles": Link(means="quantiles"),
-    "mean_variance": Link(
+LINKS: Final[dict[str, LinkCode]] = {
+    "identity": LinkCode(),
+    "quantiles": LinkCode(means="quantiles"),
+    "mean_variance": LinkCode(
         "for (i = 1; i < {outputs}; i += 2)\n    y[i] = exp(y[i] / 2);",
         "mean and standard deviation of each target",
     ),
-    "log": Link(_EACH + "y[i] = exp(y[i]);", "rates"),
-    "logistic": Link(_EACH + "y[i] = 1 / (1 + exp(-y[i]));", "probabilities"),
-    "sign": Link(_EACH + "y[i] = (real)(y[i] > 0 ? 1 : -1);", "-1 or 1"),
-    "softmax": Link(
+    "log": LinkCode(_EACH + "y[i] = exp(y[i]);", "rates"),
+    "logistic": LinkCode(_EACH + "y[i] = 1 / (1 + exp(-y[i]));", "probabilities"),
+    "sign": LinkCode(_EACH + "y[i] = (real)(y[i] > 0 ? 1 : -1);", "-1 or 1"),
+    "softmax": LinkCode(
         """\
 real most = y[0], sum = 0;
 for (i = 1; i < {outputs}; ++i)

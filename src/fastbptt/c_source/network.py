@@ -49,13 +49,13 @@ class Outputs(NamedTuple):
     at_last: bool = False
 
 
-class Network(NamedTuple):
+class NetworkDescription(NamedTuple):
     """A network of one direction.
 
     Attributes
     ----------
     cell : str
-        A name of `cells.CELLS`.
+        A name of `formulas.CELLS`.
     cell_info : mapping
         The core's description of it.
     setting : float

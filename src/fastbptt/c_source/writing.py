@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from .. import _core
 from .._check import Floats
 from .._errors import ArgumentError
-from .arrays import TYPES, Rounded, array, literal, rounded
-from .cells import CELLS
-from .header import Interface, Needs, header
+from .formulas import CELLS
+from .header import Footprint, Interface, header
 from .links import LINKS
-from .network import Network
+from .literals import TYPES, Rounded, array, literal, rounded
+from .network import NetworkDescription
 
 #: More numbers than that are refused: compilers take minutes and gigabytes for so large arrays.
 MOST_NUMBERS: Final = 10_000_000
@@ -86,10 +86,10 @@ class Source(NamedTuple):
 
     source: bytes
     header: bytes
-    needs: Needs
+    footprint: Footprint
 
 
-class Block(NamedTuple):
+class WeightBlock(NamedTuple):
     """Some columns of a weight matrix, the product with which is added to the pre-activations.
 
     Attributes
@@ -122,9 +122,9 @@ def check_cell(cell: str) -> None:
         raise ArgumentError("cell", f'is "{cell}", which has no formulas in C', f"one of {known}")
 
 
-def blocks(info: Any) -> list[Block]:
+def blocks(info: Any) -> list[WeightBlock]:
     """Cut a cell's weight matrices into runs of gates whose products go side by side."""
-    found: list[Block] = []
+    found: list[WeightBlock] = []
     for matrix in ("W_xh", "W_hh"):
         for j, one in enumerate(info["preactivations"]):
             gate, hidden = one["gate"], one["hidden"]
@@ -140,7 +140,7 @@ def blocks(info: Any) -> list[Block]:
             ):
                 found[-1] = last._replace(gates=slice(last.gates.start, gate + 1))
             else:
-                found.append(Block(matrix, slice(gate, gate + 1), j, operand))
+                found.append(WeightBlock(matrix, slice(gate, gate + 1), j, operand))
     return found
 
 
@@ -149,7 +149,7 @@ class Writer:
 
     Parameters
     ----------
-    network : Network
+    network : NetworkDescription
     prefix : str
         Names of the file begin with it; a C identifier.
     weights : {"int8", "int16"} or None
@@ -167,7 +167,7 @@ class Writer:
         cannot hold a mean or scale.
     """
 
-    def __init__(self, network: Network, prefix: str, weights: str | None) -> None:
+    def __init__(self, network: NetworkDescription, prefix: str, weights: str | None) -> None:
         check_cell(network.cell)
         self._net, self._p, self._weights = network, prefix, weights
         self._dtype: np.dtype[Any] = network.parameters["W_hh"].dtype
@@ -213,7 +213,7 @@ class Writer:
     # ------------------------------------------------------------ the code
 
     def _code(self, text: str, indent: int = 4) -> str:
-        """Write a template of `cells` or `links` in C: types, and functions by their names here."""
+        """Write a template of `formulas` or `links` in C: types and functions by their names."""
         single = self._dtype == np.float32
         names = {
             "real": self._real,
@@ -444,17 +444,17 @@ class Writer:
             f"#if {p.upper()}_EXPORT != 0x{digest:08x}\n"
             f'#error "{p}.h and {p}.c are of different exports"\n#endif\n{_HEAD}'
         )
-        needs = self._needs()
-        text = header(self._interface, needs, digest, about)
-        return Source((head + body).encode("ascii"), text.encode("ascii"), needs)
+        footprint = self._footprint()
+        text = header(self._interface, footprint, digest, about)
+        return Source((head + body).encode("ascii"), text.encode("ascii"), footprint)
 
-    def _needs(self) -> Needs:
+    def _footprint(self) -> Footprint:
         """Add up memory."""
         H = self._net.hidden_size
         operand = any(block.operand == "operand" for block in self._blocks)
         local = (self._count + operand) * H + len(self._net.read_units)
         local += self._net.input_size * self._prepares
-        return Needs(
+        return Footprint(
             sum(values.nbytes for _, values in self._arrays),
             self._dtype.itemsize * len(self._states) * self._net.num_layers * H,
             self._dtype.itemsize * local,

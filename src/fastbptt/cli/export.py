@@ -11,7 +11,7 @@ from ..datasets import formats as data_formats
 from . import _new_data, _parser, _task
 
 if TYPE_CHECKING:
-    from ..interchange.formats import Format, Option
+    from ..interchange.formats import ExportFormat, ExportOption
     from ..models.recurrent import Recurrent
 
 __all__ = ["add"]
@@ -61,7 +61,7 @@ Formats, by the suffix of OUT:
     parser.set_defaults(run=_run)
 
 
-def _options() -> list[Option]:
+def _options() -> list[ExportOption]:
     """List the options of all formats, each once."""
     from ..interchange.formats import FORMATS
 
@@ -106,7 +106,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print(line)
 
 
-def _given(arguments: argparse.Namespace, form: Format) -> dict[str, Any]:
+def _given(arguments: argparse.Namespace, form: ExportFormat) -> dict[str, Any]:
     """Return the options that were given; refuse those of other formats."""
     given = {}
     for option in _options():
@@ -119,7 +119,7 @@ def _given(arguments: argparse.Namespace, form: Format) -> dict[str, Any]:
     return given
 
 
-def _refuse_task(task: _task.ModelTask, path: str, form: Format) -> None:
+def _refuse_task(task: _task.ModelTask, path: str, form: ExportFormat) -> None:
     """Refuse to leave out, without a word, what training did to inputs and outputs."""
     parts = {
         "standardised inputs": task.standardizer is not None,

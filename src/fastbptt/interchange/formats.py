@@ -7,16 +7,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .. import _check
-from ..c_source.arrays import INTEGERS
+from ..c_source.literals import INTEGERS
 from ..models.restoring import load
 
 if TYPE_CHECKING:
     from ..models.recurrent import Recurrent
 
-__all__ = ["FORMATS", "Format", "Option", "Written", "find", "read"]
+__all__ = ["FORMATS", "ExportFormat", "ExportOption", "Written", "find", "read"]
 
 
-class Option(NamedTuple):
+class ExportOption(NamedTuple):
     """An argument of a format's writer that the command line offers as an option.
 
     Attributes
@@ -57,7 +57,7 @@ class Written(NamedTuple):
     numbers: dict[str, Any] = {}  # noqa: RUF012  # nobody changes it
 
 
-class Format(NamedTuple):
+class ExportFormat(NamedTuple):
     """A format.
 
     Attributes
@@ -77,7 +77,7 @@ class Format(NamedTuple):
     applies_task : bool
         Whether `write` takes ``standardizer``, ``imputer``, ``loss`` and ``raw``, so that the files
         read what the command line reads and give what it predicts.
-    options : tuple of Option
+    options : tuple of ExportOption
     package : str or None
         The extra that it needs: ``pip install 'fastbptt[PACKAGE]'``.
     """
@@ -89,7 +89,7 @@ class Format(NamedTuple):
     read: Callable[[str], Recurrent] | None = None
     beside: tuple[str, ...] = ()
     applies_task: bool = False
-    options: tuple[Option, ...] = ()
+    options: tuple[ExportOption, ...] = ()
     package: str | None = None
 
 
@@ -111,10 +111,10 @@ def _write_c(model: Recurrent, path: str, **options: Any) -> Written:
 
 
 #: The formats by name, in the order in which help lists them.
-FORMATS: Final[dict[str, Format]] = {
+FORMATS: Final[dict[str, ExportFormat]] = {
     one.name: one
     for one in (
-        Format(
+        ExportFormat(
             "c",
             "C99 source and header",
             (".c",),
@@ -122,14 +122,14 @@ FORMATS: Final[dict[str, Format]] = {
             beside=(".h",),
             applies_task=True,
             options=(
-                Option("name", "--name", "names in C begin with it (default: OUT)", "NAME"),
-                Option(
+                ExportOption("name", "--name", "names in C begin with it (default: OUT)", "NAME"),
+                ExportOption(
                     "weights",
                     "--weights",
                     "round weights to integers, to save memory",
                     choices=tuple(INTEGERS),
                 ),
-                Option(
+                ExportOption(
                     "data",
                     "--data",
                     "sequences on which to measure what rounded weights change",
@@ -141,7 +141,7 @@ FORMATS: Final[dict[str, Format]] = {
 }
 
 
-def find(path: str, name: str | None = None) -> Format:
+def find(path: str, name: str | None = None) -> ExportFormat:
     """Return the format of a file to be written.
 
     Parameters

@@ -12,8 +12,8 @@ import numpy as np
 from .. import _check, _core, _losses
 from .._check import Floats
 from .._errors import ArgumentError, ArgumentTypeError
-from ..c_source.arrays import INTEGERS
-from ..c_source.network import Inputs, Network, Outputs
+from ..c_source.literals import INTEGERS
+from ..c_source.network import Inputs, NetworkDescription, Outputs
 from ..c_source.writing import Writer, check_cell
 from ..files.atomic import check_place, write_whole
 
@@ -152,7 +152,7 @@ def export_c(
             )
     chosen = None if loss is None else _losses.loss(loss)
     inputs, outputs = _inputs(model, standardizer, imputer), _outputs(model, chosen)
-    network = Network(
+    network = NetworkDescription(
         cell=spec.cell,
         cell_info=_core.cell_info(spec.cell),
         setting=spec.setting,
@@ -183,10 +183,10 @@ def export_c(
         *files,
         prefix,
         weights or parameters["W_hh"].dtype.name,
-        made.needs.constants,
-        made.needs.state,
-        made.needs.stack,
-        made.needs.weight_error,
+        made.footprint.constants,
+        made.footprint.state,
+        made.footprint.stack,
+        made.footprint.weight_error,
         error,
     )
 
