@@ -100,6 +100,10 @@ def cases() -> dict[str, Case]:
     add("lstm_units", net("lstm", readout_units=[0, 3]))
     add("tokens", net("gru", 3, 5, 2, embedding=7), TOKENS)
     add("doubles", net("lstm", dtype="float64"), NUMBERS.astype(np.float64))
+    double = net("gru", dtype="float64")
+    found["narrowed"] = Case(
+        double, {"dtype": "float32"}, NUMBERS, lambda: stepped(double, NUMBERS.astype(np.float64))
+    )
     for loss in ("bce", "cross_entropy", "poisson", "gaussian", "hinge", "quantile"):
         outputs = 3 if loss == "quantile" else 2
         model = net("rnn", 3, 4, outputs)
@@ -187,15 +191,16 @@ class Program:
         )
         states = 2 if self.model.cell == "lstm" else 1
         self.state = np.full((states, self.model.num_layers, self.model.hidden_size), np.nan)
-        self.state = self.state.astype(self.model.dtype)
+        self.dtype = np.dtype(CASES[name].options.get("dtype", self.model.dtype))
+        self.state = self.state.astype(self.dtype)
 
     def start(self) -> None:
-        constants = STATIC.astype(self.model.dtype)
+        constants = STATIC.astype(self.dtype)
         self.reset(pointer(self.state), *([pointer(constants)] * bool(self.model.static_size)))
 
     def outputs(self, x: Array, by_step: bool) -> Array:
         width = self.model.output_size or self.model.hidden_size
-        y = np.full((len(x), width), np.nan, self.model.dtype)
+        y = np.full((len(x), width), np.nan, self.dtype)
         if self.model.vocabulary_size:
             x = x.astype(np.int32)
         if not by_step:
@@ -380,6 +385,12 @@ def tampered(key: str, value: float) -> fastbptt.Recurrent:
     return model
 
 
+def huge() -> fastbptt.Recurrent:
+    model = net(dtype="float64")
+    model.parameters["W_xh"][0, 0] = 1e300
+    return model
+
+
 def noted(**metadata: Any) -> fastbptt.Recurrent:
     model = net()
     model.metadata = metadata
@@ -400,6 +411,8 @@ REFUSED: list[tuple[Callable[[], fastbptt.Recurrent], str, dict[str, Any], str]]
     (net, "a.c", {"name": "a" * 41}, "expected a name in C of at most 40"),
     (net, "a.c", {"name": 3}, "name is 3; expected a name in C"),
     (net, "a.c", {"weights": "int4"}, 'weights is "int4"; expected one of "int8", "int16"'),
+    (net, "a.c", {"dtype": "int8"}, 'dtype is "int8"; expected "float32" or "float64"'),
+    (huge, "a.c", {"dtype": "float32"}, "the model's W_xh holds values too large"),
     (net, "a.c", {"raw": 1}, "raw is 1; expected True or False"),
     (
         net,
@@ -412,6 +425,12 @@ REFUSED: list[tuple[Callable[[], fastbptt.Recurrent], str, dict[str, Any], str]]
         "a.c",
         {"data": NUMBERS[np.newaxis, :, :2], "weights": "int8"},
         r"data has shape \(1, 300, 2\)",
+    ),
+    (
+        lambda: net(static_size=2),
+        "a.c",
+        {"data": NUMBERS[np.newaxis], "weights": "int8"},
+        "data is given; expected None: data holds no static inputs",
     ),
     (lambda: net(bidirectional=True), "a.c", {}, "has bidirectional=True; expected one direction"),
     (lambda: tampered("b_h", np.nan), "a.c", {}, r"the model holds nan in b_h at index \(0,\)"),

@@ -171,11 +171,11 @@ def _comment(interface: Interface, footprint: Footprint, about: Sequence[str]) -
         yield "   Training looked at the last step of each sequence alone: use y of that step."
     yield ""
     yield from _wrapped(f"Numbers are {interface.real}. {_accuracy(interface, footprint)}", *about)
+    constants, state, stack, _ = footprint
     yield from _wrapped(
-        f"Memory: {footprint.constants} bytes of constants, {footprint.state} bytes for each "
-        f"state, and about {footprint.stack} bytes of local arrays on the stack. None is allocated. "
-        "Functions change nothing but what they are given: several streams, with a state each, may "
-        "run in several threads."
+        f"Memory: {constants} bytes of constants, {state} bytes for each state, and about {stack} "
+        "bytes of local arrays on the stack. None is allocated. Functions change nothing but what "
+        "they are given: several streams, with a state each, may run in several threads."
     )
     yield "Do not compile with -ffast-math, which takes NaN for a number."
 

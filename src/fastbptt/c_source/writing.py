@@ -19,7 +19,7 @@ from .links import LINKS
 from .literals import TYPES, Rounded, array, literal, rounded
 from .network import NetworkDescription
 
-#: More numbers than that are refused: compilers take minutes and gigabytes for so large arrays.
+#: More numbers than that are refused: the text has about 18 bytes for each.
 MOST_NUMBERS: Final = 10_000_000
 
 # tanh(2 a) = 2 n q / (q^2 + n^2) with tanh(a) = n / q, n = a p(a^2), and polynomials p and q that
@@ -184,7 +184,7 @@ class Writer:
             raise ArgumentError(
                 "the model",
                 f"has {numbers} parameters",
-                f"at most {MOST_NUMBERS}: compilers take minutes and gigabytes for more",
+                f"at most {MOST_NUMBERS}, which are a C file of 200 MB",
             )
         self.restored = {name: values.copy() for name, values in network.parameters.items()}
         self._functions = self._layer() + self._reset() + self._step() + self._run()

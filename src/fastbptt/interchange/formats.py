@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .. import _check
 from ..c_source.literals import INTEGERS
+from ..files import safetensors
 from ..models.restoring import load
 
 if TYPE_CHECKING:
@@ -128,6 +129,12 @@ FORMATS: Final[dict[str, ExportFormat]] = {
                     "--weights",
                     "round weights to integers, to save memory",
                     choices=tuple(INTEGERS),
+                ),
+                ExportOption(
+                    "dtype",
+                    "--dtype",
+                    "of all other numbers: float or double (default: the model's)",
+                    choices=tuple(safetensors.DTYPES),
                 ),
                 ExportOption(
                     "data",

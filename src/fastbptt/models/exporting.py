@@ -117,6 +117,7 @@ def export_c(
     *,
     name: str | None,
     weights: str | None,
+    dtype: Any,
     standardizer: Any,
     imputer: Any,
     loss: Any,
@@ -132,6 +133,9 @@ def export_c(
         expected = 'None unless weights="int8" or "int16": it measures their error'
         raise ArgumentError("data", "is given", expected)
     spec = model._spec
+    if data is not None and spec.static_size:
+        expected = "None: data holds no static inputs, which the model needs"
+        raise ArgumentError("data", "is given", expected)
     check_cell(spec.cell)
     if spec.bidirectional:
         raise ArgumentError(
@@ -150,6 +154,12 @@ def export_c(
                 f"holds {values[index]} in {key} at index {index}",
                 "finite parameters",
             )
+    if dtype is not None:
+        kind = _check.float_dtype(dtype)
+        parameters = {
+            key: _check.fitted(f"the model's {key}", values, kind)
+            for key, values in parameters.items()
+        }
     chosen = None if loss is None else _losses.loss(loss)
     inputs, outputs = _inputs(model, standardizer, imputer), _outputs(model, chosen)
     network = NetworkDescription(
@@ -319,13 +329,13 @@ def _output_error(
     twin = model.copy()
     twin.load_state_dict(restored)
     if standardizer is not None:
-        data = standardizer.transform(data, dtype=restored["W_hh"].dtype)
+        data = standardizer.transform(data, dtype=restored["W_hh"].dtype.name)
     if imputer is not None:
         data = imputer.transform(data)
     try:
         results = [one.forward(data).outputs for one in (model, twin)]
     except (ArgumentError, ArgumentTypeError) as error:
-        error.argument = "data"
+        error.argument = "data"  # what `forward` calls x
         raise
     if loss is not None:
         results = [loss.predictions(one) for one in results]

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _check, _core, _losses
 from .._check import Floats
@@ -531,6 +531,7 @@ class Recurrent:
         *,
         name: str | None = None,
         weights: str | None = None,
+        dtype: DTypeLike | None = None,
         standardizer: Any = None,
         imputer: Any = None,
         loss: LossLike | None = None,
@@ -540,7 +541,7 @@ class Recurrent:
         """Write the model as one file of C99 and its header, for microcontrollers and C programs.
 
         The functions `reset`, `step` and `run` compute what `initial_state` and `step` do, in the
-        model's dtype (float, or double), without allocating memory. The weights are constants. Each
+        model's dtype (float or double), without allocating memory. The weights are constants. Each
         stream has a struct of its own, which the caller owns. In float32 the outputs are within
         1e-6 of those of `step`, where the network itself does not amplify differences.
 
@@ -553,7 +554,9 @@ class Recurrent:
             Names in C begin with it, as in ``model_step``. Default: the file's name in lower case.
         weights : {"int8", "int16"}, optional
             Round weights to integers with a scale for each row of a matrix, a quarter or half of
-            the memory; states and sums stay float. None: as they are.
+            the memory; states and sums stay floats. None: as they are.
+        dtype : {"float32", "float64"}, optional
+            Of all other numbers, and of the arithmetic: float or double. None: the model's.
         standardizer : Standardizer, optional
             Applied to the inputs: the caller gives them in the units on which it was fitted.
         imputer : Imputer, optional
@@ -594,6 +597,7 @@ class Recurrent:
             path,
             name=name,
             weights=weights,
+            dtype=dtype,
             standardizer=standardizer,
             imputer=imputer,
             loss=loss,

@@ -326,6 +326,7 @@ COMMANDS: dict[str, Entry] = {
             "--raw": FLAG,
             "--name": "other",
             "--weights": "int8",
+            "--dtype": "float64",
             "--data": Each(
                 With("other.csv", {"--weights": "int8"}),
                 Refused("other.csv", "--data is given; expected None unless"),

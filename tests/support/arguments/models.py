@@ -318,6 +318,7 @@ ENTRIES: dict[str, Entry] = {
             "path": "b.c",
             "name": "other",
             "weights": "int8",
+            "dtype": "float64",
             "standardizer": SCALER,
             "imputer": With(fastbptt.Imputer().fit(NAN), {"path": "three.c"}),
             "loss": "bce",
