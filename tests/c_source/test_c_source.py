@@ -462,7 +462,7 @@ REFUSED: list[tuple[Callable[[], fastbptt.Recurrent], str, dict[str, Any], str]]
         net,
         "a.c",
         {"standardizer": fastbptt.Standardizer.from_dict({"mean": [0] * 3, "scale": [1e-60] * 3})},
-        "standardizer has a mean or scale that float32 cannot hold",
+        "standardizer has a mean or scale that float32 cannot hold; expected numbers of another",
     ),
 ]
 

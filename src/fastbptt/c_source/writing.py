@@ -69,7 +69,7 @@ static inline void {p}_product(const {real} *restrict x, int rows,
         x += 4;{next4}
         w = w3 + columns;
     }}
-    for (; rows > 0; --rows) {{
+    for (; rows > 0; rows -= 1) {{
         const {real} x0 = {x0};
         for (j = 0; j < columns; ++j)
             sum[j] += x0 * {w0}[j];
@@ -328,7 +328,7 @@ class Writer:
                 raise ArgumentError(
                     "standardizer",
                     f"has a mean or scale that {self._dtype} cannot hold",
-                    "a model of float64, or raw=True",
+                    'numbers of another size, or dtype="float64"',
                 )
             value = f"x[i] - {self._constant('mean', mean)}[i]"
             if rest.any():  # so that no digit is lost where the mean is large beside the scale
