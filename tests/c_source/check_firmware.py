@@ -260,8 +260,10 @@ def main() -> None:
         check_objects([str(place / name) for name in found])
         check_sizes(place)
         host = str(place / "host")
-        run("gcc", "-std=c99", "-O2", f"{host}.c", *with_place, "-o", host, "-lm")
-        compare("host", run(host), found)
+        sanitized = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+        for options in ([], sanitized):
+            run("gcc", "-std=c99", "-O2", *options, f"{host}.c", *with_place, "-o", host, "-lm")
+            compare("host", run(host), found)
         board = str(place / "board.elf")
         script, startup = HERE / "firmware" / "mps2.ld", HERE / "firmware" / "startup.c"
         options = ["-std=gnu99", "-O2", "-nostartfiles", "-specs=nano.specs", f"-T{script}"]
