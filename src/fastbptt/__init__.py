@@ -17,7 +17,7 @@ with DeferredInterrupt() as _importing:  # NumPy would call it a broken installa
 
     from . import _check, _core, optim
     from ._errors import ArgumentError, ArgumentTypeError
-    from ._losses import Loss
+    from ._losses import Loss, Losses
     from ._views import Gradients
     from .models import (
         GRU,
@@ -74,6 +74,7 @@ __all__ = [
     "Imputer",
     "LeakyRNN",
     "Loss",
+    "Losses",
     "Recurrent",
     "Standardizer",
     "StepReport",
