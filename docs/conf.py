@@ -48,6 +48,7 @@ NAVIGATION = {
         "docs/quantiles",
         "docs/command_line",
         "docs/loops",
+        "docs/several_outputs",
         "docs/custom_losses",
         "docs/missing_data",
         "docs/episodes",
