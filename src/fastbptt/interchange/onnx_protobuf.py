@@ -38,7 +38,7 @@ DTYPES: Final[dict[int, np.dtype[Any]]] = {
 _OTHER_TYPES: Final = {2: "uint8", 3: "int8", 8: "string", 10: "float16", 16: "bfloat16"}
 
 MOST_BYTES: Final = 1 << 31  # protobuf's own limit
-_MOST_PIECES: Final = 300_000  # messages, names and numbers that stand alone
+_MOST_PIECES: Final = 100_000  # messages, names and numbers that stand alone
 _MOST_DEPTH: Final = 12
 MOST_DIMENSIONS: Final = 8
 

@@ -350,9 +350,7 @@ class _Network:
                     node["op_type"], inputs, attributes, self.opset, len(node["output"])
                 )
             self.spend(outputs)
-        except BadArgumentError as error:
-            raise UnreadableError(f"{label}: {error}", "one that fastbptt has") from None
-        except UnreadableError as error:
+        except (BadArgumentError, UnreadableError) as error:
             raise NodeError(label, error) from None
         for name, value in zip(node["output"], outputs, strict=False):
             if name in self.values:
@@ -897,7 +895,7 @@ class _Network:
 class NodeError(UnreadableError):
     """The same fault, with where it is."""
 
-    def __init__(self, where: str, error: UnreadableError) -> None:
+    def __init__(self, where: str, error: Exception) -> None:
         Exception.__init__(self, f"{where}: {error}")
 
 
