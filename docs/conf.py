@@ -52,6 +52,7 @@ NAVIGATION = {
         "docs/missing_data",
         "docs/episodes",
         "docs/tensorboard",
+        "docs/interchange",
         "docs/plots",
         "docs/gallery",
         "docs/dynamics",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -73,3 +76,24 @@ def test_two_biases_become_their_sum() -> None:
     got = from_library(layout, [np.ones((6, 3)), np.ones((6, 2)), one, two])
     assert got.b_h is not None and got.b_h.tolist() == [0, 11, 22, 33, 4, 5]
     assert got.b_hn is not None and got.b_hn.tolist() == [40, 50]
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_has_the_table() -> None:
+    text = (ROOT / "docs" / "interchange.md").read_text(encoding="utf-8")
+    section = text.split("## Layouts", 1)[1]
+    rows = re.findall(r"^\| (.*) \|$", section, re.MULTILINE)
+    wanted = [
+        (
+            layouts.LIBRARIES[one.library],
+            f"`{one.cell}`",
+            one.name,
+            ", ".join(one.gates),
+            one.matrices,
+            one.biases,
+        )
+        for one in LAYOUTS.values()
+    ]
+    assert [tuple(row.split(" | ")) for row in rows[1:]] == wanted

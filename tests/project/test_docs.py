@@ -63,6 +63,12 @@ def run(page: Path) -> None:
             names = test.globs
 
 
+def needed(page: Path) -> list[str]:
+    """Return the optional packages that a page's code needs, from its comment <!-- needs: -->."""
+    found = re.search(r"^<!-- needs: (.*) -->$", page.read_text("utf-8"), re.MULTILINE)
+    return found[1].split(", ") if found else []
+
+
 def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
@@ -78,6 +84,8 @@ def test_the_code_runs(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
+    for package in needed(page):
+        pytest.importorskip(package, reason=f"needs {package}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     run(page)

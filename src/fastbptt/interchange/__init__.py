@@ -1,4 +1,8 @@
-"""Weights in and out: PyTorch, Keras, ONNX."""
+"""Networks from and to other libraries, with their weights to the bit: PyTorch, Keras, ONNX.
+
+What the other side cannot hold is refused by name. No other package is imported before it is
+needed, and none is needed for ONNX files.
+"""
 
 from __future__ import annotations
 

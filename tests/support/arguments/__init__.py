@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from effects import Entry
 
-from . import benches, data, estimators, models, plots, references, training
+from . import benches, data, estimators, exchange, models, plots, references, training
 
 ENTRIES: dict[str, Entry] = {}
-for _module in (training, models, data, estimators, plots, references, benches):
+for _module in (training, models, data, estimators, exchange, plots, references, benches):
     assert not ENTRIES.keys() & _module.ENTRIES.keys()
     ENTRIES.update(_module.ENTRIES)
 #: calls that take a tenth of a second or more
