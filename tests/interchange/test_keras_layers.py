@@ -191,7 +191,7 @@ def test_what_does_not_fit_into_a_network(keras: Any) -> None:
         with pytest.raises(ValueError, match=words):
             to_keras(model, net)
     net = keras.Sequential([keras.Input((None, 3)), layers.LSTM(4), layers.Dense(2)])
-    with pytest.raises(ValueError, match="into has float32 in .*cannot hold float64 exactly"):
+    with pytest.raises(ValueError, match=r"into has float32 in .*cannot hold float64 exactly"):
         to_keras(network("lstm", "readout", dtype="float64"), net)
     for options, words in (
         ({"steps": "all"}, 'steps is "all", but into is a network'),

@@ -47,7 +47,7 @@ def test_initial_states_to_the_bit(cell: str, further: str) -> None:
 def test_streaming_to_the_bit(cell: str) -> None:
     for options in ({}, {"learn_initial_state": True}, {"embedding": 7}):
         model = network(cell, "deep", **options)
-        assert same(from_onnx(to_onnx(model, streaming=True)), model)
+        assert same(from_onnx(to_onnx(model, single_step=True)), model)
 
 
 def test_signs_of_zero_and_denormal_numbers_stay() -> None:
@@ -90,11 +90,11 @@ def refusals() -> dict[str, tuple[fastbptt.Recurrent, dict[str, Any], str]]:
         "steps": (plain, {"steps": "first"}, 'steps is "first"'),
         "activation": (plain, {"activation": "relu"}, 'activation is "relu"'),
         "lengths": (plain, {"lengths": [3]}, r"lengths is \[3\]; expected True or False"),
-        "directions": (both, {"streaming": True}, "streaming is True, but bidirectional=True"),
-        "stream": (plain, {"streaming": True, "steps": "all"}, "steps is given, but streaming"),
-        "stream lengths": (plain, {"streaming": True, "lengths": True}, "lengths is given, but"),
+        "directions": (both, {"single_step": True}, "single_step is True, but bidirectional=True"),
+        "stream": (plain, {"single_step": True, "steps": "all"}, "steps is given, but single_step"),
+        "stream lengths": (plain, {"single_step": True, "lengths": True}, "lengths is given, but"),
         "static": (static, {"states": True}, "states is True, but .* static"),
-        "static stream": (static, {"streaming": True}, "streaming is True, but .* static"),
+        "static stream": (static, {"single_step": True}, "single_step is True, but .* static"),
     }
 
 
@@ -170,7 +170,7 @@ def test_steps_of_onnx_runtime(cell: str) -> None:
     pytest.importorskip("onnxruntime", reason="needs ONNX Runtime")
     for learned in (False, True):
         model = network(cell, "deep", learn_initial_state=learned)
-        run = session(to_onnx(model, streaming=True))
+        run = session(to_onnx(model, single_step=True))
         x, state = inputs(model, time=20), model.initial_state(3)
         whole = state if isinstance(state, tuple) else (state,)
         names = ["h0", "c0"][: len(whole)]
@@ -205,5 +205,5 @@ def test_the_checker_of_onnx_accepts_every_form(opset: int) -> None:
         content = to_onnx(model, opset=opset, **options)
         onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
         assert same(from_onnx(onnx.load_from_string(content)), model)
-    stream = to_onnx(network("gru", "tokens", static_size=None), streaming=True, opset=opset)
+    stream = to_onnx(network("gru", "tokens", static_size=None), single_step=True, opset=opset)
     onnx.checker.check_model(onnx.load_from_string(stream), full_check=True)

@@ -11,7 +11,7 @@ from exchanged import STRUCTURES, cells, close, inputs, network, same
 import fastbptt
 from fastbptt.interchange import from_torch, to_torch
 from fastbptt.interchange.layouts import LAYOUTS, to_library
-from fastbptt.interchange.parts import ending, take_apart
+from fastbptt.interchange.parts import ending, parts_of
 
 KINDS = {"rnn": "RNN", "relu": "RNN", "gru": "GRU", "lstm": "LSTM"}
 NONLINEARITY = {"rnn": "tanh", "relu": "relu"}
@@ -19,7 +19,7 @@ NONLINEARITY = {"rnn": "tanh", "relu": "relu"}
 
 def of_arrays(model: fastbptt.Recurrent) -> dict[str, Any]:
     """Write a state_dict by hand, of arrays."""
-    parts, state = take_apart(model), {}
+    parts, state = parts_of(model), {}
     for number, layer in enumerate(parts.layers):
         for direction, own in enumerate(layer):
             how = LAYOUTS["torch", model.cell]

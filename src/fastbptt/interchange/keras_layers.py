@@ -28,8 +28,8 @@ from .parts import (
     assemble,
     listed,
     numbers,
+    parts_of,
     refuse_states,
-    take_apart,
 )
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def to_keras(
     ['Bidirectional', 'Dense']
     """
     weights = to_keras_weights(model)
-    parts = take_apart(model)
+    parts = parts_of(model)
     if into is not None:
         for name, value in (("steps", steps), ("activation", activation)):
             if value is not None:
@@ -245,7 +245,7 @@ def to_keras_weights(model: Recurrent) -> list[Array]:
     >>> [array.shape for array in to_keras_weights(fastbptt.GRU(3, 8, 1, seed=0))]
     [(3, 24), (8, 24), (2, 24), (8, 1), (1,)]
     """
-    parts = take_apart(model)
+    parts = parts_of(model)
     layout("keras", parts.cell)
     refuse_states(parts, "Keras", "a model without")
     return _weights(parts, parts.bias, parts.b_y is not None)
@@ -640,14 +640,14 @@ def _inner(one: _Layer, key: str) -> _Layer:
 def _recurrent(one: _Layer) -> tuple[str, list[LayerWeights], bool]:
     """Convert a recurrent layer: its cell, its directions, whether it returns sequences."""
     if one.kind != "Bidirectional":
-        cell, every = _cell(one, backwards=False)
+        cell, every = _cell(one, reverse=False)
         return cell, [_direction(one, cell, one.weights)], every
     _only(one, "merge_mode", ("concat",), "")
     forward, backward = _inner(one, "layer"), _inner(one, "backward_layer")
     for key in ("layer", "backward_layer"):
         _training_only(_inner(one, key))
-    cell, every = _cell(forward, backwards=False)
-    other, also = _cell(backward, backwards=True)
+    cell, every = _cell(forward, reverse=False)
+    other, also = _cell(backward, reverse=True)
     if other != cell or also != every or len(one.weights) % 2:
         came = f"has a backward layer of cell {other}"
         raise ArgumentError(str(one), came, f"the same as forward, {cell}")
@@ -662,12 +662,12 @@ def _direction(one: _Layer, cell: str, weights: list[Any]) -> LayerWeights:
     return from_library(how, arrays, [f"{name} of {one}" for name in how.arrays])
 
 
-def _cell(one: _Layer, backwards: bool) -> tuple[str, bool]:
+def _cell(one: _Layer, reverse: bool) -> tuple[str, bool]:
     """Tell which cell a layer is, and whether it returns sequences."""
     if one.kind not in _RECURRENT:
         raise ArgumentError(str(one), "has no counterpart in fastbptt", ", ".join(_RECURRENT))
-    advice = "" if backwards else "for both directions Bidirectional"
-    _only(one, "go_backwards", (backwards,), advice)
+    advice = "" if reverse else "for both directions Bidirectional"
+    _only(one, "go_backwards", (reverse,), advice)
     _only(one, "stateful", (False,), "give the final state of one call as h0 of the next")
     every = bool(_only(one, "return_sequences", (False, True), ""))
     if one.kind == "SimpleRNN":

@@ -26,7 +26,7 @@ _MOST_RANGE: Final = 1 << 20
 _MOST_LISTED: Final = 1024  # numbers in an attribute
 
 
-def room_for(shape: Sequence[int]) -> None:
+def check_size(shape: Sequence[int]) -> None:
     """Refuse a tensor that is too large."""
     if math.prod(shape) > _MOST_ELEMENTS:
         raise UnreadableError(
@@ -72,7 +72,7 @@ def _axes(inputs: Inputs, attributes: Attributes, place: int = 1) -> list[int] |
 
 def _elementwise(function: Callable[..., Any]) -> Callable[..., list[Array]]:
     def operator(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
-        room_for(np.broadcast_shapes(*(one.shape for one in inputs)))
+        check_size(np.broadcast_shapes(*(one.shape for one in inputs)))
         return [np.asarray(function(*inputs))]
 
     return operator
@@ -96,14 +96,14 @@ def _softmax(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
 def _matmul(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
     a, b = inputs
     outer = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *a.shape[-2:-1], *b.shape[-1:])
-    room_for(outer)
+    check_size(outer)
     return [a @ b]
 
 
 def _gemm(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
     a = inputs[0].T if attributes.get("transA") else inputs[0]
     b = inputs[1].T if attributes.get("transB") else inputs[1]
-    room_for((len(a), b.shape[1]))
+    check_size((len(a), b.shape[1]))
     product = attributes.get("alpha", 1.0) * (a @ b)
     if len(inputs) > 2 and inputs[2] is not None:
         product = product + attributes.get("beta", 1.0) * inputs[2]
@@ -129,7 +129,7 @@ def _constant(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]
 def _constant_of_shape(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
     value = attributes.get("value", np.zeros(1, np.float32))
     shape = tuple(inputs[0].tolist())
-    room_for(shape)
+    check_size(shape)
     return [np.full(shape, value.ravel()[0], value.dtype)]
 
 
@@ -141,7 +141,7 @@ def _shape(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
 def _gather(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
     data, places = inputs
     axis = attributes.get("axis", 0) % data.ndim
-    room_for((*data.shape[:axis], *places.shape, *data.shape[axis + 1 :]))
+    check_size((*data.shape[:axis], *places.shape, *data.shape[axis + 1 :]))
     return [np.take(data, places, axis)]
 
 
@@ -186,13 +186,13 @@ def _transpose(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array
 
 
 def _concat(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
-    room_for([sum(one.size for one in inputs)])
+    check_size([sum(one.size for one in inputs)])
     return [np.concatenate(inputs, axis=attributes["axis"])]
 
 
 def _expand(inputs: Inputs, attributes: Attributes, opset: int) -> list[Array]:
     shape = np.broadcast_shapes(inputs[0].shape, tuple(inputs[1].tolist()))
-    room_for(shape)
+    check_size(shape)
     return [np.broadcast_to(inputs[0], shape).copy()]
 
 

@@ -110,7 +110,7 @@ def value_info(name: str, kind: int, shape: Iterable[int | str]) -> bytes:
 
 
 class _Field(NamedTuple):
-    """What a field is called, what it holds, and whether there may be several."""
+    """A field: its name, what it holds, and whether there may be several."""
 
     name: str
     kind: str  # int, float, double, text, bytes, numbers, or the name of a message

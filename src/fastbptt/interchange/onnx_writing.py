@@ -16,7 +16,7 @@ from ..files.atomic import write_into, write_whole
 from ..models import Recurrent
 from . import onnx_protobuf as protobuf
 from .layouts import layout, to_library
-from .parts import ACTIVATIONS, Parts, take_apart
+from .parts import ACTIVATIONS, Parts, parts_of
 
 __all__ = ["to_onnx"]
 
@@ -38,7 +38,7 @@ def to_onnx(
     steps: str | None = None,
     lengths: bool = False,
     states: bool = False,
-    streaming: bool = False,
+    single_step: bool = False,
     activation: str | None = None,
     dtype: DTypeLike | None = None,
     opset: int = _DEFAULT_OPSET,
@@ -51,9 +51,9 @@ def to_onnx(
     input     shape                                          there
     ========= ============================================== =====================================
     x         (batch, time, input_size); tokens, int64       always; one step without ``time``
-              (batch, time), with an embedding               with `streaming`
+              (batch, time), with an embedding               with `single_step`
     lengths   (batch,), int32                                with `lengths`
-    h0, c0    (L D, batch, hidden_size); c0 of an LSTM       with `states` or `streaming`; may be
+    h0, c0    (L D, batch, hidden_size); c0 of an LSTM       with `states` or `single_step`; may be
                                                              left out if the model learned them
     static    (batch, static_size)                           if the model has static inputs
     ========= ============================================== =====================================
@@ -64,7 +64,7 @@ def to_onnx(
     outputs   (batch, time, outputs), zero after a           always
               sequence's end; (batch, outputs) unless
               `steps` is "all"
-    hn, cn    as h0, c0: the final state                     with `states` or `streaming`
+    hn, cn    as h0, c0: the final state                     with `states` or `single_step`
     ========= ============================================== =====================================
 
     Parameters
@@ -80,7 +80,7 @@ def to_onnx(
         Have an input with the number of steps of each sequence.
     states : bool, default False
         Have the initial state as an input and the final state as an output.
-    streaming : bool, default False
+    single_step : bool, default False
         Compute one time step: what `Recurrent.step` does. Not with two directions.
     activation : {None, "sigmoid", "softmax"}
         Applied to the outputs, to make probabilities of them.
@@ -117,23 +117,23 @@ def to_onnx(
     >>> bool((again.parameters.flat == model.parameters.flat).all())
     True
     """
-    parts = take_apart(model)
+    parts = parts_of(model)
     layout("onnx", parts.cell)
     parts.steps = parts.steps if steps is None else _check.option("steps", steps, _check.READOUTS)
-    for name, value in (("lengths", lengths), ("states", states), ("streaming", streaming)):
+    for name, value in (("lengths", lengths), ("states", states), ("single_step", single_step)):
         _check.flag(name, value)
     if activation is not None:
         _check.option("activation", activation, ACTIVATIONS)
     version = _check.size("opset", opset)
     if version not in OPSETS:
         raise ArgumentError("opset", f"is {version}", f"{OPSETS[0]} to {OPSETS[-1]}")
-    if streaming:
-        _check_streaming(parts, steps, lengths, states)
+    if single_step:
+        _check_single_step(parts, steps, lengths, states)
     if states and parts.static:
         came = "is True, but the model makes its initial state of static inputs"
         raise ArgumentError("states", came, "False")
     kind = _dtype(parts, dtype)
-    content = _Writer(parts, kind, version, lengths, states, streaming, activation).file()
+    content = _Writer(parts, kind, version, lengths, states, single_step, activation).file()
     if path is None:
         return content
     if isinstance(path, str | bytes | os.PathLike) or not hasattr(path, "write"):
@@ -143,20 +143,20 @@ def to_onnx(
     return None
 
 
-def _check_streaming(parts: Parts, steps: Any, lengths: bool, states: bool) -> None:
+def _check_single_step(parts: Parts, steps: Any, lengths: bool, states: bool) -> None:
     for name, given in (("steps", steps is not None), ("lengths", lengths), ("states", states)):
         if given:
             expected = "the default: one step at a time has its states, and its output at each step"
-            raise ArgumentError(name, "is given, but streaming=True", expected)
+            raise ArgumentError(name, "is given, but single_step=True", expected)
     if parts.directions == 2:
         raise ArgumentError(
-            "streaming",
+            "single_step",
             "is True, but bidirectional=True",
             "a model of one direction: the other one needs whole sequences",
         )
     if parts.static:
         came = "is True, but the model makes its initial state of static inputs"
-        raise ArgumentError("streaming", came, "False")
+        raise ArgumentError("single_step", came, "False")
 
 
 def _dtype(parts: Parts, given: Any) -> np.dtype[Any]:
@@ -182,12 +182,12 @@ class _Writer:
         opset: int,
         lengths: bool,
         states: bool,
-        streaming: bool,
+        single_step: bool,
         activation: str | None,
     ) -> None:
         self.parts, self.dtype, self.opset = parts, dtype, opset
-        self.lengths, self.streaming, self.activation = lengths, streaming, activation
-        self.states = states or streaming
+        self.lengths, self.single_step, self.activation = lengths, single_step, activation
+        self.states = states or single_step
         self.kind = protobuf.DOUBLE if dtype == np.float64 else protobuf.FLOAT
         self.nodes: list[bytes] = []
         self.constants: dict[str, Array] = {}
@@ -232,7 +232,7 @@ class _Writer:
     def file(self) -> bytes:
         """Return the bytes of the whole file."""
         parts = self.parts
-        time = [] if self.streaming else ["time"]
+        time = [] if self.single_step else ["time"]
         if parts.E is None:
             x = "x"
             self.declare(self.inputs, "x", ["batch", *time, parts.input_size])
@@ -242,7 +242,7 @@ class _Writer:
         if self.lengths:
             self.declare(self.inputs, "lengths", ["batch"], protobuf.INT32)
         initial = self.initial()
-        if self.streaming:
+        if self.single_step:
             below = self.node("Unsqueeze", [x, self.whole(0)], "time_major")
         else:
             below = self.node("Transpose", [x], "time_major", perm=[1, 0, 2])
@@ -334,9 +334,9 @@ class _Writer:
         parts = self.parts
         columns = parts.directions * parts.hidden_size
         batch_first = {"perm": [1, 0, 2]}
-        every = parts.steps == "all" and not self.streaming
+        every = parts.steps == "all" and not self.single_step
         seen = self.node("Transpose", [hidden], "hidden", **batch_first)
-        if self.streaming:
+        if self.single_step:
             seen = self.node("Squeeze", [seen, self.whole(1)], "seen")
         elif parts.steps == "last":
             seen = self.node("Transpose", [final], "final", **batch_first)

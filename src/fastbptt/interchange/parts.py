@@ -22,7 +22,7 @@ ACTIVATIONS: Final = ("sigmoid", "softmax")
 
 @dataclass
 class Parts:
-    """What a model consists of.
+    """The parts of a model.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ def ending(layer: int, direction: int) -> str:
     return f"_l{layer}" * (layer > 0) + "_reverse" * direction
 
 
-def take_apart(model: Any) -> Parts:
+def parts_of(model: Any) -> Parts:
     """Copy a model's parts, between two updates.
 
     Raises

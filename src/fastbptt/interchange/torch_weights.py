@@ -15,7 +15,7 @@ from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError
 from ..models import Recurrent
 from .layouts import LAYOUTS, CellLayout, LayerWeights, from_library, layout, to_library
-from .parts import Parts, assemble, ending, listed, numbers, refuse_states, take_apart
+from .parts import Parts, assemble, ending, listed, numbers, parts_of, refuse_states
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ class _Names:
 
 @dataclass
 class _Found:
-    """What a module tells beside its weights."""
+    """The facts that a module tells beside its weights."""
 
     names: _Names
     nonlinearity: str | None = None
@@ -183,7 +183,7 @@ def to_torch(
     >>> list(to_torch(with_readout, recurrent="lstm", readout="fc"))[-2:]
     ['fc.weight', 'fc.bias']
     """
-    parts = take_apart(model)
+    parts = parts_of(model)
     how = layout("torch", parts.cell)
     refuse_states(parts, "PyTorch", "a model without")
     given = _names(recurrent, readout, embedding)

@@ -10,7 +10,6 @@ from effects import Each, Entry, Reason, Refused, With
 import fastbptt
 from fastbptt.interchange import from_keras, from_onnx, from_torch, to_keras_weights, to_onnx
 
-
 RNG = np.random.default_rng(0)
 
 
@@ -22,16 +21,11 @@ NET: Any = fastbptt.GRU(2, 4, 1, seed=0, dtype="float32")
 OTHER: Any = fastbptt.GRU(2, 4, 1, seed=1, dtype="float32")
 FREE = dict(zip(["a.weight_ih_l0", "a.weight_hh_l0"], arrays((4, 2), (4, 4)), strict=True))
 TWO = FREE | dict(zip(["b.weight_ih_l0", "b.weight_hh_l0"], arrays((4, 2), (4, 4)), strict=True))
-SQUARE = dict(
-    zip(["a.weight_ih_l0", "a.weight_hh_l0", "m.weight"], arrays((12, 4), (12, 4), (5, 4)), strict=True)
-)  # fmt: skip
+NAMES = ["a.weight_ih_l0", "a.weight_hh_l0", "m.weight"]
+SQUARE = dict(zip(NAMES, arrays((12, 4), (12, 4), (5, 4)), strict=True))
 SIMPLE = arrays((2, 4), (4, 4), (4,))
 FOURS = arrays(*[(4, 16), (4, 16), (16,)] * 2)
 TESTS = "tests/interchange/test_{}.py::{}"
-
-
-def written(**arguments: Any) -> Any:
-    return to_onnx(**arguments)
 
 
 ENTRIES: dict[str, Entry] = {
@@ -39,7 +33,9 @@ ENTRIES: dict[str, Entry] = {
         from_keras,
         {"source": SIMPLE, "cell": "rnn"},
         {
-            "source": Each([one * 2 for one in SIMPLE], Refused("x.keras", "No such file")),
+            "source": Each(
+                [one * 2 for one in SIMPLE], Refused("x.keras", "but source is a network")
+            ),
             "cell": "relu",
             "bidirectional": With(True, {"source": FOURS, "cell": "lstm", "bidirectional": False}),
             "logits": Refused(True, "logits is True, but weights alone"),
@@ -80,7 +76,7 @@ ENTRIES: dict[str, Entry] = {
         },
     ),
     "interchange.to_onnx": Entry(
-        written,
+        to_onnx,
         {"model": NET},
         {
             "model": OTHER,
@@ -88,7 +84,7 @@ ENTRIES: dict[str, Entry] = {
             "steps": Each("all", "mean", "max"),
             "lengths": True,
             "states": True,
-            "streaming": True,
+            "single_step": True,
             "activation": Each("sigmoid", "softmax"),
             "dtype": "float64",
             "opset": 18,
