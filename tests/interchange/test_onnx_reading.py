@@ -346,7 +346,13 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("empty nodes", "numbers") else [])
+        for name in BOMBS
+    ],
+)
 def test_no_memory_for_what_a_file_only_claims(name: str) -> None:
     version = (8, [protobuf.message([(1, ""), (2, 17)])])
     content = protobuf.message([(7, BOMBS[name]()), version])

@@ -14,6 +14,7 @@ import doctest
 import importlib
 import importlib.util
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -86,6 +87,7 @@ def test_the_code_runs(
 ) -> None:
     for package in needed(page):
         pytest.importorskip(package, reason=f"needs {package}")
+        warnings.simplefilter("ignore", DeprecationWarning)  # its own affair
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     run(page)

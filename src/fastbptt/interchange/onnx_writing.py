@@ -105,8 +105,8 @@ def to_onnx(
     Notes
     -----
     Readout units that are not read (`readout_units`) become rows of zeros of the dense layer.
-    The readout of an RNN, GRU or LSTM operator's sum of two biases is ours in the first and zero
-    in the second; see the table of layouts.
+    The operators add two biases: ours is the first; the second is zero, but for a GRU's b_hn. The
+    guide, docs/interchange.md, has the table of layouts.
 
     Examples
     --------

@@ -100,7 +100,7 @@ def from_torch(
     >>> shapes = {"weight_ih_l0": (12, 3), "weight_hh_l0": (12, 4), "bias_ih_l0": (12,),
     ...           "bias_hh_l0": (12,)}
     >>> from_torch({name: rng.normal(size=shape) for name, shape in shapes.items()})
-    GRU(3, 4, None, dtype="float64")  # 112 parameters, 896 bytes
+    GRU(3, 4, None, dtype="float64")  # 100 parameters, 800 bytes
     """
     _check.flag("logits", logits)
     names = _names(recurrent, readout, embedding)
