@@ -237,9 +237,33 @@ def test_the_graph_of_the_refusals_is_read_without_their_faults() -> None:
     assert from_onnx(Graph().layer().readout().file()).hidden_size == 4
 
 
+def test_layout_1_is_the_same_network_with_the_batch_first() -> None:
+    rng, graph = np.random.default_rng(0), Graph()
+    shapes = {"W": (2, 4, 3), "R": (2, 4, 4), "B": (2, 8)}
+    arrays = {name: rng.normal(size=shape).astype("f4") for name, shape in shapes.items()}
+    names = [graph.tensor(name, array) for name, array in arrays.items()]
+    h0 = graph.tensor("h0", np.zeros((3, 2, 4), np.float32))
+    attributes = {"layout": 1, "direction": "bidirectional"}
+    inputs = ["x", *names, "", h0]
+    graph.nodes.append(protobuf.node("RNN", inputs, ["steps", "final"], "layer", attributes))
+    graph.node("Reshape", ["final", graph.tensor("shape", np.array([0, 8]))], "y")
+    model = from_onnx(graph.file())
+    assert model.bidirectional and model._trained_steps == "last"
+    assert (model.parameters["W_xh_reverse"] == arrays["W"][1].T).all()
+
+
 def test_both_directions_at_the_last_step_are_refused() -> None:
-    torch = stored("torch")["lstm_final/legacy/onnx"]
-    assert from_onnx(torch.tobytes()).bidirectional  # the final states of both are not
+    rng, graph = np.random.default_rng(0), Graph()
+    shapes = {"W": (2, 4, 3), "R": (2, 4, 4)}
+    names = [graph.tensor(n, rng.normal(size=one).astype("f4")) for n, one in shapes.items()]
+    graph.node("Transpose", ["x"], "major", perm=[1, 0, 2])
+    graph.node("RNN", ["major", *names], "steps", direction="bidirectional")
+    graph.node("Transpose", ["steps"], "batched", perm=[2, 0, 1, 3])
+    graph.node("Reshape", ["batched", graph.tensor("shape", np.array([0, 0, 8]))], "hidden")
+    graph.node("Gather", ["hidden", graph.tensor("end", np.array(-1))], "seen", axis=1)
+    graph.node("MatMul", ["seen", graph.tensor("V", np.ones((8, 2), np.float32))], "y")
+    with pytest.raises(ValueError, match="it reads both directions at the last step, where the"):
+        from_onnx(graph.file())
 
 
 # ---------------------------------------------------------------- hostile files

@@ -57,6 +57,13 @@ def test_signs_of_zero_and_denormal_numbers_stay() -> None:
     assert same(from_onnx(to_onnx(model)), model)
 
 
+def test_zeros_may_be_learned_and_a_vocabulary_small() -> None:
+    model = fastbptt.LSTM(3, 4, 1, learn_initial_state=True, static_size=2, embedding=1, seed=0)
+    assert not model.parameters["h0"].any()
+    model.parameters["W_sh"][:] = 0
+    assert same(from_onnx(to_onnx(model)), model)
+
+
 def test_where_it_is_written(tmp_path: Path) -> None:
     model = network("rnn", "readout")
     content = to_onnx(model)

@@ -259,6 +259,15 @@ class _Network:
             for node in nodes
         )
         whole = {node["input"][0] for node in nodes if node["op_type"] == "Cast" and node["input"]}
+        tables = [
+            len(self.values[node["input"][0]])
+            for node in nodes
+            if node["op_type"] == "Gather"
+            and node["input"]
+            and node["input"][0] in self.constant
+            and self.values[node["input"][0]].ndim == 2
+        ]
+        tokens = max(min([2, *tables]), 1)
         sizes: dict[str, int] = {}
         for one in self.graph["input"]:
             name = one["name"]
@@ -268,14 +277,14 @@ class _Network:
             check_size(shape)
             where = f"the input {shortened(name)}"
             if kind in (protobuf.INT32, protobuf.INT64):
-                value = self.rng.integers(0, 2, shape)
+                value = self.rng.integers(0, tokens, shape)
                 if len(shape) == 1 and with_lengths:
                     value = self.lengths_of(shape[0])
                 value = value.astype(protobuf.DTYPES[kind])
             elif kind in (protobuf.FLOAT, protobuf.DOUBLE):
                 value = self.rng.normal(size=shape).astype(protobuf.DTYPES[kind])
                 if len(shape) < 3 and name in whole:  # tokens, as numbers
-                    value = self.rng.integers(0, 2, shape).astype(value.dtype)
+                    value = self.rng.integers(0, tokens, shape).astype(value.dtype)
             else:
                 raise UnreadableError(f"{where} has the element type {kind}", "numbers")
             self.values[name] = self.inputs[name] = value
@@ -411,8 +420,6 @@ class _Network:
             )
         if self.embedding is not None:
             raise UnreadableError("it is a second embedding", "one")
-        if len(matrix) < 2:
-            raise UnreadableError("its vocabulary has one token", "at least two")
         self.embedding = matrix
         rows = self.random((*tokens.shape, matrix.shape[1]), matrix.dtype)
         self.sources.clear()
@@ -718,7 +725,8 @@ class _Network:
             came = "is True, but the network does not end in Sigmoid or Softmax"
             raise ArgumentError("logits", came, "False")
         steps = self.outputs(layers)
-        initial, static = self.before(layers)
+        options = self.options()
+        initial, static = self.before(layers, options.pop("learn_initial_state", False))
         embedding = self.embedding
         if embedding is not None and layers[0].units[0].source != "the embedding":
             raise UnreadableError("no layer reads the embedding", "the first one")
@@ -731,7 +739,7 @@ class _Network:
             initial=initial,
             static=static,
             steps=steps,
-            **self.options(),
+            **options,
         )
 
     def chain(self) -> list[_Group]:
@@ -806,7 +814,9 @@ class _Network:
             return "state"
         return ""
 
-    def before(self, layers: list[_Group]) -> tuple[dict[str, Array], dict[str, Array]]:
+    def before(
+        self, layers: list[_Group], learned_too: bool
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Find what the initial state is: zeros or an input, learned, or made of static inputs."""
         units = [unit for group in layers for unit in group.units]
         initial: dict[str, Array] = {}
@@ -843,7 +853,7 @@ class _Network:
                 initial[f"{state}0"] = np.stack([zeros if row is None else row for row in rows])
         names = _core.cell_info(units[0].cell)["states"]
         shape = (len(units), len(units[0].weights.W_hh))
-        if initial:
+        if initial or learned_too:
             for state in names:
                 initial.setdefault(f"{state}0", np.zeros(shape, units[0].weights.W_hh.dtype))
         if static:
@@ -880,6 +890,7 @@ class _Network:
         checks = {
             "dropout": lambda value: type(value) is float and 0.0 <= value < 1.0,
             "padding_index": lambda value: type(value) is int and self.is_token(value),
+            "learn_initial_state": lambda value: value is True,
         }
         if not isinstance(given, dict) or any(
             name not in checks or not checks[name](value) for name, value in given.items()

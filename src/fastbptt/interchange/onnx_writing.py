@@ -27,7 +27,7 @@ OPSETS: Final = range(14, 23)
 _IR_VERSIONS: Final = {14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10}
 _DEFAULT_OPSET: Final = 17
 
-#: The key of what ONNX has no place for, as JSON: dropout, padding_index.
+#: The key of what ONNX has no place for, as JSON: dropout, padding_index, learn_initial_state.
 OPTIONS_KEY: Final = "fastbptt"
 
 
@@ -403,6 +403,8 @@ class _Writer:
             options["dropout"] = parts.dropout
         if parts.padding_index is not None:
             options["padding_index"] = parts.padding_index
+        if parts.initial:  # zeros may be learned, too
+            options["learn_initial_state"] = True
         entries = [protobuf.message([(1, OPTIONS_KEY), (2, json.dumps(options))])]
         return protobuf.message(
             [
