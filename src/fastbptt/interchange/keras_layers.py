@@ -189,8 +189,7 @@ def to_keras(
     >>> [type(layer).__name__ for layer in network.layers]
     ['Bidirectional', 'Dense']
     """
-    weights = to_keras_weights(model)
-    parts = parts_of(model)
+    parts = _exportable(model)
     if into is not None:
         for name, value in (("steps", steps), ("activation", activation)):
             if value is not None:
@@ -199,7 +198,7 @@ def to_keras(
         if not hasattr(into, "set_weights"):
             came = f"is of type {type(into).__name__}"
             raise ArgumentTypeError("into", came, "a Keras layer or model, or None")
-        return _set(parts, into, weights)
+        return _set(parts, into)
     if activation is not None:
         _check.option("activation", activation, ACTIVATIONS)
         if parts.W_hy is None:
@@ -213,7 +212,7 @@ def to_keras(
             stacklevel=2,
         )
     network = _sequential(parts, activation)
-    network.set_weights(weights)
+    network.set_weights(_weights(parts, parts.bias, parts.b_y is not None))
     return network
 
 
@@ -245,10 +244,16 @@ def to_keras_weights(model: Recurrent) -> list[Array]:
     >>> [array.shape for array in to_keras_weights(fastbptt.GRU(3, 8, 1, seed=0))]
     [(3, 24), (8, 24), (2, 24), (8, 1), (1,)]
     """
+    parts = _exportable(model)
+    return _weights(parts, parts.bias, parts.b_y is not None)
+
+
+def _exportable(model: Recurrent) -> Parts:
+    """Return the parts of a model; refuse what Keras does not have."""
     parts = parts_of(model)
     layout("keras", parts.cell)
     refuse_states(parts, "Keras", "a model without")
-    return _weights(parts, parts.bias, parts.b_y is not None)
+    return parts
 
 
 def _weights(parts: Parts, bias: bool, output_bias: bool) -> list[Array]:
@@ -266,7 +271,7 @@ def _weights(parts: Parts, bias: bool, output_bias: bool) -> list[Array]:
     return weights
 
 
-def _set(parts: Parts, into: Any, weights: list[Array]) -> Any:
+def _set(parts: Parts, into: Any) -> Any:
     """Set the weights of a network that has the same structure."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what only training does
@@ -583,7 +588,7 @@ def _training_only(one: _Layer) -> None:
         warnings.warn(
             f"{one}: {', '.join(lost)} left out, which fastbptt does not have; outputs are the "
             "same",
-            stacklevel=5,
+            stacklevel=4,
         )
     for key, value in one.config.items():
         if value and (key.endswith("_constraint") or key in ("quantization_config", "lora_rank")):
@@ -604,7 +609,7 @@ def _dropout(rates: list[tuple[int, _Layer]], layers: int) -> float:
         warnings.warn(
             f"{listed(others)} left out: fastbptt drops values between all recurrent layers, by "
             "one rate; outputs are the same",
-            stacklevel=5,
+            stacklevel=4,
         )
     return float(rate or 0.0) if kept else 0.0
 

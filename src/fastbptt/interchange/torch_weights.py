@@ -259,7 +259,7 @@ def _inspect(module: Any, given: _Names) -> _Found:
                 warnings.warn(
                     f"{name} (Dropout) is left out: fastbptt drops values between recurrent "
                     "layers only; outputs are the same",
-                    stacklevel=4,
+                    stacklevel=3,
                 )
         elif type(one).__module__.startswith("torch.nn.modules") and not isinstance(
             one, torch.nn.Identity | torch.nn.Flatten | torch.nn.Sequential
