@@ -38,6 +38,7 @@ Array = NDArray[Any]
 _OPSETS: Final = range(7, 23)
 _BATCH: Final = 3  # sizes that a file leaves open
 _TIME: Final = 5
+_TOKENS: Final = 7  # at most, of a vocabulary
 _MOST_WORK: Final = 1 << 27  # numbers computed in all, besides eight times those of the file
 _MOST_TRIPS: Final = 10_000
 _RECURRENT: Final = ("RNN", "GRU", "LSTM", "Loop")
@@ -258,7 +259,14 @@ class _Network:
             and node["input"][4]
             for node in nodes
         )
-        whole = {node["input"][0] for node in nodes if node["op_type"] == "Cast" and node["input"]}
+        integers = (protobuf.INT32, protobuf.INT64)
+        whole = {
+            node["input"][0]
+            for node in nodes
+            if node["op_type"] == "Cast"
+            and node["input"]
+            and attributes_of(node).get("to") in integers
+        }
         tables = [
             len(self.values[node["input"][0]])
             for node in nodes
@@ -267,7 +275,7 @@ class _Network:
             and node["input"][0] in self.constant
             and self.values[node["input"][0]].ndim == 2
         ]
-        tokens = max(min([2, *tables]), 1)
+        vocabulary = max(min([_TOKENS, *tables]), 1)
         sizes: dict[str, int] = {}
         for one in self.graph["input"]:
             name = one["name"]
@@ -276,20 +284,26 @@ class _Network:
             kind, shape = self.declared(one, sizes)
             check_size(shape)
             where = f"the input {shortened(name)}"
-            if kind in (protobuf.INT32, protobuf.INT64):
-                value = self.rng.integers(0, tokens, shape)
+            if kind in integers:
+                value = self.tokens(shape, vocabulary)
                 if len(shape) == 1 and with_lengths:
                     value = self.lengths_of(shape[0])
                 value = value.astype(protobuf.DTYPES[kind])
             elif kind in (protobuf.FLOAT, protobuf.DOUBLE):
                 value = self.rng.normal(size=shape).astype(protobuf.DTYPES[kind])
                 if len(shape) < 3 and name in whole:  # tokens, as numbers
-                    value = self.rng.integers(0, tokens, shape).astype(value.dtype)
+                    value = self.tokens(shape, vocabulary).astype(value.dtype)
             else:
                 raise UnreadableError(f"{where} has the element type {kind}", "numbers")
             self.values[name] = self.inputs[name] = value
             if value.dtype.kind == "f":
                 self.add_source(where, value)
+
+    def tokens(self, shape: list[int], vocabulary: int) -> Array:
+        """Make random tokens, the largest one first."""
+        value = self.rng.integers(0, vocabulary, shape)
+        value.reshape(-1)[:1] = vocabulary - 1
+        return value
 
     def lengths_of(self, batch: int) -> Array:
         """Make lengths that differ, the first one the longest."""
