@@ -72,7 +72,7 @@ class Chunk(NamedTuple):
             y = y[:, self.first : self.stop]
         return objective.replace(y=y, sample_weight=self.weight)
 
-    def locate(self, error: BadArgumentError, objective: Objective) -> None:
+    def locate(self, error: BadArgumentError, steps: str) -> None:
         """Put the batch's indices into an error, which has the chunk's."""
         if self.first == 0:
             return
@@ -83,16 +83,26 @@ class Chunk(NamedTuple):
             )
             return
         row, *rest = error.index
-        if error.argument == "x" or (objective.steps == "all" and rest):
+        if error.argument == "x" or (steps == "all" and rest):
             rest[0] += self.first
         error.index = (row if self.rows is None else int(self.rows[row]), *rest)
 
 
-def chunks(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
-    """Cut a batch into chunks of `size` steps; the last one may be shorter."""
-    whole, weight = batch.lengths, objective.sample_weight
+def chunks(
+    whole: Lengths,
+    time: int,
+    weight: NDArray[np.float64] | None,
+    steps: str,
+    reduction: str,
+    size: int,
+) -> Iterator[Chunk]:
+    """Cut a batch into chunks of `size` steps; the last one may be shorter.
+
+    whole : lengths of the sequences; None: all have `time` steps
+    weight : of sequences, or of steps
+    """
     if whole is None or (whole == whole[0]).all():
-        yield from _even(batch, objective, size)
+        yield from _even(time if whole is None else int(whole[0]), weight, steps, size)
         return
     if weight is None:
         weight = np.ones(len(whole))
@@ -104,13 +114,13 @@ def chunks(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
         total = whole[rows]
         inside = np.minimum(total, stop) - first
         counts = _inside(weight[rows, first:stop], inside) if each else weight[rows]
-        if objective.steps == "last":
+        if steps == "last":
             counts = counts * (total <= stop)
-        elif objective.reduction == "sequence_mean":
+        elif reduction == "sequence_mean":
             part = inside / total
             counts = counts * (part[:, np.newaxis] if each else part)
         sums = counts.sum(axis=1) if each else counts * inside
-        per_step = objective.steps == "all" and objective.reduction == "mean"
+        per_step = steps == "all" and reduction == "mean"
         share = sums if per_step else sums / inside if each else counts
         yield Chunk(
             first,
@@ -122,10 +132,8 @@ def chunks(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
         )
 
 
-def _even(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
+def _even(end: int, weight: NDArray[np.float64] | None, steps: str, size: int) -> Iterator[Chunk]:
     """Chunks of sequences of one length."""
-    end = batch.x.shape[1] if batch.lengths is None else int(batch.lengths[0])
-    weight = objective.sample_weight
     for first in range(0, end, size):
         stop = min(first + size, end)
         share: float | None = None
@@ -133,7 +141,7 @@ def _even(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
         if weight is not None and weight.ndim == 2:
             part = weight[:, first:stop]
             share = float(part.sum()) or None
-        elif objective.steps == "all" or stop == end:
+        elif steps == "all" or stop == end:
             share = float(stop - first)
         yield Chunk(first, stop, None, None, part, share)
 
@@ -177,7 +185,14 @@ def train(
     current: tuple[Floats, ...] | None = None  # the states after the chunks so far
     chunk = None
     try:
-        for chunk in chunks(batch, objective, size):
+        for chunk in chunks(
+            batch.lengths,
+            batch.x.shape[1],
+            objective.sample_weight,
+            objective.steps,
+            objective.reduction,
+            size,
+        ):
             seed = seeds.take(taken)
             initial, rows = start if current is None else current, chunk.rows
             if rows is not None and current is not None:
@@ -219,7 +234,7 @@ def train(
                 given[...] = state
         seeds.give_back(taken)
         if chunk is not None and isinstance(error, BadArgumentError):
-            chunk.locate(error, objective)
+            chunk.locate(error, objective.steps)
         raise
 
 
