@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import statistics
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ TOLERANCE = 1e-3  # of a gradient's largest number, in float32
 Array = np.ndarray
 
 
-def example() -> ModuleType:
+def example() -> Any:
     """Load examples/amp.py."""
     name = "amp_example"
     spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / "amp.py")
@@ -152,8 +152,16 @@ def check(recipe: Any, dry: Array, wet: Array) -> None:
         assert error < TOLERANCE, f"the gradients of {name} differ by {error:.1e}"
 
 
-def measure(recipe: Any, dry: Array, wet: Array, rounds: int) -> None:
-    """Alternate epochs of one batch; print seconds and the median ratio."""
+def keep(path: Path | None, recipe: Any, numbers: dict[str, Any]) -> None:
+    """Add numbers to a file, under the network's name."""
+    if path is not None:
+        found = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        found.setdefault(f"{recipe.cell} {recipe.units}", {}).update(numbers)
+        path.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+
+
+def measure(recipe: Any, dry: Array, wet: Array, rounds: int) -> dict[str, Any]:
+    """Alternate epochs of one batch; return the median seconds, and the median ratio."""
     dry, wet = dry[: amp.BATCH], wet[: amp.BATCH]
     model, own, net, adam = both(recipe)
     x, y, order = time_first(dry), time_first(wet), np.arange(len(dry))
@@ -172,6 +180,7 @@ def measure(recipe: Any, dry: Array, wet: Array, rounds: int) -> None:
         f"{len(dry)} segments; ratio {statistics.median(ratios):.2f} "
         f"({ratios[0]:.2f} to {ratios[-1]:.2f} in {rounds} rounds)"
     )
+    return {"seconds": ours, "PyTorch": theirs, "ratio": statistics.median(ratios)}
 
 
 def train(recipe: Any, parts: Any) -> tuple[float, float]:
@@ -221,27 +230,38 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="of the timing (5)")
     parser.add_argument("--epochs", type=int, default=0, help="train, instead of the timing")
     parser.add_argument("--seeds", type=int, default=3, help="trainings (3)")
+    parser.add_argument("--seconds", type=float, default=100, help="of the recording (100)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="add the numbers to this file")
     arguments = parser.parse_args()
     fastbptt.set_num_threads(1)
     torch.set_num_threads(1)
-    dry = amp.guitar(100)
+    dry = amp.guitar(arguments.seconds)
     parts = amp.split(amp.Pair(dry, amp.amplifier(dry)))
     recipe = amp.Recipe(arguments.cell, arguments.units, epochs=arguments.epochs)
     segments = amp.segments(parts[0], recipe.rate)
     check(recipe, *segments)
     if not arguments.epochs:
-        measure(recipe, *segments, arguments.rounds)
+        keep(arguments.json, recipe, measure(recipe, *segments, arguments.rounds))
         return 0
-    ratios = []
+    pairs = []
     for recipe.seed in range(arguments.seeds):
         ours, theirs = train(recipe, parts)
-        ratios.append(ours / theirs)
+        pairs.append((ours, theirs))
         print(
             f"{recipe.cell} {recipe.units}, {recipe.epochs} epochs, seed {recipe.seed}: "
             f"error-to-signal ratio {ours:.5f} in fastbptt, {theirs:.5f} in PyTorch",
             flush=True,
         )
-    print(f"ratio of both: median {statistics.median(ratios):.3f}, {ratios}")
+    found = {
+        "epochs": recipe.epochs,
+        "seconds": arguments.seconds,
+        "fastbptt": statistics.median(ours for ours, _ in pairs),
+        "PyTorch": statistics.median(theirs for _, theirs in pairs),
+        "seeds": [ours / theirs for ours, theirs in pairs],
+    }
+    found["ratio"] = found["fastbptt"] / found["PyTorch"]
+    print(f"medians of {arguments.seeds} seeds: {found}")
+    keep(arguments.json, recipe, {"error_to_signal": found})
     return 0
 
 

@@ -49,6 +49,7 @@ NAVIGATION = {
         "docs/command_line",
         "docs/loops",
         "docs/custom_losses",
+        "docs/audio",
         "docs/missing_data",
         "docs/episodes",
         "docs/tensorboard",
