@@ -181,10 +181,10 @@ def loss(outputs: Array, targets: Array) -> tuple[float, Array]:
     energy = np.square(emphasised(targets)).mean() + EPS
     power = np.square(targets).mean() + EPS
     value = 0.75 * np.square(sharp).mean() / energy + 0.25 * np.square(mean).mean() / power
-    d_sharp = np.float32(0.75 * 2 / (error.size * energy)) * sharp
+    d_sharp = 0.75 * 2 / (error.size * energy) * sharp
     d_error = d_sharp.copy()
     d_error[:, :-1] -= EMPHASIS * d_sharp[:, 1:]  # the filter, backward in time
-    d_error += np.float32(0.25 * 2 / (error.size * power)) * mean[:, np.newaxis]
+    d_error += 0.25 * 2 / (error.size * power) * mean[:, np.newaxis]
     return float(value), -d_error
 
 
@@ -205,10 +205,11 @@ class Recipe:
     epochs: int = 100
     rate: int = RATE
     seed: int = 0
+    dtype: str = "float32"
 
     def network(self) -> fastbptt.Recurrent:
-        made: fastbptt.Recurrent = getattr(fastbptt, self.cell)(1, self.units, 1, seed=self.seed)
-        return made
+        kind: type[fastbptt.LSTM] = getattr(fastbptt, self.cell)
+        return kind(1, self.units, 1, seed=self.seed, dtype=self.dtype)
 
 
 def play(model: fastbptt.Recurrent, dry: Array, skip: bool, block: int = RATE) -> Array:
