@@ -47,7 +47,7 @@ Array = np.ndarray
 
 
 class Pair(NamedTuple):
-    """What goes into the amplifier, and what comes out of it: float32, (samples,)."""
+    """The guitar, and what the amplifier makes of it: float32, (samples,)."""
 
     dry: Array
     wet: Array

@@ -1,4 +1,4 @@
-"""What the files of audio plug-ins share: a stack of layers, a readout, a sample rate."""
+"""The common part of audio plug-ins' files: a stack of layers, a readout, a sample rate."""
 
 from __future__ import annotations
 

@@ -178,17 +178,17 @@ def from_nam(path: str | os.PathLike[str], *, dtype: DTypeLike = "float32") -> R
             came = f"is {_json_files.kind_of(kind)}"
             raise ArgumentError("architecture", came, "'LSTM', the only recurrent one")
         inputs, hidden, depth, outputs = _sizes(_json_files.need(content, "config"))
-        widths = [inputs] + [hidden] * (depth - 1) if depth < 1000 else []
-        needed = sum(4 * hidden * (wide + hidden + 1) + 2 * hidden for wide in widths)
-        needed += outputs * (hidden + 1)
+        per_layer = 4 * hidden * (2 * hidden + 1) + 2 * hidden  # the first one has other inputs
+        needed = depth * per_layer + 4 * hidden * (inputs - hidden) + outputs * (hidden + 1)
         listed = _json_files.items(_json_files.need(content, "weights"), "weights")
-        if len(listed) != needed or not widths:
+        if len(listed) != needed:
             units = f"{depth} layers of {hidden} units, {inputs} inputs and {outputs} outputs"
             raise ArgumentError("weights", f"has {len(listed)} numbers", f"{needed} for {units}")
         taken = _Taken(_json_files.numbers(listed, "weights", (needed,)))
         form, layers = layout("nam", "lstm"), []
         states: dict[str, list[NDArray[Any]]] = {"h0": [], "c0": []}
-        for wide in widths:
+        for number in range(depth):
+            wide = hidden if number else inputs
             pair = [taken.next(4 * hidden, wide + hidden), taken.next(4 * hidden)]
             layers.append(from_library(form, pair))
             for one in states.values():
