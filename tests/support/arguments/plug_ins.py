@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from effects import Each, Entry, Refused
+from effects import Each, Entry, Refused, With
 
 import fastbptt
 from fastbptt import interchange
@@ -66,7 +66,7 @@ ENTRIES: dict[str, Entry] = {
             "path": "b.json",
             "skip": Each(
                 Refused(True, "in_skip is missing"),
-                Refused(False, "in_skip is 1", {"path": "skip.json"}),
+                With(True, {"path": "skip.json"}),
             ),
             "layers": [0],
             "dtype": "float64",
