@@ -195,7 +195,7 @@ def measure(recipe: Any, dry: Array, wet: Array, rounds: int, two_biases: bool) 
 def train(recipe: Any, parts: Any, two_biases: bool) -> tuple[float, float]:
     """Train both; return their error-to-signal ratios on the test part."""
     learn, held, test = parts
-    dry, wet = amp.segments(learn, recipe.rate)
+    dry, wet = (one.astype(recipe.dtype) for one in amp.segments(learn, recipe.rate))
     model, own, net, adam = both(recipe, two_biases)
     x, y = time_first(dry, recipe.dtype), time_first(wet, recipe.dtype)
     results = []
@@ -251,7 +251,7 @@ def main() -> int:
     recipe = amp.Recipe(
         arguments.cell, arguments.units, epochs=arguments.epochs, dtype=arguments.dtype
     )
-    segments = amp.segments(parts[0], recipe.rate)
+    segments = [one.astype(recipe.dtype) for one in amp.segments(parts[0], recipe.rate)]
     check(recipe, *segments)
     if not arguments.epochs:
         keep(
