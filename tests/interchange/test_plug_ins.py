@@ -434,6 +434,10 @@ SPOILT_KERAS: dict[str, tuple[Change, str]] = {
         put("in_shape", [None, 1, 1]),
         r"in_shape is \[None, 1, 1\]; expected \[null, null, size\]",
     ),
+    "no size": (
+        put("in_shape", [None, None, 1.5]),
+        r"in_shape\[2\] is 1.5; expected a whole number of at least 1",
+    ),
     "shape of 4": (put("in_shape", [None, 1, 1, 1]), "in_shape is"),
     "huge": (
         put("layers", 0, "shape", [None, None, 10**12]),
@@ -460,6 +464,7 @@ SPOILT_KERAS: dict[str, tuple[Change, str]] = {
         r"layers\[1\].weights has 0 arrays; expected kernel and bias",
     ),
     "rate": (put("metadata", {"samplerate": 0}), "metadata.samplerate is 0"),
+    "rate in words": (put("metadata", {"samplerate": "48k"}), "metadata.samplerate is '48k'"),
 }
 
 SPOILT_TORCH: dict[str, tuple[Change, str]] = {
@@ -635,6 +640,15 @@ def test_a_skip_connection_that_is_not_there(form: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_text(json.dumps(whole(form, tmp_path)))
     with pytest.raises(ValueError, match="because skip=True"):
         from_rtneural(tmp_path / "a", skip=True)
+
+
+@pytest.mark.parametrize("place", ["metadata", "file"])
+@pytest.mark.parametrize("rate", ["48000", 48000, 48000.0])
+def test_rates_of_older_files(rate: Any, place: str, tmp_path: Path) -> None:
+    content = whole("keras", tmp_path)
+    content |= {"metadata": {"samplerate": rate}} if place == "metadata" else {"samplerate": rate}
+    (tmp_path / "a").write_text(json.dumps(content))
+    assert from_rtneural(tmp_path / "a").metadata == {"sample_rate": 48000.0, "rtneural": {}}
 
 
 def test_two_biases_of_keras_are_added(tmp_path: Path) -> None:

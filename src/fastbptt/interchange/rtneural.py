@@ -371,6 +371,8 @@ def _read_notes(content: dict[str, Any], model: Recurrent) -> None:
     notes = {} if notes is None else dict(_json_files.fields(notes, "metadata"))
     key = "metadata.samplerate" if "samplerate" in notes else "samplerate"
     rate = notes.pop("samplerate", content.get("samplerate"))
+    if isinstance(rate, str) and re.fullmatch(r"\d{1,7}(\.\d{1,9})?", rate, re.ASCII):
+        rate = float(rate)  # as older files of AIDA-X have it
     if rate is not None:
         model.metadata["sample_rate"] = _plug_ins.read_rate(rate, key)
     model.metadata["rtneural"] = notes
@@ -381,7 +383,10 @@ def _last(shape: Any, key: str) -> int:
     axes = _json_files.items(shape, key)
     if not 1 <= len(axes) <= 3 or any(one is not None for one in axes[:-1]):
         raise ArgumentError(key, f"is {shortened(axes)}", "[null, null, size]")
-    return _json_files.size({"-1": axes[-1]}, "-1", key)
+    if type(axes[-1]) is not int or axes[-1] < 1:
+        came = f"is {_json_files.kind_of(axes[-1])}"
+        raise ArgumentError(f"{key}[{len(axes) - 1}]", came, "a whole number of at least 1")
+    return axes[-1]
 
 
 def _keras_layer(cell: str, parts: Any, key: str, before: int | None, units: int) -> LayerWeights:
