@@ -189,6 +189,9 @@ SENTENCES = {
     "docs/audio.md": [
         "takes PyTorch {audio[LSTM 16][ratio]:.1f} times as long with an LSTM of 16 units, and "
         "{audio[GRU 16][ratio]:.1f} times with a GRU of 16",
+        "of ten short runs of the LSTM is "
+        "{audio[LSTM 16][error_to_signal float32][fastbptt]:.4f} here and "
+        "{audio[LSTM 16][error_to_signal float32][PyTorch]:.4f} in PyTorch",
     ],
     "docs/dynamics.md": [
         "{fixed_points[stable]:Word} stable points at the corners of a square of trajectories, and "
