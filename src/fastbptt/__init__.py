@@ -34,7 +34,7 @@ if _importing.asked:
     raise KeyboardInterrupt
 
 if TYPE_CHECKING:
-    from . import datasets, diagnostics, plot, reference, training
+    from . import datasets, diagnostics, interchange, plot, reference, training
     from .config import show_config
     from .diagnostics import Diagnosis, GradientMonitor, diagnose
     from .models import initializers
@@ -89,6 +89,7 @@ __all__ = [
     "fit",
     "get_num_threads",
     "initializers",
+    "interchange",
     "load",
     "load_optimizer",
     "losses",
@@ -190,6 +191,7 @@ _LAZY: Final = {
     "datasets": ".datasets",
     "diagnostics": ".diagnostics",
     "initializers": ".models.initializers",
+    "interchange": ".interchange",
     "plot": ".plot",
     "reference": ".reference",
     "schedules": ".optim.schedules",

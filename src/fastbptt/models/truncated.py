@@ -78,7 +78,7 @@ class Chunk(NamedTuple):
         y = y if self.rows is None else y[self.rows]
         return y[:, self.first : self.stop] if every else y
 
-    def locate(self, error: BadArgumentError, objective: Objective) -> None:
+    def locate(self, error: BadArgumentError, steps: str) -> None:
         """Put the batch's indices into an error, which has the chunk's."""
         if self.first == 0:
             return
@@ -89,18 +89,22 @@ class Chunk(NamedTuple):
             )
             return
         row, *rest = error.index
-        if error.argument == "x" or (objective.steps == "all" and rest):
+        if error.argument == "x" or (steps == "all" and rest):
             rest[0] += self.first
         error.index = (row if self.rows is None else int(self.rows[row]), *rest)
 
 
-def chunks(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
-    """Cut a batch into chunks of `size` steps; the last one may be shorter."""
-    whole = batch.lengths
+def chunks(
+    whole: Lengths, time: int, given: Any, steps: str, reduction: str, size: int
+) -> Iterator[Chunk]:
+    """Cut a batch into chunks of `size` steps; the last one may be shorter.
+
+    whole : lengths of the sequences; None: all have `time` steps
+    given : weights of sequences or of steps, None: ones; a tuple: those of each block of outputs
+    """
     if whole is None or (whole == whole[0]).all():
-        yield from _even(batch, objective, size)
+        yield from _even(time if whole is None else int(whole[0]), given, steps, size)
         return
-    given = objective.sample_weight
     several = isinstance(given, tuple)
     weights = [
         np.ones(len(whole)) if one is None else one for one in (given if several else [given])
@@ -115,13 +119,13 @@ def chunks(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
         for weight in weights:
             each = weight.ndim == 2  # step has a weight
             own = _inside(weight[rows, first:stop], inside) if each else weight[rows]
-            if objective.steps == "last":
+            if steps == "last":
                 own = own * (total <= stop)
-            elif objective.reduction == "sequence_mean":
+            elif reduction == "sequence_mean":
                 part = inside / total
                 own = own * (part[:, np.newaxis] if each else part)
             sums = own.sum(axis=1) if each else own * inside
-            per_step = objective.steps == "all" and objective.reduction == "mean"
+            per_step = steps == "all" and reduction == "mean"
             share = sums if per_step else sums / inside if each else own
             counts.append(own)
             shares.append(float(share.sum()))
@@ -135,10 +139,8 @@ def chunks(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
         )
 
 
-def _even(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
+def _even(end: int, given: Any, steps: str, size: int) -> Iterator[Chunk]:
     """Chunks of sequences of one length."""
-    end = batch.x.shape[1] if batch.lengths is None else int(batch.lengths[0])
-    given = objective.sample_weight
     for first in range(0, end, size):
         stop = min(first + size, end)
         counts, shares = [], []
@@ -147,7 +149,7 @@ def _even(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
             if weight is not None and weight.ndim == 2:
                 part = weight[:, first:stop]
                 share = float(part.sum())
-            elif (objective.steps == "all" or stop == end) and (weight is None or weight.any()):
+            elif (steps == "all" or stop == end) and (weight is None or weight.any()):
                 share = float(stop - first)
             counts.append(part)
             shares.append(share)
@@ -194,7 +196,14 @@ def train(
     current: tuple[Floats, ...] | None = None  # the states after the chunks so far
     chunk = None
     try:
-        for chunk in chunks(batch, objective, size):
+        for chunk in chunks(
+            batch.lengths,
+            batch.x.shape[1],
+            objective.sample_weight,
+            objective.steps,
+            objective.reduction,
+            size,
+        ):
             seed = seeds.take(taken)
             initial, rows = start if current is None else current, chunk.rows
             if rows is not None and current is not None:
@@ -242,7 +251,7 @@ def train(
                 given[...] = state
         seeds.give_back(taken)
         if chunk is not None and isinstance(error, BadArgumentError):
-            chunk.locate(error, objective)
+            chunk.locate(error, objective.steps)
         raise
 
 

@@ -115,10 +115,11 @@ def fit(
         batch's part of `y`, any array with as many sequences (and steps). `weights` is float64, of
         the outputs' leading shape, and 0 after a sequence's end; None if all are 1. The function
         applies weights and reduction itself; `reduction` tells which it is, for the loss of an
-        epoch. If no loss is given: ``"cross_entropy"`` for one integer class of as many as the
-        model has outputs, ``"bce"`` for zeros and ones, one for each output, else ``"mse"``. An
-        error where two readings are possible: one-hot rows; for one output integers other than 0
-        and 1 that take several values, or two whole numbers alone, such as -1 and 1.
+        epoch. With `bptt_steps` it is called for each chunk. If no loss is given:
+        ``"cross_entropy"`` for one integer class of as many as the model has outputs, ``"bce"`` for
+        zeros and ones, one for each output, else ``"mse"``. An error where two readings are
+        possible: one-hot rows; for one output integers other than 0 and 1 that take several values,
+        or two whole numbers alone, such as -1 and 1.
     steps : {"last", "all", "mean", "max"}
         Whether the loss is at each sequence's last step, at all steps, or on the readout of the
         hidden states pooled over its steps: see `Recurrent.loss_and_grad`.
@@ -287,7 +288,7 @@ def fit(
         optimizer._binding_for(model._weights)  # refuses one that belongs to another model
     listeners = check_callbacks(callbacks)
     if isinstance(objective, CustomLoss):
-        check_custom(objective, reduction, bptt_steps, memory_budget, listeners)
+        check_custom(objective, steps, reduction, bptt_steps, memory_budget, listeners)
     early_stopping = stopping.early_stopping(
         monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training,
         [f"{name}.loss" for name in objective.losses] if isinstance(objective, Losses) else (),
@@ -444,7 +445,13 @@ class _Loop:
         self.update: Callable[..., float]
         if isinstance(loss, CustomLoss):
             self.update = functools.partial(
-                custom_step, run.model, run.optimizer, loss, settings.steps, **update
+                custom_step,
+                run.model,
+                run.optimizer,
+                loss,
+                settings.steps,
+                settings.reduction,
+                **update,
             )
         else:
             self.update = functools.partial(
