@@ -277,6 +277,13 @@ def readme_demo(session: nox.Session) -> None:
     run_readme(session, "demo")
 
 
+@nox.session(venv_backend="none", requires=["wheel"], tags=["python"])
+def c_export(session: nox.Session) -> None:
+    """Models as C files: three compilers without a warning, and an emulated Cortex-M4."""
+    command = [installed(session, "python"), "-W", "error", "tests/c_source/check_firmware.py"]
+    session.run(*command, external=True)
+
+
 # Not among those that `nox` runs: pytest has the last word in .ci/run, so this runs on its own.
 @nox.session(venv_backend="none", requires=["data"], default=False)
 def readme_tests(session: nox.Session) -> None:

@@ -102,7 +102,7 @@ class NetworkEngine final : public Engine {
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     run(w, [&](int worker, int team, Barrier& barrier) {
       const auto [row0, row1] = w.plan.share(worker, team);
-      pack_weights(net_, w, worker, team);
+      pack_weights(net_, w, true, worker, team);
       pack_initial(net_, w, batch, row0, row1);
       pack_inputs(net_, w, batch, 0, row0, row1);
       barrier.meet();
@@ -115,6 +115,50 @@ class NetworkEngine final : public Engine {
     report_found(w, batch);
     for (int s = 0; s < net_.info.states; ++s) tape->given_[s] = bool(batch.initial[s]);
     return tape;
+  }
+
+  void predict(const Batch& batch, const Predictions& out) override {
+    const BorrowedWorkspace<T> borrowed(pool_);
+    Workspace<T>& w = *borrowed;
+    const bool all = out.outputs;
+    if (all && pools(out.steps)) throw ArgumentError({"steps", "pools beside outputs at all steps", "one of them"});
+    if (batch.resets != nullptr) check_resets(net_.spec.bidirectional, out.steps, Reduction::mean);
+    // outputs of both directions are joined when both are done
+    const Needs needs{.steps = all ? Steps::all : out.steps,
+                      .keep = all && net_.D() == 2,
+                      .outputs = true,
+                      .drop = net_.dropping(batch)};
+    begin(w, batch, needs, 0);
+    const auto windows = static_cast<i64>(w.plan.windows.size());
+    std::shared_lock<std::shared_mutex> weights(params_mutex_);
+    if (infers(net_, w, out.steps)) {
+      run(w, [&](int, int, Barrier&) { infer_sequence(net_, w, batch, out); });
+      return report_found(w, batch);
+    }
+    run(w, [&](int worker, int team, Barrier& barrier) {
+      const auto [row0, row1] = w.plan.share(worker, team);
+      pack_weights(net_, w, false, worker, team);
+      pack_initial(net_, w, batch, row0, row1);
+      pack_inputs(net_, w, batch, 0, row0, row1);
+      barrier.meet();
+      if (worker == 0 && reads_once(windows)) weights.unlock();
+      const OutputArgs<T> output = output_args(net_, w, false);
+      for (i64 i = 0; i < windows; ++i) {
+        carry_states(net_, w, i, row0, row1);
+        if (i) barrier.meet();  // a row of one window may be another worker's in the next
+        if (i) pack_inputs(net_, w, batch, i, row0, row1);
+        forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1, out.steps);
+        if (all && !net_.fused(all)) joined_outputs(net_, w, output, Steps::all, row0, row1);
+        if (all) give_outputs(net_, w, i, row0, row1, static_cast<T*>(out.outputs));
+      }
+      if (!out.one) return;
+      finish_pooling(net_, w, out.steps, row0, row1);
+      last_outputs(net_, w, output, w.y_last, row0, row1, out.steps);
+      give_one(net_, w, row0, row1, static_cast<T*>(out.one));
+    });
+    report_found(w, batch);
+    for (int s = 0; s < net_.info.states; ++s)
+      if (out.final_state[s]) read_final(w, net_.H(), s, static_cast<T*>(out.final_state[s]));
   }
 
   void backward(Tape& tape, const OutputGradients& from, const GradientTargets& out) override {
@@ -241,6 +285,8 @@ class NetworkEngine final : public Engine {
     net_.check_initial(batch);
     prepare(net_, w, batch);
     const i64 bytes = fit_windows(net_, w, needs, memory_budget, memory_limit());
+    if (!needs.keep) split_for_prediction(net_, w);
+    w.keeps = needs.keep;
     begin_forward(net_, w, needs, memory_budget > 0);
     w.drop = needs.drop;
     w.dropout_seed = batch.dropout_seed;
@@ -262,10 +308,13 @@ class NetworkEngine final : public Engine {
     const int team = std::max(most, 1);
     w.vanished.assign(size_of(team), 0);
     w.stop.begin();
-    run_team(team, f);
+    run_team(team, f, w.plan.idle(team));
     w.stop.check();
     last_set.store(w.set, std::memory_order_relaxed);
   }
+
+  // Whether the parameters are read while they are packed, and no more: later windows read the embedding again
+  bool reads_once(i64 windows) const { return windows == 1 || !net_.spec.vocabulary; }
 
   Worker worker_of(const Workspace<T>& w, int number, int team, Barrier& barrier) const {
     const auto [row0, row1] = w.plan.share(number, team);
@@ -286,6 +335,7 @@ class NetworkEngine final : public Engine {
     const bool all = objective.steps == Steps::all;
     if (batch.resets != nullptr) check_resets(net_.spec.bidirectional, objective.steps, objective.reduction);
     const Needs needs{.steps = objective.steps,
+                      .keep = out || net_.D() == 2,
                       .loss = true,
                       .each_factor = objective.weighs_steps(),
                       .backward = out != nullptr,
@@ -324,16 +374,16 @@ class NetworkEngine final : public Engine {
         forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1, pooling);
         if (all && !net_.fused(all)) joined_outputs(net_, w, output, Steps::all, row0, row1);
       };
-      pack_weights(net_, w, number, team);
+      pack_weights(net_, w, out != nullptr, number, team);
       pack_initial(net_, w, batch, row0, row1);
       pack_inputs(net_, w, batch, 0, row0, row1);
       start_losses(net_, w, row0, row1);
       if (!all) pack_targets(net_, w, objective, batch.check_finite, 0, row0, row1);
       if (out) start_gradient(net_, gradient, number, team);
       barrier.meet();
-      if (number == 0 && windows == 1) weights.unlock();  // later windows read the embedding again
+      if (number == 0 && reads_once(windows)) weights.unlock();
       for (i64 i = 0; i < windows; ++i) {
-        keep_checkpoint(net_, w, i, row0, row1);
+        out ? keep_checkpoint(net_, w, i, row0, row1) : carry_states(net_, w, i, row0, row1);
         if (i) barrier.meet();  // a row of one window may be another worker's in the next
         if (i) pack_inputs(net_, w, batch, i, row0, row1);
         window_forward(i, objective.steps);

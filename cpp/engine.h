@@ -194,6 +194,14 @@ class Tape {
   virtual void final_state(int state, void* out) const = 0;  // (layers * directions, B, H)
 };
 
+// Where predictions go, in the engine's element type
+struct Predictions {
+  Steps steps = Steps::last;                      // of `one`: last, or how it pools
+  void* outputs = nullptr;                        // (B, T, output width), zero after a sequence's end
+  void* one = nullptr;                            // (B, output width)
+  void* final_state[CellInfo::most_states] = {};  // (layers * directions, B, H)
+};                                                // null: not wanted
+
 // What the memory of a training step depends on
 struct Size {
   i64 batch = 1, time = 1;
@@ -214,6 +222,8 @@ class Engine {
   virtual ~Engine() = default;
   virtual const Spec& spec() const = 0;
   virtual std::unique_ptr<Tape> forward(const Batch& batch) = 0;
+  // The forward pass alone: it keeps a few steps at a time. Outputs are the same as those of a tape, to the bit
+  virtual void predict(const Batch& batch, const Predictions& out) = 0;
   virtual void backward(Tape& tape, const OutputGradients& from, const GradientTargets& out) = 0;
   virtual double loss(const Batch& batch, const Objective& objective) = 0;
   // memory_budget: bytes that the pass may allocate; states that do not fit are recomputed. 0: no limit

@@ -51,6 +51,7 @@ NAVIGATION = {
         "docs/custom_losses",
         "docs/missing_data",
         "docs/episodes",
+        "docs/c_export",
         "docs/tensorboard",
         "docs/interchange",
         "docs/plots",

@@ -74,6 +74,26 @@ class PyEngine {
     return {std::move(tape), spec(), states_, params_.dtype(), this};
   }
 
+  // (outputs or None, one or None, final states)
+  py::tuple predict(py::handle batch, py::handle steps, bool outputs, bool one) {
+    Call call = new_call();
+    const auto b = Structure<Batch>::read(call, batch);
+    Predictions to{.steps = steps_of(steps)};
+    const auto array = [&](std::vector<py::ssize_t> shape, void*& place) {
+      py::array made(params_.dtype(), std::move(shape));
+      place = made.mutable_data();
+      return made;
+    };
+    py::object every = py::none(), single = py::none();
+    if (outputs) every = array({call.batch, call.time, spec().output_width()}, to.outputs);
+    if (one) single = array({call.batch, spec().output_width()}, to.one);
+    py::tuple states(states_);
+    for (int s = 0; s < states_; ++s)
+      states[static_cast<std::size_t>(s)] = array({spec().state_rows(), call.batch, spec().hidden}, to.final_state[s]);
+    without_gil([&] { engine_->predict(b, to); });
+    return py::make_tuple(every, single, states);
+  }
+
   void backward(PyTape& tape, py::handle output_gradients, py::handle gradients) {
     if (tape.engine != this) throw ArgumentError({"the forward result", "belongs to another model"});
     Call call = new_call();
@@ -193,6 +213,7 @@ void register_engine(py::module_& m) {
   py::class_<PyEngine>(m, "Engine")
       .def(py::init<const Spec&, py::array>(), arg("spec"), arg("params"))
       .def("forward", &PyEngine::forward, arg("batch"))
+      .def("predict", &PyEngine::predict, arg("batch"), arg("steps"), arg("outputs"), arg("one"))
       .def("backward", &PyEngine::backward, arg("tape"), arg("output_gradients"), arg("gradients"))
       .def("loss", &PyEngine::loss, arg("batch"), arg("objective"))
       .def("loss_and_grad", &PyEngine::loss_and_grad, arg("batch"), arg("objective"), arg("gradients"),

@@ -558,8 +558,8 @@ void finish_gradient(const Net<T>& net, Workspace<T>& w, const Worker& worker, c
   const bool last = source.outputs && !source.all_steps() && net.O();
   for (i64 d = 0; last && d < net.D(); ++d) {
     const LayerBuffers<T>& b = w.layers[size_of(net.top() + d)];
-    const auto [states, panel] = states_of_sequences(b, source.steps);
-    output_gradient(net, w, worker, size_of(net.top() + d), states, panel, 0, w.dy, {0, 0, w.plan.batch}, false);
+    output_gradient(net, w, worker, size_of(net.top() + d), states_of_sequences(b, source.steps), b.batch_panel, 0,
+                    w.dy, {0, 0, w.plan.batch}, false);
   }
   worker.barrier.meet();
   i64 panel = 0;

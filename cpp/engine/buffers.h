@@ -87,6 +87,16 @@ i64 fit_windows(const Net<T>& net, Workspace<T>& w, const Needs& needs, i64 budg
   return bytes;
 }
 
+// For a pass without a backward one: windows of so many rows that what a layer saves stays in the cache
+template <class T>
+void split_for_prediction(const Net<T>& net, Workspace<T>& w) {
+  constexpr i64 cache = i64(1) << 20;  // bytes
+  const i64 row = net.info.saved * panels_of(net, w) * w.panel * i64(sizeof(T));
+  const i64 rows = std::max(cache / row, rows_per_block),
+            windows = std::min((w.plan.rows + rows - 1) / rows, w.plan.block_count);
+  if (net.D() == 1 && w.plan.window_count != windows) w.plan.split_windows(windows);
+}
+
 // The number of windows that needs the least memory, and its bytes: many windows have many checkpoints
 template <class T>
 i64 smallest(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
@@ -128,8 +138,7 @@ auto kept_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
   const i64 n = w.panel, panels = panels_of(net, w), rows = w.plan.window_rows, b = w.plan.batch;
   const std::size_t row_bytes = size_of(n) * sizeof(T);
   w.x_stride = net.I() + (net.I() * i64(sizeof(T)) % 2048 == 0 ? 64 / i64(sizeof(T)) : 0);
-  const i64 saved_panel = bounded_product(spread_rows(rows + b, row_bytes), n),
-            last_panel = bounded_product(spread_rows(b, row_bytes), n),
+  const i64 batch_panel = bounded_product(spread_rows(b, row_bytes), n),
             above_panel = bounded_product(spread_rows(rows, row_bytes), n), windows = w.plan.window_count;
   w.input_weights = needs.input_gradient || net.trains_embedding();
   return [=, &net, &w](Arena& a) {
@@ -147,21 +156,26 @@ auto kept_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
       buffers.bias = a.allocate<T>(net.info.preactivations, panels, n);
       buffers.x = a.allocate<T>(first ? rows : 0, w.x_stride);
       buffers.tokens = a.allocate<std::int32_t>(first && net.spec.vocabulary ? rows : 0);
-      buffers.panel = saved_panel;
-      buffers.saved_stride = spread_matrix<T>(bounded_product(panels, saved_panel));
+      const i64 saved_rows = (needs.keep || read_above ? rows : b) + b;
+      buffers.panel = bounded_product(spread_rows(saved_rows, row_bytes), n);
+      buffers.saved_stride = spread_matrix<T>(bounded_product(panels, buffers.panel));
       buffers.saved = a.allocate<T>(net.info.saved, buffers.saved_stride);
-      buffers.last_panel = last_panel;
-      buffers.last_stride = bounded_product(panels, last_panel);
-      buffers.last = a.allocate<T>(net.info.states, buffers.last_stride);
+      buffers.batch_panel = batch_panel;
+      buffers.batch_stride = bounded_product(panels, batch_panel);
+      buffers.last = a.allocate<T>(net.info.states, buffers.batch_stride);
+      const i64 pooled = net.is_top(p) && pools(needs.steps) ? buffers.batch_stride : 0;
+      buffers.pooled = a.allocate<T>(pooled);
+      buffers.maximum = a.allocate<std::int32_t>(needs.steps == Steps::max ? pooled : 0);
       buffers.above_panel = above_panel;
       buffers.dropped = a.allocate<T>(read_above && needs.drop ? panels : 0, above_panel);
       buffers.crossed = a.allocate<T>(read_above && net.D() == 2 ? panels : 0, above_panel);
-      buffers.checkpoints = a.allocate<T>(windows > 1 ? windows : 0, net.info.states * panels, bounded_product(b, n));
+      buffers.checkpoints =
+          a.allocate<T>(windows > 1 && needs.keep ? windows : 0, net.info.states * panels, bounded_product(b, n));
     }
     link(net, w, needs.drop);
     w.static_rows = a.allocate<T>(net.spec.static_size ? b : 0, net.spec.static_size);
     w.b_y = a.allocate<T>(net.O());
-    const bool outputs = net.O() || needs.loss;
+    const bool outputs = net.O() || needs.loss || needs.outputs;
     w.y = a.allocate<T>(!outputs ? 0 : needs.all_steps() ? rows : b, net.spec.output_width());
     w.y_last = a.allocate<T>(b, net.spec.output_width());
     w.y_reverse = a.allocate<T>(net.D() == 2 && net.O() ? std::max(needs.all_steps() ? rows : b, b) : 0, net.O());
@@ -217,8 +231,7 @@ auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
   const i64 n = w.panel, panels = panels_of(net, w), b = w.plan.batch, window = w.plan.window_rows,
             rows = needs.all_steps() ? window : b, width = net.spec.output_width();
   const std::size_t row_bytes = size_of(n) * sizeof(T);
-  const i64 gate_panel = bounded_product(spread_rows(w.plan.block_rows, row_bytes), n),
-            batch_panel = bounded_product(spread_rows(b, row_bytes), n);
+  const i64 gate_panel = bounded_product(spread_rows(w.plan.block_rows, row_bytes), n);
   const bool recomputes = w.plan.window_count > 1;
   return [=, &net, &w](Arena& a) {
     w.dgates_panel = gate_panel;
@@ -233,15 +246,10 @@ auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
       const bool each = !net.is_top(p) || needs.d_hidden || needs.steps == Steps::max;
       const i64 dh_rows = each ? window : net.O() ? b : rows;
       buffers.dh_panel = bounded_product(spread_rows(dh_rows, row_bytes), n);
-      buffers.batch_panel = batch_panel;
-      buffers.batch_stride = bounded_product(panels, batch_panel);
       const i64 wanted = needs.backward ? 1 : 0;
       buffers.dh = a.allocate<T>(wanted * panels, buffers.dh_panel);
       buffers.d_final = a.allocate<T>(needs.d_final ? 1 : 0, buffers.batch_stride);
-      const i64 pooled = net.is_top(p) && pools(needs.steps) ? buffers.batch_stride : 0;
-      buffers.pooled = a.allocate<T>(pooled);
-      buffers.d_pooled = a.allocate<T>(wanted * pooled);
-      buffers.maximum = a.allocate<std::int32_t>(needs.steps == Steps::max ? pooled : 0);
+      buffers.d_pooled = a.allocate<T>(net.is_top(p) && pools(needs.steps) ? wanted * buffers.batch_stride : 0);
       buffers.carry = a.allocate<T>(wanted * net.info.carries, buffers.batch_stride);
       buffers.next = a.allocate<T>(wanted * net.info.preactivations, buffers.batch_stride);
       buffers.dw = a.allocate<T>(wanted * panels,

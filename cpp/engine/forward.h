@@ -27,14 +27,15 @@ ForwardArgs<T> forward_args(const Net<T>& net, Workspace<T>& w, std::size_t i, c
   }
   a.weights = b.w_forward;
   a.bias = b.bias;
+  a.keep = w.keeps || !net.is_top(net.layer_directions[i]);
   a.saved = b.saved;
   a.saved_stride = b.saved_stride;
   a.panel = b.panel;
   a.setting = static_cast<T>(net.spec.setting);
   a.each_step = each_step;
   a.last = b.last;
-  a.last_stride = b.last_stride;
-  a.last_panel = b.last_panel;
+  a.last_stride = b.batch_stride;
+  a.last_panel = b.batch_panel;
   a.pairs = w.pairs;
   a.stop = &w.stop;
   return a;
@@ -120,6 +121,24 @@ void keep_checkpoint(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i
   if (window) copy_states(net, w, window, row0, std::min(row1, plan.running(t0)), 0, false);
 }
 
+// The states before a window become its first rows, where nothing is recomputed
+template <class T>
+void carry_states(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1) {
+  const BatchPlan& plan = w.plan;
+  if (window == 0) return;
+  const i64 t0 = plan.window(window).t0, before = plan.window(window - 1).t0, end = std::min(row1, plan.running(t0));
+  for (std::size_t i = 0; i < net.layer_directions.size() && row0 < end; ++i) {
+    const LayerBuffers<T>& b = w.layers[i];
+    const bool keep = w.keeps || !net.is_top(net.layer_directions[i]);
+    const i64 from = keep ? plan.batch + plan.row(t0 - 1, 0) - plan.row(before, 0) : (t0 - before) % 2 * plan.batch;
+    for (int s = 0; s < net.info.states && from != 0; ++s)
+      for (i64 p = 0; p < panels_of(net, w); ++p) {
+        T* states = b.saved + s * b.saved_stride + p * b.panel;
+        std::copy_n(states + (from + row0) * w.panel, (end - row0) * w.panel, states + row0 * w.panel);
+      }
+  }
+}
+
 template <class T>
 void restore_checkpoint(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1) {
   copy_states(net, w, window, row0, std::min(row1, w.plan.running(w.plan.window(window).t0)), 0, false);
@@ -140,14 +159,35 @@ void copy_states(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 r
   }
 }
 
+// A window's outputs into the caller's array (B, T, width), zero after the ends
+template <class T>
+void give_outputs(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1, T* out) {
+  const BatchPlan& plan = w.plan;
+  const i64 width = net.spec.output_width(), t0 = plan.window(window).t0, base = plan.row(t0, 0);
+  for (i64 b = row0; b < row1 && !w.stop.reached(); ++b) {
+    const i64 length = plan.length(b), t1 = std::min(plan.window(window).t1, length);
+    T* to = out + plan.position(b) * width;
+    for (i64 t = t0; t < t1; ++t) std::copy_n(w.y + (plan.row(t, b) - base) * width, width, to + t * width);
+    if (t0 == 0 && plan.is_last(b)) std::fill(to + length * width, out + (plan.place(b) + 1) * plan.time * width, T(0));
+  }
+}
+
+// One output for each of the caller's sequences into (B, width)
+template <class T>
+void give_one(const Net<T>& net, const Workspace<T>& w, i64 row0, i64 row1, T* out) {
+  const i64 width = net.spec.output_width();
+  for (i64 b = row0; b < row1; ++b)
+    if (w.plan.is_last(b)) std::copy_n(w.y_last + b * width, width, out + w.plan.place(b) * width);
+}
+
 // The outputs of the final states, or of the pooled ones, and the loss if o requests it
 template <class T>
 void last_outputs(const Net<T>& net, Workspace<T>& w, OutputArgs<T> o, T* y, i64 row0, i64 row1,
                   Steps steps = Steps::last) {
   o.y = y;
   if (net.D() == 2) return joined_outputs(net, w, o, steps, row0, row1);
-  const auto [states, panel] = states_of_sequences(w.layers[size_of(net.top())], steps);
-  kernels_for(w).outputs(o, states, panel, row0, row0, row1 - row0);
+  const LayerBuffers<T>& top = w.layers[size_of(net.top())];
+  kernels_for(w).outputs(o, states_of_sequences(top, steps), top.batch_panel, row0, row0, row0, row1 - row0);
 }
 
 // The outputs from both directions, of all steps, of the final states or of the pooled ones, and the loss if o requests
@@ -161,13 +201,14 @@ void joined_outputs(const Net<T>& net, Workspace<T>& w, const OutputArgs<T>& o, 
   const auto row = [&](i64 t, i64 b) { return all ? plan.row(t, b) : b; };
   const auto states = [&](i64 d) {
     const LayerBuffers<T>& b = w.layers[size_of(net.top() + d)];
-    return all ? std::pair<const T*, i64>{b.saved + plan.batch * w.panel, b.panel} : states_of_sequences(b, of);
+    return all ? std::pair<const T*, i64>{b.saved + plan.batch * w.panel, b.panel}
+               : std::pair<const T*, i64>{states_of_sequences(b, of), b.batch_panel};
   };
   for (i64 d = 0; net.O() && d < net.D(); ++d) {
     OutputArgs<T> part = output_args(net, w, false, d);
     if (d == 0) part.y = o.y;
     for (i64 t = 0; t < steps && row0 < end(t) && !w.stop.reached(); ++t)
-      kernels_for(w).outputs(part, states(d).first, states(d).second, row(t, row0), row0, end(t) - row0);
+      kernels_for(w).outputs(part, states(d).first, states(d).second, row(t, row0), row(t, row0), row0, end(t) - row0);
   }
   for (i64 t = 0; t < steps && !w.stop.reached(); ++t)
     for (i64 b = row0; b < end(t); ++b) {

@@ -7,83 +7,166 @@
 #include <vector>
 
 #include "engine/layer_directions.h"
+#include "engine/forward.h"
+#include "engine/packing.h"
 
 namespace fastbptt {
 
+// One step of one row on the unpacked weights. before(layer, state): the state of a layer, null: zeros; after: where
+// the new one goes, elsewhere
 template <class T>
-void inference_step(const Net<T>& net, const Array& x, void* const* state, T* y, bool check, const bool* resets) {
-  const InstructionSet& set = active();
-  const Kernels<T>& k = kernels_of<T>(set);
-  const CellKernels<T>& cell = cell_of<T>(set, net.cell);
-  const i64 batch = x.shape[0], padded = (net.H() + k.vector - 1) / k.vector * k.vector,
-            width = std::max(net.I(), padded);
-  static thread_local std::vector<T> scratch;
-  scratch.assign(size_of(width + (net.info.saved + net.info.states) * padded +
-                         net.info.states * net.spec.layers * batch * net.H()) +
-                     net.spec.read_units.size(),
-                 T(0));
-  T* input = scratch.data();
-  T* saved = input + width;
-  T* before = saved + net.info.saved * padded;
-  T* fresh = before + net.info.states * padded;                           // (states, layers, B, H)
-  T* read = fresh + net.info.states * net.spec.layers * batch * net.H();  // the units that the readout reads
-  for (i64 b = 0; b < batch; ++b) {
-    read_step_input(net, k, x, b, check, input);
-    const T* from = input;
-    for (i64 layer = 0; layer < net.spec.layers; ++layer) {
-      const LayerDirection& dir = net.layer_directions[size_of(layer)];
-      for (int s = 0; s < net.info.states; ++s) {
-        const T* at = resets && resets[b]
-                          ? net.spec.learn_state ? net.params + net.initial[s] + layer * net.H() : nullptr
-                          : static_cast<const T*>(state[s]) + (layer * batch + b) * net.H();
-        at ? std::copy_n(at, net.H(), before + s * padded) : std::fill_n(before + s * padded, net.H(), T(0));
+class RowStep {
+ public:
+  // more: numbers that the caller needs for states
+  RowStep(const Net<T>& net, i64 more)
+      : net_(net),
+        k_(kernels_of<T>(active())),
+        cell_(cell_of<T>(active(), net.cell)),
+        padded_((net.H() + k_.vector - 1) / k_.vector * k_.vector),
+        width_(std::max(net.I(), padded_)) {
+    const i64 own =
+        width_ + (net.info.saved + net.info.states) * padded_ + static_cast<i64>(net.spec.read_units.size());
+    scratch().assign(size_of(own + more), T(0));
+    states = scratch().data() + own;
+  }
+
+  T* states;                                     // as many as were asked for
+  T* input() const { return scratch().data(); }  // what the step reads, I numbers
+
+  template <class Before, class After>
+  void operator()(const Before& before, const After& after) const {
+    T* saved = input() + width_;
+    T* start = saved + net_.info.saved * padded_;
+    const T* from = input();
+    for (i64 layer = 0; layer < net_.spec.layers; ++layer) {
+      for (int s = 0; s < net_.info.states; ++s) {
+        const T* at = before(layer, s);
+        at ? std::copy_n(at, net_.H(), start + s * padded_) : std::fill_n(start + s * padded_, net_.H(), T(0));
       }
-      for (int stage = 0; stage < net.info.stages; ++stage) {
-        for (int j = 0; j < net.info.preactivations; ++j) {
-          const Preactivation& preactivation = net.info.preactivation[j];
-          if (preactivation.stage != stage) continue;
-          T* sum = saved + preactivation.saved * padded;
-          if (net.spec.bias)
-            std::copy_n(net.params + net.bias_of(dir, j), net.H(), sum);
-          else
-            std::fill_n(sum, net.H(), T(0));
-          if (preactivation.input)
-            k.row_product(from, dir.inputs, net.params + dir.W_xh + preactivation.gate * net.H(), net.GH(), net.H(),
-                          sum);
-          if (preactivation.hidden != Preactivation::none)
-            k.row_product(
-                preactivation.hidden == Preactivation::before ? before : saved + preactivation.hidden * padded, net.H(),
-                net.params + dir.W_hh + preactivation.gate * net.H(), net.GH(), net.H(), sum);
-        }
+      for (int stage = 0; stage < net_.info.stages; ++stage) {
+        sums(net_.layer_directions[size_of(layer)], stage, from, start, saved);
         ElementArgs<T> e{};
         e.now = saved;
-        e.before = before;
-        e.saved_stride = padded;
+        e.before = start;
+        e.saved_stride = padded_;
         e.rows = 1;
-        e.vectors = static_cast<int>(padded / k.vector);
-        e.setting = static_cast<T>(net.spec.setting);
-        cell.forward[stage](e);
+        e.vectors = static_cast<int>(padded_ / k_.vector);
+        e.setting = static_cast<T>(net_.spec.setting);
+        cell_.forward[stage](e);
       }
-      for (int s = 0; s < net.info.states; ++s)
-        std::copy_n(saved + s * padded, net.H(), fresh + ((s * net.spec.layers + layer) * batch + b) * net.H());
-      from = fresh + (layer * batch + b) * net.H();
+      for (int s = 0; s < net_.info.states; ++s) std::copy_n(saved + s * padded_, net_.H(), after(layer, s));
+      from = after(layer, 0);
     }
-    T* out = y + b * net.spec.output_width();
-    if (!net.O()) {
-      std::copy_n(from, net.H(), out);
-      continue;
+  }
+
+  // y of the state of the top layer
+  void readout(const T* from, T* y) const {
+    if (!net_.O()) {
+      std::copy_n(from, net_.H(), y);
+      return;
     }
-    for (i64 o = 0; o < net.O(); ++o) out[o] = net.spec.has_output_bias() ? net.params[net.b_y + o] : T(0);
-    if (!net.spec.read_units.empty()) {
-      std::transform(net.spec.read_units.begin(), net.spec.read_units.end(), read,
+    for (i64 o = 0; o < net_.O(); ++o) y[o] = net_.spec.has_output_bias() ? net_.params[net_.b_y + o] : T(0);
+    if (!net_.spec.read_units.empty()) {
+      T* read = input() + width_ + (net_.info.saved + net_.info.states) * padded_;  // the units that the readout reads
+      std::transform(net_.spec.read_units.begin(), net_.spec.read_units.end(), read,
                      [&](i64 unit) { return from[unit]; });
       from = read;
     }
-    k.row_product(from, net.spec.read_width(), net.params + net.W_hy, net.O(), net.O(), out);
+    k_.row_product(from, net_.spec.read_width(), net_.params + net_.W_hy, net_.O(), net_.O(), y);
+  }
+
+ private:
+  static std::vector<T>& scratch() {
+    static thread_local std::vector<T> all;
+    return all;
+  }
+
+  // The pre-activations of a stage
+  void sums(const LayerDirection& dir, int stage, const T* from, const T* start, T* saved) const {
+    for (int j = 0; j < net_.info.preactivations; ++j) {
+      const Preactivation& preactivation = net_.info.preactivation[j];
+      if (preactivation.stage != stage) continue;
+      T* sum = saved + preactivation.saved * padded_;
+      if (net_.spec.bias)
+        std::copy_n(net_.params + net_.bias_of(dir, j), net_.H(), sum);
+      else
+        std::fill_n(sum, net_.H(), T(0));
+      const auto add = [&](const T* a, i64 n, i64 weights) {
+        k_.row_product(a, n, net_.params + weights + preactivation.gate * net_.H(), net_.GH(), net_.H(), sum);
+      };
+      if (preactivation.input) add(from, dir.inputs, dir.W_xh);
+      if (preactivation.hidden != Preactivation::none)
+        add(preactivation.hidden == Preactivation::before ? start : saved + preactivation.hidden * padded_, net_.H(),
+            dir.W_hh);
+    }
+  }
+
+  const Net<T>& net_;
+  const Kernels<T>& k_;
+  const CellKernels<T>& cell_;
+  i64 padded_, width_;
+};
+
+// Whether a prediction is made step by step on the unpacked weights: packing them costs as much as some steps
+template <class T>
+bool infers(const Net<T>& net, const Workspace<T>& w, Steps steps) {
+  constexpr i64 most = 6;
+  return w.plan.batch == 1 && w.plan.length(0) <= most && net.D() == 1 && !w.drop && !net.spec.bfloat16 &&
+         !pools(steps);
+}
+
+template <class T>
+void infer_sequence(const Net<T>& net, Workspace<T>& w, const Batch& batch, const Predictions& out) {
+  const i64 H = net.H(), width = net.spec.output_width(), steps = w.plan.length(0), states = net.info.states,
+            size = net.spec.layers * H;
+  const LayerBuffers<T>& top = w.layers.back();
+  pack_rest(net, w);
+  for (i64 p = 0; p < panels_of(net, w); ++p) pack_backward(net, w, net.layer_directions.back(), top, p, false);
+  pack_initial(net, w, batch, 0, 1);
+  pack_inputs(net, w, batch, 0, 0, 1);
+  const RowStep<T> step(net, 2 * states * size);
+  T *before = step.states, *after = before + states * size;
+  for (i64 layer = 0; layer < net.spec.layers; ++layer)
+    for (int s = 0; s < states; ++s) {
+      const LayerBuffers<T>& b = w.layers[size_of(layer)];
+      read_row(w, H, b.saved + s * b.saved_stride, b.panel, 0, before + s * size + layer * H);
+    }
+  OutputArgs<T> output = output_args(net, w, false);
+  output.y = static_cast<T*>(out.outputs);
+  for (i64 t = 0; t < steps; ++t) {
+    std::copy_n(w.layers[0].x + t * w.x_stride, net.I(), step.input());
+    step([&](i64 layer, int s) { return before + s * size + layer * H; },
+         [&](i64 layer, int s) { return after + s * size + layer * H; });
+    std::swap(before, after);
+    to_panels(net, w, before + size - H, 0, false, top.saved, top.panel);  // of the state h
+    if (output.y) kernels_for(w).outputs(output, top.saved, top.panel, 0, t, 0, 1);
+  }
+  if (out.outputs) std::fill(output.y + steps * width, output.y + w.plan.time * width, T(0));
+  if (out.one) {
+    output.y = static_cast<T*>(out.one);
+    kernels_for(w).outputs(output, top.saved, top.panel, 0, 0, 0, 1);
+  }
+  for (int s = 0; s < states; ++s)
+    if (out.final_state[s]) std::copy_n(before + s * size, size, static_cast<T*>(out.final_state[s]));
+}
+
+template <class T>
+void inference_step(const Net<T>& net, const Array& x, void* const* state, T* y, bool check, const bool* resets) {
+  const i64 batch = x.shape[0], H = net.H();
+  const RowStep<T> step(net, net.info.states * net.spec.layers * batch * H);
+  T* fresh = step.states;  // (states, layers, B, H)
+  for (i64 b = 0; b < batch; ++b) {
+    read_step_input(net, kernels_of<T>(active()), x, b, check, step.input());
+    step(
+        [&](i64 layer, int s) -> const T* {
+          if (resets && resets[b]) return net.spec.learn_state ? net.params + net.initial[s] + layer * H : nullptr;
+          return static_cast<const T*>(state[s]) + (layer * batch + b) * H;
+        },
+        [&](i64 layer, int s) { return fresh + ((s * net.spec.layers + layer) * batch + b) * H; });
+    step.readout(fresh + ((net.spec.layers - 1) * batch + b) * H, y + b * net.spec.output_width());
   }
   for (int s = 0; s < net.info.states; ++s)
-    std::copy_n(fresh + s * net.spec.layers * batch * net.H(), net.spec.layers * batch * net.H(),
-                static_cast<T*>(state[s]));
+    std::copy_n(fresh + s * net.spec.layers * batch * H, net.spec.layers * batch * H, static_cast<T*>(state[s]));
 }
 
 template <class T>

@@ -37,14 +37,15 @@ struct LayerBuffers {
   T* w_input[2] = {};                        // by the direction below that the columns come from
   T *dropped = nullptr, *crossed = nullptr;  // h as the layer above reads it: in this order, in the other one
   T* checkpoints = nullptr;                  // the states before each window but the first
-  i64 saved_stride = 0, panel = 0, last_stride = 0, last_panel = 0, above_panel = 0;
+  i64 saved_stride = 0, panel = 0, above_panel = 0;
+  i64 batch_stride = 0, batch_panel = 0;  // of matrices with one row for each sequence
   Operand<T> below[2] = {};
 
   // additional buffers of a loss or a backward pass
   T *pooled = nullptr, *d_pooled = nullptr;  // the top layer's states over all steps, B rows; dL/dh from there
   std::int32_t* maximum = nullptr;           // the step of the maximum, of B rows
   T *dh = nullptr, *d_final = nullptr, *carry = nullptr, *next = nullptr, *dw = nullptr, *dw_y = nullptr, *dx = nullptr;
-  i64 dh_panel = 0, batch_stride = 0, batch_panel = 0;  // the last two: of matrices with one row for each sequence
+  i64 dh_panel = 0;
   std::vector<GradientTask> tasks;
   i64 task_columns = 0;
 };
@@ -52,6 +53,8 @@ struct LayerBuffers {
 // The parts of a pass over a batch that need memory
 struct Needs {
   Steps steps = Steps::last;    // the outputs, and where the loss is
+  bool keep = true;             // what a backward pass reads
+  bool outputs = false;         // y, even if it is the hidden states
   bool loss = false;            // y and its loss
   bool each_factor = false;     // .. with a weight for each step
   bool backward = false;        // gradients
@@ -81,6 +84,7 @@ struct Workspace {
   Findings found;
   Stop stop;
   std::vector<LayerBuffers<T>> layers;
+  bool keeps = true;  // the saved activations of all steps of a window
   bool drop = false;  // dropout between the layers, from this seed
   std::uint64_t dropout_seed = 0;
   bool each_factor = false;    // the loss has a weight for each step
@@ -143,7 +147,7 @@ void read_final(const Workspace<T>& w, i64 hidden, int state, T* out) {
   for (std::size_t p = 0; p < w.layers.size(); ++p)
     for (i64 b = 0; b < w.plan.batch; ++b)
       if (w.plan.is_last(b))
-        read_row(w, hidden, w.layers[p].last + state * w.layers[p].last_stride, w.layers[p].last_panel, b,
+        read_row(w, hidden, w.layers[p].last + state * w.layers[p].batch_stride, w.layers[p].batch_panel, b,
                  out + (static_cast<i64>(p) * w.plan.callers_batch + w.plan.place(b)) * hidden);
 }
 

@@ -10,8 +10,7 @@
 namespace fastbptt {
 
 template <class T>
-void pack_weights(const Net<T>& net, Workspace<T>& w, int worker, int team) {
-  const Kernels<T>& k = kernels_for(w);
+void pack_weights(const Net<T>& net, Workspace<T>& w, bool backward, int worker, int team) {
   i64 panel = 0;
   const auto mine = [&] { return panel++ % team == worker; };
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i) {
@@ -20,17 +19,22 @@ void pack_weights(const Net<T>& net, Workspace<T>& w, int worker, int team) {
     for (i64 p = 0; p < panels_of(net, w); ++p)
       if (mine()) pack_forward(net, w, dir, b, p);
     for (i64 p = 0; p < panels_of(net, w); ++p)
-      if (mine()) pack_backward(net, w, dir, b, p);
-    for (i64 s = 0; s < 2; ++s) {
+      if (mine()) pack_backward(net, w, dir, b, p, backward);
+    for (i64 s = 0; s < 2 && backward; ++s) {
       const i64 columns = dir.layer ? net.H() : net.I();
       if (dir.layer ? s >= net.D() : s > 0 || !w.input_weights) continue;
       for (i64 p = 0; p * w.panel < columns; ++p)
         if (mine()) pack_input(net, w, dir, b, s, p, columns);
     }
   }
-  if (worker != 0) return;
+  if (worker == 0) pack_rest(net, w);
+}
+
+// The bias of the readout; whether all weights are finite
+template <class T>
+void pack_rest(const Net<T>& net, Workspace<T>& w) {
   for (i64 o = 0; o < net.O(); ++o) w.b_y[o] = net.spec.has_output_bias() ? net.params[net.b_y + o] : T(0);
-  if (!k.finite(net.params, net.checked)) w.found.weights = true;
+  if (!kernels_for(w).finite(net.params, net.checked)) w.found.weights = true;
 }
 
 // Rows of a panel from a matrix, as pairs if the matrix products read pairs; returns their end
@@ -78,9 +82,10 @@ void pack_read_units(const Net<T>& net, i64 first, i64 n, i64 real, T* to) {
       for (i64 o = 0; o < net.O(); ++o) to[o * n + c] = net.params[net.W_hy + row * net.O() + o];
 }
 
+// The rows of the readout, and those that only a backward pass reads
 template <class T>
-void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerBuffers<T>& b,
-                   i64 p) {
+void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerBuffers<T>& b, i64 p,
+                   bool all) {
   const Kernels<T>& k = kernels_for(w);
   const i64 n = w.panel, outputs = net.readout_of(dir), real = std::min(n, net.H() - p * n);
   T* to = b.w_backward + p * net.depth_back(dir) * n;
@@ -88,6 +93,7 @@ void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirectio
     k.pack(net.params + net.W_hy + (dir.direction * net.H() + p * n) * net.O(), net.O(), true, net.O(), real, to);
   else if (outputs)
     pack_read_units(net, dir.direction * net.H() + p * n, n, real, to);
+  if (!all) return;
   to += outputs * n;
   for (const bool before : {true, false})  // first the rows multiplied with the previous step
     for (int j = 0; j < net.info.preactivations; ++j) {

@@ -18,11 +18,10 @@ PoolArgs<T> pool_args(const Net<T>& net, const Workspace<T>& w, Steps steps, std
   return {b.pooled, b.batch_panel, steps == Steps::max ? b.maximum : nullptr, net.layer_directions[i].reverse()};
 }
 
-// The states that a readout of one output per sequence reads, and their panel: the pooled or the final ones
+// The states that a readout of one output per sequence reads, the pooled or the final ones: panels of B rows
 template <class T>
-std::pair<const T*, i64> states_of_sequences(const LayerBuffers<T>& b, Steps steps) {
-  return pools(steps) ? std::pair<const T*, i64>{b.pooled, b.batch_panel}
-                      : std::pair<const T*, i64>{b.last, b.last_panel};
+const T* states_of_sequences(const LayerBuffers<T>& b, Steps steps) {
+  return pools(steps) ? b.pooled : b.last;
 }
 
 // From the sum to the mean over a sequence's own steps

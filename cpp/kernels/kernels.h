@@ -151,9 +151,11 @@ struct ForwardArgs {
   i64 x_stride;
   Operand<T> below[2];  // the layer below, both directions
   int below_count;
-  const T* weights;         // one pre-activation after the other: panels [I or 0 + H or 0][N], W_xh above W_hh
-  const T* bias;            // [preactivations][panels * N]
-  T* saved;                 // B + rows each: the state before the window, then row r at B + r
+  const T* weights;  // one pre-activation after the other: panels [I or 0 + H or 0][N], W_xh above W_hh
+  const T* bias;     // [preactivations][panels * N]
+  bool keep = true;  // saved holds all rows of the window, else those of two steps: a step's from 0 and from B on
+                     // in turn
+  T* saved;          // B + rows each: the state before the window, then row r at B + r; or 2 B
   i64 saved_stride, panel;  // elements from one saved activation to the next, and from panel to panel
   T setting;
   const OutputArgs<T>* each_step;  // null: no output during the recursion
@@ -327,7 +329,8 @@ struct Kernels {
   void (*forward)(const CellKernels<T>&, const ForwardArgs<T>&, i64 row0, i64 row1);
   void (*backward)(const CellKernels<T>&, const BackwardArgs<T>&, i64 row0, i64 row1);
   void (*input_grad)(const CellKernels<T>&, const InputGradArgs<T>&, i64 row0, i64 row1);
-  void (*outputs)(const OutputArgs<T>&, const T* h, i64 h_panel, i64 row, i64 sequence, i64 count);
+  // y rows from `row` on, of states from row h_row of h on
+  void (*outputs)(const OutputArgs<T>&, const T* h, i64 h_panel, i64 h_row, i64 row, i64 sequence, i64 count);
   void (*weight_grad)(const WeightGradArgs<T>&);
   // null: no products of pairs in this instruction set
   void (*weight_grad_pairs)(const WeightGradArgs<T, Pair>&);

@@ -185,6 +185,23 @@ class EngineCall {
     }
   }
 
+  // What a pass without a backward one gives
+  Result<R> predict() {
+    const Spec& s = case_.net;
+    Result<R> out;
+    out.outputs.assign(at(case_.B * case_.T * s.output_width()), R(NAN));
+    out.last.assign(at(case_.B * s.output_width()), R(NAN));
+    Predictions to;
+    to.outputs = out.outputs.data();
+    to.one = out.last.data();
+    for (int k = 0; k < states_; ++k) {
+      out.final[k].assign(at(s.state_rows() * case_.B * s.hidden), R(NAN));
+      to.final_state[k] = out.final[k].data();
+    }
+    engine_->predict(batch, to);
+    return out;
+  }
+
   // From the gradients that were given
   Result<R> backward(Tape& tape) {
     Result<R> out;

@@ -230,6 +230,7 @@ class Comparison {
     const std::unique_ptr<Tape> kept = by_hand.forward();
     Result<R> shown = by_hand.backward(*kept);
     by_hand.read(*kept, shown);
+    CHECK_MESSAGE(calls::same_bits(by_hand.predict().outputs, shown.outputs), name, " ", text(c));
     const double second =
         std::max(calls::gradient_difference(c.net, shown, expected), calls::shown_difference(shown, expected));
     CHECK_MESSAGE(second < (sizeof(R) == 4 ? 1e-4 : 1e-12), name, " ", text(c), " by tape: ", second);

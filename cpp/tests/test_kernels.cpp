@@ -415,7 +415,7 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
         o.dy = dy.data();
         o.dh = columns ? nullptr : dh.data();
         o.dh_panel = rows * n;
-        k.outputs(o, h.data() + first * n, panel, 0, 0, rows);
+        k.outputs(o, h.data(), panel, first, 0, 0, rows);
         for (i64 r = 0; r < rows; ++r) {
           std::vector<double> z(std::size_t(O), 0.0), dz = z, t = z;
           double got = 0;

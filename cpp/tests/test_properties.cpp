@@ -50,6 +50,10 @@ Result<R> all_calls(EngineCall<R>& call) {
   Result<R> out = call.loss_and_grad();
   const auto tape = call.forward();
   call.read(*tape, out);
+  Result<R> alone = call.predict();
+  CHECK(calls::same_bits(alone.outputs, out.outputs));
+  CHECK(calls::same_bits(alone.last, out.last));
+  for (int k = 0; k < CellInfo::most_states; ++k) CHECK(calls::same_bits(alone.final[k], out.final[k]));
   return out;
 }
 

@@ -235,6 +235,8 @@ def read(
         array = value
     else:
         no_mask(name, value, item)
+        on_cpu(name, value, item)
+        axes_in_order(name, value, item)
         try:
             if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
                 array = np.from_dlpack(value)
@@ -243,6 +245,10 @@ def read(
         except MemoryError:
             raise
         except Exception as error:
+            if "bfloat16" in str(getattr(value, "dtype", "")):
+                raise ArgumentTypeError(
+                    name, "has dtype bfloat16", f"{expected}: {name}.float()", item=item
+                ) from error
             raise ArgumentTypeError(
                 name,
                 f"is a {type(value).__name__} that NumPy cannot read as an array of numbers: "
@@ -254,7 +260,9 @@ def read(
         if array.dtype.kind == "O" and array.ndim == 0:
             came = f"type {type(value).__name__}"
         hint = ""
-        if came == "dtype object" and array.ndim == 1 and len(array) and np.ndim(array[0]):
+        if "float" in array.dtype.name:  # bfloat16 and smaller ones, which NumPy does not know
+            hint = f': {name}.astype("float32")'
+        elif came == "dtype object" and array.ndim == 1 and len(array) and np.ndim(array[0]):
             hint = f"; for sequences give a list: list({name})"
         elif name in ("x", "y") and array.dtype.kind == "O" and _are_numbers(array):
             hint = f'; if these are numbers, numpy.asarray({name}, "float64")'
@@ -272,6 +280,63 @@ def no_mask(name: str, value: Any, item: int | None = None) -> None:
             name,
             f"is a masked array with {masked} masked values",
             "none: fill them, or leave them out; sequences may have different lengths",
+            item=item,
+        )
+
+
+# DLPack's numbers of memory: those that the CPU reads, and names of others.
+_CPU_MEMORY = (1, 3, 11)
+_DEVICES = {2: "CUDA", 7: "Vulkan", 8: "Metal", 10: "ROCm", 13: "CUDA", 14: "oneAPI"}
+
+
+def on_cpu(name: str, value: Any, item: int | None = None) -> None:
+    """Refuse an array in the memory of a GPU, which NumPy refuses or copies without a word."""
+    try:
+        kind, index = map(int, value.__dlpack_device__())
+    except Exception:  # none of this protocol, or none of real memory
+        return
+    if kind not in _CPU_MEMORY:
+        one = name if item is None else f"{name}[{item}]"
+        if hasattr(value, "cpu"):
+            copy = f"{one}.cpu()"
+        else:
+            copy = f"{one}.get()" if hasattr(value, "get") else f"jax.device_get({one})"
+        raise ArgumentTypeError(
+            name,
+            f"is a {type(value).__name__} on a {_DEVICES.get(kind, 'foreign')} device ({index})",
+            f"an array in the CPU's memory: {copy}",
+            item=item,
+        )
+
+
+# What people call the axes of sequences, in the order of the axes here.
+_AXES = (
+    {"batch", "batches", "case", "cases", "instance", "sample", "samples", "sequence"},
+    {"date", "step", "steps", "time", "timepoint", "timepoints", "timestep", "timesteps"},
+    {"channel", "channels", "feature", "features"},
+)
+
+
+def axes_in_order(name: str, value: Any, item: int | None = None) -> None:
+    """Refuse an array of xarray whose names say that its axes are in another order."""
+    names = getattr(value, "dims", None)
+    if not isinstance(names, tuple) or not all(isinstance(axis, str) for axis in names):
+        return
+    places = {k: axis for axis in names for k, words in enumerate(_AXES) if axis.lower() in words}
+    others = [axis for axis in names if axis not in places.values()]
+    if len(names) == 3 and len(places) + len(others) == 3:  # each has its place
+        order = [places.get(k) or others.pop(0) for k in range(3)]
+    elif len(names) == 2 and len(places) == 2:
+        order = [places[k] for k in sorted(places)]
+    else:
+        return
+    if list(names) != order:
+        one = name if item is None else f"{name}[{item}]"
+        wanted = ", ".join(f'"{axis}"' for axis in order)
+        raise ArgumentError(
+            name,
+            f"has the axes ({', '.join(names)})",
+            f"sequences, time and features in this order: {one}.transpose({wanted})",
             item=item,
         )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -210,6 +212,99 @@ def test_same_numbers_from_arrays_of_every_kind(kind: str, given: str, dtype: st
     up, last = rng.normal(size=(B, T, O)).astype(given), arrays["h0"]
     expected = model.backward(out, up, last).flat.tobytes()
     assert model.backward(out, make(up), make(last)).flat.tobytes() == expected
+
+
+class WithAxes(Wrapped):
+    """An array with names of axes, as xarray has them."""
+
+    def __init__(self, array: Any, *dims: str) -> None:
+        super().__init__(array)
+        self.dims = dims
+
+    def transpose(self, *dims: str) -> WithAxes:
+        order = [self.dims.index(name) for name in dims]
+        return WithAxes(self.array.transpose(order), *dims)
+
+
+@pytest.mark.parametrize(
+    "dims",
+    ["batch time feature", "sample step channel", "a time b", "a b c", "batch b c"],
+)
+def test_axes_in_any_order_are_seen_by_their_names(dims: str) -> None:
+    model = fastbptt.RNN(3, 4, 1, seed=0)
+    names = dims.split()
+    x = np.random.default_rng(0).normal(size=(3, 3, 3))
+    expected = model.forward(x).last
+    given = WithAxes(x, *names)
+    assert np.array_equal(model.forward(given).last, expected)
+    for order in itertools.permutations(names):
+        other = given.transpose(*order)
+        if list(order) == names or not {"batch", "time", "sample"} & set(names):
+            model.forward(other)
+            continue
+        try:
+            model.forward(other)
+        except fastbptt.ArgumentError as error:
+            advice = str(error).rpartition(": ")[2]
+            there = eval(advice, {"x": other})
+            model.forward(there)  # the advice, followed
+            if "a" not in names and "b" not in names:
+                assert there.dims == given.dims
+        else:  # the named axes are where they belong, the others may be anything
+            known = {"batch": 0, "sample": 0, "time": 1, "feature": 2}
+            assert all(order[known[name]] == name for name in order if name in known)
+
+
+def test_two_named_axes() -> None:
+    model = fastbptt.RNN(3, 4, 1, seed=0)
+    x, weights = np.zeros((4, 4, 3)), np.triu(np.ones((4, 4)))
+    given = {"y": np.zeros((4, 4)), "loss": "mse", "steps": "all"}
+    plain = model.loss(x, **given, sample_weight=weights)
+    assert model.loss(x, **given, sample_weight=WithAxes(weights, "batch", "time")) == plain
+    with pytest.raises(ValueError, match=re.escape(': sample_weight.transpose("Case", "Time")')):
+        model.loss(x, **given, sample_weight=WithAxes(weights, "Time", "Case"))
+    with pytest.raises(ValueError, match=re.escape(': x[1].transpose("time", "channel")')):
+        model.forward([x[0], WithAxes(x[1].T, "channel", "time")])
+
+
+class Elsewhere:
+    """An array on another device."""
+
+    def __init__(self, kind: int, **others: Any) -> None:
+        self.kind = kind
+        vars(self).update(others)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.kind, 1
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.zeros((B, T, I))  # as JAX, which copies without a word
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (Elsewhere(2, cpu=None), r"on a CUDA device \(1\); .*: x(\[0\])?\.cpu\(\)"),
+        (Elsewhere(10, get=None), r"on a ROCm device \(1\); .*: x(\[0\])?\.get\(\)"),
+        (Elsewhere(99), r"on a foreign device \(1\); .*: jax\.device_get\(x(\[0\])?\)"),
+    ],
+)
+def test_arrays_of_a_gpu_are_refused(given: Any, expected: str, listed: bool) -> None:
+    model = fastbptt.RNN(I, H, O)
+    with pytest.raises(TypeError, match=expected):
+        model.forward([given] if listed else given)
+
+
+def test_a_number_type_that_numpy_does_not_have() -> None:
+    class Tensor:
+        dtype = "torch.bfloat16"
+
+        def __array__(self, *given: Any, **more: Any) -> Any:
+            raise TypeError("Got unsupported ScalarType BFloat16")
+
+    with pytest.raises(TypeError, match=r"x has dtype bfloat16; .*: x\.float\(\)$"):
+        fastbptt.RNN(I, H, O).forward(Tensor())
 
 
 @pytest.mark.parametrize("kind", ["?", "i1", "u1", "i2", "i4", "i8", "u8", "f2", ">i4", ">f2"])

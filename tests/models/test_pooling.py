@@ -11,7 +11,6 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import fastbptt
-from fastbptt.training import evaluation
 
 POOLED = ("mean", "max")
 RNG = np.random.default_rng(0)
@@ -50,7 +49,7 @@ def test_a_memory_budget_changes_no_bit(steps: str) -> None:
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("readout", [2, None])
 def test_predictions_are_what_the_loss_sees(
-    steps: str, bidirectional: bool, readout: int | None, monkeypatch: pytest.MonkeyPatch
+    steps: str, bidirectional: bool, readout: int | None
 ) -> None:
     model = fastbptt.LSTM(3, 4, readout, seed=1, bidirectional=bidirectional, dtype="float64")
     hidden = model.forward(X, LENGTHS).hidden
@@ -59,10 +58,8 @@ def test_predictions_are_what_the_loss_sees(
     wanted = (
         pooled if readout is None else pooled @ model.parameters["W_hy"] + model.parameters["b_y"]
     )
-    for memory in (evaluation._MEMORY, 1):  # as a whole, and in pieces
-        monkeypatch.setattr(evaluation, "_MEMORY", memory)
-        got = fastbptt.predict(model, X, LENGTHS, batch_size=7, steps=steps)
-        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-14)
+    got = fastbptt.predict(model, X, LENGTHS, batch_size=7, steps=steps)
+    np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-14)
     y = RNG.normal(size=wanted.shape)
     loss = model.loss(X, y, "mse", steps, lengths=LENGTHS)
     assert loss == pytest.approx(np.square(wanted - y).mean(), rel=1e-12)

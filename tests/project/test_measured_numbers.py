@@ -247,6 +247,8 @@ HAND_WRITTEN = {
         "## Loop order",
         "## Blocks of time",
         "## tanh",
+        "## The logistic function",
+        "## Prediction",
         "## Readout, loss and Adam",
         "## Small shapes",
         "## Two threads",

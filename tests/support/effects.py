@@ -88,7 +88,7 @@ def seen(value: Any) -> Any:
     if isinstance(value, fastbptt.Gradients):
         return list(value), value.flat.tobytes(), seen(value.x), seen(value.h0)
     if isinstance(value, fastbptt.ForwardResult):
-        return seen(value.outputs), seen(value.final_state)
+        return seen(value.outputs), seen(value.final_state), hasattr(value, "hidden")
     if hasattr(value, "findobj"):
         return drawn(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -57,9 +57,7 @@ def test_it_learns_what_only_the_constants_tell() -> None:
 @pytest.mark.parametrize("steps", ["last", "all", "mean", "max"])
 @pytest.mark.parametrize("listed", [False, True])
 def test_evaluate_and_predict(steps: str, listed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In batches and in pieces of long sequences, the same."""
-    from fastbptt.training import evaluation
-
+    """In batches, the same."""
     net = model()
     x: Any = [one[:n] for one, n in zip(X, LENGTHS, strict=True)] if listed else X
     lengths = None if listed else LENGTHS
@@ -69,19 +67,16 @@ def test_evaluate_and_predict(steps: str, listed: bool, monkeypatch: pytest.Monk
         y = [one[:n] for one, n in zip(y, LENGTHS, strict=True)] if listed else y
     whole = net.loss(x, y, "mse", steps, lengths=lengths, static=STATIC)
     out = net.forward(x, lengths, static=STATIC)
-    for memory, fewest in ((1 << 26, 16), (1, 2)):
-        monkeypatch.setattr(evaluation, "_MEMORY", memory)
-        monkeypatch.setattr(evaluation, "_FEWEST", fewest)
-        found = fastbptt.evaluate(
-            net, x, y, loss="mse", steps=steps, lengths=lengths, static=STATIC, batch_size=9
-        )
-        assert found["loss"] == pytest.approx(whole, rel=1e-12)
-        z = fastbptt.predict(net, x, lengths, 9, static=STATIC, steps=steps)
-        if steps == "last":
-            np.testing.assert_allclose(z, out.last, rtol=1e-12)
-        elif steps == "all":
-            for one, exact, n in zip(z, out.outputs, LENGTHS, strict=True):
-                np.testing.assert_allclose(one[:n], exact[:n], rtol=1e-12)
+    found = fastbptt.evaluate(
+        net, x, y, loss="mse", steps=steps, lengths=lengths, static=STATIC, batch_size=9
+    )
+    assert found["loss"] == pytest.approx(whole, rel=1e-12)
+    z = fastbptt.predict(net, x, lengths, 9, static=STATIC, steps=steps)
+    if steps == "last":
+        np.testing.assert_array_equal(z, out.last)
+    elif steps == "all":
+        for one, exact, n in zip(z, out.outputs, LENGTHS, strict=True):
+            np.testing.assert_array_equal(one[:n], exact[:n])
 
 
 def test_iterator_and_own_loss() -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _check, _core, _losses
 from .._check import Floats
@@ -27,6 +27,7 @@ from .results import (
     ForwardResult,
     GradientRecord,
     NormProbes,
+    OutputsAlone,
     Records,
     StepReport,
     pass_names,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ..optim.optimizers import Optimizer
+    from .exporting import CExport
 
 StateLike: TypeAlias = ArrayLike | Sequence[ArrayLike | None]
 
@@ -523,6 +525,86 @@ class Recurrent:
 
         save_model(self, path, optimizer, metadata)
 
+    def export_c(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        weights: str | None = None,
+        dtype: DTypeLike | None = None,
+        standardizer: Any = None,
+        imputer: Any = None,
+        loss: LossLike | None = None,
+        raw: bool = False,
+        data: ArrayLike | Sequence[ArrayLike] | None = None,
+    ) -> CExport:
+        """Write the model as one file of C99 and its header, for microcontrollers and C programs.
+
+        The functions `reset`, `step` and `run` compute what `initial_state` and `step` do, in the
+        model's dtype (float or double), without allocating memory. The weights are constants. Each
+        stream has a struct of its own, which the caller owns. In float32 the outputs are within
+        1e-6 of those of `step`, where the network itself does not amplify differences.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The source, which ends in ``.c``; the header ends in ``.h`` and stands beside it. Both
+            are replaced if they exist.
+        name : str, optional
+            Names in C begin with it, as in ``model_step``. Default: the file's name in lower case.
+        weights : {"int8", "int16"}, optional
+            Round weights to integers with a scale for each row of a matrix, a quarter or half of
+            the memory; states and sums stay floats. None: as they are.
+        dtype : {"float32", "float64"}, optional
+            Of all other numbers, and of the arithmetic: float or double. None: the model's.
+        standardizer : Standardizer, optional
+            Applied to the inputs: the caller gives them in the units on which it was fitted.
+        imputer : Imputer, optional
+            Applied after the standardizer: the caller gives NaN where a value is missing.
+        loss : str or `Loss`, optional
+            Outputs are its predictions, such as probabilities, instead of what `step` returns.
+        raw : bool, default False
+            Leave out what `metadata` note of inputs and outputs. Without it they are refused if
+            the arguments above do not apply them; `fastbptt export` does.
+        data : array (batch, time, features), or list of arrays, optional
+            With `weights`: sequences, as the caller gives them, on which to measure the error.
+
+        Returns
+        -------
+        CExport
+            The files, bytes of memory, and the error of rounded weights.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the network is bidirectional, has weights that are not finite, its cell has no
+            formulas in C, or an argument is not as described. Nothing is written then.
+        OSError
+            If a file cannot be written. Each is then as it was, or whole.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbptt
+        >>> model = fastbptt.GRU(3, 16, 1, seed=0)
+        >>> made = model.export_c(os.path.join(tempfile.mkdtemp(), "filter.c"), weights="int8")
+        >>> made.name, made.constants, made.state, made.weight_error < 0.001
+        ('filter', 1392, 64, True)
+        """
+        from .exporting import export_c  # a start without files need not load it
+
+        return export_c(
+            self,
+            path,
+            name=name,
+            weights=weights,
+            dtype=dtype,
+            standardizer=standardizer,
+            imputer=imputer,
+            loss=loss,
+            raw=raw,
+            data=data,
+        )
+
     # ------------------------------------------------------------ computing
 
     def forward(
@@ -534,6 +616,7 @@ class Recurrent:
         static: ArrayLike | None = None,
         resets: ArrayLike | Sequence[ArrayLike] | None = None,
         training: bool = False,
+        backward: bool = True,
         check_finite: bool = True,
     ) -> ForwardResult:
         """Run the network over a batch of sequences.
@@ -561,6 +644,10 @@ class Recurrent:
             Not for bidirectional networks, nor with `static`.
         training : bool, default False
             Apply dropout, with masks that no pass before had. `backward` uses the same.
+        backward : bool, default True
+            Keep the activations that `backward` needs. False: a few steps of them at a time, as
+            `predict` does. Memory then does not grow with time but for the outputs; the result
+            has `outputs`, `last` and `final_state`, with the same bits.
         check_finite : bool, default True
             Refuse NaN and infinity in `x`, `h0` and the weights.
 
@@ -596,28 +683,57 @@ class Recurrent:
         >>> out.hidden.shape, c.shape
         ((2, 5, 8), (4, 2, 4))
         """
-        array, checked = _arguments.inputs(self._input_spec, x, lengths)
-        initial = _arguments.states(self._input_spec, "h0", h0, len(array))
         finite = _check.flag("check_finite", check_finite)
         training = _check.flag("training", training)
-        constants = _arguments.static(self._input_spec, static, len(array), initial)
-        batch = Batch(
-            array, lengths=checked, initial=initial, static=constants, check_finite=finite
-        )
-        if resets is not None:
-            count, time = array.shape[:2]
-            listed = isinstance(x, list | tuple)
-            marks = _arguments.resets(self._input_spec, resets, count, time, checked, listed)
-            batch = batch.replace(resets=marks)
+        keep = _check.flag("backward", backward)
+        batch = self._batch(x, lengths, h0, static, resets, finite)
         taken: list[int] = []
         try:
             if training:
                 batch = batch.replace(dropout_seed=self._dropout_seeds.take(taken))
-            tape = self._engine.forward(batch)
-            return ForwardResult(tape, self._weights.token, self._spec.output_size > 0)
+            readout = self._spec.output_size > 0
+            tape: _core.Tape | OutputsAlone
+            if keep:
+                tape = self._engine.forward(batch)
+            else:
+                tape = OutputsAlone(*self._engine.predict(batch, "last", True, True), readout)
+            return ForwardResult(tape, self._weights.token, readout)
         except BaseException:
             self._dropout_seeds.give_back(taken)
             raise
+
+    def _predict(
+        self,
+        x: NDArray[Any],
+        lengths: _arguments.Lengths,
+        steps: str,
+        static: NDArray[Any] | None,
+        resets: NDArray[Any] | None,
+    ) -> Floats:
+        """Outputs at all steps, (batch, time, outputs), or one for each sequence."""
+        batch = self._batch(x, lengths, None, static, resets, True)
+        every = steps == "all"
+        where = "last" if every else steps
+        outputs, one, _ = self._engine.predict(batch, where, every, not every)
+        result: Floats = outputs if every else one
+        return result
+
+    def _batch(
+        self, x: Any, lengths: Any, h0: Any, static: Any, resets: Any, check_finite: bool
+    ) -> Batch:
+        """Check the arguments of a forward pass."""
+        array, checked = _arguments.inputs(self._input_spec, x, lengths)
+        initial = _arguments.states(self._input_spec, "h0", h0, len(array))
+        constants = _arguments.static(self._input_spec, static, len(array), initial)
+        batch = Batch(
+            array, lengths=checked, initial=initial, static=constants, check_finite=check_finite
+        )
+        if resets is None:
+            return batch
+        count, time = array.shape[:2]
+        listed = isinstance(x, list | tuple)
+        marks = _arguments.resets(self._input_spec, resets, count, time, checked, listed)
+        return batch.replace(resets=marks)
 
     def backward(
         self,
@@ -678,6 +794,10 @@ class Recurrent:
             )
         if out._owner is not self._weights.token:
             raise ArgumentError("out", "comes from another model", "this model's own forward")
+        if isinstance(out._tape, OutputsAlone):
+            raise ArgumentError(
+                "out", "comes from forward(.., backward=False)", "a pass that keeps its activations"
+            )
         if d_outputs is None and d_final_state is None and d_last is None and d_hidden is None:
             raise ArgumentError(
                 "d_outputs, d_final_state, d_last and d_hidden", "are all None", "at least one"

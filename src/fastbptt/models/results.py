@@ -13,6 +13,39 @@ from .._check import Floats
 from .._views import State
 
 
+class OutputsAlone:
+    """Results of a forward pass that kept nothing for a backward one."""
+
+    __slots__ = ("_readout", "final_state", "last", "outputs")
+
+    def __init__(
+        self, outputs: Floats, last: Floats, final_state: tuple[Floats, ...], readout: bool
+    ) -> None:
+        self.outputs = outputs
+        self.last = last
+        self.final_state = final_state
+        self._readout = readout
+
+    @property
+    def batch(self) -> int:
+        """Number of sequences."""
+        return len(self.outputs)
+
+    @property
+    def time(self) -> int:
+        """Steps of the longest."""
+        return int(self.outputs.shape[1])
+
+    @property
+    def hidden(self) -> Floats:
+        """The outputs of a network without readout; else refused."""
+        if not self._readout:
+            return self.outputs
+        raise AttributeError(
+            "forward(.., backward=False) does not keep the hidden states; call forward without it"
+        )
+
+
 class ForwardResult:
     """Result of `forward`: outputs, states, and the saved activations that `backward` needs.
 
@@ -22,7 +55,7 @@ class ForwardResult:
 
     __slots__ = ("_final_state", "_hidden", "_last", "_outputs", "_owner", "_readout", "_tape")
 
-    def __init__(self, tape: _core.Tape, owner: object, readout: bool) -> None:
+    def __init__(self, tape: _core.Tape | OutputsAlone, owner: object, readout: bool) -> None:
         self._tape = tape
         self._owner = owner
         self._readout = readout

@@ -198,114 +198,23 @@ def outputs(
     static: NDArray[Any] | None = None,
     resets: Gathered | None = None,
 ) -> Floats:
-    """Outputs of one batch: (rows, outputs), or at all steps (rows, time, outputs).
-
-    Rows are sorted by falling length. A unidirectional network reads long sequences in chunks,
-    carrying the state, so that memory does not grow with them; the results are the same, bit
-    for bit.
-    """
+    """Outputs of one batch: (rows, outputs), or at all steps (rows, time, outputs)."""
+    batch, lengths = x.take(rows)
+    marks = None if resets is None else resets.take(rows)[0]
     try:
-        return _outputs(model, x, rows, steps, static, resets)
+        return model._predict(batch, lengths, steps, static, marks)
     except ArgumentError as error:
         locate(error, rows)
         raise
 
 
-def _outputs(
-    model: Recurrent,
-    x: Gathered | Computed,
-    rows: Rows,
-    steps: str,
-    static: NDArray[Any] | None,
-    resets: Gathered | None,
-) -> Floats:
-    batch, lengths = x.take(rows)
-    marks = None if resets is None else resets.take(rows)[0]
-    count, time = batch.shape[:2]
-    piece = max(_MEMORY // (_bytes_per_step(model) * count), _FEWEST)
-    pool = None if steps in _check.STEPS else _Pool(model, steps, count)
-    if model.bidirectional or time <= piece:
-        result = model.forward(batch, lengths, static=static, resets=marks)
-        if pool is not None:
-            pool.add(result.hidden, lengths)
-            return pool.outputs()
-        return result.outputs if steps == "all" else result.last
-    spec, every = model._input_spec, steps == "all"
-    found = np.zeros((count, time, spec.width) if every else (count, spec.width), spec.dtype)
-    state: Any = None
-    for first in range(0, time, piece):
-        part = batch[:, first : first + piece]
-        inside = None
-        if lengths is not None:
-            left = lengths - first  # falling
-            going = int(np.count_nonzero(left > 0))
-            if going < len(part) and state is not None:
-                states = (state,) if len(spec.states) == 1 else state
-                cut = tuple(one[:, :going] for one in states)
-                state = cut[0] if len(spec.states) == 1 else cut
-            part, inside = part[:going], np.minimum(left[:going], part.shape[1])
-        some = None if marks is None else marks[: len(part), first : first + piece]
-        try:
-            own_static = None if first else static
-            result = model.forward(part, inside, state, static=own_static, resets=some)
-        except ArgumentError as error:
-            if error.argument == "x" and len(error.index) > 1:
-                row, step, *rest = error.index
-                error.index = (row, first + step, *rest)
-            raise
-        state = result.final_state
-        if pool is not None:
-            pool.add(result.hidden, inside)
-        elif every:
-            found[: len(part), first : first + piece] = result.outputs
-        else:
-            found[: len(part)] = result.last  # that of a later piece comes later
-    return found if pool is None else pool.outputs()
-
-
-class _Pool:
-    """The mean or maximum of hidden states over steps, piece by piece, and its readout."""
-
-    def __init__(self, model: Recurrent, steps: str, count: int) -> None:
-        self._model = model
-        self._mean = steps == "mean"
-        width = model.hidden_size * (2 if model.bidirectional else 1)
-        self._pooled = np.full((count, width), 0.0 if self._mean else -np.inf, model.dtype)
-        self._steps = np.zeros(count, I64)
-
-    def add(self, hidden: Floats, lengths: NDArray[np.int64] | None) -> None:
-        """Add the states (rows, time, width) of the first sequences."""
-        rows, time = hidden.shape[:2]
-        ends = np.full(rows, time) if lengths is None else lengths
-        self._steps[:rows] += ends
-        if self._mean:  # states are 0 after the ends
-            self._pooled[:rows] += hidden.sum(axis=1)
-            return
-        after = np.arange(time) >= ends[:, np.newaxis]
-        most = np.where(after[..., np.newaxis], -np.inf, hidden).max(axis=1)
-        np.maximum(self._pooled[:rows], most, out=self._pooled[:rows])
-
-    def outputs(self) -> Floats:
-        """Return the outputs (rows, outputs)."""
-        found = self._pooled
-        if self._mean:
-            found = (found / self._steps[:, np.newaxis]).astype(found.dtype)
-        parameters = self._model.parameters
-        if "W_hy" in parameters:
-            read = found[:, self._model._read_columns]
-            found = read @ parameters["W_hy"] + parameters.get("b_y", 0)
-        result: Floats = found.astype(self._model.dtype, copy=False)
-        return result
-
-
-_MEMORY: Final = 1 << 26  # bytes for the states of a batch, where that can be chosen
-_FEWEST: Final = 16  # steps of a chunk
+_MEMORY: Final = 1 << 26  # bytes for a batch, where that can be chosen
 
 
 def _bytes_per_step(model: Recurrent) -> int:
-    """Estimate the memory of one step of a sequence: inputs, outputs, saved activations."""
+    """Estimate the memory of one step of a sequence: inputs, outputs, kept activations."""
     spec = model._input_spec
-    saved = 8 * spec.rows * spec.hidden_size
+    saved = 8 * spec.rows * spec.hidden_size if model.bidirectional else 0
     return spec.dtype.itemsize * (spec.input_size + saved + spec.width)
 
 
