@@ -161,7 +161,7 @@ FORMATS: Final[dict[str, ExportFormat]] = {
         ),
         ExportFormat(
             "onnx",
-            "ONNX, for ONNX Runtime and others",
+            "ONNX",
             (".onnx",),
             _write_onnx,
             _read_onnx,
