@@ -11,7 +11,7 @@ import pytest
 from exchanged import STRUCTURES, cells, close, inputs, network, same, seen
 
 import fastbptt
-from fastbptt.interchange import from_onnx, to_onnx
+from fastbptt.interchange import formats, from_onnx, to_onnx
 
 STEPS = ("last", "all", "mean", "max")
 #: What else a network may have, and what a file may.
@@ -73,6 +73,12 @@ def test_where_it_is_written(tmp_path: Path) -> None:
     file = io.BytesIO()
     to_onnx(model, file)
     assert file.getvalue() == content
+
+
+def test_a_format_of_fastbptt_export(tmp_path: Path) -> None:
+    model, path = network("gru", "both", dtype="float64"), str(tmp_path / "model.onnx")
+    assert formats.find(path).write(model, path, dtype="float64").files == (path,)
+    assert same(formats.read(path), model)
 
 
 def test_the_steps_of_the_last_training_step_are_written() -> None:

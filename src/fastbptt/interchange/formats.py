@@ -111,6 +111,26 @@ def _write_c(model: Recurrent, path: str, **options: Any) -> Written:
     return Written((made.source, made.header), tuple(lines), made._asdict())
 
 
+def _write_onnx(model: Recurrent, path: str, **options: Any) -> Written:
+    from .onnx_writing import to_onnx
+
+    to_onnx(model, path, **options)
+    return Written((path,))
+
+
+def _read_onnx(path: str) -> Recurrent:
+    from .onnx_reading import from_onnx
+
+    return from_onnx(path)
+
+
+_DTYPE: Final = ExportOption(
+    "dtype",
+    "--dtype",
+    "of all other numbers: float or double (default: the model's)",
+    choices=tuple(safetensors.DTYPES),
+)
+
 #: The formats by name, in the order in which help lists them.
 FORMATS: Final[dict[str, ExportFormat]] = {
     one.name: one
@@ -130,12 +150,7 @@ FORMATS: Final[dict[str, ExportFormat]] = {
                     "round weights to integers, to save memory",
                     choices=tuple(INTEGERS),
                 ),
-                ExportOption(
-                    "dtype",
-                    "--dtype",
-                    "of all other numbers: float or double (default: the model's)",
-                    choices=tuple(safetensors.DTYPES),
-                ),
+                _DTYPE,
                 ExportOption(
                     "data",
                     "--data",
@@ -143,6 +158,14 @@ FORMATS: Final[dict[str, ExportFormat]] = {
                     "DATA",
                 ),
             ),
+        ),
+        ExportFormat(
+            "onnx",
+            "ONNX",
+            (".onnx",),
+            _write_onnx,
+            _read_onnx,
+            options=(_DTYPE,),
         ),
     )
 }

@@ -462,7 +462,7 @@ def _of_layers(layers: list[_Layer], logits: bool) -> Parts:
     for one in layers:
         _training_only(one)
         if one.kind in _TRAINING:
-            between = one.kind == "Dropout" and bool(found) and dense is None and not pooled(read)
+            between = one.kind == "Dropout" and bool(found) and dense is None and not _pooled(read)
             rates.append((len(found), one) if between else (-1, one))
             continue
         read.append(one)
@@ -478,7 +478,7 @@ def _of_layers(layers: list[_Layer], logits: bool) -> Parts:
                 raise ArgumentError(
                     str(read[-2]), "has return_sequences=False", "True below a layer"
                 )
-            if pooled(read):
+            if _pooled(read):
                 raise ArgumentError(str(one), "follows a pooling layer", "recurrent layers first")
             own, directions, every = _recurrent(one)
             if cell not in ("", own):
@@ -528,7 +528,7 @@ def _of_layers(layers: list[_Layer], logits: bool) -> Parts:
     )
 
 
-def pooled(read: list[_Layer]) -> bool:
+def _pooled(read: list[_Layer]) -> bool:
     """Whether a pooling layer is among those read."""
     return any(one.kind in _POOLING for one in read)
 
