@@ -22,7 +22,7 @@ def add(subparsers: _parser.Subparsers) -> None:
     from ..interchange.formats import FORMATS
 
     listed = "\n".join(
-        f"  {one.name:4}  {', '.join(one.suffixes)}: {one.title}"
+        f"  {one.name:8}  {', '.join(one.suffixes)}: {one.title}"
         + (f" (needs fastbptt[{one.package}])" if one.package else "")
         for one in FORMATS.values()
     )
@@ -51,6 +51,9 @@ Formats, by the suffix of OUT:
         help="the network alone: standardised inputs, outputs as the network computes them",
     )
     for option in _options():
+        if option.switch:
+            parser.add_argument(option.flag, action="store_true", default=None, help=option.help)
+            continue
         parser.add_argument(
             option.flag,
             metavar=option.metavar,

@@ -31,6 +31,8 @@ class ExportOption(NamedTuple):
         The only values; empty: any.
     parse : callable
         Makes the argument of the option's text.
+    switch : bool
+        Whether it has no value: it is given, or not.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ExportOption(NamedTuple):
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     parse: Callable[[str], Any] = str
+    switch: bool = False
 
 
 class Written(NamedTuple):
@@ -124,6 +127,51 @@ def _read_onnx(path: str) -> Recurrent:
     return from_onnx(path)
 
 
+def _write_keras(model: Recurrent, path: str, **options: Any) -> Written:
+    from .keras_layers import to_keras
+
+    to_keras(model, **options).save(path)
+    return Written((path,))
+
+
+def _read_keras(path: str) -> Recurrent:
+    from .keras_layers import from_keras
+
+    return from_keras(path)
+
+
+def _write_nam(model: Recurrent, path: str, **options: Any) -> Written:
+    from .nam import to_nam
+
+    to_nam(model, path, **options)
+    return Written((path,))
+
+
+def _read_nam(path: str) -> Recurrent:
+    from .nam import from_nam
+
+    return from_nam(path)
+
+
+def _write_rtneural(model: Recurrent, path: str, **options: Any) -> Written:
+    from .rtneural import to_rtneural
+
+    to_rtneural(model, path, **options)
+    return Written((path,))
+
+
+def _read_rtneural(path: str) -> Recurrent:
+    from .rtneural import from_rtneural
+
+    return from_rtneural(path)
+
+
+_SAMPLE_RATE: Final = ExportOption(
+    "sample_rate", "--sample-rate", "of the recordings, in hertz", "HZ", parse=float
+)
+_SKIP: Final = ExportOption(
+    "skip", "--skip", "the output is added to the input, as the player does it", switch=True
+)
 _DTYPE: Final = ExportOption(
     "dtype",
     "--dtype",
@@ -166,6 +214,29 @@ FORMATS: Final[dict[str, ExportFormat]] = {
             _write_onnx,
             _read_onnx,
             options=(_DTYPE,),
+        ),
+        ExportFormat("keras", "Keras", (".keras",), _write_keras, _read_keras, package="keras"),
+        ExportFormat(
+            "nam",
+            "Neural Amp Modeler",
+            (".nam",),
+            _write_nam,
+            _read_nam,
+            options=(_SAMPLE_RATE, _SKIP),
+        ),
+        ExportFormat(
+            "rtneural",
+            "RTNeural, AIDA-X, GuitarML",
+            (".json",),
+            _write_rtneural,
+            _read_rtneural,
+            options=(
+                ExportOption(
+                    "form", "--form", "whose layout of JSON", choices=("keras", "torch", "guitarml")
+                ),
+                _SAMPLE_RATE,
+                _SKIP,
+            ),
         ),
     )
 }
