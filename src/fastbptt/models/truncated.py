@@ -45,7 +45,7 @@ class Chunk(NamedTuple):
     lengths: Lengths  # of their parts that lie here
     weight: Any  # of sequences or steps; a tuple: of each block of outputs
     # what its loss, or that of each block, counts beside those of other chunks; 0: it has none
-    shares: NDArray[np.float64]
+    counts: NDArray[np.float64]
 
     def of_batch(
         self, batch: Batch, initial: tuple[Floats | None, ...] | None, seed: int | None
@@ -212,7 +212,7 @@ def train(
             recorded = None
             if norms is not None:
                 recorded = NormProbes(norms.names, part.x.shape[1], chunk.lengths)
-            if not chunk.shares.any():
+            if not chunk.counts.any():
                 ends = engine.forward(part).final_state
             else:
                 shape = (spec.rows, len(part.x), spec.hidden_size)
@@ -221,7 +221,7 @@ def train(
                     part, chunk.of_objective(objective), update, probes(recorded, ends), budget
                 )
                 own = objective.losses if objective.losses is not None else np.array([value])
-                shares = np.ones(1) if objective.reduction == "sum" else chunk.shares
+                shares = np.ones(1) if objective.reduction == "sum" else chunk.counts
                 losses, total_shares = losses + shares * own, total_shares + shares
                 if budget:
                     reports.append(StepReport(*engine.report()))

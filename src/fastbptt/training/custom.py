@@ -228,7 +228,7 @@ def _in_chunks(
                 resets=None if resets is None else np.ascontiguousarray(resets[rows, part]),
                 training=True,
             )
-            if chunk.shares.any():
+            if chunk.counts.any():
                 targets = y[rows, part] if steps == "all" else y[rows]
                 value, grads = _graded(
                     model, out, loss, steps, targets, chunk.lengths, chunk.weight
@@ -236,7 +236,7 @@ def _in_chunks(
                 optimizer.step(model, grads, **clip)  # type: ignore[arg-type]
                 own = loss.count_of(targets, chunk.weight, chunk.lengths, steps == "all")
                 share = (
-                    1.0 if reduction == "sum" else float(chunk.shares[0]) if own is None else own
+                    1.0 if reduction == "sum" else float(chunk.counts[0]) if own is None else own
                 )
                 total, counted = total + share * value, counted + share
             ends = out.final_state if isinstance(out.final_state, tuple) else (out.final_state,)

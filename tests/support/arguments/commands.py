@@ -83,6 +83,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "sized.st": {"data": "sized.csv", "--target-column": "size"},
     "arrays.st": {"data": "arrays.npz"},
     "value.st": {"data": "value.csv"},
+    "audio.st": {"data": "value.csv", "--cell": "lstm"},
     "series.st": {"data": "a.tsf", "--ahead": "1"},
     "each.st": {"data": "data.csv", "--steps": "all"},
 }
@@ -106,7 +107,7 @@ def trained(name: str) -> Path:
     try:
         write_files()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            code = cli.main(["train", *words({**MODELS[name], **SMALL, "-o": name})])
+            code = cli.main(["train", *words({**SMALL, **MODELS[name], "-o": name})])
     finally:
         os.chdir(before)
     assert code == 0, name
@@ -176,6 +177,7 @@ def begun() -> Path:
     return place / "begun.st"
 
 
+AUDIO: dict[str, Any] = {"model": "audio.st", "--raw": FLAG}
 TRAIN: dict[str, Any] = {"data": "data.csv", **SMALL, "--output": "m.st"}
 COMMON: dict[str, Any] = {
     "--threads": "1",
@@ -331,6 +333,9 @@ COMMANDS: dict[str, Entry] = {
                 With("other.csv", {"--weights": "int8"}),
                 Refused("other.csv", "--data is given; expected None unless"),
             ),
+            "--sample-rate": With("48000", {"out": "m.nam", **AUDIO}),
+            "--skip": With(FLAG, {"out": "m.nam", **AUDIO}),
+            "--form": With("torch", {"out": "m.json", **AUDIO}),
         },
     ),
     "fastbptt info": Entry(partial(command, "info"), {}, COMMON),
