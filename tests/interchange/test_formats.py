@@ -31,9 +31,9 @@ def others(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
         return Written((path,), numbers={"units": model.hidden_size})
 
     depth = ExportOption("depth", "--depth", "how deep", "N", parse=int)
-    one = ExportFormat("one", "the first", (".json",), write, fastbptt.load, options=(depth,))
+    one = ExportFormat("one", "the first", (".both",), write, fastbptt.load, options=(depth,))
     monkeypatch.setitem(FORMATS, "one", one)
-    monkeypatch.setitem(FORMATS, "two", ExportFormat("two", "the second", (".json", ".two"), write))
+    monkeypatch.setitem(FORMATS, "two", ExportFormat("two", "the second", (".both", ".two"), write))
     return calls
 
 
@@ -41,10 +41,10 @@ def test_the_suffix_tells_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
     others(monkeypatch)
     assert formats.find("a.C").name == "c"
     assert formats.find("a.two").name == "two"
-    assert formats.find("a.json", "two").name == "two"
+    assert formats.find("a.both", "two").name == "two"
     for path, name, message in (
-        ("a.json", None, r"several formats end in .json; expected --format one \(the first\) or"),
-        ("a.two", "one", "expected a file that ends in .json, for --format one"),
+        ("a.both", None, r"several formats end in .both; expected --format one \(the first\) or"),
+        ("a.two", "one", "expected a file that ends in .both, for --format one"),
         ("a.txt", None, r"no format ends in .txt; expected .c \(C99"),
         ("a", None, "no format ends in nothing; expected .c"),
     ):
@@ -54,14 +54,14 @@ def test_the_suffix_tells_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_model_is_read_by_its_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fastbptt.RNN(2, 3, 1, seed=0)
-    for name in ("a.safetensors", "a.json", "a"):
+    for name in ("a.safetensors", "a.both", "a"):
         model.save(tmp_path / name)
     others(monkeypatch)
-    for name in ("a.safetensors", "a.json", "a"):
+    for name in ("a.safetensors", "a.both", "a"):
         assert (formats.read(str(tmp_path / name)).parameters.flat == model.parameters.flat).all()
     monkeypatch.setitem(FORMATS, "two", FORMATS["two"]._replace(read=fastbptt.load))
     with pytest.raises(ValueError, match="several formats end in"):
-        formats.read(str(tmp_path / "a.json"))
+        formats.read(str(tmp_path / "a.both"))
 
 
 @pytest.fixture
@@ -75,16 +75,16 @@ def test_options_go_to_their_format(
     saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls = others(monkeypatch)
-    assert main(["export", "m.st", "a.json", "--format", "one", "--depth", "3"]) == 0
-    assert calls == [("a.json", {"depth": 3})]
-    assert capsys.readouterr().out == "Wrote a.json\n"
-    assert main(["export", "m.st", "a.json", "--format", "two", "--json"]) == 0
+    assert main(["export", "m.st", "a.both", "--format", "one", "--depth", "3"]) == 0
+    assert calls == [("a.both", {"depth": 3})]
+    assert capsys.readouterr().out == "Wrote a.both\n"
+    assert main(["export", "m.st", "a.both", "--format", "two", "--json"]) == 0
     assert '"units": 3' in capsys.readouterr().out
     for line, message in (
-        ("a.json --format two --depth 3", "--depth has no effect on the second; expected none"),
+        ("a.both --format two --depth 3", "--depth has no effect on the second; expected none"),
         ("a.two --weights int8", "--weights has no effect on the second; expected none"),
-        ("a.json", "expected --format one (the first) or --format two (the second)"),
-        ("m.st --format one", "m.st: expected a file that ends in .json, for --format one"),
+        ("a.both", "expected --format one (the first) or --format two (the second)"),
+        ("m.st --format one", "m.st: expected a file that ends in .both, for --format one"),
     ):
         assert main(["export", "m.st", *line.split()]) == 1
         assert message in capsys.readouterr().err

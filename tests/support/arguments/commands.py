@@ -74,6 +74,7 @@ TEXTS = {
     "flags.csv": written(9, "id,step,u,v,w,flag"),
     "wide.csv": "label,1,2,3\n" + "".join(f"{'pq'[i % 2]},{i},{i % 2},3\n" for i in range(9)),
     "value.csv": written(16, "id,step,value,label"),
+    "audio.csv": written(16, "id,step,u,value"),
 }
 SMALL: dict[str, Any] = {"--hidden": "3", "--epochs": "2", "--batch": "4", "--cell": "rnn"}
 #: models that other commands read, and how they are trained
@@ -83,7 +84,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "sized.st": {"data": "sized.csv", "--target-column": "size"},
     "arrays.st": {"data": "arrays.npz"},
     "value.st": {"data": "value.csv"},
-    "audio.st": {"data": "value.csv", "--cell": "lstm"},
+    "audio.st": {
+        "data": "audio.csv",
+        "--cell": "lstm",
+        "--target-column": "value",
+        "--steps": "all",
+    },
     "series.st": {"data": "a.tsf", "--ahead": "1"},
     "each.st": {"data": "data.csv", "--steps": "all"},
 }
@@ -334,7 +340,7 @@ COMMANDS: dict[str, Entry] = {
                 Refused("other.csv", "--data is given; expected None unless"),
             ),
             "--sample-rate": With("48000", {"out": "m.nam", **AUDIO}),
-            "--skip": With(FLAG, {"out": "m.nam", **AUDIO}),
+            "--skip": With(FLAG, {"out": "m.json", **AUDIO}),
             "--form": With("torch", {"out": "m.json", **AUDIO}),
         },
     ),
