@@ -3,6 +3,7 @@
 
 #include <pybind11/stl.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -29,7 +30,22 @@ class PyTape {
     return filled({tape->batch(), tape->time(), spec_.output_width()}, [this](void* out) { tape->outputs(out); });
   }
   py::array hidden() const {
-    return filled({tape->batch(), tape->time(), spec_.width()}, [this](void* out) { tape->hidden(out); });
+    const i64 columns = spec_.width();
+    return filled({tape->batch(), tape->time(), columns},
+                  [&](void* out) { tape->hidden({out, tape->time() * columns, columns}); });
+  }
+  // A byte that lives as long as `owner`, who keeps the tape; torch takes it as the memory of a tensor
+  py::array anchor(py::object owner) { return py::array(py::dtype::of<std::uint8_t>(), {1}, {1}, &mark_, owner); }
+  void write_hidden(py::handle out) const {
+    Call call{.spec = spec_, .dtype = dtype_of(py::array(dtype_, 0), "out"), .parameters = 0, .states = states_};
+    set_sizes(call);
+    const RowTarget to = target_steps(call, out, "out", spec_.width());
+    without_gil([&] { tape->hidden(to); });
+  }
+  void set_sizes(Call& call) const {
+    call.batch = tape->batch();
+    call.time = tape->time();
+    call.packed_rows = tape->packed_rows();
   }
   py::array last() const {
     return filled({tape->batch(), spec_.output_width()}, [this](void* out) { tape->last(out); });
@@ -56,6 +72,7 @@ class PyTape {
   Spec spec_;
   int states_;
   py::dtype dtype_;
+  std::uint8_t mark_ = 0;
 };
 
 class PyEngine {
@@ -65,11 +82,14 @@ class PyEngine {
         dtype_(dtype_of(params_, "params")),
         count_(parameter_count(spec)),
         states_(cell_info(spec.cell).states),
-        engine_(make_engine(spec, dtype_, target(params_, "params", dtype_, {count_}))) {}
+        has_params_(params_.size() > 0),
+        engine_(make_engine(spec, dtype_, has_params_ ? target(params_, "params", dtype_, {count_}) : nullptr)) {}
 
   PyTape forward(py::handle batch) {
     Call call = new_call();
     const auto b = Structure<Batch>::read(call, batch);
+    if (call.batch < 1) throw ArgumentError({"lengths", "is missing", "those of a packed x"});
+    if (!b.weights) need_params();
     auto tape = without_gil([&] { return engine_->forward(b); });
     return {std::move(tape), spec(), states_, params_.dtype(), this};
   }
@@ -97,14 +117,15 @@ class PyEngine {
   void backward(PyTape& tape, py::handle output_gradients, py::handle gradients) {
     if (tape.engine != this) throw ArgumentError({"the forward result", "belongs to another model"});
     Call call = new_call();
-    call.batch = tape.tape->batch();
-    call.time = tape.tape->time();
+    tape.set_sizes(call);
     const auto from = Structure<OutputGradients>::read(call, output_gradients);
     const auto to = Structure<GradientTargets>::read(call, gradients);
+    if (!to.parameters && !to.weights) throw ArgumentError({"parameters", "is missing", "them, or weights"});
     without_gil([&] { engine_->backward(*tape.tape, from, to); });
   }
 
   double loss(py::handle batch, py::handle objective) {
+    need_params();
     Call call = new_call();
     const auto b = Structure<Batch>::read(call, batch);
     const auto o = Structure<Objective>::read(call, objective);
@@ -113,6 +134,7 @@ class PyEngine {
 
   double loss_and_grad(py::handle batch, py::handle objective, py::handle gradients, py::handle probes,
                        i64 memory_budget) {
+    need_params();
     Call call = new_call();
     const auto b = Structure<Batch>::read(call, batch);
     const auto o = Structure<Objective>::read(call, objective);
@@ -122,6 +144,7 @@ class PyEngine {
   }
 
   double train_step(py::handle batch, py::handle objective, py::handle update, py::handle probes, i64 memory_budget) {
+    need_params();
     Call call = new_call();
     const auto b = Structure<Batch>::read(call, batch);
     const auto o = Structure<Objective>::read(call, objective);
@@ -131,6 +154,7 @@ class PyEngine {
   }
 
   void step(py::handle x, py::handle state, py::handle y, bool check_finite, py::handle resets) {
+    need_params();
     Call call = new_call();
     call.batch = py::len(x);
     const bool tokens = spec().vocabulary > 0;
@@ -144,6 +168,7 @@ class PyEngine {
   }
 
   void update(py::handle update, py::handle grad, bool check_finite) {
+    need_params();
     Call call = new_call();
     const auto u = Structure<Update>::read(call, update);
     const void* g = contiguous(grad, "grad", dtype_, {count_});
@@ -170,11 +195,13 @@ class PyEngine {
   }
 
   void set_params(py::handle values) {
+    need_params();
     const void* v = contiguous(values, "values", dtype_, {count_});
     without_gil([&] { engine_->set_params(v); });
   }
 
   py::array get_params() {
+    need_params();
     py::array out(params_.dtype(), std::vector<py::ssize_t>{static_cast<py::ssize_t>(count_)});
     void* data = out.mutable_data();
     without_gil([&] { engine_->get_params(data); });
@@ -183,6 +210,9 @@ class PyEngine {
 
  private:
   const Spec& spec() const { return engine_->spec(); }
+  void need_params() const {
+    if (!has_params_) throw ArgumentError({"the network", "has no parameters of its own", "a batch with weights"});
+  }
   Call new_call() const { return {.spec = spec(), .dtype = dtype_, .parameters = count_, .states = states_}; }
 
   static Size checked_size(i64 batch, i64 time, bool norms, py::handle steps, i64 resets) {
@@ -196,6 +226,7 @@ class PyEngine {
   Dtype dtype_;
   i64 count_;
   int states_;
+  bool has_params_;  // else each batch brings its weights
   std::unique_ptr<Engine> engine_;
 };
 
@@ -207,6 +238,8 @@ void register_engine(py::module_& m) {
       .def_property_readonly("outputs", &PyTape::outputs)
       .def_property_readonly("hidden", &PyTape::hidden)
       .def_property_readonly("last", &PyTape::last)
+      .def("write_hidden", &PyTape::write_hidden, arg("out"))
+      .def("anchor", &PyTape::anchor, arg("owner"))
       .def_property_readonly("final_state", &PyTape::final_state)
       .def_property_readonly("batch", [](const PyTape& t) { return t.tape->batch(); })
       .def_property_readonly("time", [](const PyTape& t) { return t.tape->time(); });

@@ -92,7 +92,7 @@ void show_above(const Net<T>& net, Workspace<T>& w, std::size_t i, i64 window, i
   const LayerBuffers<T>& buffers = w.layers[i];
   const BatchPlan& plan = w.plan;
   const i64 n = w.panel, base = plan.row(plan.window(window).t0, 0);
-  const Dropout dropout(w.dropout_seed, net.spec.dropout);
+  const Dropout dropout(w.dropout_seed, w.dropout);
   for (i64 t = plan.window(window).t0; t < plan.window(window).t1 && !w.stop.reached(); ++t)
     for (i64 b = row0; b < std::min(row1, plan.running(t)); ++b) {
       const i64 other = plan.length(b) - 1 - t, row = plan.row(t, b) - base;

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -81,6 +82,8 @@ class Tape:
     def batch(self) -> int: ...
     @property
     def time(self) -> int: ...
+    def write_hidden(self, out: _Array) -> None: ...
+    def anchor(self, owner: object) -> NDArray[np.uint8]: ...
 
 class StridedSequences:
     @overload
@@ -118,6 +121,9 @@ class Batch:
         resets: NDArray[np.bool_] | None = None,
         dropout_seed: int | None = None,
         check_finite: bool = True,
+        weights: Sequence[int] | None = None,
+        dropout: float | None = None,
+        threads: int | None = None,
     ) -> None: ...
     @property
     def x(self) -> _Array | _Whole: ...
@@ -211,7 +217,12 @@ class Probes:
 
 class GradientTargets:
     def __init__(
-        self, parameters: _Array, *, x: _Array | None = None, initial: _States | None = None
+        self,
+        parameters: _Array | None = None,
+        *,
+        x: _Array | None = None,
+        initial: _States | None = None,
+        weights: Sequence[int] | None = None,
     ) -> None: ...
     @property
     def parameters(self) -> _Array: ...
