@@ -76,7 +76,7 @@ const Field<Batch> batch_fields[] = {
     {"check_finite", Py_True, [](Call&, py::handle value, Batch& to) { to.check_finite = py::cast<bool>(value); }},
     {"weights", Py_None,
      [](Call& call, py::handle value, Batch& to) {
-       call.weights = read_addresses<const void>(call, value);
+       call.weights = read_addresses(call, value);
        to.weights = call.weights.data();
      }},
     {"dropout", Py_None, [](Call&, py::handle value, Batch& to) { to.dropout = py::cast<double>(value); }},

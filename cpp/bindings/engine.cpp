@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -29,23 +30,9 @@ class PyTape {
   py::array outputs() const {
     return filled({tape->batch(), tape->time(), spec_.output_width()}, [this](void* out) { tape->outputs(out); });
   }
-  py::array hidden() const {
-    const i64 columns = spec_.width();
-    return filled({tape->batch(), tape->time(), columns},
-                  [&](void* out) { tape->hidden({out, tape->time() * columns, columns}); });
-  }
-  // A byte that lives as long as `owner`, who keeps the tape; torch takes it as the memory of a tensor
-  py::array anchor(py::object owner) { return py::array(py::dtype::of<std::uint8_t>(), {1}, {1}, &mark_, owner); }
-  void write_hidden(py::handle out) const {
-    Call call{.spec = spec_, .dtype = dtype_of(py::array(dtype_, 0), "out"), .parameters = 0, .states = states_};
-    set_sizes(call);
-    const RowTarget to = target_steps(call, out, "out", spec_.width());
-    without_gil([&] { tape->hidden(to); });
-  }
-  void set_sizes(Call& call) const {
-    call.batch = tape->batch();
-    call.time = tape->time();
-    call.packed_rows = tape->packed_rows();
+  py::array hidden(bool time_first = false) const {
+    const Steps to(*this, spec_.width(), time_first);
+    return filled(to.shape, [&](void* out) { tape->hidden(to.rows(out)); });
   }
   py::array last() const {
     return filled({tape->batch(), spec_.output_width()}, [this](void* out) { tape->last(out); });
@@ -53,18 +40,68 @@ class PyTape {
   py::tuple final_state() const {
     py::tuple all(states_);
     for (int s = 0; s < states_; ++s)
-      all[static_cast<std::size_t>(s)] = filled({spec_.state_rows(), tape->batch(), spec_.hidden},
-                                                [this, s](void* out) { tape->final_state(s, out); });
+      all[static_cast<std::size_t>(s)] = filled(state_shape(), [this, s](void* out) { tape->final_state(s, out); });
     return all;
   }
 
+  // The hidden states of all steps, and the final states
+  py::tuple results(bool time_first) const {
+    py::list all;
+    all.append(hidden(time_first));
+    for (const py::handle state : final_state()) all.append(state);
+    return py::tuple(all);
+  }
+
+  // An array of all steps, as torch has them: (B, T, columns), (T, B, columns) or packed
+  struct Steps {
+    Steps(const PyTape& of, i64 columns, bool time_first) : columns(columns), time_first(time_first) {
+      const i64 b = of.tape->batch(), t = of.tape->time(), packed = of.tape->packed_rows();
+      shape = packed ? Sizes{packed, columns} : time_first ? Sizes{t, b, columns} : Sizes{b, t, columns};
+    }
+    RowTarget rows(void* data) const {
+      const i64 row = shape[1] * columns;
+      return time_first ? RowTarget{data, columns, row} : RowTarget{data, row, columns};
+    }
+    using Sizes = std::vector<py::ssize_t>;
+    i64 columns;
+    bool time_first;
+    Sizes shape;
+  };
+
+  std::vector<py::ssize_t> state_shape() const { return {spec_.state_rows(), tape->batch(), spec_.hidden}; }
+  py::array empty(std::vector<py::ssize_t> shape) const { return {dtype_, std::move(shape)}; }
+
+  void set_sizes(Call& call) const {
+    call.batch = tape->batch();
+    call.time = tape->time();
+    call.packed_rows = tape->packed_rows();
+  }
+
+  // A byte, always 0, whose memory is the tape's: torch takes it as the memory of a tensor
+  static py::array anchor(const py::object& self) {
+    auto* at = self.cast<PyTape*>();
+    anchored_.emplace(&at->mark_, at);
+    return {py::dtype::of<std::uint8_t>(), {1}, {1}, &at->mark_, self};
+  }
+  // The tape with this anchor, or None if there is none any more
+  static py::object at(std::uintptr_t address) {
+    const auto found = anchored_.find(reinterpret_cast<void*>(address));
+    return found == anchored_.end() ? py::object(py::none()) : py::cast(found->second);
+  }
+  ~PyTape() { anchored_.erase(&mark_); }
+  PyTape(const PyTape&) = delete;
+  PyTape& operator=(const PyTape&) = delete;
+  PyTape(PyTape&&) = default;
+  PyTape& operator=(PyTape&&) = delete;
+
   std::unique_ptr<Tape> tape;
   const void* engine;  // whose it is
+  py::object owner;    // the same, which so lives as long
 
  private:
   template <class F>
   py::array filled(std::vector<py::ssize_t> shape, const F& fill) const {
-    py::array out(dtype_, std::move(shape));
+    py::array out = empty(std::move(shape));
     void* data = out.mutable_data();
     without_gil([&] { fill(data); });
     return out;
@@ -73,6 +110,7 @@ class PyTape {
   int states_;
   py::dtype dtype_;
   std::uint8_t mark_ = 0;
+  inline static std::unordered_map<void*, PyTape*> anchored_;  // under the GIL
 };
 
 class PyEngine {
@@ -120,8 +158,46 @@ class PyEngine {
     tape.set_sizes(call);
     const auto from = Structure<OutputGradients>::read(call, output_gradients);
     const auto to = Structure<GradientTargets>::read(call, gradients);
-    if (!to.parameters && !to.weights) throw ArgumentError({"parameters", "is missing", "them, or weights"});
     without_gil([&] { engine_->backward(*tape.tape, from, to); });
+  }
+
+  // The gradients of x, of the initial states and of the weights as PyTorch has them; None for what is not wanted
+  py::tuple torch_gradients(PyTape& tape, py::handle output_gradients, bool x, bool initial, bool time_first) {
+    if (tape.engine != this) throw ArgumentError({"the forward result", "belongs to another model"});
+    Call call = new_call();
+    tape.set_sizes(call);
+    const auto from = Structure<OutputGradients>::read(call, output_gradients);
+    const Spec& s = spec();
+    GradientTargets to;
+    py::list all;
+    const auto add = [&](const py::array& made) {
+      all.append(made);
+      return const_cast<void*>(made.data());
+    };
+    if (x) {
+      const PyTape::Steps steps(tape, s.inputs, time_first);
+      to.x = steps.rows(add(tape.empty(steps.shape)));
+    } else {
+      all.append(py::none());
+    }
+    for (int i = 0; i < states_; ++i)
+      if (initial)
+        to.initial[i] = add(tape.empty(tape.state_shape()));
+      else
+        all.append(py::none());
+    const i64 rows = cell_info(s.cell).gates * s.hidden;
+    std::vector<TorchWeights<void>> weights(static_cast<std::size_t>(s.state_rows()));
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const i64 inputs = static_cast<i64>(i) < s.directions() ? s.inputs : s.width();
+      weights[i].input = add(tape.empty({rows, inputs}));
+      weights[i].hidden = add(tape.empty({rows, s.hidden}));
+      if (!s.bias) continue;
+      weights[i].input_bias = add(tape.empty({rows}));
+      weights[i].hidden_bias = add(tape.empty({rows}));
+    }
+    to.weights = weights.data();
+    without_gil([&] { engine_->backward(*tape.tape, from, to); });
+    return py::tuple(all);
   }
 
   double loss(py::handle batch, py::handle objective) {
@@ -234,20 +310,31 @@ class PyEngine {
 
 void register_engine(py::module_& m) {
   using py::arg;
+  m.def("tape_at", &PyTape::at, arg("address"));
   py::class_<PyTape>(m, "Tape")
       .def_property_readonly("outputs", &PyTape::outputs)
-      .def_property_readonly("hidden", &PyTape::hidden)
+      .def_property_readonly("hidden", [](const PyTape& t) { return t.hidden(); })
       .def_property_readonly("last", &PyTape::last)
-      .def("write_hidden", &PyTape::write_hidden, arg("out"))
-      .def("anchor", &PyTape::anchor, arg("owner"))
+      .def("results", &PyTape::results, arg("time_first"))
+      .def_property_readonly("anchor", &PyTape::anchor)
+      .def_readonly("engine", &PyTape::owner)
       .def_property_readonly("final_state", &PyTape::final_state)
       .def_property_readonly("batch", [](const PyTape& t) { return t.tape->batch(); })
       .def_property_readonly("time", [](const PyTape& t) { return t.tape->time(); });
   py::class_<PyEngine>(m, "Engine")
       .def(py::init<const Spec&, py::array>(), arg("spec"), arg("params"))
-      .def("forward", &PyEngine::forward, arg("batch"))
+      .def(
+          "forward",
+          [](const py::object& self, py::handle batch) {
+            PyTape tape = self.cast<PyEngine&>().forward(batch);
+            tape.owner = self;
+            return tape;
+          },
+          arg("batch"))
       .def("predict", &PyEngine::predict, arg("batch"), arg("steps"), arg("outputs"), arg("one"))
       .def("backward", &PyEngine::backward, arg("tape"), arg("output_gradients"), arg("gradients"))
+      .def("torch_gradients", &PyEngine::torch_gradients, arg("tape"), arg("output_gradients"), arg("x"),
+           arg("initial"), arg("time_first"))
       .def("loss", &PyEngine::loss, arg("batch"), arg("objective"))
       .def("loss_and_grad", &PyEngine::loss_and_grad, arg("batch"), arg("objective"), arg("gradients"),
            arg("probes") = py::none(), arg("memory_budget") = 0)

@@ -8,22 +8,18 @@ namespace fastbptt::bindings {
 namespace {
 
 const Field<GradientTargets> target_fields[] = {
-    {"parameters", Py_None,
+    {"parameters", nullptr,
      [](Call& call, py::handle value, GradientTargets& to) {
        to.parameters = target(value, "parameters", call.dtype, {call.parameters});
      }},
     {"x", Py_None,
      [](Call& call, py::handle value, GradientTargets& to) {
        if (call.spec.vocabulary) throw ArgumentError({"x", "is given", "none: tokens have no gradient"});
-       to.x = target_steps(call, value, "x", call.spec.inputs);
+       to.x = {target(value, "x", call.dtype, {call.batch, call.time, call.spec.inputs}),
+               call.time * call.spec.inputs, call.spec.inputs};
      }},
     {"initial", Py_None,
      [](Call& call, py::handle value, GradientTargets& to) { target_states(call, value, "initial", to.initial); }},
-    {"weights", Py_None,
-     [](Call& call, py::handle value, GradientTargets& to) {
-       call.weight_gradients = read_addresses<void>(call, value);
-       to.weights = call.weight_gradients.data();
-     }},
 };
 
 const Field<OutputGradients> output_fields[] = {

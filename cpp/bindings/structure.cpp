@@ -34,34 +34,21 @@ Array read_steps(const Call& call, py::handle value, const char* name, i64 colum
   return rows;
 }
 
-RowTarget target_steps(const Call& call, py::handle value, const char* name, i64 columns) {
-  if (call.packed_rows) return {target(value, name, call.dtype, {call.packed_rows, columns}), 0, columns};
-  const Array a = view(value, name, {call.batch, call.time, columns}, {call.dtype});
-  py::array out = array(value, name);
-  if (!out.writeable()) throw ArgumentError({name, "is read-only"});
-  const i64 size = out.itemsize();
-  if (columns > 1 && a.strides[2] != size) throw ArgumentError({name, "has columns that are not contiguous"});
-  return {out.mutable_data(), a.strides[0] / size, a.strides[1] / size};
-}
-
-template <class P>
-std::vector<TorchWeights<P>> read_addresses(const Call& call, py::handle value) {
+std::vector<TorchWeights<const void>> read_addresses(const Call& call, py::handle value) {
   const auto all = py::cast<std::vector<std::uintptr_t>>(value);
   const std::size_t each = call.spec.bias ? 4 : 2, directions = static_cast<std::size_t>(call.spec.state_rows());
   if (all.size() != each * directions)
     throw ArgumentError({"weights", "has " + std::to_string(all.size()) + " addresses", std::to_string(each * directions)});
-  std::vector<TorchWeights<P>> read(directions);
+  std::vector<TorchWeights<const void>> read(directions);
   const auto at = [&](std::size_t i) {
     if (!all[i]) throw ArgumentError({"weights", "holds no address", "one"});
-    return reinterpret_cast<P*>(all[i]);
+    return reinterpret_cast<const void*>(all[i]);
   };
   for (std::size_t i = 0; i < directions; ++i)
     read[i] = {at(each * i), at(each * i + 1), each == 4 ? at(each * i + 2) : nullptr,
                each == 4 ? at(each * i + 3) : nullptr};
   return read;
 }
-template std::vector<TorchWeights<const void>> read_addresses(const Call&, py::handle);
-template std::vector<TorchWeights<void>> read_addresses(const Call&, py::handle);
 
 void read_states(const Call& call, py::handle all, const char* name, Array* out) {
   for_states(call, all, name, [&](std::size_t s, const py::object& one) {

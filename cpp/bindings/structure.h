@@ -27,7 +27,6 @@ struct Call {
   i64 packed_rows = 0;        // of a packed batch
   py::handle packed_x = {};        // its x, until its lengths are read
   std::vector<TorchWeights<const void>> weights = {};
-  std::vector<TorchWeights<void>> weight_gradients = {};
   Steps steps = Steps::last;  // set by the objective
 };
 
@@ -192,11 +191,8 @@ Steps steps_of(py::handle value);
 
 // An array with the numbers of all steps, (B, T, columns) or packed
 Array read_steps(const Call& call, py::handle value, const char* name, i64 columns);
-// A writable one, with contiguous columns
-RowTarget target_steps(const Call& call, py::handle value, const char* name, i64 columns);
-// Addresses of tensors, of each layer direction weight_ih, weight_hh and with biases bias_ih, bias_hh
-template <class P>
-std::vector<TorchWeights<P>> read_addresses(const Call& call, py::handle value);
+// Addresses of tensors: of each layer direction weight_ih, weight_hh, and with biases bias_ih, bias_hh
+std::vector<TorchWeights<const void>> read_addresses(const Call& call, py::handle value);
 
 // One array, or None, for each of the cell's states
 void read_states(const Call& call, py::handle all, const char* name, Array* out);

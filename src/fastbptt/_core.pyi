@@ -82,8 +82,13 @@ class Tape:
     def batch(self) -> int: ...
     @property
     def time(self) -> int: ...
-    def write_hidden(self, out: _Array) -> None: ...
-    def anchor(self, owner: object) -> NDArray[np.uint8]: ...
+    def results(self, time_first: bool) -> tuple[_Array, ...]: ...
+    @property
+    def anchor(self) -> NDArray[np.uint8]: ...
+    @property
+    def engine(self) -> Engine: ...
+
+def tape_at(address: int) -> Tape | None: ...
 
 class StridedSequences:
     @overload
@@ -218,11 +223,10 @@ class Probes:
 class GradientTargets:
     def __init__(
         self,
-        parameters: _Array | None = None,
+        parameters: _Array,
         *,
         x: _Array | None = None,
         initial: _States | None = None,
-        weights: Sequence[int] | None = None,
     ) -> None: ...
     @property
     def parameters(self) -> _Array: ...
@@ -263,6 +267,14 @@ class Engine:
     def backward(
         self, tape: Tape, output_gradients: OutputGradients, gradients: GradientTargets
     ) -> None: ...
+    def torch_gradients(
+        self,
+        tape: Tape,
+        output_gradients: OutputGradients,
+        x: bool,
+        initial: bool,
+        time_first: bool,
+    ) -> tuple[_Array | None, ...]: ...
     def loss(self, batch: Batch, objective: Objective) -> float: ...
     def loss_and_grad(
         self,

@@ -41,12 +41,11 @@ class _Recurrent(torch.nn.RNNBase):
 
     def _weights(self) -> list[Tensor]:
         """The weights now, whoever computes them: parametrizations, functional_call."""
-        own = self._parameters
-        return [
-            own[name] if name in own else getattr(self, name)  # type: ignore[misc]
-            for names in self._all_weights
-            for name in names
-        ]
+        own, names = self._parameters, self._flat_weights_names
+        try:
+            return [own[name] for name in names]  # type: ignore[misc]
+        except KeyError:
+            return [getattr(self, name) for name in names]
 
     def forward(
         self,
@@ -103,18 +102,27 @@ class _Recurrent(torch.nn.RNNBase):
         else:
             x = input
         weights = self._weights()
-        x = self._checked_input(x, weights[0], batch_sizes is not None)
-        single = batch_sizes is None and x.dim() == 2
+        first = weights[0]
+        rank = x.dim()
+        if not (
+            rank == (3 if batch_sizes is None else 2)
+            and x.shape[-1] == self.input_size
+            and x.dtype is first.dtype
+            and x.is_cpu
+            and first.is_cpu
+        ):
+            x = self._checked_input(x, first, batch_sizes is not None)
+        single = rank == 2 and batch_sizes is None
         if single:
             x = x.unsqueeze(0 if self.batch_first else 1)
             if resets is not None:
                 resets = torch.as_tensor(resets).unsqueeze(0)
             if lengths is not None:
                 raise ArgumentError("lengths", "is given for one sequence", "input[:length]")
-        states = self._checked_states(hx, x, single, batch_sizes)
+        states = [] if hx is None else self._checked_states(hx, x, single, batch_sizes)
         if order is not None:
             states = [state.index_select(1, order) for state in states]
-        if batch_sizes is None:
+        if batch_sizes is None and (lengths is not None or resets is not None):
             batch, time = x.shape[:2] if self.batch_first else (x.shape[1], x.shape[0])
             if lengths is not None:
                 lengths = self._checked_lengths(lengths, batch)
@@ -123,14 +131,15 @@ class _Recurrent(torch.nn.RNNBase):
         seed = None
         if self.training and self.dropout > 0 and self.num_layers > 1:
             seed = torch.randint(1 << 62, (1,))
-        keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *states, *weights))
-        output, *finals = _operator.apply(
-            x, states, weights, lengths, batch_sizes, resets, seed,
-            _operator.Network(
-                _CELLS[self.mode], self.num_layers, self.bidirectional, self.batch_first,
-                self.dropout, keep,
-            ),
+        keep = torch.is_grad_enabled() and (
+            first.requires_grad or any(t.requires_grad for t in (x, *states, *weights))
+        )
+        net = _operator.Network(
+            _CELLS[self.mode], self.num_layers, self.bidirectional, self.batch_first, self.dropout,
+            keep,
         )  # fmt: skip
+        call = _operator.Call(net, lengths, batch_sizes, resets, seed)
+        output, *finals = _operator.apply(x, states, weights, call)
         if single:
             output = output.squeeze(0 if self.batch_first else 1)
             finals = [state.squeeze(1) for state in finals]
@@ -175,8 +184,6 @@ class _Recurrent(torch.nn.RNNBase):
     def _checked_states(
         self, hx: Any, x: Tensor, single: bool, batch_sizes: Tensor | None
     ) -> list[Tensor]:
-        if hx is None:
-            return []
         count = 2 if self.mode == "LSTM" else 1
         states = list(hx) if isinstance(hx, tuple | list) else [hx]
         if len(states) != count or not all(isinstance(state, Tensor) for state in states):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import weakref
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,8 +45,14 @@ def _structure(
     spec = _core.Spec(
         cell, inputs, hidden, bias=bias, num_layers=layers, bidirectional=bidirectional
     )
-    info = _core.cell_info(cell)
-    rows = info["gates"] * hidden
+    shapes = _weight_shapes(cell, inputs, hidden, layers, bidirectional, bias)
+    return spec, shapes, len(_core.cell_info(cell)["states"])
+
+
+def _weight_shapes(
+    cell: str, inputs: int, hidden: int, layers: int, bidirectional: bool, bias: bool
+) -> list[tuple[int, ...]]:
+    rows = _core.cell_info(cell)["gates"] * hidden
     shapes: list[tuple[int, ...]] = []
     for layer in range(layers):
         for _ in range(1 + bidirectional):
@@ -53,7 +60,7 @@ def _structure(
             shapes += [(rows, columns), (rows, hidden)]
             if bias:
                 shapes += [(rows,), (rows,)]
-    return spec, shapes, len(info["states"])
+    return shapes
 
 
 _DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
@@ -82,121 +89,111 @@ def hold_engine(module: torch.nn.Module, cell: str, weights: list[Tensor]) -> No
         _held[module] = _engine(spec, first.dtype)
 
 
-class _Kept:
-    """A tape and its engine; None for an empty batch."""
+class Call(NamedTuple):
+    """The arguments of a pass that have no gradient."""
 
-    __slots__ = ("__weakref__", "anchor", "engine", "tape")
-
-    def __init__(self, engine: _core.Engine, tape: _core.Tape | None) -> None:
-        self.engine, self.tape = engine, tape
-
-
-_tapes: weakref.WeakValueDictionary[int, _Kept] = weakref.WeakValueDictionary()
+    net: Network
+    lengths: Tensor | None = None
+    batch_sizes: Tensor | None = None
+    resets: Tensor | None = None
+    seed: Tensor | None = None
 
 
-def _tensor_of(kept: _Kept) -> Tensor:
-    assert kept.tape is not None
-    tensor = torch.from_numpy(kept.tape.anchor(kept))
-    _tapes[tensor.data_ptr()] = kept
-    return tensor
-
-
-def _tape_of(tensor: Tensor) -> _Kept:
-    kept = _tapes.get(tensor.data_ptr())
-    if kept is None:
+def _tape_of(tensor: Tensor | None) -> _core.Tape:
+    tape = None if tensor is None else _core.tape_at(tensor.data_ptr())
+    if tape is None:
         raise RuntimeError(
             "the saved states of this pass are gone: they live in fastbptt's core, and the tensor "
             "that stands for them was copied (saved_tensors_hooks such as save_on_cpu do that), or "
             "the pass ran without gradients; call the module again within the graph to backpropagate"
         )
-    return kept
+    return tape
 
 
 # ---------------------------------------------------------------- on the CPU
 
 
 def _forward(
-    x: Tensor,
-    states: list[Tensor],
-    weights: list[Tensor],
-    lengths: Tensor | None,
-    batch_sizes: Tensor | None,
-    resets: Tensor | None,
-    seed: Tensor | None,
-    net: Network,
+    x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], call: Call
 ) -> tuple[list[Tensor], Tensor | None]:
     """Compute the output and the final states, and what stands for the tape."""
     if len(weights) < 2:
         raise RuntimeError(f"weights holds {len(weights)} tensors; expected two or four per layer")
-    hidden, directions = weights[1].shape[-1], 1 + net.bidirectional
-    bias = len(weights) == 4 * net.layers * directions
+    cell, layers, bidirectional, batch_first, dropout, keep = call.net
+    shape, hidden, dtype = x.shape, weights[1].shape[-1], x.dtype
+    directions = 2 if bidirectional else 1
+    rows = layers * directions
     spec, shapes, count = _structure(
-        net.cell, x.shape[-1], hidden, net.layers, net.bidirectional, bias
+        cell, shape[-1], hidden, layers, bidirectional, len(weights) == 4 * rows
     )
-    _check_tensors(x, states, weights, shapes)
-    weights = [w if w.is_contiguous() else w.contiguous() for w in weights]
-    rows = x.detach().numpy()
-    sizes = None
-    if batch_sizes is not None:
-        sizes = _lengths_of(batch_sizes.numpy())
-        batch = len(sizes)
+    weights = _checked(dtype, states, weights, shapes)
+    array, sizes = x.detach().numpy(), None
+    if call.batch_sizes is not None:
+        sizes = _lengths_of(call.batch_sizes.numpy())
+        batch, straight = len(sizes), True
     else:
-        if not net.batch_first:
-            rows = rows.swapaxes(0, 1)
-        batch, time = rows.shape[:2]
+        batch, time = shape[:2] if batch_first else (shape[1], shape[0])
+        straight = batch_first
         if time == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        if lengths is not None:
-            sizes = np.ascontiguousarray(lengths.numpy(), np.int64)
-    state_shape = (net.layers * directions, batch, hidden)
-    if any(state.shape != state_shape for state in states):
-        shown = [tuple(state.shape) for state in states]
-        raise RuntimeError(f"states have shapes {shown}; expected {state_shape}")
-    output = torch.empty((*x.shape[:-1], directions * hidden), dtype=x.dtype)
-    engine = _engine(spec, x.dtype)
+        if call.lengths is not None:
+            sizes = np.ascontiguousarray(call.lengths.numpy(), np.int64)
+    for state in states:
+        if state.shape != (rows, batch, hidden):
+            raise RuntimeError(f"Expected hidden size {(rows, batch, hidden)}, got {state.shape}")
     if batch == 0:
-        finals = [output.new_empty(state_shape) for _ in range(count)]
-        return [output, *finals], None
-    tape = engine.forward(
+        output = torch.empty((*shape[:-1], directions * hidden), dtype=dtype)
+        return [output, *[output.new_empty(rows, 0, hidden) for _ in range(count)]], None
+    tape = _engine(spec, dtype).forward(
         _core.Batch(
-            rows,
+            array if straight else array.swapaxes(0, 1),
             lengths=sizes,
-            initial=tuple([state.detach().numpy() for state in states]) or None,
-            resets=None if resets is None else np.ascontiguousarray(resets.numpy()),
-            dropout_seed=None if seed is None else int(seed),
+            initial=tuple([state.detach().numpy() for state in states]) if states else None,
+            resets=None if call.resets is None else np.ascontiguousarray(call.resets.numpy()),
+            dropout_seed=None if call.seed is None else int(call.seed),
             check_finite=False,
             weights=[w.data_ptr() for w in weights],
-            dropout=net.dropout,
+            dropout=dropout,
             threads=torch.get_num_threads(),
         )
     )
-    target = output.numpy()
-    tape.write_hidden(target if batch_sizes is not None or net.batch_first else target.swapaxes(0, 1))
-    results = [output, *map(torch.from_numpy, tape.final_state)]
-    return results, _tensor_of(_Kept(engine, tape)) if net.keep else None
+    results = [torch.from_numpy(array) for array in tape.results(not straight)]
+    return results, torch.from_numpy(tape.anchor) if keep else None
 
 
-def _check_tensors(
-    x: Tensor, states: list[Tensor], weights: list[Tensor], shapes: list[tuple[int, ...]]
-) -> None:
-    if x.dtype not in _DTYPES:
+def _checked(
+    dtype: torch.dtype,
+    states: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    shapes: list[tuple[int, ...]],
+) -> Sequence[Tensor]:
+    """Check all but x, before their memory is read; make the weights contiguous."""
+    if dtype not in _DTYPES:
         raise RuntimeError(
-            f"fastbptt.torch computes torch.float32 and torch.float64; the input is {x.dtype}: "
+            f"fastbptt.torch computes torch.float32 and torch.float64; the input is {dtype}: "
             "convert input and module, .to(torch.float32)"
         )
-    for name, tensors in (("hidden", states), ("parameter", weights)):
-        for tensor in tensors:
-            if tensor.dtype != x.dtype:
-                raise RuntimeError(
-                    f"Input and {name} tensors are not the same dtype, found input tensor with "
-                    f"{x.dtype} and {name} tensor with {tensor.dtype}"
-                )
-            if not tensor.is_cpu or tensor.is_neg():
-                raise RuntimeError(f"the {name} tensor is not a plain CPU tensor: {tensor.device}")
-    if [tuple(w.shape) for w in weights] != shapes:
-        raise RuntimeError(
-            f"weights have shapes {[tuple(w.shape) for w in weights]}; expected {shapes}"
+    contiguous = True
+    for tensor in weights:
+        contiguous = contiguous and tensor.is_contiguous()
+        if tensor.dtype is not dtype or not tensor.is_cpu or tensor.is_neg():
+            raise _unlike(dtype, tensor, "parameter")
+    for tensor in states:
+        if tensor.dtype is not dtype or not tensor.is_cpu:
+            raise _unlike(dtype, tensor, "hidden")
+    if [tensor.shape for tensor in weights] != shapes:
+        given = [tuple(tensor.shape) for tensor in weights]
+        raise RuntimeError(f"weights have shapes {given}; expected {shapes}")
+    return weights if contiguous else [tensor.contiguous() for tensor in weights]
+
+
+def _unlike(dtype: torch.dtype, tensor: Tensor, name: str) -> RuntimeError:
+    if tensor.dtype is not dtype:
+        return RuntimeError(
+            f"Input and {name} tensors are not the same dtype, found input tensor with {dtype} and "
+            f"{name} tensor with {tensor.dtype}"
         )
+    return RuntimeError(f"the {name} tensor is on {tensor.device}, or a view that negates: .clone()")
 
 
 def _lengths_of(batch_sizes: Any) -> Any:
@@ -207,66 +204,57 @@ def _lengths_of(batch_sizes: Any) -> Any:
     return np.repeat(np.arange(1, len(batch_sizes) + 1), falls)[::-1].copy()
 
 
-class Shapes(NamedTuple):
-    """What a backward pass knows of its forward pass."""
+class Pass(NamedTuple):
+    """What a backward pass knows of its forward pass; the states' gradients are wanted or not."""
 
-    x: list[int]
+    x_shape: Sequence[int]
+    batch: int
     hidden: int
-    states: list[int]  # of each state; empty: their gradients are not wanted
+    bias: bool
     need_x: bool
+    need_states: bool
 
 
 def _backward(
     d_output: Tensor | None,
-    d_finals: list[Tensor | None],
+    d_finals: Sequence[Tensor | None],
     tape: Tensor | None,
-    x_shape: tuple[int, ...],
-    hidden: int,
-    bias: bool,
-    need_x: bool,
-    need_states: bool,
+    of: Pass,
     net: Network,
-) -> list[Tensor]:
-    """Compute the gradients of x, of the states and of the weights; empty where not wanted."""
-    given = [d for d in (d_output, *d_finals) if d is not None]
-    dtype = given[0].dtype
-    directions = 1 + net.bidirectional
-    shapes, count = _structure(
-        net.cell, x_shape[-1], hidden, net.layers, net.bidirectional, bias
-    )[1:]
-    packed = len(x_shape) == 2
-    dx = torch.empty(x_shape if need_x else 0, dtype=dtype)
-    gradients = [torch.empty(shape, dtype=dtype) for shape in shapes]
-    if tape is None:  # an empty batch
-        batch = 0
-        for gradient in gradients:
-            gradient.zero_()
-    else:
-        kept = _tape_of(tape)
-        assert kept.tape is not None
-        batch = kept.tape.batch
-    state_shape = (net.layers * directions, batch, hidden)
-    d_states = [torch.empty(state_shape if need_states else 0, dtype=dtype) for _ in range(count)]
-
-    def steps(tensor: Tensor) -> Any:
-        array = tensor.detach().numpy()
-        return array if packed or net.batch_first else array.swapaxes(0, 1)
-
-    if tape is not None:
-        kept.engine.backward(
-            kept.tape,
-            _core.OutputGradients(
-                outputs=None if d_output is None else steps(d_output),
-                final_state=tuple([None if d is None else d.detach().numpy() for d in d_finals]),
-                check_finite=False,
-            ),
-            _core.GradientTargets(
-                x=steps(dx) if need_x else None,
-                initial=tuple([d.numpy() for d in d_states]) if need_states else None,
-                weights=[gradient.data_ptr() for gradient in gradients],
-            ),
-        )
-    return [dx, *d_states, *gradients]
+) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
+    """Compute the gradients of x, of the states and of the weights."""
+    cell, layers, bidirectional, batch_first, *_ = net
+    shape, batch, hidden, bias, need_x, need_states = of
+    straight = batch_first or len(shape) == 2
+    dtype = next(d.dtype for d in (d_output, *d_finals) if d is not None)
+    count = len(d_finals)
+    if batch == 0:
+        shapes = _weight_shapes(cell, shape[-1], hidden, layers, bidirectional, bias)
+        state = torch.empty((layers * (1 + bidirectional), 0, hidden), dtype=dtype)
+        states = [state.clone() for _ in range(count)] if need_states else []
+        dx = torch.empty(shape, dtype=dtype) if need_x else None
+        return dx, states, [torch.zeros(size, dtype=dtype) for size in shapes]
+    up = None
+    if d_output is not None:
+        up = d_output.detach().numpy()
+        if not straight:
+            up = up.swapaxes(0, 1)
+    final = None
+    if any(d is not None for d in d_finals):
+        final = tuple([None if d is None else d.detach().numpy() for d in d_finals])
+    kept = _tape_of(tape)
+    made = kept.engine.torch_gradients(
+        kept,
+        _core.OutputGradients(outputs=up, final_state=final, check_finite=False),
+        need_x,
+        need_states,
+        not straight,
+    )
+    return (
+        torch.from_numpy(made[0]) if need_x else None,
+        [torch.from_numpy(array) for array in made[1 : 1 + count]] if need_states else [],
+        [torch.from_numpy(array) for array in made[1 + count :]],
+    )
 
 
 # ---------------------------------------------------------------- operators, for tracing
@@ -290,7 +278,8 @@ def recurrent(
 ) -> list[Tensor]:
     """Compute the output, the final states and the tape's tensor."""
     net = Network(cell, layers, bidirectional, batch_first, dropout, keep)
-    results, tape = _forward(x, states, weights, lengths, batch_sizes, resets, seed, net)
+    call = Call(net, lengths, batch_sizes, resets, seed)
+    results, tape = _forward(x, states, weights, call)
     return [*results, torch.zeros(1, dtype=torch.uint8) if tape is None else tape]
 
 
@@ -341,11 +330,13 @@ def recurrent_backward(
 ) -> list[Tensor]:
     """Compute all gradients. source: an input of the forward pass, on which they depend."""
     net = Network(cell, layers, bidirectional, batch_first, 0.0, True)
-    d_finals = [d_h, d_c][: len(_core.cell_info(cell)["states"])]
-    return _backward(
-        d_output, d_finals, tape if batch else None, tuple(x_shape), hidden, bias, need_x,
-        need_states, net,
-    )  # fmt: skip
+    count = len(_core.cell_info(cell)["states"])
+    of = Pass(x_shape, batch, hidden, bias, need_x, need_states)
+    dx, states, gradients = _backward(d_output, (d_h, d_c)[:count], tape, of, net)
+    nothing = [source.new_empty(0) for _ in range(count + 1)]
+    return [
+        nothing[0] if dx is None else dx, *(states if need_states else nothing[1:]), *gradients
+    ]  # fmt: skip
 
 
 @recurrent_backward.register_fake
@@ -366,7 +357,8 @@ def _(
     bidirectional: bool,
     batch_first: bool,
 ) -> list[Tensor]:
-    shapes, count = _structure(cell, x_shape[-1], hidden, layers, bidirectional, bias)[1:]
+    shapes = _weight_shapes(cell, x_shape[-1], hidden, layers, bidirectional, bias)
+    count = len(_core.cell_info(cell)["states"])
     final = (layers * (1 + bidirectional), batch, hidden)
     made: list[Any] = [x_shape if need_x else (0,)]
     made += [final if need_states else (0,)] * count
@@ -385,34 +377,49 @@ recurrent_backward.register_autograd(_no_second_derivative)
 
 def _source(x: Tensor, weights: Any, states: Any) -> Tensor:
     """Choose an input with a gradient; weights first, which live on anyway."""
+    if weights[0].requires_grad:
+        return weights[0]  # type: ignore[no-any-return]
     return next((t for t in (*weights, x, *states) if t.requires_grad), x)
 
 
 def _setup_operator(ctx: Any, inputs: Any, output: list[Tensor]) -> None:
-    x, states, weights, _, _, _, _, cell, layers, bidirectional, batch_first, *_ = inputs
+    x, states, weights, *_ = inputs
+    ctx.net = Network(*inputs[-6:])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[-1], _source(x, weights, states))
-    ctx.x_shape, ctx.hidden, ctx.batch = list(x.shape), weights[1].shape[-1], output[1].shape[1]
-    ctx.bias = len(weights) == 4 * layers * (1 + bidirectional)
+    bias = len(weights) == 4 * ctx.net.layers * (1 + ctx.net.bidirectional)
+    ctx.of = Pass(list(x.shape), output[1].shape[1], weights[1].shape[-1], bias, False, False)
     ctx.counts = len(states), len(weights)
-    ctx.net = cell, layers, bidirectional, batch_first
 
 
 def _backward_operator(ctx: Any, grads: list[Tensor | None]) -> Any:
-    tape, source = ctx.saved_tensors
     d_output, *d_finals, _ = grads
     count, weights = ctx.counts
-    need_x, need_states = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1])
     nothing = (None,) * 10
-    if all(d is None for d in (d_output, *d_finals)):
+    if d_output is None and all(d is None for d in d_finals):
         return None, [None] * count, [None] * weights, *nothing
+    need_x, need_states = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1])
+    of = ctx.of._replace(need_x=need_x, need_states=need_states)
+    dx, states, gradients = _backward_of_operator(d_output, d_finals, *ctx.saved_tensors, of, ctx.net)
+    return dx, states or [None] * count, gradients, *nothing
+
+
+def _backward_of_operator(
+    d_output: Tensor | None,
+    d_finals: Sequence[Tensor | None],
+    tape: Tensor | None,
+    source: Tensor,
+    of: Pass,
+    net: Network,
+) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
+    """Compute as _backward does, by way of the operator."""
+    if tape is None:
+        tape = torch.zeros(1, dtype=torch.uint8)
     d_h, d_c = (*d_finals, None)[:2]
-    dx, *rest = recurrent_backward(
-        d_output, d_h, d_c, tape, source, ctx.x_shape, ctx.batch, ctx.hidden, ctx.bias, need_x,
-        need_states, *ctx.net,
-    )  # fmt: skip
-    states: list[Any] = list(rest[:count]) if need_states else [None] * count
-    return dx if need_x else None, states, list(rest[len(d_finals) :]), *nothing
+    all_of_them = recurrent_backward(d_output, d_h, d_c, tape, source, *of, *net[:4])
+    end = 1 + len(d_finals)
+    dx = all_of_them[0] if of.need_x else None
+    return dx, list(all_of_them[1:end]) if of.need_states else [], list(all_of_them[end:])
 
 
 recurrent.register_autograd(_backward_operator, setup_context=_setup_operator)
@@ -425,47 +432,35 @@ class _Recurrent(torch.autograd.Function):
     """The operator without its dispatch; tensors: the states, then the weights."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        lengths: Tensor | None,
-        batch_sizes: Tensor | None,
-        resets: Tensor | None,
-        seed: Tensor | None,
-        net: Network,
-        count: int,
-        *tensors: Tensor,
-    ) -> Any:
-        states, weights = list(tensors[:count]), list(tensors[count:])
-        results, tape = _forward(x, states, weights, lengths, batch_sizes, resets, seed, net)
+    def forward(ctx: Any, call: Call, count: int, x: Tensor, *tensors: Tensor) -> Any:
+        states, weights = tensors[:count], tensors[count:]
+        results, tape = _forward(x, states, weights, call)
         ctx.set_materialize_grads(False)
         if tape is not None:
             ctx.save_for_backward(tape)
-        ctx.sizes = tuple(x.shape), weights[1].shape[-1], results[1].shape[1]
-        ctx.net, ctx.count, ctx.source = net, count, _source(x, weights, states)
+        needs, net = ctx.needs_input_grad, call.net
+        bias = len(weights) == 4 * net.layers * (1 + net.bidirectional)
+        ctx.of = Pass(
+            x.shape, results[1].shape[1], weights[1].shape[-1], bias, needs[2],
+            any(needs[3 : 3 + count]),
+        )  # fmt: skip
+        ctx.net, ctx.source = net, _source(x, weights, states)
         return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, d_output: Tensor | None, *d_finals: Tensor | None) -> Any:
-        shape, hidden, batch = ctx.sizes
-        net, count, needs = ctx.net, ctx.count, ctx.needs_input_grad
-        need_x, need_states = needs[0], any(needs[7 : 7 + count])
-        tape = ctx.saved_tensors[0] if ctx.saved_tensors else None
-        bias = len(needs) - 7 - count == 4 * net.layers * (1 + net.bidirectional)
+        of, net, needs = ctx.of, ctx.net, ctx.needs_input_grad
+        if d_output is None and all(d is None for d in d_finals):
+            return (None,) * len(needs)
+        tape = ctx.saved_tensors[0] if of.batch else None
         if torch.is_grad_enabled():  # create_graph: the operator refuses a second derivative
-            d_h, d_c = (*d_finals, None)[:2]
-            anchor = torch.zeros(1, dtype=torch.uint8) if tape is None else tape
-            gradients = recurrent_backward(
-                d_output, d_h, d_c, anchor, ctx.source, list(shape), batch, hidden, bias, need_x,
-                need_states, *net[:4],
-            )  # fmt: skip
-        else:
-            gradients = _backward(
-                d_output, list(d_finals), tape, shape, hidden, bias, need_x, need_states, net
+            dx, states, gradients = _backward_of_operator(
+                d_output, d_finals, tape, ctx.source, of, net
             )
-        dx = gradients[0] if need_x else None
-        states = gradients[1 : 1 + count] if need_states else [None] * count
-        return dx, None, None, None, None, None, None, *states, *gradients[1 + len(d_finals) :]
+        else:
+            dx, states, gradients = _backward(d_output, d_finals, tape, of, net)
+        count = len(needs) - 3 - len(gradients)
+        return None, None, dx, *(states or [None] * count), *gradients
 
 
 def _nothing_traces() -> bool:
@@ -481,27 +476,12 @@ def _nothing_traces() -> bool:
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
 
-def apply(
-    x: Tensor,
-    states: list[Tensor],
-    weights: list[Tensor],
-    lengths: Tensor | None,
-    batch_sizes: Tensor | None,
-    resets: Tensor | None,
-    seed: Tensor | None,
-    net: Network,
-) -> list[Tensor]:
-    """Compute the output and the final states, with autograd if net.keep."""
-    if _nothing_traces() and x.is_cpu and all(type(t) in _PLAIN for t in (x, *states, *weights)):
-        if not net.keep:
-            return _forward(x, states, weights, lengths, batch_sizes, resets, seed, net)[0]
-        results: list[Tensor] = list(
-            _Recurrent.apply(
-                x, lengths, batch_sizes, resets, seed, net, len(states), *states, *weights
-            )
-        )
+def apply(x: Tensor, states: list[Tensor], weights: list[Tensor], call: Call) -> list[Tensor]:
+    """Compute the output and the final states, with autograd if call.net.keep."""
+    if _nothing_traces() and x.is_cpu and {type(x), *map(type, states), *map(type, weights)} <= _PLAIN:
+        if not call.net.keep:
+            return _forward(x, states, weights, call)[0]
+        results: list[Tensor] = _Recurrent.apply(call, len(states), x, *states, *weights)
         return results
-    made: list[Tensor] = recurrent(
-        x, states, weights, lengths, batch_sizes, resets, seed, *net
-    )
+    made: list[Tensor] = recurrent(x, states, weights, *call[1:], *call.net)
     return made[:-1]
