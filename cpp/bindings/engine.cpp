@@ -44,14 +44,6 @@ class PyTape {
     return all;
   }
 
-  // The hidden states of all steps, and the final states
-  py::tuple results(bool time_first) const {
-    py::list all;
-    all.append(hidden(time_first));
-    for (const py::handle state : final_state()) all.append(state);
-    return py::tuple(all);
-  }
-
   // An array of all steps, as torch has them: (B, T, columns), (T, B, columns) or packed
   struct Steps {
     Steps(const PyTape& of, i64 columns, bool time_first) : columns(columns), time_first(time_first) {
@@ -77,16 +69,16 @@ class PyTape {
     call.packed_rows = tape->packed_rows();
   }
 
-  // A byte, always 0, whose memory is the tape's: torch takes it as the memory of a tensor
+  // A byte, always 0, that belongs to the tape: torch takes it as the memory of a tensor
   static py::array anchor(const py::object& self) {
     auto* at = self.cast<PyTape*>();
     anchored_.emplace(&at->mark_, at);
     return {py::dtype::of<std::uint8_t>(), {1}, {1}, &at->mark_, self};
   }
-  // The tape with this anchor, or None if there is none any more
-  static py::object at(std::uintptr_t address) {
+  // The tape with this anchor; null if there is none any more
+  static PyTape* at(std::uintptr_t address) {
     const auto found = anchored_.find(reinterpret_cast<void*>(address));
-    return found == anchored_.end() ? py::object(py::none()) : py::cast(found->second);
+    return found == anchored_.end() ? nullptr : found->second;
   }
   ~PyTape() { anchored_.erase(&mark_); }
   PyTape(const PyTape&) = delete;
@@ -306,35 +298,46 @@ class PyEngine {
   std::unique_ptr<Engine> engine_;
 };
 
+// A forward pass for torch: the hidden states of all steps, the final states, and if `keep` the anchor of the tape
+py::list torch_forward(const py::object& engine, py::handle batch, bool time_first, bool keep) {
+  PyTape tape = engine.cast<PyEngine&>().forward(batch);
+  py::list all;
+  all.append(tape.hidden(time_first));
+  for (const py::handle state : tape.final_state()) all.append(state);
+  if (keep) {
+    tape.owner = engine;
+    all.append(PyTape::anchor(py::cast(std::move(tape))));
+  }
+  return all;
+}
+
+// Its backward pass; None if the tape is gone
+py::object torch_backward(std::uintptr_t address, py::handle output_gradients, bool x, bool initial, bool time_first) {
+  PyTape* tape = PyTape::at(address);
+  if (!tape) return py::none();
+  const py::object kept = py::cast(tape);  // while the GIL is released
+  return tape->owner.cast<PyEngine&>().torch_gradients(*tape, output_gradients, x, initial, time_first);
+}
+
 }  // namespace
 
 void register_engine(py::module_& m) {
   using py::arg;
-  m.def("tape_at", &PyTape::at, arg("address"));
+  m.def("torch_forward", &torch_forward, arg("engine"), arg("batch"), arg("time_first"), arg("keep"));
+  m.def("torch_backward", &torch_backward, arg("address"), arg("output_gradients"), arg("x"), arg("initial"),
+        arg("time_first"));
   py::class_<PyTape>(m, "Tape")
       .def_property_readonly("outputs", &PyTape::outputs)
       .def_property_readonly("hidden", [](const PyTape& t) { return t.hidden(); })
       .def_property_readonly("last", &PyTape::last)
-      .def("results", &PyTape::results, arg("time_first"))
-      .def_property_readonly("anchor", &PyTape::anchor)
-      .def_readonly("engine", &PyTape::owner)
       .def_property_readonly("final_state", &PyTape::final_state)
       .def_property_readonly("batch", [](const PyTape& t) { return t.tape->batch(); })
       .def_property_readonly("time", [](const PyTape& t) { return t.tape->time(); });
   py::class_<PyEngine>(m, "Engine")
       .def(py::init<const Spec&, py::array>(), arg("spec"), arg("params"))
-      .def(
-          "forward",
-          [](const py::object& self, py::handle batch) {
-            PyTape tape = self.cast<PyEngine&>().forward(batch);
-            tape.owner = self;
-            return tape;
-          },
-          arg("batch"))
+      .def("forward", &PyEngine::forward, arg("batch"))
       .def("predict", &PyEngine::predict, arg("batch"), arg("steps"), arg("outputs"), arg("one"))
       .def("backward", &PyEngine::backward, arg("tape"), arg("output_gradients"), arg("gradients"))
-      .def("torch_gradients", &PyEngine::torch_gradients, arg("tape"), arg("output_gradients"), arg("x"),
-           arg("initial"), arg("time_first"))
       .def("loss", &PyEngine::loss, arg("batch"), arg("objective"))
       .def("loss_and_grad", &PyEngine::loss_and_grad, arg("batch"), arg("objective"), arg("gradients"),
            arg("probes") = py::none(), arg("memory_budget") = 0)

@@ -629,12 +629,8 @@ template <class T>
 void unpack_panel(const Net<T>& net, const Workspace<T>& w, std::size_t i, i64 p, const TorchWeights<void>& out) {
   const LayerDirection& dir = net.layer_directions[i];
   const i64 n = w.panel, real = std::min(n, net.H() - p * n);
-  const auto transpose = [n, real](const T* from, i64 rows, void* matrix, i64 first) {
-    T* to = static_cast<T*>(matrix) + first * rows;
-    constexpr i64 block = 16;  // rows of a cache line each
-    for (i64 r0 = 0; r0 < rows; r0 += block)
-      for (i64 c = 0; c < real; ++c)
-        for (i64 r = r0; r < std::min(rows, r0 + block); ++r) to[c * rows + r] = from[r * n + c];
+  const auto transpose = [&](const T* from, i64 rows, void* matrix, i64 first) {
+    kernels_for(w).unpack_transposed(from, rows, real, static_cast<T*>(matrix) + first * rows, rows);
   };
   for (int j = 0; j < net.info.preactivations; ++j) {
     const Preactivation& preactivation = net.info.preactivation[j];

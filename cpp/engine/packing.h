@@ -62,7 +62,7 @@ void pack_weights(const Net<T>& net, Workspace<T>& w, const TorchWeights<const v
       const i64 columns = dir.layer ? net.H() : net.I();
       if (dir.layer ? s >= net.D() : s > 0 || !w.input_weights) continue;
       for (i64 p = 0; p * w.panel < columns; ++p)
-        if (mine()) pack_input(net, w, dir, weights, b, s, p, columns);
+        if (mine()) pack_input(net, w, weights, b, s, p, columns);
     }
   }
   if (worker == 0 && !from) pack_rest(net, w);
@@ -144,7 +144,7 @@ void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirectio
 }
 
 template <class T>
-void pack_input(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerWeights<T>& weights,
+void pack_input(const Net<T>& net, const Workspace<T>& w, const LayerWeights<T>& weights,
                 const LayerBuffers<T>& b, i64 source, i64 p, i64 columns) {
   const i64 n = w.panel, real = std::min(n, columns - p * n), first = source * net.H() + p * n;
   T* to = b.w_input[source] + p * net.with_input * net.H() * n;
@@ -193,7 +193,6 @@ void pack_initial(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 ro
 // The inputs of a window for a worker's sequences, in the order of each direction
 template <class T>
 void pack_inputs(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 window, i64 row0, i64 row1) {
-  const Kernels<T>& k = kernels_for(w);
   const BatchPlan& plan = w.plan;
   const i64 t0 = plan.window(window).t0, t1 = plan.window(window).t1, base = plan.row(t0, 0);
   bool fine = true, fine_weights = true;

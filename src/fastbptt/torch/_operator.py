@@ -99,17 +99,6 @@ class Call(NamedTuple):
     seed: Tensor | None = None
 
 
-def _tape_of(tensor: Tensor | None) -> _core.Tape:
-    tape = None if tensor is None else _core.tape_at(tensor.data_ptr())
-    if tape is None:
-        raise RuntimeError(
-            "the saved states of this pass are gone: they live in fastbptt's core, and the tensor "
-            "that stands for them was copied (saved_tensors_hooks such as save_on_cpu do that), or "
-            "the pass ran without gradients; call the module again within the graph to backpropagate"
-        )
-    return tape
-
-
 # ---------------------------------------------------------------- on the CPU
 
 
@@ -144,7 +133,8 @@ def _forward(
     if batch == 0:
         output = torch.empty((*shape[:-1], directions * hidden), dtype=dtype)
         return [output, *[output.new_empty(rows, 0, hidden) for _ in range(count)]], None
-    tape = _engine(spec, dtype).forward(
+    arrays = _core.torch_forward(
+        _engine(spec, dtype),
         _core.Batch(
             array if straight else array.swapaxes(0, 1),
             lengths=sizes,
@@ -155,10 +145,12 @@ def _forward(
             weights=[w.data_ptr() for w in weights],
             dropout=dropout,
             threads=torch.get_num_threads(),
-        )
+        ),
+        not straight,
+        keep,
     )
-    results = [torch.from_numpy(array) for array in tape.results(not straight)]
-    return results, torch.from_numpy(tape.anchor) if keep else None
+    results = [torch.from_numpy(array) for array in arrays]
+    return results, results.pop() if keep else None
 
 
 def _checked(
@@ -242,14 +234,19 @@ def _backward(
     final = None
     if any(d is not None for d in d_finals):
         final = tuple([None if d is None else d.detach().numpy() for d in d_finals])
-    kept = _tape_of(tape)
-    made = kept.engine.torch_gradients(
-        kept,
+    made = None if tape is None else _core.torch_backward(
+        tape.data_ptr(),
         _core.OutputGradients(outputs=up, final_state=final, check_finite=False),
         need_x,
         need_states,
         not straight,
     )
+    if made is None:
+        raise RuntimeError(
+            "the saved states of this pass are gone: they live in fastbptt's core, and the tensor "
+            "that stands for them was copied (saved_tensors_hooks such as save_on_cpu do that), or "
+            "the pass ran without gradients; call the module again within the graph to backpropagate"
+        )
     return (
         torch.from_numpy(made[0]) if need_x else None,
         [torch.from_numpy(array) for array in made[1 : 1 + count]] if need_states else [],
@@ -464,11 +461,10 @@ class _Recurrent(torch.autograd.Function):
 
 
 def _nothing_traces() -> bool:
-    """Whether tensors are what they seem: no compiler, tracer or transform looks on."""
+    """Whether tensors are what they seem: no compiler, tracer or dispatch mode looks on."""
     return not (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack()
-        or torch._C._are_functorch_transforms_active()
         or torch._C._get_tracing_state() is not None
     )
 
@@ -478,6 +474,11 @@ _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
 def apply(x: Tensor, states: list[Tensor], weights: list[Tensor], call: Call) -> list[Tensor]:
     """Compute the output and the final states, with autograd if call.net.keep."""
+    if torch._C._are_functorch_transforms_active():
+        raise RuntimeError(
+            "fastbptt.torch has no rule for torch.func's transforms (grad, vmap, jvp, ..); use "
+            "torch.autograd, or torch.nn's module with the same state_dict"
+        )
     if _nothing_traces() and x.is_cpu and {type(x), *map(type, states), *map(type, weights)} <= _PLAIN:
         if not call.net.keep:
             return _forward(x, states, weights, call)[0]
