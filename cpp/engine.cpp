@@ -122,9 +122,10 @@ class NetworkEngine final : public Engine {
   void predict(const Batch& batch, const Predictions& out) override {
     const BorrowedWorkspace<T> borrowed(pool_);
     Workspace<T>& w = *borrowed;
-    const bool all = out.outputs;
+    const bool all{out.outputs};
     if (all && pools(out.steps)) throw ArgumentError({"steps", "pools beside outputs at all steps", "one of them"});
     if (batch.resets != nullptr) check_resets(net_.spec.bidirectional, out.steps, Reduction::mean);
+    net_.check_weights(batch);
     // outputs of both directions are joined when both are done
     const Needs needs{.steps = all ? Steps::all : out.steps,
                       .keep = all && net_.D() == 2,
@@ -133,13 +134,13 @@ class NetworkEngine final : public Engine {
     begin(w, batch, needs, 0);
     const auto windows = static_cast<i64>(w.plan.windows.size());
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
-    if (infers(net_, w, out.steps)) {
-      run(w, [&](int, int, Barrier&) { infer_sequence(net_, w, batch, out); });
+    if (infers(net_, w, out.steps) && !batch.weights && (!all || out.outputs.step == net_.spec.output_width())) {
+      run(w, batch.threads, [&](int, int, Barrier&) { infer_sequence(net_, w, batch, out); });
       return report_found(w, batch);
     }
-    run(w, [&](int worker, int team, Barrier& barrier) {
+    run(w, batch.threads, [&](int worker, int team, Barrier& barrier) {
       const auto [row0, row1] = w.plan.share(worker, team);
-      pack_weights(net_, w, false, worker, team);
+      pack_weights(net_, w, batch.weights, false, worker, team);
       pack_initial(net_, w, batch, row0, row1);
       pack_inputs(net_, w, batch, 0, row0, row1);
       barrier.meet();
@@ -151,7 +152,7 @@ class NetworkEngine final : public Engine {
         if (i) pack_inputs(net_, w, batch, i, row0, row1);
         forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1, out.steps);
         if (all && !net_.fused(all)) joined_outputs(net_, w, output, Steps::all, row0, row1);
-        if (all) give_outputs(net_, w, i, row0, row1, static_cast<T*>(out.outputs));
+        if (all) give_outputs(net_, w, i, row0, row1, out.outputs);
       }
       if (!out.one) return;
       finish_pooling(net_, w, out.steps, row0, row1);

@@ -67,9 +67,9 @@ struct Parameter {
 std::vector<Parameter> layout(const Spec& spec);
 i64 parameter_count(const Spec& spec);
 
-// The weights of a layer direction as PyTorch has them, in the engine's element type, contiguous: matrices with a row for
-// each column of W_xh and W_hh, and two biases, which are added (null: none); in that order. A GRU's n has one of its own
-// from each
+// The weights of a layer direction as PyTorch has them, in the engine's element type, contiguous: matrices with a row
+// for each column of W_xh and W_hh, and two biases, which are added (null: none); in that order. A GRU's n has one of
+// its own from each
 template <class P>
 struct TorchWeights {
   P *input, *hidden, *input_bias, *hidden_bias;
@@ -87,7 +87,7 @@ struct Batch {
   bool drop = false;  // apply dropout, with this seed
   std::uint64_t dropout_seed = 0;
   bool check_finite = true;
-  // Only for forward:
+  // Only for forward and predict:
   // x, and so outputs and gradients of such a shape, are (rows, columns): the first steps of all sequences, the second
   // ones, ..; the lengths do not increase. Then shape[1] is the longest length and strides[0] is from row to row
   bool packed = false;
@@ -221,7 +221,7 @@ class Tape {
 // Where predictions go, in the engine's element type
 struct Predictions {
   Steps steps = Steps::last;                      // of `one`: last, or how it pools
-  void* outputs = nullptr;                        // (B, T, output width), zero after a sequence's end
+  RowTarget outputs;                              // (B, T, output width), zero after a sequence's end
   void* one = nullptr;                            // (B, output width)
   void* final_state[CellInfo::most_states] = {};  // (layers * directions, B, H)
 };                                                // null: not wanted

@@ -22,6 +22,22 @@ namespace fastbptt::bindings {
 
 namespace {
 
+// An array of all steps: (B, T, columns), (T, B, columns) or packed
+struct StepRows {
+  StepRows(const Call& call, i64 columns, bool time_first) : columns(columns), time_first(time_first) {
+    const i64 b = call.batch, t = call.time, packed = call.packed_rows;
+    shape = packed ? Sizes{packed, columns} : time_first ? Sizes{t, b, columns} : Sizes{b, t, columns};
+  }
+  RowTarget rows(void* data) const {
+    const i64 row = shape[1] * columns;
+    return time_first ? RowTarget{data, columns, row} : RowTarget{data, row, columns};
+  }
+  using Sizes = std::vector<py::ssize_t>;
+  i64 columns;
+  bool time_first;
+  Sizes shape;
+};
+
 class PyTape {
  public:
   PyTape(std::unique_ptr<Tape> tape, Spec spec, int states, py::dtype dtype, const void* engine)
@@ -31,7 +47,9 @@ class PyTape {
     return filled({tape->batch(), tape->time(), spec_.output_width()}, [this](void* out) { tape->outputs(out); });
   }
   py::array hidden(bool time_first = false) const {
-    const Steps to(*this, spec_.width(), time_first);
+    Call call{.spec = spec_, .dtype = {}, .parameters = 0, .states = states_};
+    set_sizes(call);
+    const StepRows to(call, spec_.width(), time_first);
     return filled(to.shape, [&](void* out) { tape->hidden(to.rows(out)); });
   }
   py::array last() const {
@@ -43,22 +61,6 @@ class PyTape {
       all[static_cast<std::size_t>(s)] = filled(state_shape(), [this, s](void* out) { tape->final_state(s, out); });
     return all;
   }
-
-  // An array of all steps, as torch has them: (B, T, columns), (T, B, columns) or packed
-  struct Steps {
-    Steps(const PyTape& of, i64 columns, bool time_first) : columns(columns), time_first(time_first) {
-      const i64 b = of.tape->batch(), t = of.tape->time(), packed = of.tape->packed_rows();
-      shape = packed ? Sizes{packed, columns} : time_first ? Sizes{t, b, columns} : Sizes{b, t, columns};
-    }
-    RowTarget rows(void* data) const {
-      const i64 row = shape[1] * columns;
-      return time_first ? RowTarget{data, columns, row} : RowTarget{data, row, columns};
-    }
-    using Sizes = std::vector<py::ssize_t>;
-    i64 columns;
-    bool time_first;
-    Sizes shape;
-  };
 
   std::vector<py::ssize_t> state_shape() const { return {spec_.state_rows(), tape->batch(), spec_.hidden}; }
   py::array empty(std::vector<py::ssize_t> shape) const { return {dtype_, std::move(shape)}; }
@@ -124,10 +126,32 @@ class PyEngine {
     return {std::move(tape), spec(), states_, params_.dtype(), this};
   }
 
+  // The hidden states of all steps and the final states, without what a backward pass needs
+  py::list torch_predict(py::handle batch, bool time_first) {
+    Call call = new_call();
+    const auto b = Structure<Batch>::read(call, batch);
+    if (call.batch < 1) throw ArgumentError({"lengths", "is missing", "those of a packed x"});
+    if (!b.weights) need_params();
+    py::list all;
+    const auto add = [&](std::vector<py::ssize_t> shape) {
+      py::array made(params_.dtype(), std::move(shape));
+      all.append(made);
+      return made.mutable_data();
+    };
+    const StepRows steps(call, spec().width(), time_first);
+    Predictions to;
+    to.outputs = steps.rows(add(steps.shape));
+    for (int i = 0; i < states_; ++i) to.final_state[i] = add({spec().state_rows(), call.batch, spec().hidden});
+    without_gil([&] { engine_->predict(b, to); });
+    return all;
+  }
+
   // (outputs or None, one or None, final states)
   py::tuple predict(py::handle batch, py::handle steps, bool outputs, bool one) {
     Call call = new_call();
+    need_params();
     const auto b = Structure<Batch>::read(call, batch);
+    if (call.batch < 1) throw ArgumentError({"lengths", "is missing", "those of a packed x"});
     Predictions to{.steps = steps_of(steps)};
     const auto array = [&](std::vector<py::ssize_t> shape, void*& place) {
       py::array made(params_.dtype(), std::move(shape));
@@ -135,7 +159,12 @@ class PyEngine {
       return made;
     };
     py::object every = py::none(), single = py::none();
-    if (outputs) every = array({call.batch, call.time, spec().output_width()}, to.outputs);
+    if (outputs) {
+      const StepRows all(call, spec().output_width(), false);
+      void* data = nullptr;
+      every = array(all.shape, data);
+      to.outputs = all.rows(data);
+    }
     if (one) single = array({call.batch, spec().output_width()}, to.one);
     py::tuple states(states_);
     for (int s = 0; s < states_; ++s)
@@ -167,7 +196,7 @@ class PyEngine {
       return const_cast<void*>(made.data());
     };
     if (x) {
-      const PyTape::Steps steps(tape, s.inputs, time_first);
+      const StepRows steps(call, s.inputs, time_first);
       to.x = steps.rows(add(tape.empty(steps.shape)));
     } else {
       all.append(py::none());
@@ -300,14 +329,14 @@ class PyEngine {
 
 // A forward pass for torch: the hidden states of all steps, the final states, and if `keep` the anchor of the tape
 py::list torch_forward(const py::object& engine, py::handle batch, bool time_first, bool keep) {
-  PyTape tape = engine.cast<PyEngine&>().forward(batch);
+  auto& self = engine.cast<PyEngine&>();
+  if (!keep) return self.torch_predict(batch, time_first);
+  PyTape tape = self.forward(batch);
   py::list all;
   all.append(tape.hidden(time_first));
   for (const py::handle state : tape.final_state()) all.append(state);
-  if (keep) {
-    tape.owner = engine;
-    all.append(PyTape::anchor(py::cast(std::move(tape))));
-  }
+  tape.owner = engine;
+  all.append(PyTape::anchor(py::cast(std::move(tape))));
   return all;
 }
 

@@ -15,8 +15,8 @@ const Field<GradientTargets> target_fields[] = {
     {"x", Py_None,
      [](Call& call, py::handle value, GradientTargets& to) {
        if (call.spec.vocabulary) throw ArgumentError({"x", "is given", "none: tokens have no gradient"});
-       to.x = {target(value, "x", call.dtype, {call.batch, call.time, call.spec.inputs}),
-               call.time * call.spec.inputs, call.spec.inputs};
+       to.x = {target(value, "x", call.dtype, {call.batch, call.time, call.spec.inputs}), call.time * call.spec.inputs,
+               call.spec.inputs};
      }},
     {"initial", Py_None,
      [](Call& call, py::handle value, GradientTargets& to) { target_states(call, value, "initial", to.initial); }},

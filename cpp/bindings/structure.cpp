@@ -38,7 +38,8 @@ std::vector<TorchWeights<const void>> read_addresses(const Call& call, py::handl
   const auto all = py::cast<std::vector<std::uintptr_t>>(value);
   const std::size_t each = call.spec.bias ? 4 : 2, directions = static_cast<std::size_t>(call.spec.state_rows());
   if (all.size() != each * directions)
-    throw ArgumentError({"weights", "has " + std::to_string(all.size()) + " addresses", std::to_string(each * directions)});
+    throw ArgumentError(
+        {"weights", "has " + std::to_string(all.size()) + " addresses", std::to_string(each * directions)});
   std::vector<TorchWeights<const void>> read(directions);
   const auto at = [&](std::size_t i) {
     if (!all[i]) throw ArgumentError({"weights", "holds no address", "one"});

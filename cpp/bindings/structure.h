@@ -23,9 +23,9 @@ struct Call {
   Dtype dtype;
   i64 parameters;
   int states;
-  i64 batch = 0, time = 0;    // set by the batch
-  i64 packed_rows = 0;        // of a packed batch
-  py::handle packed_x = {};        // its x, until its lengths are read
+  i64 batch = 0, time = 0;   // set by the batch
+  i64 packed_rows = 0;       // of a packed batch
+  py::handle packed_x = {};  // its x, until its lengths are read
   std::vector<TorchWeights<const void>> weights = {};
   Steps steps = Steps::last;  // set by the objective
 };

@@ -134,7 +134,7 @@ void infer_sequence(const Net<T>& net, Workspace<T>& w, const Batch& batch, cons
       read_row(w, H, b.saved + s * b.saved_stride, b.panel, 0, before + s * size + layer * H);
     }
   OutputArgs<T> output = output_args(net, w, false);
-  output.y = static_cast<T*>(out.outputs);
+  output.y = static_cast<T*>(out.outputs.data);
   for (i64 t = 0; t < steps; ++t) {
     std::copy_n(w.layers[0].x + t * w.x_stride, net.I(), step.input());
     step([&](i64 layer, int s) { return before + s * size + layer * H; },

@@ -75,8 +75,8 @@ void pack_rest(const Net<T>& net, Workspace<T>& w) {
   if (!kernels_for(w).finite(net.params, net.checked)) w.found.weights = true;
 }
 
-// Rows of a panel from a matrix, or (back) from its transpose, from its element (row, column) on; as pairs if the matrix
-// products read pairs. Returns their end
+// Rows of a panel from a matrix, or (back) from its transpose, from its element (row, column) on; as pairs if the
+// matrix products read pairs. Returns their end
 template <class T>
 T* pack_rows(const Net<T>& net, const Workspace<T>& w, const WeightMatrix<T>& from, i64 row, i64 column, bool back,
              i64 rows, i64 real, T* to) {
@@ -144,8 +144,8 @@ void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirectio
 }
 
 template <class T>
-void pack_input(const Net<T>& net, const Workspace<T>& w, const LayerWeights<T>& weights,
-                const LayerBuffers<T>& b, i64 source, i64 p, i64 columns) {
+void pack_input(const Net<T>& net, const Workspace<T>& w, const LayerWeights<T>& weights, const LayerBuffers<T>& b,
+                i64 source, i64 p, i64 columns) {
   const i64 n = w.panel, real = std::min(n, columns - p * n), first = source * net.H() + p * n;
   T* to = b.w_input[source] + p * net.with_input * net.H() * n;
   for (int j = 0; j < net.info.preactivations; ++j) {

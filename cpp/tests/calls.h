@@ -192,7 +192,7 @@ class EngineCall {
     out.outputs.assign(at(case_.B * case_.T * s.output_width()), R(NAN));
     out.last.assign(at(case_.B * s.output_width()), R(NAN));
     Predictions to;
-    to.outputs = out.outputs.data();
+    to.outputs = {out.outputs.data(), case_.T * s.output_width(), s.output_width()};
     to.one = out.last.data();
     for (int k = 0; k < states_; ++k) {
       out.final[k].assign(at(s.state_rows() * case_.B * s.hidden), R(NAN));
