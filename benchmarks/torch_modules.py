@@ -111,7 +111,9 @@ def passes(network: Network, cell: str, x: Tensor) -> tuple[Callable[[], None], 
     return through_torch, own
 
 
-def in_turn(first: Callable[[], None], second: Callable[[], None], seconds: float) -> list[list[float]]:
+def in_turn(
+    first: Callable[[], None], second: Callable[[], None], seconds: float
+) -> list[list[float]]:
     """Time two functions, in blocks of at least 20 ms each; microseconds of each call."""
     times: list[list[float]] = [[], []]
     end = time.perf_counter() + seconds

@@ -51,6 +51,7 @@ NAVIGATION = {
         "docs/custom_losses",
         "docs/missing_data",
         "docs/episodes",
+        "docs/torch",
         "docs/tensorboard",
         "docs/plots",
         "docs/gallery",

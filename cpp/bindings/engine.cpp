@@ -152,7 +152,8 @@ class PyEngine {
     need_params();
     const auto b = Structure<Batch>::read(call, batch);
     if (call.batch < 1) throw ArgumentError({"lengths", "is missing", "those of a packed x"});
-    Predictions to{.steps = steps_of(steps)};
+    Predictions to;
+    to.steps = steps_of(steps);
     const auto array = [&](std::vector<py::ssize_t> shape, void*& place) {
       py::array made(params_.dtype(), std::move(shape));
       place = made.mutable_data();

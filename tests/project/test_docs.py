@@ -67,6 +67,8 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+# Packages that the tests' environment may lack; the session `interchange` has them
+NEEDS = {"docs/torch.md": ("torch",)}
 WITH_CODE = [page for page in PAGES if any(b.language in ("python", "pycon") for b in blocks(page))]
 
 
@@ -78,6 +80,8 @@ def test_the_code_runs(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
+    for package in NEEDS.get(name(page), ()):
+        pytest.importorskip(package, reason=f"{name(page)} needs {package}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     run(page)

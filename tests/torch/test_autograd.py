@@ -238,13 +238,13 @@ def test_several_threads_at_once(cell: str) -> None:
 @pytest.mark.parametrize("transform", ["grad", "vmap", "jvp"])
 def test_transforms_of_functions_are_refused(transform: str) -> None:
     module, x = network("GRU"), data()
-    with pytest.raises(RuntimeError, match="no rule for torch.func's transforms"):
-        if transform == "grad":
-            torch.func.grad(lambda x: module(x)[0].sum())(x)
-        elif transform == "vmap":
-            torch.func.vmap(lambda x: module(x)[0])(x[None])
-        else:
-            torch.func.jvp(lambda x: module(x)[0], (x,), (x,))
+    run = {
+        "grad": lambda: torch.func.grad(lambda x: module(x)[0].sum())(x),
+        "vmap": lambda: torch.func.vmap(lambda x: module(x)[0])(x[None]),
+        "jvp": lambda: torch.func.jvp(lambda x: module(x)[0], (x,), (x,)),
+    }[transform]
+    with pytest.raises(RuntimeError, match=r"no rule for torch\.func's transforms"):
+        run()
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

@@ -159,9 +159,7 @@ def test_episodes_are_sequences_of_their_own(cell: str, batch_first: bool) -> No
         own = tuple(state[:, row : row + 1].contiguous() for state in states)
         initial = (own if cell == "LSTM" else own[0]) if carries else None
         pieces.append(run(theirs, x[row : row + 1, start:stop], initial))
-    joined = torch.cat(
-        [torch.cat([pieces[i][0], pieces[i + 1][0]], 1) for i in (0, 2)]
-    )
+    joined = torch.cat([torch.cat([pieces[i][0], pieces[i + 1][0]], 1) for i in (0, 2)])
     assert torch.allclose(whole, joined, atol=1e-12)
     for i, state in enumerate(final if cell == "LSTM" else [final]):
         ends = [pieces[1][1], pieces[3][1]]
@@ -184,7 +182,9 @@ def test_one_sequence_without_a_batch(cell: str, batch_first: bool) -> None:
         (a, p), (b, q) = theirs(x, hx), ours(x, hx)
         assert a.shape == b.shape
         assert torch.allclose(a, b, atol=1e-12)
-        for one, other in zip(p if cell == "LSTM" else [p], q if cell == "LSTM" else [q], strict=True):
+        for one, other in zip(
+            p if cell == "LSTM" else [p], q if cell == "LSTM" else [q], strict=True
+        ):
             assert one.shape == other.shape
             assert torch.allclose(one, other, atol=1e-12)
 

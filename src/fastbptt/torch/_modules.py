@@ -21,7 +21,7 @@ _CELLS = {"RNN_TANH": "rnn", "RNN_RELU": "relu", "GRU": "gru", "LSTM": "lstm"}
 
 
 class _Recurrent(torch.nn.RNNBase):
-    """What the three modules share; `torch.nn.RNNBase` makes and names the parameters."""
+    """Base class of the three modules; `torch.nn.RNNBase` makes and names the parameters."""
 
     def __init__(self, mode: str, *sizes: Any, **options: Any) -> None:
         super().__init__(mode, *sizes, **options)
@@ -43,7 +43,7 @@ class _Recurrent(torch.nn.RNNBase):
         """The weights now, whoever computes them: parametrizations, functional_call."""
         own, names = self._parameters, self._flat_weights_names
         try:
-            return [own[name] for name in names]  # type: ignore[misc]
+            return [own[name] for name in names]
         except KeyError:
             return [getattr(self, name) for name in names]
 

@@ -63,7 +63,10 @@ def _weight_shapes(
     return shapes
 
 
-_DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+_DTYPES: dict[Any, np.dtype[Any]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+}
 
 # Modules keep the engines of their kind alive, and with them buffers for the next call.
 _engines: weakref.WeakValueDictionary[Any, _core.Engine] = weakref.WeakValueDictionary()
@@ -116,7 +119,7 @@ def _forward(
         cell, shape[-1], hidden, layers, bidirectional, len(weights) == 4 * rows
     )
     weights = _checked(dtype, states, weights, shapes)
-    array, sizes = x.detach().numpy(), None
+    array, sizes = _array(x), None
     if call.batch_sizes is not None:
         sizes = _lengths_of(call.batch_sizes.numpy())
         batch, straight = len(sizes), True
@@ -138,7 +141,7 @@ def _forward(
         _core.Batch(
             array if straight else array.swapaxes(0, 1),
             lengths=sizes,
-            initial=tuple([state.detach().numpy() for state in states]) if states else None,
+            initial=tuple(map(_array, states)) if states else None,
             resets=None if call.resets is None else np.ascontiguousarray(call.resets.numpy()),
             dropout_seed=None if call.seed is None else int(call.seed),
             check_finite=False,
@@ -151,6 +154,11 @@ def _forward(
     )
     results = [torch.from_numpy(array) for array in arrays]
     return results, results.pop() if keep else None
+
+
+def _array(tensor: Tensor) -> Any:
+    """Show a tensor's memory to the core."""
+    return (tensor.detach() if tensor.requires_grad else tensor).numpy()
 
 
 def _checked(
@@ -185,7 +193,9 @@ def _unlike(dtype: torch.dtype, tensor: Tensor, name: str) -> RuntimeError:
             f"Input and {name} tensors are not the same dtype, found input tensor with {dtype} and "
             f"{name} tensor with {tensor.dtype}"
         )
-    return RuntimeError(f"the {name} tensor is on {tensor.device}, or a view that negates: .clone()")
+    return RuntimeError(
+        f"the {name} tensor is on {tensor.device}, or a view that negates: .clone()"
+    )
 
 
 def _lengths_of(batch_sizes: Any) -> Any:
@@ -197,7 +207,7 @@ def _lengths_of(batch_sizes: Any) -> Any:
 
 
 class Pass(NamedTuple):
-    """What a backward pass knows of its forward pass; the states' gradients are wanted or not."""
+    """The sizes of a forward pass, for its backward pass; the states' gradients are wanted or not."""
 
     x_shape: Sequence[int]
     batch: int
@@ -228,18 +238,22 @@ def _backward(
         return dx, states, [torch.zeros(size, dtype=dtype) for size in shapes]
     up = None
     if d_output is not None:
-        up = d_output.detach().numpy()
+        up = _array(d_output)
         if not straight:
             up = up.swapaxes(0, 1)
     final = None
     if any(d is not None for d in d_finals):
-        final = tuple([None if d is None else d.detach().numpy() for d in d_finals])
-    made = None if tape is None else _core.torch_backward(
-        tape.data_ptr(),
-        _core.OutputGradients(outputs=up, final_state=final, check_finite=False),
-        need_x,
-        need_states,
-        not straight,
+        final = tuple([None if d is None else _array(d) for d in d_finals])
+    made = (
+        None
+        if tape is None
+        else _core.torch_backward(
+            tape.data_ptr(),
+            _core.OutputGradients(outputs=up, final_state=final, check_finite=False),
+            need_x,
+            need_states,
+            not straight,
+        )
     )
     if made is None:
         raise RuntimeError(
@@ -375,7 +389,7 @@ recurrent_backward.register_autograd(_no_second_derivative)
 def _source(x: Tensor, weights: Any, states: Any) -> Tensor:
     """Choose an input with a gradient; weights first, which live on anyway."""
     if weights[0].requires_grad:
-        return weights[0]  # type: ignore[no-any-return]
+        return weights[0]
     return next((t for t in (*weights, x, *states) if t.requires_grad), x)
 
 
@@ -397,7 +411,8 @@ def _backward_operator(ctx: Any, grads: list[Tensor | None]) -> Any:
         return None, [None] * count, [None] * weights, *nothing
     need_x, need_states = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1])
     of = ctx.of._replace(need_x=need_x, need_states=need_states)
-    dx, states, gradients = _backward_of_operator(d_output, d_finals, *ctx.saved_tensors, of, ctx.net)
+    tape, source = ctx.saved_tensors
+    dx, states, gradients = _backward_of_operator(d_output, d_finals, tape, source, of, ctx.net)
     return dx, states or [None] * count, gradients, *nothing
 
 
@@ -437,23 +452,20 @@ class _Recurrent(torch.autograd.Function):
             ctx.save_for_backward(tape)
         needs, net = ctx.needs_input_grad, call.net
         bias = len(weights) == 4 * net.layers * (1 + net.bidirectional)
-        ctx.of = Pass(
-            x.shape, results[1].shape[1], weights[1].shape[-1], bias, needs[2],
-            any(needs[3 : 3 + count]),
-        )  # fmt: skip
-        ctx.net, ctx.source = net, _source(x, weights, states)
+        need_states = count > 0 and any(needs[3 : 3 + count])
+        sizes = x.shape, results[1].shape[1], weights[1].shape[-1]
+        of = Pass(*sizes, bias, needs[2], need_states)
+        ctx.call = of, net, _source(x, weights, states)
         return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, d_output: Tensor | None, *d_finals: Tensor | None) -> Any:
-        of, net, needs = ctx.of, ctx.net, ctx.needs_input_grad
+        (of, net, source), needs = ctx.call, ctx.needs_input_grad
         if d_output is None and all(d is None for d in d_finals):
             return (None,) * len(needs)
         tape = ctx.saved_tensors[0] if of.batch else None
         if torch.is_grad_enabled():  # create_graph: the operator refuses a second derivative
-            dx, states, gradients = _backward_of_operator(
-                d_output, d_finals, tape, ctx.source, of, net
-            )
+            dx, states, gradients = _backward_of_operator(d_output, d_finals, tape, source, of, net)
         else:
             dx, states, gradients = _backward(d_output, d_finals, tape, of, net)
         count = len(needs) - 3 - len(gradients)
@@ -479,7 +491,11 @@ def apply(x: Tensor, states: list[Tensor], weights: list[Tensor], call: Call) ->
             "fastbptt.torch has no rule for torch.func's transforms (grad, vmap, jvp, ..); use "
             "torch.autograd, or torch.nn's module with the same state_dict"
         )
-    if _nothing_traces() and x.is_cpu and {type(x), *map(type, states), *map(type, weights)} <= _PLAIN:
+    if (
+        _nothing_traces()
+        and x.is_cpu
+        and {type(x), *map(type, states), *map(type, weights)} <= _PLAIN
+    ):
         if not call.net.keep:
             return _forward(x, states, weights, call)[0]
         results: list[Tensor] = _Recurrent.apply(call, len(states), x, *states, *weights)
