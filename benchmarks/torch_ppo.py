@@ -1,4 +1,4 @@
-"""The update of a recurrent PPO policy: fastbptt.torch with resets, torch.nn.LSTM on padded episodes.
+"""The update of a recurrent PPO policy: fastbptt.torch with resets, nn.LSTM on padded episodes.
 
     python benchmarks/torch_ppo.py
 
@@ -17,6 +17,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class Rollout:
         pieces, initial = [], []
         for row in range(ROWS):
             starts = [0, *(self.resets[row, 1:].nonzero()[:, 0] + 1).tolist(), STEPS]
-            for start, stop in zip(starts[:-1], starts[1:], strict=True):
+            for start, stop in pairwise(starts):
                 pieces.append((row, start, stop))
                 carries = start == 0 and not self.resets[row, 0]
                 initial.append(

@@ -122,7 +122,7 @@ void infer_sequence(const Net<T>& net, Workspace<T>& w, const Batch& batch, cons
   const LayerBuffers<T>& top = w.layers.back();
   pack_rest(net, w);
   const LayerDirection& dir = net.layer_directions.back();
-  const LayerWeights<T> weights(net, dir, nullptr);
+  const DirectionWeights<T> weights(net, dir, nullptr);
   for (i64 p = 0; p < panels_of(net, w); ++p) pack_backward(net, w, dir, weights, top, p, false);
   pack_initial(net, w, batch, 0, 1);
   pack_inputs(net, w, batch, 0, 0, 1);

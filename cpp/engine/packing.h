@@ -20,8 +20,8 @@ struct WeightMatrix {
 
 // The weights of a layer direction, of the engine or as PyTorch's
 template <class T>
-struct LayerWeights {
-  LayerWeights(const Net<T>& net, const LayerDirection& dir, const TorchWeights<const void>* from) : given(from) {
+struct DirectionWeights {
+  DirectionWeights(const Net<T>& net, const LayerDirection& dir, const TorchWeights<const void>* from) : given(from) {
     if (from) {
       input = {static_cast<const T*>(from->input), dir.inputs, true};
       hidden = {static_cast<const T*>(from->hidden), net.H(), true};
@@ -53,7 +53,7 @@ void pack_weights(const Net<T>& net, Workspace<T>& w, const TorchWeights<const v
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i) {
     const LayerDirection& dir = net.layer_directions[i];
     const LayerBuffers<T>& b = w.layers[i];
-    const LayerWeights<T> weights(net, dir, from ? from + i : nullptr);
+    const DirectionWeights<T> weights(net, dir, from ? from + i : nullptr);
     for (i64 p = 0; p < panels_of(net, w); ++p)
       if (mine()) pack_forward(net, w, dir, weights, b, p);
     for (i64 p = 0; p < panels_of(net, w); ++p)
@@ -93,8 +93,8 @@ T* pack_rows(const Net<T>& net, const Workspace<T>& w, const WeightMatrix<T>& fr
 }
 
 template <class T>
-void pack_forward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerWeights<T>& weights,
-                  const LayerBuffers<T>& b, i64 p) {
+void pack_forward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir,
+                  const DirectionWeights<T>& weights, const LayerBuffers<T>& b, i64 p) {
   const i64 n = w.panel, panels = panels_of(net, w), real = std::min(n, net.H() - p * n);
   T* preactivation_weights = b.w_forward;
   for (int j = 0; j < net.info.preactivations; ++j) {
@@ -123,8 +123,8 @@ void pack_read_units(const Net<T>& net, i64 first, i64 n, i64 real, T* to) {
 
 // The rows of the readout, and those that only a backward pass reads
 template <class T>
-void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerWeights<T>& weights,
-                   const LayerBuffers<T>& b, i64 p, bool all) {
+void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir,
+                   const DirectionWeights<T>& weights, const LayerBuffers<T>& b, i64 p, bool all) {
   const Kernels<T>& k = kernels_for(w);
   const i64 n = w.panel, outputs = net.readout_of(dir), real = std::min(n, net.H() - p * n);
   T* to = b.w_backward + p * net.depth_back(dir) * n;
@@ -144,7 +144,7 @@ void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirectio
 }
 
 template <class T>
-void pack_input(const Net<T>& net, const Workspace<T>& w, const LayerWeights<T>& weights, const LayerBuffers<T>& b,
+void pack_input(const Net<T>& net, const Workspace<T>& w, const DirectionWeights<T>& weights, const LayerBuffers<T>& b,
                 i64 source, i64 p, i64 columns) {
   const i64 n = w.panel, real = std::min(n, columns - p * n), first = source * net.H() + p * n;
   T* to = b.w_input[source] + p * net.with_input * net.H() * n;

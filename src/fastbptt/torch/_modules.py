@@ -20,7 +20,7 @@ States: TypeAlias = Tensor | tuple[Tensor, Tensor]
 _CELLS = {"RNN_TANH": "rnn", "RNN_RELU": "relu", "GRU": "gru", "LSTM": "lstm"}
 
 
-class _Recurrent(torch.nn.RNNBase):
+class _Module(torch.nn.RNNBase):
     """Base class of the three modules; `torch.nn.RNNBase` makes and names the parameters."""
 
     def __init__(self, mode: str, *sizes: Any, **options: Any) -> None:
@@ -134,11 +134,11 @@ class _Recurrent(torch.nn.RNNBase):
         keep = torch.is_grad_enabled() and (
             first.requires_grad or any(t.requires_grad for t in (x, *states, *weights))
         )
-        net = _operator.Network(
+        net = _operator.NetworkOptions(
             _CELLS[self.mode], self.num_layers, self.bidirectional, self.batch_first, self.dropout,
             keep,
         )  # fmt: skip
-        call = _operator.Call(net, lengths, batch_sizes, resets, seed)
+        call = _operator.Arguments(net, lengths, batch_sizes, resets, seed)
         output, *finals = _operator.apply(x, states, weights, call)
         if single:
             output = output.squeeze(0 if self.batch_first else 1)
@@ -251,7 +251,7 @@ def _shown(hx: Any) -> str:
     return f"of type {type(hx).__name__}"
 
 
-class RNN(_Recurrent):
+class RNN(_Module):
     """`torch.nn.RNN`, computed by fastbptt: h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
 
     Parameters
@@ -321,7 +321,7 @@ class RNN(_Recurrent):
         self.nonlinearity = nonlinearity
 
 
-class GRU(_Recurrent):
+class GRU(_Module):
     """`torch.nn.GRU`, computed by fastbptt: the reset comes after the product with W_hn.
 
     Parameters
@@ -365,7 +365,7 @@ class GRU(_Recurrent):
         )  # fmt: skip
 
 
-class LSTM(_Recurrent):
+class LSTM(_Module):
     """`torch.nn.LSTM`, computed by fastbptt; its state is a tuple (h, c).
 
     Parameters

@@ -23,7 +23,7 @@ from .. import _core
 from .._errors import ArgumentError
 
 
-class Network(NamedTuple):
+class NetworkOptions(NamedTuple):
     """All that the operators know of a module."""
 
     cell: str
@@ -92,10 +92,10 @@ def hold_engine(module: torch.nn.Module, cell: str, weights: list[Tensor]) -> No
         _held[module] = _engine(spec, first.dtype)
 
 
-class Call(NamedTuple):
+class Arguments(NamedTuple):
     """The arguments of a pass that have no gradient."""
 
-    net: Network
+    net: NetworkOptions
     lengths: Tensor | None = None
     batch_sizes: Tensor | None = None
     resets: Tensor | None = None
@@ -106,7 +106,7 @@ class Call(NamedTuple):
 
 
 def _forward(
-    x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], call: Call
+    x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], call: Arguments
 ) -> tuple[list[Tensor], Tensor | None]:
     """Compute the output and the final states, and what stands for the tape."""
     if len(weights) < 2:
@@ -207,7 +207,7 @@ def _lengths_of(batch_sizes: Any) -> Any:
 
 
 class Pass(NamedTuple):
-    """The sizes of a forward pass, for its backward pass; the states' gradients are wanted or not."""
+    """The sizes of a forward pass, and which gradients its backward pass is to compute."""
 
     x_shape: Sequence[int]
     batch: int
@@ -222,7 +222,7 @@ def _backward(
     d_finals: Sequence[Tensor | None],
     tape: Tensor | None,
     of: Pass,
-    net: Network,
+    net: NetworkOptions,
 ) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
     """Compute the gradients of x, of the states and of the weights."""
     cell, layers, bidirectional, batch_first, *_ = net
@@ -259,7 +259,7 @@ def _backward(
         raise RuntimeError(
             "the saved states of this pass are gone: they live in fastbptt's core, and the tensor "
             "that stands for them was copied (saved_tensors_hooks such as save_on_cpu do that), or "
-            "the pass ran without gradients; call the module again within the graph to backpropagate"
+            "the pass ran without gradients; call the module again with gradients"
         )
     return (
         torch.from_numpy(made[0]) if need_x else None,
@@ -288,8 +288,8 @@ def recurrent(
     keep: bool,
 ) -> list[Tensor]:
     """Compute the output, the final states and the tape's tensor."""
-    net = Network(cell, layers, bidirectional, batch_first, dropout, keep)
-    call = Call(net, lengths, batch_sizes, resets, seed)
+    net = NetworkOptions(cell, layers, bidirectional, batch_first, dropout, keep)
+    call = Arguments(net, lengths, batch_sizes, resets, seed)
     results, tape = _forward(x, states, weights, call)
     return [*results, torch.zeros(1, dtype=torch.uint8) if tape is None else tape]
 
@@ -340,7 +340,7 @@ def recurrent_backward(
     batch_first: bool,
 ) -> list[Tensor]:
     """Compute all gradients. source: an input of the forward pass, on which they depend."""
-    net = Network(cell, layers, bidirectional, batch_first, 0.0, True)
+    net = NetworkOptions(cell, layers, bidirectional, batch_first, 0.0, True)
     count = len(_core.cell_info(cell)["states"])
     of = Pass(x_shape, batch, hidden, bias, need_x, need_states)
     dx, states, gradients = _backward(d_output, (d_h, d_c)[:count], tape, of, net)
@@ -395,7 +395,7 @@ def _source(x: Tensor, weights: Any, states: Any) -> Tensor:
 
 def _setup_operator(ctx: Any, inputs: Any, output: list[Tensor]) -> None:
     x, states, weights, *_ = inputs
-    ctx.net = Network(*inputs[-6:])
+    ctx.net = NetworkOptions(*inputs[-6:])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[-1], _source(x, weights, states))
     bias = len(weights) == 4 * ctx.net.layers * (1 + ctx.net.bidirectional)
@@ -422,7 +422,7 @@ def _backward_of_operator(
     tape: Tensor | None,
     source: Tensor,
     of: Pass,
-    net: Network,
+    net: NetworkOptions,
 ) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
     """Compute as _backward does, by way of the operator."""
     if tape is None:
@@ -440,11 +440,11 @@ recurrent.register_autograd(_backward_operator, setup_context=_setup_operator)
 # ---------------------------------------------------------------- where nothing traces
 
 
-class _Recurrent(torch.autograd.Function):
+class _Function(torch.autograd.Function):
     """The operator without its dispatch; tensors: the states, then the weights."""
 
     @staticmethod
-    def forward(ctx: Any, call: Call, count: int, x: Tensor, *tensors: Tensor) -> Any:
+    def forward(ctx: Any, call: Arguments, count: int, x: Tensor, *tensors: Tensor) -> Any:
         states, weights = tensors[:count], tensors[count:]
         results, tape = _forward(x, states, weights, call)
         ctx.set_materialize_grads(False)
@@ -484,7 +484,7 @@ def _nothing_traces() -> bool:
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
 
-def apply(x: Tensor, states: list[Tensor], weights: list[Tensor], call: Call) -> list[Tensor]:
+def apply(x: Tensor, states: list[Tensor], weights: list[Tensor], call: Arguments) -> list[Tensor]:
     """Compute the output and the final states, with autograd if call.net.keep."""
     if torch._C._are_functorch_transforms_active():
         raise RuntimeError(
@@ -498,7 +498,7 @@ def apply(x: Tensor, states: list[Tensor], weights: list[Tensor], call: Call) ->
     ):
         if not call.net.keep:
             return _forward(x, states, weights, call)[0]
-        results: list[Tensor] = _Recurrent.apply(call, len(states), x, *states, *weights)
+        results: list[Tensor] = _Function.apply(call, len(states), x, *states, *weights)
         return results
     made: list[Tensor] = recurrent(x, states, weights, *call[1:], *call.net)
     return made[:-1]
