@@ -23,6 +23,8 @@ DATA = ROOT / "build" / "data"
 SITE = ROOT / "build" / "site"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 WHEEL_LIMIT = 1_600_000  # bytes
+TORCH = "torch==2.13.0"
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 FULL_GRID = {"FASTBPTT_TEST_GRID": "full"}
 
 nox.needs_version = ">=2025.5"
@@ -205,6 +207,35 @@ def examples(session: nox.Session) -> None:
         session.run(*command, external=True, silent=True, env={"FASTBPTT_DATA": str(DATA)})
 
 
+def installed_wheel() -> Path:
+    """The wheel that the session `wheel` built."""
+    (built,) = WHEELS.glob("*.whl")
+    return built
+
+
+@nox.session(requires=["wheel"], tags=["python"])
+def interchange(session: nox.Session) -> None:
+    """Networks from and to PyTorch, Keras and ONNX Runtime: tests, and the pages that need them."""
+    if not has_package(session, "torch"):
+        # the index's own wheels hold gigabytes for graphics cards
+        quick = ["--retries", "0", "--timeout", "15", "--index-url", TORCH_INDEX]
+        session.run("pip", "install", TORCH, *quick, success_codes=[0, 1, 2], silent=True)
+    packages = ["keras>=3.5", "h5py>=3.10", "onnx>=1.17", "onnxruntime>=1.20"]
+    session.install(f"{installed_wheel()}[test]", TORCH, *packages)
+    folders = [name for name in ("tests/interchange", "tests/torch") if (ROOT / name).is_dir()]
+    environment = {"KERAS_BACKEND": "torch", **FULL_GRID}
+    session.run("pytest", "-q", *folders, env=environment)
+    chosen = ["-k", "interchange or torch", "tests/project/test_docs.py"]
+    session.run("pytest", "-q", *chosen, "tests/project/test_package.py", env=environment)
+
+
+def has_package(session: nox.Session, name: str) -> bool:
+    """Whether the session's environment has a package already."""
+    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({name!r}) is None)"
+    python = str(Path(session.bin) / "python")
+    return subprocess.run([python, "-c", code], check=False).returncode == 0
+
+
 @nox.session(venv_backend="none", requires=["wheel"], tags=["python"])
 def docs(session: nox.Session) -> None:
     """Every page of the documentation, a warning being an error; its notebooks and figures."""
@@ -244,6 +275,13 @@ def run_readme(session: nox.Session, name: str, **environment: str) -> None:
 def readme_demo(session: nox.Session) -> None:
     """The README's first command: the demo, in an empty environment."""
     run_readme(session, "demo")
+
+
+@nox.session(venv_backend="none", requires=["wheel"], tags=["python"])
+def c_export(session: nox.Session) -> None:
+    """Models as C files: three compilers without a warning, and an emulated Cortex-M4."""
+    command = [installed(session, "python"), "-W", "error", "tests/c_source/check_firmware.py"]
+    session.run(*command, external=True)
 
 
 # Not among those that `nox` runs: pytest has the last word in .ci/run, so this runs on its own.

@@ -17,6 +17,7 @@
 #include "engine/layer_directions.h"
 #include "engine/buffers.h"
 #include "engine/inference_step.h"
+#include "engine/losses.h"
 #include "engine/optimizer_step.h"
 #include "memory.h"
 #include "thread_pool.h"
@@ -315,7 +316,7 @@ class NetworkEngine final : public Engine {
     const int team = std::max(most, 1);
     w.vanished.assign(size_of(team), 0);
     w.stop.begin();
-    run_team(team, f);
+    run_team(team, f, w.plan.idle(team));
     w.stop.check();
     last_set.store(w.set, std::memory_order_relaxed);
   }
@@ -356,39 +357,35 @@ class NetworkEngine final : public Engine {
     begin(w, batch, needs, memory_budget);
     begin_backward(net_, w, needs, memory_budget > 0);
     if (out) place_input_gradient(w, *out);
-    make_factors(net_, w, objective);
+    begin_losses(net_, w, objective);
     const GradientSource source{.outputs = true, .steps = objective.steps};
     const bool pooled = pools(objective.steps);
     const auto windows = static_cast<i64>(w.plan.windows.size());
     bool given[CellInfo::most_states];
     for (int s = 0; s < CellInfo::most_states; ++s) given[s] = bool(batch.initial[s]);
     T* gradient = !out ? nullptr : out->parameters ? static_cast<T*>(out->parameters) : w.gradient;
-    T loss_parameters[LossInfo::most_parameters] = {};
-    for (int i = 0; i < LossInfo::most_parameters; ++i)
-      if (const char* name = objective.loss->info->parameters[i].name)
-        loss_parameters[i] = rounded<T>(name, objective.loss->parameters[i]);
-    std::vector<T> loss_list;
-    for (const double value : objective.loss->list)
-      loss_list.push_back(rounded<T>(objective.loss->info->list.name, value));
+    const std::vector<BlockArgs<T>> blocks =
+        objective.is_plain() ? std::vector<BlockArgs<T>>() : block_args(w, objective);
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     run(w, batch.threads, [&](int number, int team, Barrier& barrier) {
       Worker worker = worker_of(w, number, team, barrier);
       const i64 row0 = worker.row0, row1 = worker.row1;
       OutputArgs<T> output = output_args(net_, w, out != nullptr);
-      output.loss = &loss_of<T>(*w.set, objective.loss->index);
-      output.parameters = loss_list.empty() ? loss_parameters : loss_list.data();
-      output.per_target = objective.loss->outputs_per_target();
+      if (blocks.empty())
+        add_loss(w, objective.blocks[0], w.blocks[0], output);
+      else
+        add_blocks(w, blocks, output);
       if (pooled) output.dh = nullptr;
       const auto window_forward = [&](i64 i, Steps pooling) {
-        if (all) pack_targets(net_, w, objective, batch.check_finite, i, row0, row1);
+        if (all) pack_targets(w, objective, batch.check_finite, i, row0, row1);
         forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1, pooling);
         if (all && !net_.fused(all)) joined_outputs(net_, w, output, Steps::all, row0, row1);
       };
       pack_weights(net_, w, nullptr, out != nullptr, number, team);
       pack_initial(net_, w, batch, row0, row1);
       pack_inputs(net_, w, batch, 0, row0, row1);
-      start_losses(net_, w, row0, row1);
-      if (!all) pack_targets(net_, w, objective, batch.check_finite, 0, row0, row1);
+      start_losses(w, row0, row1);
+      if (!all) pack_targets(w, objective, batch.check_finite, 0, row0, row1);
       if (out) start_gradient(net_, gradient, number, team);
       barrier.meet();
       if (number == 0 && reads_once(windows)) weights.unlock();
@@ -420,19 +417,13 @@ class NetworkEngine final : public Engine {
       finish_gradient(net_, w, worker, source, *out, given, gradient);
     });
     report_found(w, batch);
-    if (w.found.y) report_targets(net_, w, objective, batch.check_finite);
+    if (w.found.y) report_targets(w, objective, batch.check_finite);
     if (memory_budget > 0) {
       const std::lock_guard<std::mutex> lock(report_mutex_);
       report_.seconds = now() - start;
       report_.recompute_seconds = again;
     }
-    const i64 width = net_.spec.output_width();
-    double value = 0;
-    for (i64 b = 0; b < w.plan.batch; ++b) {
-      const double factor = w.each_factor ? 1 : w.exact_factor[size_of(b)];
-      for (i64 o = 0; o < width && factor != 0; ++o) value += factor * w.loss_sum[b * width + o];
-    }
-    return value;
+    return total_loss(w, objective);
   }
 
   static void check(const Update& update) {

@@ -8,6 +8,8 @@
 #ifndef FASTBPTT_ENGINE_H
 #define FASTBPTT_ENGINE_H
 
+#include <cstddef>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -119,13 +121,54 @@ struct Loss {
   std::vector<double> list;
 };
 
-struct Objective {
-  const Loss* loss = nullptr;  // borrowed, as arrays are
-  Steps steps = Steps::last;
-  Reduction reduction = Reduction::mean;
-  Array y;              // numbers: (B, O) or for all steps (B, T, O); classes: i64 (B) or (B, T)
-  Array sample_weight;  // f64, (B) or for all steps (B, T); absent: ones. Where it is 0, y is not read
+// A loss of some of the outputs, and what it compares them with
+struct OutputBlock {
+  const Loss* loss = nullptr;         // borrowed, as arrays are
+  Array y = {};                       // numbers: (B, width) or for all steps (B, T, width); classes: i64 (B) or (B, T)
+  Array sample_weight = {};           // f64, (B) or for all steps (B, T); absent: ones. Where it is 0, y is not read
+  i64 first = 0, width = 0;           // the columns of the outputs; width 0: all
+  double weight = 1;                  // of this loss in the sum of all
+  const std::string* name = nullptr;  // of the block in messages about y ..
+  bool own_weights = false;           // .. and about sample_weight
   bool weighs_steps() const { return sample_weight && sample_weight.shape[1] > 0; }
+};
+
+// Some blocks; a single one, the usual case, without an allocation
+class OutputBlocks {
+ public:
+  OutputBlocks() = default;
+  OutputBlocks(std::initializer_list<OutputBlock> blocks) {
+    for (const OutputBlock& block : blocks) push_back(block);
+  }
+  void push_back(const OutputBlock& block) {
+    if (count_ == 1) several_.push_back(one_);
+    count_++ == 0 ? void(one_ = block) : several_.push_back(block);
+  }
+  std::size_t size() const { return count_; }
+  OutputBlock* begin() { return count_ > 1 ? several_.data() : &one_; }
+  OutputBlock* end() { return begin() + count_; }
+  const OutputBlock* begin() const { return count_ > 1 ? several_.data() : &one_; }
+  const OutputBlock* end() const { return begin() + count_; }
+  OutputBlock& operator[](std::size_t k) { return begin()[k]; }
+  const OutputBlock& operator[](std::size_t k) const { return begin()[k]; }
+
+ private:
+  OutputBlock one_;
+  std::vector<OutputBlock> several_;  // all of them
+  std::size_t count_ = 0;
+};
+
+struct Objective {
+  Steps steps = Steps::last;
+  Reduction reduction = Reduction::mean;  // of each block, over its own weights
+  OutputBlocks blocks;                    // one beside the other, all columns of the outputs
+  double* losses = nullptr;               // [blocks], out: each block's loss, without its weight; null: not requested
+  bool is_plain() const { return blocks.size() == 1 && blocks[0].weight == 1; }
+  bool weighs_steps() const {
+    for (const OutputBlock& block : blocks)
+      if (block.weighs_steps()) return true;
+    return false;
+  }
 };
 
 // Probes of a backward pass, in the order of the caller's steps; null: not requested. D = layers * directions, forward

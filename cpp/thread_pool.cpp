@@ -8,7 +8,9 @@
 #include <cmath>
 #include <condition_variable>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
+#include <limits>
 #include <mutex>
 #include <string>
 #include <system_error>
@@ -21,32 +23,51 @@ namespace {
 
 using TeamTask = std::function<void(int, int, Barrier&)>;
 
+// That this thread had of a processor, in nanoseconds
+std::int64_t processor_time() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return std::int64_t(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
+}
+
 struct Job {
   const TeamTask* task = nullptr;
   Barrier* barrier = nullptr;
   int team = 0;
+  std::int64_t begun = 0;
 };
 
 // Never destroyed: its threads may still be waiting while the process exits.
 class ThreadPool {
  public:
   // Serves one caller at a time; for others it returns false, and they run single-threaded.
-  bool try_run(int n, const TeamTask& task) {
+  bool try_run(int n, const TeamTask& task, double idle) {
     const std::unique_lock<std::mutex> one(busy_, std::try_to_lock);
     if (!one.owns_lock()) return false;
+    const std::int64_t begun = Barrier::now();
+    if (forget_.exchange(false)) patience_ = {};
+    n = patience_.limit(n, begun);
+    if (n == 1) return false;
     const int team = 1 + grow(n - 1);
     Barrier barrier(team);
+    lost_.store(std::numeric_limits<std::int64_t>::min(), std::memory_order_relaxed);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      job_ = {&task, &barrier, team};
+      job_ = {&task, &barrier, team, begun};
       left_.store(team - 1, std::memory_order_relaxed);
       number_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
     task(0, team, barrier);
-    for (Backoff b; left_.load(std::memory_order_acquire) > 0;) b.wait();
+    barrier.wait_while([&] { return left_.load(std::memory_order_acquire) > 0; });
+    const std::int64_t end = Barrier::now(), total = end - begun;
+    // a helper's clock does not see what a machine around this one takes, the caller's waiting not what it has to wait
+    const std::int64_t waited = barrier.waited() - static_cast<std::int64_t>(idle * double(total));
+    if (team > 1) patience_.saw(team, total, std::max(waited, lost_.load(std::memory_order_relaxed)), end);
     return true;
   }
+
+  void forget() { forget_.store(true); }
 
  private:
   int grow(int wanted) {
@@ -74,9 +95,14 @@ class ThreadPool {
         job = job_;
       }
       if (worker >= job.team) continue;
+      const std::int64_t before = processor_time();
       {
         const FlushDenormals mode;
         (*job.task)(worker, job.team, *job.barrier);
+      }
+      const std::int64_t lost = Barrier::now() - job.begun - (processor_time() - before);
+      for (std::int64_t most = lost_.load(std::memory_order_relaxed);
+           lost > most && !lost_.compare_exchange_weak(most, lost, std::memory_order_relaxed);) {
       }
       left_.fetch_sub(1, std::memory_order_release);
     }
@@ -88,6 +114,9 @@ class ThreadPool {
   Job job_;
   std::atomic<unsigned> number_{0};
   std::atomic<int> left_{0};
+  std::atomic<std::int64_t> lost_{0};  // by the latest helper of a job
+  std::atomic<bool> forget_{false};
+  Patience patience_;  // under busy_
   int workers_ = 0;
 };
 
@@ -125,6 +154,37 @@ std::atomic<int>& thread_setting() {
 
 }  // namespace
 
+int Patience::limit(int wanted, std::int64_t now) {
+  if (most_ == 0) return wanted;
+  if (now >= until_) {  // one thread more, on trial
+    ++most_;
+    until_ = now + 1'000'000'000;
+    total_ = lost_ = calls_ = 0;
+  }
+  if (most_ >= wanted) {
+    most_ = 0;
+    return wanted;
+  }
+  return most_;
+}
+
+void Patience::saw(int team, std::int64_t total, std::int64_t lost, std::int64_t now) {
+  // Judged is a stretch of calls that is long beside a processor's time slices; with a share of 0.4 lost, a team of two
+  // is as slow as one thread.
+  constexpr std::int64_t stretch = 30'000'000, longest = 60'000'000'000, rest = 40;  // rest: times what was lost
+  constexpr int fewest = 3;  // calls, unless they are long: the first may find its helpers asleep
+  constexpr double most_lost = 0.4;
+  total_ += total;
+  lost_ += std::min(lost, total);  // below 0 too: clocks may be coarse, but the sums are right
+  ++calls_;
+  if (total_ < stretch || (calls_ < fewest && total_ < 10 * stretch)) return;
+  if (double(lost_) > most_lost * double(total_)) {
+    most_ = team - 1;
+    until_ = now + std::min(longest, rest * lost_);
+  }
+  total_ = lost_ = calls_ = 0;
+}
+
 int default_threads() {
   if (const char* text = std::getenv("OMP_NUM_THREADS")) {
     const int n = std::atoi(text);
@@ -146,11 +206,12 @@ void set_num_threads(int n) {
   if (n < 1 || n > most_threads)
     throw ArgumentError({"n", "is " + std::to_string(n), "1 to " + std::to_string(most_threads)});
   thread_setting().store(n);
+  thread_pool().forget();  // what was seen with another number
 }
 
-void run_team(int n, const TeamTask& task) {
+void run_team(int n, const TeamTask& task, double idle) {
   const FlushDenormals mode;
-  if (n > 1 && thread_pool().try_run(n, task)) return;
+  if (n > 1 && thread_pool().try_run(n, task, idle)) return;
   Barrier barrier(1);
   task(0, 1, barrier);
 }

@@ -68,7 +68,7 @@ NAMES = (
     Name("Schedule", "RowSchedule", ENGINE, whole=True),  # learning rates have schedules, too
     Name("loading", "packing"),
     Name("forwards", "forward"),
-    Name("backwards", "backward"),
+    Name("backwards", "backward", exceptions=("go_backwards",)),  # Keras' argument
     Name("recording", "probes", ENGINE),
     Name("streaming", "single_step"),
     Name("Member", "Worker", ENGINE, whole=True),

@@ -1,10 +1,11 @@
+#include "bindings/loss.h"
+
 #include <pybind11/stl.h>
 
-#include <string>
-#include <vector>
+#include <tuple>
 
 #include "bindings/register.h"
-#include "engine.h"
+#include "errors.h"
 
 namespace fastbptt::bindings {
 
@@ -22,6 +23,18 @@ void register_loss(py::module_& m) {
                                     return loss;
                                   }),
                                   arg("name"), arg("parameters") = py::dict());
+  using Part = std::tuple<std::string, Loss, i64, double>;
+  py::class_<LossBlocks>(m, "LossBlocks")
+      .def(py::init([](const std::vector<Part>& parts) {
+             LossBlocks losses;
+             if (parts.empty()) throw ArgumentError({"blocks", "is empty", "at least one"});
+             for (const auto& [name, loss, width, weight] : parts) {
+               if (width < 1 || !(weight >= 0)) throw ArgumentError({"blocks", "has no columns, or a weight below 0"});
+               losses.blocks.push_back({name, loss, width, weight});
+             }
+             return losses;
+           }),
+           arg("blocks"));
 }
 
 }  // namespace fastbptt::bindings

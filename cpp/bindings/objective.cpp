@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bindings/arrays.h"
+#include "bindings/loss.h"
 
 namespace fastbptt::bindings {
 
@@ -24,14 +25,39 @@ E choice(py::handle value, const char* name, std::initializer_list<std::pair<std
   throw ArgumentError({name, "is '" + std::string(text) + "'", "one of " + known});
 }
 
-void read_y(Call& call, py::handle value, Objective& to) {
+void read_loss(Call& call, py::handle value, Objective& to) {
+  py::detail::make_caster<Loss> one;
+  if (one.load(value, false)) {
+    to.blocks.push_back({.loss = &py::detail::cast_op<const Loss&>(one)});
+    return;
+  }
+  i64 first = 0;
+  for (const LossBlocks::NamedLoss& block : py::cast<const LossBlocks*>(value)->blocks) {
+    to.blocks.push_back(
+        {.loss = &block.loss, .first = first, .width = block.width, .weight = block.weight, .name = &block.name});
+    first += block.width;
+  }
+  if (const i64 width = call.spec.output_width(); first != width)
+    throw ArgumentError({"loss", "has " + std::to_string(first) + " outputs", std::to_string(width)});
+}
+
+// Calls f for each block and its part of a tuple with one for each
+template <class F>
+void for_parts(py::handle value, const char* name, Objective& to, const F& f) {
+  const auto parts = py::cast<py::tuple>(value);
+  if (parts.size() != to.blocks.size())
+    throw ArgumentError({name, "has " + std::to_string(parts.size()) + " parts", std::to_string(to.blocks.size())});
+  for (std::size_t k = 0; k < parts.size(); ++k) f(parts[k], to.blocks[k]);
+}
+
+void read_block(Call& call, py::handle value, Steps steps, OutputBlock& to) {
   const bool classes = to.loss->info->targets == LossInfo::Targets::classes;
   Shape shape{call.batch};
-  if (to.steps == Steps::all) shape.push_back(call.time);
+  if (steps == Steps::all) shape.push_back(call.time);
   if (classes) {
     to.y = view(value, "y", shape, {Dtype::i64});
   } else {
-    const i64 width = call.spec.output_width(), each = to.loss->outputs_per_target();
+    const i64 width = to.width ? to.width : call.spec.output_width(), each = to.loss->outputs_per_target();
     if (width % each)
       throw ArgumentError(
           {"loss", "has " + std::to_string(each) + " outputs for each target", "as many, or a multiple"});
@@ -40,9 +66,33 @@ void read_y(Call& call, py::handle value, Objective& to) {
   }
 }
 
+void read_y(Call& call, py::handle value, Objective& to) {
+  if (to.blocks.size() == 1 && !py::isinstance<py::tuple>(value))
+    return read_block(call, value, to.steps, to.blocks[0]);
+  for_parts(value, "y", to, [&](py::handle part, OutputBlock& block) { read_block(call, part, to.steps, block); });
+}
+
+Array read_weights(const Call& call, py::handle value, Steps steps) {
+  Shape shape{call.batch};
+  if (steps == Steps::all && array(value, "sample_weight").ndim() == 2) shape.push_back(call.time);
+  return view(value, "sample_weight", shape, {Dtype::f64});
+}
+
+void read_sample_weight(Call& call, py::handle value, Objective& to) {
+  if (!py::isinstance<py::tuple>(value)) {
+    const Array weights = read_weights(call, value, to.steps);
+    for (OutputBlock& block : to.blocks) block.sample_weight = weights;
+    return;
+  }
+  for_parts(value, "sample_weight", to, [&](py::handle part, OutputBlock& block) {
+    if (!part.is_none()) block.sample_weight = read_weights(call, part, to.steps);
+    block.own_weights = true;
+  });
+}
+
 // In this order: the shape of y depends on loss and steps.
 const Field<Objective> objective_fields[] = {
-    {"loss", nullptr, [](Call&, py::handle value, Objective& to) { to.loss = py::cast<const Loss*>(value); }},
+    {"loss", nullptr, read_loss},
     {"steps", nullptr, [](Call& call, py::handle value, Objective& to) { call.steps = to.steps = steps_of(value); }},
     {"reduction", nullptr,
      [](Call&, py::handle value, Objective& to) {
@@ -51,11 +101,10 @@ const Field<Objective> objective_fields[] = {
            {{"sum", Reduction::sum}, {"mean", Reduction::mean}, {"sequence_mean", Reduction::sequence_mean}});
      }},
     {"y", nullptr, read_y},
-    {"sample_weight", Py_None,
-     [](Call& call, py::handle value, Objective& to) {
-       Shape shape{call.batch};
-       if (to.steps == Steps::all && array(value, "sample_weight").ndim() == 2) shape.push_back(call.time);
-       to.sample_weight = view(value, "sample_weight", shape, {Dtype::f64});
+    {"sample_weight", Py_None, read_sample_weight},
+    {"losses", Py_None,
+     [](Call&, py::handle value, Objective& to) {
+       to.losses = static_cast<double*>(target(value, "losses", Dtype::f64, {static_cast<i64>(to.blocks.size())}));
      }},
 };
 

@@ -266,7 +266,6 @@ auto scratch_buffers(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
     w.dy = a.allocate<T>(rows, width);
     w.dy_reverse = a.allocate<T>(net.D() == 2 && net.O() && needs.all_steps() ? rows : 0, net.O());
     w.targets = a.allocate<T>(needs.loss ? rows : 0, width);
-    w.classes = a.allocate<std::int32_t>(needs.loss ? rows : 0);
     w.factor = a.allocate<T>(needs.each_factor ? rows : b, width);
     w.loss_sum = a.allocate<double>(b, width);
     w.idle_sum = a.allocate<double>(recomputes ? b : 0, width);

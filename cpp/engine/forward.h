@@ -53,11 +53,6 @@ OutputArgs<T> output_args(const Net<T>& net, const Workspace<T>& w, bool gradien
   o.weights_panel = net.depth_back(dir) * w.panel;
   o.bias = direction == 0 ? w.b_y : nullptr;
   o.y = direction == 0 ? w.y : w.y_reverse;
-  o.targets = w.targets;
-  o.classes = w.classes;
-  o.factor = w.factor;
-  o.each_factor = w.each_factor;
-  o.loss_sum = w.loss_sum;
   if (gradient) {
     o.dy = w.dy;
     o.dh = net.O() || net.D() == 2 ? nullptr : b.dh;

@@ -50,6 +50,19 @@ struct LayerBuffers {
   i64 task_columns = 0;
 };
 
+// The loss of a block of outputs during a pass: its columns, its part of the workspace's buffers, its numbers
+template <class T>
+struct BlockBuffers {
+  i64 first = 0, width = 0;
+  T *targets = nullptr, *factor = nullptr;  // as in OutputArgs
+  std::int32_t* classes = nullptr;
+  i64 sums = 0;                      // where in loss_sum and idle_sum
+  bool each_factor = false;          // a weight for each step
+  std::vector<double> exact_factor;  // [B] sorted; with each_factor what the steps' weights are multiplied with
+  T parameters[LossInfo::most_parameters] = {};
+  std::vector<T> list;  // instead of them
+};
+
 // The parts of a pass over a batch that need memory
 struct Needs {
   Steps steps = Steps::last;    // the outputs, and where the loss is
@@ -90,7 +103,6 @@ struct Workspace {
   double dropout = 0;
   bool packed = false;         // the caller's rows are in the order of the plan
   std::vector<i64> dx_places;  // [B] sorted: elements from the start of the input's gradient to a sequence's first step
-  bool each_factor = false;    // the loss has a weight for each step
   bool d_final = false;        // a gradient enters through the final hidden states
   bool input_weights = false;  // the first layer's transposed input weights are packed
 
@@ -104,11 +116,10 @@ struct Workspace {
   ArenaLayout scratch_layout;
   T *dy = nullptr, *dy_reverse = nullptr, *dgates = nullptr, *dh_kept = nullptr, *targets = nullptr, *factor = nullptr,
     *gradient = nullptr, *d_initial[CellInfo::most_states] = {};
-  std::int32_t* classes = nullptr;
   double *squares = nullptr, *loss_sum = nullptr, *idle_sum = nullptr, *db_y = nullptr;
   i64 dgates_stride = 0, dgates_panel = 0;
   PairBuffer block_inputs, block_gates;  // a block's operands of the weight gradients: pairs of consecutive rows
-  std::vector<double> exact_factor;      // [B] sorted; with each_factor what the steps' weights are multiplied with
+  std::vector<BlockBuffers<T>> blocks;   // of the objective's
   std::vector<char> vanished;            // by worker: all gradients before the current block are zero
 };
 

@@ -130,6 +130,17 @@ void BatchPlan::make_sizes(i64 b, i64 t, i64 resets, i64 rows_per_block) {
   split_windows(1);
 }
 
+double BatchPlan::idle(int team) const {
+  i64 first = 0, most = 0;
+  for (int worker = 0; worker < team; ++worker) {
+    const auto [from, to] = share(worker, team);
+    const i64 all = std::accumulate(lengths.begin() + from, lengths.begin() + to, i64(0));
+    if (worker == 0) first = all;
+    most = std::max(most, all);
+  }
+  return 1 - double(first) / double(most);
+}
+
 std::pair<i64, i64> BatchPlan::share(int worker, int team) const {
   if (!ragged) return {batch * worker / team, batch * (worker + 1) / team};
   i64 bound[2] = {batch, batch}, seen = 0;

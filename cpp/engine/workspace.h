@@ -103,6 +103,7 @@ class BatchPlan {
   std::size_t bytes() const;  // of the plan itself
   // The sorted sequences of a worker: about equal sums of lengths per worker
   std::pair<i64, i64> share(int worker, int team) const;
+  double idle(int team) const;  // how much less worker 0 has to do than the one that has most, as a share of that
   i64 row(i64 t, i64 sorted) const { return first[static_cast<std::size_t>(t)] + sorted; }
   i64 running(i64 t) const { return active[static_cast<std::size_t>(t)]; }
   const Window& window(i64 i) const { return windows[static_cast<std::size_t>(i)]; }

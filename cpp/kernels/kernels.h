@@ -63,6 +63,8 @@ struct LossInfo {
 
 template <class T>
 struct LossKernels;
+template <class T>
+struct BlockArgs;
 
 struct RowSchedule {
   i64 batch;
@@ -100,6 +102,8 @@ struct OutputArgs {
   T* dy;             // [rows][O] out; null: loss only
   T* dh;             // where weights is null and dy is not: dy again as panels [rows][N]
   i64 dh_panel;
+  const BlockArgs<T>* blocks;  // of a loss that is a sum of others, each of columns of its own
+  int block_count;
 };
 
 // dy null: losses only

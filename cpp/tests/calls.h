@@ -125,15 +125,15 @@ class EngineCall {
     if (s.static_size) batch.static_inputs = array(static_.data(), dtype, c.B, s.static_size);
     batch.drop = c.drop;
     batch.dropout_seed = given.dropout_seed;
-    objective.loss = &loss_;
+    objective.blocks = {{.loss = &loss_}};
     objective.steps = c.steps;
     objective.reduction = c.reduction;
     const bool all = c.steps == Steps::all, classes = c.loss == "cross_entropy";
     const void* y = classes ? static_cast<const void*>(classes_.data()) : y_.data();
     const i64 width = classes ? 0 : s.output_width();
-    objective.y = all ? array(y, classes ? Dtype::i64 : dtype, c.B, c.T, width)
-                      : array(y, classes ? Dtype::i64 : dtype, c.B, width);
-    if (c.weighted) objective.sample_weight = array(sample_weight_.data(), Dtype::f64, c.B);
+    objective.blocks[0].y = all ? array(y, classes ? Dtype::i64 : dtype, c.B, c.T, width)
+                                : array(y, classes ? Dtype::i64 : dtype, c.B, width);
+    if (c.weighted) objective.blocks[0].sample_weight = array(sample_weight_.data(), Dtype::f64, c.B);
     if (!d_outputs_.empty()) output_gradients.outputs = array(d_outputs_.data(), dtype, c.B, c.T, s.output_width());
     if (!d_last_.empty()) output_gradients.last = array(d_last_.data(), dtype, c.B, s.output_width());
     if (!d_hidden_.empty()) output_gradients.hidden = array(d_hidden_.data(), dtype, c.B, c.T, s.width());

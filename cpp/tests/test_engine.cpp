@@ -338,7 +338,7 @@ TEST_CASE("arrays of any strides and number types") {
         for (i64 j = 0; j < 5; ++j) h0[at((layer * 5 + j) * 4 + b)] = data.initial[0][at((layer * 4 + b) * 5 + j)];
     call.batch.x = {&x[at(5 * 4 * 6)], Dtype::f64, {4, 6, 3}, {6 * 8, -4 * 6 * 8, 2 * 8}};
     call.batch.initial[0] = {h0.data(), Dtype::f64, {2, 4, 5}, {5 * 4 * 8, 8, 4 * 8}};
-    call.objective.y = {&y[3], Dtype::f64, {4, 6, 2}, {6 * 4 * 8, 4 * 8, -8}};
+    call.objective.blocks[0].y = {&y[3], Dtype::f64, {4, 6, 2}, {6 * 4 * 8, 4 * 8, -8}};
     CHECK_MESSAGE(calls::same_bits(call.loss_and_grad(), expected), name);
   });
 }
@@ -383,8 +383,8 @@ TEST_CASE("values that are not finite are named, and nothing is updated") {
   batch.initial[0] = calls::array(h0, Dtype::f32, 1, 1, 2);
   const Loss mse("mse"), bce("bce");
   Objective o;
-  o.loss = &mse;
-  o.y = calls::array(y, Dtype::f32, 1, 1);
+  o.blocks = {{.loss = &mse}};
+  o.blocks[0].y = calls::array(y, Dtype::f32, 1, 1);
   Probes probes;
   probes.final_state[0] = final;
   std::vector<float> before(params, params + 11);
@@ -401,7 +401,7 @@ TEST_CASE("values that are not finite are named, and nothing is updated") {
   params[3] = before[3] = 0.4F;
   CHECK_THROWS_WITH(step(), "y holds a value that is not finite (nan) at index (0, 0)");
   y[0] = 2;
-  o.loss = &bce;
+  o.blocks[0].loss = &bce;
   CHECK_THROWS_WITH(step(), "y holds 2 at index (0, 0); expected values from 0 to 1 for loss 'bce'");
   CHECK(std::memcmp(before.data(), params, sizeof params) == 0);
   CHECK(adam.state.step == 0);

@@ -42,8 +42,7 @@ struct Shared {
   }
   Objective objective() const {
     Objective o;
-    o.loss = &loss;
-    o.y = calls::array(y.data(), Dtype::f32, batch, hidden);
+    o.blocks = {{.loss = &loss, .y = calls::array(y.data(), Dtype::f32, batch, hidden)}};
     return o;
   }
 

@@ -74,9 +74,8 @@ Result run(const Spec& spec, i64 batch, i64 time, bool ragged) {
   if (ragged) given.lengths = lengths.data();
   const Loss loss("mse");
   Objective objective;
-  objective.loss = &loss;
   objective.steps = Steps::all;
-  objective.y = array(y, spec.output_width());
+  objective.blocks = {{.loss = &loss, .y = array(y, spec.output_width())}};
   Result result{0, std::vector<float>(params.size()), std::vector<float>(x.size())};
   GradientTargets out;
   out.parameters = result.gradient.data();

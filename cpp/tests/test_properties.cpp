@@ -85,6 +85,56 @@ std::vector<NetworkCase> varied(const std::string& cell, i64 B, i64 T, i64 H) {
 }  // namespace
 
 // A worker of a team has at least 4 million operations to do: else the team is smaller.
+// Two blocks of the outputs of a case, with their parts of its y
+template <class R>
+OutputBlocks blocks_of(const EngineCall<R>& call, i64 first, i64 width, double weight) {
+  const OutputBlock& whole = call.objective.blocks[0];
+  OutputBlocks blocks;
+  for (const i64 from : {i64(0), first}) {
+    OutputBlock block = whole;
+    block.first = from;
+    block.width = from ? width - first : first;
+    block.weight = from ? weight : 1;
+    block.y.data = static_cast<const std::byte*>(whole.y.data) + from * whole.y.strides[2];
+    block.y.shape[2] = block.width;
+    blocks.push_back(block);
+  }
+  return blocks;
+}
+
+TEST_CASE_TEMPLATE("blocks of outputs sum up to the loss of all" * doctest::test_suite("properties"), R, float,
+                   double) {
+  NetworkCase c;
+  c.net.cell = "gru";
+  c.net.inputs = 3;
+  c.net.hidden = 18;
+  c.net.outputs = 5;
+  c.loss = "mse";
+  c.steps = Steps::all;
+  c.reduction = Reduction::sum;
+  c.lengths = c.weighted = true;
+  c.B = 7;
+  c.T = 9;
+  const Data data = naive::make_data(c, parameter_count(c.net), cell_info(c.net.cell).states);
+  EngineCall<R> call(c, data);
+  const Result<R> whole = call.loss_and_grad();
+  for (const i64 first : {1, 3}) {
+    double losses[2] = {};
+    EngineCall<R> divided(c, data);
+    divided.objective.blocks = blocks_of(divided, first, c.net.outputs, 1);
+    divided.objective.losses = losses;
+    const Result<R> found = divided.loss_and_grad();
+    CHECK(same_bits(found.params, whole.params));
+    CHECK(same_bits(found.x, whole.x));
+    CHECK(found.loss == doctest::Approx(whole.loss).epsilon(1e-12));
+    CHECK(losses[0] + losses[1] == found.loss);
+    CHECK(divided.engine().loss(divided.batch, divided.objective) == found.loss);
+    EngineCall<R> silent(c, data);  // the second block counts nothing
+    silent.objective.blocks = blocks_of(silent, first, c.net.outputs, 0);
+    CHECK(silent.loss_and_grad().loss == losses[0]);
+  }
+}
+
 TEST_CASE("neither the number of threads nor a second call changes a bit") {
   const auto check = [](const NetworkCase& c, const Data& data, const std::string& backend) {
     NetworkCase small = c;
@@ -594,7 +644,7 @@ TEST_CASE_TEMPLATE("backward stops where gradients have vanished", R, float, dou
         // but not if a gradient enters at each step
         call.objective.steps = Steps::all;
         const std::vector<R> y(at(c.B * c.T * 2), R(0));
-        call.objective.y = calls::array(y.data(), calls::dtype_of<R>, c.B, c.T, 2);
+        call.objective.blocks[0].y = calls::array(y.data(), calls::dtype_of<R>, c.B, c.T, 2);
         CHECK(std::isnan(call.loss_and_grad().params[0]));
       }
   });

@@ -17,7 +17,7 @@ with DeferredInterrupt() as _importing:  # NumPy would call it a broken installa
 
     from . import _check, _core, optim
     from ._errors import ArgumentError, ArgumentTypeError
-    from ._losses import Loss
+    from ._losses import Loss, Losses
     from ._views import Gradients
     from .models import (
         GRU,
@@ -34,7 +34,7 @@ if _importing.asked:
     raise KeyboardInterrupt
 
 if TYPE_CHECKING:
-    from . import datasets, diagnostics, plot, reference, training
+    from . import datasets, diagnostics, interchange, plot, reference, training
     from .config import show_config
     from .diagnostics import Diagnosis, GradientMonitor, diagnose
     from .models import initializers
@@ -74,6 +74,7 @@ __all__ = [
     "Imputer",
     "LeakyRNN",
     "Loss",
+    "Losses",
     "Recurrent",
     "Standardizer",
     "StepReport",
@@ -88,6 +89,7 @@ __all__ = [
     "fit",
     "get_num_threads",
     "initializers",
+    "interchange",
     "load",
     "load_optimizer",
     "losses",
@@ -189,6 +191,7 @@ _LAZY: Final = {
     "datasets": ".datasets",
     "diagnostics": ".diagnostics",
     "initializers": ".models.initializers",
+    "interchange": ".interchange",
     "plot": ".plot",
     "reference": ".reference",
     "schedules": ".optim.schedules",

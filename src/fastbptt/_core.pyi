@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 _Array: TypeAlias = NDArray[np.floating[Any]]
 _Whole: TypeAlias = NDArray[np.int64]
 _States: TypeAlias = tuple[_Array, ...]
+_Weights: TypeAlias = NDArray[np.float64] | None
 
 compiler: str
 most_threads: int
@@ -149,26 +150,32 @@ class Loss:
         self, name: str, parameters: dict[str, float | tuple[float, ...]] = ...
     ) -> None: ...
 
+class LossBlocks:
+    def __init__(self, blocks: list[tuple[str, Loss, int, float]]) -> None: ...
+
 class Objective:
     def __init__(
         self,
         *,
-        loss: Loss,
+        loss: Loss | LossBlocks,
         steps: str,
         reduction: str,
-        y: _Array | _Whole,
-        sample_weight: NDArray[np.float64] | None = None,
+        y: _Array | _Whole | tuple[_Array | _Whole, ...],
+        sample_weight: _Weights | tuple[_Weights, ...] = None,
+        losses: NDArray[np.float64] | None = None,
     ) -> None: ...
     @property
-    def loss(self) -> Any: ...  # a fastbptt.Loss
+    def loss(self) -> Any: ...  # a fastbptt.Loss or Losses
     @property
     def steps(self) -> str: ...
     @property
     def reduction(self) -> str: ...
     @property
-    def y(self) -> _Array | _Whole: ...
+    def y(self) -> Any: ...  # an array, or with Losses a tuple of one for each block
     @property
-    def sample_weight(self) -> NDArray[np.float64] | None: ...
+    def sample_weight(self) -> Any: ...  # of all blocks, or a tuple
+    @property
+    def losses(self) -> NDArray[np.float64] | None: ...
     def replace(self, **fields: Any) -> Objective: ...
 
 class Clip:

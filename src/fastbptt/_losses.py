@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from statistics import NormalDist
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _check, _core
 from ._check import Floats
-from ._errors import ArgumentError, ArgumentTypeError
+from ._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 
 #: The value of a parameter: a number, or rising numbers.
 Value: TypeAlias = float | tuple[float, ...]
@@ -414,8 +415,259 @@ class Loss(_core.Loss):
         ]
 
 
-#: What an argument `loss` may be.
+#: What an argument `loss` may be, of one loss.
 LossLike: TypeAlias = str | Loss
+
+
+class Losses(_core.LossBlocks):
+    """Losses of several blocks of outputs, for a model that predicts several things at once.
+
+    The blocks take the model's outputs in order, column by column. The loss is the sum of the
+    blocks' losses, each times its weight; each is reduced over its own targets and sample weights.
+    Targets are a mapping by name, each in the form that its loss takes alone. It does not change
+    after it is made.
+
+    Parameters
+    ----------
+    losses : mapping of str to (str or `fastbptt.Loss`)
+        The loss of each block, by name: a Python identifier, which does not begin with
+        ``validation_``.
+    outputs : mapping of str to int, optional
+        How many of the model's outputs a block has. Default: those of a single target, 1 or, for
+        ``"gaussian"`` and ``"quantile"``, as many as its loss needs. ``"cross_entropy"`` has no
+        default: it has as many as there are classes.
+    weights : mapping of str to float, optional
+        Of the losses in the sum, at least 0, not all 0; by default 1.
+
+    Attributes
+    ----------
+    losses : mapping of str to Loss
+    outputs : mapping of str to int
+    weights : mapping of str to float
+        Of all blocks.
+    columns : mapping of str to slice
+        The outputs of each block.
+    width : int
+        Outputs of all blocks together.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and the block, what came and what was expected.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbptt
+    >>> losses = fastbptt.Losses(
+    ...     {"price": "mse", "sale": "bce"}, outputs={"price": 2}, weights={"sale": 0.5}
+    ... )
+    >>> model = fastbptt.GRU(3, 4, losses.width, seed=0)
+    >>> y = {"price": np.ones((5, 2)), "sale": np.array([0, 1, 1, 0, 1])}
+    >>> loss = model.train_step(np.ones((5, 7, 3)), y, fastbptt.Adam(), losses)
+    >>> list(model.last_losses)
+    ['price', 'sale']
+    """
+
+    losses: Mapping[str, Loss]
+    outputs: Mapping[str, int]
+    weights: Mapping[str, float]
+    columns: Mapping[str, slice]
+    width: int
+    one_output: Final = False  # see Loss
+
+    def __init__(
+        self,
+        losses: Mapping[str, LossLike],
+        *,
+        outputs: Mapping[str, int] | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        given: Any = losses
+        if not isinstance(given, Mapping):
+            came = f"is of type {type(given).__name__}"
+            raise ArgumentTypeError("losses", came, "a mapping of name -> loss")
+        if not given:
+            raise ArgumentError("losses", "is empty", "at least one name with its loss")
+        own: dict[str, Loss] = {}
+        for name, one in given.items():
+            _check_name(name)
+            with _named(f'losses["{name}"]'):
+                own[name] = loss(one)
+        widths, columns, first = _widths(own, outputs), {}, 0
+        for name, width in widths.items():
+            columns[name] = slice(first, first + width)
+            first += width
+        factors = _factors(own, weights)
+        super().__init__([(name, one, widths[name], factors[name]) for name, one in own.items()])
+        vars(self).update(
+            losses=MappingProxyType(own),
+            outputs=MappingProxyType(widths),
+            weights=MappingProxyType(factors),
+            columns=MappingProxyType(columns),
+            width=first,
+        )
+
+    def _total(self, values: Mapping[str, float]) -> float:
+        """Return the sum of the blocks' losses, by name, times their weights."""
+        return sum(w * float(values[name]) for name, w in self.weights.items() if w > 0.0)
+
+    def _check_width(self, width: int) -> None:
+        """Refuse a model with another number of outputs."""
+        if width != self.width:
+            known = " + ".join(f"{count} ({name})" for name, count in self.outputs.items())
+            raise ArgumentError(
+                "loss",
+                f"is of {self.width} outputs, {known}, but the model has {width}",
+                f"a model with output_size={self.width}",
+            )
+
+    def split(self, outputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return the outputs (..., width) of each block, (..., outputs), by name: views.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Losses({"price": "mse", "sale": "bce"}).split(np.array([[7.0, -1.0]]))["sale"]
+        array([[-1.]])
+        """
+        array = _check.read("outputs", outputs)
+        if array.ndim == 0 or array.shape[-1] != self.width:
+            expected = f"(.., {self.width}): {' + '.join(self.outputs)}"
+            raise ArgumentError("outputs", f"has shape {array.shape}", expected)
+        return {name: array[..., columns] for name, columns in self.columns.items()}
+
+    def predictions(self, outputs: NDArray[Any]) -> dict[str, Floats]:
+        """Return each block's predictions by name: `Loss.predictions` of its outputs.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Losses({"price": "mse", "sale": "bce"}).predictions(np.array([[7.0, 0.0]]))
+        {'price': array([[7.]]), 'sale': array([[0.5]])}
+        """
+        parts = self.split(outputs)
+        return {name: one.predictions(parts[name]) for name, one in self.losses.items()}
+
+    def _parts(self, name: str, value: Any) -> dict[str, Any]:
+        """Take an argument with a part for each block, in their order.
+
+        Raises
+        ------
+        ArgumentError
+            If it is no mapping, or lacks a block, or has another one.
+        """
+        if not isinstance(value, Mapping):
+            came, known = _check.shown(value), ", ".join(self.losses)
+            raise ArgumentTypeError(name, f"is {came}", f"a mapping with the blocks {known}")
+        _check.same_names(name, value, tuple(self.losses))
+        return {block: value[block] for block in self.losses}
+
+    def _named(self, parts: Any) -> Any:
+        """Make a mapping of a tuple with a part for each block; else return it as it is."""
+        return dict(zip(self.losses, parts, strict=True)) if isinstance(parts, tuple) else parts
+
+    def _weights_by_block(self, value: Any) -> dict[str, Any]:
+        """Take the argument `sample_weight`: a mapping, or one for all blocks."""
+        if isinstance(value, Mapping):
+            return self._parts("sample_weight", value)
+        return dict.fromkeys(self.losses, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("a Losses does not change; make another one")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Losses does not change; its {name} stays")
+
+    def _key(self) -> tuple[Any, ...]:
+        return tuple((n, one, self.outputs[n], self.weights[n]) for n, one in self.losses.items())
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Losses) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_losses, (dict(self.losses), dict(self.outputs), dict(self.weights))
+
+    def __repr__(self) -> str:
+        outputs, weights = dict(self.outputs), dict(self.weights)
+        return f"Losses({dict(self.losses)}, outputs={outputs}, weights={weights})"
+
+    def __str__(self) -> str:
+        """Return a short form for messages and titles: each loss with its block and weight."""
+        factors = {name: "" if w == 1.0 else f"{w:g} " for name, w in self.weights.items()}
+        return " + ".join(f"{factors[name]}{one}({name})" for name, one in self.losses.items())
+
+
+def _made_losses(losses: Any, outputs: Any, weights: Any) -> Losses:
+    return Losses(losses, outputs=outputs, weights=weights)
+
+
+def _check_name(name: Any) -> None:
+    expected = "a Python identifier that does not begin with validation_, such as price"
+    if not isinstance(name, str):
+        raise ArgumentTypeError("losses", f"has the name {name!r}", expected)
+    if not name.isidentifier() or name.startswith("validation_"):
+        raise ArgumentError("losses", f"has the name {_check.quoted(name)}", expected)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Call it so in an error about the argument `loss`."""
+    try:
+        yield
+    except BadArgumentError as error:
+        if error.argument == "loss":
+            error.argument = name
+        raise
+
+
+def _of_known(name: str, value: Any, losses: Mapping[str, Loss]) -> Mapping[str, Any]:
+    """Take an argument with parts for some of the blocks."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        expected = f"a mapping with some of {', '.join(losses)}"
+        raise ArgumentTypeError(name, f"is {_check.shown(value)}", expected)
+    unknown = [str(one) for one in value if one not in losses]
+    if unknown:
+        came = f"has unknown {', '.join(unknown)}"
+        raise ArgumentError(name, came, ", ".join(losses))
+    return value
+
+
+def _widths(losses: Mapping[str, Loss], outputs: Any) -> dict[str, int]:
+    given, found = _of_known("outputs", outputs, losses), {}
+    for name, one in losses.items():
+        argument = f'outputs["{name}"]'
+        if name not in given and one.targets == "classes":
+            expected = f"the number of classes of {name}, because its loss is {one}"
+            raise ArgumentError(argument, "is not given", expected)
+        width = _check.size(argument, given.get(name, one.outputs))
+        if width % one.outputs:
+            expected = f"a multiple of {one.outputs}, the outputs that {one} has for each target"
+            raise ArgumentError(argument, f"is {width}", expected, value=width)
+        found[name] = width
+    return found
+
+
+def _factors(losses: Mapping[str, Loss], weights: Any) -> dict[str, float]:
+    given, found = _of_known("weights", weights, losses), {}
+    for name in losses:
+        expected = "a finite number of at least 0"
+        value = _check.number(f'weights["{name}"]', given.get(name, 1.0), expected)
+        if not 0.0 <= value < math.inf:
+            raise ArgumentError(f'weights["{name}"]', f"is {value}", expected, value=value)
+        found[name] = value
+    if not any(found.values()):
+        raise ArgumentError("weights", "holds only zeros", "at least one above 0")
+    return found
+
+
+#: What `y` and `sample_weight` may be; mappings with `Losses`.
+TargetsLike: TypeAlias = ArrayLike | Sequence[ArrayLike] | Mapping[str, Any]
+WeightsLike: TypeAlias = ArrayLike | Sequence[ArrayLike] | Mapping[str, Any] | None
 
 #: A loss of the caller's: outputs, targets, weights -> value, gradient.
 LossFunction: TypeAlias = Callable[
@@ -569,7 +821,20 @@ def loss(value: Any) -> Loss:
             "is a function",
             "a name or a fastbptt.Loss: functions are taken by fit and evaluate",
         )
+    if isinstance(value, Losses | Mapping):
+        came = f"is a {type(value).__name__}, of several blocks of outputs"
+        raise ArgumentTypeError("loss", came, "one loss: a name or a fastbptt.Loss")
     return value if isinstance(value, Loss) else NAMED[_check.option("loss", value, NAMED)]
+
+
+def one_or_several(value: Any) -> Loss | Losses:
+    """Read the argument `loss` of those that take several blocks of outputs as well."""
+    if isinstance(value, Mapping):
+        expected = (
+            "fastbptt.Losses({..}, outputs=.., weights=..), which says how many outputs each has"
+        )
+        raise ArgumentTypeError("loss", "is a mapping", expected)
+    return value if isinstance(value, Losses) else loss(value)
 
 
 def parse(text: str) -> Loss:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+from cases import sampled
+from vectors import convert
 
 import fastbptt
 from fastbptt import _core
-from fastbptt.interchange import layouts
+from fastbptt.interchange import from_keras, from_torch, layouts
 from fastbptt.interchange.layouts import LAYOUTS, LayerWeights, from_library, to_library
+from fastbptt.interchange.parts import Parts, assemble
 
 PAIRS = sorted(LAYOUTS)
 
@@ -67,9 +73,65 @@ def test_every_cell_has_a_layout_or_is_refused_by_name(library: str, cell: str) 
         assert layouts.LIBRARIES[library] in str(caught.value)
 
 
+#: Results of other libraries' own layers, which the tests of the cells use too.
+RESULTS = [
+    (framework, name)
+    for framework in ("pytorch", "keras", "onnxruntime")
+    for name in convert.cases(framework)
+]
+
+
+@pytest.mark.parametrize(("framework", "name"), sampled(RESULTS, 24))
+def test_weights_of_a_layer_give_its_outputs(framework: str, name: str) -> None:
+    case, result = convert.cases(framework)[name], convert.vector(framework, name, "float32")
+    arrays = {
+        key.removeprefix("weights/"): array
+        for key, array in case.arrays.items()
+        if key.startswith("weights/")
+    }
+    cell = case.options["cell"]
+    if framework == "pytorch":
+        options = {"rnn": {"nonlinearity": "tanh"}, "relu": {"nonlinearity": "relu"}}
+        model = from_torch(arrays, **options.get(cell, {}))
+    elif framework == "keras":
+        both = case.options["bidirectional"]
+        model = from_keras(list(arrays.values()), cell=cell, bidirectional=both)
+    else:
+        layers = [
+            from_library(LAYOUTS["onnx", cell], list(one))
+            for one in zip(*(arrays[key] for key in "WRB"), strict=True)
+        ]
+        model = assemble(Parts(cell, [layers]))
+    initial = result.initial if len(result.initial) > 1 else result.initial[0]
+    x = np.nan_to_num(result.x)
+    got = model.forward(x, lengths=result.lengths, h0=initial).outputs
+    assert np.abs(got - result.outputs).max() < 2e-6
+
+
 def test_two_biases_become_their_sum() -> None:
     layout = LAYOUTS["torch", "gru"]
     one, two = np.arange(6.0), np.arange(6.0) * 10
     got = from_library(layout, [np.ones((6, 3)), np.ones((6, 2)), one, two])
     assert got.b_h is not None and got.b_h.tolist() == [0, 11, 22, 33, 4, 5]
     assert got.b_hn is not None and got.b_hn.tolist() == [40, 50]
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_has_the_table() -> None:
+    text = (ROOT / "docs" / "interchange.md").read_text(encoding="utf-8")
+    section = text.split("## Layouts", 1)[1]
+    rows = re.findall(r"^\| (.*) \|$", section, re.MULTILINE)
+    wanted = [
+        (
+            layouts.LIBRARIES[one.library],
+            f"`{one.cell}`",
+            one.name,
+            ", ".join(one.gates),
+            one.matrices,
+            one.biases,
+        )
+        for one in LAYOUTS.values()
+    ]
+    assert [tuple(row.split(" | ")) for row in rows[1:]] == wanted

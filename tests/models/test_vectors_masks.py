@@ -1,4 +1,4 @@
-"""Weights per step, pooled states and resets are those of PyTorch, in the reference and the core.
+"""Weights per step, pooled states, resets and several losses are those of PyTorch.
 
 The numbers lie in tests/support/vectors/, beside the script that made them.
 """
@@ -45,22 +45,34 @@ def problem(case: Case) -> tuple[dict[str, Any], Any, Any, dict[str, Any]]:
         if f"s_{state}" in arrays:
             params[f"{state}0"] = arrays[f"s_{state}"].astype("f8")
     params |= {"W_hy": weights["out.weight"].T, "b_y": weights["out.bias"]}
-    x, y, lengths = (arrays[name].copy() for name in ("x", "y", "lengths"))
-    if y.dtype.kind == "f":
-        y = y.astype("f8")
-    missing: Any = -1 if y.dtype.kind == "i" else np.nan
+    x, lengths = (arrays[name].copy() for name in ("x", "lengths"))
     after = np.arange(x.shape[1]) >= lengths[:, np.newaxis]
     x[after] = np.nan
-    if options["steps"] == "all":
-        y[after] = missing
-    weight = arrays.get("sample_weight")
-    if weight is not None:
-        y[weight == 0.0] = missing
+    blocks = options.get("blocks")
+    targets, given = {}, {}
+    for sub in [f"/{name}" for name, *_ in blocks] if blocks else [""]:
+        y = arrays[f"y{sub}"].copy()
+        if y.dtype.kind == "f":
+            y = y.astype("f8")
+        missing: Any = -1 if y.dtype.kind == "i" else np.nan
+        if options["steps"] == "all":
+            y[after] = missing
+        weight = arrays.get(f"sample_weight{sub}")
+        if weight is not None:
+            y[weight == 0.0] = missing
+        targets[sub[1:]], given[sub[1:]] = y, weight
     initial = tuple(arrays[f"{s}0"].astype("f8") for s in "hc" if f"{s}0" in arrays)
     how = {name: options[name] for name in ("loss", "steps", "reduction")}
-    how |= {"lengths": lengths, "sample_weight": weight, "resets": arrays.get("resets")}
+    if blocks:
+        how["loss"] = fastbptt.Losses(
+            {name: loss for name, loss, _, _ in blocks},
+            outputs={name: width for name, _, width, _ in blocks},
+            weights={name: factor for name, _, _, factor in blocks},
+        )
+    own: Any = given if blocks else given[""]
+    how |= {"lengths": lengths, "sample_weight": own, "resets": arrays.get("resets")}
     how["h0"] = initial if len(initial) > 1 else initial[0]
-    return params, x.astype("f8"), y, how
+    return params, x.astype("f8"), targets if blocks else targets[""], how
 
 
 def expected(case: Case) -> list[tuple[str, Any]]:

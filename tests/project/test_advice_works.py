@@ -774,6 +774,11 @@ PICTURE = (
 BATCHES = "b = iter([(x, np.ones(12))] * 4)\n"
 PARTS = "two = fastbptt.GRU(2, 4, 2, seed=0); y = x * 1.0; y[2, 1, 0] = np.nan\n"
 OWN = "def own(z, y, w): return 0.0, 0 * z\n"
+SCALED = (
+    "s = fastbptt.Standardizer().fit(x); m = fastbptt.GRU(2, 3, 1)\n"
+    "m.metadata['standardize'] = s.to_dict(); "
+)
+TINY = "s = fastbptt.Standardizer.from_dict({'mean': [0, 0], 'scale': [1e-60, 1]}); "
 CALLS = [
     # what would be taken for another thing
     call(
@@ -1681,6 +1686,44 @@ CALLS = [
         SK + r"y = pd.Series(series, np.arange(60) % 7 * 60 + np.arange(60)); F.fit(y.\2)",
         needs="sklearn",
     ),
+    # C code
+    call(
+        "net.export_c('a.c', standardizer=3)",
+        r"a fitted (fastbptt.Standardizer)",
+        r"net.export_c('a.c', standardizer=\1().fit(x))",
+    ),
+    call(
+        "net.export_c('a.c', data=x)",
+        r'expected None unless (weights="int8") or ("int16")',
+        r"net.export_c('a.c', data=x, \1)",
+        r"net.export_c('a.c', data=x, weights=\2)",
+    ),
+    call(
+        "fastbptt.GRU(2, 3, 1, bidirectional=True).export_c('a.c')",
+        r"expected one direction",
+        "fastbptt.GRU(2, 3, 1).export_c('a.c')",
+    ),
+    call(
+        SCALED + "m.export_c('a.c')",
+        r"expected (standardizer=), or (raw=True)",
+        SCALED + r"m.export_c('a.c', \1s)",
+        SCALED + r"m.export_c('a.c', \2)",
+    ),
+    call(
+        "m = fastbptt.GRU(2, 3, 1); m.metadata['target_offset'] = [1e9]; m.export_c('a.c')",
+        r"or (raw=True), and",
+        r"m = fastbptt.GRU(2, 3, 1); m.metadata['target_offset'] = [1e9]; m.export_c('a.c', \1)",
+    ),
+    call(
+        "m = fastbptt.GRU(2, 3, 1); m.metadata['steps'] = 'max'; m.export_c('a.c')",
+        r"or (raw=True) for",
+        r"m = fastbptt.GRU(2, 3, 1); m.metadata['steps'] = 'max'; m.export_c('a.c', \1)",
+    ),
+    call(
+        TINY + "net.export_c('a.c', standardizer=s)",
+        r"or (dtype=\"float64\")",
+        TINY + r"net.export_c('a.c', standardizer=s, \1)",
+    ),
     # plots
     call(
         "m = fastbptt.GradientMonitor(); fastbptt.plot.gradient_animation(m, 'a.html')",
@@ -1748,6 +1791,10 @@ ELSEWHERE = (  # parts whose advice has tests of its own, or is for those who me
     "plot/unrolled.py",
     "reference/",
     "cli/demo.py",  # tests/cli/test_next.py
+    "cli/export.py",  # tests/interchange/test_formats.py
+    "interchange/formats.py",
+    "torch/",  # tests/torch/test_arguments.py
+    "c_source/header.py",  # C
     "config.py",
 )
 #: Texts that the pattern takes for advice, and advice that needs a network or other data.

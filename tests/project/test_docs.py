@@ -14,6 +14,7 @@ import doctest
 import importlib
 import importlib.util
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -63,12 +64,16 @@ def run(page: Path) -> None:
             names = test.globs
 
 
+def needed(page: Path) -> list[str]:
+    """Return the optional packages that a page's code needs, from its comment <!-- needs: -->."""
+    found = re.search(r"^<!-- needs: (.*) -->$", page.read_text("utf-8"), re.MULTILINE)
+    return found[1].split(", ") if found else []
+
+
 def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-# Packages that the tests' environment may lack; the session `interchange` has them
-NEEDS = {"docs/torch.md": ("torch",)}
 WITH_CODE = [page for page in PAGES if any(b.language in ("python", "pycon") for b in blocks(page))]
 
 
@@ -80,8 +85,9 @@ def test_the_code_runs(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    for package in NEEDS.get(name(page), ()):
-        pytest.importorskip(package, reason=f"{name(page)} needs {package}")
+    for package in needed(page):
+        pytest.importorskip(package, reason=f"needs {package}")
+        warnings.simplefilter("ignore", DeprecationWarning)  # its own affair
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     run(page)

@@ -6,15 +6,18 @@ import importlib.util
 import json
 import re
 import shlex
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 import fastbptt
+from fastbptt.interchange import from_nam, from_rtneural
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -272,6 +275,116 @@ def test_video_from_files(
     ):
         assert video.main(arguments) == 1
         assert re.search(message, capsys.readouterr().err.strip())
+
+
+# ---------------------------------------------------------------- amplifiers
+
+amp = load("examples/amp.py")
+
+
+@pytest.mark.slow  # `nox -s examples` runs it, too
+def test_an_amplifier_that_is_made_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert amp.main(["--quick"]) == 0
+    printed = capsys.readouterr().out
+    ratio, bare = (
+        float(line.split()[-1])
+        for line in printed.splitlines()
+        if "output: " in line or "ratio: " in line
+    )
+    assert ratio < bare
+    model = from_rtneural(tmp_path / "amp.json", skip=True)
+    assert model.metadata == {"sample_rate": 44100.0, "rtneural": {"name": "amp"}}
+    nam = from_nam(tmp_path / "amp.nam")
+    x = amp.guitar(0.1)
+    with_skip, within = amp.play(model, x, True), amp.play(nam, x, False)
+    np.testing.assert_allclose(within, with_skip, atol=2e-6)
+
+
+def test_the_gradient_of_the_amplifier_s_loss() -> None:
+    rng = np.random.default_rng(0)
+    outputs, targets, way = rng.normal(size=(3, 4, 9))
+    value, gradient = amp.loss(outputs, targets)
+    up, down = (amp.loss(outputs + step * way, targets)[0] for step in (1e-6, -1e-6))
+    np.testing.assert_allclose((up - down) / 2e-6, (gradient * way).sum(), rtol=1e-7)
+    error = targets - outputs
+    sharp_error, sharp_target = (
+        np.concatenate([one[:, :1], one[:, 1:] - 0.85 * one[:, :-1]], axis=1)
+        for one in (error, targets)
+    )
+    ratio = (sharp_error**2).mean() / ((sharp_target**2).mean() + 1e-5)
+    mean = (error.mean(axis=1) ** 2).mean() / ((targets**2).mean() + 1e-5)
+    assert value == pytest.approx(0.75 * ratio + 0.25 * mean, rel=1e-12)
+
+
+def wav(path: Path, samples: np.ndarray, kind: int = 1, bits: int = 16, channels: int = 1) -> Path:
+    """Write a .wav file; 24 bits are the upper three bytes of 32; kind 0xFFFE: extensible."""
+    if kind == 3:
+        body = samples.astype(f"<f{bits // 8}").tobytes()
+    else:
+        scale = 2.0 ** (32 if bits == 24 else bits)
+        whole = (samples * (scale / 2 - 1)).astype("<i4" if bits != 16 else "<i2")
+        body = whole.tobytes()
+        if bits == 24:
+            body = whole.view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
+    layout = struct.pack("<HHIIHH", kind, channels, 44100, 44100 * bits // 8, bits // 8, bits)
+    if kind == 0xFFFE:
+        layout += struct.pack("<HHIH", 22, bits, 4, 1) + bytes(14)
+    chunks = b"".join(
+        name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+        for name, data in ((b"fmt ", layout), (b"LIST", b"odd"), (b"data", body))
+    )
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits"), [(1, 16), (1, 24), (1, 32), (3, 32), (3, 64), (0xFFFE, 16), (0xFFFE, 24)]
+)
+def test_recordings_of_every_kind(kind: int, bits: int, tmp_path: Path) -> None:
+    wanted = np.random.default_rng(0).uniform(-1, 1, 101)
+    found, rate = amp.read_wav(wav(tmp_path / "a.wav", wanted, kind, bits))
+    assert (rate, found.dtype) == (44100, np.float32)
+    np.testing.assert_allclose(found, wanted, atol=2.0 ** (2 - min(bits, 24)))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (lambda p: p.write_bytes(b"MP3"), "is no .wav file"),
+        (lambda p: p.write_bytes(wav(p, np.ones(9)).read_bytes()[:40]), "has no samples"),
+        (lambda p: wav(p, np.ones(9), channels=2), "2 channels"),
+        (lambda p: wav(p, np.ones(9), bits=8), "format 1 with 8 bits"),
+        (lambda p: wav(p, np.array([np.nan]), kind=3, bits=32), "NaN or infinity"),
+    ],
+)
+def test_recordings_that_cannot_be_read(content: Any, words: str, tmp_path: Path) -> None:
+    content(tmp_path / "a.wav")
+    with pytest.raises(ValueError, match=words):
+        amp.read_wav(tmp_path / "a.wav")
+
+
+def test_an_amplifier_of_two_recordings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dry = amp.guitar(2.5)
+    late = np.concatenate([np.zeros(500, np.float32), amp.amplifier(dry)])
+    wav(tmp_path / "dry.wav", dry, 3, 32)
+    wav(tmp_path / "wet.wav", late, 1, 24)
+    monkeypatch.setattr(amp, "train", lambda recipe, *parts: recipe.network())
+    pair = ["--dry", str(tmp_path / "dry.wav"), "--wet", str(tmp_path / "wet.wav")]
+    options = ["--cell", "GRU", "--units", "8", "--output", str(tmp_path / "mine")]
+    assert amp.main([*pair, *options]) == 0
+    (delay,) = re.findall(r"try --delay (\d+)", capsys.readouterr().out)
+    assert abs(int(delay) - 500) < 20
+    assert amp.main([*pair, *options, "--delay", delay, "--no-skip"]) == 0
+    printed = capsys.readouterr().out
+    assert "try --delay" not in printed and ".nam" not in printed
+    assert from_rtneural(tmp_path / "mine.json").cell == "gru"
+    assert amp.main(["--dry", pair[1], "--wet", str(tmp_path / "none.wav")]) == 1
+    assert "none.wav" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- long memory

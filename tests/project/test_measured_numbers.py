@@ -2,7 +2,8 @@
 
 ``docs/figures/numbers.json`` comes with the figures (`docs/make_figures.py`), the JSON beside a
 page of benchmarks with the benchmarks, ``docs/experiments.json`` with the experiments
-(`scripts/make_experiments.py`), ``docs/timings.json`` with the timings (`benchmarks/timings.py`).
+(`scripts/make_experiments.py`), ``docs/timings.json`` with the timings (`benchmarks/timings.py`),
+``docs/audio.json`` with the amplifiers (`benchmarks/amp.py`).
 A sentence with such numbers stands in `SENTENCES`, as a format string. The numbers of
 `HAND_WRITTEN` come from no run that is kept.
 """
@@ -117,6 +118,7 @@ def numbers() -> dict[str, Any]:
             curve["growth"] = (curve["first"] / curve["last"]) ** (1 / (curve["steps"] - 1)) - 1
     figures["over_time"]["count"] = len(figures["over_time"])
     measured = {"rnn": benchmark("benchmark"), "lstm": benchmark("benchmark_lstm"), **runs()}
+    measured["audio"] = json.loads((ROOT / "docs" / "audio.json").read_text("utf-8"))
     measured["timings"] = json.loads((ROOT / "docs" / "timings.json").read_text("utf-8"))
     return {key: valued(value) for key, value in {**figures, **measured}.items()}
 
@@ -183,6 +185,13 @@ SENTENCES = {
         "an untrained tanh RNN of {unrolled_long[units]:d} units reads {unrolled_long[steps]:d} "
         "steps; the gradient is dead after {unrolled_long[alive]:word} of them",
         "A tanh RNN unrolled over {unrolled_long[steps]:d} steps",
+    ],
+    "docs/audio.md": [
+        "takes PyTorch {audio[LSTM 16][ratio]:.1f} times as long with an LSTM of 16 units, and "
+        "{audio[GRU 16][ratio]:.1f} times with a GRU of 16",
+        "of ten short runs of the LSTM is "
+        "{audio[LSTM 16][error_to_signal float32][fastbptt]:.4f} here and "
+        "{audio[LSTM 16][error_to_signal float32][PyTorch]:.4f} in PyTorch",
     ],
     "docs/dynamics.md": [
         "{fixed_points[stable]:Word} stable points at the corners of a square of trajectories, and "

@@ -25,6 +25,7 @@ SAME_CLASS = {
 }
 SAME_MODULE = {
     "bench": "the package, and its command",
+    "formats": "registries of file formats: of data, and of models",
     "gallery": "the figures, and their command",
     "losses": "the losses, and their equations in the reference",
     "optim": "the optimisers, and their equations in the reference",

@@ -45,6 +45,11 @@ def test_files_of_the_package() -> None:
     assert "10.24432/C5NS47" in notice.read_text(encoding="utf-8")
 
 
+#: Modules whose examples need an optional package.
+NEEDS = {
+    "fastbptt.interchange.torch_weights": "torch",
+    "fastbptt.interchange.keras_layers": "keras",
+}
 SECONDS = ("fastbptt.plot.gallery", "fastbptt.reporting")
 
 
@@ -62,6 +67,8 @@ def test_examples_in_docstrings_run(
         pytest.importorskip("torch", reason="fastbptt.torch needs PyTorch")
     if name.startswith(("fastbptt.plot", "fastbptt.reporting")):
         pytest.importorskip("matplotlib").use("agg")
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name], reason=f"needs {NEEDS[name]}")
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     result = doctest.testmod(importlib.import_module(name), optionflags=flags)
     if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:

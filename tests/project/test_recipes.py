@@ -51,12 +51,13 @@ def test_the_named_files_exist(recipe: str) -> None:
             assert (ROOT / path).is_file(), path
 
 
-def test_a_cell_is_two_files_and_two_lines() -> None:
+def test_a_cell_is_two_files_and_three_lines() -> None:
     assert [files[0] for files in steps("cell")] == [
         "src/fastbptt/reference/leaky.py",
         "src/fastbptt/reference/model.py",
         "cpp/cells/leaky.inc",
         "cpp/cells/list.inc",
+        "src/fastbptt/c_source/formulas.py",
     ]
     assert includes("cpp/cells/list.inc") == _core.cells()
     assert set(reference.CELLS) == set(_core.cells())
@@ -64,6 +65,7 @@ def test_a_cell_is_two_files_and_two_lines() -> None:
         assert f"CELL({name})" in text_of(f"cpp/cells/{name}.inc").splitlines()
         assert (ROOT / f"src/fastbptt/reference/{name}.py").is_file()
         assert text_of("src/fastbptt/reference/model.py").count(f'        "{name}",\n') == 1
+        assert text_of("src/fastbptt/c_source/formulas.py").count(f'    "{name}": ') == 1
 
 
 def test_an_optimizer_is_four_files() -> None:

@@ -370,7 +370,7 @@ def loss_by_hand(case: Case, problem: Problem) -> tuple[float, Array]:
     """Loss and final states (L * D, S, B, H), by loops over sequences and steps."""
     p = problem.params
     finals = []
-    step_losses: list[list[float]] = []
+    outputs: list[list[Array]] = []  # of each sequence at each step with a loss
     for b in range(case.B):
         hidden, final, last = network_by_hand(case, problem, b)
         finals.append(final)
@@ -381,40 +381,56 @@ def loss_by_hand(case: Case, problem: Problem) -> tuple[float, Array]:
             "mean": [sum(np.array(h) for h in hidden) / len(hidden)],
             "max": [np.max(hidden, axis=0)],
         }
-        for t, h in enumerate(read[case.steps]):
-            if weight_of(problem, b, t) == 0.0:  # its target is not read
-                own.append(0.0)
-                continue
+        for h in read[case.steps]:
             units = case.readout_units
             seen = np.array(h) if units is None else np.array(h)[list(units)]
             z = seen if case.O is None else seen @ p["W_hy"]
-            z = z + p["b_y"] if case.has_output_bias and case.O is not None else z
-            y = problem.y[b, t] if case.steps == "all" else problem.y[b]
-            if case.loss == "cross_entropy":
-                own.append(math.log(sum(math.exp(v) for v in z)) - float(z[y]))
+            own.append(z + p["b_y"] if case.has_output_bias and case.O is not None else z)
+        outputs.append(own)
+    states = np.stack(finals, axis=2)
+    if case.losses is None:
+        return sum_by_hand(case, case.loss, outputs, problem.y, problem.sample_weight), states
+    total, end = 0.0, 0
+    for name, one in case.losses.losses.items():
+        first, end = end, end + case.losses.outputs[name]
+        some = [[z[first:end] for z in own] for own in outputs]
+        weight = problem.sample_weight
+        weight = weight[name] if isinstance(weight, dict) else weight
+        value = sum_by_hand(case, one.name, some, problem.y[name], weight)
+        total += case.losses.weights[name] * value
+    return total, states
+
+
+def sum_by_hand(
+    case: Case, name: str, outputs: list[list[Array]], targets: Array, weight: Array | None
+) -> float:
+    """Loss of some outputs, of each sequence at each step with a loss."""
+
+    def weight_of(b: int, t: int) -> float:
+        if weight is None:
+            return 1.0
+        return float(weight[b, t] if weight.ndim == 2 else weight[b])
+
+    total = count = 0.0
+    for b, own in enumerate(outputs):
+        share = 1 / len(own) if case.reduction == "sequence_mean" else 1.0
+        for t, z in enumerate(own):
+            count += share * weight_of(b, t)
+            if weight_of(b, t) == 0.0:  # its target is not read
                 continue
-            pairs = zip(z.tolist(), np.ravel(y).tolist(), strict=True)
-            if case.loss == "bce":
+            y = targets[b, t] if case.steps == "all" else targets[b]
+            pairs = zip(z.tolist(), np.ravel(y).tolist(), strict=name != "cross_entropy")
+            if name == "cross_entropy":
+                terms = [math.log(sum(math.exp(v) for v in z)) - float(z[y])]
+            elif name == "bce":
                 terms = [math.log(1 + math.exp(v)) - u * v for v, u in pairs]
-            elif case.loss == "mse":
+            elif name == "mse":
                 terms = [(u - v) ** 2 for v, u in pairs]
             else:  # tested by itself
-                terms = reference.LOSSES[case.loss](z[np.newaxis], np.ravel(y))[0][0].tolist()
-            own.append(sum(terms) / (1 if case.reduction == "sum" else len(terms)))
-        step_losses.append(own)
-    total = count = 0.0
-    for b, own in enumerate(step_losses):
-        share = 1 / len(own) if case.reduction == "sequence_mean" else 1.0
-        for t, value in enumerate(own):
-            total += share * weight_of(problem, b, t) * value
-            count += share * weight_of(problem, b, t)
-    return total / (1.0 if case.reduction == "sum" else count), np.stack(finals, axis=2)
-
-
-def weight_of(problem: Problem, b: int, t: int) -> float:
-    """What a step counts in the loss."""
-    weight = problem.sample_weight
-    return 1.0 if weight is None else float(weight[b, t] if weight.ndim == 2 else weight[b])
+                terms = reference.LOSSES[name](z[np.newaxis], np.ravel(y))[0][0].tolist()
+            value = sum(terms) / (1 if case.reduction == "sum" else len(terms))
+            total += share * weight_of(b, t) * value
+    return total / (1.0 if case.reduction == "sum" else count)
 
 
 @pytest.mark.parametrize("cell", EQUATIONS)
@@ -749,8 +765,9 @@ def test_dtype_is_kept(dtype: type) -> None:
     shape = {"B": 3, "T": 3, "I": 2, "H": 2, "O": 2}
     for case in sampled(every_option(**shape, bias=True) + every_network(**shape), 20):
         problem = build(case, dtype)
-        if np.issubdtype(dtype, np.complexfloating) and problem.y.dtype.kind == "c":
-            problem.y = problem.y.real
+        if np.issubdtype(dtype, np.complexfloating):
+            y = problem.y
+            problem.y = {n: one.real for n, one in y.items()} if isinstance(y, dict) else y.real
         loss, grads = evaluate(problem)
         out = run(problem)
         arrays = [*grads.values(), out.outputs, out.hidden, out.last, *parts(out.final_state)]

@@ -73,6 +73,8 @@ def conditioning(case: Case, problem: Problem, expected: tuple[float, Any]) -> l
     half = np.finfo(np.float32).eps / 2
 
     def off(a: Any) -> Any:
+        if isinstance(a, dict):
+            return {name: off(one) for name, one in a.items()}
         moves = a is not None and a.dtype.kind == "f"
         return a * (1 + half * rng.choice((-1, 1), size=a.shape)) if moves else a
 

@@ -73,6 +73,7 @@ class Case:
     output_bias: bool | None = None
     static_size: int | None = None
     reads_half: bool = False  # every second unit, of a network with a readout
+    with_blocks: bool = False  # of outputs, where there are enough: `loss` and another one
 
     def __str__(self) -> str:
         words = [f"B{self.B}-T{self.T}-I{self.I}-H{self.H}-O{self.O}"]
@@ -81,7 +82,7 @@ class Case:
             words.append(f"{self.num_layers}layers")
         flags = ("bidirectional", "bias", "with_lengths", "with_h0", "with_weights")
         words += [name.removeprefix("with_") for name in flags if getattr(self, name)]
-        words += ["resets"] * self.has_resets
+        words += ["resets"] * self.has_resets + ["blocks"] * (self.losses is not None)
         numbers = ("setting", "dropout", "static_size", "embedding", "padding_index")
         given = [(name, getattr(self, name)) for name in numbers]
         words += [f"{name}{value}" for name, value in given if value not in (None, 0.0)]
@@ -96,6 +97,19 @@ class Case:
     def width(self) -> int:
         """Width of the outputs: O, or that of the hidden states without a readout."""
         return self.directions * self.H if self.O is None else self.O
+
+    @property
+    def losses(self) -> fastbptt.Losses | None:
+        """The losses of two blocks of outputs, if the case has them."""
+        each = fastbptt.Loss(self.loss).outputs
+        first = (self.width - 1) // each * each
+        if not self.with_blocks or first == 0:
+            return None
+        return fastbptt.Losses(
+            {"own": self.loss, "rest": ("mse", "bce")[self.seed % 2]},
+            outputs={"own": first, "rest": self.width - first},
+            weights={"own": 0.5, "rest": 2.0},
+        )
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -166,11 +180,11 @@ class Problem:
 
     params: dict[str, Array]
     x: Array
-    y: Array
+    y: Any  # an array, or those of blocks of outputs by name
     lengths: Array | None
     h0: State | None
-    sample_weight: Array | None
-    names: dict[str, str] = field(default_factory=dict)
+    sample_weight: Any  # an array, or of blocks by name
+    names: dict[str, Any] = field(default_factory=dict)
     network: dict[str, Any] = field(default_factory=dict)  # what the reference takes besides
     dropout_key: int | None = None
     resets: Array | None = None
@@ -180,6 +194,8 @@ class Problem:
         """The same numbers, in another dtype; weights stay float64, masks the reference casts."""
 
         def cast(a: Any) -> Any:
+            if isinstance(a, dict):
+                return {name: cast(one) for name, one in a.items()}
             return a if a is None or a.dtype.kind not in "fc" else a.astype(dtype)
 
         return replace(
@@ -243,9 +259,21 @@ def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
 
 def make_y(case: Case, rng: np.random.Generator) -> Array:
     """Targets of the shape the loss wants, the O left out where it is 1 and the seed is odd."""
+    return _one_y(case, case.loss, case.width, rng)
+
+
+def _one_y(case: Case, loss: str, width: int, rng: np.random.Generator) -> Array:
     lead = (case.B, case.T) if case.steps == "all" else (case.B,)
-    y = targets_for(case.loss, case.width, lead, rng)
+    y = targets_for(loss, width, lead, rng)
     return y[..., 0] if y.shape == (*lead, 1) and case.seed % 2 else y
+
+
+def _y_by_block(case: Case, rng: np.random.Generator) -> dict[str, Array]:
+    """Targets of each block of outputs; if there are none, of ""."""
+    if case.losses is None:
+        return {"": make_y(case, rng)}
+    widths = case.losses.outputs
+    return {n: _one_y(case, one.name, widths[n], rng) for n, one in case.losses.losses.items()}
 
 
 def targets_for(name: str, outputs: int, lead: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -279,9 +307,10 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
         x = rng.normal(size=(case.B, case.T, case.I)).astype(dtype)
     else:
         x = rng.integers(0, case.embedding, (case.B, case.T))
-    y = make_y(case, rng)
-    if y.dtype.kind == "f":
-        y = y.astype(dtype)
+    y = {
+        k: one.astype(dtype) if one.dtype.kind == "f" else one
+        for k, one in _y_by_block(case, rng).items()
+    }
     h0: State | None = None
     if case.with_h0:
         h0 = tuple(rng.uniform(-1, 1, case.state_shape).astype(dtype) for _ in case.state_names)
@@ -291,19 +320,25 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
         lengths = rng.integers(1, case.T + 1, case.B)
         padding = padding_of(case, lengths)
         x[padding] = -1 if x.dtype.kind == "i" else np.nan
-        if case.steps == "all":
-            y[padding] = np.nan if y.dtype.kind == "f" else -1
+        for one in y.values() if case.steps == "all" else ():
+            one[padding] = np.nan if one.dtype.kind == "f" else -1
     if case.with_weights:
-        weights = rng.uniform(0.5, 2.0, case.weight_shape)
-        if weights.ndim == 2:
-            weights[rng.random(weights.shape) < 0.3] = 0.0
-            weights[rng.integers(case.B), 0] = 1.0  # a step that every sequence has
-        elif case.B >= 3:
-            weights[rng.integers(case.B)] = 0.0
-        y[weights == 0.0] = np.nan if y.dtype.kind == "f" else -1
-        if weights.ndim == 2 and lengths is not None:
-            weights[padding] = np.nan
-    names = {"loss": case.loss, "steps": case.steps, "reduction": case.reduction}
+        own: dict[str, Array] = {}
+        for name, one in y.items():
+            weights = rng.uniform(0.5, 2.0, case.weight_shape)
+            if weights.ndim == 2:
+                weights[rng.random(weights.shape) < 0.3] = 0.0
+                weights[rng.integers(case.B), 0] = 1.0  # a step that every sequence has
+            elif case.B >= 3:
+                weights[rng.integers(case.B)] = 0.0
+            if own and case.seed % 4 < 2:  # of all blocks
+                weights = next(iter(own.values()))
+            own[name] = weights
+            one[weights == 0.0] = np.nan if one.dtype.kind == "f" else -1
+            if weights.ndim == 2 and lengths is not None:
+                weights[padding] = np.nan
+        weights = own if case.losses is not None and case.seed % 4 >= 2 else weights
+    names = {"loss": case.losses or case.loss, "steps": case.steps, "reduction": case.reduction}
     network: dict[str, Any] = {
         "cell": case.cell,
         "num_layers": case.num_layers,
@@ -325,7 +360,8 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
     static = None
     if case.static_size is not None and not case.with_h0:
         static = rng.normal(size=(case.B, case.static_size)).astype(dtype)
-    return Problem(params, x, y, lengths, h0, weights, names, network, key, resets, static)
+    targets = y if case.losses is not None else y[""]
+    return Problem(params, x, targets, lengths, h0, weights, names, network, key, resets, static)
 
 
 def padding_of(case: Case, lengths: Array | None) -> Array:
@@ -379,7 +415,7 @@ def every_option(**fixed: Any) -> list[Case]:
     """Every combination of O, bias, loss, steps, reduction, lengths, h0 and weights: 432 cases.
 
     ``fixed`` gives the sizes B, T, I, H and may pin any option. The seed counts up. A third has
-    resets, where they are allowed.
+    resets, where they are allowed, and half of those with several outputs two blocks of them.
     """
     values: dict[str, tuple[Any, ...]] = {
         "O": OUTPUTS,
@@ -398,6 +434,7 @@ def every_option(**fixed: Any) -> list[Case]:
                 **{
                     "seed": seed,
                     "with_resets": seed % 3 == 1,
+                    "with_blocks": seed // 7 % 2 == 1,
                     **fixed,
                     **dict(zip(free, chosen, strict=True)),
                 }
@@ -467,6 +504,7 @@ def _drawn(rng: np.random.Generator, given: dict[str, Any]) -> Case:
             "with_resets": one_of("with_resets", False, True),
             "output_bias": one_of("output_bias", None, None, False, True),
             "reads_half": one_of("reads_half", False, False, True),
+            "with_blocks": one_of("with_blocks", False, False, True),
             **given,
         }
     )

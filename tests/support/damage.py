@@ -25,7 +25,7 @@ import numpy as np
 from model_files import join, split
 
 import fastbptt
-from fastbptt import datasets
+from fastbptt import datasets, interchange
 from fastbptt.datasets import arrays, reviews
 
 Change = Callable[[random.Random, bytes], bytes]
@@ -301,6 +301,11 @@ def _checkpoint(folder: Path) -> bytes:
     return (folder / "c").read_bytes()
 
 
+def _of_plug_in(folder: Path, write: Callable[..., None], **options: Any) -> bytes:
+    write(_model(), folder / "p", metadata=None, **options)
+    return (folder / "p").read_bytes()
+
+
 def _with_optimizer(folder: Path) -> bytes:
     model, optimizer = _model(), fastbptt.Adam(amsgrad=True)
     model.train_step(_X, _Y, optimizer)
@@ -432,6 +437,12 @@ def _bytes_of(kind: str, folder: Path) -> bytes:
         "history csv": lambda: _history(folder, "csv"),
         "model": lambda: _with_optimizer(folder),
         "checkpoint": lambda: _checkpoint(folder),
+        "nam": lambda: _of_plug_in(folder, interchange.to_nam, sample_rate=48000),
+        "rtneural": lambda: _of_plug_in(
+            folder, interchange.to_rtneural, skip=True, sample_rate=48000
+        ),
+        "rtneural torch": lambda: _of_plug_in(folder, interchange.to_rtneural, form="torch"),
+        "guitarml": lambda: _of_plug_in(folder, interchange.to_rtneural, form="guitarml"),
         "yolo": lambda: _YOLO,
         "snippets": lambda: _SNIPPETS,
         "tar": _tar,
@@ -442,7 +453,8 @@ def _bytes_of(kind: str, folder: Path) -> bytes:
 _OWN: dict[str, Change] = {
     "npz": _spoil_zip, "npz of lengths": _spoil_zip, "zip": _spoil_zip, "tar": _spoil_tar,
     "tokenizer": _spoil_json, "history json": _spoil_json, "model": _spoil_model,
-    "checkpoint": _spoil_model, "csv.gz": _spoil_gzip,
+    "checkpoint": _spoil_model, "csv.gz": _spoil_gzip, "nam": _spoil_json,
+    "rtneural": _spoil_json, "rtneural torch": _spoil_json, "guitarml": _spoil_json,
 }  # fmt: skip
 
 _NAMES: dict[str, str] = {
@@ -451,7 +463,8 @@ _NAMES: dict[str, str] = {
     "checkpoint": "a", "yolo": "a_1.txt", "snippets": "a.txt", "tar": "a.tar.gz",
     "csv.gz": "a.csv.gz", "wide tsv": "a.tsv", "decimal comma": "a.csv", "spaces": "a.txt",
     "labels": "y.csv", "parquet": "a.parquet", "ts with times": "a.ts",
-    "arff": "a.arff", "tsf": "a.tsf",
+    "arff": "a.arff", "tsf": "a.tsf", "nam": "a.nam", "rtneural": "a.json",
+    "rtneural torch": "a.json", "guitarml": "a.json",
 }  # fmt: skip
 
 KINDS = tuple(name for name in _NAMES if name != "parquet" or importlib.util.find_spec("pyarrow"))
@@ -537,6 +550,10 @@ READERS: dict[str, tuple[Callable[[Path], Any], ...]] = {
     "yolo": (lambda path: datasets.read_yolo(path.parent), lambda p: datasets.yolo_clips(p.parent)),
     "snippets": (_read_tar,),
     "tar": (_read_tar,),
+    "nam": (interchange.from_nam,),
+    "rtneural": (lambda path: interchange.from_rtneural(path, skip=True),),
+    "rtneural torch": (interchange.from_rtneural,),
+    "guitarml": (interchange.from_rtneural,),
 }
 
 

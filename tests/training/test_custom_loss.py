@@ -40,7 +40,15 @@ def mse(reduction: str) -> Any:
 @pytest.mark.parametrize("reduction", ["mean", "sum", "sequence_mean"])
 @pytest.mark.parametrize("steps", ["last", "all", "mean", "max"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_loss_of_the_core_by_hand(steps: str, reduction: str, weighted: bool) -> None:
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_a_loss_of_the_core_by_hand(
+    steps: str, reduction: str, weighted: bool, chunk: int | None
+) -> None:
+    if chunk is not None and steps in ("mean", "max"):
+        refused = 'bptt_steps is 2; expected None because steps="m'
+        with pytest.raises(fastbptt.ArgumentError, match=refused):
+            fastbptt.fit(network(), X, Y[steps], loss=mse(reduction), steps=steps, bptt_steps=2)
+        return
     args: dict[str, Any] = {
         "steps": steps,
         "reduction": reduction,
@@ -54,6 +62,7 @@ def test_a_loss_of_the_core_by_hand(steps: str, reduction: str, weighted: bool) 
         "validation": 0.3,
         "schedule": "cosine",
         "clip_norm": 0.1,
+        "bptt_steps": chunk,
         "patience": 3,
         "verbose": 0,
     }
@@ -214,7 +223,6 @@ def test_a_wrong_result_names_the_batch_and_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"bptt_steps": 2}, "bptt_steps is 2; expected None because loss is a function"),
         ({"memory_budget": "1MB"}, "memory_budget is '1MB'; expected None because loss is a func"),
         (
             {"callbacks": [fastbptt.GradientMonitor()]},
@@ -235,6 +243,51 @@ def test_what_a_function_does_not_go_with(given: dict[str, Any], message: str) -
     with pytest.raises(fastbptt.ArgumentError, match=message):
         fastbptt.fit(model, **{"x": X, "y": Y["last"], "loss": bad(1.0), **given})
     np.testing.assert_array_equal(model.parameters.flat, before)
+
+
+@pytest.mark.parametrize("what", ["resets", "static", "one state", "warmup", "missing"])
+def test_chunks_of_all_kinds_of_calls(what: str) -> None:
+    """With the state carried, as the core carries it."""
+    options: dict[str, Any] = {"static_size": 2} if what == "static" else {}
+    cell = fastbptt.GRU if what == "one state" else fastbptt.LSTM
+    one, other = (cell(2, 4, 1, dtype="float64", seed=0, **options) for _ in range(2))
+    more: dict[str, Any] = {"steps": "all", "bptt_steps": 4, "epochs": 3, "verbose": 0}
+    y, own = Y["all"], mse("mean")
+    if what == "resets":
+        more["resets"] = np.arange(23 * 6).reshape(23, 6) % 5 == 0
+    elif what == "static":
+        more["static"] = np.random.default_rng(1).normal(size=(23, 2))
+    elif what == "warmup":
+        more["warmup"] = 5  # more than a chunk
+    elif what == "missing":
+        y, own = np.where(y > 1, np.nan, y), fastbptt.training.MaskedLoss("mse")
+    mask = {"missing": "mask"} if what == "missing" else {}
+    wanted = fastbptt.fit(one, X, y, loss="mse", **more, **mask)
+    found = fastbptt.fit(other, X, y, loss=own, **more)
+    np.testing.assert_allclose(other.parameters.flat, one.parameters.flat, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found["loss"], wanted["loss"], rtol=1e-9)
+
+
+def test_a_chunk_that_fails_takes_back_the_chunks_before_it() -> None:
+    calls = []
+
+    def own(z: Any, y: Any, weights: Any) -> Any:
+        calls.append(z.shape)
+        bad = len(calls) == 6
+        return (z**2).sum(), np.where(
+            np.arange(z.size).reshape(z.shape) == 3, np.nan, z
+        ) if bad else z
+
+    model, adam = network(), fastbptt.Adam()
+    more: dict[str, Any] = {"steps": "all", "batch_size": 23, "optimizer": adam, "verbose": 0}
+    fastbptt.fit(model, X, Y["all"], loss=own, epochs=1, bptt_steps=2, **more)
+    before = model.parameters.flat.copy(), adam.step_count, model._dropout_seeds.state
+    message = r"at index \(1, 1, 0\).* \(in the chunk of steps 4 to 5; .* \(epoch 1, batch 1\)$"
+    with pytest.raises(fastbptt.ArgumentError, match=message):
+        fastbptt.fit(model, X, Y["all"], loss=own, epochs=1, bptt_steps=2, shuffle=False, **more)
+    assert calls == [(23, 2, 1)] * 6
+    np.testing.assert_array_equal(model.parameters.flat, before[0])
+    assert (adam.step_count, model._dropout_seeds.state) == before[1:]
 
 
 def test_a_class_is_no_function() -> None:

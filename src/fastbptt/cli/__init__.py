@@ -27,7 +27,7 @@ from .._streams import Lossy
 __all__ = ["SUBCOMMANDS", "main"]
 
 #: The modules, in the order in which ``fastbptt --help`` lists them.
-SUBCOMMANDS: Final = ("demo", "train", "predict", "report", "gallery", "bench", "info")
+SUBCOMMANDS: Final = ("demo", "train", "predict", "report", "export", "gallery", "bench", "info")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

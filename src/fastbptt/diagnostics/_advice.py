@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from .._core import Batch, GradientTargets, Objective
+from .._losses import Losses
 from .._views import norm
 from ..models._arguments import some_rows
 from ..models.results import unpacked
@@ -328,12 +329,18 @@ def _flows(
     most: compute Jacobians of at most so many sequences.
     """
     batch, objective = some_rows(evidence.batch, evidence.objective, np.sort(rows))
-    loss = objective.loss  # its value does not matter: any targets do, and some may be missing
-    known = np.full_like(objective.y, loss.low if loss.bounded else 0)
+    # the loss's value does not matter: any targets do, and some may be missing
+    several = isinstance(objective.loss, Losses)
+    losses = list(objective.loss.losses.values()) if several else [objective.loss]
+    targets = objective.y if several else (objective.y,)
+    known = tuple(
+        np.full_like(y, loss.low if loss.bounded else 0)
+        for y, loss in zip(targets, losses, strict=True)
+    )
     record = _record.take(
         model,
         batch.replace(initial=None, static=None),
-        objective.replace(y=known, sample_weight=None),
+        objective.replace(y=known if several else known[0], sample_weight=None),
     )
     curves = []
     for p in record.passes:
@@ -457,7 +464,8 @@ def batch_norms(evidence: Evidence) -> Array:
     flat = np.empty(model.num_parameters, model.dtype)
     for rows in groups:
         batch, objective = some_rows(evidence.batch, evidence.objective, rows)
-        if objective.sample_weight is not None and not objective.sample_weight.any():
+        given = objective.sample_weight
+        if not any(w is None or w.any() for w in (given if isinstance(given, tuple) else [given])):
             continue
         batch = batch.replace(check_finite=False)
         model._engine.loss_and_grad(batch, objective, GradientTargets(flat))
@@ -565,10 +573,12 @@ def trial(evidence: Evidence, lr: float) -> tuple[float, float, float]:
     model, optimizer = evidence.given.copy(), evidence.optimizer.copy()
     optimizer.lr = lr
     batch, kind = evidence.batch, evidence.objective
-    x, y = batch.x, kind.y
+    x, y, weight = batch.x, kind.y, kind.sample_weight
+    if isinstance(kind.loss, Losses):
+        y, weight = kind.loss._named(y), kind.loss._named(weight)
     initial: Any = batch.initial
     h0 = None if initial is None else unpacked(initial)
-    how = (kind.loss, kind.steps, kind.reduction, batch.lengths, h0, kind.sample_weight)
+    how = (kind.loss, kind.steps, kind.reduction, batch.lengths, h0, weight)
     beside: dict[str, Any] = {"static": batch.static, "resets": batch.resets}
     start = model._weights.get().astype(np.float64)
     before = model.loss(x, y, *how, **beside)

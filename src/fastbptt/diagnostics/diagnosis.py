@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _check
 from .._errors import ArgumentError
 from .._html import table, tag
-from .._losses import LossLike
+from .._losses import Loss, Losses, LossLike, TargetsLike, WeightsLike
 from ..training.evaluation import check_model
 from ..training.labelled import about_chosen, objective_of, weights_of
 from . import _advice, _dynamics, _numbers, _record
@@ -253,14 +253,14 @@ class Diagnosis:
 def diagnose(
     model: Recurrent,
     x: ArrayLike | Sequence[ArrayLike],
-    y: ArrayLike | Sequence[ArrayLike],
-    loss: LossLike | None = None,
+    y: TargetsLike,
+    loss: LossLike | Losses | None = None,
     steps: str = "last",
     lengths: ArrayLike | None = None,
     reduction: str = "mean",
     *,
     h0: StateLike | None = None,
-    sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
+    sample_weight: WeightsLike = None,
     warmup: int = 0,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
     static: ArrayLike | None = None,
@@ -278,7 +278,7 @@ def diagnose(
         Not changed. Dropout is off.
     x, y, steps, lengths, reduction, h0, sample_weight, warmup, resets, static
         As for `Recurrent.loss_and_grad`.
-    loss : str or `fastbptt.Loss`, optional
+    loss : str, `fastbptt.Loss` or `fastbptt.Losses`, optional
         Default as in `fit`, by what `y` is.
     per_example : bool, default False
         Compute the numbers of each sequence instead of the batch: (B, T) instead of (T,).
@@ -335,7 +335,11 @@ def diagnose(
     counted = None
     if loss is None and (sample_weight is not None or warmup):
         counted = weights_of(model, x, lengths, sample_weight, steps, warmup).counted()
-    chosen, why = objective_of(model, y, loss, steps, lengths, counted)
+    chosen: Loss | Losses
+    if isinstance(loss, Losses):
+        chosen, why = loss, ""
+    else:
+        chosen, why = objective_of(model, y, loss, steps, lengths, counted)
     with about_chosen(why):
         batch, objective = model._checked(
             x, y, chosen, steps, reduction, lengths, h0, sample_weight, True, unlimited=1,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
-from .._losses import Loss
+from .._losses import Loss, Losses
 from ..models.results import GradientRecord
 from ..training import Callback
 from ._advice import FAR
@@ -252,7 +252,7 @@ class GradientMonitor(Callback):
 
     def _diagnose(self, run: TrainingRun) -> Diagnosis:
         assert self.probe is not None
-        assert isinstance(run.loss, Loss)  # fit refuses a monitor beside a function
+        assert isinstance(run.loss, Loss | Losses)  # fit refuses a monitor beside a function
         x, y, lengths, static = (*self.probe, None, None)[:4]
         size = run.model.static_size
         if size is not None and static is None:

@@ -290,6 +290,6 @@ def _ours(array: Array, layout: CellLayout, ours: str) -> Array:
 
 def _sum(bias: Array, of_state: Array) -> Array:
     """Add two biases; to the bit where one of them is zero, whatever its sign."""
-    with np.errstate(over="ignore"):  # the model refuses what is not finite
+    with np.errstate(over="ignore", invalid="ignore"):  # the model refuses what is not finite
         total = bias + of_state
     return np.where(of_state == 0, bias, np.where(bias == 0, of_state, total))

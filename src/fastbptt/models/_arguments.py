@@ -6,7 +6,8 @@ which reads every value anyway.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from .. import _check, _core
 from .._check import BOOL, F32, F64, I64, Floats, Targets
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
-from .._losses import Loss
+from .._losses import Loss, Losses
 
 Inputs: TypeAlias = Floats | NDArray[np.int64]
 Lengths: TypeAlias = NDArray[np.int64] | None
@@ -51,6 +52,12 @@ class InputSpec:
         self.most_steps = memory // per_step  # whose states memory can hold
         self.static_size = spec.static_size  # constants of each sequence
         self.at_once = 0 if spec.static_size else self.most_steps  # by `fast_path`
+
+    def of_block(self, width: int) -> InputSpec:
+        """Return the spec of some of the outputs."""
+        part = copy.copy(self)
+        part.width = width
+        return part
 
 
 # ---------------------------------------------------------------- inputs
@@ -331,10 +338,35 @@ def weights_as_they_lie(
     return _check.exact("sample_weight", array, shape, means, F64).astype(F64, copy=False)
 
 
+def check_objective_weights(objective: _core.Objective, own_lengths: Lengths) -> None:
+    """Refuse weights that the core would refuse, before chunks of them are used."""
+    given = objective.sample_weight
+    if given is None:
+        return
+    if not isinstance(given, tuple):
+        check_weights(given, own_lengths)
+        return
+    some = False
+    for name, own in zip(objective.loss.losses, given, strict=True):
+        with about_block(name):
+            some |= own is None or check_weights(own, own_lengths, may_be_zero=True)
+    if not some:
+        raise _nothing_weighs()
+
+
+def _nothing_weighs() -> ArgumentError:
+    return ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
+
+
 def check_weights(
-    weights: NDArray[np.float64] | list[NDArray[np.float64]], own_lengths: Lengths = None
-) -> None:
-    """Refuse what the core would, in weights that are used before it sees them."""
+    weights: NDArray[np.float64] | list[NDArray[np.float64]],
+    own_lengths: Lengths = None,
+    may_be_zero: bool = False,
+) -> bool:
+    """Refuse what the core would, in weights that are used before it sees them.
+
+    Returns whether one is above 0; if none may be, it is refused.
+    """
     some = False
     for i, block in enumerate(weights) if isinstance(weights, list) else [(None, weights)]:
         wrong = ~(np.isfinite(block) & (block >= 0.0))
@@ -351,8 +383,9 @@ def check_weights(
             at = place if i is None else (i, *place)
             raise ArgumentError("sample_weight", problem, expected, index=at, value=value)
         some = some or bool(positive.any())
-    if not some:
-        raise ArgumentError("sample_weight", "holds only zeros", "at least one above 0")
+    if not some and not may_be_zero:
+        raise _nothing_weighs()
+    return some
 
 
 def resets(
@@ -668,6 +701,58 @@ def targets(
     return _check.floats(found, spec.dtype)
 
 
+@contextmanager
+def about_block(name: str) -> Iterator[None]:
+    """Name the block of outputs in an error about its targets or weights; "": there is one."""
+    try:
+        yield
+    except BadArgumentError as error:
+        if name and error.argument in ("y", "sample_weight"):
+            error.argument += f'["{name}"]'
+        raise
+
+
+def targets_of_blocks(
+    spec: InputSpec,
+    y: Any,
+    own_lengths: Lengths,
+    batch: int,
+    time: int,
+    losses: Losses,
+    steps: str,
+    ragged: bool,
+) -> tuple[Targets, ...]:
+    """Read y of several blocks, a mapping, for the loss of each."""
+    losses._check_width(spec.width)
+    found = []
+    for name, own in losses._parts("y", y).items():
+        part, loss = spec.of_block(losses.outputs[name]), losses.losses[name]
+        with about_block(name):
+            found.append(targets(part, own, own_lengths, batch, time, loss, steps, ragged))
+    return tuple(found)
+
+
+def weights_of_blocks(
+    losses: Losses,
+    value: Any,
+    batch: int,
+    time: int,
+    own_lengths: Lengths,
+    steps: str,
+    listed: bool,
+    warmup: int = 0,
+) -> NDArray[np.float64] | tuple[NDArray[np.float64] | None, ...] | None:
+    """Read the weights of several blocks: a mapping, or one array for all."""
+    how = (batch, time, own_lengths, steps, listed, warmup)
+    if not isinstance(value, Mapping):
+        return weights(value, *how)
+    found = []
+    for name, own in losses._parts("sample_weight", value).items():
+        with about_block(name):
+            found.append(weights(own, *how))
+    return tuple(found)
+
+
 def targets_as_they_lie(
     spec: InputSpec,
     y: Any,
@@ -734,7 +819,7 @@ def some_rows(
     batch: _core.Batch, objective: _core.Objective, rows: NDArray[np.intp]
 ) -> tuple[_core.Batch, _core.Objective]:
     """Take some of a batch's sequences, and what belongs to them."""
-    lengths, initial, weight = batch.lengths, batch.initial, objective.sample_weight
+    lengths, initial = batch.lengths, batch.initial
     resets = batch.resets
     constants = batch.static
     if initial is not None:
@@ -750,15 +835,23 @@ def some_rows(
             static=None if constants is None else constants[rows],
         ),
         objective.replace(
-            y=objective.y[rows], sample_weight=None if weight is None else weight[rows]
+            y=of_each(objective.y, lambda y: y[rows]),
+            sample_weight=of_each(objective.sample_weight, lambda weight: weight[rows]),
         ),
     )
+
+
+def of_each(arrays: Any, function: Callable[[Any], Any]) -> Any:
+    """Apply a function to an array, or to those of all blocks of outputs; None stays."""
+    if isinstance(arrays, tuple):
+        return tuple(None if one is None else function(one) for one in arrays)
+    return None if arrays is None else function(arrays)
 
 
 # ---------------------------------------------------------------- the usual case
 
 
-def fast_path(spec: InputSpec, x: Any, y: Any, loss: Loss, steps: Any) -> Floats | None:
+def fast_path(spec: InputSpec, x: Any, y: Any, loss: Loss | Losses, steps: Any) -> Floats | None:
     """Return y for the core if x and y can be passed on untouched, else None.
 
     The way of every ordinary training step, so nothing here costs more than an attribute.

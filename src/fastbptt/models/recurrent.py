@@ -10,14 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _check, _core, _losses
 from .._check import Floats
 from .._core import Batch, GradientTargets, Objective, OutputGradients
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._html import table, tag
-from .._losses import LossLike
+from .._losses import Losses, LossLike, TargetsLike, WeightsLike
 from .._views import Gradients, Parameters, State, norm
 from . import _arguments, _options, initializers, truncated
 from ._dropout_seeds import DropoutSeeds
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ..optim.optimizers import Optimizer
+    from .exporting import CExport
 
 StateLike: TypeAlias = ArrayLike | Sequence[ArrayLike | None]
 
@@ -304,6 +305,14 @@ class Recurrent:
         self._metadata = dict(value)
 
     @property
+    def last_losses(self) -> dict[str, float] | None:
+        """The loss of each block in the last call with `fastbptt.Losses`, without its weight.
+
+        By name, of `loss`, `loss_and_grad` or `train_step`; None before any.
+        """
+        return self._records.losses
+
+    @property
     def last_gradients(self) -> GradientRecord | None:
         """Norms of the last call with ``record="gradients"``; None before any."""
         return self._records.gradients()
@@ -523,6 +532,86 @@ class Recurrent:
         )  # it brings hashlib, which a start without files need not load
 
         save_model(self, path, optimizer, metadata)
+
+    def export_c(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        weights: str | None = None,
+        dtype: DTypeLike | None = None,
+        standardizer: Any = None,
+        imputer: Any = None,
+        loss: LossLike | None = None,
+        raw: bool = False,
+        data: ArrayLike | Sequence[ArrayLike] | None = None,
+    ) -> CExport:
+        """Write the model as one file of C99 and its header, for microcontrollers and C programs.
+
+        The functions `reset`, `step` and `run` compute what `initial_state` and `step` do, in the
+        model's dtype (float or double), without allocating memory. The weights are constants. Each
+        stream has a struct of its own, which the caller owns. In float32 the outputs are within
+        1e-6 of those of `step`, where the network itself does not amplify differences.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The source, which ends in ``.c``; the header ends in ``.h`` and stands beside it. Both
+            are replaced if they exist.
+        name : str, optional
+            Names in C begin with it, as in ``model_step``. Default: the file's name in lower case.
+        weights : {"int8", "int16"}, optional
+            Round weights to integers with a scale for each row of a matrix, a quarter or half of
+            the memory; states and sums stay floats. None: as they are.
+        dtype : {"float32", "float64"}, optional
+            Of all other numbers, and of the arithmetic: float or double. None: the model's.
+        standardizer : Standardizer, optional
+            Applied to the inputs: the caller gives them in the units on which it was fitted.
+        imputer : Imputer, optional
+            Applied after the standardizer: the caller gives NaN where a value is missing.
+        loss : str or `Loss`, optional
+            Outputs are its predictions, such as probabilities, instead of what `step` returns.
+        raw : bool, default False
+            Leave out what `metadata` note of inputs and outputs. Without it they are refused if
+            the arguments above do not apply them; `fastbptt export` does.
+        data : array (batch, time, features), or list of arrays, optional
+            With `weights`: sequences, as the caller gives them, on which to measure the error.
+
+        Returns
+        -------
+        CExport
+            The files, bytes of memory, and the error of rounded weights.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the network is bidirectional, has weights that are not finite, its cell has no
+            formulas in C, or an argument is not as described. Nothing is written then.
+        OSError
+            If a file cannot be written. Each is then as it was, or whole.
+
+        Examples
+        --------
+        >>> import os, tempfile, fastbptt
+        >>> model = fastbptt.GRU(3, 16, 1, seed=0)
+        >>> made = model.export_c(os.path.join(tempfile.mkdtemp(), "filter.c"), weights="int8")
+        >>> made.name, made.constants, made.state, made.weight_error < 0.001
+        ('filter', 1392, 64, True)
+        """
+        from .exporting import export_c  # a start without files need not load it
+
+        return export_c(
+            self,
+            path,
+            name=name,
+            weights=weights,
+            dtype=dtype,
+            standardizer=standardizer,
+            imputer=imputer,
+            loss=loss,
+            raw=raw,
+            data=data,
+        )
 
     # ------------------------------------------------------------ computing
 
@@ -751,13 +840,13 @@ class Recurrent:
     def loss(
         self,
         x: ArrayLike | Sequence[ArrayLike],
-        y: ArrayLike | Sequence[ArrayLike],
-        loss: LossLike = "bce",
+        y: TargetsLike,
+        loss: LossLike | Losses = "bce",
         steps: str = "last",
         reduction: str = "mean",
         lengths: ArrayLike | None = None,
         h0: StateLike | None = None,
-        sample_weight: ArrayLike | None = None,
+        sample_weight: WeightsLike = None,
         check_finite: bool = True,
         *,
         static: ArrayLike | None = None,
@@ -785,21 +874,24 @@ class Recurrent:
         try:
             if training and self._dropout_seeds.used:
                 batch = batch.replace(dropout_seed=self._dropout_seeds.take(taken))
-            return self._engine.loss(batch, objective)
+            value = self._engine.loss(batch, objective)
         except BaseException:
             self._dropout_seeds.give_back(taken)
             raise
+        if objective.losses is not None:
+            self._records.note_losses(objective)
+        return value
 
     def loss_and_grad(
         self,
         x: ArrayLike | Sequence[ArrayLike],
-        y: ArrayLike | Sequence[ArrayLike],
-        loss: LossLike = "bce",
+        y: TargetsLike,
+        loss: LossLike | Losses = "bce",
         steps: str = "last",
         reduction: str = "mean",
         lengths: ArrayLike | None = None,
         h0: StateLike | None = None,
-        sample_weight: ArrayLike | None = None,
+        sample_weight: WeightsLike = None,
         need_input_grad: bool = False,
         check_finite: bool = True,
         *,
@@ -822,7 +914,8 @@ class Recurrent:
             ``"cross_entropy"``: integers from 0 to output_size - 1, (batch,) or (batch, time).
             With ``steps="all"`` and a list as `x`, a list. What stands after a sequence's
             end is ignored. Without readout the outputs are the directions * hidden_size states.
-        loss : str or `fastbptt.Loss`
+            With `fastbptt.Losses` a mapping of these, by block of outputs.
+        loss : str, `fastbptt.Loss` or `fastbptt.Losses`
             On each step's outputs z: ``"bce"``, mean over the outputs of log(1 + exp(z)) - y z;
             ``"cross_entropy"``, log(sum(exp(z))) - z[y]; ``"mse"``, mean over the outputs of
             (y - z)^2; for the others see `fastbptt.reference.LOSSES`. With ``reduction="sum"`` the
@@ -843,7 +936,9 @@ class Recurrent:
             means: ``"mean"`` divides by the sum of the weights of all real steps,
             ``"sequence_mean"`` first divides each weight by the length of its sequence. Where a
             weight is 0 there is no loss and no gradient, and `y` is not read: it may be NaN, or -1
-            for no class.
+            for no class. With `fastbptt.Losses` they are those of all blocks, or a mapping by block
+            (None: all 1), each reduced by its own; a block without any weight adds nothing, and one
+            must have some.
         need_input_grad : bool, default False
             Compute the gradient with respect to `x` too.
         check_finite : bool, default True
@@ -931,19 +1026,21 @@ class Recurrent:
             self._records.report = report
         if norms is not None:
             self._records.norms = norms
+        if objective.losses is not None:
+            self._records.note_losses(objective)
         return value, gradients
 
     def train_step(
         self,
         x: ArrayLike | Sequence[ArrayLike],
-        y: ArrayLike | Sequence[ArrayLike],
+        y: TargetsLike,
         optimizer: Optimizer,
-        loss: LossLike = "bce",
+        loss: LossLike | Losses = "bce",
         steps: str = "last",
         reduction: str = "mean",
         lengths: ArrayLike | None = None,
         h0: StateLike | None = None,
-        sample_weight: ArrayLike | None = None,
+        sample_weight: WeightsLike = None,
         clip_norm: float | None = None,
         check_finite: bool = True,
         *,
@@ -1119,6 +1216,8 @@ class Recurrent:
             self._records.report = report or StepReport(*self._engine.report())
         if norms is not None:
             self._records.norms = norms
+        if objective.losses is not None:
+            self._records.note_losses(objective)
         return value
 
     # ------------------------------------------------------------ step by step
@@ -1250,7 +1349,7 @@ class Recurrent:
         spec = self._input_spec
         finite = check_finite is True or _check.flag("check_finite", check_finite)
         named = _losses.NAMED.get(loss) if type(loss) is str else None
-        loss = _losses.loss(loss) if named is None else named
+        loss = _losses.one_or_several(loss) if named is None else named
         first = 0 if type(warmup) is int and warmup == 0 else _check.size("warmup", warmup, 0)
         if (
             lengths is None
@@ -1272,12 +1371,20 @@ class Recurrent:
         array, checked = _arguments.inputs(spec, x, lengths, unlimited > 0)
         count, time = array.shape[:2]
         ragged = isinstance(x, list | tuple)
-        target = _arguments.targets(spec, y, checked, count, time, loss, steps, ragged)
+        how = (checked, count, time, loss, steps, ragged)
+        several = isinstance(loss, Losses)
+        read = _arguments.targets_of_blocks if several else _arguments.targets
+        target: Any = read(spec, y, *how)
         initial = _arguments.states(spec, "h0", h0, count)
         if carried and static is not None:
             raise ArgumentError("static and state", "are both given", "one of them")
         constants = None if carried else _arguments.static(spec, static, count, initial)
-        weight = _arguments.weights(sample_weight, count, time, checked, steps, ragged, first)
+        many = (count, time, checked, steps, ragged, first)
+        weight: Any
+        if several:
+            weight = _arguments.weights_of_blocks(loss, sample_weight, *many)
+        else:
+            weight = _arguments.weights(sample_weight, *many)
         _arguments.check_resets(resets, steps, reduction, first)
         marks = _arguments.resets(spec, resets, count, time, checked, ragged)
         return (
@@ -1289,15 +1396,24 @@ class Recurrent:
                 resets=marks,
                 check_finite=finite,
             ),
-            Objective(loss=loss, steps=steps, reduction=reduction, y=target, sample_weight=weight),
+            Objective(
+                loss=loss,
+                steps=steps,
+                reduction=reduction,
+                y=target,
+                sample_weight=weight,
+                losses=np.empty(len(loss.losses)) if several else None,
+            ),
         )
 
     def _note_digits(self, x: Any, y: Any, batch: Batch, objective: Objective) -> None:
         """Warn of numbers that the model's dtype cannot tell apart, in the first training step."""
-        for name, given, read, every in (
-            ("x", x, batch.x, True),
-            ("y", y, objective.y, objective.steps == "all"),
-        ):
+        every = objective.steps == "all"
+        targets = [("y", y, objective.y, every)]
+        if isinstance(objective.loss, Losses):
+            named = zip(objective.loss.losses, objective.y, strict=True)
+            targets = [(f'y["{block}"]', y[block], own, every) for block, own in named]
+        for name, given, read, every in [("x", x, batch.x, True), *targets]:
             if read.dtype.kind != "f":  # tokens, classes
                 continue
             listed = isinstance(given, list | tuple) and every

@@ -216,12 +216,18 @@ class NormProbes:
 class Records:
     """The report and the recorded gradients of the last calls that asked for them."""
 
-    __slots__ = ("norms", "pass_names", "report")
+    __slots__ = ("losses", "norms", "pass_names", "report")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.pass_names = names
         self.report: StepReport | None = None
         self.norms: NormProbes | None = None
+        self.losses: dict[str, float] | None = None
+
+    def note_losses(self, objective: _core.Objective) -> None:
+        """Keep the loss of each block of outputs."""
+        assert objective.losses is not None
+        self.losses = dict(zip(objective.loss.losses, objective.losses.tolist(), strict=True))
 
     def gradients(self) -> GradientRecord | None:
         """Return what was recorded last; None before any."""

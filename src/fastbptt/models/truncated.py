@@ -13,7 +13,8 @@ The loss of a chunk is reduced over what lies in the chunk:
   weight, only carries the state.
 
 Losses of chunks are put together in the same proportions, so that the result is what one pass over
-the whole batch would report if no update came in between.
+the whole batch would report if no update came in between; those of several blocks of outputs each
+in the proportions of their own weights.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from .._check import Floats
 from .._core import Batch, Engine, Objective, Update
 from .._errors import BadArgumentError
-from ._arguments import InputSpec, Lengths, check_weights
+from ._arguments import InputSpec, Lengths, check_objective_weights, of_each
 from ._dropout_seeds import DropoutSeeds
 from .results import NormProbes, StepReport, probes
 
@@ -42,8 +43,9 @@ class Chunk(NamedTuple):
     stop: int
     rows: NDArray[np.intp] | None  # the sequences; None: all
     lengths: Lengths  # of their parts that lie here
-    weight: NDArray[np.float64] | None
-    share: float | None  # what its loss counts beside those of other chunks; None: it has none
+    weight: Any  # of sequences or steps; a tuple: of each block of outputs
+    # what its loss, or that of each block, counts beside those of other chunks; 0: it has none
+    shares: NDArray[np.float64]
 
     def of_batch(
         self, batch: Batch, initial: tuple[Floats | None, ...] | None, seed: int | None
@@ -67,75 +69,92 @@ class Chunk(NamedTuple):
 
     def of_objective(self, objective: Objective) -> Objective:
         """Cut the targets of these steps out."""
-        y: Any = objective.y if self.rows is None else objective.y[self.rows]
-        if objective.steps == "all":
-            y = y[:, self.first : self.stop]
-        return objective.replace(y=y, sample_weight=self.weight)
+        return objective.replace(
+            y=of_each(objective.y, lambda y: self._targets(y, objective.steps == "all")),
+            sample_weight=self.weight,
+        )
 
-    def locate(self, error: BadArgumentError, objective: Objective) -> None:
+    def _targets(self, y: Any, every: bool) -> Any:
+        y = y if self.rows is None else y[self.rows]
+        return y[:, self.first : self.stop] if every else y
+
+    def locate(self, error: BadArgumentError, steps: str) -> None:
         """Put the batch's indices into an error, which has the chunk's."""
         if self.first == 0:
             return
-        if error.argument not in ("x", "y", "sample_weight") or not error.index:
+        if error.argument.partition("[")[0] not in ("x", "y", "sample_weight") or not error.index:
             error.context.append(
                 f"in the chunk of steps {self.first} to {self.stop - 1}; "
                 "what the chunks before it had changed is as it was"
             )
             return
         row, *rest = error.index
-        if error.argument == "x" or (objective.steps == "all" and rest):
+        if error.argument == "x" or (steps == "all" and rest):
             rest[0] += self.first
         error.index = (row if self.rows is None else int(self.rows[row]), *rest)
 
 
-def chunks(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
-    """Cut a batch into chunks of `size` steps; the last one may be shorter."""
-    whole, weight = batch.lengths, objective.sample_weight
+def chunks(
+    whole: Lengths, time: int, given: Any, steps: str, reduction: str, size: int
+) -> Iterator[Chunk]:
+    """Cut a batch into chunks of `size` steps; the last one may be shorter.
+
+    whole : lengths of the sequences; None: all have `time` steps
+    given : weights of sequences or of steps, None: ones; a tuple: those of each block of outputs
+    """
     if whole is None or (whole == whole[0]).all():
-        yield from _even(batch, objective, size)
+        yield from _even(time if whole is None else int(whole[0]), given, steps, size)
         return
-    if weight is None:
-        weight = np.ones(len(whole))
-    each = weight.ndim == 2  # step has a weight
+    several = isinstance(given, tuple)
+    weights = [
+        np.ones(len(whole)) if one is None else one for one in (given if several else [given])
+    ]
     end = int(whole.max())
     for first in range(0, end, size):
         stop = min(first + size, end)
         rows = np.flatnonzero(whole > first)
         total = whole[rows]
         inside = np.minimum(total, stop) - first
-        counts = _inside(weight[rows, first:stop], inside) if each else weight[rows]
-        if objective.steps == "last":
-            counts = counts * (total <= stop)
-        elif objective.reduction == "sequence_mean":
-            part = inside / total
-            counts = counts * (part[:, np.newaxis] if each else part)
-        sums = counts.sum(axis=1) if each else counts * inside
-        per_step = objective.steps == "all" and objective.reduction == "mean"
-        share = sums if per_step else sums / inside if each else counts
+        counts, shares = [], []
+        for weight in weights:
+            each = weight.ndim == 2  # step has a weight
+            own = _inside(weight[rows, first:stop], inside) if each else weight[rows]
+            if steps == "last":
+                own = own * (total <= stop)
+            elif reduction == "sequence_mean":
+                part = inside / total
+                own = own * (part[:, np.newaxis] if each else part)
+            sums = own.sum(axis=1) if each else own * inside
+            per_step = steps == "all" and reduction == "mean"
+            share = sums if per_step else sums / inside if each else own
+            counts.append(own)
+            shares.append(float(share.sum()))
         yield Chunk(
             first,
             stop,
             None if len(rows) == len(whole) else rows,
             None if int(inside.min()) == stop - first else inside,
-            counts,
-            float(share.sum()) if counts.any() else None,
+            tuple(counts) if several else counts[0],
+            np.array(shares),
         )
 
 
-def _even(batch: Batch, objective: Objective, size: int) -> Iterator[Chunk]:
+def _even(end: int, given: Any, steps: str, size: int) -> Iterator[Chunk]:
     """Chunks of sequences of one length."""
-    end = batch.x.shape[1] if batch.lengths is None else int(batch.lengths[0])
-    weight = objective.sample_weight
     for first in range(0, end, size):
         stop = min(first + size, end)
-        share: float | None = None
-        part = weight
-        if weight is not None and weight.ndim == 2:
-            part = weight[:, first:stop]
-            share = float(part.sum()) or None
-        elif objective.steps == "all" or stop == end:
-            share = float(stop - first)
-        yield Chunk(first, stop, None, None, part, share)
+        counts, shares = [], []
+        for weight in given if isinstance(given, tuple) else [given]:
+            part, share = weight, 0.0
+            if weight is not None and weight.ndim == 2:
+                part = weight[:, first:stop]
+                share = float(part.sum())
+            elif (steps == "all" or stop == end) and (weight is None or weight.any()):
+                share = float(stop - first)
+            counts.append(part)
+            shares.append(share)
+        own = tuple(counts) if isinstance(given, tuple) else counts[0]
+        yield Chunk(first, stop, None, None, own, np.array(shares))
 
 
 def _inside(weight: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -161,13 +180,13 @@ def train(
     The result is the loss, and with a budget a report; final states are written at the end, if
     they are wanted.
     """
-    if objective.sample_weight is not None:
-        check_weights(objective.sample_weight, batch.lengths)
+    check_objective_weights(objective, batch.lengths)
     before, put_back = engine.get_params(), binding.keep()
     kept = None if final is None else tuple(one.copy() for one in final)
     taken: list[int] = []
     reports: list[StepReport] = []
-    loss, total_share = 0.0, 0.0
+    losses: Any = 0.0
+    total_shares: Any = 0.0
     start: tuple[Floats | None, ...] | None = None
     if batch.initial is not None:
         with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
@@ -177,7 +196,14 @@ def train(
     current: tuple[Floats, ...] | None = None  # the states after the chunks so far
     chunk = None
     try:
-        for chunk in chunks(batch, objective, size):
+        for chunk in chunks(
+            batch.lengths,
+            batch.x.shape[1],
+            objective.sample_weight,
+            objective.steps,
+            objective.reduction,
+            size,
+        ):
             seed = seeds.take(taken)
             initial, rows = start if current is None else current, chunk.rows
             if rows is not None and current is not None:
@@ -186,7 +212,7 @@ def train(
             recorded = None
             if norms is not None:
                 recorded = NormProbes(norms.names, part.x.shape[1], chunk.lengths)
-            if chunk.share is None:
+            if not chunk.shares.any():
                 ends = engine.forward(part).final_state
             else:
                 shape = (spec.rows, len(part.x), spec.hidden_size)
@@ -194,8 +220,9 @@ def train(
                 value = engine.train_step(
                     part, chunk.of_objective(objective), update, probes(recorded, ends), budget
                 )
-                share = 1.0 if objective.reduction == "sum" else chunk.share
-                loss, total_share = loss + share * value, total_share + share
+                own = objective.losses if objective.losses is not None else np.array([value])
+                shares = np.ones(1) if objective.reduction == "sum" else chunk.shares
+                losses, total_shares = losses + shares * own, total_shares + shares
                 if budget:
                     reports.append(StepReport(*engine.report()))
             if norms is not None and recorded is not None:
@@ -210,7 +237,12 @@ def train(
         if final is not None:
             for given, state in zip(final, current, strict=True):
                 given[...] = state
-        return (loss if objective.reduction == "sum" else loss / total_share), report
+        if objective.reduction != "sum":
+            losses = losses / np.where(total_shares > 0.0, total_shares, 1.0)
+        if objective.losses is None:
+            return float(losses[0]), report
+        objective.losses[...] = losses
+        return objective.loss._total(dict(zip(objective.loss.losses, losses, strict=True))), report
     except BaseException as error:
         engine.set_params(before)
         put_back()
@@ -219,7 +251,7 @@ def train(
                 given[...] = state
         seeds.give_back(taken)
         if chunk is not None and isinstance(error, BadArgumentError):
-            chunk.locate(error, objective)
+            chunk.locate(error, objective.steps)
         raise
 
 

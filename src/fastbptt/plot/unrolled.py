@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _check
+from .. import _check, _losses
 from .._errors import ArgumentError
 from .._losses import Loss
 from ..diagnostics._advice import plural
@@ -182,6 +182,8 @@ def diagram(
         raise ValueError("model has no readout; expected one with output_size")
     _check.option("steps", steps, _check.READOUTS)
     check_vocabulary(model, vocabulary)
+    if loss is not None:
+        loss = _losses.loss(loss)
     data = LabelledData(model, x, y, loss, steps, "mean", lengths, static=static)
     row = index("example", example, data.count)
     rows = np.array([row])

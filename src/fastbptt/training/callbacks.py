@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from .._losses import CustomLoss, Loss
+    from .._losses import CustomLoss, Loss, Losses
     from ..models.recurrent import Recurrent
     from ..optim.optimizers import Optimizer
     from .history import History
@@ -30,7 +30,7 @@ class TrainingRun:
     steps_per_epoch : int
     batch_loss : float
         Of the last batch, before its update.
-    loss : `fastbptt.Loss`
+    loss : `fastbptt.Loss` or `fastbptt.Losses`
         The objective's; with a function as `loss` its name, for messages.
     steps : str
         The objective's: ``"last"`` or ``"all"``.
@@ -43,7 +43,7 @@ class TrainingRun:
         history: History,
         epochs: int,
         steps_per_epoch: int,
-        loss: Loss | CustomLoss,
+        loss: Loss | Losses | CustomLoss,
         steps: str,
     ) -> None:
         self.model = model

@@ -40,14 +40,19 @@ def _is_dict(value: Any) -> bool:
     return isinstance(value, dict)
 
 
+def _each(value: Any) -> list[Any]:
+    """Return the numbers of all blocks of outputs, or the only one."""
+    return value if isinstance(value, list) else [value]
+
+
 #: The state of a run, and what each part of it may be.
 _PARTS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "fingerprint": _is_dict,
     "batch": _is_count,
     "step": _is_count,
     "batch_loss": lambda value: type(value) is float,
-    "total": lambda value: type(value) is float,
-    "counted": _is_number,
+    "total": lambda value: all(type(one) is float for one in _each(value)),
+    "counted": lambda value: all(map(_is_number, _each(value))),
     "seconds": _is_number,
     "lr": _is_number,
     "history": _is_dict,

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._check import F64, Floats
-from .._errors import ArgumentError
+from .._errors import ArgumentError, BadArgumentError
 from .._losses import CustomLoss, LossLike
 from .._losses import loss as read_loss
 from .._views import Gradients
+from ..models import truncated
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
 from ..models.results import ForwardResult
@@ -125,6 +126,7 @@ class MaskedLoss:
 
 def check_custom(
     loss: CustomLoss,
+    steps: str,
     reduction: str,
     bptt_steps: Any,
     memory_budget: Any,
@@ -132,10 +134,15 @@ def check_custom(
 ) -> None:
     """Refuse what only a loss of the core offers."""
     check_custom_objective(loss, reduction)
-    why = "None because loss is a function, which sees all outputs of a batch at once"
-    for name, value in (("bptt_steps", bptt_steps), ("memory_budget", memory_budget)):
-        if value is not None:
-            raise ArgumentError(name, f"is {value!r}", why)
+    if memory_budget is not None:
+        why = "None because loss is a function, which sees all outputs of a batch or chunk at once"
+        raise ArgumentError("memory_budget", f"is {memory_budget!r}", why)
+    if bptt_steps is not None and steps in POOLED:
+        raise ArgumentError(
+            "bptt_steps",
+            f"is {bptt_steps!r}",
+            f'None because steps="{steps}" reads whole sequences',
+        )
     for i, callback in enumerate(callbacks):
         if callback.record is not None:
             raise ArgumentError(
@@ -158,26 +165,26 @@ def custom_step(
     optimizer: Optimizer,
     loss: CustomLoss,
     steps: str,
+    reduction: str,
     x: NDArray[Any],
     y: NDArray[Any],
     lengths: Lengths = None,
     sample_weight: NDArray[np.float64] | None = None,
     static: NDArray[Any] | None = None,
     resets: NDArray[np.bool_] | None = None,
+    bptt_steps: int | None = None,
     **clip: float | None,
 ) -> float:
     """Do forward, the caller's loss, backward, clipping and update; or leave all as it was."""
     seeds, before = model._dropout_seeds.state, optimizer.step_count
     try:
+        if bptt_steps is not None:
+            return _in_chunks(
+                model, optimizer, loss, steps, reduction, x, y, lengths, sample_weight, static,
+                resets, bptt_steps, clip,
+            )  # fmt: skip
         out = model.forward(x, lengths, static=static, resets=resets, training=True)
-        if steps in POOLED:
-            value, grads = _of_pooled(model, out, loss, steps, y, lengths, sample_weight)
-        elif steps == "all":
-            value, gradient = loss.of_batch(out.outputs, y, sample_weight, lengths)
-            grads = model.backward(out, d_outputs=gradient)
-        else:
-            value, gradient = loss.of_batch(out.last, y, sample_weight, lengths)
-            grads = model.backward(out, d_last=gradient)
+        value, grads = _graded(model, out, loss, steps, y, lengths, sample_weight)
         optimizer.step(model, grads, **clip)  # type: ignore[arg-type]
         model._trained_steps = steps
     except BaseException:
@@ -185,6 +192,89 @@ def custom_step(
             model._dropout_seeds.state = seeds
         raise
     return value
+
+
+def _in_chunks(
+    model: Recurrent,
+    optimizer: Optimizer,
+    loss: CustomLoss,
+    steps: str,
+    reduction: str,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    lengths: Lengths,
+    sample_weight: NDArray[np.float64] | None,
+    static: NDArray[Any] | None,
+    resets: NDArray[np.bool_] | None,
+    size: int,
+    clip: dict[str, float | None],
+) -> float:
+    """Do that for each chunk of a batch, as `fastbptt.models.truncated` does it."""
+    before = model._weights.get()
+    with optimizer._lock:
+        put_back = optimizer._binding_for(model._weights).keep()
+    total = counted = 0.0
+    states: list[Floats] = []  # of all sequences, after the chunks so far
+    chunk: truncated.Chunk | None = None
+    try:
+        for chunk in truncated.chunks(lengths, x.shape[1], sample_weight, steps, reduction, size):
+            rows: Any = slice(None) if chunk.rows is None else chunk.rows
+            part = slice(chunk.first, chunk.stop)
+            out = model.forward(
+                x[rows, part],
+                chunk.lengths,
+                _state([one[:, rows] for one in states]),
+                static=None if states else static,
+                resets=None if resets is None else np.ascontiguousarray(resets[rows, part]),
+                training=True,
+            )
+            if chunk.shares.any():
+                targets = y[rows, part] if steps == "all" else y[rows]
+                value, grads = _graded(
+                    model, out, loss, steps, targets, chunk.lengths, chunk.weight
+                )
+                optimizer.step(model, grads, **clip)  # type: ignore[arg-type]
+                own = loss.count_of(targets, chunk.weight, chunk.lengths, steps == "all")
+                share = (
+                    1.0 if reduction == "sum" else float(chunk.shares[0]) if own is None else own
+                )
+                total, counted = total + share * value, counted + share
+            ends = out.final_state if isinstance(out.final_state, tuple) else (out.final_state,)
+            states = states or [np.empty_like(end) for end in ends]
+            for state, end in zip(states, ends, strict=True):
+                state[:, rows] = end
+        model._trained_steps = steps
+    except BaseException as error:
+        model._weights.set(before)
+        put_back()
+        if chunk is not None and isinstance(error, BadArgumentError):
+            chunk.locate(error, steps)
+        raise
+    return total if reduction == "sum" or not counted else total / counted
+
+
+def _state(parts: list[Floats]) -> Any:
+    """Return states as `forward` takes them, or None."""
+    return parts[0] if len(parts) == 1 else tuple(parts) or None
+
+
+def _graded(
+    model: Recurrent,
+    out: ForwardResult,
+    loss: CustomLoss,
+    steps: str,
+    y: NDArray[Any],
+    lengths: Lengths,
+    sample_weight: NDArray[np.float64] | None,
+) -> tuple[float, Gradients]:
+    """Return the loss of what `forward` returned, and the gradients."""
+    if steps in POOLED:
+        return _of_pooled(model, out, loss, steps, y, lengths, sample_weight)
+    if steps == "all":
+        value, gradient = loss.of_batch(out.outputs, y, sample_weight, lengths)
+        return value, model.backward(out, d_outputs=gradient)
+    value, gradient = loss.of_batch(out.last, y, sample_weight, lengths)
+    return value, model.backward(out, d_last=gradient)
 
 
 def _of_pooled(

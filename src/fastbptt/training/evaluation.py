@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,15 +13,43 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _check, _losses
 from .._check import F64, I64, Floats
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
-from .._losses import CustomLoss, LossFunction, LossLike
+from .._losses import CustomLoss, Losses, LossFunction, LossLike, TargetsLike, WeightsLike
 from ..models import _arguments
 from ..models.recurrent import Recurrent
 from . import metrics as _metrics
 from .batches import Computed, Gathered, Rows
 from .custom import check_custom_objective
 from .labelled import LabelledData, locate, unresolved
-from .metrics import Function, Metric
+from .metrics import Metric, MetricsLike
 from .missing import check_missing
+
+
+@overload
+def predict(
+    model: Recurrent,
+    x: ArrayLike | Sequence[ArrayLike],
+    lengths: ArrayLike | None = None,
+    batch_size: int = 256,
+    *,
+    static: ArrayLike | None = None,
+    steps: str | None = None,
+    resets: ArrayLike | Sequence[ArrayLike] | None = None,
+    loss: LossLike | None = None,
+) -> Floats | list[Floats]: ...
+
+
+@overload
+def predict(
+    model: Recurrent,
+    x: ArrayLike | Sequence[ArrayLike],
+    lengths: ArrayLike | None = None,
+    batch_size: int = 256,
+    *,
+    static: ArrayLike | None = None,
+    steps: str | None = None,
+    resets: ArrayLike | Sequence[ArrayLike] | None = None,
+    loss: Losses,
+) -> dict[str, Floats] | dict[str, list[Floats]]: ...
 
 
 def predict(
@@ -33,7 +61,8 @@ def predict(
     static: ArrayLike | None = None,
     steps: str | None = None,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
-) -> Floats | list[Floats]:
+    loss: LossLike | Losses | None = None,
+) -> Any:
     """Compute a model's outputs for many sequences, a batch at a time.
 
     Parameters
@@ -53,13 +82,17 @@ def predict(
         else at the end.
     resets : array of shape (n, time), or list of n arrays (time_i,), optional
         As for `Recurrent.forward`: where an episode starts. Refused with pooled states.
+    loss : str, `fastbptt.Loss` or `fastbptt.Losses`, optional
+        The loss that the model was trained with: return its predictions (`Loss.predictions`), such
+        as probabilities, instead of outputs.
 
     Returns
     -------
     array of shape (n, output_size)
         In the model's dtype. Logits for classes; hidden states without a readout. With
         ``steps="all"`` an array (n, time, output_size), zero after a sequence's end, or, if `x`
-        is a list, a list of arrays (time_i, output_size).
+        is a list, a list of arrays (time_i, output_size). With `loss` of float64; of several
+        blocks of outputs a dict of these, by name.
 
     Raises
     ------
@@ -83,6 +116,30 @@ def predict(
     [(5, 2), (2, 2), (4, 2)]
     """
     check_model(model)
+    chosen = None if loss is None else _losses.one_or_several(loss)
+    if isinstance(chosen, Losses):
+        chosen._check_width(model._input_spec.width)
+    elif chosen is not None:
+        chosen.targets_of(model._input_spec.width)
+    found = _all_outputs(model, x, lengths, batch_size, static, steps, resets)
+    if chosen is None:
+        return found
+    if not isinstance(found, list):
+        whole = chosen.predictions(found)
+        if found.ndim == 3 and lengths is not None:
+            after = np.arange(found.shape[1]) >= np.asarray(lengths)[:, np.newaxis]
+            for one in whole.values() if isinstance(whole, dict) else [whole]:
+                one[after] = 0.0
+        return whole
+    parts: list[Any] = [chosen.predictions(one) for one in found]
+    if isinstance(chosen, Losses):
+        return {name: [one[name] for one in parts] for name in chosen.losses}
+    return parts
+
+
+def _all_outputs(
+    model: Recurrent, x: Any, lengths: Any, batch_size: Any, static: Any, steps: Any, resets: Any
+) -> Floats | list[Floats]:
     size = _check.size("batch_size", batch_size)
     steps = readout_of(model, steps)
     spec = model._input_spec
@@ -100,7 +157,7 @@ def predict(
     ):
         found = unresolved(gathered, partial(_ordered, ends), count, longest, spec)
         if found is not None:
-            _check.warn_of_rounding("x", found)
+            _check.warn_of_rounding("x", found, stacklevel=4)
     if steps != "all":
         last = np.empty((count, spec.width), spec.dtype)
         for rows in _chunks(ends, count, size):
@@ -226,14 +283,14 @@ def usual_batch(model: Recurrent, time: int, least: int) -> int:
 def evaluate(
     model: Recurrent,
     x: ArrayLike | Sequence[ArrayLike],
-    y: ArrayLike | Sequence[ArrayLike],
+    y: TargetsLike,
     *,
-    loss: LossLike | LossFunction | None = None,
+    loss: LossLike | Losses | LossFunction | None = None,
     steps: str | None = None,
     reduction: str = "mean",
-    metrics: str | Function | Iterable[str | Function] = (),
+    metrics: MetricsLike = (),
     lengths: ArrayLike | None = None,
-    sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
+    sample_weight: WeightsLike = None,
     warmup: int = 0,
     static: ArrayLike | None = None,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
@@ -256,7 +313,8 @@ def evaluate(
     Returns
     -------
     dict of str -> float
-        ``"loss"``, summed in float64, and each metric by its name.
+        ``"loss"``, summed in float64, and each metric by its name. With `fastbptt.Losses` also
+        ``"NAME.loss"`` of each block, without its weight, and metrics as ``"NAME.METRIC"``.
 
     Raises
     ------
@@ -280,8 +338,8 @@ def evaluate(
     size = _check.size("batch_size", batch_size)
     steps = readout_of(model, steps)
     check_objective(loss, steps, reduction)
-    chosen = _metrics.resolve(metrics)
     own, first = loss_of(loss), _check.size("warmup", warmup, 0)
+    chosen = metrics_of(metrics, own)
     if isinstance(own, CustomLoss):
         check_custom_objective(own, reduction)
     check_missing(missing, own)
@@ -289,8 +347,7 @@ def evaluate(
         model, x, y, own, steps, reduction, lengths, sample_weight, warmup=first, static=static,
         resets=resets, missing=missing,
     )  # fmt: skip
-    differ = data.weights is not None and data.weights.differ
-    _metrics.check(chosen, data.loss, differ, model._input_spec.width)
+    check_metrics(chosen, data)
     data.check_contents()
     data.note_digits(4)
     return measure(data, np.arange(data.count), chosen, size)
@@ -312,12 +369,32 @@ def check_model(model: Any) -> None:
 def check_objective(loss: Any, steps: Any, reduction: Any) -> None:
     """Check the names of an objective."""
     if loss is not None and not _losses.is_function(loss):
-        _losses.loss(loss)
+        _losses.one_or_several(loss)
     _check.option("steps", steps, _check.READOUTS)
     _check.option("reduction", reduction, _check.REDUCTIONS)
 
 
-def loss_of(loss: LossLike | LossFunction | None) -> LossLike | CustomLoss | None:
+def metrics_of(metrics: Any, loss: Any) -> tuple[Metric, ...]:
+    """Look up metrics, those of several blocks by their names."""
+    if isinstance(loss, Losses):
+        return _metrics.resolve_blocks(metrics, loss)
+    return _metrics.resolve(metrics)
+
+
+def check_metrics(metrics: Sequence[Metric], data: LabelledData) -> None:
+    """Refuse metrics that make no sense with a loss, or take no weights where there are some."""
+    if data.blocks:
+        parts = data.blocks.items()
+        differ = {name: one.weights is not None and one.weights.differ for name, one in parts}
+        _metrics.check_blocks(metrics, data.loss, differ)
+        return
+    different = data.weights is not None and data.weights.differ
+    _metrics.check(metrics, data.loss, different, data.spec.width)
+
+
+def loss_of(
+    loss: LossLike | Losses | LossFunction | None,
+) -> LossLike | Losses | CustomLoss | None:
     """Take a function for a loss of the caller's."""
     return (
         CustomLoss(cast("LossFunction", loss)) if _losses.is_function(loss) else cast("Any", loss)
@@ -332,24 +409,55 @@ def measure(
     after_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Compute loss and metrics on some sequences of a data set."""
-    from ..reference.losses import LOSSES
-
-    every = data.steps == "all"
-    loss = data.loss
-    classes = loss.targets == "classes"
-    loss_weights = data.loss_weights(data.weights)
-    total = total_weight = 0.0
-    kept_y: list[NDArray[Any]] = []
-    kept_z: list[NDArray[Any]] = []
-    kept_weights: list[NDArray[Any]] = []
+    if data.blocks:
+        columns = data.loss.columns
+        parts = {
+            name: _Measured(block, [m for m in metrics if m.block == name], columns[name])
+            for name, block in data.blocks.items()
+        }
+    else:
+        parts = {"": _Measured(data, metrics, slice(None))}
     if data.weights is not None:
         rows = rows[data.weights.totals[rows] > 0.0]  # as in training
     for batch in data.chunks(rows, batch_size):
         z = outputs(data.model, data.x, batch, data.steps, data.static(batch), data.resets)
+        for part in parts.values():
+            part.add(batch, z)
+        after_batch()
+    found: dict[str, float] = {}
+    for part in parts.values():
+        found |= part.metrics()
+    losses = {name: part.loss() for name, part in parts.items()}
+    return {**named_losses(data.loss, losses), **found}
+
+
+def named_losses(loss: Any, values: Mapping[str, float]) -> dict[str, float]:
+    """Name the loss as a history does; of several blocks their sum first, then each."""
+    if not isinstance(loss, Losses):
+        return {"loss": values[""]}
+    return {"loss": loss._total(values), **{f"{name}.loss": values[name] for name in loss.losses}}
+
+
+class _Measured:
+    """Loss and metrics of some outputs, batch by batch."""
+
+    def __init__(self, data: LabelledData, metrics: Sequence[Metric], columns: slice) -> None:
+        self._data, self._metrics, self._columns = data, metrics, columns
+        self._loss_weights = data.loss_weights(data.weights)
+        self._total = self._total_weight = 0.0
+        self._kept: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []  # y, z, weights
+
+    def add(self, batch: Rows, z: Floats) -> None:
+        """Add the outputs of all columns of a batch."""
+        from ..reference.losses import LOSSES
+
+        data, z = self._data, z[..., self._columns]
+        every, loss = data.steps == "all", data.loss
         y, own = data.y.take(batch)
         if not isinstance(loss, CustomLoss):
             with np.errstate(invalid="ignore"):  # of targets without weight
-                y = y.astype(I64) if classes else y.astype(F64)  # the batch's own from here
+                # the batch's own from here
+                y = y.astype(I64) if loss.targets == "classes" else y.astype(F64)
         given = np.ones(len(batch)) if data.weights is None else data.weights.take(batch)
         real = np.ones(len(batch), np.bool_)
         if every:
@@ -361,18 +469,16 @@ def measure(
             counted = None if data.weights is None else given
             with about_batch(batch, data):
                 value = loss.of_batch(z, y, counted, own)[0]
-            share = float(len(batch)) if loss_weights is None else float(loss_weights[batch].sum())
+            weights = self._loss_weights
+            share = float(len(batch)) if weights is None else float(weights[batch].sum())
             there = loss.count_of(y, counted, own, every)
             share = share if there is None else there
-            total += value if data.reduction == "sum" else value * share
-            total_weight += share
-            if metrics:
+            self._total += value if data.reduction == "sum" else value * share
+            self._total_weight += share
+            if self._metrics:
                 real &= given > 0.0
-                kept_y.append(y[real])
-                kept_z.append(z[real])
-                kept_weights.append(given[real])
-            after_batch()
-            continue
+                self._kept.append((y[real], z[real], given[real]))
+            return
         real &= given > 0.0
         weight = given
         if every and data.reduction == "sequence_mean":
@@ -382,23 +488,24 @@ def measure(
             values = LOSSES[loss.name](z.astype(F64), y, **loss.parameters)[0]
         summed = data.reduction == "sum"
         per_step = values.sum(axis=1) if summed else values.mean(axis=1)
-        total += float(per_step @ weight)
-        total_weight += float(weight.sum())
-        if metrics:
-            kept_y.append(y)
-            kept_z.append(z)
-            kept_weights.append(given)
-        after_batch()
-    found = {"loss": total if data.reduction == "sum" else mean(total, total_weight)}
-    if metrics:
-        all_y, all_z = np.concatenate(kept_y), np.concatenate(kept_z)
-        weights = np.concatenate(kept_weights)
+        self._total += float(per_step @ weight)
+        self._total_weight += float(weight.sum())
+        if self._metrics:
+            self._kept.append((y, z, given))
+
+    def loss(self) -> float:
+        """Return the loss of all batches."""
+        summed = self._data.reduction == "sum"
+        return self._total if summed else mean(self._total, self._total_weight)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics by name."""
+        if not self._metrics:
+            return {}
+        y, z, weights = map(np.concatenate, zip(*self._kept, strict=True))
         equal = not len(weights) or bool((weights == weights[0]).all())
-        for metric in metrics:
-            found[metric.name] = _metrics.value(
-                metric, all_y, all_z, loss, None if equal else weights
-            )
-    return found
+        own = None if equal else weights
+        return {m.name: _metrics.value(m, y, z, self._data.loss, own) for m in self._metrics}
 
 
 def mean(total: float, weight: float) -> float:

@@ -11,6 +11,7 @@ from .. import _check
 from .._errors import ArgumentError
 from .batches import Rows, split
 from .labelled import LabelledData, class_weights
+from .output_blocks import WeightsOfBlocks
 from .target_weights import TargetWeights
 
 
@@ -36,7 +37,7 @@ class HoldOut:
 
     data: LabelledData
     rows: Rows
-    weights: TargetWeights | None
+    weights: TargetWeights | WeightsOfBlocks | None
     held_out: LabelledData | None
     held_out_rows: Rows
     fraction: float | None
@@ -46,26 +47,42 @@ class HoldOut:
         data, held_out = self.data, self.held_out
         found = {
             "x": data.items,
-            "y": data.targets,
             "lengths": data.lengths,
             "resets": data.marks,
             "static": data.constants,
-            "weights": None if self.weights is None else self.weights.values,
         }
+        found |= _targets(data, self.weights)
         if held_out is not None and held_out is not data:
             found |= {
                 "validation x": held_out.items,
-                "validation y": held_out.targets,
                 "validation lengths": held_out.lengths,
                 "validation resets": held_out.marks,
                 "validation static": held_out.constants,
-                "validation weights": None if held_out.weights is None else held_out.weights.values,
             }
+            theirs = _targets(held_out, held_out.weights)
+            found |= {f"validation {name}": value for name, value in theirs.items()}
         return found
+
+
+def _targets(data: LabelledData, weights: Any) -> dict[str, Any]:
+    """Return the targets and weights, by name; of several blocks of outputs each of its own."""
+    if not data.blocks:
+        return {"y": data.targets, "weights": None if weights is None else weights.values}
+    found: dict[str, Any] = {}
+    for name, block in data.blocks.items():
+        own = _targets(block, None if weights is None else weights.blocks[name])
+        found |= {f'{what}["{name}"]': value for what, value in own.items()}
+    return found
 
 
 def hold_out(data: LabelledData, validation: Any, class_weight: Any, seed: int) -> HoldOut:
     """Split off the validation data, weigh the training sequences, and check all contents."""
+    if class_weight is not None and data.blocks:
+        raise ArgumentError(
+            "class_weight",
+            f"is {_check.shown(class_weight)}",
+            "None because loss is a Losses: sample_weight, a mapping by block, may weigh classes",
+        )
     train, held, held_rows = _divided(data, validation, seed)
     weights = data.weights
     train = _weighted(train, weights)
@@ -82,6 +99,9 @@ def hold_out(data: LabelledData, validation: Any, class_weight: Any, seed: int) 
         raise ValueError("all training sequences have weight 0; expected one above 0")
     if held is data and not len(_weighted(held_rows, data.weights)):
         raise ValueError("all validation sequences have weight 0; expected one above 0")
+    _check_blocks(data, weights, train, "training")
+    if held is not None:
+        _check_blocks(held, held.weights, held_rows, "validation")
     data.check_contents()
     data.check_digits()
     if held is not None and held is not data:
@@ -106,7 +126,17 @@ def _refuse_weights_as_lengths(lengths: Any) -> None:
         )
 
 
-def _weighted(rows: Rows, weights: TargetWeights | None) -> Rows:
+def _check_blocks(data: LabelledData, weights: Any, rows: Rows, kind: str) -> None:
+    """Refuse a block of outputs without any target; single batches of a stream may have none."""
+    for name in data.blocks if weights is not None and not data.streamed else ():
+        own = weights.blocks[name]
+        if own is not None and not own.totals[rows].any():
+            raise ArgumentError(
+                f'sample_weight["{name}"]', f"is 0 for all {kind} sequences", "one above 0"
+            )
+
+
+def _weighted(rows: Rows, weights: TargetWeights | WeightsOfBlocks | None) -> Rows:
     """Leave out the sequences that have no weight."""
     return rows if weights is None else rows[weights.totals[rows] > 0.0]
 

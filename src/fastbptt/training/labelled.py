@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from .. import _check, _losses, _targets
 from .._check import F64, I64
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
-from .._losses import CustomLoss, Loss, LossLike
+from .._losses import CustomLoss, Loss, Losses, LossLike
 from ..models import _arguments
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
 from .batches import Computed, Gathered, Rows
 from .missing import masked
+from .output_blocks import TargetsOfBlocks, WeightsOfBlocks
 from .target_weights import TargetWeights, Values
 
 _CHUNK: Final = 1 << 16  # elements of x checked at a time
@@ -40,6 +41,14 @@ class LabelledData:
         As for `fastbptt.fit`.
     streamed : bool
         Whether `fit` trains on an iterator, beside which it takes no `missing`.
+    width : int or None
+        How many of the model's outputs the loss is of; None: all.
+
+    Attributes
+    ----------
+    blocks : dict of str -> LabelledData
+        Those of each block of outputs, if `loss` is a `Losses`; else empty. Then `y` and `weights`
+        give a batch's targets and weights by name.
     """
 
     def __init__(
@@ -47,7 +56,7 @@ class LabelledData:
         model: Recurrent,
         x: Any,
         y: Any,
-        loss: LossLike | CustomLoss | None,
+        loss: LossLike | Losses | CustomLoss | None,
         steps: str,
         reduction: str,
         lengths: Any = None,
@@ -58,10 +67,13 @@ class LabelledData:
         static: Any = None,
         missing: str = "error",
         streamed: bool = False,
+        width: int | None = None,
     ) -> None:
         self.model, self.steps, self.reduction = model, steps, reduction
         self.missing, self.streamed = missing, streamed
-        spec = model._input_spec
+        spec = model._input_spec if width is None else model._input_spec.of_block(width)
+        self.spec = spec
+        self.blocks: dict[str, LabelledData] = {}
         try:
             items: NDArray[Any] | list[NDArray[Any]] | Computed
             targets: NDArray[Any] | list[NDArray[Any]] | Computed
@@ -72,17 +84,26 @@ class LabelledData:
             self.constants = _arguments.static(spec, static, self.count, None, alone=True)
             longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
             listed = isinstance(items, list)
-            self.weights = _weights(sample_weight, self.count, longest, own, steps, listed, warmup)
+            self.weights: Any = None
+            if not isinstance(loss, Losses):
+                many = (self.count, longest, own, steps, listed, warmup)
+                few = streamed and width is not None  # other batches may have some
+                self.weights = _weights(sample_weight, *many, may_be_zero=few)
             _arguments.check_resets(resets, steps, reduction, warmup)
             self.marks = _arguments.resets_as_they_lie(
                 spec, resets, self.count, longest, own, listed
             )
-            if missing == "mask":
+            if isinstance(loss, Losses):
+                loss._check_width(spec.width)
+                self._divide(items, y, loss, own, sample_weight, warmup, resets, static)
+            elif missing == "mask":
                 y = self._without_gaps(y, loss, own, longest, warmup, listed)
-            counted = None if self.weights is None else self.weights.counted()
-            self.loss: Loss | CustomLoss
+            self.loss: Any
             self._chosen = ""
-            if isinstance(loss, CustomLoss):
+            if isinstance(loss, Losses):
+                self.loss = loss
+                targets = []  # each block has its own
+            elif isinstance(loss, CustomLoss):
                 self.loss = loss
                 targets = (
                     y
@@ -90,6 +111,7 @@ class LabelledData:
                     else _any_targets(y, own, self.count, longest, steps, listed)
                 )
             else:
+                counted = None if self.weights is None else self.weights.counted()
                 self.loss, self._chosen = objective_of(model, y, loss, steps, own, counted)
                 with about_chosen(self._chosen):
                     targets = (
@@ -108,15 +130,46 @@ class LabelledData:
         self.lengths: Lengths = own
         self.x = items if isinstance(items, Computed) else Gathered(items, own)
         self.resets = None if self.marks is None else Gathered(self.marks, own)
-        self.y: Gathered | Computed
-        if isinstance(targets, Computed):
+        self.y: Any
+        if self.blocks:
+            self.y = TargetsOfBlocks(self.blocks)
+        elif isinstance(targets, Computed):
             self.y = targets
         elif steps == "all" and not isinstance(targets, list):
             self.y = Gathered(targets, own)
         else:
             self.y = Gathered(targets, own if steps == "all" else None)
-        self.targets = targets
+        self.targets: NDArray[Any] | list[NDArray[Any]] | Computed = targets
         self._static = None if self.constants is None else Gathered(self.constants)
+
+    def _divide(
+        self,
+        x: Any,
+        y: Any,
+        losses: Losses,
+        lengths: Lengths,
+        sample_weight: Any,
+        warmup: int,
+        resets: Any,
+        static: Any,
+    ) -> None:
+        """Make the data of each block of outputs."""
+        weights = losses._weights_by_block(sample_weight)
+        shared = not isinstance(sample_weight, Mapping)
+        for name, own in losses._parts("y", y).items():
+            try:
+                self.blocks[name] = LabelledData(
+                    self.model, x, own, losses.losses[name], self.steps, self.reduction, lengths,
+                    weights[name], warmup=warmup, resets=resets, static=static,
+                    missing=self.missing, streamed=self.streamed, width=losses.outputs[name],
+                )  # fmt: skip
+            except BadArgumentError as error:
+                if error.argument == "y" or (error.argument == "sample_weight" and not shared):
+                    error.argument += f'["{name}"]'
+                raise
+        found = {name: block.weights for name, block in self.blocks.items()}
+        if any(own is not None for own in found.values()):
+            self.weights = WeightsOfBlocks(found, self.count)
 
     def static(self, rows: Rows) -> NDArray[Any] | None:
         """Copy the constants of some sequences into a buffer, which the next call overwrites."""
@@ -126,7 +179,7 @@ class LabelledData:
         self, y: Any, loss: Any, lengths: Lengths, time: int, warmup: int, listed: bool
     ) -> Any:
         """Give missing targets weight 0; return the targets, in which classes are integers."""
-        y, there = masked(y, loss, self.steps, lengths, self.model._input_spec.width, listed)
+        y, there = masked(y, loss, self.steps, lengths, self.spec.width, listed)
         shape = np.shape(there) if isinstance(there, np.ndarray) else (len(there or ()),)
         if there is None or shape != ((self.count, time) if len(shape) == 2 else (self.count,)):
             return y  # of another form, which is found below
@@ -142,7 +195,7 @@ class LabelledData:
 
         Sequences without weight, whose target may be anything, have a class of their own.
         """
-        if self.steps == "all" or isinstance(self.targets, list | Computed):
+        if self.blocks or self.steps == "all" or isinstance(self.targets, list | Computed):
             return None
         if isinstance(self.loss, CustomLoss):
             whole = self.targets.ndim == 1 and self.targets.dtype.kind in "iu"
@@ -151,7 +204,7 @@ class LabelledData:
             return self.targets
         width = self.targets.shape[1]
         counted = self.counted_of(self.targets, np.arange(self.count))
-        two = self.loss.two_values and width == 1 and len(counted) > 0
+        two = bool(self.loss.two_values) and width == 1 and len(counted) > 0
         if not two and _targets.decide(counted, width, loss=self.loss).kind != "binary":
             return None
         if self.weights is None:
@@ -159,8 +212,22 @@ class LabelledData:
         least = counted.min() - 1
         return np.where(self.weights.counted(), self.targets[:, 0], least).astype(I64)
 
-    def loss_weights(self, weights: TargetWeights | None) -> NDArray[np.float64] | None:
-        """Return what each sequence counts in the mean loss; None: all the same."""
+    def loss_weights(self, weights: Any, across: bool = False) -> Any:
+        """Return what each sequence counts in the mean loss; None: all the same.
+
+        Of several blocks a dict of these. across: beside those of other data, which may have
+        another number of steps.
+        """
+        if self.blocks:
+            own = dict.fromkeys(self.blocks) if weights is None else weights.blocks
+            return {n: block.loss_weights(own[n], across) for n, block in self.blocks.items()}
+        found = self._loss_weights(weights)
+        each = self.x.ragged or (weights is not None and weights.each_step)
+        if across and self.steps == "all" and self.reduction == "mean" and not each:
+            return (np.ones(self.count) if found is None else found) * float(self.time)
+        return found
+
+    def _loss_weights(self, weights: TargetWeights | None) -> NDArray[np.float64] | None:
         if self.steps != "all":
             return None if weights is None else weights.totals
         lengths = np.full(self.count, self.time) if self.lengths is None else self.lengths
@@ -221,13 +288,13 @@ class LabelledData:
             x, lengths = self.x.take(rows)
             y, _ = self.y.take(rows)
             weight = None if self.weights is None else self.weights.take(rows)
-            counted = y if weight is None else y[weight > 0.0]
+            counted, usual = self._counted_targets(y, weight, most)
             static = self.static(rows)
-            usual = static is None or _within(static, most)
-            if not (usual and self._usual_input(x, most) and self._usual_target(counted, most)):
+            usual = usual and (static is None or _within(static, most))
+            if not (usual and self._usual_input(x, most)):
                 try:  # the core says what is wrong, and where
                     with about_chosen(self._chosen):
-                        if isinstance(self.loss, CustomLoss) or not len(counted):
+                        if isinstance(self.loss, CustomLoss) or not counted:
                             self.model.forward(x, lengths, static=static)
                         else:
                             how = (self.loss, self.steps, self.reduction, lengths)
@@ -267,12 +334,12 @@ class LabelledData:
     def _unresolved(self) -> Iterator[tuple[str, Any, _check.Unresolved]]:
         """Yield the name of inputs or targets that lose digits, these, and a column of them."""
         spec = self.model._input_spec
-        for name, values, given, numbers in (
-            ("x", self.x, self.items, not spec.tokens),
-            ("y", self.y, self.targets, self.loss.targets == "numbers"),
-        ):
+        parts = [("x", self.x, self.items, not spec.tokens, None)]
+        for block, own in self.blocks.items() if self.blocks else [("", self)]:
+            name, numbers = f'y["{block}"]' if block else "y", own.loss.targets == "numbers"
+            parts.append((name, own.y, own.targets, numbers, own.weights))
+        for name, values, given, numbers, keep in parts:
             if numbers and isinstance(values, Gathered):
-                keep = self.weights if name == "y" else None
                 found = unresolved(values, self.chunks, self.count, self.time, spec, keep)
                 if found is not None:
                     yield name, given, found
@@ -303,6 +370,17 @@ class LabelledData:
             return bool(x.min() >= 0 and x.max() < (self.model.vocabulary_size or 0))
         return _within(x, most)
 
+    def _counted_targets(self, y: Any, weight: Any, most: float) -> tuple[int, bool]:
+        """Count the targets of a batch with a weight; say whether all are as they should be."""
+        if self.blocks:
+            parts = [
+                block._counted_targets(y[name], None if weight is None else weight[name], most)
+                for name, block in self.blocks.items()
+            ]
+            return sum(count for count, _ in parts), all(usual for _, usual in parts)
+        counted = y if weight is None else y[weight > 0.0]
+        return len(counted), self._usual_target(counted, most)
+
     def _usual_target(self, y: NDArray[Any], most: float) -> bool:
         loss = self.loss
         if isinstance(loss, CustomLoss):
@@ -310,7 +388,7 @@ class LabelledData:
         if not y.size:
             return True
         if loss.targets == "classes":
-            return bool(y.min() >= 0 and y.max() < self.model._input_spec.width)
+            return bool(y.min() >= 0 and y.max() < self.spec.width)
         if loss.two_values:
             return bool(((y == loss.low) | (y == loss.high)).all())
         if loss.bounded:
@@ -425,7 +503,14 @@ def weights_of(
 
 
 def _weights(
-    value: Any, count: int, time: int, own: Lengths, steps: str, listed: bool, warmup: int
+    value: Any,
+    count: int,
+    time: int,
+    own: Lengths,
+    steps: str,
+    listed: bool,
+    warmup: int,
+    may_be_zero: bool = False,
 ) -> TargetWeights | None:
     values = _arguments.weights_as_they_lie(value, count, time, own, steps, listed)
     if warmup:
@@ -434,7 +519,7 @@ def _weights(
         if not warmup:
             return None
         values = np.ones(count, F64)
-    return TargetWeights(values, own, warmup, time)
+    return TargetWeights(values, own, warmup, time, may_be_zero)
 
 
 def class_weights(value: Any, data: LabelledData, rows: Rows) -> Values:
@@ -513,9 +598,10 @@ def locate(error: BadArgumentError, rows: Rows, streamed: bool = False) -> None:
     streamed: the data are of a call of `fit` with an iterator.
     """
     known = ("x", "y", "sample_weight", "static", "the gradient that loss returned")
-    if error.argument in known and error.index:
+    argument = error.argument.partition("[")[0]  # without the block of outputs
+    if argument in known and error.index:
         error.index = (int(rows[error.index[0]]), *error.index[1:])
-    if error.argument == "y" and error.value is not None and np.isnan(error.value):
+    if argument == "y" and error.value is not None and np.isnan(error.value):
         how = "weights of 0 leave" if streamed else 'missing="mask" leaves'
         error.expected = f"finite numbers; {how} out targets that are missing"
     if error.argument == "x" and error.value is not None and np.isnan(error.value):

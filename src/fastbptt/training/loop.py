@@ -16,17 +16,26 @@ from numpy.typing import ArrayLike
 from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._interrupt import DeferredInterrupt, Interrupted
-from .._losses import CustomLoss, LossFunction, LossLike
+from .._losses import CustomLoss, Losses, LossFunction, LossLike, TargetsLike, WeightsLike
 from ..models import saving
 from ..models.recurrent import Recurrent
 from ..optim import schedules
 from ..optim.optimizers import OPTIMIZERS, Adam, Optimizer
 from . import checkpoints, progress, stopping
-from . import metrics as _metrics
 from .batches import Augmentation, Order, Rows, augmented
 from .callbacks import Callback, TrainingRun
 from .custom import check_custom, custom_step
-from .evaluation import check_model, check_objective, loss_of, mean, measure, usual_batch
+from .evaluation import (
+    check_metrics,
+    check_model,
+    check_objective,
+    loss_of,
+    mean,
+    measure,
+    metrics_of,
+    named_losses,
+    usual_batch,
+)
 from .history import History
 from .holdout import HoldOut, hold_out
 from .labelled import LabelledData, locate
@@ -35,19 +44,19 @@ from .settings import Settings, check_callbacks, check_seed
 from .stream import Stream, is_stream
 
 if TYPE_CHECKING:
-    from .metrics import Function
+    from .metrics import MetricsLike
 
 
 def fit(
     model: Recurrent,
     x: ArrayLike | Sequence[ArrayLike] | Iterator[Any],
-    y: ArrayLike | Sequence[ArrayLike] | None = None,
+    y: TargetsLike | None = None,
     *,
-    loss: LossLike | LossFunction | None = None,
+    loss: LossLike | Losses | LossFunction | None = None,
     steps: str = "last",
     reduction: str = "mean",
     lengths: ArrayLike | None = None,
-    sample_weight: ArrayLike | Sequence[ArrayLike] | None = None,
+    sample_weight: WeightsLike = None,
     class_weight: Any = None,
     warmup: int = 0,
     static: ArrayLike | None = None,
@@ -66,7 +75,7 @@ def fit(
     min_delta: float = 0.0,
     monitor: str | None = None,
     restore_best: bool | None = None,
-    metrics: str | Function | Iterable[str | Function] = (),
+    metrics: MetricsLike = (),
     training_metrics: bool = True,
     callbacks: Iterable[Callback] = (),
     shuffle: bool = True,
@@ -97,17 +106,20 @@ def fit(
         `seed`, `bucket`, `augment`, the weights, `static`, `resets` and `resume` are refused.
     y : array, or list of n arrays
         As for `Recurrent.loss_and_grad`, of all n sequences; None if `x` is an iterator.
-    loss : str, `fastbptt.Loss` or function, optional
-        A function of yours is called for each batch as ``loss(outputs, targets, weights)`` and
-        returns the batch's loss, a number, and its gradient with respect to the outputs. `outputs`
+    loss : str, `fastbptt.Loss`, `fastbptt.Losses` or function, optional
+        With `fastbptt.Losses` `y` is a mapping by block of outputs, `sample_weight` may be one, and
+        the history has a curve ``"NAME.loss"`` for each block, without its weight. A function of
+        yours is called for each batch as ``loss(outputs, targets, weights)`` and returns the
+        batch's loss, a number, and its gradient with respect to the outputs. `outputs`
         is (batch, output_size), with ``steps="all"`` (batch, time, output_size); `targets` are the
         batch's part of `y`, any array with as many sequences (and steps). `weights` is float64, of
         the outputs' leading shape, and 0 after a sequence's end; None if all are 1. The function
         applies weights and reduction itself; `reduction` tells which it is, for the loss of an
-        epoch. If no loss is given: ``"cross_entropy"`` for one integer class of as many as the
-        model has outputs, ``"bce"`` for zeros and ones, one for each output, else ``"mse"``. An
-        error where two readings are possible: one-hot rows; for one output integers other than 0
-        and 1 that take several values, or two whole numbers alone, such as -1 and 1.
+        epoch. With `bptt_steps` it is called for each chunk. If no loss is given:
+        ``"cross_entropy"`` for one integer class of as many as the model has outputs, ``"bce"`` for
+        zeros and ones, one for each output, else ``"mse"``. An error where two readings are
+        possible: one-hot rows; for one output integers other than 0 and 1 that take several values,
+        or two whole numbers alone, such as -1 and 1.
     steps : {"last", "all", "mean", "max"}
         Whether the loss is at each sequence's last step, at all steps, or on the readout of the
         hidden states pooled over its steps: see `Recurrent.loss_and_grad`.
@@ -121,7 +133,8 @@ def fit(
         for no class. Sequences without any weight are left out.
     class_weight : "balanced" or mapping of class -> weight, optional
         Further weights, by the class of each sequence, or with ``steps="all"`` of each step.
-        "balanced": n / (number of classes * targets of the class). Only in training.
+        "balanced": n / (number of classes * targets of the class). Only in training. Refused with
+        `fastbptt.Losses`.
     warmup : int, default 0
         Only with ``steps="all"``: the first steps of each sequence that have no loss (burn-in,
         washout). They count in no metric either, nor in validation.
@@ -145,16 +158,17 @@ def fit(
         As for `Recurrent.train_step`.
     validation : float, or (x, y), (x, y, lengths), .., optional
         Held-out sequences: a fraction of those given, above 0 and below 1, drawn by `seed`
-        and stratified by class; or other data, up to ``(x, y, lengths, sample_weight, resets)``,
-        with `static` always ``(x, y, lengths, sample_weight, static)``, of which all but x, y and
-        static may be None.
+        and, unless there are several losses, stratified by class; or other data, up to
+        ``(x, y, lengths, sample_weight, resets)``, with `static` always
+        ``(x, y, lengths, sample_weight, static)``, of which all but x, y and static may be None.
     patience : int, optional
         Early stopping: stop after this many epochs without improvement.
     min_delta : float, default 0.0
         The least improvement that counts.
     monitor : str, optional
         The curve to monitor: ``"validation_loss"`` (default with validation data), ``"loss"``,
-        or a metric's name, which means its validation curve if there are validation data.
+        ``"NAME.loss"`` of a block, or a metric's name, which means its validation curve if there
+        are validation data.
     restore_best : bool, optional
         At the end, restore the weights of the best epoch by the monitored curve. Default: if
         `patience` or `monitor` is given.
@@ -162,7 +176,8 @@ def fit(
         Names in ``fastbptt.METRICS`` that suit the loss, functions of ``sklearn.metrics``, or
         other functions of targets and outputs. Those of scikit-learn get classes, scores or
         probabilities, as each needs; ``functools.partial`` sets their options. A function's name
-        is the name of its curve; the attribute ``larger_is_better`` (default True) of one that is
+        is the name of its curve. With `fastbptt.Losses` a mapping of these by block; the curves are
+        ``"NAME.METRIC"``. The attribute ``larger_is_better`` (default True) of one that is
         not scikit-learn's gives the direction.
     training_metrics : bool, default True
         Also compute the metrics on the training data: one more forward pass per epoch.
@@ -253,7 +268,7 @@ def fit(
         raise TypeError(
             f"augment is of type {type(augment).__name__}; expected a function of x and rng"
         )
-    chosen = _metrics.resolve(metrics)
+    chosen = metrics_of(metrics, objective)
     on_training = _check.flag("training_metrics", training_metrics) and stream_length is None
     if stream_length is not None and chosen and validation is None:
         raise ArgumentError(
@@ -273,10 +288,11 @@ def fit(
         optimizer._binding_for(model._weights)  # refuses one that belongs to another model
     listeners = check_callbacks(callbacks)
     if isinstance(objective, CustomLoss):
-        check_custom(objective, reduction, bptt_steps, memory_budget, listeners)
+        check_custom(objective, steps, reduction, bptt_steps, memory_budget, listeners)
     early_stopping = stopping.early_stopping(
-        monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training
-    )
+        monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training,
+        [f"{name}.loss" for name in objective.losses] if isinstance(objective, Losses) else (),
+    )  # fmt: skip
     plan = copy.copy(schedules.resolve(schedule))  # leaves the caller's unchanged
     checkpointer = checkpoints.checkpointer(checkpoint, checkpoint_every)
     origin = checkpoints.source(resume, checkpoint)
@@ -302,8 +318,7 @@ def fit(
             model, x, y, objective, steps, reduction, lengths, sample_weight, warmup=first,
             static=static, resets=resets, missing=missing,
         )  # fmt: skip
-    differ = data.weights is not None and data.weights.differ
-    _metrics.check(chosen, data.loss, differ, model._input_spec.width)
+    check_metrics(chosen, data)
     sets = hold_out(data, validation, class_weight, seed)
     order = Order(sets.rows, batch_size, shuffle, seed, data.lengths if bucket else None)
     length = len(order if stream is None else stream)
@@ -328,7 +343,8 @@ def fit(
     )
     loop = _Loop(run, order if stream is None else stream, sets, settings)
     if checkpointer is not None or origin is not None:
-        described = {"loss": str(data.loss), "validation": sets.fraction, "warmup": first}
+        own = repr(data.loss) if data.blocks else str(data.loss)
+        described = {"loss": own, "validation": sets.fraction, "warmup": first}
         described |= settings.fingerprint()
         loop.checkpointer = checkpointer
         loop.fingerprint = checkpoints.fingerprint(model, optimizer, described, sets.contents())
@@ -429,7 +445,13 @@ class _Loop:
         self.update: Callable[..., float]
         if isinstance(loss, CustomLoss):
             self.update = functools.partial(
-                custom_step, run.model, run.optimizer, loss, settings.steps, **update
+                custom_step,
+                run.model,
+                run.optimizer,
+                loss,
+                settings.steps,
+                settings.reduction,
+                **update,
             )
         else:
             self.update = functools.partial(
@@ -442,7 +464,7 @@ class _Loop:
             )
         # state of the current epoch:
         self.batch = 0  # completed batches
-        self.total = self.counted = 0.0  # of their losses
+        self.total, self.counted = self._nothing(), self._nothing()  # of their losses, by block
         self.seconds = 0.0  # before the last interruption
         self.lr = float(run.optimizer.lr)  # before any schedule
         self.progress = progress.Progress()
@@ -496,7 +518,8 @@ class _Loop:
         numbers = self._numbers()
         numbers["seconds"] = time.perf_counter() - start
         history.add(numbers)
-        self.batch, self.total, self.counted, self.seconds = 0, 0.0, 0.0, 0.0
+        self.batch, self.seconds = 0, 0.0
+        self.total, self.counted = self._nothing(), self._nothing()
         self._judge()
         self.progress.epoch(run)
         for callback in self.callbacks:
@@ -530,15 +553,22 @@ class _Loop:
                 locate(error, rows, data.streamed)
                 error.context.append(f"epoch {run.epoch}, batch {self.batch + 1}")
                 raise
+            losses = {"": loss}
+            if data.blocks:
+                losses = run.model.last_losses or {}
             run.batch_loss = loss
             run.step += 1
             self.batch += 1
-            weighted = float(len(rows)) if loss_weights is None else float(loss_weights[rows].sum())
-            if isinstance(data.loss, CustomLoss):
-                counted = data.loss.count_of(y, weight, lengths, data.steps == "all")
-                weighted = weighted if counted is None else counted
-            self.total += loss if summed else loss * weighted
-            self.counted += weighted
+            for name, one in losses.items():
+                weights_here = loss_weights[name] if data.blocks else loss_weights
+                weighted = float(len(rows))
+                if weights_here is not None:
+                    weighted = float(weights_here[rows].sum())
+                if isinstance(data.loss, CustomLoss):
+                    counted = data.loss.count_of(y, weight, lengths, data.steps == "all")
+                    weighted = weighted if counted is None else counted
+                self.total[name] += one if summed else one * weighted
+                self.counted[name] += weighted
             self.progress.batch(run)
             if self.on_batch and _any(self.on_batch, run):
                 return True
@@ -556,10 +586,7 @@ class _Loop:
                 yield sets.data, rows, sets.weights, self.loss_weights
             return
         for data in order.batches(self.batch):
-            own = data.loss_weights(data.weights)
-            each = data.weights is not None and data.weights.each_step
-            if data.steps == "all" and data.reduction == "mean" and not (each or data.x.ragged):
-                own = (np.ones(data.count) if own is None else own) * float(data.time)
+            own = data.loss_weights(data.weights, across=True)
             yield data, np.arange(data.count), data.weights, own
 
     def _set_rate(self, schedule: schedules.Schedule) -> None:
@@ -568,15 +595,21 @@ class _Loop:
         if rate != run.optimizer.lr:
             run.optimizer.lr = rate
 
+    def _nothing(self) -> dict[str, float]:
+        """Make the sums of an epoch without batches, one for each block of outputs."""
+        return dict.fromkeys(self.sets.data.blocks or ("",), 0.0)
+
     def _numbers(self) -> dict[str, float]:
         """Compute the values of an epoch for the history."""
         run, data, check = self.run, self.sets.data, self.interrupt.check
-        total = self.total if data.reduction == "sum" else mean(self.total, self.counted)
-        numbers = {"loss": total}
+        losses = self.total
+        if data.reduction != "sum":
+            losses = {name: mean(total, self.counted[name]) for name, total in losses.items()}
+        numbers = named_losses(data.loss, losses)
         if self.settings.metrics and self.settings.training_metrics:
             size = usual_batch(run.model, data.time, self.settings.batch_size)
             found = measure(data, self.sets.rows, self.settings.metrics, size, check)
-            numbers.update({name: value for name, value in found.items() if name != "loss"})
+            numbers.update({n: value for n, value in found.items() if n not in numbers})
         if self.sets.held_out is not None:
             size = usual_batch(run.model, self.sets.held_out.time, self.settings.batch_size)
             found = measure(
@@ -623,8 +656,8 @@ class _Loop:
             "batch": self.batch,
             "step": run.step,
             "batch_loss": run.batch_loss,
-            "total": self.total,
-            "counted": self.counted,
+            "total": _plain(self.total),
+            "counted": _plain(self.counted),
             "seconds": self.seconds,
             "lr": self.lr,
             "history": run.history.to_dict(),
@@ -668,12 +701,20 @@ class _Loop:
         except Exception as error:  # of any kind: callbacks may be anybody's
             raise checkpoints.damaged(self.origin, error) from error
         kept.put_into(run.model, run.optimizer)
-        self.batch, self.total, self.counted = state["batch"], state["total"], state["counted"]
+        self.batch = state["batch"]
+        for sums, kept_sums in ((self.total, "total"), (self.counted, "counted")):
+            own = state[kept_sums] if self.sets.data.blocks else [state[kept_sums]]
+            sums.update(zip(sums, own, strict=True))
         self.seconds, self.lr = state["seconds"], state["lr"]
         run.step, run.batch_loss = state["step"], state["batch_loss"]
         run.epoch = len(run.history) + (self.batch > 0)
         if run.history.stopped == "epochs" and len(run.history) < run.epochs:
             run.history.stopped = None  # epochs has been raised
+
+
+def _plain(sums: dict[str, float]) -> Any:
+    """Return the sums of all blocks as a list, or the only one, for a checkpoint."""
+    return sums[""] if "" in sums else list(sums.values())
 
 
 def _any(calls: Sequence[Callable[[TrainingRun], bool | None]], run: TrainingRun) -> bool:

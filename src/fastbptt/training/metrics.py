@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core, _targets
-from .._errors import ArgumentError
-from .._losses import CustomLoss, Loss
+from .._errors import ArgumentError, ArgumentTypeError
+from .._losses import CustomLoss, Loss, Losses
 
 Function: TypeAlias = Callable[..., float]
+_Several: TypeAlias = "str | Function | Iterable[str | Function]"
+#: What an argument `metrics` may be; with `Losses` a mapping.
+MetricsLike: TypeAlias = "_Several | Mapping[str, _Several]"
 
 
 class Metric(NamedTuple):
@@ -42,6 +45,8 @@ class Metric(NamedTuple):
         with `y` of shape (n,) or (n, outputs): predicted numbers; predicted classes; scores, of
         two classes those of the second, of several their probabilities; the same as logits,
         ``"decisions"``; or as ``"probabilities"``.
+    block : str
+        The block of outputs that it is of, if there are several; `name` begins with it then.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Metric(NamedTuple):
     title: str = ""
     format_spec: str = ".3g"
     takes: str = "outputs"
+    block: str = ""
 
     def parameter(self, name: str) -> Any:
         """Return the value that a parameter of the function has, by default or in a partial."""
@@ -266,9 +272,10 @@ def _kinds(loss: Loss) -> tuple[str, ...]:
 
 def title(curve: str) -> str:
     """Name a curve of a history, of the loss or a metric, for plots, reports and tables."""
-    name = curve.removeprefix("validation_")
+    block, _, name = curve.removeprefix("validation_").rpartition(".")
     known = METRICS.get(name)
-    return (known and known.title) or name.replace("_", " ")
+    own = (known and known.title) or name.replace("_", " ")
+    return f"{block}: {own}" if block else own
 
 
 def check(
@@ -472,7 +479,7 @@ _OF_SKLEARN: Final = {
 }
 
 
-def _metric(i: int, given: Any) -> Metric:
+def _metric(i: int, given: Any, argument: str) -> Metric:
     """Make a metric of a function, which may be one of sklearn.metrics, or a partial of one."""
     inner = given
     while isinstance(inner, functools.partial):
@@ -482,8 +489,8 @@ def _metric(i: int, given: Any) -> Metric:
     if module.startswith("sklearn.metrics."):
         if not hasattr(inner, "__name__"):
             raise TypeError(
-                f"metrics[{i}] is a scorer of scikit-learn, which calls an estimator; expected a "
-                "function of targets and predictions, such as sklearn.metrics.f1_score"
+                f"{argument}[{i}] is a scorer of scikit-learn, which calls an estimator; expected "
+                "a function of targets and predictions, such as sklearn.metrics.f1_score"
             )
         about = _OF_SKLEARN.get(name) or _OF_SKLEARN.get(module.rpartition(".")[2])
         if about is not None:
@@ -494,30 +501,70 @@ def _metric(i: int, given: Any) -> Metric:
     return Metric(name, given, bool(larger))
 
 
-def resolve(given: Any) -> tuple[Metric, ...]:
-    """Look up metrics by name; wrap functions under their own names."""
+def resolve_blocks(given: Any, losses: Losses) -> tuple[Metric, ...]:
+    """Look up the metrics of several blocks, given by name of the block: ``block.metric``."""
+    blocks = ", ".join(losses.losses)
+    if not isinstance(given, Mapping):
+        if isinstance(given, Collection) and not given:
+            return ()
+        expected = f"a mapping with the metrics of some of the blocks {blocks}"
+        raise ArgumentTypeError("metrics", f"is {_described(given)}", expected)
+    found = []
+    for name, own in given.items():
+        if name not in losses.losses:
+            raise ArgumentError("metrics", f"has {name!r}", f"some of the blocks {blocks}")
+        every = resolve(own, f'metrics["{name}"]')
+        found += [one._replace(name=f"{name}.{one.name}", block=name) for one in every]
+    return tuple(found)
+
+
+def check_blocks(metrics: Sequence[Metric], losses: Losses, differ: Mapping[str, bool]) -> None:
+    """Do for each block what `check` does for one. differ: which have different weights."""
+    for name, loss in losses.losses.items():
+        own = [metric for metric in metrics if metric.block == name]
+        try:
+            check(own, loss, differ[name], losses.outputs[name])
+        except ArgumentError as error:
+            if error.argument == "metrics":
+                error.argument = f'metrics["{name}"]'
+            raise
+
+
+def resolve(given: Any, argument: str = "metrics") -> tuple[Metric, ...]:
+    """Look up metrics by name; wrap functions under their own names.
+
+    argument: its name in messages.
+    """
+    if isinstance(given, Mapping):
+        raise ArgumentTypeError(
+            argument, "is a mapping", "names and functions, unless loss is a fastbptt.Losses"
+        )
     if isinstance(given, str) or callable(given):
         given = [given]
     try:
         every = list(given)
     except TypeError:
-        raise TypeError(f"metrics is {_described(given)}; expected names and functions") from None
+        raise TypeError(
+            f"{argument} is {_described(given)}; expected names and functions"
+        ) from None
     found: list[Metric] = []
     for i, one in enumerate(every):
         if isinstance(one, str):
             if one not in METRICS:
                 names = ", ".join(f'"{name}"' for name in METRICS)
-                raise ValueError(f'metrics[{i}] is "{one}"; expected one of {names}, or a function')
+                raise ValueError(
+                    f'{argument}[{i}] is "{one}"; expected one of {names}, or a function'
+                )
             metric = METRICS[one]
         elif isinstance(one, Metric):
             metric = one
         elif callable(one):
-            metric = _metric(i, one)
+            metric = _metric(i, one, argument)
         else:
-            raise TypeError(f"metrics[{i}] is {_described(one)}; expected a name or a function")
+            raise TypeError(f"{argument}[{i}] is {_described(one)}; expected a name or a function")
         if metric.name in ("loss", "lr", "seconds") or metric.name.startswith("validation_"):
-            raise ValueError(f'metrics[{i}] is called "{metric.name}"; expected another name')
+            raise ValueError(f'{argument}[{i}] is called "{metric.name}"; expected another name')
         if any(metric.name == other.name for other in found):
-            raise ValueError(f'metrics has "{metric.name}" twice; expected each name once')
+            raise ValueError(f'{argument} has "{metric.name}" twice; expected each name once')
         found.append(metric)
     return tuple(found)

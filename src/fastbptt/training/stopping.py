@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .. import _check
@@ -76,8 +77,12 @@ def early_stopping(
     metrics: tuple[Metric, ...],
     validated: bool,
     on_training: bool,
+    losses: Sequence[str] = (),
 ) -> EarlyStopping | None:
-    """Make the `EarlyStopping` for the arguments of `fastbptt.fit`; None: nothing to monitor."""
+    """Make the `EarlyStopping` for the arguments of `fastbptt.fit`; None: nothing to monitor.
+
+    losses: curves of losses besides ``"loss"``.
+    """
     waits = None if patience is None else _check.size("patience", patience)
     expected = "a finite number of at least 0"
     delta = _check.number("min_delta", min_delta, expected)
@@ -86,7 +91,11 @@ def early_stopping(
     keep = patience is not None or monitor is not None
     if restore_best is not None:
         keep = _check.flag("restore_best", restore_best)
-    curves = {"loss": False, **{metric.name: metric.larger_is_better for metric in metrics}}
+    all_losses = ("loss", *losses)
+    curves = {
+        **dict.fromkeys(all_losses, False),
+        **{metric.name: metric.larger_is_better for metric in metrics},
+    }
     if monitor is None:
         if not validated:
             if waits is None and not keep:
@@ -103,10 +112,10 @@ def early_stopping(
                 "validation=, or monitor= with the name of a curve"
             )
         return EarlyStopping("validation_loss", False, delta, waits, keep)
-    names = [name for name in curves if validated or on_training or name == "loss"]
+    names = [name for name in curves if validated or on_training or name in all_losses]
     names += [f"validation_{name}" for name in curves] if validated else []
     name = _check.option("monitor", monitor, names)
     bare = name.removeprefix("validation_")
-    if validated and name in curves and name != "loss":
+    if validated and name in curves and name not in all_losses:
         name = f"validation_{name}"  # the more telling of a metric's two curves
     return EarlyStopping(name, curves[bare], delta, waits, keep)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
-from .._losses import CustomLoss, LossLike
+from .._losses import CustomLoss, Losses, LossLike
 from ..models.recurrent import Recurrent
 from .labelled import LabelledData
 
@@ -36,7 +36,7 @@ class Stream:
         self,
         model: Recurrent,
         iterator: Iterator[Any],
-        loss: LossLike | CustomLoss,
+        loss: LossLike | Losses | CustomLoss,
         steps: str,
         reduction: str,
         warmup: int,
@@ -127,6 +127,8 @@ def _refuse_lengths_as_weights(weights: Any) -> None:
 def _tail(data: LabelledData) -> tuple[int, ...]:
     """Shape of the targets of one step, or of one sequence if its loss is at the last step."""
     targets = data.targets
+    if data.blocks:
+        return tuple(size for block in data.blocks.values() for size in _tail(block))
     assert isinstance(targets, list) or hasattr(targets, "shape")
     if isinstance(targets, list):
         return tuple(targets[0].shape[1:])

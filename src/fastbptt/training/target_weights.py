@@ -26,6 +26,8 @@ class TargetWeights:
         The first steps of each sequence that count nothing.
     time : int
         Steps of the longest sequence.
+    may_be_zero : bool
+        Whether all may be 0.
 
     Attributes
     ----------
@@ -37,8 +39,10 @@ class TargetWeights:
         The sum of the weights of each sequence's steps, or the sequence's own.
     """
 
-    def __init__(self, values: Values, lengths: Lengths, warmup: int, time: int) -> None:
-        check_weights(values, lengths)
+    def __init__(
+        self, values: Values, lengths: Lengths, warmup: int, time: int, may_be_zero: bool = False
+    ) -> None:
+        check_weights(values, lengths, may_be_zero)
         self.values, self.warmup = values, warmup
         self._lengths, self._time = lengths, time
         steps = isinstance(values, list) or values.ndim == 2
@@ -58,7 +62,7 @@ class TargetWeights:
             self.totals = values * np.maximum(ends - warmup, 0)
         else:
             self.totals = values
-        if warmup and not self.totals.any():
+        if warmup and not may_be_zero and not self.totals.any():
             raise nothing_after(warmup)
 
     def take(self, rows: Rows) -> NDArray[np.float64]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from effects import Entry
 
-from . import benches, data, estimators, models, plots, references, training
+from . import benches, data, estimators, exchange, models, plots, plug_ins, references, training
 
 ENTRIES: dict[str, Entry] = {}
-for _module in (training, models, data, estimators, plots, references, benches):
+MODULES = (training, models, data, estimators, exchange, plug_ins, plots, references, benches)
+for _module in MODULES:
     assert not ENTRIES.keys() & _module.ENTRIES.keys()
     ENTRIES.update(_module.ENTRIES)
 #: calls that take a tenth of a second or more

@@ -315,6 +315,24 @@ COMMANDS: dict[str, Entry] = {
             "--weight-column": Refused("size", "--weight-column has no effect on a report"),
         },
     ),
+    "fastbptt export": Entry(
+        partial(command, "export"),
+        {"model": "m.st", "out": "m.c"},
+        {
+            **COMMON,
+            "model": "n.st",
+            "out": "n.c",
+            "--format": Refused("c", "expected a file that ends in .c", {"out": "m.txt"}),
+            "--raw": FLAG,
+            "--name": "other",
+            "--weights": "int8",
+            "--dtype": "float64",
+            "--data": Each(
+                With("other.csv", {"--weights": "int8"}),
+                Refused("other.csv", "--data is given; expected None unless"),
+            ),
+        },
+    ),
     "fastbptt info": Entry(partial(command, "info"), {}, COMMON),
     "fastbptt demo": Entry(
         partial(command, "demo"),

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from effects import Entry, Fresh, Reason, With
+from effects import Each, Entry, Fresh, Reason, Refused, With
 
 import fastbptt
 from fastbptt import initializers, schedules
@@ -114,6 +114,18 @@ def gradients(seed: int = 0, factor: float = 1.0) -> Any:
 
 def initialized(name: str, rng: Any, info: Any, value: float) -> Any:
     return getattr(initializers, name)(rng, info, value)
+
+
+SCALER = fastbptt.Standardizer().fit(X)
+
+
+def exported(**arguments: Any) -> Any:
+    """The files are what counts; "three.c" has inputs for an indicator, too, "noted.c" notes."""
+    inputs = 3 if arguments["path"] == "three.c" else 2
+    net = fastbptt.GRU(inputs, 4, 1, seed=0)
+    if arguments["path"] == "noted.c":
+        net.metadata["standardize"] = SCALER.to_dict()
+    return net.export_c(**arguments)
 
 
 def at(kind: type, **arguments: Any) -> Any:
@@ -298,6 +310,23 @@ ENTRIES: dict[str, Entry] = {
         network_call("save"),
         {"path": "a.st"},
         {"path": "b.st", "optimizer": Fresh(fastbptt.Adam), "metadata": {"a": 1}},
+    ),
+    "Recurrent.export_c": Entry(
+        exported,
+        {"path": "a.c"},
+        {
+            "path": "b.c",
+            "name": "other",
+            "weights": "int8",
+            "dtype": "float64",
+            "standardizer": SCALER,
+            "imputer": With(fastbptt.Imputer().fit(NAN), {"path": "three.c"}),
+            "loss": "bce",
+            "raw": With(True, {"path": "noted.c"}),
+            "data": Each(
+                With(X, {"weights": "int8"}), Refused(X, 'expected None unless weights="int8"')
+            ),
+        },
     ),
     "Recurrent.unfreeze": Entry(
         lambda names: (net := model(), net.freeze("W_hh", "W_xh"), net.unfreeze(names), net)[3],

@@ -277,6 +277,7 @@ ENTRIES: dict[str, Entry] = {
             "static": mapped(model=Fresh(CONSTANTS)),
             "steps": "all",
             "resets": Each(RESETS, Refused(RESETS, 'but steps="max"', {"steps": "max"})),
+            "loss": Each("bce", Refused("gaussian", "loss is")),
             "batch_size": Each(
                 Reason(
                     "memory, not the result",
@@ -318,6 +319,23 @@ ENTRIES: dict[str, Entry] = {
             "gamma": With(2.0, {"name": "bce"}),
             "levels": With((0.2, 0.5), {"name": "quantile"}),
         },
+    ),
+    "Losses": Entry(
+        lambda losses, **settings: repr(fastbptt.Losses(losses, **settings)),
+        {"losses": {"a": "mse", "b": "bce"}},
+        {
+            "losses": {"a": "mae", "b": "bce"},
+            "outputs": Each({"b": 2}, Refused({"c": 2}, "outputs has unknown c")),
+            "weights": Each({"b": 2.0}, Refused({"b": -1.0}, 'weights["b"] is -1.0')),
+        },
+    ),
+    "Losses.split": Entry(
+        fastbptt.Losses({"a": "mse", "b": "bce"}).split,
+        {"outputs": X},
+        {"outputs": Each(X + 1, Refused(X[..., :1], "outputs has shape"))},
+    ),
+    "Losses.predictions": Entry(
+        fastbptt.Losses({"a": "mse", "b": "bce"}).predictions, {"outputs": X}, {"outputs": X + 1}
     ),
     "Standardizer": Entry(
         lambda x=X, **settings: fastbptt.Standardizer(**settings).fit(x).transform(x),

@@ -1,4 +1,4 @@
-"""Make masks_pytorch.npz: weights per step, pooled states and resets in PyTorch, with gradients.
+"""Make masks_pytorch.npz: weights per step, pooled states, resets, several losses, with gradients.
 
     pip install torch==2.13.0 numpy==2.4.6
     python tests/support/vectors/make_masks_pytorch.py
@@ -8,7 +8,9 @@ on each episode by itself: the first one of a sequence starts from h0 (and c0), 
 reset at its first step; the others start from s_h (and s_c), as learned initial states do.
 
 Options of a case: cell, num_layers, bidirectional, hidden_size; loss; steps, where the loss is;
-reduction, of the steps' losses, each a mean over its outputs (with "sum" their sum).
+reduction, of the steps' losses, each a mean over its outputs (with "sum" their sum). blocks: of
+the outputs, [name, loss, outputs, weight] each, where the loss is a sum; then arrays y and
+sample_weight are y/NAME and sample_weight/NAME.
 
 Arrays of a case, with NAME a parameter's name in PyTorch, of the readout ``out.weight`` and
 ``out.bias``:
@@ -37,6 +39,9 @@ LOSSES: dict[str, Any] = {
     "bce": lambda z, y: functional.binary_cross_entropy_with_logits(z, y, reduction="none"),
     "cross_entropy": lambda z, y: functional.cross_entropy(z, y, reduction="none")[:, None],
 }
+# Blocks of outputs: name, loss, outputs, weight
+PRICE = [["price", "mse", 2, 0.5], ["sale", "bce", 1, 2.0]]
+KIND = [["kind", "cross_entropy", 2, 3.0], ["price", "mse", 1, 1.0]]
 # Where a sequence starts anew: the first one twice, once at its start, the second one at its end
 RESETS = np.array([[1, 0, 1, 0, 0, 1], [0, 1, 0, 0, 0, 1], [0, 1, 0, 0, 0, 0]])
 
@@ -48,6 +53,7 @@ def make_case(
     reduction: str = "mean",
     weighted: bool = False,
     resets: bool = False,
+    blocks: Any = None,
 ) -> Case:
     states = "hc" if cell == "lstm" else "h"
     network = {"cell": cell, "num_layers": L, "bidirectional": False, "hidden_size": H}
@@ -57,13 +63,17 @@ def make_case(
     for state in states:
         arrays[f"{state}0"] = draw(f"{state}0", L, B, H)
     lead = (B, T) if steps == "all" else (B,)
-    if loss == "cross_entropy":
-        arrays["y"] = np.random.default_rng(0).integers(0, O, lead)
-    else:
-        arrays["y"] = draw("y", *lead, O) * 0.5 + 0.5
-    if weighted:
-        drawn = draw("sample_weight", *lead).astype(np.float64) + 0.2
-        arrays["sample_weight"] = drawn.clip(0.0)
+    if blocks is not None:
+        case.options["blocks"] = blocks
+    for name, own, width, _ in blocks or [("", loss, O, 1.0)]:
+        sub = f"/{name}" if name else ""
+        if own == "cross_entropy":
+            arrays[f"y{sub}"] = np.random.default_rng(0).integers(0, width, lead)
+        else:
+            arrays[f"y{sub}"] = draw(f"y{name}", *lead, width) * 0.5 + 0.5
+        if weighted:
+            drawn = draw(f"sample_weight{name}", *lead).astype(np.float64) + 0.2
+            arrays[f"sample_weight{sub}"] = drawn.clip(0.0)
     if resets:
         arrays["resets"] = RESETS
         for state in states:
@@ -111,19 +121,28 @@ def loss_of(case: Case, layer: Any, readout: Any, inputs: dict[str, Tensor], sta
             "max": hidden.amax(0, keepdim=True),
         }
         seen.append(pooled[steps])
-    y, weight = arrays["y"], arrays.get("sample_weight", np.ones(arrays["y"].shape[:2]))
-    if steps == "all":
-        y, weight = y[VALID], weight.reshape(B, T)[VALID]
-    elif "sample_weight" not in arrays:
-        weight = np.ones(B)
-    targets = torch.from_numpy(y)
-    if targets.dtype != torch.int64:
-        targets = targets.double()
-    values = LOSSES[case.options["loss"]](readout(torch.cat(seen)), targets)
-    counts = torch.from_numpy(weight)
-    if case.options["reduction"] == "sum":
-        return (values.sum(1) * counts).sum()
-    return (values.mean(1) * counts).sum() / counts.sum()
+    outputs = readout(torch.cat(seen))
+    total, end = torch.zeros((), dtype=torch.float64), 0
+    for name, own, width, factor in case.options.get("blocks") or [
+        ("", case.options["loss"], O, 1)
+    ]:
+        first, end, sub = end, end + width, f"/{name}" if name else ""
+        y = arrays[f"y{sub}"]
+        weight = arrays.get(f"sample_weight{sub}", np.ones(y.shape[:2]))
+        if steps == "all":
+            y, weight = y[VALID], weight.reshape(B, T)[VALID]
+        elif f"sample_weight{sub}" not in arrays:
+            weight = np.ones(B)
+        targets = torch.from_numpy(y)
+        if targets.dtype != torch.int64:
+            targets = targets.double()
+        values = LOSSES[own](outputs[:, first:end], targets)
+        counts = torch.from_numpy(weight)
+        if case.options["reduction"] == "sum":
+            total = total + factor * (values.sum(1) * counts).sum()
+        else:
+            total = total + factor * (values.mean(1) * counts).sum() / counts.sum()
+    return total
 
 
 def main() -> None:
@@ -140,6 +159,11 @@ def main() -> None:
                 "weights-resets": {"weighted": True, "resets": True},
             }.items():
                 cases[f"{cell}-{loss}-{name}"] = make_case(cell, loss, "all", reduction, **options)
+        for k, steps in enumerate(("last", "all", "mean")):
+            blocks = (PRICE, KIND)[(k + len(cell)) % 2]
+            options = {"steps": steps, "weighted": k > 0, "blocks": blocks}
+            reduction = "sum" if cell == "gru" else "mean"
+            cases[f"{cell}-blocks-{steps}"] = make_case(cell, "", reduction=reduction, **options)
         cases[f"{cell}-last-resets"] = make_case(cell, "mse", "last", weighted=True, resets=True)
     write(__file__, {"torch": torch.__version__}, cases)
 

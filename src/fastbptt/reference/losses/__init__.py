@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -83,6 +83,43 @@ def _known(argument: str, name: str, registry: Collection[str]) -> None:
         raise ValueError(f"{argument} is {name!r}; expected one of {', '.join(registry)}")
 
 
+def _weights(
+    outputs: Array, steps: str, lengths: Array | None, sample_weight: Array | None
+) -> tuple[Array, Array]:
+    """Return the steps with a loss and their weights, (B, T)."""
+    (batch, time, _), real = outputs.shape, outputs.real.dtype
+    weight = np.ones(batch, real) if sample_weight is None else np.asarray(sample_weight, real)
+    ends = np.full(batch, time) if lengths is None else np.asarray(lengths)
+    counted = STEPS[steps](np.arange(time), ends[:, np.newaxis])
+    return counted, np.where(counted, weight.reshape(batch, -1), 0)
+
+
+def _sum_of_blocks(
+    outputs: Array,
+    y: Any,
+    losses: Any,
+    steps: str,
+    reduction: str,
+    lengths: Array | None,
+    sample_weight: Any,
+) -> tuple[float, Array]:
+    number = outputs.dtype.type
+    total, d_outputs, some, end = number(0), np.zeros_like(outputs), False, 0
+    for name, loss in losses.losses.items():
+        first, end = end, end + losses.outputs[name]
+        own = sample_weight[name] if isinstance(sample_weight, Mapping) else sample_weight
+        if not _weights(outputs, steps, lengths, own)[1].any():
+            continue
+        some = True
+        part = outputs[..., first:end]
+        value, dz = apply_loss(part, y[name], loss, steps, reduction, lengths, own)
+        total += number(losses.weights[name]) * number(value)
+        d_outputs[..., first:end] = losses.weights[name] * dz
+    if not some:
+        raise ValueError("sample_weight is zero everywhere; at least one must be positive")
+    return total.item(), d_outputs
+
+
 def apply_loss(
     outputs: Array,
     y: Array,
@@ -102,8 +139,10 @@ def apply_loss(
         Numbers: (B, O) for the last step, (B, T, O) for all steps, or without the O if it is 1.
         Classes (``"cross_entropy"``): integers, (B,) or (B, T). Where a target has K outputs, O / K
         for O. Ignored after a sequence's end.
-    loss : str or fastbptt.Loss
-        A key of ``LOSSES``, or such a name with parameters.
+    loss : str, fastbptt.Loss or fastbptt.Losses
+        A key of ``LOSSES``, or such a name with parameters. Of several blocks of outputs: the sum
+        of their losses times their weights, each of its own columns; then ``y`` is a mapping by
+        name, and ``sample_weight`` may be one. A block whose weights are all 0 adds nothing.
     steps : {"last", "all", "mean", "max"}
         Loss at the last step of each sequence, or at all of its steps. ``outputs`` of pooled states
         have one step, T = 1.
@@ -137,7 +176,8 @@ def apply_loss(
     >>> value, dz[..., 0].tolist()
     (2.5, [[0.0, 1.0], [2.0, 0.0]])
     """
-    batch, time, _ = outputs.shape
+    if hasattr(loss, "losses"):
+        return _sum_of_blocks(outputs, y, loss, steps, reduction, lengths, sample_weight)
     name = loss if isinstance(loss, str) else loss.name
     parameters = {} if isinstance(loss, str) else loss.parameters
     _known("loss", name, LOSSES)
@@ -145,12 +185,7 @@ def apply_loss(
     _known("reduction", reduction, REDUCTIONS)
     real = outputs.real.dtype
     y = np.asarray(y)
-    weight = np.ones(batch, real) if sample_weight is None else np.asarray(sample_weight, real)
-    weight = weight.reshape(batch, -1)
-    ends = np.full(batch, time) if lengths is None else np.asarray(lengths)
-
-    counted = STEPS[steps](np.arange(time), ends[:, np.newaxis])
-    weight = np.where(counted, weight, 0)
+    counted, weight = _weights(outputs, steps, lengths, sample_weight)
     if not weight.any():
         raise ValueError("sample_weight is zero everywhere; at least one must be positive")
     rows, cols = np.nonzero(weight)

@@ -1,0 +1,121 @@
+"""``fastbptt export``: the C file reads what the command line reads, and predicts the same."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sequence_files import Task
+
+import fastbptt
+from fastbptt.cli import main
+
+COMPILER = shutil.which("cc")
+
+
+def program(place: Path, name: str) -> Any:
+    """Compile one exported model."""
+    assert COMPILER is not None
+    command = [COMPILER, "-std=c99", "-Wall", "-Werror", "-shared", "-fPIC", f"{name}.c"]
+    subprocess.run([*command, "-o", f"{name}.so", "-lm"], cwd=place, check=True)
+    return ctypes.CDLL(str(place / f"{name}.so"))
+
+
+def last_outputs(library: Any, name: str, x: Any, outputs: int, state: int) -> Any:
+    """The outputs at the end of one sequence, (steps, features) as they are in the file."""
+    x, y = np.ascontiguousarray(x, np.float32), np.zeros((len(x), outputs), np.float32)
+    memory = np.zeros(state, np.uint8)
+    at = [ctypes.c_void_p(one.ctypes.data) for one in (memory, x, y)]
+    getattr(library, f"{name}_reset")(at[0])
+    getattr(library, f"{name}_run")(at[0], at[1], ctypes.c_size_t(len(x)), at[2])
+    return y[-1]
+
+
+SMALL = ["--hidden", "5", "--epochs", "3", "--quiet"]
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler, cc")
+@pytest.mark.parametrize(
+    ("what", "options"),
+    [
+        ("label", ["--missing", "mask"]),
+        pytest.param("price", ["--target-column", "price"], marks=pytest.mark.slow),
+        pytest.param(
+            "price", ["--target-column", "price", "--loss", "gaussian"], marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_the_program_predicts_the_same(
+    what: str,
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = Task(12)
+    if "mask" in options:
+        for one in task.x:
+            one[::4, 1] = np.nan
+    path = task.csv(Path("data.csv"), what)
+    Path(path).write_text(re.sub(r"\bnan\b", "", Path(path).read_text()))
+    assert main(["train", path, *options, *SMALL, "-o", "m.st"]) == 0
+    capsys.readouterr()
+    assert main(["export", "m.st", "net.c", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (
+        main(["predict", "m.st", path, "--json", *(["--probabilities"] * (what == "label"))]) == 0
+    )
+    rows = json.loads(capsys.readouterr().out)["predictions"]
+    names = [
+        name for name in rows[0] if name.startswith(("P(", "predicted")) and rows[0][name] != ""
+    ]
+    names = [name for name in names if isinstance(rows[0][name], float)]
+    library, scale = program(tmp_path, "net"), max(abs(row[names[0]]) for row in rows)
+    for one, row in zip(task.x, rows, strict=True):
+        found = last_outputs(library, "net", one, len(names), made["state"])
+        expected = [row[name] for name in names]
+        # the file's numbers, of about 5000, are floats in C
+        assert np.abs(found - expected).max() <= 1e-5 * max(scale, 1.0)
+    header = Path("net.h").read_text()
+    assert "x[0]: height" in header and "in the units of the data" in header
+    if what == "label":
+        assert "probabilities" in header and "NaN is a missing value" in header
+        assert f"y[{len(names) - 1}]: up" in header
+
+
+def test_what_an_export_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = fastbptt.GRU(2, 4, 3, seed=0)
+    scaler = {"mean": [5000.0, 0.0], "scale": [300.0, 1.0]}
+    model.save(
+        "m.st", metadata={"task": "classification", "loss": "cross_entropy", "standardize": scaler}
+    )
+    path = Task(6).csv(Path("data.csv"), "none")
+    assert main(["export", "m.st", "m.c", "--weights", "int8"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "Wrote m.c and m.h"
+    assert re.fullmatch(r"Memory: \d+ bytes of constants, 16 bytes per state and \d+ .*", out[1])
+    assert "--data FILE measures it" in out[2]
+    assert out[3] == "Functions: m_reset, m_step, m_run"
+    assert main(["export", "m.st", "m.c", "--weights", "int8", "--data", path]) == 0
+    error = float(re.findall("at most (.*) on these data", capsys.readouterr().out)[0])
+    assert 1e-5 < error < 0.02
+    assert main(["export", "m.st", "m.c", "--weights", "int8", "--data", path, "--raw"]) == 0
+    raw = float(re.findall("at most (.*) on these data", capsys.readouterr().out)[0])
+    assert raw > error  # of outputs, not of probabilities
+    offset = {"task": "regression", "loss": "mse", "target_offset": [1e7, 1e7, 1e7]}
+    model.save("m.st", metadata=offset)
+    assert main(["export", "m.st", "m.c"]) == 1
+    assert (
+        "--raw is False, but the model's metadata have a target_offset" in capsys.readouterr().err
+    )
