@@ -39,17 +39,18 @@ class WorkspaceTape final : public Tape {
   WorkspaceTape(Spec spec, const std::shared_ptr<WorkspacePool<T>>& pool) : spec_(std::move(spec)), w(pool) {}
   i64 batch() const override { return w->plan.callers_batch; }
   i64 time() const override { return w->plan.time; }
+  i64 packed_rows() const override { return w->packed ? w->plan.rows : 0; }
 
   void outputs(void* out) const override {
-    const i64 columns = spec_.outputs;
-    if (columns == 0) return hidden(out);
-    for_rows(static_cast<T*>(out), columns,
-             [&](i64 b, i64 t, T* to) { std::copy_n(w->y + w->plan.row(t, b) * columns, columns, to); });
+    const i64 columns = spec_.output_width();
+    const RowTarget to{out, time() * columns, columns};
+    if (spec_.outputs == 0) return hidden(to);
+    for_rows(to, columns, [&](i64 b, i64 t, T* row) { std::copy_n(w->y + w->plan.row(t, b) * columns, columns, row); });
   }
 
-  void hidden(void* out) const override {
+  void hidden(const RowTarget& out) const override {
     const Spec& s = spec_;
-    for_rows(static_cast<T*>(out), s.width(), [&](i64 b, i64 t, T* to) {
+    for_rows(out, s.width(), [&](i64 b, i64 t, T* to) {
       for (i64 d = 0; d < s.directions(); ++d) {
         const i64 step = d ? w->plan.length(b) - 1 - t : t;
         const LayerBuffers<T>& top = w->layers[w->layers.size() - size_of(s.directions() - d)];
@@ -70,16 +71,15 @@ class WorkspaceTape final : public Tape {
  private:
   friend class NetworkEngine<T>;
   template <class F>
-  void for_rows(T* out, i64 columns, const F& f) const {
+  void for_rows(const RowTarget& out, i64 columns, const F& f) const {
     for (i64 b = 0; b < w->plan.batch; ++b) {
-      T* to = out + w->plan.position(b) * columns;
-      for (i64 t = 0; t < w->plan.length(b); ++t) f(b, t, to + t * columns);
-      if (w->plan.is_last(b))
-        std::fill(to + w->plan.length(b) * columns, out + (w->plan.place(b) + 1) * time() * columns, T(0));
+      for (i64 t = 0; t < w->plan.length(b); ++t) f(b, t, row_of(*w, out, b, t, columns));
+      clear_after_end(*w, out, b, columns);
     }
   }
 
   Spec spec_;
+  int threads_ = 0;
   bool given_[CellInfo::most_states] = {};  // the initial states came from the caller
   BorrowedWorkspace<T> w;
   std::mutex mutex_;  // one backward pass at a time
@@ -99,11 +99,12 @@ class NetworkEngine final : public Engine {
     auto tape = std::make_unique<WorkspaceTape<T>>(net_.spec, pool_);
     Workspace<T>& w = *tape->w;
     if (batch.resets != nullptr) check_resets(net_.spec.bidirectional, Steps::all, Reduction::mean);
+    net_.check_weights(batch);
     begin(w, batch, {.steps = Steps::all, .input_gradient = true, .drop = net_.dropping(batch)}, 0);
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
-    run(w, [&](int worker, int team, Barrier& barrier) {
+    run(w, batch.threads, [&](int worker, int team, Barrier& barrier) {
       const auto [row0, row1] = w.plan.share(worker, team);
-      pack_weights(net_, w, true, worker, team);
+      pack_weights(net_, w, batch.weights, true, worker, team);
       pack_initial(net_, w, batch, row0, row1);
       pack_inputs(net_, w, batch, 0, row0, row1);
       barrier.meet();
@@ -115,15 +116,17 @@ class NetworkEngine final : public Engine {
     });
     report_found(w, batch);
     for (int s = 0; s < net_.info.states; ++s) tape->given_[s] = bool(batch.initial[s]);
+    tape->threads_ = batch.threads;
     return tape;
   }
 
   void predict(const Batch& batch, const Predictions& out) override {
     const BorrowedWorkspace<T> borrowed(pool_);
     Workspace<T>& w = *borrowed;
-    const bool all = out.outputs;
+    const bool all{out.outputs};
     if (all && pools(out.steps)) throw ArgumentError({"steps", "pools beside outputs at all steps", "one of them"});
     if (batch.resets != nullptr) check_resets(net_.spec.bidirectional, out.steps, Reduction::mean);
+    net_.check_weights(batch);
     // outputs of both directions are joined when both are done
     const Needs needs{.steps = all ? Steps::all : out.steps,
                       .keep = all && net_.D() == 2,
@@ -132,13 +135,13 @@ class NetworkEngine final : public Engine {
     begin(w, batch, needs, 0);
     const auto windows = static_cast<i64>(w.plan.windows.size());
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
-    if (infers(net_, w, out.steps)) {
-      run(w, [&](int, int, Barrier&) { infer_sequence(net_, w, batch, out); });
+    if (infers(net_, w, out.steps) && !batch.weights && (!all || out.outputs.step == net_.spec.output_width())) {
+      run(w, batch.threads, [&](int, int, Barrier&) { infer_sequence(net_, w, batch, out); });
       return report_found(w, batch);
     }
-    run(w, [&](int worker, int team, Barrier& barrier) {
+    run(w, batch.threads, [&](int worker, int team, Barrier& barrier) {
       const auto [row0, row1] = w.plan.share(worker, team);
-      pack_weights(net_, w, false, worker, team);
+      pack_weights(net_, w, batch.weights, false, worker, team);
       pack_initial(net_, w, batch, row0, row1);
       pack_inputs(net_, w, batch, 0, row0, row1);
       barrier.meet();
@@ -150,7 +153,7 @@ class NetworkEngine final : public Engine {
         if (i) pack_inputs(net_, w, batch, i, row0, row1);
         forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1, out.steps);
         if (all && !net_.fused(all)) joined_outputs(net_, w, output, Steps::all, row0, row1);
-        if (all) give_outputs(net_, w, i, row0, row1, static_cast<T*>(out.outputs));
+        if (all) give_outputs(net_, w, i, row0, row1, out.outputs);
       }
       if (!out.one) return;
       finish_pooling(net_, w, out.steps, row0, row1);
@@ -176,8 +179,9 @@ class NetworkEngine final : public Engine {
         {.steps = source.steps, .backward = true, .d_final = bool(from.final_state[0]), .d_hidden = source.hidden},
         false);
     inject(net_, w, from);
+    place_input_gradient(w, out);
     T* gradient = static_cast<T*>(out.parameters);
-    run(w, [&](int number, int team, Barrier& barrier) {
+    run(w, kept->threads_, [&](int number, int team, Barrier& barrier) {
       Worker worker = worker_of(w, number, team, barrier);
       spread_output_gradient(net_, w, source, worker.row0, worker.row1);
       start_gradient(net_, gradient, number, team);
@@ -185,7 +189,7 @@ class NetworkEngine final : public Engine {
       backward_window(net_, w, worker, 0, source, out, {}, gradient);
       finish_gradient(net_, w, worker, source, out, kept->given_, gradient);
     });
-    if (from.check_finite) report_gradient(static_cast<T*>(out.parameters));
+    if (from.check_finite && gradient) report_gradient(gradient);
   }
 
   double loss(const Batch& batch, const Objective& objective) override {
@@ -291,6 +295,8 @@ class NetworkEngine final : public Engine {
     begin_forward(net_, w, needs, memory_budget > 0);
     w.drop = needs.drop;
     w.dropout_seed = batch.dropout_seed;
+    w.dropout = batch.dropout < 0 ? net_.spec.dropout : batch.dropout;
+    w.packed = batch.packed;
     if (memory_budget > 0) {
       const std::lock_guard<std::mutex> lock(report_mutex_);
       report_ = {static_cast<i64>(w.plan.windows.size()), bytes, 0, 0};
@@ -298,14 +304,15 @@ class NetworkEngine final : public Engine {
   }
 
   template <class F>
-  void run(Workspace<T>& w, const F& f) const {
+  void run(Workspace<T>& w, int threads, const F& f) const {
     // required operations, as in docs/performance.md; below this a second thread costs more than it gains
     constexpr double least = 4e6;
     double weights = 0;
     for (const LayerDirection& p : net_.layer_directions)
       weights += double(net_.GH()) * (2.0 * double(p.inputs) + 3.0 * double(net_.H()));
     const double work = 2.0 * double(w.plan.rows) * weights;
-    const int most = static_cast<int>(std::min({double(get_num_threads()), work / least, double(w.plan.batch)}));
+    const int limit = threads > 0 ? std::min(threads, get_num_threads()) : get_num_threads();
+    const int most = static_cast<int>(std::min({double(limit), work / least, double(w.plan.batch)}));
     const int team = std::max(most, 1);
     w.vanished.assign(size_of(team), 0);
     w.stop.begin();
@@ -335,6 +342,8 @@ class NetworkEngine final : public Engine {
     double again = 0;  // seconds spent on recomputation
     const bool all = objective.steps == Steps::all;
     if (batch.resets != nullptr) check_resets(net_.spec.bidirectional, objective.steps, objective.reduction);
+    if (batch.packed || batch.weights != nullptr)
+      throw ArgumentError({"a packed batch, or one with weights", "has a loss", "forward and backward"});
     const Needs needs{.steps = objective.steps,
                       .keep = out || net_.D() == 2,
                       .loss = true,
@@ -347,6 +356,7 @@ class NetworkEngine final : public Engine {
                       .numbers = probes.d_hidden != nullptr};
     begin(w, batch, needs, memory_budget);
     begin_backward(net_, w, needs, memory_budget > 0);
+    if (out) place_input_gradient(w, *out);
     begin_losses(net_, w, objective);
     const GradientSource source{.outputs = true, .steps = objective.steps};
     const bool pooled = pools(objective.steps);
@@ -357,7 +367,7 @@ class NetworkEngine final : public Engine {
     const std::vector<BlockArgs<T>> blocks =
         objective.is_plain() ? std::vector<BlockArgs<T>>() : block_args(w, objective);
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
-    run(w, [&](int number, int team, Barrier& barrier) {
+    run(w, batch.threads, [&](int number, int team, Barrier& barrier) {
       Worker worker = worker_of(w, number, team, barrier);
       const i64 row0 = worker.row0, row1 = worker.row1;
       OutputArgs<T> output = output_args(net_, w, out != nullptr);
@@ -371,7 +381,7 @@ class NetworkEngine final : public Engine {
         forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1, pooling);
         if (all && !net_.fused(all)) joined_outputs(net_, w, output, Steps::all, row0, row1);
       };
-      pack_weights(net_, w, out != nullptr, number, team);
+      pack_weights(net_, w, nullptr, out != nullptr, number, team);
       pack_initial(net_, w, batch, row0, row1);
       pack_inputs(net_, w, batch, 0, row0, row1);
       start_losses(w, row0, row1);

@@ -69,6 +69,14 @@ struct Parameter {
 std::vector<Parameter> layout(const Spec& spec);
 i64 parameter_count(const Spec& spec);
 
+// The weights of a layer direction as PyTorch has them, in the engine's element type, contiguous: matrices with a row
+// for each column of W_xh and W_hh, and two biases, which are added (null: none); in that order. A GRU's n has one of
+// its own from each
+template <class P>
+struct TorchWeights {
+  P *input, *hidden, *input_bias, *hidden_bias;
+};
+
 // States are (layers * directions, B, H), in the order forward and reverse of the first layer, of the second, ..
 struct Batch {
   Array x;                               // (B, T, I), f32 or f64; with a vocabulary (B, T), i64
@@ -81,6 +89,20 @@ struct Batch {
   bool drop = false;  // apply dropout, with this seed
   std::uint64_t dropout_seed = 0;
   bool check_finite = true;
+  // Only for forward and predict:
+  // x, and so outputs and gradients of such a shape, are (rows, columns): the first steps of all sequences, the second
+  // ones, ..; the lengths do not increase. Then shape[1] is the longest length and strides[0] is from row to row
+  bool packed = false;
+  const TorchWeights<const void>* weights = nullptr;  // of each layer direction, instead of the engine's; unchecked
+  double dropout = -1;                                // below 0: the spec's
+  int threads = 0;                                    // at most, of this pass and of its backward pass; 0: as set
+};
+
+// Output rows (b, t), or packed ones, which are contiguous; each has contiguous columns
+struct RowTarget {
+  void* data = nullptr;
+  i64 sequence = 0, step = 0;  // elements from sequence to sequence, from step to step
+  explicit operator bool() const { return data != nullptr; }
 };
 
 // A loss of losses/list.inc, with its parameters: preset, or set within their ranges
@@ -169,7 +191,8 @@ struct Probes {
 // Output arrays of gradients, contiguous, in the engine's element type. x and initial null: not requested.
 struct GradientTargets {
   void* parameters = nullptr;                 // flat
-  void* x = nullptr;                          // (B, T, I)
+  TorchWeights<void>* weights = nullptr;      // instead, of each layer direction
+  RowTarget x;                                // (B, T, I)
   void* initial[CellInfo::most_states] = {};  // (layers * directions, B, H) each
 };
 
@@ -230,9 +253,10 @@ class Tape {
   virtual ~Tape() = default;
   virtual i64 batch() const = 0;
   virtual i64 time() const = 0;
+  virtual i64 packed_rows() const = 0;  // of a packed batch, else 0
   // in the engine's element type; zero after a sequence's end
   virtual void outputs(void* out) const = 0;                 // (B, T, output width)
-  virtual void hidden(void* out) const = 0;                  // (B, T, width)
+  virtual void hidden(const RowTarget& out) const = 0;       // (B, T, width)
   virtual void last(void* out) const = 0;                    // (B, output width), read from the final states
   virtual void final_state(int state, void* out) const = 0;  // (layers * directions, B, H)
 };
@@ -240,7 +264,7 @@ class Tape {
 // Where predictions go, in the engine's element type
 struct Predictions {
   Steps steps = Steps::last;                      // of `one`: last, or how it pools
-  void* outputs = nullptr;                        // (B, T, output width), zero after a sequence's end
+  RowTarget outputs;                              // (B, T, output width), zero after a sequence's end
   void* one = nullptr;                            // (B, output width)
   void* final_state[CellInfo::most_states] = {};  // (layers * directions, B, H)
 };                                                // null: not wanted
@@ -293,6 +317,7 @@ class Engine {
 };
 
 // params: parameter_count(spec) elements of the given type (f32 or f64), owned by the caller; must outlive the engine.
+// Null: each batch brings its weights.
 std::unique_ptr<Engine> make_engine(const Spec& spec, Dtype dtype, void* params);
 
 // The name compiled into the unit whose kernels ran last, in any engine

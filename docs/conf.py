@@ -53,6 +53,7 @@ NAVIGATION = {
         "docs/audio",
         "docs/missing_data",
         "docs/episodes",
+        "docs/torch",
         "docs/c_export",
         "docs/tensorboard",
         "docs/interchange",

@@ -11,6 +11,11 @@ namespace {
 void read_x(Call& call, py::handle value, Batch& to) {
   const bool tokens = call.spec.vocabulary > 0;
   const py::array x = array(value, "x");
+  if (x.ndim() == 2 && !tokens) {  // packed: the lengths tell the rest
+    call.packed_rows = x.shape(0);
+    call.packed_x = value;
+    return;
+  }
   if (x.ndim() != (tokens ? 2 : 3))
     throw ArgumentError({"x", "has " + std::to_string(x.ndim()) + " dimensions", tokens ? "2" : "3"});
   call.batch = x.shape(0);
@@ -20,7 +25,27 @@ void read_x(Call& call, py::handle value, Batch& to) {
                 : view(value, "x", {call.batch, call.time, call.spec.inputs}, {Dtype::f32, Dtype::f64});
 }
 
+// Rows of all sequences, of decreasing lengths
+void read_packed(Call& call, py::handle value, Batch& to) {
+  const py::array lengths = array(value, "lengths");
+  if (lengths.ndim() != 1 || lengths.shape(0) < 1) throw ArgumentError({"lengths", "is empty"});
+  call.batch = lengths.shape(0);
+  to.lengths = integers(value, "lengths", call.batch);
+  call.time = to.lengths[0];
+  i64 rows = 0;
+  for (i64 i = 0; i < call.batch; ++i) {
+    if (to.lengths[i] < 1 || to.lengths[i] > (i ? to.lengths[i - 1] : call.packed_rows))
+      throw ArgumentError({"lengths", "increases, or is not one of packed rows"});
+    rows += to.lengths[i];
+  }
+  if (rows != call.packed_rows)
+    throw ArgumentError({"x", "has " + std::to_string(call.packed_rows) + " rows", std::to_string(rows)});
+  to.packed = true;
+  to.x = read_steps(call, call.packed_x, "x", call.spec.inputs);
+}
+
 void read_lengths(Call& call, py::handle value, Batch& to) {
+  if (call.packed_rows) return read_packed(call, value, to);
   to.lengths = integers(value, "lengths", call.batch);
   for (i64 i = 0; i < call.batch; ++i)
     if (to.lengths[i] < 1 || to.lengths[i] > call.time)
@@ -49,6 +74,13 @@ const Field<Batch> batch_fields[] = {
        to.dropout_seed = py::cast<std::uint64_t>(value);
      }},
     {"check_finite", Py_True, [](Call&, py::handle value, Batch& to) { to.check_finite = py::cast<bool>(value); }},
+    {"weights", Py_None,
+     [](Call& call, py::handle value, Batch& to) {
+       call.weights = read_addresses(call, value);
+       to.weights = call.weights.data();
+     }},
+    {"dropout", Py_None, [](Call&, py::handle value, Batch& to) { to.dropout = py::cast<double>(value); }},
+    {"threads", Py_None, [](Call&, py::handle value, Batch& to) { to.threads = py::cast<int>(value); }},
 };
 
 }  // namespace

@@ -15,7 +15,8 @@ const Field<GradientTargets> target_fields[] = {
     {"x", Py_None,
      [](Call& call, py::handle value, GradientTargets& to) {
        if (call.spec.vocabulary) throw ArgumentError({"x", "is given", "none: tokens have no gradient"});
-       to.x = target(value, "x", call.dtype, {call.batch, call.time, call.spec.inputs});
+       to.x = {target(value, "x", call.dtype, {call.batch, call.time, call.spec.inputs}), call.time * call.spec.inputs,
+               call.spec.inputs};
      }},
     {"initial", Py_None,
      [](Call& call, py::handle value, GradientTargets& to) { target_states(call, value, "initial", to.initial); }},
@@ -24,8 +25,7 @@ const Field<GradientTargets> target_fields[] = {
 const Field<OutputGradients> output_fields[] = {
     {"outputs", Py_None,
      [](Call& call, py::handle value, OutputGradients& to) {
-       to.outputs =
-           view(value, "d_outputs", {call.batch, call.time, call.spec.output_width()}, {Dtype::f32, Dtype::f64});
+       to.outputs = read_steps(call, value, "d_outputs", call.spec.output_width());
      }},
     {"last", Py_None,
      [](Call& call, py::handle value, OutputGradients& to) {
@@ -33,7 +33,7 @@ const Field<OutputGradients> output_fields[] = {
      }},
     {"hidden", Py_None,
      [](Call& call, py::handle value, OutputGradients& to) {
-       to.hidden = view(value, "d_hidden", {call.batch, call.time, call.spec.width()}, {Dtype::f32, Dtype::f64});
+       to.hidden = read_steps(call, value, "d_hidden", call.spec.width());
      }},
     {"final_state", Py_None,
      [](Call& call, py::handle value, OutputGradients& to) {

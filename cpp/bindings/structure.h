@@ -23,7 +23,10 @@ struct Call {
   Dtype dtype;
   i64 parameters;
   int states;
-  i64 batch = 0, time = 0;    // set by the batch
+  i64 batch = 0, time = 0;   // set by the batch
+  i64 packed_rows = 0;       // of a packed batch
+  py::handle packed_x = {};  // its x, until its lengths are read
+  std::vector<TorchWeights<const void>> weights = {};
   Steps steps = Steps::last;  // set by the objective
 };
 
@@ -185,6 +188,11 @@ class Structure {
 
 // "last", "all", "mean" or "max"
 Steps steps_of(py::handle value);
+
+// An array with the numbers of all steps, (B, T, columns) or packed
+Array read_steps(const Call& call, py::handle value, const char* name, i64 columns);
+// Addresses of tensors: of each layer direction weight_ih, weight_hh, and with biases bias_ih, bias_hh
+std::vector<TorchWeights<const void>> read_addresses(const Call& call, py::handle value);
 
 // One array, or None, for each of the cell's states
 void read_states(const Call& call, py::handle all, const char* name, Array* out);

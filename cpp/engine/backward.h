@@ -197,7 +197,7 @@ void enter_from_above(const Net<T>& net, Workspace<T>& w, const Worker& worker, 
   const LayerDirection& dir = net.layer_directions[i];
   const LayerBuffers<T>& buffers = w.layers[i];
   const i64 n = w.panel, t0 = plan.window(window).t0, t1 = plan.window(window).t1, base = plan.row(t0, 0);
-  const Dropout dropout(w.dropout_seed, net.spec.dropout);
+  const Dropout dropout(w.dropout_seed, w.dropout);
   for (i64 t = t0; w.drop && t < t1 && !w.stop.reached(); ++t)
     for (i64 b = worker.row0; b < std::min(worker.row1, plan.running(t)); ++b)
       for (i64 p = 0; p * n < net.H(); ++p) {
@@ -254,8 +254,8 @@ void clear_below(const Net<T>& net, const Workspace<T>& w, Worker& worker, std::
         }
     }
     for (i64 b = worker.row0; out.x && dir.layer == 0 && b < std::min(worker.row1, plan.running(t0)); ++b)
-      std::fill_n(static_cast<T*>(out.x) + (plan.position(b) + t0) * net.I(),
-                  (std::min(t, plan.length(b)) - t0) * net.I(), T(0));
+      for (i64 step = t0; step < std::min(t, plan.length(b)); ++step)
+        std::fill_n(row_of(w, out.x, b, step, net.I()), net.I(), T(0));
   }
   for (int s = 0; window == 0 && s < net.info.states; ++s)
     for (i64 b = worker.row0; initial_target(net, w, out, s, i) && b < worker.row1; ++b)
@@ -285,6 +285,14 @@ InputGradArgs<T> input_grad_args(const Net<T>& net, const Workspace<T>& w, const
   a.base = w.plan.row(t0, 0);
   a.pairs = w.pairs;
   return a;
+}
+
+// Where the gradient of each sequence's input begins
+template <class T>
+void place_input_gradient(Workspace<T>& w, const GradientTargets& out) {
+  w.dx_places.clear();
+  for (i64 b = 0; out.x && !w.packed && b < w.plan.batch; ++b)
+    w.dx_places.push_back(w.plan.place(b) * out.x.sequence + w.plan.step(0, b) * out.x.step);
 }
 
 // Of one block: into the user's array, the rows of the embedding, or the layer below
@@ -321,16 +329,14 @@ void input_gradient(const Net<T>& net, const Workspace<T>& w, const Worker& work
     kernels_for(w).input_grad(cell_for(net, w), a, worker.row0, worker.row1);
   }
   if (!out.x) return;
-  T* dx = static_cast<T*>(out.x);
   if (block.t1 == plan.steps && !dir.reverse())
-    for (i64 b = worker.row0; b < worker.row1; ++b)
-      if (plan.is_last(b))
-        std::fill(dx + (plan.position(b) + plan.length(b)) * net.I(), dx + (plan.place(b) + 1) * plan.time * net.I(),
-                  T(0));
+    for (i64 b = worker.row0; b < worker.row1; ++b) clear_after_end(w, out.x, b, net.I());
   a.lengths = dir.reverse() ? plan.lengths.data() : nullptr;
-  a.order = plan.positions.data();
-  a.out_sequence = net.I();
-  a.out = dx;
+  a.order = w.packed ? nullptr : w.dx_places.data();
+  a.out_sequence = 1;
+  if (!w.packed) a.out_row = out.x.step;
+  a.out_base = 0;
+  a.out = static_cast<T*>(out.x.data);
   kernels_for(w).input_grad(cell_for(net, w), a, worker.row0, worker.row1);
 }
 
@@ -565,7 +571,8 @@ void finish_gradient(const Net<T>& net, Workspace<T>& w, const Worker& worker, c
   i64 panel = 0;
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i)
     for (i64 p = 0; p < panels_of(net, w); ++p)
-      if (panel++ % worker.team == worker.number) unpack_panel(net, w, i, p, source, gradient);
+      if (panel++ % worker.team == worker.number)
+        out.weights ? unpack_panel(net, w, i, p, out.weights[i]) : unpack_panel(net, w, i, p, source, gradient);
   if (worker.number != worker.team - 1) return;
   if (w.plan.episodes) finish_episodes(net, w, out, given);
   for (int s = 0; net.spec.learn_state && s < net.info.states; ++s)
@@ -614,6 +621,28 @@ void static_gradient(const Net<T>& net, const Workspace<T>& w, const GradientTar
     for (i64 b = 0; b < w.plan.batch && !given; ++b)
       total += double(w.static_rows[b * constants + f]) * double(d[w.plan.place(b) * net.H() + unit]);
     gradient[net.static_map[state] + i] = T(total);
+  }
+}
+
+// The same into PyTorch's layout: matrices are transposed, and both biases have the same gradient
+template <class T>
+void unpack_panel(const Net<T>& net, const Workspace<T>& w, std::size_t i, i64 p, const TorchWeights<void>& out) {
+  const LayerDirection& dir = net.layer_directions[i];
+  const i64 n = w.panel, real = std::min(n, net.H() - p * n);
+  const auto transpose = [&](const T* from, i64 rows, void* matrix, i64 first) {
+    kernels_for(w).unpack_transposed(from, rows, real, static_cast<T*>(matrix) + first * rows, rows);
+  };
+  for (int j = 0; j < net.info.preactivations; ++j) {
+    const Preactivation& preactivation = net.info.preactivation[j];
+    const i64 inputs = net.inputs_of(preactivation, dir), hidden = net.hidden_of(preactivation),
+              first = preactivation.gate * net.H() + p * n;
+    const T* from = w.layers[i].dw + gradient_offset(net, w, dir, j) + p * gradient_rows(net, dir, j) * n;
+    if (inputs) transpose(from, inputs, out.input, first);
+    from += inputs * n;
+    if (hidden) transpose(from, hidden, out.hidden, first);
+    from += hidden * n;
+    if (inputs && net.spec.bias) std::copy_n(from, real, static_cast<T*>(out.input_bias) + first);
+    if (hidden && net.spec.bias) std::copy_n(from, real, static_cast<T*>(out.hidden_bias) + first);
   }
 }
 

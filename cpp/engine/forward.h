@@ -87,7 +87,7 @@ void show_above(const Net<T>& net, Workspace<T>& w, std::size_t i, i64 window, i
   const LayerBuffers<T>& buffers = w.layers[i];
   const BatchPlan& plan = w.plan;
   const i64 n = w.panel, base = plan.row(plan.window(window).t0, 0);
-  const Dropout dropout(w.dropout_seed, net.spec.dropout);
+  const Dropout dropout(w.dropout_seed, w.dropout);
   for (i64 t = plan.window(window).t0; t < plan.window(window).t1 && !w.stop.reached(); ++t)
     for (i64 b = row0; b < std::min(row1, plan.running(t)); ++b) {
       const i64 other = plan.length(b) - 1 - t, row = plan.row(t, b) - base;
@@ -156,14 +156,14 @@ void copy_states(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 r
 
 // A window's outputs into the caller's array (B, T, width), zero after the ends
 template <class T>
-void give_outputs(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1, T* out) {
+void give_outputs(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1, const RowTarget& out) {
   const BatchPlan& plan = w.plan;
   const i64 width = net.spec.output_width(), t0 = plan.window(window).t0, base = plan.row(t0, 0);
   for (i64 b = row0; b < row1 && !w.stop.reached(); ++b) {
     const i64 length = plan.length(b), t1 = std::min(plan.window(window).t1, length);
-    T* to = out + plan.position(b) * width;
-    for (i64 t = t0; t < t1; ++t) std::copy_n(w.y + (plan.row(t, b) - base) * width, width, to + t * width);
-    if (t0 == 0 && plan.is_last(b)) std::fill(to + length * width, out + (plan.place(b) + 1) * plan.time * width, T(0));
+    for (i64 t = t0; t < t1; ++t)
+      std::copy_n(w.y + (plan.row(t, b) - base) * width, width, row_of(w, out, b, t, width));
+    if (t0 == 0) clear_after_end(w, out, b, width);
   }
 }
 

@@ -121,7 +121,9 @@ void infer_sequence(const Net<T>& net, Workspace<T>& w, const Batch& batch, cons
             size = net.spec.layers * H;
   const LayerBuffers<T>& top = w.layers.back();
   pack_rest(net, w);
-  for (i64 p = 0; p < panels_of(net, w); ++p) pack_backward(net, w, net.layer_directions.back(), top, p, false);
+  const LayerDirection& dir = net.layer_directions.back();
+  const DirectionWeights<T> weights(net, dir, nullptr);
+  for (i64 p = 0; p < panels_of(net, w); ++p) pack_backward(net, w, dir, weights, top, p, false);
   pack_initial(net, w, batch, 0, 1);
   pack_inputs(net, w, batch, 0, 0, 1);
   const RowStep<T> step(net, 2 * states * size);
@@ -132,7 +134,7 @@ void infer_sequence(const Net<T>& net, Workspace<T>& w, const Batch& batch, cons
       read_row(w, H, b.saved + s * b.saved_stride, b.panel, 0, before + s * size + layer * H);
     }
   OutputArgs<T> output = output_args(net, w, false);
-  output.y = static_cast<T*>(out.outputs);
+  output.y = static_cast<T*>(out.outputs.data);
   for (i64 t = 0; t < steps; ++t) {
     std::copy_n(w.layers[0].x + t * w.x_stride, net.I(), step.input());
     step([&](i64 layer, int s) { return before + s * size + layer * H; },

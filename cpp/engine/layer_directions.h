@@ -98,8 +98,11 @@ struct Workspace {
   Stop stop;
   std::vector<LayerBuffers<T>> layers;
   bool keeps = true;  // the saved activations of all steps of a window
-  bool drop = false;  // dropout between the layers, from this seed
+  bool drop = false;  // dropout between the layers, from this seed, with this probability
   std::uint64_t dropout_seed = 0;
+  double dropout = 0;
+  bool packed = false;         // the caller's rows are in the order of the plan
+  std::vector<i64> dx_places;  // [B] sorted: elements from the start of the input's gradient to a sequence's first step
   bool d_final = false;        // a gradient enters through the final hidden states
   bool input_weights = false;  // the first layer's transposed input weights are packed
 
@@ -150,6 +153,29 @@ template <class T>
 void read_row(const Workspace<T>& w, i64 hidden, const T* panels, i64 panel, i64 row, T* out) {
   for (i64 j = 0; j < hidden; j += w.panel)
     std::copy_n(panels + j / w.panel * panel + row * w.panel, std::min(w.panel, hidden - j), out + j);
+}
+
+// Row t of sorted sequence b
+template <class T>
+T* row_of(const Workspace<T>& w, const RowTarget& to, i64 b, i64 t, i64 columns) {
+  const BatchPlan& plan = w.plan;
+  return static_cast<T*>(to.data) +
+         (w.packed ? plan.row(t, b) * columns : plan.place(b) * to.sequence + plan.step(t, b) * to.step);
+}
+
+// Zeros behind the caller's sequence that ends with sorted sequence b
+template <class T>
+void clear_after_end(const Workspace<T>& w, const RowTarget& to, i64 b, i64 columns) {
+  for (i64 t = w.plan.length(b); !w.packed && w.plan.is_last(b) && w.plan.step(t, b) < w.plan.time; ++t)
+    std::fill_n(row_of(w, to, b, t, columns), columns, T(0));
+}
+
+// n numbers of a row of the caller's (B, T, n), or packed, array into `to`; false if one is not finite
+template <class T>
+bool copy_row(const Workspace<T>& w, const Array& a, i64 b, i64 step, i64 n, T* to) {
+  const BatchPlan& plan = w.plan;
+  return w.packed ? copy_numbers(kernels_for(w), a, plan.row(step, b), 0, n, 2, to)
+                  : copy_numbers(kernels_for(w), a, plan.place(b), step, n, 2, to);
 }
 
 // The final states of all layer directions, (directions, B, hidden), of the caller's sequences

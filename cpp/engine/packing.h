@@ -9,25 +9,63 @@
 
 namespace fastbptt {
 
+// A matrix of weights, (inputs, G H), or transposed as PyTorch's
 template <class T>
-void pack_weights(const Net<T>& net, Workspace<T>& w, bool backward, int worker, int team) {
+struct WeightMatrix {
+  const T* data;
+  i64 ld;
+  bool transposed;
+  const T* at(i64 row, i64 column) const { return data + (transposed ? column * ld + row : row * ld + column); }
+};
+
+// The weights of a layer direction, of the engine or as PyTorch's
+template <class T>
+struct DirectionWeights {
+  DirectionWeights(const Net<T>& net, const LayerDirection& dir, const TorchWeights<const void>* from) : given(from) {
+    if (from) {
+      input = {static_cast<const T*>(from->input), dir.inputs, true};
+      hidden = {static_cast<const T*>(from->hidden), net.H(), true};
+    } else {
+      input = {net.params + dir.W_xh, net.GH(), false};
+      hidden = {net.params + dir.W_hh, net.GH(), false};
+    }
+  }
+
+  T bias(const Net<T>& net, const LayerDirection& dir, int j, i64 unit) const {
+    if (!given) return net.params[net.bias_of(dir, j) + unit];
+    const Preactivation& preactivation = net.info.preactivation[j];
+    const i64 at = preactivation.gate * net.H() + unit;
+    T sum = preactivation.input ? static_cast<const T*>(given->input_bias)[at] : T(0);
+    if (preactivation.hidden != Preactivation::none) sum += static_cast<const T*>(given->hidden_bias)[at];
+    return sum;
+  }
+
+  WeightMatrix<T> input, hidden;
+  const TorchWeights<const void>* given;
+};
+
+// from: of each layer direction, or null for the engine's own
+template <class T>
+void pack_weights(const Net<T>& net, Workspace<T>& w, const TorchWeights<const void>* from, bool backward, int worker,
+                  int team) {
   i64 panel = 0;
   const auto mine = [&] { return panel++ % team == worker; };
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i) {
     const LayerDirection& dir = net.layer_directions[i];
     const LayerBuffers<T>& b = w.layers[i];
+    const DirectionWeights<T> weights(net, dir, from ? from + i : nullptr);
     for (i64 p = 0; p < panels_of(net, w); ++p)
-      if (mine()) pack_forward(net, w, dir, b, p);
+      if (mine()) pack_forward(net, w, dir, weights, b, p);
     for (i64 p = 0; p < panels_of(net, w); ++p)
-      if (mine()) pack_backward(net, w, dir, b, p, backward);
+      if (mine()) pack_backward(net, w, dir, weights, b, p, backward);
     for (i64 s = 0; s < 2 && backward; ++s) {
       const i64 columns = dir.layer ? net.H() : net.I();
       if (dir.layer ? s >= net.D() : s > 0 || !w.input_weights) continue;
       for (i64 p = 0; p * w.panel < columns; ++p)
-        if (mine()) pack_input(net, w, dir, b, s, p, columns);
+        if (mine()) pack_input(net, w, weights, b, s, p, columns);
     }
   }
-  if (worker == 0) pack_rest(net, w);
+  if (worker == 0 && !from) pack_rest(net, w);
 }
 
 // The bias of the readout; whether all weights are finite
@@ -37,25 +75,26 @@ void pack_rest(const Net<T>& net, Workspace<T>& w) {
   if (!kernels_for(w).finite(net.params, net.checked)) w.found.weights = true;
 }
 
-// Rows of a panel from a matrix, as pairs if the matrix products read pairs; returns their end
+// Rows of a panel from a matrix, or (back) from its transpose, from its element (row, column) on; as pairs if the
+// matrix products read pairs. Returns their end
 template <class T>
-T* pack_rows(const Net<T>& net, const Workspace<T>& w, const T* from, bool transposed, i64 ld, i64 rows, i64 real,
-             T* to) {
+T* pack_rows(const Net<T>& net, const Workspace<T>& w, const WeightMatrix<T>& from, i64 row, i64 column, bool back,
+             i64 rows, i64 real, T* to) {
   const Kernels<T>& k = kernels_for(w);
   const i64 n = w.panel;
-  k.pack(from, ld, transposed, rows, real, to);
+  k.pack(from.at(row, column), from.ld, from.transposed != back, rows, real, to);
   if (!net.spec.bfloat16) return to + rows * n;
   const i64 pairs = (rows + 1) / 2;
   for (i64 p = 0; p < pairs; ++p) {  // in place: a row of pairs never overtakes the rows it is made from
-    const T* row = to + 2 * p * n;
-    k.pair_rows(row, 2 * p + 1 < rows ? row + n : nullptr, n, reinterpret_cast<Pair*>(to + p * n));
+    const T* first = to + 2 * p * n;
+    k.pair_rows(first, 2 * p + 1 < rows ? first + n : nullptr, n, reinterpret_cast<Pair*>(to + p * n));
   }
   return to + pairs * n;
 }
 
 template <class T>
-void pack_forward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerBuffers<T>& b,
-                  i64 p) {
+void pack_forward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir,
+                  const DirectionWeights<T>& weights, const LayerBuffers<T>& b, i64 p) {
   const i64 n = w.panel, panels = panels_of(net, w), real = std::min(n, net.H() - p * n);
   T* preactivation_weights = b.w_forward;
   for (int j = 0; j < net.info.preactivations; ++j) {
@@ -65,11 +104,11 @@ void pack_forward(const Net<T>& net, const Workspace<T>& w, const LayerDirection
     T* to = preactivation_weights + p * (inputs + hidden) * n;
     const i64 operand = dir.layer ? net.H() : net.I();  // rows of each direction below
     for (i64 row = 0; row < inputs; row += operand)
-      to = pack_rows(net, w, net.params + dir.W_xh + row * net.GH() + column, false, net.GH(), operand, real, to);
-    pack_rows(net, w, net.params + dir.W_hh + column, false, net.GH(), hidden, real, to);
+      to = pack_rows(net, w, weights.input, row, column, false, operand, real, to);
+    pack_rows(net, w, weights.hidden, 0, column, false, hidden, real, to);
     preactivation_weights += panels * (inputs + hidden) * n;
-    const T* bias = net.params + net.bias_of(dir, j) + p * n;
-    for (i64 c = 0; c < n; ++c) b.bias[(j * panels + p) * n + c] = net.spec.bias && c < real ? bias[c] : T(0);
+    for (i64 c = 0; c < n; ++c)
+      b.bias[(j * panels + p) * n + c] = net.spec.bias && c < real ? weights.bias(net, dir, j, p * n + c) : T(0);
   }
 }
 
@@ -84,8 +123,8 @@ void pack_read_units(const Net<T>& net, i64 first, i64 n, i64 real, T* to) {
 
 // The rows of the readout, and those that only a backward pass reads
 template <class T>
-void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerBuffers<T>& b, i64 p,
-                   bool all) {
+void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir,
+                   const DirectionWeights<T>& weights, const LayerBuffers<T>& b, i64 p, bool all) {
   const Kernels<T>& k = kernels_for(w);
   const i64 n = w.panel, outputs = net.readout_of(dir), real = std::min(n, net.H() - p * n);
   T* to = b.w_backward + p * net.depth_back(dir) * n;
@@ -100,20 +139,18 @@ void pack_backward(const Net<T>& net, const Workspace<T>& w, const LayerDirectio
       const Preactivation& preactivation = net.info.preactivation[j];
       if (preactivation.hidden == Preactivation::none || (preactivation.hidden == Preactivation::before) != before)
         continue;
-      to = pack_rows(net, w, net.params + dir.W_hh + p * n * net.GH() + preactivation.gate * net.H(), true, net.GH(),
-                     net.H(), real, to);
+      to = pack_rows(net, w, weights.hidden, p * n, preactivation.gate * net.H(), true, net.H(), real, to);
     }
 }
 
 template <class T>
-void pack_input(const Net<T>& net, const Workspace<T>& w, const LayerDirection& dir, const LayerBuffers<T>& b,
+void pack_input(const Net<T>& net, const Workspace<T>& w, const DirectionWeights<T>& weights, const LayerBuffers<T>& b,
                 i64 source, i64 p, i64 columns) {
   const i64 n = w.panel, real = std::min(n, columns - p * n), first = source * net.H() + p * n;
   T* to = b.w_input[source] + p * net.with_input * net.H() * n;
   for (int j = 0; j < net.info.preactivations; ++j) {
     if (!net.info.preactivation[j].input) continue;
-    to = pack_rows(net, w, net.params + dir.W_xh + first * net.GH() + net.info.preactivation[j].gate * net.H(), true,
-                   net.GH(), net.H(), real, to);
+    to = pack_rows(net, w, weights.input, first, net.info.preactivation[j].gate * net.H(), true, net.H(), real, to);
   }
 }
 
@@ -156,7 +193,6 @@ void pack_initial(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 ro
 // The inputs of a window for a worker's sequences, in the order of each direction
 template <class T>
 void pack_inputs(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 window, i64 row0, i64 row1) {
-  const Kernels<T>& k = kernels_for(w);
   const BatchPlan& plan = w.plan;
   const i64 t0 = plan.window(window).t0, t1 = plan.window(window).t1, base = plan.row(t0, 0);
   bool fine = true, fine_weights = true;
@@ -167,7 +203,7 @@ void pack_inputs(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 win
         const i64 step = plan.step(t, b, d > 0), row = plan.row(t, b) - base;
         T* to = buffers.x + row * w.x_stride;
         if (!net.spec.vocabulary) {
-          fine &= copy_numbers(k, batch.x, plan.place(b), step, net.I(), 2, to);
+          fine &= copy_row(w, batch.x, b, step, net.I(), to);
           continue;
         }
         const i64 token = read<i64>(batch.x, plan.place(b), step);
@@ -185,9 +221,12 @@ void pack_inputs(const Net<T>& net, Workspace<T>& w, const Batch& batch, i64 win
 // One row of numbers into (or, added, onto) row `row` of panels, zeros beyond
 template <class T>
 void to_panels(const Net<T>& net, const Workspace<T>& w, const T* row, i64 to, bool add, T* panels, i64 panel) {
-  for (i64 j = 0; j < panels_of(net, w) * w.panel; ++j) {
-    T& at = panels[j / w.panel * panel + to * w.panel + j % w.panel];
-    at = (add ? at : T(0)) + (j < net.H() ? row[j] : T(0));
+  for (i64 p = 0; p < panels_of(net, w); ++p) {
+    T* out = panels + p * panel + to * w.panel;
+    const T* from = row + p * w.panel;
+    const i64 real = std::min(w.panel, net.H() - p * w.panel);
+    for (i64 j = 0; j < real; ++j) out[j] = (add ? out[j] : T(0)) + from[j];
+    for (i64 j = real; j < w.panel && !add; ++j) out[j] = T(0);
   }
 }
 
@@ -200,7 +239,7 @@ void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
   for (i64 b = 0; b < plan.batch; ++b) {
     for (i64 t = 0; from.outputs && t < plan.length(b); ++t) {
       T* to = w.dy + plan.row(t, b) * width;
-      if (!copy_numbers(k, from.outputs, plan.place(b), plan.step(t, b), width, 2, to) && from.check_finite)
+      if (!copy_row(w, from.outputs, b, plan.step(t, b), width, to) && from.check_finite)
         for (i64 j = 0; j < width; ++j)
           if (!std::isfinite(to[j])) throw_not_finite("d_outputs", double(to[j]), {plan.place(b), plan.step(t, b), j});
     }
@@ -216,7 +255,7 @@ void inject(const Net<T>& net, Workspace<T>& w, const OutputGradients& from) {
   for (i64 b = 0; from.hidden && b < plan.batch; ++b)
     for (i64 t = 0; t < plan.length(b); ++t) {
       const i64 step = plan.step(t, b);
-      if (!copy_numbers(k, from.hidden, plan.place(b), step, net.spec.width(), 2, row.data()) && from.check_finite)
+      if (!copy_row(w, from.hidden, b, step, net.spec.width(), row.data()) && from.check_finite)
         for (i64 j = 0; j < net.spec.width(); ++j)
           if (!std::isfinite(row[size_of(j)]))
             throw_not_finite("d_hidden", double(row[size_of(j)]), {plan.place(b), step, j});
@@ -257,7 +296,7 @@ template <class T>
   for (i64 i = 0; w.found.x && i < plan.batch; ++i)
     for (i64 s = 0, b = plan.place(i); s < plan.length(i); ++s)
       for (i64 j = 0, t = plan.step(s, i); j < net.I(); ++j) {
-        const auto value = read<double>(batch.x, b, t, j);
+        const auto value = batch.packed ? read<double>(batch.x, plan.row(s, i), 0, j) : read<double>(batch.x, b, t, j);
         if (!std::isfinite(value)) throw_not_finite("x", value, {b, t, j});
         if (!std::isfinite(T(value)))
           throw ArgumentError({.argument = "x",

@@ -127,6 +127,13 @@ Topology::Topology(const Spec& s)
   }
 }
 
+void Topology::check_weights(const Batch& batch) const {
+  if (batch.weights && (spec.outputs || spec.vocabulary || spec.learn_state || spec.static_size || spec.bfloat16))
+    throw ArgumentError({"weights", "are given", "none for a network that has more than its recurrent layers"});
+  if (batch.packed && (batch.resets || spec.vocabulary))
+    throw ArgumentError({"a packed batch", "has resets or tokens", "neither"});
+}
+
 void Topology::check_initial(const Batch& batch) const {
   if (spec.static_size && batch.resets != nullptr)
     throw ArgumentError({"resets", "are given", "none for a network with static inputs, which belong to a sequence"});

@@ -46,9 +46,12 @@ struct Topology {
     return preactivation < info.gates ? p.b_h + preactivation * H() : p.b_extra;
   }
   void check_initial(const Batch& batch) const;  // throws if the constants are missing
+  void check_weights(const Batch& batch) const;  // throws if the network has parameters that the batch does not bring
   bool trains_initial() const { return spec.learn_state || spec.static_size; }
   bool trains_embedding() const { return spec.vocabulary && !spec.freeze_embedding; }
-  bool dropping(const Batch& batch) const { return batch.drop && spec.dropout > 0 && spec.layers > 1; }
+  bool dropping(const Batch& batch) const {
+    return batch.drop && (batch.dropout < 0 ? spec.dropout : batch.dropout) > 0 && spec.layers > 1;
+  }
   // The readout follows each step of the recursion
   bool fused(bool all_steps) const { return all_steps && D() == 1; }
 

@@ -344,6 +344,8 @@ struct Kernels {
   void (*row_product)(const T* a, i64 n, const T* w, i64 ld, i64 columns, T* out);
   // panel[k][0..N) = w[k][column0 ..), or w[column0 ..][k] if transposed; n columns are real
   void (*pack)(const T* w, i64 ld, bool transposed, i64 rows, i64 n, T* panel);
+  // The way back of a transposed one: w[column0 ..][k] = panel[k][0..n)
+  void (*unpack_transposed)(const T* panel, i64 rows, i64 n, T* w, i64 ld);
   // copies values to dst; returns false if one of them is not finite
   bool (*copy_f32)(const float* src, i64 stride, i64 n, T* dst);
   bool (*copy_f64)(const double* src, i64 stride, i64 n, T* dst);

@@ -152,7 +152,7 @@ class EngineCall {
     to.parameters = out.params.data();
     if (!s.vocabulary) {
       out.x.assign(x_.size(), R(NAN));
-      to.x = out.x.data();
+      to.x = {out.x.data(), case_.T * s.inputs, s.inputs};
     }
     for (int k = 0; k < states_; ++k) {
       out.initial[k].assign(at(s.state_rows() * case_.B * s.hidden), R(NAN));
@@ -177,7 +177,7 @@ class EngineCall {
     out.hidden.assign(at(case_.B * case_.T * s.width()), R(NAN));
     out.last.assign(at(case_.B * s.output_width()), R(NAN));
     tape.outputs(out.outputs.data());
-    tape.hidden(out.hidden.data());
+    tape.hidden({out.hidden.data(), case_.T * s.width(), s.width()});
     tape.last(out.last.data());
     for (int k = 0; k < states_; ++k) {
       out.final[k].assign(at(s.state_rows() * case_.B * s.hidden), R(NAN));
@@ -192,7 +192,7 @@ class EngineCall {
     out.outputs.assign(at(case_.B * case_.T * s.output_width()), R(NAN));
     out.last.assign(at(case_.B * s.output_width()), R(NAN));
     Predictions to;
-    to.outputs = out.outputs.data();
+    to.outputs = {out.outputs.data(), case_.T * s.output_width(), s.output_width()};
     to.one = out.last.data();
     for (int k = 0; k < states_; ++k) {
       out.final[k].assign(at(s.state_rows() * case_.B * s.hidden), R(NAN));

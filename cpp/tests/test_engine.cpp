@@ -520,3 +520,123 @@ TEST_CASE("limits of control groups") {
   CHECK(limit() == 2000000);
   fs::remove_all(root);
 }
+
+namespace {
+
+// What torch calls a module's parameters, in its layout, of a flat buffer of ours; and back
+struct TorchLayout {
+  explicit TorchLayout(const Spec& s) : spec(s), gates(cell_info(s.cell).gates) {
+    for (i64 i = 0; i < s.state_rows(); ++i) {
+      const i64 inputs = i < s.directions() ? s.inputs : s.width(), rows = gates * s.hidden;
+      values.push_back({std::vector<float>(at(rows * inputs)), std::vector<float>(at(rows * s.hidden)),
+                        std::vector<float>(at(rows)), std::vector<float>(at(rows))});
+    }
+  }
+
+  // f(ours, theirs) for each number of ours; a GRU's b_hn is the last block of the second bias
+  template <class F>
+  void each(std::vector<float>& flat, const F& f) {
+    const naive::Places places(spec);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const auto& d = places.directions[i];
+      auto &input = values[i][0], &hidden = values[i][1], &input_bias = values[i][2], &hidden_bias = values[i][3];
+      const i64 rows = gates * spec.hidden;
+      for (i64 c = 0; c < rows; ++c) {
+        for (i64 r = 0; r < d.inputs; ++r) f(flat[at(d.W_xh + r * rows + c)], input[at(c * d.inputs + r)]);
+        for (i64 r = 0; r < spec.hidden; ++r) f(flat[at(d.W_hh + r * rows + c)], hidden[at(c * spec.hidden + r)]);
+        f(flat[at(d.b_h + c)], input_bias[at(c)]);
+      }
+      for (i64 c = 0; d.b_hn >= 0 && c < spec.hidden; ++c)
+        f(flat[at(d.b_hn + c)], hidden_bias[at(2 * spec.hidden + c)]);
+    }
+  }
+
+  template <class P>
+  std::vector<TorchWeights<P>> addresses() {
+    std::vector<TorchWeights<P>> all;
+    for (auto& v : values) all.push_back({v[0].data(), v[1].data(), v[2].data(), v[3].data()});
+    return all;
+  }
+
+  Spec spec;
+  i64 gates;
+  std::vector<std::vector<std::vector<float>>> values;
+};
+
+}  // namespace
+
+TEST_CASE("weights in torch's layout and packed rows give the same bits") {
+  std::size_t turn = 0;
+  for (const std::string cell : {"rnn", "relu", "gru", "lstm"})
+    for (const bool both : {false, true})
+      for_backends_in_turns(turn++, [&](const std::string& backend) {
+        CAPTURE(backend);
+        CAPTURE(cell);
+        NetworkCase c;
+        c.net.cell = cell;
+        c.net.inputs = 5;
+        c.net.hidden = 19;
+        c.net.layers = 2;
+        c.net.bidirectional = both;
+        c.B = 4;
+        c.T = 6;
+        c.lengths = true;
+        naive::Data data = naive::make_data(c, parameter_count(c.net), cell_info(cell).states);
+        data.lengths = {6, 5, 5, 2};  // in the order of packed rows
+        std::mt19937 random(1);
+        for (double& value : data.x) value = std::normal_distribution<double>()(random);
+        for (i64 i = 0; i < c.B * c.T * c.net.width(); ++i)
+          data.d_outputs.push_back(std::normal_distribution<double>()(random));
+        EngineCall<float> own(c, data);
+        const auto tape = own.forward();
+        Result<float> padded = own.backward(*tape);
+        own.read(*tape, padded);
+
+        TorchLayout weights(c.net), gradients(c.net);
+        weights.each(own.params(), [](float ours, float& theirs) { theirs = ours; });
+        const auto given = weights.addresses<const void>();
+        auto wanted = gradients.addresses<void>();
+        const i64 rows = 18, width = c.net.width();
+        const auto pack = [&](const std::vector<float>& from, i64 columns, bool back, std::vector<float>& to) {
+          for (i64 t = 0, row = 0; t < c.T; ++t)
+            for (i64 b = 0; b < c.B && t < data.lengths[at(b)]; ++b, ++row)
+              for (i64 j = 0; j < columns; ++j)
+                back ? to[at((b * c.T + t) * columns + j)] = from[at(row * columns + j)]
+                     : to[at(row * columns + j)] = from[at((b * c.T + t) * columns + j)];
+        };
+        std::vector<float> x(at(rows * c.net.inputs)), up(at(rows * width)), dx(x.size()), y(up.size());
+        pack(naive::cast<float>(data.x), c.net.inputs, false, x);
+        pack(naive::cast<float>(data.d_outputs), width, false, up);
+        const auto array = [&](const std::vector<float>& a, i64 columns) {
+          return Array{a.data(), Dtype::f32, {c.B, c.T, columns}, {4 * columns, 0, 4}};
+        };
+        const auto engine = make_engine(c.net, Dtype::f32, nullptr);
+        Batch batch = own.batch;
+        batch.x = array(x, c.net.inputs);
+        batch.packed = true;
+        batch.weights = given.data();
+        batch.check_finite = false;
+        const auto packed = engine->forward(batch);
+        packed->hidden({y.data(), 0, width});
+        OutputGradients from = own.output_gradients;
+        from.outputs = array(up, width);
+        Result<float> result = padded;
+        GradientTargets to = own.targets(result);
+        to.parameters = nullptr;
+        to.weights = wanted.data();
+        to.x = {dx.data(), 0, c.net.inputs};
+        from.check_finite = false;
+        engine->backward(*packed, from, to);
+        gradients.each(result.params, [](float& ours, float theirs) { ours = theirs; });
+        result.x.assign(padded.x.size(), 0);
+        pack(dx, c.net.inputs, true, result.x);
+        result.hidden.assign(padded.hidden.size(), 0);
+        pack(y, width, true, result.hidden);
+        CHECK(calls::same_bits(result, padded));
+        std::vector<float> predicted(y.size());
+        Predictions predictions;
+        predictions.outputs.data = predicted.data();
+        engine->predict(batch, predictions);
+        CHECK(calls::same_bits(predicted, y));
+      });
+}

@@ -79,7 +79,7 @@ Result run(const Spec& spec, i64 batch, i64 time, bool ragged) {
   Result result{0, std::vector<float>(params.size()), std::vector<float>(x.size())};
   GradientTargets out;
   out.parameters = result.gradient.data();
-  out.x = result.dx.data();
+  out.x = {result.dx.data(), time * spec.inputs, spec.inputs};
   result.loss = make_engine(spec, Dtype::f32, params.data())->loss_and_grad(given, objective, out);
   return result;
 }

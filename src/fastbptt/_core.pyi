@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -83,6 +84,11 @@ class Tape:
     @property
     def time(self) -> int: ...
 
+def torch_forward(engine: Engine, batch: Batch, time_first: bool, keep: bool) -> list[_Array]: ...
+def torch_backward(
+    address: int, output_gradients: OutputGradients, x: bool, initial: bool, time_first: bool
+) -> tuple[_Array | None, ...] | None: ...
+
 class StridedSequences:
     @overload
     def __init__(self, sequences: list[NDArray[Any]]) -> None: ...
@@ -119,6 +125,9 @@ class Batch:
         resets: NDArray[np.bool_] | None = None,
         dropout_seed: int | None = None,
         check_finite: bool = True,
+        weights: Sequence[int] | None = None,
+        dropout: float | None = None,
+        threads: int | None = None,
     ) -> None: ...
     @property
     def x(self) -> _Array | _Whole: ...
@@ -218,7 +227,11 @@ class Probes:
 
 class GradientTargets:
     def __init__(
-        self, parameters: _Array, *, x: _Array | None = None, initial: _States | None = None
+        self,
+        parameters: _Array,
+        *,
+        x: _Array | None = None,
+        initial: _States | None = None,
     ) -> None: ...
     @property
     def parameters(self) -> _Array: ...

@@ -1793,6 +1793,7 @@ ELSEWHERE = (  # parts whose advice has tests of its own, or is for those who me
     "cli/demo.py",  # tests/cli/test_next.py
     "cli/export.py",  # tests/interchange/test_formats.py
     "interchange/formats.py",
+    "torch/",  # tests/torch/test_arguments.py
     "c_source/header.py",  # C
     "config.py",
 )

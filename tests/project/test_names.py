@@ -16,9 +16,12 @@ PACKAGE = ROOT / "src" / "fastbptt"
 SAME_CLASS = {
     "ArgumentError": "the core's error, which the bindings turn into the package's",
     "Backend": "an instruction set",
+    "GRU": "the same network, as a model and as a module for PyTorch",
     "GruBefore": "the same cell, in each library that the benchmarks compare",
     "Leaky": "the same cell, in each library that the benchmarks compare",
+    "LSTM": "the same network, as a model and as a module for PyTorch",
     "Loss": "the package's is derived from the core's",
+    "RNN": "the same network, as a model and as a module for PyTorch",
 }
 SAME_MODULE = {
     "bench": "the package, and its command",

@@ -63,6 +63,8 @@ SECONDS = ("fastbptt.plot.gallery", "fastbptt.reporting")
 def test_examples_in_docstrings_run(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if name.startswith("fastbptt.torch"):
+        pytest.importorskip("torch", reason="fastbptt.torch needs PyTorch")
     if name.startswith(("fastbptt.plot", "fastbptt.reporting")):
         pytest.importorskip("matplotlib").use("agg")
     if name in NEEDS:
