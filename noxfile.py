@@ -22,7 +22,7 @@ WHEELS = ROOT / "build" / "wheel"
 DATA = ROOT / "build" / "data"
 SITE = ROOT / "build" / "site"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-WHEEL_LIMIT = 1_700_000  # bytes
+WHEEL_LIMIT = 1_800_000  # bytes
 TORCH = "torch==2.13.0"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 FULL_GRID = {"FASTBPTT_TEST_GRID": "full"}

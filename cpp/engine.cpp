@@ -316,7 +316,7 @@ class NetworkEngine final : public Engine {
     const int team = std::max(most, 1);
     w.vanished.assign(size_of(team), 0);
     w.stop.begin();
-    run_team(team, f, w.plan.idle(team));
+    run_team(team, f, team > 1 ? w.plan.idle(team) : 0);
     w.stop.check();
     last_set.store(w.set, std::memory_order_relaxed);
   }

@@ -31,13 +31,22 @@ struct DirectionWeights {
     }
   }
 
-  T bias(const Net<T>& net, const LayerDirection& dir, int j, i64 unit) const {
-    if (!given) return net.params[net.bias_of(dir, j) + unit];
-    const Preactivation& preactivation = net.info.preactivation[j];
-    const i64 at = preactivation.gate * net.H() + unit;
-    T sum = preactivation.input ? static_cast<const T*>(given->input_bias)[at] : T(0);
-    if (preactivation.hidden != Preactivation::none) sum += static_cast<const T*>(given->hidden_bias)[at];
-    return sum;
+  // The bias of a pre-activation, for n units from `unit` on
+  void bias(const Net<T>& net, const LayerDirection& dir, int j, i64 unit, i64 n, T* out) const {
+    if (!net.spec.bias) {
+      std::fill_n(out, n, T(0));
+    } else if (!given) {
+      std::copy_n(net.params + net.bias_of(dir, j) + unit, n, out);
+    } else {
+      const Preactivation& preactivation = net.info.preactivation[j];
+      const i64 at = preactivation.gate * net.H() + unit;
+      const T *of_input = static_cast<const T*>(given->input_bias) + at,
+              *of_hidden = static_cast<const T*>(given->hidden_bias) + at;
+      for (i64 c = 0; c < n; ++c) {
+        out[c] = preactivation.input ? of_input[c] : T(0);
+        if (preactivation.hidden != Preactivation::none) out[c] += of_hidden[c];
+      }
+    }
   }
 
   WeightMatrix<T> input, hidden;
@@ -107,8 +116,9 @@ void pack_forward(const Net<T>& net, const Workspace<T>& w, const LayerDirection
       to = pack_rows(net, w, weights.input, row, column, false, operand, real, to);
     pack_rows(net, w, weights.hidden, 0, column, false, hidden, real, to);
     preactivation_weights += panels * (inputs + hidden) * n;
-    for (i64 c = 0; c < n; ++c)
-      b.bias[(j * panels + p) * n + c] = net.spec.bias && c < real ? weights.bias(net, dir, j, p * n + c) : T(0);
+    T* bias = b.bias + (j * panels + p) * n;
+    weights.bias(net, dir, j, p * n, real, bias);
+    std::fill_n(bias + real, n - real, T(0));
   }
 }
 
