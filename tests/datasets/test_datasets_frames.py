@@ -28,6 +28,37 @@ DAYS = [datetime.date(2024, 1, day) for day in FRAME["day"]]
 WANTED = [[2.0, 1.0], [5.0, 4.0, 3.0]]
 
 
+class Listed:
+    """A column as Polars has them: with to_list, but without tolist."""
+
+    def __init__(self, column: Any) -> None:
+        self.column = column
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.array(self.column, dtype)
+
+    def to_list(self) -> list[Any]:
+        return list(self.column)
+
+
+class Other(dict[str, Any]):
+    """A frame that is not pandas'."""
+
+    columns = property(list)
+
+    def __len__(self) -> int:
+        return len(FRAME)
+
+
+@pytest.mark.parametrize("kind", [Listed, np.asarray])
+def test_frames_of_others(kind: Any) -> None:
+    columns = {name: kind(np.array(FRAME[name])) for name in ("who", "day", "speed", "kind")}
+    data = from_frame(Other(columns), id="who", time="day", target="kind")
+    assert [one[:, 0].tolist() for one in data.x] == WANTED
+    assert data.ids == ("b", "a")
+    assert data.classes == ("u", "v")
+
+
 @pytest.mark.parametrize(
     "times",
     [

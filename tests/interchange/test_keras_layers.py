@@ -222,6 +222,7 @@ def archive(config: Any, weights: bytes = b"", text: str | None = None) -> bytes
     ("content", "words"),
     [
         (b"no archive", "it is no whole archive"),
+        (b"\x89HDF\r\n", r"it is no .*, or the model: from_keras\(keras.models.load_model"),
         (archive({}), "it describes None"),
         (archive(3), "it describes None"),
         (archive({"class_name": "Lambda", "config": {}}), "it describes 'Lambda'"),

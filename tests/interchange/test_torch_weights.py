@@ -88,6 +88,8 @@ def test_arguments_that_a_state_dict_needs_or_not() -> None:
         (lstm, {"embedding": 3}, "embedding is 3; expected the name of a module"),
         (lstm | {"b.weight_ih_l0": np.zeros((4, 3))}, {}, "recurrent is None, but there are sev"),
         (3, {}, "source is of type int; expected a torch.nn.Module or a state_dict"),
+        ("m.pt", {}, r"source is of type str; .*such as torch.load\(source\) of a file"),
+        ({"epoch": 3, "net": lstm}, {}, r"among epoch, net; expected .*: source\['net'\] has them"),
         ({3: 4}, {}, "source has the key 3; expected text"),
     ):
         with pytest.raises((ValueError, TypeError), match=words):

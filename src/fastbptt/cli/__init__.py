@@ -73,7 +73,10 @@ def _show_warning(message: Warning | str, *place: Any, **options: Any) -> None:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        arguments = _program().parse_args(argv)
+        arguments, unknown = _program().parse_known_args(argv)
+        parser = vars(arguments).pop("parser")
+        if unknown:  # with the usage of the subcommand, not of the program
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         arguments.words = list(sys.argv[1:] if argv is None else argv)
         if isinstance(sys.stdout, io.TextIOWrapper):  # names that a terminal cannot show: \xe4
             sys.stdout.reconfigure(errors="backslashreplace")

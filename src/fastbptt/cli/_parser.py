@@ -63,6 +63,7 @@ def add_subcommand(
         "OMP_NUM_THREADS allow)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(parser=parser)
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from .._errors import BadArgumentError
@@ -40,7 +41,11 @@ Formats, by the suffix of OUT:
         epilog="Example: fastbptt export moves.safetensors moves.c",
         usage="MODEL OUT [OPTION ...]",
     )
-    parser.add_argument("model", metavar="MODEL", help="a file that `fastbptt train -o` wrote")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a file that `fastbptt train -o` wrote, or one of these formats other than C",
+    )
     parser.add_argument("out", metavar="OUT", help="the file to write; an existing one is replaced")
     parser.add_argument(
         "--format", choices=tuple(FORMATS), help="the format, if the suffix of OUT does not tell"
@@ -94,12 +99,21 @@ def _run(arguments: argparse.Namespace) -> None:
     elif not arguments.raw:
         _refuse_task(task, arguments.model, form)
     if "data" in given:
-        given["data"] = _sequences(model, task, given["data"], arguments.raw)
+        if "weights" not in given:
+            raise ValueError(
+                "--data is given, but not --weights, whose effect it measures; expected --weights "
+                "int8 or int16 as well, or no --data"
+            )
+        given["data"] = _sequences(model, task, arguments)
     try:
         written = form.write(model, arguments.out, **given)
     except BadArgumentError as error:
         flags = {one.name: one.flag for one in form.options} | {"raw": "--raw", "path": "OUT"}
         error.argument = flags.get(error.argument, error.argument)
+        if error.expected is not None:
+            for name, flag in flags.items():
+                as_typed = re.sub(rf'\b{name}="(\w+)"', rf"{flag} \1", error.expected)
+                error.expected = re.sub(rf"\b{name}=True\b", flag, as_typed)
         raise
     if arguments.json:
         print(_parser.as_json({"model": arguments.model, "format": form.name, **written.numbers}))
@@ -133,13 +147,13 @@ def _refuse_task(task: _task.ModelTask, path: str, form: ExportFormat) -> None:
     if found:
         raise ValueError(
             f"{path} was trained with {' and '.join(found)}, which {form.title} cannot hold; "
-            "expected --raw, and a program that does the same"
+            "expected --raw, and a program that does the same with the numbers in model.metadata"
         )
 
 
-def _sequences(model: Recurrent, task: _task.ModelTask, path: str, raw: bool) -> Any:
-    """Read sequences as those of training were; with `raw` as the network reads them."""
+def _sequences(model: Recurrent, task: _task.ModelTask, arguments: argparse.Namespace) -> Any:
+    """Read sequences as those of training were; with ``--raw`` as the network reads them."""
     names = [one.flag.lstrip("-").replace("-", "_") for one in data_formats.options()]
-    options = dict.fromkeys(names) | {"data": path, "missing": None, "no_labels": True}
-    data = _new_data.read(model, task, argparse.Namespace(**options, model=path))
-    return _task.inputs(model, task, data) if raw else data.x
+    options = dict.fromkeys(names) | {"data": arguments.data, "missing": None, "no_labels": True}
+    data = _new_data.read(model, task, argparse.Namespace(**options, model=arguments.model))
+    return _task.inputs(model, task, data) if arguments.raw else data.x

@@ -189,10 +189,10 @@ def _in_order(
     which = np.zeros(count, np.int64)
     if id is not None:
         cells = df[id]
-        missing = np.array([_missing(one) for one in cells.tolist()])
+        missing = np.array([_missing(one) for one in _listed(cells)])
         if missing.any():
             raise _wrong(df, int(missing.argmax()), id, "no value", "the name of the sequence")
-        which = np.array([index.setdefault(one, len(index)) for one in cells.tolist()], np.int64)
+        which = np.array([index.setdefault(one, len(index)) for one in _listed(cells)], np.int64)
     rows = np.argsort(which, kind="stable")
     if time is not None:
         places = _places(df, time)
@@ -246,7 +246,7 @@ def _places(df: Any, time: Any) -> NDArray[Any]:
 
 def _parsed(df: Any, time: Any, cells: Any) -> NDArray[Any]:
     """Read text in ISO form, dates of Python, and whatever pandas can sort."""
-    given = cells.tolist()
+    given = _listed(cells)
     for row, one in enumerate(given):
         if _missing(one):
             raise _wrong(df, row, time, "no time", "a time in every row")
@@ -288,7 +288,7 @@ def _numbers(df: Any, name: Any, role: str, dtype: np.dtype[Any]) -> NDArray[Any
     array = np.asarray(cells)
     if array.dtype.kind not in "fiub":
         try:
-            array = np.array([np.nan if _missing(one) else one for one in cells.tolist()])
+            array = np.array([np.nan if _missing(one) else one for one in _listed(cells)])
             if array.dtype.kind == "O" and all(map(_check.is_number, array)):
                 array = array.astype(np.float64)
             if array.dtype.kind not in "fiub":
@@ -313,6 +313,12 @@ def _numbers(df: Any, name: Any, role: str, dtype: np.dtype[Any]) -> NDArray[Any
     return found
 
 
+def _listed(cells: Any) -> list[Any]:
+    """List the values of a column; Polars has no ``tolist``."""
+    found: list[Any] = (cells.tolist if hasattr(cells, "tolist") else cells.to_list)()
+    return found
+
+
 def _missing(one: Any) -> bool:
     return one is None or str(one) in ("<NA>", "nan", "NaT")
 
@@ -322,7 +328,7 @@ def _are_classes(df: Any, name: Any) -> bool:
     array = np.asarray(df[name])
     if array.dtype.kind in "fiubUST":
         return array.dtype.kind != "f"
-    present = [one for one in df[name].tolist() if not _missing(one)]
+    present = [one for one in _listed(df[name]) if not _missing(one)]
     if all(isinstance(one, str | bool | int | np.integer | np.bool_) for one in present):
         return True
     other = next(one for one in present if not isinstance(one, str | bool | int))
@@ -350,7 +356,7 @@ def _labels(
     """Read the targets: one for each sequence, or for each row; masked: some may be missing."""
     names: tuple[str, ...] | None = None
     if len(targets) == 1 and _are_classes(df, targets[0]):
-        cells = df[targets[0]].tolist()
+        cells = _listed(df[targets[0]])
         for row, one in enumerate(cells):
             if _missing(one) and not masked:
                 expected = 'a class in every row, or missing="mask"'

@@ -817,8 +817,12 @@ def _file_layers(path: str) -> Iterator[_Layer]:
                 content = _member(archive, "model.weights.h5", _MOST_WEIGHTS)
         except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError,
                 zipfile.LargeZipFile) as error:  # fmt: skip
+            expected = "a .keras file of Keras 3"
+            file.seek(0)
+            if file.read(4) == b"\x89HDF":  # what save("model.h5") writes
+                expected += ", or the model: from_keras(keras.models.load_model(path))"
             raise UnreadableError(
-                f"it is no whole archive ({shortened(str(error))})", "a .keras file of Keras 3"
+                f"it is no whole archive ({shortened(str(error))})", expected
             ) from None
     try:
         model = json.loads(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -117,8 +118,10 @@ def from_torch(
         found = _inspect(source, names)
         state = source.state_dict()
     else:
-        came = f"is of type {type(source).__name__}"
-        raise ArgumentTypeError("source", came, "a torch.nn.Module or a state_dict")
+        came, loaded = f"is of type {type(source).__name__}", ""
+        if isinstance(source, (str, os.PathLike)):
+            loaded = ", such as torch.load(source) of a file that holds one"
+        raise ArgumentTypeError("source", came, f"a torch.nn.Module or a state_dict{loaded}")
     if found.activation is not None and not logits:
         raise ArgumentError(
             "logits",
@@ -393,7 +396,12 @@ def _recurrent_prefix(state: Mapping[str, Any], given: str | None) -> str:
         raise ArgumentError("recurrent", f"is None, but there are several: {names}", "one of them")
     if not prefixes:
         came = f"has no key that ends in {first}, among {listed(list(state)) or 'none'}"
-        raise ArgumentError("source", came, "the weights of an nn.RNN, nn.GRU or nn.LSTM")
+        expected = "the weights of an nn.RNN, nn.GRU or nn.LSTM"
+        for key, one in state.items():
+            if isinstance(one, Mapping) and any(str(name).endswith(first) for name in one):
+                expected += f": source[{_check.shown(key)}] has them"
+                break
+        raise ArgumentError("source", came, expected)
     return prefixes[0]
 
 

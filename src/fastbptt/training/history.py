@@ -66,6 +66,8 @@ class History:
     def __len__(self) -> int:
         return len(self.epoch)
 
+    __iter__ = None  # names or epochs? `curves` and `epoch` say which
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, History):
             return NotImplemented

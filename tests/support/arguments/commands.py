@@ -337,7 +337,7 @@ COMMANDS: dict[str, Entry] = {
             "--dtype": "float64",
             "--data": Each(
                 With("other.csv", {"--weights": "int8"}),
-                Refused("other.csv", "--data is given; expected None unless"),
+                Refused("other.csv", "--data is given, but not --weights"),
             ),
             "--sample-rate": With("48000", {"out": "m.nam", **AUDIO}),
             "--skip": With(FLAG, {"out": "m.json", **AUDIO}),
