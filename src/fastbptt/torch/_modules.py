@@ -28,7 +28,8 @@ class _Module(torch.nn.RNNBase):
         self._hold_engine()
 
     def _hold_engine(self) -> None:
-        _operator.hold_engine(self, _CELLS[self.mode], self._weights())
+        if all(hasattr(self, name) for name in self._flat_weights_names):  # none is deleted for now
+            _operator.hold_engine(self, _CELLS[self.mode], self._weights())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
