@@ -189,6 +189,14 @@ def test_dropout_comes_from_torchs_generator(cell: str) -> None:
     assert torch.equal(state, torch.random.get_rng_state())  # nothing was drawn
 
 
+@pytest.mark.parametrize("dropout", [1.5, -0.5, float("nan")])
+def test_dropout_set_later_to_no_probability(dropout: float) -> None:
+    for module in both("GRU", num_layers=2):
+        module.dropout = dropout
+        assert isinstance(refusal(module, torch.zeros(T, B, I)), RuntimeError)
+        module.eval()(torch.zeros(T, B, I))
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_dropout_of_everything(cell: str) -> None:
     """The only mask that torch and we draw alike."""

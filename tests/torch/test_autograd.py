@@ -212,6 +212,36 @@ def test_other_types_and_back() -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
+def test_a_view_that_negates(cell: str) -> None:
+    """As input, state and gradient: its memory has the other sign."""
+    module = network(cell)
+    x, h, g = (
+        torch.randn(shape, dtype=torch.complex128).conj().imag
+        for shape in ((2, 4, 3), (2, 2, 5), (2, 4, 5))
+    )
+    assert x.is_neg()
+    results = []
+    for views in ((x, h, g), tuple(view.resolve_neg() for view in (x, h, g))):
+        hx = (views[1], views[1]) if cell == "LSTM" else views[1]
+        output = module(views[0], hx)[0]
+        results.append([output, *torch.autograd.grad(output, list(module.parameters()), views[2])])
+    for a, b in zip(*results, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_converted_while_a_weight_is_missing() -> None:
+    """torch.nn allows that, too: whoever computes a weight deletes it and sets it again."""
+    module, x = network("LSTM"), data()
+    expected = module(x)[0]
+    weight = module.weight_hh_l0
+    del module.weight_hh_l0
+    module.float()
+    module.double()
+    module.weight_hh_l0 = weight
+    assert torch.allclose(module(x)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_several_threads_at_once(cell: str) -> None:
     module = network(cell)
     inputs = [torch.randn(3, 5 + i, 3, dtype=torch.float64) for i in range(6)]

@@ -28,7 +28,8 @@ class _Module(torch.nn.RNNBase):
         self._hold_engine()
 
     def _hold_engine(self) -> None:
-        _operator.hold_engine(self, _CELLS[self.mode], self._weights())
+        if all(hasattr(self, name) for name in self._flat_weights_names):  # none is deleted for now
+            _operator.hold_engine(self, _CELLS[self.mode], self._weights())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -129,7 +130,11 @@ class _Module(torch.nn.RNNBase):
             if resets is not None:
                 resets = self._checked_resets(resets, batch, time)
         seed = None
-        if self.training and self.dropout > 0 and self.num_layers > 1:
+        if self.training and self.dropout != 0 and self.num_layers > 1:
+            if not 0 <= self.dropout <= 1:  # set after construction
+                raise RuntimeError(
+                    f"dropout is {self.dropout}; expected a probability between 0 and 1"
+                )
             seed = torch.randint(1 << 62, (1,))
         keep = torch.is_grad_enabled() and (
             first.requires_grad or any(t.requires_grad for t in (x, *states, *weights))
@@ -165,8 +170,9 @@ class _Module(torch.nn.RNNBase):
         if x.dtype != weight.dtype:
             if not torch.is_autocast_enabled(x.device.type):
                 raise ValueError(
-                    f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}): "
-                    f"input.to({weight.dtype}), or module.to({x.dtype})"
+                    f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
+                    f"Convert input: input.to({weight.dtype}), or convert model: "
+                    f"model.to({x.dtype})"
                 )
             x = x.to(weight.dtype)  # computed in the parameters' precision
         if packed:

@@ -157,8 +157,9 @@ def _forward(
 
 
 def _array(tensor: Tensor) -> Any:
-    """Show a tensor's memory to the core."""
-    return (tensor.detach() if tensor.requires_grad else tensor).numpy()
+    """Show a tensor's memory to the core; views that negate on the fly are copied."""
+    tensor = tensor.detach() if tensor.requires_grad else tensor
+    return (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()
 
 
 def _checked(
