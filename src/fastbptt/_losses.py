@@ -70,6 +70,11 @@ class Link(NamedTuple):
     predicts: str = "numbers"
     of_units: bool = False
 
+    @property
+    def changes(self) -> bool:
+        """Whether predictions are other numbers than the outputs."""
+        return self.inverse is not _same
+
 
 #: The links that the core's losses name.
 LINKS: Final = {

@@ -26,6 +26,7 @@ from .parts import (
     ACTIVATIONS,
     Parts,
     assemble,
+    check_activation,
     listed,
     numbers,
     parts_of,
@@ -199,11 +200,7 @@ def to_keras(
             came = f"is of type {type(into).__name__}"
             raise ArgumentTypeError("into", came, "a Keras layer or model, or None")
         return _set(parts, into)
-    if activation is not None:
-        _check.option("activation", activation, ACTIVATIONS)
-        if parts.W_hy is None:
-            came = f'is "{activation}", but the model has no readout'
-            raise ArgumentError("activation", came, "None")
+    check_activation(parts, activation)
     parts.steps = parts.steps if steps is None else _check.option("steps", steps, _check.READOUTS)
     if parts.padding_index is not None:
         warnings.warn(

@@ -137,6 +137,19 @@ def parts_of(model: Any) -> Parts:
     )
 
 
+def check_activation(parts: Parts, activation: Any) -> None:
+    """Check the function that a writer puts after the readout; None: there is none."""
+    if activation is None:
+        return
+    _check.option("activation", activation, ACTIVATIONS)
+    if parts.W_hy is None:
+        came = f'is "{activation}", but the model has no readout'
+        raise ArgumentError("activation", came, "None")
+    if activation == "softmax" and parts.W_hy.shape[1] == 1:
+        came = 'is "softmax", but the model has one output, of which softmax always makes 1'
+        raise ArgumentError("activation", came, '"sigmoid" or None')
+
+
 def refuse_states(parts: Parts, library: str, what: str) -> None:
     """Refuse a learned initial state or static inputs, which a library's layers cannot hold."""
     for option, present in (
