@@ -47,6 +47,11 @@ def _same(z: Floats) -> Floats:
     return z
 
 
+def _sign(z: Floats) -> Floats:
+    signs: Floats = np.where(z > 0.0, 1.0, np.where(np.isnan(z), z, -1.0))
+    return signs
+
+
 def _exp(z: Floats) -> Floats:
     with np.errstate(over="ignore"):
         powers: Floats = np.exp(z)
@@ -83,7 +88,7 @@ LINKS: Final = {
     "mean_variance": Link(_of_columns(_same, lambda s: _exp(s / 2)), of_units=True),
     "log": Link(_exp),
     "logistic": Link(_logistic, "classes"),
-    "sign": Link(lambda z: np.where(z > 0.0, 1.0, -1.0), "classes"),
+    "sign": Link(_sign, "classes"),
     "softmax": Link(_softmax, "classes"),
 }
 

@@ -305,6 +305,9 @@ def _outputs(model: Exportable, loss: _losses.Loss | None) -> Outputs:
     width = model._spec.output_size or model._spec.hidden_size
     if loss is not None and loss.targets == "numbers":
         loss.targets_of(width)  # refuses outputs that it cannot have
+    if loss is not None and loss.link == "softmax" and width == 1:
+        came = f'is "{loss}", which makes 1 of any single output'
+        raise ArgumentError("loss", came, '"bce" for a model with one output')
     names = _names(model, "classes", width)
     classes = _names(model, "classes", 2)
     if names is None and width == 1 and classes is not None:
