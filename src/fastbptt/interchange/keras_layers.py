@@ -874,6 +874,14 @@ class _Weights:
             ) from None
         return at if isinstance(at, self.h5py.Group) else None
 
+    def names(self, group: Any) -> list[str]:
+        """Name what is in a group."""
+        try:
+            return list(group)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            came = f"a group is broken ({shortened(str(error))})"
+            raise UnreadableError(came, "names of layers") from None
+
     def variables(self, path: str) -> list[Array]:
         """Read the numbers of one layer."""
         group = self.group(f"{path}/vars")
@@ -920,7 +928,7 @@ def _of_weights_file(path: str, cell: str | None, both: bool | None) -> Parts:
         found: dict[str, dict[int, list[Array]]] = {}
         kinds = ("Embedding", *_RECURRENT, "Bidirectional", "Dense", "TimeDistributed")
         known = {_snake(kind): kind for kind in kinds}
-        for name in group:
+        for name in weights.names(group):
             base, _, number = name.rpartition("_")
             if not number.isdigit() or len(number) > 6:
                 base, number = name, "0"
