@@ -128,6 +128,13 @@ def test_refused_by_name(name: str) -> None:
         to_onnx(model, **options)
 
 
+def test_nan_is_refused() -> None:
+    model = network("lstm", "readout")
+    model.parameters["b_y"][0] = np.nan
+    with pytest.raises(ValueError, match="model holds NaN or infinity in b_y"):
+        to_onnx(model)
+
+
 def test_bfloat16_is_refused() -> None:
     try:
         model = fastbptt.LSTM(3, 4, precision="bfloat16", seed=0)

@@ -97,7 +97,7 @@ def parts_of(model: Any) -> Parts:
     Raises
     ------
     ArgumentError, ArgumentTypeError
-        If it is no model, or computes in another precision than its weights.
+        If it is no model, computes in another precision than its weights, or has diverged.
     """
     if not isinstance(model, Recurrent):
         came = f"is of type {type(model).__name__}"
@@ -110,6 +110,9 @@ def parts_of(model: Any) -> Parts:
             "other.load_state_dict(model.state_dict())",
         )
     own = model.state_dict()
+    for name, values in own.items():
+        if not np.isfinite(values).all():
+            raise ArgumentError("model", f"holds NaN or infinity in {name}", "finite weights")
     names = ("W_xh", "W_hh", "b_h", "b_hn")
     directions = 2 if model.bidirectional else 1
     readout = own.get("W_hy")
