@@ -502,10 +502,9 @@ class Losses(_core.LossBlocks):
         for name, one in given.items():
             _check_name(name)
             if is_function(one):
-                expected = (
-                    "a name or a fastbptt.Loss; a function for all outputs together is a loss"
+                raise ArgumentTypeError(
+                    f'losses["{name}"]', "is a function", "a name or a fastbptt.Loss"
                 )
-                raise ArgumentTypeError(f'losses["{name}"]', "is a function", expected)
             with _named(f'losses["{name}"]'):
                 own[name] = loss(one)
         widths, columns, first = _widths(own, outputs), {}, 0
