@@ -311,9 +311,9 @@ def on_cpu(name: str, value: Any, item: int | None = None) -> None:
 
 # What people call the axes of sequences, in the order of the axes here.
 _AXES = (
-    {"batch", "batches", "case", "cases", "instance", "sample", "samples", "sequence"},
+    {"batch", "batches", "case", "cases", "id", "instance", "sample", "samples", "sequence"},
     {"date", "step", "steps", "time", "timepoint", "timepoints", "timestep", "timesteps"},
-    {"channel", "channels", "feature", "features"},
+    {"channel", "channels", "feature", "features", "variable", "variables"},
 )
 
 
@@ -322,16 +322,27 @@ def axes_in_order(name: str, value: Any, item: int | None = None) -> None:
     names = getattr(value, "dims", None)
     if not isinstance(names, tuple) or not all(isinstance(axis, str) for axis in names):
         return
-    places = {k: axis for axis in names for k, words in enumerate(_AXES) if axis.lower() in words}
+    called = [[axis for axis in names if axis.lower() in words] for words in _AXES]
+    places = {k: axes[0] for k, axes in enumerate(called) if len(axes) == 1}
     others = [axis for axis in names if axis not in places.values()]
-    if len(names) == 3 and len(places) + len(others) == 3:  # each has its place
+    one = name if item is None else f"{name}[{item}]"
+    if len(names) == 3 and len(others) > 1:  # the order of these is not known
+        if any(names[k] != axis for k, axis in places.items()):
+            known = " and ".join(f'"{axis}" as axis {k}' for k, axis in sorted(places.items()))
+            raise ArgumentError(
+                name,
+                f"has the axes ({', '.join(names)})",
+                f"sequences, time and features in this order, with {known}: {one}.transpose(..)",
+                item=item,
+            )
+        return
+    if len(names) == 3:  # each has its place
         order = [places.get(k) or others.pop(0) for k in range(3)]
     elif len(names) == 2 and len(places) == 2:
         order = [places[k] for k in sorted(places)]
     else:
         return
     if list(names) != order:
-        one = name if item is None else f"{name}[{item}]"
         wanted = ", ".join(f'"{axis}"' for axis in order)
         raise ArgumentError(
             name,

@@ -47,6 +47,11 @@ def _same(z: Floats) -> Floats:
     return z
 
 
+def _sign(z: Floats) -> Floats:
+    signs: Floats = np.where(z > 0.0, 1.0, np.where(np.isnan(z), z, -1.0))
+    return signs
+
+
 def _exp(z: Floats) -> Floats:
     with np.errstate(over="ignore"):
         powers: Floats = np.exp(z)
@@ -70,6 +75,11 @@ class Link(NamedTuple):
     predicts: str = "numbers"
     of_units: bool = False
 
+    @property
+    def changes(self) -> bool:
+        """Whether predictions are other numbers than the outputs."""
+        return self.inverse is not _same
+
 
 #: The links that the core's losses name.
 LINKS: Final = {
@@ -78,7 +88,7 @@ LINKS: Final = {
     "mean_variance": Link(_of_columns(_same, lambda s: _exp(s / 2)), of_units=True),
     "log": Link(_exp),
     "logistic": Link(_logistic, "classes"),
-    "sign": Link(lambda z: np.where(z > 0.0, 1.0, -1.0), "classes"),
+    "sign": Link(_sign, "classes"),
     "softmax": Link(_softmax, "classes"),
 }
 
@@ -491,6 +501,10 @@ class Losses(_core.LossBlocks):
         own: dict[str, Loss] = {}
         for name, one in given.items():
             _check_name(name)
+            if is_function(one):
+                raise ArgumentTypeError(
+                    f'losses["{name}"]', "is a function", "a name or a fastbptt.Loss"
+                )
             with _named(f'losses["{name}"]'):
                 own[name] = loss(one)
         widths, columns, first = _widths(own, outputs), {}, 0

@@ -240,7 +240,7 @@ def test_a_token_that_does_not_exist(library: ctypes.CDLL) -> None:
 
 
 def test_nan_does_not_become_a_number(library: ctypes.CDLL) -> None:
-    for name in ("rnn", "relu", "gru", "lstm_units", "doubles"):
+    for name in ("rnn", "relu", "gru", "lstm_units", "doubles", "hinge", "cross_entropy"):
         program = Program(library, name)
         program.start()
         x = NUMBERS[:4].astype(program.model.dtype)
@@ -376,7 +376,8 @@ def test_the_measured_error(tmp_path: Path) -> None:
 def test_the_name_comes_from_the_file(file: str, name: str, tmp_path: Path) -> None:
     made = net("rnn").export_c(tmp_path / f"{file}.c")
     assert made.name == name
-    assert f"void {name}_reset(" in text(tmp_path / f"{file}.c")[1]
+    source, header = ((tmp_path / f"{file}{end}").read_text("utf-8") for end in (".c", ".h"))
+    assert f"void {name}_reset(" in header and f'#include "{file}.h"\n' in source
 
 
 def tampered(key: str, value: float) -> fastbptt.Recurrent:
@@ -406,6 +407,8 @@ def pooled() -> fastbptt.Recurrent:
 REFUSED: list[tuple[Callable[[], fastbptt.Recurrent], str, dict[str, Any], str]] = [
     (net, "a.cpp", {}, 'path is ".*a.cpp"; expected a file that ends in ".c"'),
     (net, "math.c", {}, "expected another name: math.h is a header of the C library"),
+    (lambda: net("rnn", 3, 4, 1), "a.c", {"loss": "cross_entropy"}, "makes 1 of any single output"),
+    (net, 'a"b.c', {}, "expected a name without quotes, .*: it stands in an #include"),
     (net, "a.c", {"name": "2nd"}, 'name is "2nd"; expected a name in C'),
     (net, "a.c", {"name": "a__b"}, 'name is "a__b"; expected a name in C'),
     (net, "a.c", {"name": "a" * 41}, "expected a name in C of at most 40"),

@@ -119,3 +119,7 @@ def test_what_an_export_tells(
     assert (
         "--raw is False, but the model's metadata have a target_offset" in capsys.readouterr().err
     )
+    model.save("m.st", metadata={"task": "classification", "loss": "cross_entropy"})
+    assert main(["export", "m.st", "m.onnx"]) == 1
+    assert "trained with outputs that cross_entropy turns into" in capsys.readouterr().err
+    assert not Path("m.onnx").exists() and main(["export", "m.st", "m.onnx", "--raw"]) == 0

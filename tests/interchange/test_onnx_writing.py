@@ -102,6 +102,16 @@ def refusals() -> dict[str, tuple[fastbptt.Recurrent, dict[str, Any], str]]:
         "opset": (plain, {"opset": 13}, "opset is 13; expected 14 to 22"),
         "steps": (plain, {"steps": "first"}, 'steps is "first"'),
         "activation": (plain, {"activation": "relu"}, 'activation is "relu"'),
+        "no readout": (
+            network("lstm", "plain"),
+            {"activation": "sigmoid"},
+            'activation is "sigmoid", but the model has no readout',
+        ),
+        "one output": (
+            fastbptt.RNN(3, 4, 1, seed=0),
+            {"activation": "softmax"},
+            "of which softmax always makes 1",
+        ),
         "lengths": (plain, {"lengths": [3]}, r"lengths is \[3\]; expected True or False"),
         "directions": (both, {"single_step": True}, "single_step is True, but bidirectional=True"),
         "stream": (plain, {"single_step": True, "steps": "all"}, "steps is given, but single_step"),
@@ -116,6 +126,13 @@ def test_refused_by_name(name: str) -> None:
     model, options, words = refusals()[name]
     with pytest.raises((ValueError, TypeError), match=words):
         to_onnx(model, **options)
+
+
+def test_nan_is_refused() -> None:
+    model = network("lstm", "readout")
+    model.parameters["b_y"][0] = np.nan
+    with pytest.raises(ValueError, match="model holds NaN or infinity in b_y"):
+        to_onnx(model)
 
 
 def test_bfloat16_is_refused() -> None:

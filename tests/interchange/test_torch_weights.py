@@ -206,13 +206,17 @@ def test_what_does_not_fit_into_a_module() -> None:
     model = network("rnn", "plain")
     for module, words in (
         (nn.RNN(3, 4, nonlinearity="relu"), 'is an RNN of nonlinearity "relu"'),
+        (nn.RNN(3, 4, device="meta"), "on the meta device, .* by into.to_empty"),
         (nn.RNN(3, 4).half(), "has torch.float16 in weight_ih_l0, which cannot hold float32"),
         ("rnn", "into is of type str"),
     ):
         with pytest.raises((ValueError, TypeError), match=words):
             to_torch(model, module)  # type: ignore[arg-type]
+    other = nn.RNN(2, 4)
+    before = other.weight_hh_l0.clone()
     with pytest.raises(RuntimeError, match="size mismatch"):
-        to_torch(model, nn.RNN(3, 5))
+        to_torch(model, other)
+    assert torch.equal(other.weight_hh_l0, before)
     with pytest.raises(RuntimeError, match="Unexpected key"):
         to_torch(network("rnn", "readout"), nn.RNN(3, 4))
     without = network("rnn", "plain", bias=False)

@@ -303,6 +303,16 @@ def test_a_loss_that_overflows_is_refused(
         np.testing.assert_array_equal(values, before[name])
 
 
+def test_a_function_is_no_loss_of_a_block() -> None:
+    with pytest.raises(TypeError, match=r'losses\["a"\] is a function; expected a name or a fast'):
+        fastbptt.Losses({"a": lambda *_: (0.0, 0.0)})  # type: ignore[dict-item]
+
+
+def test_signs_of_hinge_keep_nan() -> None:
+    signs = fastbptt.Loss("hinge").predictions(np.array([0.5, 0.0, -2.0, np.nan]))
+    assert np.array_equal(signs, [1.0, -1.0, -1.0, np.nan], equal_nan=True)
+
+
 def test_labels_of_hinge() -> None:
     x, _, model = data(Loss("mse"), 1, "float64")
     with pytest.raises(

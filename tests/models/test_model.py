@@ -228,7 +228,14 @@ class WithAxes(Wrapped):
 
 @pytest.mark.parametrize(
     "dims",
-    ["batch time feature", "sample step channel", "a time b", "a b c", "batch b c"],
+    [
+        "batch time feature",
+        "sample step channel",
+        "id a variable",
+        "a time b",
+        "a b c",
+        "batch b c",
+    ],
 )
 def test_axes_in_any_order_are_seen_by_their_names(dims: str) -> None:
     model = fastbptt.RNN(3, 4, 1, seed=0)
@@ -239,19 +246,21 @@ def test_axes_in_any_order_are_seen_by_their_names(dims: str) -> None:
     assert np.array_equal(model.forward(given).last, expected)
     for order in itertools.permutations(names):
         other = given.transpose(*order)
-        if list(order) == names or not {"batch", "time", "sample"} & set(names):
+        if list(order) == names or names == ["a", "b", "c"]:
             model.forward(other)
             continue
         try:
             model.forward(other)
         except fastbptt.ArgumentError as error:
-            advice = str(error).rpartition(": ")[2]
+            message = str(error)
+            if "b" in names and "in this order, with" in message and '" as axis ' in message:
+                continue  # which of the other two comes first is not known
+            advice = message.rpartition(": ")[2]
             there = eval(advice, {"x": other})
             model.forward(there)  # the advice, followed
-            if "a" not in names and "b" not in names:
-                assert there.dims == given.dims
+            assert there.dims == given.dims
         else:  # the named axes are where they belong, the others may be anything
-            known = {"batch": 0, "sample": 0, "time": 1, "feature": 2}
+            known = {"batch": 0, "time": 1}
             assert all(order[known[name]] == name for name in order if name in known)
 
 

@@ -105,12 +105,16 @@ class Interface(NamedTuple):
         return f"Does so for many steps: y holds the outputs of one after the other.{refused}"
 
 
-def header(interface: Interface, footprint: Footprint, digest: int, about: Sequence[str]) -> str:
+def header(
+    interface: Interface, stem: str, footprint: Footprint, digest: int, about: Sequence[str]
+) -> str:
     """Write the header.
 
     Parameters
     ----------
     interface : Interface
+    stem : str
+        The files' name, without a suffix.
     footprint : Footprint
     digest : int
         Of the source, which compiles with the header of the same digest only.
@@ -120,7 +124,7 @@ def header(interface: Interface, footprint: Footprint, digest: int, about: Seque
     p, macro, net = interface.prefix, interface.prefix.upper(), interface.network
     shape = f"[{net.num_layers}][{net.hidden_size}]"
     states = "".join(f"    {interface.real} {state}{shape};\n" for state in interface.states)
-    lines = "\n".join(f"   {line}".rstrip() for line in _comment(interface, footprint, about))
+    lines = "\n".join(f"   {line}".rstrip() for line in _comment(interface, stem, footprint, about))
     declared = "".join(
         f"/* {interface.explained(one)} */\n{interface.signature(one)};\n\n" for one in FUNCTIONS
     )
@@ -134,7 +138,7 @@ def header(interface: Interface, footprint: Footprint, digest: int, about: Seque
 #include <stddef.h>
 #include <stdint.h>
 
-#define {macro}_EXPORT 0x{digest:08x} /* the same in {p}.c */
+#define {macro}_EXPORT 0x{digest:08x} /* the same in {stem}.c */
 {sizes}
 #ifdef __cplusplus
 extern "C" {{
@@ -152,11 +156,13 @@ typedef struct {{
 """
 
 
-def _comment(interface: Interface, footprint: Footprint, about: Sequence[str]) -> Iterator[str]:
+def _comment(
+    interface: Interface, stem: str, footprint: Footprint, about: Sequence[str]
+) -> Iterator[str]:
     """Write the lines of the comment at the top."""
     net, p = interface.network, interface.prefix
     first, static = "token" if net.vocabulary else "x", ", constants" * bool(net.static_size)
-    yield f"{p}.h: {_safe(net.title)}"
+    yield f"{stem}.h: {_safe(net.title)}"
     yield f"Written by fastbptt {_core.version}; do not edit."
     yield ""
     yield f"    {p}_state state;"

@@ -33,7 +33,7 @@ LINKS: Final[dict[str, LinkCode]] = {
     ),
     "log": LinkCode(_EACH + "y[i] = exp(y[i]);", "rates"),
     "logistic": LinkCode(_EACH + "y[i] = 1 / (1 + exp(-y[i]));", "probabilities"),
-    "sign": LinkCode(_EACH + "y[i] = (real)(y[i] > 0 ? 1 : -1);", "-1 or 1"),
+    "sign": LinkCode(_EACH + "y[i] = y[i] > 0 ? 1 : y[i] <= 0 ? -1 : y[i];", "-1 or 1"),
     "softmax": LinkCode(
         """\
 real most = y[0], sum = 0;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections.abc import Sequence
@@ -418,15 +419,19 @@ class Writer:
 
     # ------------------------------------------------------------ the files
 
-    def source(self, about: Sequence[str]) -> Source:
+    def source(self, about: Sequence[str], stem: str | None = None) -> Source:
         """Put both files together.
 
         Parameters
         ----------
+        stem : str, optional
+            The files' name, without a suffix: the source includes the header by it. None: the
+            prefix.
         about : sequence of str
             Further sentences of the header's comment.
         """
         p, functions = self._p, self._functions
+        stem = p if stem is None else stem
         helpers = _PRODUCT.format(**self._product())
         if f"{p}_sigmoid(" in functions:
             half, tanh = literal(0.5, self._dtype), self._code("tanh(").strip()[:-1]
@@ -439,14 +444,14 @@ class Writer:
         body = "".join([*arrays, helpers, functions])
         digest = zlib.crc32(body.encode())
         head = (
-            f"/* {p}.c: see {p}.h. Written by fastbptt {_core.version}. */\n\n"
-            f'#include "{p}.h"\n\n{math}'
+            f"/* {stem}.c: see {stem}.h. Written by fastbptt {_core.version}. */\n\n"
+            f'#include "{stem}.h"\n\n{math}'
             f"#if {p.upper()}_EXPORT != 0x{digest:08x}\n"
-            f'#error "{p}.h and {p}.c are of different exports"\n#endif\n{_HEAD}'
+            f'#error "{stem}.h and {stem}.c are of different exports"\n#endif\n{_HEAD}'
         )
         footprint = self._footprint()
-        text = header(self._interface, footprint, digest, about)
-        return Source((head + body).encode("ascii"), text.encode("ascii"), footprint)
+        text = header(self._interface, stem, footprint, digest, about)
+        return Source(os.fsencode(head + body), os.fsencode(text), footprint)
 
     def _footprint(self) -> Footprint:
         """Add up memory."""

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from .._errors import BadArgumentError
+from .._losses import LINKS
 from ..datasets import formats as data_formats
 from . import _new_data, _parser, _task
 
@@ -138,10 +139,13 @@ def _given(arguments: argparse.Namespace, form: ExportFormat) -> dict[str, Any]:
 
 def _refuse_task(task: _task.ModelTask, path: str, form: ExportFormat) -> None:
     """Refuse to leave out, without a word, what training did to inputs and outputs."""
+    loss = task.objective
     parts = {
         "standardised inputs": task.standardizer is not None,
         "indicators of missing inputs": task.imputer is not None,
         "an offset of its outputs": task.offset is not None,
+        f"outputs that {loss.name} turns into predictions": task.kind is not None
+        and LINKS[loss.link].changes,
     }
     found = [name for name, there in parts.items() if there]
     if found:

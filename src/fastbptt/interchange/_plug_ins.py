@@ -36,9 +36,6 @@ def plain(model: Recurrent, files: str) -> Parts:
     ):
         if present:
             raise ArgumentError("model", f"has {what}", f"none: {files} cannot hold it")
-    for name, values in model.state_dict().items():
-        if not np.isfinite(values).all():
-            raise ArgumentError("model", f"holds NaN or infinity in {name}", "finite weights")
     return parts
 
 

@@ -26,6 +26,7 @@ from .parts import (
     ACTIVATIONS,
     Parts,
     assemble,
+    check_activation,
     listed,
     numbers,
     parts_of,
@@ -199,11 +200,7 @@ def to_keras(
             came = f"is of type {type(into).__name__}"
             raise ArgumentTypeError("into", came, "a Keras layer or model, or None")
         return _set(parts, into)
-    if activation is not None:
-        _check.option("activation", activation, ACTIVATIONS)
-        if parts.W_hy is None:
-            came = f'is "{activation}", but the model has no readout'
-            raise ArgumentError("activation", came, "None")
+    check_activation(parts, activation)
     parts.steps = parts.steps if steps is None else _check.option("steps", steps, _check.READOUTS)
     if parts.padding_index is not None:
         warnings.warn(
@@ -881,6 +878,14 @@ class _Weights:
             ) from None
         return at if isinstance(at, self.h5py.Group) else None
 
+    def names(self, group: Any) -> list[str]:
+        """Name what is in a group."""
+        try:
+            return list(group)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            came = f"a group is broken ({shortened(str(error))})"
+            raise UnreadableError(came, "names of layers") from None
+
     def variables(self, path: str) -> list[Array]:
         """Read the numbers of one layer."""
         group = self.group(f"{path}/vars")
@@ -927,7 +932,7 @@ def _of_weights_file(path: str, cell: str | None, both: bool | None) -> Parts:
         found: dict[str, dict[int, list[Array]]] = {}
         kinds = ("Embedding", *_RECURRENT, "Bidirectional", "Dense", "TimeDistributed")
         known = {_snake(kind): kind for kind in kinds}
-        for name in group:
+        for name in weights.names(group):
             base, _, number = name.rpartition("_")
             if not number.isdigit() or len(number) > 6:
                 base, number = name, "0"

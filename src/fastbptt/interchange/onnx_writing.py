@@ -16,7 +16,7 @@ from ..files.atomic import write_into, write_whole
 from ..models import Recurrent
 from . import onnx_protobuf as protobuf
 from .layouts import layout, to_library
-from .parts import ACTIVATIONS, Parts, parts_of
+from .parts import Parts, check_activation, parts_of
 
 __all__ = ["to_onnx"]
 
@@ -122,8 +122,7 @@ def to_onnx(
     parts.steps = parts.steps if steps is None else _check.option("steps", steps, _check.READOUTS)
     for name, value in (("lengths", lengths), ("states", states), ("single_step", single_step)):
         _check.flag(name, value)
-    if activation is not None:
-        _check.option("activation", activation, ACTIVATIONS)
+    check_activation(parts, activation)
     version = _check.size("opset", opset)
     if version not in OPSETS:
         raise ArgumentError("opset", f"is {version}", f"{OPSETS[0]} to {OPSETS[-1]}")

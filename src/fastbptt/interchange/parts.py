@@ -97,7 +97,7 @@ def parts_of(model: Any) -> Parts:
     Raises
     ------
     ArgumentError, ArgumentTypeError
-        If it is no model, or computes in another precision than its weights.
+        If it is no model, computes in another precision than its weights, or has diverged.
     """
     if not isinstance(model, Recurrent):
         came = f"is of type {type(model).__name__}"
@@ -110,6 +110,9 @@ def parts_of(model: Any) -> Parts:
             "other.load_state_dict(model.state_dict())",
         )
     own = model.state_dict()
+    for name, values in own.items():
+        if not np.isfinite(values).all():
+            raise ArgumentError("model", f"holds NaN or infinity in {name}", "finite weights")
     names = ("W_xh", "W_hh", "b_h", "b_hn")
     directions = 2 if model.bidirectional else 1
     readout = own.get("W_hy")
@@ -135,6 +138,19 @@ def parts_of(model: Any) -> Parts:
         model.dropout,
         model._trained_steps,
     )
+
+
+def check_activation(parts: Parts, activation: Any) -> None:
+    """Check the function that a writer puts after the readout; None: there is none."""
+    if activation is None:
+        return
+    _check.option("activation", activation, ACTIVATIONS)
+    if parts.W_hy is None:
+        came = f'is "{activation}", but the model has no readout'
+        raise ArgumentError("activation", came, "None")
+    if activation == "softmax" and parts.W_hy.shape[1] == 1:
+        came = 'is "softmax", but the model has one output, of which softmax always makes 1'
+        raise ArgumentError("activation", came, '"sigmoid" or None')
 
 
 def refuse_states(parts: Parts, library: str, what: str) -> None:

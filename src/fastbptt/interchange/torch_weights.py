@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import warnings
@@ -211,14 +212,20 @@ def to_torch(
         raise ArgumentError("into", came, f'that of the model, "{parts.cell}"')
     present = into.state_dict()
     for key, tensor in present.items():
+        if tensor.is_meta:
+            came = f"has {key} on the meta device, where there are no numbers"
+            raise ArgumentError("into", came, 'memory, by into.to_empty(device="cpu")')
         if not np.can_cast(parts.dtype, str(tensor.dtype).removeprefix("torch.")):
             raise ArgumentError(
                 "into", f"has {tensor.dtype} in {key}, which cannot hold {parts.dtype} exactly",
                 f"{parts.dtype}, by into.to(torch.{parts.dtype})",
             )  # fmt: skip
-    state = _state(parts, how, found.names, set(present))
-    into.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
-    return into
+    arrays = _state(parts, how, found.names, set(present))
+    state = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    shapes = [{key: tuple(one.shape) for key, one in some.items()} for some in (present, state)]
+    whole = into if shapes[0] == shapes[1] else copy.deepcopy(into)  # PyTorch sets what fits, then
+    whole.load_state_dict(state)  # raises
+    return whole
 
 
 def _torch() -> Any:

@@ -186,7 +186,7 @@ def export_c(
         about = [f"Over the data given to the export, this changes outputs by at most {error:.2g}."]
     elif weights is not None:
         about = ["What this changes in the outputs was not measured: export with data for that."]
-    made = writer.source(about)
+    made = writer.source(about, os.path.basename(files[0])[: -len(".c")])
     for place, content in zip(reversed(places), (made.header, made.source), strict=True):
         write_whole(place, content)
     return CExport(
@@ -207,6 +207,9 @@ def _files(path: Any) -> tuple[str, str]:
     stem, suffix = os.path.splitext(source)
     if suffix != ".c":
         raise ArgumentError("path", f'is "{source}"', 'a file that ends in ".c"')
+    if re.search(r'["\\?\x00-\x1f\x7f]', os.path.basename(stem)):
+        expected = "a name without quotes, backslashes, question marks and control characters"
+        raise ArgumentError("path", f"is {source!r}", f"{expected}: it stands in an #include")
     if os.path.basename(stem).lower() in _HEADERS:
         header = f"{os.path.basename(stem)}.h"
         raise ArgumentError(
@@ -237,7 +240,7 @@ def _refuse_notes(model: Exportable, standardizer: Any, imputer: Any, loss: Any)
         noted = notes.get(key)
         if noted is None or given[argument] is not None:
             continue
-        if key == "loss" and isinstance(noted, str) and _link(noted) in ("identity", "quantiles"):
+        if key == "loss" and isinstance(noted, str) and not _changes(noted):
             continue
         raise ArgumentError(
             argument,
@@ -261,11 +264,12 @@ def _refuse_notes(model: Exportable, standardizer: Any, imputer: Any, loss: Any)
         )
 
 
-def _link(text: str) -> str | None:
+def _changes(text: str) -> bool:
+    """Whether a loss, as notes have it, makes other numbers of the outputs."""
     try:
-        return _losses.parse(text).link
+        return _losses.LINKS[_losses.parse(text).link].changes
     except (TypeError, ValueError):
-        return None
+        return True
 
 
 def _inputs(model: Exportable, standardizer: Any, imputer: Any) -> Inputs:
@@ -301,6 +305,9 @@ def _outputs(model: Exportable, loss: _losses.Loss | None) -> Outputs:
     width = model._spec.output_size or model._spec.hidden_size
     if loss is not None and loss.targets == "numbers":
         loss.targets_of(width)  # refuses outputs that it cannot have
+    if loss is not None and loss.link == "softmax" and width == 1:
+        came = f'is "{loss}", which makes 1 of any single output'
+        raise ArgumentError("loss", came, '"bce" for a model with one output')
     names = _names(model, "classes", width)
     classes = _names(model, "classes", 2)
     if names is None and width == 1 and classes is not None:
