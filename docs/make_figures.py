@@ -170,7 +170,7 @@ def remembering() -> Made:
     y = rng.integers(0, 2, 1024)
     x = rng.normal(0, 0.3, (1024, 60, 1))
     x[:, 0, 0] = 2 * y - 1
-    model = fastbptt.LSTM(1, 32, 1, forget_bias=3.0, seed=0)
+    model = fastbptt.LSTM(1, 32, 1, forget_bias=3.0, dtype="float64", seed=0)
     monitor = fastbptt.GradientMonitor(warn=False)
     history = fastbptt.fit(
         model,
@@ -184,11 +184,15 @@ def remembering() -> Made:
     )
     ax = fastbptt.plot.gradient_heatmap(monitor)
     norms = np.asarray(ax.images[0].get_array())
-    rows = {
-        f"epoch {epoch}": {"first": row[0], "lowest": row.min(), "last": row[-1], "loss": loss}
-        for epoch, row, loss in zip(monitor.epochs, norms, history["loss"], strict=True)
+    assert history["loss"][-1] < 0.01
+    # Training amplifies rounding, which instruction sets do differently: of later epochs only this.
+    bound = 1e-4
+    assert norms[-1, 0] < bound < norms[0, 0]
+    row = norms[0]
+    return ax.figure, image(ax) | {
+        "epoch 1": {"first": row[0], "lowest": row.min(), "last": row[-1]},
+        "epoch 10": {"bound": bound},
     }
-    return ax.figure, image(ax) | rows
 
 
 def from_gallery(name: str, numbers: Callable[[Any], dict[str, Any]]) -> Made:

@@ -169,7 +169,7 @@ SENTENCES = {
         "{gains[gain 1.5][growth]:percent} % per step",
         "({remembering[epoch 1][first]:.3f} after the first epoch, and "
         "{remembering[epoch 1][lowest]:.4f} at its lowest)",
-        "it is {remembering[epoch 10][first]:.0e} at the first step after "
+        "it is below {remembering[epoch 10][bound]:.0e} at the first step after "
         "{remembering[rows]:word} epochs",
     ],
     "docs/training.md": [

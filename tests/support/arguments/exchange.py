@@ -85,7 +85,7 @@ ENTRIES: dict[str, Entry] = {
             "lengths": True,
             "states": True,
             "single_step": True,
-            "activation": Each("sigmoid", "softmax"),
+            "activation": "sigmoid",
             "dtype": "float64",
             "opset": 18,
         },
