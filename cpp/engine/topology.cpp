@@ -130,7 +130,7 @@ Topology::Topology(const Spec& s)
 void Topology::check_weights(const Batch& batch) const {
   if (batch.weights && (spec.outputs || spec.vocabulary || spec.learn_state || spec.static_size || spec.bfloat16))
     throw ArgumentError({"weights", "are given", "none for a network that has more than its recurrent layers"});
-  if (batch.packed && (batch.resets || spec.vocabulary))
+  if (batch.packed && (batch.resets != nullptr || spec.vocabulary))
     throw ArgumentError({"a packed batch", "has resets or tokens", "neither"});
 }
 

@@ -1724,6 +1724,55 @@ CALLS = [
         r"or (dtype=\"float64\")",
         TINY + r"net.export_c('a.c', standardizer=s, \1)",
     ),
+    # several outputs
+    call(
+        "net.loss(x, {'a': np.ones(12)}, {'a': 'mse'})",
+        r"loss is a mapping; expected (fastbptt.Losses)",
+        r"net.loss(x, {'a': np.ones(12)}, \1({'a': 'mse'}))",
+    ),
+    call(
+        "fastbptt.probabilities(np.ones((2, 1)), fastbptt.Losses({'a': 'bce'}))",
+        r"expected one loss: a name or a (fastbptt.Loss)",
+        r"fastbptt.probabilities(np.ones((2, 1)), \1('bce'))",
+    ),
+    call(
+        "fit(net, x, y, loss='mse', metrics={'a': 'r2'}, **once)",
+        r"names and functions, unless loss is a (fastbptt.Losses)",
+        r"fit(net, x, {'a': y}, loss=\1({'a': 'mse'}), metrics={'a': 'r2'}, **once)",
+        "fit(net, x, y, loss='mse', metrics=['r2'], **once)",
+    ),
+    call(
+        "f = lambda z, t, w: (float(z.mean()), np.ones_like(z) / z.size)\n"
+        "fit(net, x, y, loss=f, steps='mean', bptt_steps=2, **once)",
+        r"expected (None) because steps",
+        "f = lambda z, t, w: (float(z.mean()), np.ones_like(z) / z.size)\n"
+        r"fit(net, x, y, loss=f, steps='mean', bptt_steps=\1, **once)",
+    ),
+    # passes without a backward one
+    call(
+        "net.forward(x, backward=False).hidden",
+        r"call forward without it",
+        "net.forward(x).hidden",
+    ),
+    call(
+        "o = net.forward(x, backward=False); net.backward(o, d_outputs=o.outputs)",
+        r"expected a pass that keeps its activations",
+        "o = net.forward(x); net.backward(o, d_outputs=o.outputs)",
+    ),
+    # files of others
+    call(
+        "fastbptt.interchange.to_onnx(fastbptt.GRU(2, 3, 1, dtype='float64'), 'a.onnx')",
+        r'expected (dtype="float32"), which rounds the weights, or (dtype="float64")',
+        r"fastbptt.interchange.to_onnx(fastbptt.GRU(2, 3, 1, dtype='float64'), 'a.onnx', \1)",
+        r"fastbptt.interchange.to_onnx(fastbptt.GRU(2, 3, 1, dtype='float64'), 'a.onnx', \2)",
+    ),
+    call(
+        "fastbptt.interchange.to_rtneural(one, 'a.json', skip=True)\n"
+        "fastbptt.interchange.from_rtneural('a.json')",
+        r"expected 0, or (skip=True) here",
+        "fastbptt.interchange.to_rtneural(one, 'a.json', skip=True)\n"
+        r"fastbptt.interchange.from_rtneural('a.json', \1)",
+    ),
     # plots
     call(
         "m = fastbptt.GradientMonitor(); fastbptt.plot.gradient_animation(m, 'a.html')",
@@ -1792,8 +1841,8 @@ ELSEWHERE = (  # parts whose advice has tests of its own, or is for those who me
     "reference/",
     "cli/demo.py",  # tests/cli/test_next.py
     "cli/export.py",  # tests/interchange/test_formats.py
-    "interchange/formats.py",
     "torch/",  # tests/torch/test_arguments.py
+    "interchange/",  # tests/interchange, where the packages are that it is about
     "c_source/header.py",  # C
     "config.py",
 )
@@ -1808,6 +1857,7 @@ NO_ADVICE = (
     r"^input_size=|^, num_layers=|^, embedding=",
     r"reached without convergence",
     r"half of the memory",
+    r"^Losses\(",
 )
 
 
