@@ -115,6 +115,8 @@ bool infers(const Net<T>& net, const Workspace<T>& w, Steps steps) {
          !pools(steps);
 }
 
+// All steps of a batch of one sequence in one direction; of the weights only the readout's are packed, whose sums have
+// the same bits then
 template <class T>
 void infer_sequence(const Net<T>& net, Workspace<T>& w, const Batch& batch, const Predictions& out) {
   const i64 H = net.H(), width = net.spec.output_width(), steps = w.plan.length(0), states = net.info.states,

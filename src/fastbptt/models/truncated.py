@@ -213,7 +213,7 @@ def train(
             if norms is not None:
                 recorded = NormProbes(norms.names, part.x.shape[1], chunk.lengths)
             if not chunk.counts.any():
-                ends = engine.forward(part).final_state
+                ends = engine.predict(part, "last", False, False)[2]  # the state alone
             else:
                 shape = (spec.rows, len(part.x), spec.hidden_size)
                 ends = tuple(np.empty(shape, spec.dtype) for _ in spec.states)

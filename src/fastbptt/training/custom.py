@@ -220,6 +220,7 @@ def _in_chunks(
         for chunk in truncated.chunks(lengths, x.shape[1], sample_weight, steps, reduction, size):
             rows: Any = slice(None) if chunk.rows is None else chunk.rows
             part = slice(chunk.first, chunk.stop)
+            graded = bool(chunk.counts.any())
             out = model.forward(
                 x[rows, part],
                 chunk.lengths,
@@ -227,8 +228,9 @@ def _in_chunks(
                 static=None if states else static,
                 resets=None if resets is None else np.ascontiguousarray(resets[rows, part]),
                 training=True,
+                backward=graded,
             )
-            if chunk.counts.any():
+            if graded:
                 targets = y[rows, part] if steps == "all" else y[rows]
                 value, grads = _graded(
                     model, out, loss, steps, targets, chunk.lengths, chunk.weight
