@@ -20,7 +20,7 @@ import numpy as np
 import fastbptt
 from fastbptt.bench import PRESETS, Problem
 
-SHAPES = ("small", "neuro", "medium")
+SHAPES = ("small", "neuro", "medium", "stream")
 
 
 def training_step(preset: str) -> Callable[[], object]:

@@ -14,19 +14,25 @@ namespace fastbptt {
 
 namespace {
 
-// A set with the tables that it takes from its base
-InstructionSet completed(const InstructionSet& set) {
+// A set with the tables that it takes from its base; f32: where its own ones stand then
+InstructionSet completed(const InstructionSet& set, Kernels<float>& f32) {
   if (!set.base) return set;
   InstructionSet all = *set.base;
   all.name = set.name;
-  all.f32 = set.f32;
+  f32 = *set.f32;
+  f32.lanes = set.base->f32->lanes;
+  f32.add_noise = set.base->f32->add_noise;
+  f32.zone_forward = set.base->f32->zone_forward;
+  f32.zone_backward = set.base->f32->zone_backward;
+  all.f32 = &f32;
   return all;
 }
 
-#define FASTBPTT_SET(name, description, supported)           \
-  const InstructionSet* complete_##name() {                  \
-    static const InstructionSet set = completed(isa_##name); \
-    return &set;                                             \
+#define FASTBPTT_SET(name, description, supported)                \
+  const InstructionSet* complete_##name() {                       \
+    static Kernels<float> f32;                                    \
+    static const InstructionSet set = completed(isa_##name, f32); \
+    return &set;                                                  \
   }
 #include "isa/list.inc"
 #undef FASTBPTT_SET

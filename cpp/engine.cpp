@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <shared_mutex>
 #include <utility>
@@ -16,9 +17,11 @@
 #include "engine/packing.h"
 #include "engine/layer_directions.h"
 #include "engine/buffers.h"
+#include "engine/constraints.h"
 #include "engine/inference_step.h"
 #include "engine/losses.h"
 #include "engine/optimizer_step.h"
+#include "engine/together.h"
 #include "memory.h"
 #include "thread_pool.h"
 
@@ -54,7 +57,7 @@ class WorkspaceTape final : public Tape {
       for (i64 d = 0; d < s.directions(); ++d) {
         const i64 step = d ? w->plan.length(b) - 1 - t : t;
         const LayerBuffers<T>& top = w->layers[w->layers.size() - size_of(s.directions() - d)];
-        read_row(*w, s.hidden, top.saved, top.panel, w->plan.batch + w->plan.row(step, b), to + d * s.hidden);
+        read_row(*w, s.hidden, top.saved, top.panel, w->plan.lead() + w->plan.row(step, b), to + d * s.hidden);
       }
     });
   }
@@ -88,7 +91,7 @@ class WorkspaceTape final : public Tape {
 // ------------------------------------------------------------------------------------------------------ network
 
 template <class T>
-class NetworkEngine final : public Engine {
+class NetworkEngine final : public OneOfSeveral {
  public:
   NetworkEngine(const Spec& spec, T* params)
       : net_(spec, params), pool_(std::make_shared<WorkspacePool<T>>()), updates_(trained_ranges(spec, {})) {}
@@ -100,17 +103,28 @@ class NetworkEngine final : public Engine {
     Workspace<T>& w = *tape->w;
     if (batch.resets != nullptr) check_resets(net_.spec.bidirectional, Steps::all, Reduction::mean);
     net_.check_weights(batch);
-    begin(w, batch, {.steps = Steps::all, .input_gradient = true, .drop = net_.dropping(batch)}, 0);
+    check_constraints();
+    begin(w, batch,
+          {.steps = Steps::all,
+           .input_gradient = true,
+           .drop = net_.dropping(batch),
+           .noise = net_.noisy(batch),
+           .masks = net_.masking(batch),
+           .zones = net_.spec.has_zoneout(),
+           .zone_draws = net_.zoning(batch)},
+          0);
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     run(w, batch.threads, [&](int worker, int team, Barrier& barrier) {
       const auto [row0, row1] = w.plan.share(worker, team);
+      form_recurrent(net_, w, worker, team, barrier);
       pack_weights(net_, w, batch.weights, true, worker, team);
       pack_initial(net_, w, batch, row0, row1);
       pack_inputs(net_, w, batch, 0, row0, row1);
       barrier.meet();
       if (worker == 0) weights.unlock();
       const OutputArgs<T> output = output_args(net_, w, false);
-      forward_window(net_, w, 0, net_.fused(true) && net_.O() ? &output : nullptr, row0, row1);
+      Recursion recursion = recursion_of(w, worker, team, barrier);
+      forward_window(net_, w, recursion, 0, net_.fused(true) && net_.O() ? &output : nullptr, row0, row1);
       if (!net_.fused(true) && net_.O()) joined_outputs(net_, w, output, Steps::all, row0, row1);
       last_outputs(net_, w, output, w.y_last, row0, row1);
     });
@@ -127,41 +141,82 @@ class NetworkEngine final : public Engine {
     if (all && pools(out.steps)) throw ArgumentError({"steps", "pools beside outputs at all steps", "one of them"});
     if (batch.resets != nullptr) check_resets(net_.spec.bidirectional, out.steps, Reduction::mean);
     net_.check_weights(batch);
+    check_constraints();
     // outputs of both directions are joined when both are done
     const Needs needs{.steps = all ? Steps::all : out.steps,
                       .keep = all && net_.D() == 2,
                       .outputs = true,
-                      .drop = net_.dropping(batch)};
+                      .drop = net_.dropping(batch),
+                      .noise = net_.noisy(batch),
+                      .masks = net_.masking(batch),
+                      .zones = net_.spec.has_zoneout(),
+                      .zone_draws = net_.zoning(batch)};
     begin(w, batch, needs, 0);
     const auto windows = static_cast<i64>(w.plan.windows.size());
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
     if (infers(net_, w, out.steps) && !batch.weights && (!all || out.outputs.step == net_.spec.output_width())) {
-      run(w, batch.threads, [&](int, int, Barrier&) { infer_sequence(net_, w, batch, out); });
+      run_team_of(w, {1, false, 0}, [&](int, int, Barrier&) { infer_sequence(net_, w, batch, out); });
       return report_found(w, batch);
     }
-    run(w, batch.threads, [&](int worker, int team, Barrier& barrier) {
-      const auto [row0, row1] = w.plan.share(worker, team);
-      pack_weights(net_, w, batch.weights, false, worker, team);
-      pack_initial(net_, w, batch, row0, row1);
-      pack_inputs(net_, w, batch, 0, row0, row1);
-      barrier.meet();
-      if (worker == 0 && reads_once(windows)) weights.unlock();
-      const OutputArgs<T> output = output_args(net_, w, false);
-      for (i64 i = 0; i < windows; ++i) {
-        carry_states(net_, w, i, row0, row1);
-        if (i) barrier.meet();  // a row of one window may be another worker's in the next
-        if (i) pack_inputs(net_, w, batch, i, row0, row1);
-        forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1, out.steps);
-        if (all && !net_.fused(all)) joined_outputs(net_, w, output, Steps::all, row0, row1);
-        if (all) give_outputs(net_, w, i, row0, row1, out.outputs);
+    const auto rows = [&](Workspace<T>& own, const Batch& given, const Predictions& to, i64 row0, i64 row1,
+                          Recursion& recursion, const auto& packed, const auto& between) {
+      pack_initial(net_, own, given, row0, row1);
+      pack_inputs(net_, own, given, 0, row0, row1);
+      packed();
+      const OutputArgs<T> output = output_args(net_, own, false);
+      for (i64 i = 0; i < static_cast<i64>(own.plan.windows.size()); ++i) {
+        carry_states(net_, own, i, row0, row1);
+        if (i) between();
+        if (i) pack_inputs(net_, own, given, i, row0, row1);
+        forward_window(net_, own, recursion, i, net_.fused(all) ? &output : nullptr, row0, row1, to.steps);
+        if (all && !net_.fused(all)) joined_outputs(net_, own, output, Steps::all, row0, row1);
+        if (all) give_outputs(net_, own, i, row0, row1, to.outputs);
       }
-      if (!out.one) return;
-      finish_pooling(net_, w, out.steps, row0, row1);
-      last_outputs(net_, w, output, w.y_last, row0, row1, out.steps);
-      give_one(net_, w, row0, row1, static_cast<T*>(out.one));
+      if (!to.one) return;
+      finish_pooling(net_, own, to.steps, row0, row1);
+      last_outputs(net_, own, output, own.y_last, row0, row1, to.steps);
+      give_one(net_, own, row0, row1, static_cast<T*>(to.one));
+    };
+    // A row of one window may be another worker's in the next. To wait for that worker at each window costs much where
+    // lengths differ, since the one with the long sequences has fewer rows at the first steps and all at the last ones:
+    // each has a workspace of its own instead. Dropout and noise depend on the places in the whole batch.
+    const bool apart = windows > 1 && !w.packed && !w.drop && !w.noisy() && !needs.masks && !needs.zone_draws;
+    const int threads = batch.threads > 0 ? std::min(batch.threads, threads_of_call()) : threads_of_call();
+    if (apart) w.parts.resize(std::max(w.parts.size(), size_of(threads)));
+    std::vector<std::exception_ptr> failed(apart ? w.parts.size() : 0);
+    bool divided = false;
+    run(w, threads, [&](int worker, int team, Barrier& barrier) {
+      const auto packed = [&] {
+        barrier.meet();
+        if (worker == 0 && reads_once(windows)) weights.unlock();
+      };
+      form_recurrent(net_, w, worker, team, barrier);
+      pack_weights(net_, w, batch.weights, false, worker, team);
+      if (!apart || team == 1 || w.shares_units) {
+        const auto [row0, row1] = w.plan.share(worker, team);
+        Recursion recursion = recursion_of(w, worker, team, barrier);
+        return rows(w, batch, out, row0, row1, recursion, packed, [&] { barrier.meet(); });
+      }
+      if (worker == 0) divided = true;
+      bool met = false;
+      const auto packed_once = [&] {
+        if (!std::exchange(met, true)) packed();
+      };
+      try {
+        predict_part(w, batch, out, needs, worker, team,
+                     [&](Workspace<T>& own, const Batch& given, const Predictions& to) {
+                       Recursion alone(nullptr, own.stop, barrier, worker, team, 1, own.plan.batch);
+                       rows(own, given, to, 0, own.plan.batch, alone, packed_once, [] {});
+                     });
+      } catch (...) {
+        failed[size_of(worker)] = std::current_exception();
+      }
+      packed_once();
     });
+    for (const std::exception_ptr& one : failed)
+      if (one) std::rethrow_exception(one);
     report_found(w, batch);
-    for (int s = 0; s < net_.info.states; ++s)
+    for (int s = 0; s < net_.info.states && !divided; ++s)
       if (out.final_state[s]) read_final(w, net_.H(), s, static_cast<T*>(out.final_state[s]));
   }
 
@@ -174,21 +229,27 @@ class NetworkEngine final : public Engine {
     const GradientSource source{.outputs = from.outputs || from.last,
                                 .steps = from.outputs ? Steps::all : Steps::last,
                                 .hidden = bool(from.hidden)};
-    begin_backward(
-        net_, w,
-        {.steps = source.steps, .backward = true, .d_final = bool(from.final_state[0]), .d_hidden = source.hidden},
-        false);
+    begin_backward(net_, w,
+                   {.steps = source.steps,
+                    .backward = true,
+                    .d_final = bool(from.final_state[0]),
+                    .d_hidden = source.hidden,
+                    .zones = net_.spec.has_zoneout()},
+                   false);
+    begin_activity(net_, w, {});
     inject(net_, w, from);
     place_input_gradient(w, out);
     T* gradient = static_cast<T*>(out.parameters);
     run(w, kept->threads_, [&](int number, int team, Barrier& barrier) {
-      Worker worker = worker_of(w, number, team, barrier);
+      Recursion recursion = recursion_of(w, number, team, barrier);
+      Worker worker = worker_of(w, number, team, barrier, recursion);
       spread_output_gradient(net_, w, source, worker.row0, worker.row1);
       start_gradient(net_, gradient, number, team);
       barrier.meet();
       backward_window(net_, w, worker, 0, source, out, {}, gradient);
       finish_gradient(net_, w, worker, source, out, kept->given_, gradient);
     });
+    if (gradient) constraints_.clear(gradient);
     if (from.check_finite && gradient) report_gradient(gradient);
   }
 
@@ -214,29 +275,56 @@ class NetworkEngine final : public Engine {
                     i64 memory_budget) override {
     check(update);
     const std::lock_guard<std::mutex> one(train_mutex_);
-    const BorrowedWorkspace<T> borrowed(pool_);
-    Workspace<T>& w = *borrowed;
-    const GradientTargets out;  // the workspace's own
-    const double value = forward_and_loss(w, batch, objective, &out, probes, memory_budget);
-    if (batch.check_finite) report_loss(value);
-    const Clipped clipping = clipped(w.gradient, update.clip, batch.check_finite, probes.norm);
-    if (update.clip.value >= 0) updates_.limit(kernels_of<T>(active()), w.gradient, update.clip.value);
-    apply(*update.optimizer, w.gradient, clipping);
-    for (int s = 0; s < net_.info.states; ++s)
-      if (probes.final_state[s]) read_final(w, net_.H(), s, static_cast<T*>(probes.final_state[s]));
-    return value;
+    return step_alone(batch, objective, update, probes, memory_budget);
+  }
+
+  std::mutex& training() override { return train_mutex_; }
+  i64 lanes() const override { return kernels_of<T>(active()).vector; }
+
+  // Required operations of a training step, as in docs/performance.md
+  double work(double rows) const override {
+    double weights = 0;
+    for (const LayerDirection& p : net_.layer_directions)
+      weights += double(net_.GH()) * (2.0 * double(p.inputs) + 3.0 * double(net_.H()));
+    return 2.0 * rows * weights;
+  }
+
+  bool passes_checks(const Update& update) override {
+    try {
+      check(update);
+      check_constraints();
+    } catch (const ArgumentError&) {
+      return false;
+    }
+    return true;
+  }
+
+  std::unique_ptr<JointSteps> make_pass(const std::vector<TrainingStep*>& steps) override {
+    return std::make_unique<OwnSteps>(pool_, steps);
+  }
+
+  double step_alone(const TrainingStep& step) override {
+    check(step.update);
+    return step_alone(step.batch, step.objective, step.update, {}, 0);
   }
 
   void update(const Update& update, const void* gradient, bool check_finite) override {
     check(update);
     const std::lock_guard<std::mutex> one(train_mutex_);
     const T* g = static_cast<const T*>(gradient);
+    std::vector<T> own;
+    if (!constraints_.none()) {
+      check_constraints();
+      own.assign(g, g + net_.count);
+      constraints_.clear(own.data());
+      g = own.data();
+    }
     const Clipped clipping = clipped(g, update.clip, check_finite, nullptr);
-    std::vector<T> limited;
     if (update.clip.value >= 0) {
-      limited.assign(g, g + net_.count);
-      updates_.limit(kernels_of<T>(active()), limited.data(), update.clip.value);
-      g = limited.data();
+      own.resize(size_of(net_.count));
+      if (g != own.data()) std::copy_n(g, net_.count, own.data());
+      updates_.limit(kernels_of<T>(active()), own.data(), update.clip.value);
+      g = own.data();
     }
     apply(*update.optimizer, g, clipping);
   }
@@ -246,6 +334,47 @@ class NetworkEngine final : public Engine {
     Interruptible::refuse_within();
     const std::lock_guard<std::mutex> one(train_mutex_);
     updates_.set(std::move(trained));
+  }
+
+  void constrain(ConstraintSpec constraints) override {
+    if (!constraints.signs.empty() && static_cast<i64>(constraints.signs.size()) != net_.count)
+      throw ArgumentError({"signs", "are " + std::to_string(constraints.signs.size()), std::to_string(net_.count)});
+    for (const ConstraintSpec::Norm& n : constraints.norms)
+      if (n.from < 0 || n.rows < 1 || n.columns < 1 || n.from + n.rows * n.columns > net_.count || !(n.most > 0))
+        throw ArgumentError({"a norm", "is of no matrix, or not above 0"});
+    Interruptible::refuse_within();
+    const std::lock_guard<std::mutex> one(train_mutex_);
+    const std::unique_lock<std::shared_mutex> lock(params_mutex_);
+    constraints_.set(std::move(constraints));
+  }
+
+  void check_constraints() override {
+    if (constraints_.none()) return;
+    const std::shared_lock<std::shared_mutex> lock(params_mutex_);
+    if (const i64 i = constraints_.wrong_sign(net_.params); i >= 0) {
+      static constexpr const char* allowed[] = {"0", "at least 0", "at most 0"};
+      throw_at(i, "parameter ", [&](const std::string& name, std::vector<i64> index) {
+        const double value = double(net_.params[i]);
+        throw ArgumentError({name, "is " + number(value), std::string(allowed[constraints_.sign(i)]) + remedy,
+                             std::move(index), value});
+      });
+    }
+    if (const auto wrong = constraints_.wrong_norm(net_.params); wrong.column >= 0)
+      throw_at(wrong.column, "parameter ", [&](const std::string& name, const std::vector<i64>& index) {
+        throw ArgumentError({name,
+                             "has norm " + number(wrong.norm) + " in column " + std::to_string(index.back()),
+                             "at most " + number(wrong.most) + remedy,
+                             {},
+                             wrong.norm});
+      });
+  }
+
+  void project(bool reflect_signs) override {
+    Interruptible::refuse_within();
+    const std::lock_guard<std::mutex> one(train_mutex_);
+    const std::unique_lock<std::shared_mutex> lock(params_mutex_);
+    constraints_.project_signs({0, net_.count}, net_.params, nullptr, 0, reflect_signs);
+    constraints_.limit_norms(net_.params, [](i64) { return false; });
   }
 
   void step(const Array& x, void* const* state, void* y, bool check_finite, const bool* resets) override {
@@ -258,15 +387,21 @@ class NetworkEngine final : public Engine {
 
   i64 memory_needed(const Size& size, i64 memory_budget) override {
     Workspace<T> w;
-    prepare_sizes(net_, w, size);
-    fit_windows(net_, w, training_needs(net_, size), memory_budget, most_elements);
-    return bytes_of(net_, w, training_needs(net_, size));
+    const Needs needs = training_needs(net_, size);
+    return most_of_layouts(net_, w, size, needs, [&] {
+      fit_windows(net_, w, needs, memory_budget, most_elements);
+      return bytes_of(net_, w, needs);
+    });
   }
 
   i64 minimum_memory(const Size& size) override {
     Workspace<T> w;
-    prepare_sizes(net_, w, size);
-    return smallest(net_, w, training_needs(net_, size));
+    Needs needs = training_needs(net_, size);
+    const auto most = [&] { return most_of_layouts(net_, w, size, needs, [&] { return smallest(net_, w, needs); }); };
+    const i64 trained = most();
+    if (!needs.drop && !needs.masks) return trained;
+    needs.drop = needs.masks = needs.noise = needs.zone_draws = false;  // then rows may lie in lanes
+    return std::max(trained, most());
   }
 
   MemoryReport report() const override {
@@ -286,9 +421,46 @@ class NetworkEngine final : public Engine {
   }
 
  private:
-  void begin(Workspace<T>& w, const Batch& batch, const Needs& needs, i64 memory_budget) {
+  // The predictions of a worker's own sequences, by `rows`, in a workspace of its own with the weights of w
+  template <class F>
+  void predict_part(Workspace<T>& w, const Batch& batch, const Predictions& out, const Needs& needs, int worker,
+                    int team, const F& rows) {
+    const i64 count = w.plan.callers_batch;
+    auto [from, to] = share(count, worker, team);
+    if (batch.lengths) {
+      const std::vector<i64> bounds = stretches_of(batch.lengths, count, team);
+      from = bounds[size_of(worker)], to = bounds[size_of(worker) + 1];
+    }
+    if (from == to) return;
+    std::unique_ptr<Workspace<T>>& part = w.parts[size_of(worker)];
+    if (!part) part = std::make_unique<Workspace<T>>();
+    Workspace<T>& own = *part;
+    const Batch given = sequences_of(batch, from, to);
+    Predictions wanted = out;
+    const auto shifted = [](void* data, i64 elements) { return data ? static_cast<T*>(data) + elements : nullptr; };
+    wanted.outputs.data = shifted(out.outputs.data, from * out.outputs.sequence);
+    wanted.one = shifted(out.one, from * net_.spec.output_width());
+    begin(own, given, needs, 0, &w);
+    own.kept_layout = {};  // the addresses change
+    for (std::size_t i = 0; i < own.layers.size(); ++i) {
+      own.layers[i].w_forward = w.layers[i].w_forward;
+      own.layers[i].w_backward = w.layers[i].w_backward;
+      own.layers[i].bias = w.layers[i].bias;
+      own.layers[i].setting = w.layers[i].setting;
+    }
+    own.b_y = w.b_y;
+    own.stop.follow(w.stop);
+    rows(own, given, wanted);
+    w.found.add(own.found);
+    for (int s = 0; s < net_.info.states; ++s)
+      if (out.final_state[s])
+        read_final(own, net_.H(), s, static_cast<T*>(out.final_state[s]) + from * net_.H(), count);
+  }
+
+  void begin(Workspace<T>& w, const Batch& batch, const Needs& needs, i64 memory_budget,
+             const Workspace<T>* like = nullptr) {
     net_.check_initial(batch);
-    prepare(net_, w, batch);
+    prepare(net_, w, batch, needs, like);
     const i64 bytes = fit_windows(net_, w, needs, memory_budget, memory_limit());
     if (!needs.keep) split_for_prediction(net_, w);
     w.keeps = needs.keep;
@@ -297,6 +469,12 @@ class NetworkEngine final : public Engine {
     w.dropout_seed = batch.dropout_seed;
     w.dropout = batch.dropout < 0 ? net_.spec.dropout : batch.dropout;
     w.packed = batch.packed;
+    w.zones = needs.zones;
+    w.zone_draws = needs.zone_draws;
+    if (needs.noise || needs.zone_draws) begin_noise(net_, w, batch);
+    const double factor = w.noise_scales ? 1 : net_.spec.noise_factor(0, 0);
+    w.input_noise = needs.noise ? net_.spec.input_noise * factor : 0;
+    w.recurrent_noise = needs.noise ? net_.spec.recurrent_noise * factor : 0;
     if (memory_budget > 0) {
       const std::lock_guard<std::mutex> lock(report_mutex_);
       report_ = {static_cast<i64>(w.plan.windows.size()), bytes, 0, 0};
@@ -305,18 +483,35 @@ class NetworkEngine final : public Engine {
 
   template <class F>
   void run(Workspace<T>& w, int threads, const F& f) const {
-    // required operations, as in docs/performance.md; below this a second thread costs more than it gains
-    constexpr double least = 4e6;
-    double weights = 0;
+    run(w, threads, true, f);
+  }
+
+  template <class F>
+  void run(Workspace<T>& w, int threads, bool may_share_units, const F& f) const {
+    double step = 0;
     for (const LayerDirection& p : net_.layer_directions)
-      weights += double(net_.GH()) * (2.0 * double(p.inputs) + 3.0 * double(net_.H()));
-    const double work = 2.0 * double(w.plan.rows) * weights;
-    const int limit = threads > 0 ? std::min(threads, get_num_threads()) : get_num_threads();
-    const int most = static_cast<int>(std::min({double(limit), work / least, double(w.plan.batch)}));
-    const int team = std::max(most, 1);
-    w.vanished.assign(size_of(team), 0);
+      step += double(net_.GH()) * double(p.inputs + net_.H()) / double(net_.layer_directions.size());
+    const int limit = threads > 0 ? std::min(threads, threads_of_call()) : threads_of_call();
+    const Kernels<T>& k = kernels_for(w);
+    TeamPlan team =
+        plan_team({.limit = workers_for(work(double(w.plan.rows)), limit),
+                   .batch = w.plan.lead() / w.plan.group,
+                   .running = double(w.plan.rows) / double(w.plan.steps),
+                   .panels = may_share_units && !net_.spec.bfloat16 && !w.layers[0].mask ? panels_of(net_, w) : 1,
+                   .stage = step / net_.info.stages / k.vector,
+                   .tile_rows = k.tile_rows});
+    if (team.workers > 1) w.plan.divide(team.workers);
+    if (!team.units && team.workers > 1) team.idle = w.plan.idle(team.workers);
+    run_team_of(w, team, f);
+  }
+
+  template <class F>
+  void run_team_of(Workspace<T>& w, const TeamPlan& team, const F& f) const {
+    w.shares_units = team.units;
+    if (team.units) w.meeting.begin();
+    w.vanished.assign(size_of(team.workers), 0);
     w.stop.begin();
-    run_team(team, f, team > 1 ? w.plan.idle(team) : 0);
+    run_team(team.workers, f, team.idle);
     w.stop.check();
     last_set.store(w.set, std::memory_order_relaxed);
   }
@@ -324,11 +519,16 @@ class NetworkEngine final : public Engine {
   // Whether the parameters are read while they are packed, and no more: later windows read the embedding again
   bool reads_once(i64 windows) const { return windows == 1 || !net_.spec.vocabulary; }
 
-  Worker worker_of(const Workspace<T>& w, int number, int team, Barrier& barrier) const {
+  Recursion recursion_of(Workspace<T>& w, int number, int team, Barrier& barrier) const {
+    return {w.shares_units ? &w.meeting : nullptr, w.stop, barrier, number, team, panels_of(net_, w), w.plan.batch};
+  }
+
+  Worker worker_of(const Workspace<T>& w, int number, int team, Barrier& barrier, Recursion& recursion) const {
     const auto [row0, row1] = w.plan.share(number, team);
     return {number,
             team,
             barrier,
+            recursion,
             row0,
             row1,
             std::vector<char>(net_.layer_directions.size()),
@@ -352,12 +552,28 @@ class NetworkEngine final : public Engine {
                       .gradient = out && !out->parameters,
                       .input_gradient = out && out->x,
                       .drop = net_.dropping(batch),
+                      .noise = net_.noisy(batch),
+                      .masks = net_.masking(batch),
+                      .zones = net_.spec.has_zoneout(),
+                      .zone_draws = net_.zoning(batch),
                       .norms = probes.hidden || probes.gates,
-                      .numbers = probes.d_hidden != nullptr};
+                      .numbers = probes.d_hidden != nullptr ||
+                                 (out && objective.activity.omega != 0 && net_.info.omega == CellInfo::Omega::leaky),
+                      .activity = out && objective.activity.on_states(),
+                      .omega = out && objective.activity.omega != 0};
+    const Spec& spec = net_.spec;
+    if (needs.omega &&
+        (net_.info.omega == CellInfo::Omega::none || spec.bfloat16 || spec.recurrent_dropout > 0 || spec.has_zoneout()))
+      throw ArgumentError({"omega", "is given", "none for this cell, in bfloat16, with recurrent dropout or zoneout"});
+    check_constraints();
+    const bool penalised = out && !objective.penalties.empty();
+    PenaltyTerms<T> terms(objective, penalised);
     begin(w, batch, needs, memory_budget);
     begin_backward(net_, w, needs, memory_budget > 0);
     if (out) place_input_gradient(w, *out);
     begin_losses(net_, w, objective);
+    weigh(w, objective);
+    begin_activity(net_, w, out ? objective.activity : ActivityPenalties{});
     const GradientSource source{.outputs = true, .steps = objective.steps};
     const bool pooled = pools(objective.steps);
     const auto windows = static_cast<i64>(w.plan.windows.size());
@@ -367,20 +583,26 @@ class NetworkEngine final : public Engine {
     const std::vector<BlockArgs<T>> blocks =
         objective.is_plain() ? std::vector<BlockArgs<T>>() : block_args(w, objective);
     std::shared_lock<std::shared_mutex> weights(params_mutex_);
-    run(w, batch.threads, [&](int number, int team, Barrier& barrier) {
-      Worker worker = worker_of(w, number, team, barrier);
+    // sums of squares run over all units of a row
+    const bool may_share_units = !needs.norms;
+    run(w, batch.threads, may_share_units, [&](int number, int team, Barrier& barrier) {
+      Recursion recursion = recursion_of(w, number, team, barrier);
+      Worker worker = worker_of(w, number, team, barrier, recursion);
       const i64 row0 = worker.row0, row1 = worker.row1;
       OutputArgs<T> output = output_args(net_, w, out != nullptr);
       if (blocks.empty())
         add_loss(w, objective.blocks[0], w.blocks[0], output);
       else
         add_blocks(w, blocks, output);
-      if (pooled) output.dh = nullptr;
+      // .. where dh has rows for each step, these enter there on the way back
+      const bool enters_later = pooled || (w.activity.on && !all);
+      if (enters_later) output.dh = nullptr;
       const auto window_forward = [&](i64 i, Steps pooling) {
         if (all) pack_targets(w, objective, batch.check_finite, i, row0, row1);
-        forward_window(net_, w, i, net_.fused(all) ? &output : nullptr, row0, row1, pooling);
+        forward_window(net_, w, recursion, i, net_.fused(all) ? &output : nullptr, row0, row1, pooling);
         if (all && !net_.fused(all)) joined_outputs(net_, w, output, Steps::all, row0, row1);
       };
+      form_recurrent(net_, w, number, team, barrier);
       pack_weights(net_, w, nullptr, out != nullptr, number, team);
       pack_initial(net_, w, batch, row0, row1);
       pack_inputs(net_, w, batch, 0, row0, row1);
@@ -388,6 +610,7 @@ class NetworkEngine final : public Engine {
       if (!all) pack_targets(w, objective, batch.check_finite, 0, row0, row1);
       if (out) start_gradient(net_, gradient, number, team);
       barrier.meet();
+      if (number == 0 && penalised) terms.keep(net_.params);
       if (number == 0 && reads_once(windows)) weights.unlock();
       for (i64 i = 0; i < windows; ++i) {
         out ? keep_checkpoint(net_, w, i, row0, row1) : carry_states(net_, w, i, row0, row1);
@@ -400,7 +623,7 @@ class NetworkEngine final : public Engine {
       if (!out) return;
       if (pooled)
         pooled_gradient(net_, w, objective.steps, row0, row1);
-      else if (net_.D() == 2)
+      else if (net_.D() == 2 && (net_.O() || !enters_later))
         spread_output_gradient(net_, w, source, row0, row1);
       output.loss_sum = w.idle_sum;
       for (i64 i = windows - 1; i >= 0; --i) {
@@ -416,6 +639,9 @@ class NetworkEngine final : public Engine {
       }
       finish_gradient(net_, w, worker, source, *out, given, gradient);
     });
+    if (penalised) terms.add_to(gradient);
+    if (out && objective.activity) give_activity(net_, w, objective.activity);
+    if (out) constraints_.clear(gradient);
     report_found(w, batch);
     if (w.found.y) report_targets(w, objective, batch.check_finite);
     if (memory_budget > 0) {
@@ -424,6 +650,76 @@ class NetworkEngine final : public Engine {
       report_.recompute_seconds = again;
     }
     return total_loss(w, objective);
+  }
+
+  double step_alone(const Batch& batch, const Objective& objective, const Update& update, const Probes& probes,
+                    i64 memory_budget) {
+    const BorrowedWorkspace<T> borrowed(pool_);
+    Workspace<T>& w = *borrowed;
+    const GradientTargets out;  // the workspace's own
+    const double value = forward_and_loss(w, batch, objective, &out, probes, memory_budget);
+    finish_step(value, w.gradient, update, batch.check_finite, probes.norm);
+    for (int s = 0; s < net_.info.states; ++s)
+      if (probes.final_state[s]) read_final(w, net_.H(), s, static_cast<T*>(probes.final_state[s]));
+    return value;
+  }
+
+  // From the loss and its gradient, which is clipped in place
+  void finish_step(double loss, T* gradient, const Update& update, bool check_finite, double* norm_out) {
+    if (check_finite) report_loss(loss);
+    const Clipped clipping = clipped(gradient, update.clip, check_finite, norm_out);
+    if (update.clip.value >= 0) updates_.limit(kernels_of<T>(active()), gradient, update.clip.value);
+    apply(*update.optimizer, gradient, clipping);
+  }
+
+  class OwnSteps final : public JointSteps {
+   public:
+    [[gnu::cold]] OwnSteps(const std::shared_ptr<WorkspacePool<T>>& pool, const std::vector<TrainingStep*>& steps)
+        : w_(pool), participants_(steps.size()) {
+      for (std::size_t m = 0; m < steps.size(); ++m) {
+        Participant<T>& one = participants_[m];
+        one.step = steps[m];
+        one.net = &of(one).net_;
+        one.lock = &of(one).params_mutex_;
+        one.penalties = {steps[m]->objective, !steps[m]->objective.penalties.empty()};
+      }
+    }
+
+    void run() override {
+      try {
+        pass_together(*w_, participants_);
+      } catch (...) {
+        for (Participant<T>& one : participants_) one.left_out = true;
+      }
+    }
+
+    [[gnu::cold]] void finish(std::vector<TrainingStep*>& left_out) override {
+      w_->stop.check();
+      last_set.store(w_->set, std::memory_order_relaxed);
+      i64 lane = 0;
+      for (Participant<T>& one : participants_) {
+        one.step->together = static_cast<i64>(participants_.size());
+        one.left_out ? left_out.push_back(one.step) : of(one).finish_together(*w_, one, lane);
+        ++lane;
+      }
+    }
+
+   private:
+    static NetworkEngine& of(const Participant<T>& one) { return static_cast<NetworkEngine&>(*one.step->engine); }
+    BorrowedWorkspace<T> w_;
+    std::vector<Participant<T>> participants_;
+  };
+
+  [[gnu::cold]] void finish_together(const Workspace<T>& w, Participant<T>& one, i64 lane) {
+    TrainingStep& step = *one.step;
+    try {
+      if (!step.objective.penalties.empty()) one.penalties.add_to(one.gradient.data());
+      constraints_.clear(one.gradient.data());
+      step.loss = total_loss(w, step.objective, lane, w.lanes);
+      finish_step(step.loss, one.gradient.data(), step.update, step.batch.check_finite, nullptr);
+    } catch (...) {
+      step.error = std::current_exception();
+    }
   }
 
   static void check(const Update& update) {
@@ -459,7 +755,8 @@ class NetworkEngine final : public Engine {
   void apply(OptimizerState& optimizer, const T* gradient, const Clipped& clipping) {
     const OptimizerKernels<T>& rule = optimizer_of<T>(active(), optimizer.rule);
     const std::unique_lock<std::shared_mutex> lock(params_mutex_);
-    updates_.apply(kernels_of<T>(active()), rule, optimizer, net_.params, gradient, clipping.scale, clipping.most);
+    updates_.apply(kernels_of<T>(active()), rule, optimizer, net_.params, gradient, constraints_, clipping.scale,
+                   clipping.most);
   }
 
   // Throws for errors found by packing
@@ -473,6 +770,8 @@ class NetworkEngine final : public Engine {
 
   void report_gradient(const T* gradient) const { report_flat(gradient, "the gradient of ", whole()); }
 
+  static constexpr const char* remedy = ", as the model's constraints have it; model.project() makes it so";
+
   std::vector<Range> whole() const { return {{0, net_.count}}; }
 
   // Throws for the first value in these ranges that is not finite
@@ -480,12 +779,19 @@ class NetworkEngine final : public Engine {
     for (const Range& range : ranges)
       for (i64 i = range.from; i < range.to; ++i) {
         if (std::isfinite(values[i])) continue;
-        const std::vector<Parameter> all = layout(net_.spec);
-        const Parameter& p = *std::find_if(all.rbegin(), all.rend(), [i](const Parameter& q) { return q.offset <= i; });
-        const i64 place = i - p.offset, columns = p.shape.back();
-        p.shape.size() == 2 ? throw_not_finite(what + p.name, double(values[i]), {place / columns, place % columns})
-                            : throw_not_finite(what + p.name, double(values[i]), {place});
+        throw_at(i, what, [&](const std::string& name, const std::vector<i64>& index) {
+          throw_not_finite(name, double(values[i]), index);
+        });
       }
+  }
+
+  // Calls f with what and the name of the parameter that element i is of, and its place there
+  template <class F>
+  void throw_at(i64 i, const std::string& what, const F& f) const {
+    const std::vector<Parameter> all = layout(net_.spec);
+    const Parameter& p = *std::find_if(all.rbegin(), all.rend(), [i](const Parameter& q) { return q.offset <= i; });
+    const i64 place = i - p.offset, columns = p.shape.back();
+    p.shape.size() == 2 ? f(what + p.name, {place / columns, place % columns}) : f(what + p.name, {place});
   }
 
   static void report_loss(double value) {
@@ -497,6 +803,7 @@ class NetworkEngine final : public Engine {
   std::shared_ptr<WorkspacePool<T>> pool_;
   std::mutex train_mutex_;  // serialises updates
   ParameterUpdates<T> updates_;
+  ParameterConstraints<T> constraints_;
   mutable std::mutex report_mutex_;
   MemoryReport report_;
   mutable std::shared_mutex params_mutex_;  // shared while the weights are packed, exclusive while they change

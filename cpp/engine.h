@@ -8,7 +8,10 @@
 #ifndef FASTBPTT_ENGINE_H
 #define FASTBPTT_ENGINE_H
 
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <exception>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -40,8 +43,18 @@ struct Spec {
   bool bias = true;
   i64 layers = 1;
   bool bidirectional = false;
-  double dropout = 0;        // probability of dropping a value between layers in a training pass
-  double setting = 0;        // the parameter of the cell, if it has one
+  double dropout = 0;  // probability of dropping a value between layers in a training pass
+  // Standard deviations of Gaussian noise on the inputs x_t, and on the sums x_t W_xh + h_{t-1} W_hh + b_h of a cell
+  // that has one. noise_by_setting: they are times sqrt(2 / setting), which is the same for all units if inputs have
+  // noise
+  double input_noise = 0, recurrent_noise = 0;
+  bool noise_by_setting = false;
+  double recurrent_dropout = 0;  // .. in what is multiplied by W_hh, the same values at all steps of a sequence
+  double zoneout[2] = {0, 0};    // probability that a state, h or c, keeps its value of the step before; else its share
+  // The number of the cell, if it has one: one for all units, one for each, or (layers * directions, H). If it is
+  // learned it is between 0 and 1, and a parameter, as its logit
+  std::vector<double> setting = {};
+  bool learn_setting = false;
   bool learn_state = false;  // the initial state is a parameter
   i64 vocabulary = 0;        // number of tokens; 0: the input is numbers
   i64 padding_index = -1;    // the token whose embedding row has no gradient
@@ -49,6 +62,7 @@ struct Spec {
   bool bfloat16 = false;             // round the operands of the recurrent layers' products; float32 only
   int output_bias = -1;              // 1: the readout has one, 0: it has none, -1: as bias
   i64 static_size = 0;               // constants of each sequence, from which its initial states are mapped
+  i64 rank = 0;                      // of W_hh = N_hh M_hh, which are the parameters then; 0: W_hh is
   std::vector<i64> read_units = {};  // the columns of the top layer's states that the readout reads; empty: all
 
   i64 directions() const { return bidirectional ? 2 : 1; }
@@ -57,6 +71,13 @@ struct Spec {
   i64 read_width() const { return read_units.empty() ? width() : static_cast<i64>(read_units.size()); }
   i64 output_width() const { return outputs ? outputs : width(); }
   i64 state_rows() const { return layers * directions(); }
+  double setting_of(i64 row, i64 unit) const {
+    const auto n = static_cast<i64>(setting.size());
+    return setting[static_cast<std::size_t>(n == 1 ? 0 : n == hidden ? unit : row * hidden + unit)];
+  }
+  bool has_zoneout() const { return zoneout[0] > 0 || zoneout[1] > 0; }
+  double noise_factor(i64 row, i64 unit) const { return noise_by_setting ? std::sqrt(2 / setting_of(row, unit)) : 1; }
+  bool operator==(const Spec&) const = default;
 };
 
 struct Parameter {
@@ -88,6 +109,11 @@ struct Batch {
   const bool* resets = nullptr;
   bool drop = false;  // apply dropout, with this seed
   std::uint64_t dropout_seed = 0;
+  bool noise = false;  // add noise, with this seed: that of a sequence's number, by default its row, ..; with drop it
+                       // is that of recurrent dropout, too
+  std::uint64_t noise_seed = 0;
+  const i64* numbers = nullptr;  // [B]
+  i64 first_step = 0;            // .. and of a step's number, which counts from here
   bool check_finite = true;
   // Only for forward and predict:
   // x, and so outputs and gradients of such a shape, are (rows, columns): the first steps of all sequences, the second
@@ -158,11 +184,32 @@ class OutputBlocks {
   std::size_t count_ = 0;
 };
 
+// A term beside the loss: strength times the sum of |w|^power over elements from .. to of the parameters
+struct Penalty {
+  i64 from, to;
+  int power;  // 1 or 2
+  double strength;
+};
+
+// Terms beside the loss, strength times a mean, over the hidden states of all layer directions at all real steps, or,
+// for the change, over all pairs of successive ones in a sequence (with resets, in an episode); and Omega, the mean
+// over the batch of the sum over the steps, summed over layer directions
+struct ActivityPenalties {
+  double l1 = 0, l2 = 0, change = 0;  // of |h|, of h^2, of (h_t - h_{t-1})^2
+  double omega = 0;                   // only of cells that have one, in float32 or float64
+  double* values = nullptr;           // [4], out
+  bool on_states() const { return l1 != 0 || l2 != 0 || change != 0; }
+  explicit operator bool() const { return on_states() || omega != 0; }
+};
+
 struct Objective {
   Steps steps = Steps::last;
   Reduction reduction = Reduction::mean;  // of each block, over its own weights
   OutputBlocks blocks;                    // one beside the other, all columns of the outputs
   double* losses = nullptr;               // [blocks], out: each block's loss, without its weight; null: not requested
+  std::vector<Penalty> penalties = {};    // are in the gradient of the parameters, and not in the loss
+  double* penalty_values = nullptr;       // [penalties], out
+  ActivityPenalties activity = {};        // as they are: in the gradient
   bool is_plain() const { return blocks.size() == 1 && blocks[0].weight == 1; }
   bool weighs_steps() const {
     for (const OutputBlock& block : blocks)
@@ -235,6 +282,19 @@ struct OptimizerState {
   i64 step = 0;                    // updates made
 };
 
+// What every update keeps
+struct ConstraintSpec {
+  enum Sign : std::int8_t { zero = 0, positive = 1, negative = 2, any = 3 };  // 0 has either sign
+  // The Euclidean norm of each column of a matrix in the flat buffer
+  struct Norm {
+    i64 from, rows, columns;
+    double most;
+  };
+  std::vector<Sign> signs;  // that each parameter may have; empty: any
+  bool reflect = false;     // a weight that an update takes through zero is reflected there, else it stays at zero
+  std::vector<Norm> norms;
+};
+
 // Gradient clipping before the update: none (negative), by value or by norm
 struct Clip {
   double value = -1;  // maximum magnitude of each element
@@ -275,6 +335,7 @@ struct Size {
   i64 resets = 0;      // steps at which a sequence starts anew, at most
   bool norms = false;  // probes of norms
   Steps steps = Steps::all;
+  bool activity = false;  // penalties on states
 };
 
 // Memory and time of the last training pass with a memory budget
@@ -304,6 +365,11 @@ class Engine {
   // From now on updates skip exactly these parameters, in addition to a frozen embedding and the padding row; their
   // gradients are excluded from the check and the norm. Throws for an unknown name.
   virtual void freeze(const std::vector<std::string>& names) = 0;
+  // From now on updates keep these, and calls that compute throw for parameters that do not. Gradients of entries that
+  // are zero are zero, and excluded from the check and the norm.
+  virtual void constrain(ConstraintSpec constraints) = 0;
+  virtual void check_constraints() = 0;          // throws for parameters that do not satisfy them
+  virtual void project(bool reflect_signs) = 0;  // changes the parameters so that they do
   // Single-step inference: x (B, I), or (B) tokens; state: (layers, B, H) each, in and out; y: (B, output width);
   // resets: [B], where true the step starts from the learned state or zeros, or null
   virtual void step(const Array& x, void* const* state, void* y, bool check_finite, const bool* resets = nullptr) = 0;
@@ -319,6 +385,26 @@ class Engine {
 // params: parameter_count(spec) elements of the given type (f32 or f64), owned by the caller; must outlive the engine.
 // Null: each batch brings its weights.
 std::unique_ptr<Engine> make_engine(const Spec& spec, Dtype dtype, void* params);
+
+// A training step of one of several networks, as Engine::train_step makes it
+struct TrainingStep {
+  Engine* engine = nullptr;
+  Batch batch = {};
+  Objective objective = {};
+  Update update = {};
+  double loss = 0;                     // out
+  i64 together = 1;                    // out: the networks that went through it together
+  std::exception_ptr error = nullptr;  // out: null, or what train_step would have thrown: then its engine is unchanged
+};
+
+// A step of each of several networks, with the results of a train_step of each, to the bit. Small networks of one
+// architecture go through it together, one in each lane of the vectors, where that is faster. Throws if an engine or an
+// optimiser is there twice; and CallStopped, after which the steps that were made have been made.
+void train_together(std::vector<TrainingStep>& steps);
+
+// How many of so many networks are best trained at a time by one thread, with so many rows and steps in a batch: those
+// that go through a step together, or 1
+i64 networks_together(Engine& engine, i64 batch, i64 time, i64 count);
 
 // The name compiled into the unit whose kernels ran last, in any engine
 const char* proof_of_backend();

@@ -1,10 +1,12 @@
 #include "gather.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string>
 
 #include "errors.h"
+#include "thread_pool.h"
 
 namespace fastbptt {
 
@@ -30,13 +32,17 @@ void StridedSequences::gather(const i64* rows, i64 n, i64 time, void* out) const
       throw ArgumentError({"sequence " + std::to_string(row), "has " + std::to_string(steps) + " steps",
                            "at most " + std::to_string(time)});
   }
-  auto* to = static_cast<std::byte*>(out);
-  const i64 step = columns_ * itemsize_;
-  for (i64 i = 0; i < n; ++i, to += time * step) {
-    const Sequence& from = all_[static_cast<std::size_t>(mine[static_cast<std::size_t>(i)])];
-    copy(from, to);
-    if (from.steps < time) std::memset(to + from.steps * step, 0, static_cast<std::size_t>((time - from.steps) * step));
-  }
+  const i64 step = columns_ * itemsize_, bytes = time * step;
+  constexpr i64 least = i64(1) << 17;  // bytes for each thread: below this another one costs more than it gains
+  const i64 most = std::min(n, n * bytes / least);
+  run_team(static_cast<int>(std::clamp<i64>(most, 1, threads_of_call())), [&](int worker, int team, Barrier&) {
+    for (i64 i = n * worker / team; i < n * (worker + 1) / team; ++i) {
+      const Sequence& from = all_[static_cast<std::size_t>(mine[static_cast<std::size_t>(i)])];
+      auto* to = static_cast<std::byte*>(out) + i * bytes;
+      copy(from, to);
+      std::memset(to + from.steps * step, 0, static_cast<std::size_t>((time - from.steps) * step));
+    }
+  });
 }
 
 void StridedSequences::copy(const Sequence& from, std::byte* to) const {
@@ -71,6 +77,27 @@ void StridedSequences::copy(const Sequence& from, std::byte* to) const {
   for (i64 t = 0; t < from.steps; ++t)
     for (i64 c = 0; c < columns_; ++c, to += itemsize_)
       std::memcpy(to, from.data + t * from.step_stride + c * from.column_stride, static_cast<std::size_t>(itemsize_));
+}
+
+bool StridedSequences::lie_evenly(const i64* rows, i64 n, i64 time, const void*& data, i64 (&strides)[3]) const {
+  const Sequence* first = nullptr;
+  for (i64 i = 0; i < n; ++i) {
+    if (rows[i] < 0 || rows[i] >= count()) return false;
+    const Sequence& one = all_[static_cast<std::size_t>(rows[i])];
+    if (i == 0) {
+      first = &one;
+      strides[1] = one.step_stride;
+      strides[2] = one.column_stride;
+      data = one.data;
+      strides[0] =
+          n > 1 && rows[1] >= 0 && rows[1] < count() ? all_[static_cast<std::size_t>(rows[1])].data - one.data : 0;
+    }
+    const bool aligned = reinterpret_cast<std::uintptr_t>(one.data) % static_cast<std::uintptr_t>(itemsize_) == 0;
+    if (one.steps != time || !aligned || one.step_stride != strides[1] || one.column_stride != strides[2] ||
+        one.data - first->data != i * strides[0])
+      return false;
+  }
+  return n > 0 && strides[1] % itemsize_ == 0 && strides[2] % itemsize_ == 0;
 }
 
 }  // namespace fastbptt

@@ -21,10 +21,15 @@ class StridedSequences {
 
   i64 count() const { return static_cast<i64>(all_.size()); }
   i64 columns() const { return columns_; }
+  i64 steps(i64 row) const { return all_[static_cast<std::size_t>(row)].steps; }
 
   // Copies n sequences into out, contiguous (n, time, columns), with zeros after each sequence's end. Throws
   // std::invalid_argument, before writing anything, for a row that does not exist or has more steps than time.
   void gather(const i64* rows, i64 n, i64 time, void* out) const;
+
+  // Whether n sequences of so many steps lie at equal distances, so that they need not be copied: then where the first
+  // one is, and the strides from sequence to sequence, from step to step and from column to column
+  bool lie_evenly(const i64* rows, i64 n, i64 time, const void*& data, i64 (&strides)[3]) const;
 
  private:
   struct Sequence {

@@ -14,6 +14,11 @@ thread_local Interruptible* of_this_thread = nullptr;
 
 }  // namespace
 
+StopFlag*& heeded() {
+  thread_local StopFlag* flag = nullptr;
+  return flag;
+}
+
 Interruptible::Interruptible(std::function<bool()> asked) : asked_(std::move(asked)), outer_(of_this_thread) {
   of_this_thread = this;
 }
@@ -31,6 +36,7 @@ Stop::Stop() : StopSign{&Stop::look} {}
 
 bool Stop::look(StopSign& sign) {
   Stop& stop = static_cast<Stop&>(sign);
+  if (stop.followed_) return look(*stop.followed_);
   if (stop.reached_.load(std::memory_order_relaxed)) return true;
   Interruptible* caller = of_this_thread;
   if (!caller) return false;

@@ -36,10 +36,16 @@ class Interruptible {
   Interruptible* outer_;
 };
 
+// Ends the calls of all threads that heed it, once another thread has raised it
+using StopFlag = std::atomic<bool>;
+// The flag that this thread's calls heed; null: none. The caller keeps it alive.
+StopFlag*& heeded();
+
 // Whether a call shall end: asked by the thread that made it, read by its whole team
 class Stop final : public StopSign {
  public:
   Stop();
+  void follow(Stop& other) { followed_ = &other; }  // from now on it is the other one that is asked
   void begin() { reached_.store(false, std::memory_order_relaxed); }
   bool reached() { return look(*this); }
   void check() const {  // after the team has finished
@@ -49,6 +55,7 @@ class Stop final : public StopSign {
  private:
   static bool look(StopSign& sign);
   std::atomic<bool> reached_{false};
+  Stop* followed_ = nullptr;
 };
 
 }  // namespace fastbptt

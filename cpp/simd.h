@@ -122,6 +122,10 @@ FASTBPTT_INLINE Vec<T> from_bits(IntVec<T> a) {
 // the smaller of a and limit; NaN stays NaN
 template <class T>
 FASTBPTT_INLINE Vec<T> at_most(Vec<T> a, T limit) {
+#if defined(__AVX__) && FASTBPTT_VECTOR_BYTES == 32
+  if constexpr (sizeof(T) == 4) return (Vec<T>)_mm256_min_ps(_mm256_set1_ps(limit), (__m256)a);
+  if constexpr (sizeof(T) == 8) return (Vec<T>)_mm256_min_pd(_mm256_set1_pd(limit), (__m256d)a);
+#endif
   return a > splat<T>(limit) ? splat<T>(limit) : a;
 }
 
@@ -138,7 +142,24 @@ FASTBPTT_INLINE Vec<T> with_sign_of(Vec<T> magnitude, Vec<T> a) {
   return from_bits<T>(bits<T>(magnitude) | (bits<T>(a) & (sign - IntVec<T>{})));
 }
 
-// 1 / a, to 14 bits or better: follow it by a step of refinement
+#if defined(__AVX512F__) && FASTBPTT_VECTOR_BYTES == 64
+template <class T>
+constexpr bool estimates_reciprocal = sizeof(T) == 4;
+#else
+template <class T>
+constexpr bool estimates_reciprocal = false;
+#endif
+
+template <class T>
+FASTBPTT_INLINE Vec<T> square_root(Vec<T> a) {
+  T part[lanes<T>];
+  store(part, a);
+  for (int i = 0; i < lanes<T>; ++i)  // which the compiler turns into one instruction
+    part[i] = T(sizeof(T) == 4 ? __builtin_sqrtf(float(part[i])) : __builtin_sqrt(double(part[i])));
+  return load(part);
+}
+
+// 1 / a, if there is an estimate to 14 bits or better: follow it by a step of refinement
 template <class T>
 FASTBPTT_INLINE Vec<T> rough_reciprocal(Vec<T> a) {
 #if defined(__AVX512F__) && FASTBPTT_VECTOR_BYTES == 64

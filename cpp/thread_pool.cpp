@@ -14,6 +14,7 @@
 #include <mutex>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "denormals.h"
 #include "errors.h"
@@ -152,6 +153,10 @@ std::atomic<int>& thread_setting() {
   return n;
 }
 
+thread_local int limit_of_this_thread = 0;
+
+int limited(int n) { return limit_of_this_thread > 0 ? std::min(n, limit_of_this_thread) : n; }
+
 }  // namespace
 
 int Patience::limit(int wanted, std::int64_t now) {
@@ -202,6 +207,14 @@ int default_threads() {
 
 int get_num_threads() { return thread_setting().load(); }
 
+int threads_of_call() { return limited(get_num_threads()); }
+
+int limit_threads(int n) {
+  if (n < 0 || n > most_threads)
+    throw ArgumentError({"n", "is " + std::to_string(n), "0 to " + std::to_string(most_threads)});
+  return std::exchange(limit_of_this_thread, n);
+}
+
 void set_num_threads(int n) {
   if (n < 1 || n > most_threads)
     throw ArgumentError({"n", "is " + std::to_string(n), "1 to " + std::to_string(most_threads)});
@@ -211,6 +224,7 @@ void set_num_threads(int n) {
 
 void run_team(int n, const TeamTask& task, double idle) {
   const FlushDenormals mode;
+  n = limited(n);
   if (n > 1 && thread_pool().try_run(n, task, idle)) return;
   Barrier barrier(1);
   task(0, 1, barrier);

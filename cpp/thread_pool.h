@@ -13,8 +13,10 @@ namespace fastbptt {
 // Waits briefly in a spin loop: pauses at first, yields the core when it takes long
 class Backoff {
  public:
+  explicit Backoff(int pauses = 2000) : pauses_(pauses) {}
   void wait() {
-    if (++count_ < 2000) {
+    if (pauses_ > 0) {
+      --pauses_;
 #if defined(__x86_64__)
       __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -26,7 +28,7 @@ class Backoff {
   }
 
  private:
-  int count_ = 0;
+  int pauses_;
 };
 
 // A reusable barrier for a team of n workers.
@@ -46,10 +48,10 @@ class Barrier {
 
   // Notes how long the thread that made the barrier waits
   template <class F>
-  void wait_while(const F& go_on) {
+  void wait_while(const F& go_on, Backoff b = Backoff()) {
     const bool noted = std::this_thread::get_id() == owner_;
     const std::int64_t start = noted ? now() : 0;
-    for (Backoff b; go_on();) b.wait();
+    while (go_on()) b.wait();
     if (noted) waited_ += now() - start;
   }
   std::int64_t waited() const { return waited_; }
@@ -86,6 +88,10 @@ class Patience {
 // quota leave to this process.
 int default_threads();
 int get_num_threads();
+// Threads that the calls of this thread may use: those, or fewer if it has a limit
+int threads_of_call();
+// Limits the teams of this thread's calls; 0: no limit. Returns what was set before.
+int limit_threads(int n);
 constexpr int most_threads = 1024;
 // Throws ArgumentError unless 1 <= n <= most_threads.
 void set_num_threads(int n);

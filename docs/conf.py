@@ -45,6 +45,8 @@ NAVIGATION = {
     "Course": ["docs/bptt", "docs/gradients", "docs/training"],
     "Guides": [
         "docs/estimators",
+        "docs/many_models",
+        "docs/sweeps",
         "docs/quantiles",
         "docs/command_line",
         "docs/loops",
@@ -53,6 +55,12 @@ NAVIGATION = {
         "docs/audio",
         "docs/missing_data",
         "docs/episodes",
+        "docs/tasks",
+        "docs/trained_dynamics",
+        "docs/constraints",
+        "docs/leaky",
+        "docs/noise",
+        "docs/data_parallel",
         "docs/torch",
         "docs/c_export",
         "docs/tensorboard",
@@ -62,8 +70,14 @@ NAVIGATION = {
         "docs/dynamics",
     ],
     "Reference": ["docs/api/index"],
-    "Measured": ["docs/experiments", "docs/benchmark", "docs/benchmark_lstm"],
-    "Inside": ["docs/architecture", "docs/performance", "CONTRIBUTING", "CHANGELOG"],
+    "Measured": ["docs/experiments", "docs/benchmark", "docs/testing"],
+    "Inside": [
+        "docs/architecture",
+        "docs/performance",
+        "docs/scaling",
+        "CONTRIBUTING",
+        "CHANGELOG",
+    ],
 }
 
 myst_enable_extensions = ["dollarmath"]

@@ -10,6 +10,7 @@ pages; the gate runs this script.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -234,6 +235,60 @@ def fixed_points() -> Made:
         return {kind: labels.get(kind, 0) for kind in ("stable", "unstable", "marginal")}
 
     return from_gallery("fixed_points", count)
+
+
+@figure
+def tasks() -> Made:
+    """A trial of each task of neuroscience."""
+    every = fastbptt.datasets.tasks.TASKS
+    with fastbptt.plot.style():
+        made, places = plt.subplots(3, 2, figsize=(7, 7.6), layout="constrained")
+        for (name, kind), ax in zip(every.items(), places.flat, strict=True):
+            task = kind()
+            fastbptt.plot.trial(task, task.trials(1, seed=1), ax=ax)
+            ax.set_title(name.replace("_", " "))
+    return made, {"tasks": len(every)}
+
+
+@figure
+def psychometric() -> Made:
+    """Choices of a trained network by coherence."""
+    return from_gallery("psychometric", lambda ax: {"levels": len(ax.containers[0][0].get_xdata())})
+
+
+@cache
+def decisions() -> tuple[Any, fastbptt.LeakyRNN, Any]:
+    """The network of examples/decision_task.py, and trials of its task."""
+    path = Path(__file__).parent.parent / "examples" / "decision_task.py"
+    spec = importlib.util.spec_from_file_location("decision_task", path)
+    assert spec is not None and spec.loader is not None
+    example = sys.modules["decision_task"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    settings = example.Settings()
+    return example, example.train(settings, 0), settings.task().trials(2000, seed=1)
+
+
+@figure
+def decision_psychometric() -> Made:
+    """Choices of an excitatory-inhibitory network with noise."""
+    example, model, trials = decisions()
+    score, curve = example.decide(example.Settings().task(), model, trials, 1)
+    assert score["correct"] > 0.9
+    ax = fastbptt.plot.psychometric(
+        curve, xlabel="coherence", ylabel="fraction of choices to the right"
+    )
+    return ax.figure, {"levels": len(ax.containers[0][0].get_xdata())}
+
+
+@figure
+def decision_trajectories() -> Made:
+    """Its mean rates by coherence, with fixed points during the stimulus."""
+    example, model, trials = decisions()
+    found = example.rest(model, example.Settings())["stimulus"]
+    assert found.stable.any()
+    ax = example.draw_trajectories(model, trials, found)
+    curves = sum(len(line.get_xdata()) == trials.x.shape[1] for line in ax.lines)
+    return ax.figure, {"coherences": curves}
 
 
 def plain(value: Any) -> Any:

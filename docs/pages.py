@@ -40,6 +40,7 @@ LISTED = {
     "fastbptt.plot": "Plots",
     "fastbptt.sklearn": "scikit-learn estimators",
     "fastbptt.datasets": "Data sets",
+    "fastbptt.datasets.tasks": "Tasks of neuroscience",
     "fastbptt.preprocessing": "Preprocessing",
     "fastbptt.reference": "Reference implementation",
 }

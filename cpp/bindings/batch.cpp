@@ -25,7 +25,7 @@ void read_x(Call& call, py::handle value, Batch& to) {
                 : view(value, "x", {call.batch, call.time, call.spec.inputs}, {Dtype::f32, Dtype::f64});
 }
 
-// Rows of all sequences, of decreasing lengths
+// Of packed rows: they decrease
 void read_packed(Call& call, py::handle value, Batch& to) {
   const py::array lengths = array(value, "lengths");
   if (lengths.ndim() != 1 || lengths.shape(0) < 1) throw ArgumentError({"lengths", "is empty"});
@@ -41,11 +41,9 @@ void read_packed(Call& call, py::handle value, Batch& to) {
   if (rows != call.packed_rows)
     throw ArgumentError({"x", "has " + std::to_string(call.packed_rows) + " rows", std::to_string(rows)});
   to.packed = true;
-  to.x = read_steps(call, call.packed_x, "x", call.spec.inputs);
 }
 
-void read_lengths(Call& call, py::handle value, Batch& to) {
-  if (call.packed_rows) return read_packed(call, value, to);
+void read_padded(Call& call, py::handle value, Batch& to) {
   to.lengths = integers(value, "lengths", call.batch);
   for (i64 i = 0; i < call.batch; ++i)
     if (to.lengths[i] < 1 || to.lengths[i] > call.time)
@@ -58,7 +56,11 @@ void read_lengths(Call& call, py::handle value, Batch& to) {
 
 const Field<Batch> batch_fields[] = {
     {"x", nullptr, read_x},
-    {"lengths", Py_None, read_lengths},
+    {"lengths", Py_None,
+     [](Call& call, py::handle value, Batch& to) {
+       read_lengths(call, value, to);
+       if (to.packed) to.x = read_steps(call, call.packed_x, "x", call.spec.inputs);
+     }},
     {"initial", Py_None, [](Call& call, py::handle value, Batch& to) { read_states(call, value, "h0", to.initial); }},
     {"static", Py_None,
      [](Call& call, py::handle value, Batch& to) {
@@ -73,17 +75,25 @@ const Field<Batch> batch_fields[] = {
        to.drop = true;
        to.dropout_seed = py::cast<std::uint64_t>(value);
      }},
-    {"check_finite", Py_True, [](Call&, py::handle value, Batch& to) { to.check_finite = py::cast<bool>(value); }},
-    {"weights", Py_None,
-     [](Call& call, py::handle value, Batch& to) {
-       call.weights = read_addresses(call, value);
-       to.weights = call.weights.data();
+    {"noise_seed", Py_None,
+     [](Call&, py::handle value, Batch& to) {
+       to.noise = true;
+       to.noise_seed = py::cast<std::uint64_t>(value);
      }},
-    {"dropout", Py_None, [](Call&, py::handle value, Batch& to) { to.dropout = py::cast<double>(value); }},
-    {"threads", Py_None, [](Call&, py::handle value, Batch& to) { to.threads = py::cast<int>(value); }},
+    {"numbers", Py_None,
+     [](Call& call, py::handle value, Batch& to) { to.numbers = integers(value, "numbers", call.batch); }},
+    {"first_step", Py_None, [](Call&, py::handle value, Batch& to) { to.first_step = py::cast<i64>(value); }},
+    {"check_finite", Py_True, [](Call&, py::handle value, Batch& to) { to.check_finite = py::cast<bool>(value); }},
 };
 
 }  // namespace
+
+void read_lengths(Call& call, py::handle value, Batch& to) {
+  if (call.packed_rows)
+    read_packed(call, value, to);
+  else
+    read_padded(call, value, to);
+}
 
 void register_batch(py::module_& m) {
   Structure<Batch>::add_to(m, "Batch", "StridedSequences, the states that they start from, and how they go through.",

@@ -24,7 +24,8 @@ inline std::atomic<int> returning{0};
 bool is_main_thread();
 
 // Runs work without the GIL; arrays must have been turned into views before. In the main thread signals are handled
-// meanwhile, and what a handler raises ends the call.
+// meanwhile, and what a handler raises ends the call; in another one KeyboardInterrupt, once the flag that it heeds is
+// raised.
 template <class F>
 auto without_gil(const F& work) {
   std::optional<pybind11::error_already_set> raised;
@@ -53,8 +54,14 @@ auto without_gil(const F& work) {
         back.state = PyEval_SaveThread();
         return raised.has_value();
       });
+    else if (StopFlag* flag = heeded())
+      signals.emplace([flag] { return flag->load(); });
     return work();
   } catch (const CallStopped&) {
+    if (!raised) {
+      PyErr_SetNone(PyExc_KeyboardInterrupt);
+      throw pybind11::error_already_set();
+    }
     throw pybind11::error_already_set(*raised);
   }
 }

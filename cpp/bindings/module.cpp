@@ -17,7 +17,9 @@ PYBIND11_MODULE(_core, m) {
   register_update(m);
   register_gradients(m);
   register_probes(m);
-  register_engine(m);
   register_sequences(m);
+  register_training_data(m);
+  register_engine(m);
+  register_tensors(m);
   register_text_tables(m);
 }

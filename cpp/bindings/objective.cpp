@@ -90,6 +90,31 @@ void read_sample_weight(Call& call, py::handle value, Objective& to) {
   });
 }
 
+// (from, to, power) of each, its strength, and where its value goes
+void read_penalties(Call& call, py::handle value, Objective& to) {
+  const auto parts = py::cast<py::tuple>(value);
+  if (parts.size() != 3) throw ArgumentError({"penalties", "has " + std::to_string(parts.size()) + " parts", "3"});
+  const auto count = static_cast<i64>(py::len(parts[0]));
+  const auto rows = static_cast<const i64*>(contiguous(parts[0], "penalties", Dtype::i64, {count, 3}));
+  const auto strengths = static_cast<const double*>(contiguous(parts[1], "strengths", Dtype::f64, {count}));
+  to.penalty_values = static_cast<double*>(target(parts[2], "values", Dtype::f64, {count}));
+  for (i64 k = 0; k < count; ++k) {
+    const i64 from = rows[3 * k], end = rows[3 * k + 1], power = rows[3 * k + 2];
+    if (from < 0 || end < from || end > call.parameters || power < 1 || power > 2)
+      throw ArgumentError({"penalties", "has a row that is no part of the parameters, or of another power"});
+    to.penalties.push_back({from, end, static_cast<int>(power), strengths[k]});
+  }
+}
+
+// The strengths, of |h|, h^2, change and Omega, and where their values go
+void read_activity(Call&, py::handle value, Objective& to) {
+  constexpr i64 terms = 4;
+  const auto parts = py::cast<py::tuple>(value);
+  if (parts.size() != 2) throw ArgumentError({"activity", "has " + std::to_string(parts.size()) + " parts", "2"});
+  const auto s = static_cast<const double*>(contiguous(parts[0], "strengths", Dtype::f64, {terms}));
+  to.activity = {s[0], s[1], s[2], s[3], static_cast<double*>(target(parts[1], "values", Dtype::f64, {terms}))};
+}
+
 // In this order: the shape of y depends on loss and steps.
 const Field<Objective> objective_fields[] = {
     {"loss", nullptr, read_loss},
@@ -106,6 +131,8 @@ const Field<Objective> objective_fields[] = {
      [](Call&, py::handle value, Objective& to) {
        to.losses = static_cast<double*>(target(value, "losses", Dtype::f64, {static_cast<i64>(to.blocks.size())}));
      }},
+    {"penalties", Py_None, read_penalties},
+    {"activity", Py_None, read_activity},
 };
 
 }  // namespace

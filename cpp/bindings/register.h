@@ -22,7 +22,9 @@ void register_gradients(py::module_& m);
 void register_probes(py::module_& m);
 void register_engine(py::module_& m);
 void register_sequences(py::module_& m);
+void register_tensors(py::module_& m);
 void register_text_tables(py::module_& m);
+void register_training_data(py::module_& m);
 
 }  // namespace fastbptt::bindings
 

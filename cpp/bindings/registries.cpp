@@ -15,7 +15,7 @@ namespace {
 py::dict describe_cell(const std::string& cell) {
   const CellInfo& info = cell_info(cell);
   py::list states, extra_bias;
-  for (int s = 0; s < info.states; ++s) states.append(info.state_names[s]);
+  for (int s = info.given; s < info.states; ++s) states.append(info.state_names[s]);
   if (info.extra_bias) extra_bias.append(info.extra_bias);
   py::list gate_names, preactivations;
   for (int g = 0; g < info.gates; ++g) gate_names.append(info.gate_names[g]);
@@ -37,7 +37,9 @@ py::dict describe_cell(const std::string& cell) {
   out["preactivations"] = preactivations;
   out["saved"] = info.saved;
   out["bounded"] = info.bounded;
+  out["omega"] = info.omega != CellInfo::Omega::none;
   out["states"] = states;
+  out["given"] = info.given;
   out["setting"] = info.setting ? py::object(py::str(info.setting)) : py::object(py::none());
   out["extra_bias"] = extra_bias;
   return out;

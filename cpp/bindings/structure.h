@@ -23,10 +23,9 @@ struct Call {
   Dtype dtype;
   i64 parameters;
   int states;
-  i64 batch = 0, time = 0;   // set by the batch
-  i64 packed_rows = 0;       // of a packed batch
-  py::handle packed_x = {};  // its x, until its lengths are read
-  std::vector<TorchWeights<const void>> weights = {};
+  i64 batch = 0, time = 0;    // set by the batch
+  i64 packed_rows = 0;        // of a packed batch
+  py::handle packed_x = {};   // its x, until its lengths are read
   Steps steps = Steps::last;  // set by the objective
 };
 
@@ -191,8 +190,10 @@ Steps steps_of(py::handle value);
 
 // An array with the numbers of all steps, (B, T, columns) or packed
 Array read_steps(const Call& call, py::handle value, const char* name, i64 columns);
-// Addresses of tensors: of each layer direction weight_ih, weight_hh, and with biases bias_ih, bias_hh
-std::vector<TorchWeights<const void>> read_addresses(const Call& call, py::handle value);
+// Packed rows, as the core has them
+Array packed_steps(const Call& call, Array rows, i64 columns);
+// How many steps each sequence has; of a packed batch they tell its other sizes
+void read_lengths(Call& call, py::handle value, Batch& to);
 
 // One array, or None, for each of the cell's states
 void read_states(const Call& call, py::handle all, const char* name, Array* out);

@@ -43,6 +43,22 @@ inline Array part_of(const Array& a, i64 i) {
   return part;
 }
 
+// Some of the sequences of a batch that is not packed
+inline Batch sequences_of(const Batch& batch, i64 from, i64 to) {
+  Batch part = batch;
+  const auto narrow = [&](Array& a, int axis) {
+    if (!a) return;
+    a.data = static_cast<const std::byte*>(a.data) + from * a.strides[axis];
+    a.shape[axis] = to - from;
+  };
+  narrow(part.x, 0);
+  for (Array& initial : part.initial) narrow(initial, 1);
+  narrow(part.static_inputs, 0);
+  if (batch.lengths) part.lengths += from;
+  if (batch.resets != nullptr) part.resets += from * batch.x.shape[1];
+  return part;
+}
+
 // n numbers of the last axis of an (n), (.., n) or (.., .., n) array into T; false if one is not finite in T
 template <class T>
 bool copy_numbers(const Kernels<T>& k, const Array& a, i64 i, i64 j, i64 n, int axis, T* out) {
@@ -51,6 +67,15 @@ bool copy_numbers(const Kernels<T>& k, const Array& a, i64 i, i64 j, i64 n, int 
   if (a.dtype == Dtype::f32)
     return k.copy_f32(reinterpret_cast<const float*>(p), a.strides[axis] / i64(sizeof(float)), n, out);
   return k.copy_f64(reinterpret_cast<const double*>(p), a.strides[axis] / i64(sizeof(double)), n, out);
+}
+
+// Whether the rows of n numbers of a (.., .., n) array (or, without steps, of an (.., n) one) are contiguous and of T,
+// each step's behind that of the step before
+template <class T>
+bool lies_in_rows(const Array& a, i64 n, bool steps = true) {
+  const int axis = steps ? 2 : 1;
+  return a.dtype == (sizeof(T) == sizeof(float) ? Dtype::f32 : Dtype::f64) &&
+         (n == 1 || a.strides[axis] == i64(sizeof(T))) && (!steps || a.strides[1] == n * i64(sizeof(T)));
 }
 
 inline std::string number(double value) {
@@ -107,6 +132,10 @@ T rounded(const std::string& name, double value) {
 struct Findings {
   std::atomic<bool> x{false}, initial{false}, static_inputs{false}, weights{false}, y{false};
   void clear() { x = initial = static_inputs = weights = y = false; }
+  void add(const Findings& others) {
+    for (const auto one : {&Findings::x, &Findings::initial, &Findings::static_inputs, &Findings::weights})
+      if (others.*one) this->*one = true;
+  }
 };
 
 }  // namespace fastbptt

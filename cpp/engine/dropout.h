@@ -23,13 +23,15 @@ class Dropout {
     for (i64 j = 0; j < n; ++j) out[j] = mix(row + golden * u(1 + column0 + j)) >> 32 >= limit_ ? a[j] * scale : T(0);
   }
 
- private:
+  // Of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), whose number i from a seed is mix(seed + golden i)
   static constexpr std::uint64_t golden = 0x9E3779B97F4A7C15;
   static std::uint64_t mix(std::uint64_t z) {
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
     return z ^ (z >> 31);
   }
+
+ private:
   std::uint64_t seed_, limit_;
   double scale_;
 };

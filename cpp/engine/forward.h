@@ -4,7 +4,9 @@
 
 #include "engine/dropout.h"
 #include "engine/layer_directions.h"
+#include "engine/noise.h"
 #include "engine/pooling.h"
+#include "engine/units.h"
 
 namespace fastbptt {
 
@@ -27,11 +29,16 @@ ForwardArgs<T> forward_args(const Net<T>& net, Workspace<T>& w, std::size_t i, c
   }
   a.weights = b.w_forward;
   a.bias = b.bias;
+  a.own_weights = w.each > 1;
   a.keep = w.keeps || !net.is_top(net.layer_directions[i]);
   a.saved = b.saved;
+  a.recurrent = recurrent_operand(net, b);
+  a.candidate = b.candidate;
+  a.mask = b.mask;
+  a.mask_panel = b.batch_panel;
   a.saved_stride = b.saved_stride;
   a.panel = b.panel;
-  a.setting = static_cast<T>(net.spec.setting);
+  a.setting = b.setting;
   a.each_step = each_step;
   a.last = b.last;
   a.last_stride = b.batch_stride;
@@ -50,6 +57,7 @@ OutputArgs<T> output_args(const Net<T>& net, const Workspace<T>& w, bool gradien
   o.outputs = net.spec.output_width();
   o.hidden = net.H();
   o.weights = net.O() ? b.w_backward : nullptr;
+  o.own_weights = w.each > 1;
   o.weights_panel = net.depth_back(dir) * w.panel;
   o.bias = direction == 0 ? w.b_y : nullptr;
   o.y = direction == 0 ? w.y : w.y_reverse;
@@ -57,24 +65,32 @@ OutputArgs<T> output_args(const Net<T>& net, const Workspace<T>& w, bool gradien
     o.dy = w.dy;
     o.dh = net.O() || net.D() == 2 ? nullptr : b.dh;
     o.dh_panel = b.dh_panel;
+    o.dy_lanes = w.lanes > 1 && net.O() ? w.dy_lanes : nullptr;
   }
   return o;
 }
 
-// All layers over one window, for a worker's sequences. pooling: none if it is last or all
+// All layers over one window, for a worker's sequences or units. pooling: none if it is last or all
 template <class T>
-void forward_window(const Net<T>& net, Workspace<T>& w, i64 window, const OutputArgs<T>* each_step, i64 row0, i64 row1,
-                    Steps pooling = Steps::last) {
+void forward_window(const Net<T>& net, Workspace<T>& w, Recursion& recursion, i64 window,
+                    const OutputArgs<T>* each_step, i64 row0, i64 row1, Steps pooling = Steps::last) {
   const RowSchedule s = w.plan.schedule();
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i) {
     const bool shows = each_step && net.is_top(net.layer_directions[i]);
     ForwardArgs<T> args = forward_args(net, w, i, s, window, shows ? each_step : nullptr);
+    const NoiseArgs<T> noise = w.recurrent_noise > 0 ? noise_args(net, w, i, Keys::sums) : NoiseArgs<T>{};
+    if (w.recurrent_noise > 0) args.noise = &noise;
+    const ZoneArgs<T> zone = zone_args(net, w, i);
+    if (w.zones) args.zone = &zone;
     PoolArgs<T> pool{};
     if (pools(pooling) && net.is_top(net.layer_directions[i])) {
       pool = pool_args(net, w, pooling, i);
       args.pool = &pool;
     }
-    kernels_for(w).forward(cell_for(net, w), args, row0, row1);
+    recursion.run(row0, row1, [&](UnitShare* units, i64 from, i64 to) {
+      args.units = units;
+      layer_kernels(w).forward(cell_for(net, w), args, from, to);
+    });
     if (!net.is_top(net.layer_directions[i])) show_above(net, w, i, window, row0, row1);
   }
 }
@@ -93,7 +109,7 @@ void show_above(const Net<T>& net, Workspace<T>& w, std::size_t i, i64 window, i
       const i64 other = plan.length(b) - 1 - t, row = plan.row(t, b) - base;
       for (i64 p = 0; p * n < net.H(); ++p) {
         const i64 real = std::min(n, net.H() - p * n);
-        const T* h = buffers.saved + p * buffers.panel + (plan.batch + row) * n;
+        const T* h = buffers.saved + p * buffers.panel + (plan.lead() + row) * n;
         if (w.drop) {
           T* to = buffers.dropped + p * buffers.above_panel + row * n;
           dropout.apply(dir.layer, plan.place(b), plan.step(t, b, dir.reverse()), dir.direction * net.H() + p * n, real,
@@ -111,9 +127,9 @@ void keep_checkpoint(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i
   const BatchPlan& plan = w.plan;
   if (plan.windows.size() == 1) return;
   const i64 t0 = plan.window(window).t0, before = window ? plan.window(window - 1).t0 : 0;
-  const i64 from = window ? plan.batch + plan.row(t0 - 1, 0) - plan.row(before, 0) : 0;
-  copy_states(net, w, window, row0, std::min(row1, plan.running(t0)), from, true);
-  if (window) copy_states(net, w, window, row0, std::min(row1, plan.running(t0)), 0, false);
+  const i64 from = window ? plan.lead() + plan.row(t0 - 1, 0) - plan.row(before, 0) : 0;
+  copy_states(net, w, window, row0, plan.whole(std::min(row1, plan.running(t0))), from, true);
+  if (window) copy_states(net, w, window, row0, plan.whole(std::min(row1, plan.running(t0))), 0, false);
 }
 
 // The states before a window become its first rows, where nothing is recomputed
@@ -121,11 +137,12 @@ template <class T>
 void carry_states(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1) {
   const BatchPlan& plan = w.plan;
   if (window == 0) return;
-  const i64 t0 = plan.window(window).t0, before = plan.window(window - 1).t0, end = std::min(row1, plan.running(t0));
+  const i64 t0 = plan.window(window).t0, before = plan.window(window - 1).t0,
+            end = plan.whole(std::min(row1, plan.running(t0)));
   for (std::size_t i = 0; i < net.layer_directions.size() && row0 < end; ++i) {
     const LayerBuffers<T>& b = w.layers[i];
     const bool keep = w.keeps || !net.is_top(net.layer_directions[i]);
-    const i64 from = keep ? plan.batch + plan.row(t0 - 1, 0) - plan.row(before, 0) : (t0 - before) % 2 * plan.batch;
+    const i64 from = keep ? plan.lead() + plan.row(t0 - 1, 0) - plan.row(before, 0) : (t0 - before) % 2 * plan.lead();
     for (int s = 0; s < net.info.states && from != 0; ++s)
       for (i64 p = 0; p < panels_of(net, w); ++p) {
         T* states = b.saved + s * b.saved_stride + p * b.panel;
@@ -136,13 +153,13 @@ void carry_states(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 
 
 template <class T>
 void restore_checkpoint(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1) {
-  copy_states(net, w, window, row0, std::min(row1, w.plan.running(w.plan.window(window).t0)), 0, false);
+  copy_states(net, w, window, row0, w.plan.whole(std::min(row1, w.plan.running(w.plan.window(window).t0))), 0, false);
 }
 
 // Copies between the rows of saved from `row` on and a checkpoint
 template <class T>
 void copy_states(const Net<T>& net, Workspace<T>& w, i64 window, i64 row0, i64 row1, i64 row, bool keep) {
-  const i64 n = w.panel, panels = panels_of(net, w), size = w.plan.batch * n;
+  const i64 n = w.panel, panels = panels_of(net, w), size = w.plan.lead() * n;
   for (i64 i = 0; i < static_cast<i64>(net.layer_directions.size()) && row0 < row1; ++i) {
     const LayerBuffers<T>& b = w.layers[size_of(i)];
     for (int s = 0; s < net.info.states; ++s)
@@ -182,7 +199,7 @@ void last_outputs(const Net<T>& net, Workspace<T>& w, OutputArgs<T> o, T* y, i64
   o.y = y;
   if (net.D() == 2) return joined_outputs(net, w, o, steps, row0, row1);
   const LayerBuffers<T>& top = w.layers[size_of(net.top())];
-  kernels_for(w).outputs(o, states_of_sequences(top, steps), top.batch_panel, row0, row0, row0, row1 - row0);
+  layer_kernels(w).outputs(o, states_of_sequences(top, steps), top.batch_panel, row0, row0, row0, row1 - row0);
 }
 
 // The outputs from both directions, of all steps, of the final states or of the pooled ones, and the loss if o requests
@@ -196,14 +213,15 @@ void joined_outputs(const Net<T>& net, Workspace<T>& w, const OutputArgs<T>& o, 
   const auto row = [&](i64 t, i64 b) { return all ? plan.row(t, b) : b; };
   const auto states = [&](i64 d) {
     const LayerBuffers<T>& b = w.layers[size_of(net.top() + d)];
-    return all ? std::pair<const T*, i64>{b.saved + plan.batch * w.panel, b.panel}
+    return all ? std::pair<const T*, i64>{b.saved + plan.lead() * w.panel, b.panel}
                : std::pair<const T*, i64>{states_of_sequences(b, of), b.batch_panel};
   };
   for (i64 d = 0; net.O() && d < net.D(); ++d) {
     OutputArgs<T> part = output_args(net, w, false, d);
     if (d == 0) part.y = o.y;
     for (i64 t = 0; t < steps && row0 < end(t) && !w.stop.reached(); ++t)
-      kernels_for(w).outputs(part, states(d).first, states(d).second, row(t, row0), row(t, row0), row0, end(t) - row0);
+      layer_kernels(w).outputs(part, states(d).first, states(d).second, row(t, row0), row(t, row0), row0,
+                               end(t) - row0);
   }
   for (i64 t = 0; t < steps && !w.stop.reached(); ++t)
     for (i64 b = row0; b < end(t); ++b) {

@@ -24,8 +24,8 @@ class RowStep {
         cell_(cell_of<T>(active(), net.cell)),
         padded_((net.H() + k_.vector - 1) / k_.vector * k_.vector),
         width_(std::max(net.I(), padded_)) {
-    const i64 own =
-        width_ + (net.info.saved + net.info.states) * padded_ + static_cast<i64>(net.spec.read_units.size());
+    const i64 own = width_ + (net.info.saved + net.info.states + 1) * padded_ +
+                    std::max(net.spec.rank, static_cast<i64>(net.spec.read_units.size()));
     scratch().assign(size_of(own + more), T(0));
     states = scratch().data() + own;
   }
@@ -37,22 +37,35 @@ class RowStep {
   void operator()(const Before& before, const After& after) const {
     T* saved = input() + width_;
     T* start = saved + net_.info.saved * padded_;
+    T* setting = start + net_.info.states * padded_;
     const T* from = input();
     for (i64 layer = 0; layer < net_.spec.layers; ++layer) {
-      for (int s = 0; s < net_.info.states; ++s) {
+      ElementArgs<T> e{};
+      e.saved_stride = padded_;
+      e.rows = 1;
+      e.vectors = static_cast<int>(padded_ / k_.vector);
+      e.setting = setting;
+      e.setting_mask = -1;
+      if (net_.info.setting) net_.read_setting(size_of(layer), setting);
+      for (int s = net_.info.given; s < net_.info.states; ++s) {
         const T* at = before(layer, s);
         at ? std::copy_n(at, net_.H(), start + s * padded_) : std::fill_n(start + s * padded_, net_.H(), T(0));
       }
+      if (cell_.show) {
+        e.now = start;
+        cell_.show(e);
+      }
       for (int stage = 0; stage < net_.info.stages; ++stage) {
         sums(net_.layer_directions[size_of(layer)], stage, from, start, saved);
-        ElementArgs<T> e{};
         e.now = saved;
         e.before = start;
-        e.saved_stride = padded_;
-        e.rows = 1;
-        e.vectors = static_cast<int>(padded_ / k_.vector);
-        e.setting = static_cast<T>(net_.spec.setting);
         cell_.forward[stage](e);
+      }
+      if (net_.spec.has_zoneout()) {
+        ZoneArgs<T> zone{};
+        for (int s = 0; s < net_.info.states; ++s) zone.share[s] = static_cast<T>(net_.spec.zoneout[s]);
+        k_.zone_forward(zone, 0, 0, 1, 0, static_cast<int>(padded_ / k_.vector), net_.info.states, padded_, saved,
+                        start, nullptr);
       }
       for (int s = 0; s < net_.info.states; ++s) std::copy_n(saved + s * padded_, net_.H(), after(layer, s));
       from = after(layer, 0);
@@ -67,7 +80,7 @@ class RowStep {
     }
     for (i64 o = 0; o < net_.O(); ++o) y[o] = net_.spec.has_output_bias() ? net_.params[net_.b_y + o] : T(0);
     if (!net_.spec.read_units.empty()) {
-      T* read = input() + width_ + (net_.info.saved + net_.info.states) * padded_;  // the units that the readout reads
+      T* read = rest();  // the units that the readout reads
       std::transform(net_.spec.read_units.begin(), net_.spec.read_units.end(), read,
                      [&](i64 unit) { return from[unit]; });
       from = read;
@@ -76,6 +89,9 @@ class RowStep {
   }
 
  private:
+  // Behind saved, the states before the step, and the cell's numbers
+  T* rest() const { return input() + width_ + (net_.info.saved + net_.info.states + 1) * padded_; }
+
   static std::vector<T>& scratch() {
     static thread_local std::vector<T> all;
     return all;
@@ -94,10 +110,16 @@ class RowStep {
       const auto add = [&](const T* a, i64 n, i64 weights) {
         k_.row_product(a, n, net_.params + weights + preactivation.gate * net_.H(), net_.GH(), net_.H(), sum);
       };
+      const auto add_low_rank = [&](const T* a) {
+        T* between = rest();
+        std::fill_n(between, net_.spec.rank, T(0));
+        k_.row_product(a, net_.H(), net_.params + dir.N_hh, net_.spec.rank, net_.spec.rank, between);
+        add(between, net_.spec.rank, dir.M_hh);
+      };
       if (preactivation.input) add(from, dir.inputs, dir.W_xh);
-      if (preactivation.hidden != Preactivation::none)
-        add(preactivation.hidden == Preactivation::before ? start : saved + preactivation.hidden * padded_, net_.H(),
-            dir.W_hh);
+      if (preactivation.hidden == Preactivation::none) continue;
+      const T* operand = preactivation.hidden == Preactivation::before ? start : saved + preactivation.hidden * padded_;
+      net_.spec.rank ? add_low_rank(operand) : add(operand, net_.H(), dir.W_hh);
     }
   }
 
@@ -111,8 +133,8 @@ class RowStep {
 template <class T>
 bool infers(const Net<T>& net, const Workspace<T>& w, Steps steps) {
   constexpr i64 most = 6;
-  return w.plan.batch == 1 && w.plan.length(0) <= most && net.D() == 1 && !w.drop && !net.spec.bfloat16 &&
-         !pools(steps);
+  return w.plan.batch == 1 && w.plan.length(0) <= most && net.D() == 1 && !w.drop && !w.noisy() && !w.layers[0].mask &&
+         !w.zone_draws && !net.spec.bfloat16 && !net.spec.rank && !pools(steps);
 }
 
 // All steps of a batch of one sequence in one direction; of the weights only the readout's are packed, whose sums have
@@ -124,7 +146,7 @@ void infer_sequence(const Net<T>& net, Workspace<T>& w, const Batch& batch, cons
   const LayerBuffers<T>& top = w.layers.back();
   pack_rest(net, w);
   const LayerDirection& dir = net.layer_directions.back();
-  const DirectionWeights<T> weights(net, dir, nullptr);
+  const DirectionWeights<T> weights(net, dir, top, nullptr);
   for (i64 p = 0; p < panels_of(net, w); ++p) pack_backward(net, w, dir, weights, top, p, false);
   pack_initial(net, w, batch, 0, 1);
   pack_inputs(net, w, batch, 0, 0, 1);
@@ -143,12 +165,12 @@ void infer_sequence(const Net<T>& net, Workspace<T>& w, const Batch& batch, cons
          [&](i64 layer, int s) { return after + s * size + layer * H; });
     std::swap(before, after);
     to_panels(net, w, before + size - H, 0, false, top.saved, top.panel);  // of the state h
-    if (output.y) kernels_for(w).outputs(output, top.saved, top.panel, 0, t, 0, 1);
+    if (output.y) kernels_for(w).panels.outputs(output, top.saved, top.panel, 0, t, 0, 1);
   }
   if (out.outputs) std::fill(output.y + steps * width, output.y + w.plan.time * width, T(0));
   if (out.one) {
     output.y = static_cast<T*>(out.one);
-    kernels_for(w).outputs(output, top.saved, top.panel, 0, 0, 0, 1);
+    kernels_for(w).panels.outputs(output, top.saved, top.panel, 0, 0, 0, 1);
   }
   for (int s = 0; s < states; ++s)
     if (out.final_state[s]) std::copy_n(before + s * size, size, static_cast<T*>(out.final_state[s]));
@@ -169,7 +191,7 @@ void inference_step(const Net<T>& net, const Array& x, void* const* state, T* y,
         [&](i64 layer, int s) { return fresh + ((s * net.spec.layers + layer) * batch + b) * H; });
     step.readout(fresh + ((net.spec.layers - 1) * batch + b) * H, y + b * net.spec.output_width());
   }
-  for (int s = 0; s < net.info.states; ++s)
+  for (int s = net.info.given; s < net.info.states; ++s)
     std::copy_n(fresh + s * net.spec.layers * batch * H, net.spec.layers * batch * H, static_cast<T*>(state[s]));
 }
 

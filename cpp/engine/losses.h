@@ -37,17 +37,19 @@ inline double checked_weight(const OutputBlock& o, i64 place, i64 t) {
                        .value = value});
 }
 
-// What the weight of each sequence, or those of its steps, count in a block's loss; false: all are 0
+// What the weight of each sequence, or those of its steps, count in a block's loss; false: all are 0. Of every so many
+// sequences from the first on
 template <class T>
-bool make_factors(const Workspace<T>& w, const Objective& objective, const OutputBlock& o, BlockBuffers<T>& block) {
+bool make_factors(const Workspace<T>& w, const Objective& objective, const OutputBlock& o, BlockBuffers<T>& block,
+                  i64 first, i64 every) {
   const BatchPlan& plan = w.plan;
   const bool all = objective.steps == Steps::all;
   std::vector<double>& factor = block.exact_factor;
   block.each_factor = o.weighs_steps();
-  factor.assign(size_of(plan.batch), 1.0);
   double total = 0;  // of what the loss is divided by
   bool some = false;
-  for (i64 b = 0; b < plan.batch; ++b) {
+  for (i64 b = first; b < plan.batch; b += every) {
+    factor[size_of(b)] = 1;
     const double length = all ? double(plan.length(b)) : 1.0;
     double weights = 0;  // of all its steps
     if (!all && !plan.is_last(b)) {
@@ -72,17 +74,25 @@ bool make_factors(const Workspace<T>& w, const Objective& objective, const Outpu
     throw ArgumentError({weight_of(o), "adds up to more than a number can hold", "smaller weights"});
   if (objective.reduction == Reduction::sum || !some) return some;
   total *= double(o.loss->losses_of(block.width));
-  for (double& f : factor) f /= total;
+  for (i64 b = first; b < plan.batch; b += every) factor[size_of(b)] /= total;
   return some;
 }
 
-// Divides the buffers among the blocks, whose columns lie one after the other in them, and weighs the targets
+// Weighs the targets, of every so many sequences from the first on
+template <class T>
+void weigh(Workspace<T>& w, const Objective& objective, i64 first = 0, i64 every = 1) {
+  bool some = false;
+  for (std::size_t k = 0; k < w.blocks.size(); ++k)
+    some |= make_factors(w, objective, objective.blocks[k], w.blocks[k], first, every);
+  if (!some) throw ArgumentError({"sample_weight", "holds only zeros", "at least one above 0"});
+}
+
+// Divides the buffers among the blocks, whose columns lie one after the other in them
 template <class T>
 void begin_losses(const Net<T>& net, Workspace<T>& w, const Objective& objective) {
-  const i64 rows = objective.steps == Steps::all ? w.plan.window_rows : w.plan.batch,
-            factors = objective.weighs_steps() ? rows : w.plan.batch;
+  const i64 rows = objective.steps == Steps::all ? w.plan.window_rows : w.plan.lead(),
+            factors = objective.weighs_steps() ? rows : w.plan.lead();
   w.blocks.resize(objective.blocks.size());
-  bool some = false;
   for (std::size_t k = 0; k < w.blocks.size(); ++k) {
     const OutputBlock& o = objective.blocks[k];
     BlockBuffers<T>& block = w.blocks[k];
@@ -97,9 +107,8 @@ void begin_losses(const Net<T>& net, Workspace<T>& w, const Objective& objective
         block.parameters[i] = rounded<T>(name, o.loss->parameters[i]);
     block.list.clear();
     for (const double value : o.loss->list) block.list.push_back(rounded<T>(o.loss->info->list.name, value));
-    some |= make_factors(w, objective, o, block);
+    block.exact_factor.assign(size_of(w.plan.batch), 1.0);
   }
-  if (!some) throw ArgumentError({"sample_weight", "holds only zeros", "at least one above 0"});
 }
 
 template <class T>
@@ -115,10 +124,10 @@ void start_losses(const Workspace<T>& w, i64 row0, i64 row1) {
 }
 
 // Private copies of a block's y for a worker's sequences, of a window's steps or of the last steps, and of the steps'
-// weights. Where the weight is 0 stands a target that any loss takes.
+// weights. Where the weight is 0 stands a target that any loss takes. Of every so many sequences
 template <class T>
-void pack_block(Workspace<T>& w, const Objective& objective, std::size_t k, bool check, i64 window, i64 row0,
-                i64 row1) {
+void pack_block(Workspace<T>& w, const Objective& objective, std::size_t k, bool check, i64 window, i64 row0, i64 row1,
+                i64 every) {
   const BatchPlan& plan = w.plan;
   const OutputBlock& o = objective.blocks[k];
   const BlockBuffers<T>& block = w.blocks[k];
@@ -131,8 +140,27 @@ void pack_block(Workspace<T>& w, const Objective& objective, std::size_t k, bool
   const bool bounded = std::isfinite(info.range.low) || std::isfinite(info.range.high);
   const i64 t0 = all ? plan.window(window).t0 : 0, t1 = all ? plan.window(window).t1 : 1, base = plan.row(t0, 0);
   bool fine = true;
+  if (lies_in_rows<T>(o.y, n, all) && !classes && !each && !bounded) {
+    T seen = 0;
+    for (i64 b = row0; b < row1; b += every) {
+      const i64 end = all ? std::min(t1, plan.length(b)) : 1;
+      const auto* from =
+          reinterpret_cast<const T*>(static_cast<const std::byte*>(o.y.data) + plan.place(b) * o.y.strides[0]) +
+          (all ? plan.step(t0, b) * n : 0);
+      const bool counts = exact_factor[b] != 0;
+      for (i64 t = t0; t < end; ++t, from += n) {
+        T* target = targets + (all ? plan.row(t, b) - base : b) * n;
+        for (i64 j = 0; j < n; ++j) {
+          target[j] = counts ? from[j] : T(0);
+          seen += target[j] * 0;
+        }
+      }
+    }
+    if (seen != 0 && check) w.found.y = true;
+    return;
+  }
   for (i64 t = t0; t < t1; ++t)
-    for (i64 b = row0; b < (all ? std::min(row1, plan.running(t)) : row1); ++b) {
+    for (i64 b = row0; b < (all ? std::min(row1, plan.running(t)) : row1); b += every) {
       const i64 to = all ? plan.row(t, b) - base : b, step = plan.step(t, b);
       const double weight = each ? weight_at(o, plan.place(b), step) : exact_factor[b];
       if (each) std::fill_n(factor + to * width, width, T(weight * exact_factor[b]));
@@ -155,8 +183,9 @@ void pack_block(Workspace<T>& w, const Objective& objective, std::size_t k, bool
 }
 
 template <class T>
-void pack_targets(Workspace<T>& w, const Objective& objective, bool check, i64 window, i64 row0, i64 row1) {
-  for (std::size_t k = 0; k < w.blocks.size(); ++k) pack_block(w, objective, k, check, window, row0, row1);
+void pack_targets(Workspace<T>& w, const Objective& objective, bool check, i64 window, i64 row0, i64 row1,
+                  i64 every = 1) {
+  for (std::size_t k = 0; k < w.blocks.size(); ++k) pack_block(w, objective, k, check, window, row0, row1, every);
 }
 
 template <class T>
@@ -273,14 +302,14 @@ void add_blocks(const Workspace<T>& w, const std::vector<BlockArgs<T>>& blocks, 
   o.block_count = static_cast<int>(blocks.size());
 }
 
-// The loss of a batch, from the sums of its sequences
+// The loss of a batch, from the sums of its sequences: of every so many from the first on
 template <class T>
-double total_loss(const Workspace<T>& w, const Objective& objective) {
+double total_loss(const Workspace<T>& w, const Objective& objective, i64 first = 0, i64 every = 1) {
   double total = 0;
   for (std::size_t k = 0; k < w.blocks.size(); ++k) {
     const BlockBuffers<T>& block = w.blocks[k];
     double value = 0;
-    for (i64 b = 0; b < w.plan.batch; ++b) {
+    for (i64 b = first; b < w.plan.batch; b += every) {
       const double factor = block.each_factor ? 1 : block.exact_factor[size_of(b)];
       for (i64 o = 0; o < block.width && factor != 0; ++o)
         value += factor * w.loss_sum[block.sums + b * block.width + o];

@@ -12,6 +12,7 @@
 #include "dispatch.h"
 #include "engine.h"
 #include "engine/arguments.h"
+#include "engine/constraints.h"
 #include "errors.h"
 #include "engine/topology.h"
 #include "thread_pool.h"
@@ -50,7 +51,7 @@ class ParameterUpdates {
 
   // One step; the gradient is multiplied by scale, and then no element of it is larger than most. most below 0: unknown
   void apply(const Kernels<T>& k, const OptimizerKernels<T>& rule, OptimizerState& state, T* params, const T* gradient,
-             double scale, double most) {
+             const ParameterConstraints<T>& constraints, double scale, double most) {
     const UpdateArgs<T> args = arguments(k, rule, state, state.settings, params, scale, most);
     std::vector<UpdateArgs<T>> own;  // of each group
     for (const OptimizerState::GroupSettings& group : state.groups) {
@@ -60,12 +61,14 @@ class ParameterUpdates {
       settings[state.weight_decay] = group.weight_decay;
       own.push_back(arguments(k, rule, state, settings, params, scale, most));
     }
+    T* slots[OptimizerInfo::most_slots];
+    for (int s = 0; s < OptimizerInfo::most_slots; ++s) slots[s] = static_cast<T*>(state.slots[s]);
     const auto update = [&](UpdateArgs<T> mine, const Range& r) {
       mine.p = params + r.from;
       mine.g = gradient + r.from;
-      for (int s = 0; s < OptimizerInfo::most_slots; ++s)
-        mine.slot[s] = state.slots[s] ? static_cast<T*>(state.slots[s]) + r.from : nullptr;
+      for (int s = 0; s < OptimizerInfo::most_slots; ++s) mine.slot[s] = slots[s] ? slots[s] + r.from : nullptr;
       rule.update(mine, size(r));
+      constraints.project_signs(r, params, slots, state.info->odd);
     };
     run_team(threads(), [&](int worker, int team, Barrier&) {
       auto [chunk, end] = share(static_cast<i64>(chunks_.size()), worker, team);
@@ -84,10 +87,16 @@ class ParameterUpdates {
         }
       }
     });
+    constraints.limit_norms(params, [&](i64 i) { return !trains(i); });
     ++state.step;
   }
 
  private:
+  bool trains(i64 element) const {
+    return std::any_of(trained_.begin(), trained_.end(),
+                       [=](const Range& r) { return r.from <= element && element < r.to; });
+  }
+
   // What a step with these settings computes with, besides its arrays
   UpdateArgs<T> arguments(const Kernels<T>& k, const OptimizerKernels<T>& rule, const OptimizerState& state,
                           const double* settings, const T* params, double scale, double most) {
@@ -153,7 +162,7 @@ class ParameterUpdates {
   }
 
   static i64 size(const Range& r) { return r.to - r.from; }
-  int threads() const { return chunks_.size() > 32 ? get_num_threads() : 1; }
+  int threads() const { return chunks_.size() > 32 ? threads_of_call() : 1; }
 
   template <class F>
   void each(const F& f) const {

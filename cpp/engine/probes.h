@@ -66,7 +66,7 @@ void record_window(const Net<T>& net, const Workspace<T>& w, i64 b0, i64 b1, i64
   const i64 t0 = plan.window(window).t0, t1 = plan.window(window).t1, width = net.spec.output_width();
   for (std::size_t i = 0; i < net.layer_directions.size(); ++i)
     record_rows(net, w, b0, b1, i, t0, t1, w.layers[i].saved, w.layers[i].saved_stride, w.layers[i].panel,
-                net.info.saved, plan.batch, record.saved);
+                net.info.saved, plan.lead(), record.saved);
   auto* out = static_cast<T*>(record.outputs);
   for (i64 b = b0; out && !all_steps && window == 0 && b < b1; ++b)
     if (plan.is_last(b)) std::copy_n(w.dy + b * width, width, out + plan.place(b) * width);

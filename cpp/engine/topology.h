@@ -12,7 +12,8 @@ namespace fastbptt {
 struct LayerDirection {
   i64 layer, direction;
   i64 inputs;  // columns that it reads
-  i64 W_xh = 0, W_hh = 0, b_h = 0, b_extra = 0;
+  i64 W_xh = 0, W_hh = 0, b_h = 0, b_extra = 0, logit = 0;
+  i64 N_hh = 0, M_hh = 0;  // instead of W_hh
   bool reverse() const { return direction == 1; }
 };
 
@@ -47,11 +48,16 @@ struct Topology {
   }
   void check_initial(const Batch& batch) const;  // throws if the constants are missing
   void check_weights(const Batch& batch) const;  // throws if the network has parameters that the batch does not bring
+  // Of dgates: of the pre-activations, and of the cell's number
+  i64 gradients() const { return info.preactivations + (spec.learn_setting ? 1 : 0); }
   bool trains_initial() const { return spec.learn_state || spec.static_size; }
   bool trains_embedding() const { return spec.vocabulary && !spec.freeze_embedding; }
   bool dropping(const Batch& batch) const {
     return batch.drop && (batch.dropout < 0 ? spec.dropout : batch.dropout) > 0 && spec.layers > 1;
   }
+  bool masking(const Batch& batch) const { return batch.drop && spec.recurrent_dropout > 0; }
+  bool zoning(const Batch& batch) const { return batch.drop && spec.has_zoneout(); }
+  bool noisy(const Batch& batch) const { return batch.noise && (spec.input_noise > 0 || spec.recurrent_noise > 0); }
   // The readout follows each step of the recursion
   bool fused(bool all_steps) const { return all_steps && D() == 1; }
 

@@ -24,6 +24,38 @@ std::size_t product(std::size_t a, std::size_t b) {
 
 }  // namespace
 
+std::vector<i64> stretches_of(const i64* lengths, i64 n, int team) {
+  const i64 rows = std::accumulate(lengths, lengths + n, i64(0)), longest = *std::max_element(lengths, lengths + n);
+  const auto end = [&](i64 b, i64 most) {  // of the stretch that begins at b
+    for (i64 sum = 0; b < n && (sum += lengths[b]) <= most;) ++b;
+    return b;
+  };
+  const auto suffices = [&](i64 most) {
+    i64 b = 0;
+    for (int worker = 0; worker < team && b < n; ++worker) b = end(b, most);
+    return b == n;
+  };
+  i64 least = std::max((rows + team - 1) / team, longest), most = least + longest;
+  while (least < most) {
+    const i64 middle = (least + most) / 2;
+    suffices(middle) ? most = middle : least = middle + 1;
+  }
+  const auto size = static_cast<std::size_t>(team);
+  std::vector<i64> bounds(size + 1, n);
+  i64 from = n;
+  for (std::size_t w = size; w-- > 0; bounds[w] = from)  // the first at which what is left suffices for the others
+    for (i64 sum = 0; from > 0 && (sum += lengths[from - 1]) <= most;) --from;
+  i64 rest = rows;
+  for (std::size_t w = 0; w + 1 < size; ++w) {  // where there is a choice, nearer to equal shares of what is left
+    const i64 last = end(bounds[w], most), share = rest / static_cast<i64>(size - w);
+    i64 b = bounds[w], sum = 0;
+    for (; b < last && (b < bounds[w + 1] || sum == 0 || sum + lengths[b] / 2 <= share); ++b) sum += lengths[b];
+    bounds[w + 1] = b;
+    rest -= sum;
+  }
+  return bounds;
+}
+
 void check_resets(bool bidirectional, Steps steps, Reduction reduction) {
   const char* without = bidirectional                           ? "none for a bidirectional network"
                         : pools(steps)                          ? "none with pooling"
@@ -55,10 +87,13 @@ void Arena::reserve(bool tight) {
   base_ = block_;
 }
 
-void BatchPlan::make(i64 b, i64 t, const i64* given, const bool* resets, i64 rows_per_block) {
-  if (!given && !resets && b == batch && t == time && !ragged && !episodes && rows_per_block == rows_per_block_) return;
+void BatchPlan::make(i64 b, i64 t, const i64* given, const bool* resets, i64 rows_per_block, Grouping grouping) {
+  if (!given && !resets && b == batch && t == time && !ragged && !episodes && rows_per_block == rows_per_block_ &&
+      grouping == grouping_)
+    return;
   if (product(std::size_t(b) + std::size_t(t), 6 * sizeof(i64)) > most_bytes()) throw std::bad_alloc();
   batch = -1;  // invalid until complete
+  bounds_.clear();
   block_steps_ = 0;
   callers_batch = b;
   episodes = resets;
@@ -98,36 +133,81 @@ void BatchPlan::make(i64 b, i64 t, const i64* given, const bool* resets, i64 row
   ragged = lengths[n - 1] < t;
   first.resize(static_cast<std::size_t>(steps) + 1);
   active.resize(static_cast<std::size_t>(steps) + 1);
-  rows = 0;
-  auto running = static_cast<i64>(n);
+  auto running_now = static_cast<i64>(n);
+  i64 real = 0, grouped = 0;
   for (i64 s = 0; s <= steps; ++s) {
-    while (running > 0 && length(running - 1) <= s) --running;
-    first[static_cast<std::size_t>(s)] = rows;
-    active[static_cast<std::size_t>(s)] = running;
-    rows += running;
+    while (running_now > 0 && length(running_now - 1) <= s) --running_now;
+    active[static_cast<std::size_t>(s)] = running_now;
+    real += running_now;
+    grouped += (running_now + grouping.rows - 1) / grouping.rows * grouping.rows;
   }
-  split_blocks(rows_per_block);
+  group = grouping.rows;
+  const i64 sequences = active[0];
+  const auto equal = static_cast<double>(whole(sequences) * steps);  // rows of equal lengths
+  if (double(grouped) > grouping.most * double(real) &&
+      (!grouping.pays(sequences) || double(real) * grouping.wide <= equal))
+    group = 1;
+  rows = 0;
+  for (i64 s = 0; s <= steps; ++s) {
+    first[static_cast<std::size_t>(s)] = rows;
+    rows += whole(running(s));
+  }
+  grouping_ = grouping;
+  split_blocks(group > 1 && grouping.block ? grouping.block : rows_per_block);
   rows_per_block_ = rows_per_block;
   time = t;
   batch = static_cast<i64>(n);
   split_windows(1);
 }
 
-void BatchPlan::make_sizes(i64 b, i64 t, i64 resets, i64 rows_per_block) {
+void BatchPlan::make_sizes(i64 b, i64 t, i64 resets, i64 rows_per_block, Grouping grouping) {
   callers_batch = batch = std::min(b, most_elements);
   time = steps = std::min(t, most_elements);
   ragged = false;
   episodes = resets > 0;
-  rows = bounded_product(batch, steps);
-  block_steps_ = std::min(std::max<i64>(rows_per_block / batch, 1), steps);
-  block_rows = bounded_product(block_steps_, batch);
+  group = (episodes && grouping.most >= 1) || grouping.pays(batch) ? grouping.rows : 1;
+  if (group > 1 && grouping.block) rows_per_block = grouping.block;
+  rows = bounded_product(lead(), steps);
+  block_steps_ = std::min(std::max<i64>(rows_per_block / lead(), 1), steps);
+  block_rows = bounded_product(block_steps_, lead());
   block_count = (steps + block_steps_ - 1) / block_steps_;
-  if (episodes) {  // a block has rows_per_block rows or fewer, or one step; any two neighbours have more
+  if (episodes) {
     batch = std::min(rows, batch + std::min(resets, most_elements));
-    block_rows = std::min(rows, std::max(rows_per_block, batch));
-    block_count = std::min(steps, rows / rows_per_block * 2 + 1);
+    rows = std::min(bounded_product(rows, group), rows + bounded_product(steps, group - 1));
+    bound_blocks(rows_per_block);
   }
   split_windows(1);
+}
+
+bool BatchPlan::make_uneven_sizes(i64 b, i64 t, i64 rows_per_block, Grouping grouping) {
+  callers_batch = batch = std::min(b, most_elements);
+  time = steps = std::min(t, most_elements);
+  const bool groups = !grouping.pays(batch);
+  ragged = episodes = false;
+  group = grouping.rows;
+  // where groups never pay, or of fewer sequences than a group has, all of which fill it best
+  if (group == 1 || steps == 1 || (groups && (grouping.most < 1 || batch <= group))) return false;
+  const auto n = static_cast<double>(steps), equal = double(lead()) * n;
+  const double most = groups ? std::min(equal, grouping.most * double(batch) * n)
+                             : std::min(equal / grouping.wide, double(group - 1) * n / (grouping.most - 1));
+  if (most < double(batch) + n - 1) return false;  // each sequence has a step, and one has all of them
+  rows = static_cast<i64>(std::min(most, double(most_elements)));
+  if (!groups) group = 1;
+  bound_blocks(groups && grouping.block ? grouping.block : rows_per_block);
+  split_windows(1);
+  return true;
+}
+
+// A block has so many rows or fewer, or one step; any two neighbours have more
+void BatchPlan::bound_blocks(i64 rows_per_block) {
+  block_steps_ = 1;
+  block_rows = std::min(rows, std::max(rows_per_block, lead()));
+  block_count = std::min(steps, rows / rows_per_block * 2 + 1);
+}
+
+void BatchPlan::divide(int team) {
+  if (ragged && bounds_.size() != static_cast<std::size_t>(team) + 1)
+    bounds_ = stretches_of(lengths.data(), batch, team);
 }
 
 double BatchPlan::idle(int team) const {
@@ -142,13 +222,15 @@ double BatchPlan::idle(int team) const {
 }
 
 std::pair<i64, i64> BatchPlan::share(int worker, int team) const {
-  if (!ragged) return {batch * worker / team, batch * (worker + 1) / team};
-  i64 bound[2] = {batch, batch}, seen = 0;
-  for (i64 b = 0; b < batch; seen += length(b), ++b)
-    for (int e = 0; e < 2; ++e)
-      if (seen * team >= rows * (worker + e)) bound[e] = std::min(bound[e], b);
-  if (worker + 1 == team) bound[1] = batch;
-  return {bound[0], bound[1]};
+  const i64 groups = lead() / group;
+  if (!ragged)
+    return {std::min(batch, groups * worker / team * group), std::min(batch, groups * (worker + 1) / team * group)};
+  const auto w = static_cast<std::size_t>(worker);
+  const auto stretch = [&](const std::vector<i64>& bounds) {
+    return std::pair<i64, i64>{std::min(batch, whole(bounds[w])), std::min(batch, whole(bounds[w + 1]))};
+  };
+  if (bounds_.size() == static_cast<std::size_t>(team) + 1) return stretch(bounds_);
+  return stretch(stretches_of(lengths.data(), batch, team));  // a smaller team than was wanted
 }
 
 std::size_t BatchPlan::bytes() const {
@@ -163,6 +245,8 @@ std::size_t BatchPlan::bytes() const {
 void BatchPlan::split_blocks(i64 rows_per_block) {
   blocks.clear();
   block_rows = 0;
+  // no more rows than of equal lengths, and no more blocks
+  if (!episodes) rows_per_block = std::max<i64>(rows_per_block / whole(active[0]), 1) * whole(active[0]);
   for (i64 t1 = steps; t1 > 0;) {
     i64 t0 = t1 - 1;
     while (t0 > 0 && row(t1, 0) - row(t0 - 1, 0) <= rows_per_block) --t0;
@@ -193,12 +277,12 @@ void BatchPlan::split_windows(i64 count) {
       Block& block = blocks[i];
       block.run0 = runs.size();
       for (i64 t = block.t0; t < block.t1; ++t) {
-        const i64 a = t == window.t0 ? 0 : batch + row(t - 1, 0) - row(window.t0, 0), g = row(t, 0) - row(block.t0, 0);
+        const i64 a = t == window.t0 ? 0 : lead() + row(t - 1, 0) - row(window.t0, 0), g = row(t, 0) - row(block.t0, 0);
         Run* last = runs.size() > block.run0 ? &runs.back() : nullptr;
         if (last && last->a + last->count == a && last->g + last->count == g)
-          last->count += running(t);
+          last->count += whole(running(t));
         else
-          runs.push_back({a, g, running(t)});
+          runs.push_back({a, g, whole(running(t))});
       }
       block.run1 = runs.size();
     }

@@ -24,6 +24,10 @@ inline i64 bounded_product(i64 a, i64 b) {
 // Throws for what could mean a row, or each episode in it
 void check_resets(bool bidirectional, Steps steps, Reduction reduction);
 
+// Cuts n sequences into a stretch for each worker: where each begins, and n. The largest sum of lengths is as small as
+// stretches allow.
+std::vector<i64> stretches_of(const i64* lengths, i64 n, int team);
+
 // One block of memory from which aligned arrays are allocated, in two passes: the first measures, the second allocates.
 class Arena {
  public:
@@ -64,6 +68,21 @@ class Arena {
   std::size_t used_ = 0, capacity_ = 0;
 };
 
+// Each step has a multiple of so many rows, the last of them dead: of no sequence. Unless that makes more than `most`
+// times as many rows: then there are no groups. A row without groups takes `wide` times the memory, so that lengths
+// alone change to it only where they save that much
+struct Grouping {
+  i64 rows = 1;
+  double most = 1, wide = 1;
+  i64 block = 0;  // rows of a block of time in groups; 0: as many as without
+  // .. of a batch of equal lengths
+  bool pays(i64 batch) const {
+    const i64 whole = (batch + rows - 1) / rows * rows;
+    return double(whole) <= most * double(batch);
+  }
+  bool operator==(const Grouping&) const = default;
+};
+
 // The order of a batch's rows (see kernels/kernels.h) and how its time is split into blocks for the weight gradients.
 // With resets each episode is a sequence of its own: `batch` counts episodes, and t steps within them.
 class BatchPlan {
@@ -81,13 +100,17 @@ class BatchPlan {
   };
 
   // lengths null: all equal time. resets: [batch][time] or null. Does nothing if the plan is unchanged.
-  void make(i64 batch, i64 time, const i64* lengths, const bool* resets, i64 rows_per_block);
+  void make(i64 batch, i64 time, const i64* lengths, const bool* resets, i64 rows_per_block, Grouping grouping = {});
   // The sizes alone of the plan for equal lengths, or at most those with so many resets, however large: for measuring
-  void make_sizes(i64 batch, i64 time, i64 resets, i64 rows_per_block);
+  void make_sizes(i64 batch, i64 time, i64 resets, i64 rows_per_block, Grouping grouping = {});
+  // .. at most those of lengths that lead to the other choice, groups or none, than equal ones do; false: none do
+  bool make_uneven_sizes(i64 batch, i64 time, i64 rows_per_block, Grouping grouping);
   // Splits time into count windows (at most one per block) of about equal length.
   void split_windows(i64 count);
 
-  RowSchedule schedule() const { return {batch, steps, first.data(), active.data()}; }
+  RowSchedule schedule() const { return {lead(), steps, first.data(), active.data()}; }
+  i64 whole(i64 n) const { return (n + group - 1) / group * group; }  // n rounded up to whole groups
+  i64 lead() const { return whole(batch); }                           // rows of all sequences, one for each
   i64 length(i64 sorted) const { return lengths[static_cast<std::size_t>(sorted)]; }
   // Where the caller has a sorted sequence: the row, the step that is its step t, and both in one, in a (B, T) array
   i64 place(i64 sorted) const { return places[static_cast<std::size_t>(sorted)]; }
@@ -101,9 +124,16 @@ class BatchPlan {
   bool carries_on(i64 sorted) const { return begins[static_cast<std::size_t>(sorted)]; }
   bool is_last(i64 sorted) const { return ends[static_cast<std::size_t>(sorted)]; }
   std::size_t bytes() const;  // of the plan itself
+  void divide(int team);      // once, for all workers
   // The sorted sequences of a worker: about equal sums of lengths per worker
   std::pair<i64, i64> share(int worker, int team) const;
   double idle(int team) const;  // how much less worker 0 has to do than the one that has most, as a share of that
+  // The rows of steps t0 .. t1, of sequences alone: f(row, sorted sequence)
+  template <class F>
+  void for_rows(i64 t0, i64 t1, const F& f) const {
+    for (i64 t = t0; t < t1; ++t)
+      for (i64 b = 0; b < running(t); ++b) f(row(t, b), b);
+  }
   i64 row(i64 t, i64 sorted) const { return first[static_cast<std::size_t>(t)] + sorted; }
   i64 running(i64 t) const { return active[static_cast<std::size_t>(t)]; }
   const Window& window(i64 i) const { return windows[static_cast<std::size_t>(i)]; }
@@ -113,7 +143,8 @@ class BatchPlan {
   i64 callers_batch = -1;                               // rows of the caller's arrays: batch, or fewer with resets
   bool episodes = false;                                // there are resets
   i64 steps = 0;                                        // the longest length
-  i64 rows = 0;                                         // sum of lengths
+  i64 rows = 0;                                         // sum of lengths, with the dead rows
+  i64 group = 1;                                        // rows of a group
   bool ragged = false;                                  // some sequences are shorter than time
   std::vector<i64> order;                               // [B] place of each sorted sequence before sorting
   std::vector<i64> lengths, places, starts, positions;  // [B] in sorted order
@@ -128,7 +159,10 @@ class BatchPlan {
 
  private:
   void split_blocks(i64 rows_per_block);
+  void bound_blocks(i64 rows_per_block);
+  std::vector<i64> bounds_;  // of the team that the plan was divided for, if it is ragged
   i64 rows_per_block_ = 0;
+  Grouping grouping_;
   i64 block_steps_ = 0;  // of a plan of sizes alone; else 0
 };
 

@@ -4,8 +4,11 @@
 // Row order: by step, then by sequence, the sequences sorted by decreasing length; so the sequences that are still
 // running at a step are always the first ones, and step t owns the rows first[t] .. first[t] + active[t].
 // Panels: a matrix of rows x columns is stored as ceil(columns / N) panels of [rows][N], N = the table's panel width;
-// the columns beyond the last real one are zero up to a whole vector and undefined after it. Ownership: every pointer
-// belongs to the caller; nothing here allocates, throws, blocks or keeps state.
+// the columns beyond the last real one are zero up to a whole vector and undefined after it.
+// Lanes: for small H the rows lie along the lanes of the vectors instead. A matrix is stored as groups of [columns][V],
+// V = lanes: column c of row r at r / V * V * columns + c * V + r % V. first[t] is then a multiple of V, and so are the
+// rows at which workers' shares begin; the rows between are dead: of no sequence, with states and gradients of zero.
+// Ownership: every pointer belongs to the caller; nothing here allocates, throws, blocks or keeps state.
 #ifndef FASTBPTT_KERNELS_H
 #define FASTBPTT_KERNELS_H
 
@@ -67,7 +70,7 @@ template <class T>
 struct BlockArgs;
 
 struct RowSchedule {
-  i64 batch;
+  i64 lead;           // rows of the state before the first step: B, with lanes rounded up to whole groups
   i64 time;           // steps of the longest sequence
   const i64* first;   // [time + 1], first[time] = R
   const i64* active;  // [time + 1], active[time] = 0
@@ -86,6 +89,7 @@ struct OutputArgs {
   i64 outputs;                  // O
   i64 hidden;                   // H
   const T* weights;             // W_hy^T as panels [H panels][..][N], row o at o * N; null: y = h, outputs = hidden
+  bool own_weights;             // with lanes: each has weights and a bias of its own, a vector for each number
   i64 weights_panel;            // elements from panel to panel
   const T* bias;                // [O]; null: none
   const T* addend;              // [rows][O], added to y; null: none
@@ -100,8 +104,9 @@ struct OutputArgs {
   double* loss_sum;  // [B][O] the same losses summed over steps, before the factor or with each_factor times it; of
                      // several outputs: at the first
   T* dy;             // [rows][O] out; null: loss only
-  T* dh;             // where weights is null and dy is not: dy again as panels [rows][N]
+  T* dh;             // where weights is null and dy is not: dy again as panels [rows][N], or in lanes
   i64 dh_panel;
+  T* dy_lanes;                 // with lanes: dy again, groups of [O][V]
   const BlockArgs<T>* blocks;  // of a loss that is a sum of others, each of columns of its own
   int block_count;
 };
@@ -135,6 +140,41 @@ struct StopSign {
   bool (*look)(StopSign&);
 };
 
+// Gaussian noise on the sums of a layer direction, or on its inputs: kernels/noise.inc
+template <class T>
+struct NoiseArgs {
+  const std::uint64_t* base;  // [B rows] of each sorted sequence: the key at its step 0
+  std::uint64_t per_step;     // what each step adds to it
+  T scale;                    // standard deviation
+  const T* unit_scale;        // of each unit, times it, up to a whole panel; null: 1
+  // Adds to some rows of a panel from sorted sequence `row` on, to `vectors` vectors of units from an even one on; or,
+  // in lanes, to all `units` of groups
+  void (*add)(const NoiseArgs&, i64 t, i64 row, i64 rows, i64 unit, int vectors, T* to);
+  void (*add_lanes)(const NoiseArgs&, i64 t, i64 row, i64 rows, i64 units, T* to);
+};
+
+// Zoneout of the states of a layer direction: kernels/zoneout.inc
+template <class T>
+struct ZoneArgs {
+  const std::uint64_t* base;  // keys, as of noise
+  std::uint64_t per_step;
+  T share[2];  // of each state: what is kept
+  bool draws;  // units at random, else this share of each
+  void (*forward)(const ZoneArgs&, i64 t, i64 row, i64 rows, i64 unit, int vectors, int states, i64 stride, T* now,
+                  const T* before, T* candidate);
+  void (*backward)(const ZoneArgs&, i64 t, i64 row, i64 rows, i64 unit, int vectors, int states, i64 stride, T* dh,
+                   T* const* carry, T* kept);
+};
+
+// A worker's units, where a team shares those of every step instead of its rows
+struct UnitShare {
+  i64 panel0 = 0, panel1 = 0;  // its panels
+  bool first = false;          // does what is done once for a row: the readout
+  // After each stage, with the whole team: from then on all units of the stage are there. May change the panels. false:
+  // the worker leaves the rest undone
+  bool (*meet)(UnitShare&) = nullptr;
+};
+
 // Pooling of the states over steps, with a row for each sequence: their sum, or their maximum and its step. Of equal
 // ones the first counts, or the last
 template <class T>
@@ -157,17 +197,25 @@ struct ForwardArgs {
   int below_count;
   const T* weights;  // one pre-activation after the other: panels [I or 0 + H or 0][N], W_xh above W_hh
   const T* bias;     // [preactivations][panels * N]
+  bool own_weights;  // as in OutputArgs
   bool keep = true;  // saved holds all rows of the window, else those of two steps: a step's from 0 and from B on
                      // in turn
   T* saved;          // B + rows each: the state before the window, then row r at B + r; or 2 B
   i64 saved_stride, panel;  // elements from one saved activation to the next, and from panel to panel
-  T setting;
+  const T* setting;         // [panels * N], or in lanes lane_setting_vectors(H) vectors: the cell's number of each unit
+  T* recurrent;             // with a mask h times it, in such rows, out: what W_hh is multiplied with
+  const T* mask;            // panels of B rows, for all steps, also of other operands of W_hh; null: none
+  i64 mask_panel;
   const OutputArgs<T>* each_step;  // null: no output during the recursion
   const PoolArgs<T>* pool;         // null: nothing is pooled
+  const NoiseArgs<T>* noise;       // null: none
+  const ZoneArgs<T>* zone;         // null: none
+  T* candidate;                    // h before zoneout, in such rows as saved; null: not kept
   T* last;                         // [states] of B rows, out: each sequence's last state in the window
   i64 last_stride, last_panel;
   PairBuffer pairs;
-  StopSign* stop;  // null: never; when it says so, the rest is left undone
+  StopSign* stop;    // null: never; when it says so, the rest is left undone
+  UnitShare* units;  // null: all
 };
 
 // Steps t1-1 down to t0. dh of a row = dense row (dy) times W_hy^T + addend + recurrent part + what the cell carried
@@ -177,29 +225,39 @@ struct BackwardArgs {
   i64 t0, t1;
   i64 t_first;  // the window's first step: the state before it stands in the first B rows of saved
   i64 hidden, outputs;
-  const T* weights;  // panels [O + pre-activations with a hidden part * H][N]: W_hy^T above W_hh^T
+  const T* weights;  // panels [O + pre-activations with a hidden part * H][N]: W_hy^T above W_hh^T; with lanes blocks
+  bool own_weights;  // as in OutputArgs
   const T* saved;    // as in ForwardArgs
   i64 saved_stride, panel;
-  i64 window;   // the row that ForwardArgs' rows count from; dy's and dh's too
-  const T* dy;  // [rows][O], or [B][O] for the last steps only; null: none
+  i64 window;         // the row that ForwardArgs' rows count from; dy's and dh's too
+  const T* dy;        // [rows][O], or [B][O] for the last steps only; null: none
+  const T* dy_lanes;  // .. in lanes
   bool dy_each_step;
   const T* dh;  // panels of rows (or B rows); null: none
   i64 dh_panel;
   bool dh_each_step;
   bool dh_shared;  // B rows, each for all steps of its sequence
-  T* dgates;       // [preactivations] their gradients; row r at r - base
+  const T* mask;   // as in ForwardArgs
+  i64 mask_panel;
+  const ZoneArgs<T>* zone;  // as in ForwardArgs
+  const T* candidate;       // h before zoneout, which the cell's backward reads in its place; null: it does not read h
+  T* kept;                  // [states] of B rows, in and out: what goes on beside the cell; only that of h waits a step
+  T* dgates;                // [preactivations] their gradients; row r at r - base
   i64 dgates_stride, dgates_panel;
   i64 base;
   const T* next;  // [preactivations] of B rows: dgates of step t1
   i64 next_stride, next_panel;
-  T* carry;  // [carries] of B rows, in and out
+  T* carry;           // [carries] of B rows, in and out
+  bool carry_enters;  // it is not zero before the last step
   i64 carry_stride, carry_panel;
   // of each row, at r - base; null: not wanted
-  T* dh_kept;       // laid out as one of dgates: dL/dh, with all that enters at its step
-  double* squares;  // [rows][2][squares]: sums of squares of that, and of the gates' gradients
-  T setting;
+  T* dh_kept;           // laid out as one of dgates: dL/dh, with all that enters at its step
+  double* squares;      // [rows][2][squares]: sums of squares of that, and of the gates' gradients
+  const T* setting;     // as in ForwardArgs
+  bool learns_setting;  // then dgates has one more: what each row adds to the gradient of its units' number
   PairBuffer pairs;
-  StopSign* stop;  // as in ForwardArgs
+  StopSign* stop;    // as in ForwardArgs
+  UnitShare* units;  // as in ForwardArgs
 };
 
 // Gradient of what a step reads: dgates times a transposed matrix, for the rows of steps t0 .. t1
@@ -208,8 +266,10 @@ struct InputGradArgs {
   const RowSchedule* schedule;
   i64 t0, t1;
   i64 hidden, columns;
-  const T* weights;   // panels over columns: [taking part * H][N]
-  i64 weights_panel;  // elements from panel to panel
+  const T* weights;                // panels over columns: [taking part * H][N]
+  i64 weights_panel;               // elements from panel to panel
+  i64 weights_rows, weights_skip;  // with lanes: of each block, and those before what takes part
+  bool own_weights;                // as in OutputArgs
   const T* dgates;
   i64 dgates_stride, dgates_panel;
   i64 base;
@@ -222,6 +282,7 @@ struct InputGradArgs {
   i64 out_panel;       // elements from panel to panel
   bool add;
   T* out;
+  bool out_in_lanes;  // with lanes: out is in lanes too
   PairBuffer pairs;
 };
 
@@ -240,6 +301,23 @@ struct WeightGradArgs {
   bool add;  // false: overwrite
 };
 
+// The same with lanes: columns column0 .. column1 of a by `right` columns of g, lane by lane
+template <class T>
+struct LaneGradArgs {
+  const T* a;  // null: ones, and c has one row
+  i64 a_columns;
+  i64 column0, column1;
+  const T* g;
+  i64 g_columns;       // from group to group
+  const i64* g_place;  // [right] elements from a group's first number to each column's
+  i64 right;
+  const Run* runs;  // whole groups
+  i64 run_count;
+  T* c;  // [a_columns][right][V]
+  bool add;
+  i64 every = 1;  // groups from one that counts to the next
+};
+
 // The slots and settings of an optimiser
 struct OptimizerInfo {
   static constexpr int most_slots = 3, most_settings = 7, most_numbers = 9;
@@ -247,6 +325,7 @@ struct OptimizerInfo {
   int required = 0;                          // the first of them; an additional slot enables a variant
   const char* settings[most_settings] = {};  // flags are 0 or 1
   int sum = -1, kept = -1;                   // a slot to which steps add up, and the setting: how much of it each keeps
+  int odd = 0;                               // bits of the slots that change sign with parameter and gradient
 };
 
 // Some elements of the flat buffers
@@ -278,9 +357,11 @@ struct ElementArgs {
   i64 dgates_stride;
   T* carry;
   i64 carry_stride;
-  i64 rows;     // N elements apart in all of them
-  int vectors;  // of each row
-  T setting;
+  i64 rows;          // N elements apart in all of them
+  int vectors;       // of each row
+  const T* setting;  // of the cell, for each unit: of place `at` in a row it is at `at & setting_mask`
+  i64 setting_mask;
+  T* d_setting;  // laid out as one of dgates, out: the gradient of that number; null: not wanted
 };
 
 // A gate's pre-activation: the output of one matrix product of the forward step. dgates holds the gradients of all
@@ -304,6 +385,7 @@ struct CellInfo {
   const char* gate_names[most_preactivations] = {"a"};
   int states = 1;  // saved activations 0 .. states: what is carried from step to step, h first
   const char* state_names[most_states] = {"h"};
+  int given = 0;  // the first state that a caller gives and gets; of 1, h is a function of that: CellKernels::show
   int saved = 1;  // the states, and the other activations that backward reads
   int stages =
       1;  // a later one starts when the one before is done for all units; backward goes through them in reverse
@@ -313,7 +395,9 @@ struct CellInfo {
   int carries = 0;                    // gradients carried to the step before beside the recurrent product ..
   int carry_state[most_states] = {};  // .. and the state that each belongs to
   bool bounded = true;                // h lies between -1 and 1
-  const char* setting = nullptr;      // the name of the cell's number; null: none
+  const char* setting = nullptr;      // the name of the cell's number, one for each unit; null: none
+  // The states between which Pascanu's Omega looks at gradients: the sums behind tanh or ReLU, or the leaky h
+  enum class Omega { none, tanh, relu, leaky } omega = Omega::none;
 };
 
 template <class T>
@@ -322,6 +406,49 @@ struct CellKernels {
   const CellInfo* info;
   void (*forward[CellInfo::most_stages])(const ElementArgs<T>&);
   void (*backward[CellInfo::most_stages])(const ElementArgs<T>&);
+  // Of a cell whose h is a function of the state that is given, else null: h from that; and dh, into its gradient
+  // through h, which comes before backward
+  void (*show)(const ElementArgs<T>&);
+  void (*show_back)(const ElementArgs<T>&);
+};
+
+// The time loops of a layer, for one layout of rows
+template <class T>
+struct LayerKernels {
+  // rows row0 .. row1 of the sorted batch
+  void (*forward)(const CellKernels<T>&, const ForwardArgs<T>&, i64 row0, i64 row1);
+  void (*backward)(const CellKernels<T>&, const BackwardArgs<T>&, i64 row0, i64 row1);
+  void (*input_grad)(const CellKernels<T>&, const InputGradArgs<T>&, i64 row0, i64 row1);
+  // y rows from `row` on, of states from row h_row of h on
+  void (*outputs)(const OutputArgs<T>&, const T* h, i64 h_panel, i64 h_row, i64 row, i64 sequence, i64 count);
+};
+
+// With lanes the columns of a matrix of weights stand in blocks of [rows][columns of the block], of so many columns,
+// the last with the rest; most: LaneKernels::block. Each unit inlines these three: a copy of its own instructions must
+// not serve the others
+[[gnu::always_inline]] inline i64 lane_block(i64 columns, i64 most) {
+  if (columns <= most) return columns;
+  if (const i64 rest = columns % most; rest == 0 || rest >= most / 3) return most;
+  const i64 blocks = (columns + most - 1) / most, block = (columns + blocks - 1) / blocks;  // of about equal width
+  return block + block % 2;
+}
+
+// The largest layers and readouts whose rows may lie in lanes
+constexpr int most_lane_units = 40, most_lane_outputs = 64, most_lanes = 16;
+
+// With lanes so many groups of rows, and at most one more, go through a whole step before the next ones do
+[[gnu::always_inline]] inline i64 lane_groups_at_once(i64 hidden) { return hidden > 32 ? 2 : 64 / hidden / 2 * 2; }
+[[gnu::always_inline]] inline i64 lane_setting_vectors(i64 hidden) {
+  return (lane_groups_at_once(hidden) + 1) * hidden;
+}
+
+template <class T>
+struct LaneKernels {
+  LayerKernels<T> layer;
+  int block;  // the most columns of a block of weights
+  void (*weight_grad)(const LaneGradArgs<T>&);
+  void (*totals)(const T* from, i64 n, T* to);  // to[i] = the sum of the lanes of vector i
+  void (*add_noise)(const NoiseArgs<T>&, i64 t, i64 row, i64 rows, i64 units, T* to);
 };
 
 template <class T>
@@ -329,12 +456,8 @@ struct Kernels {
   int panel;   // N
   int vector;  // lanes
   int tile_rows;
-  // rows row0 .. row1 of the sorted batch
-  void (*forward)(const CellKernels<T>&, const ForwardArgs<T>&, i64 row0, i64 row1);
-  void (*backward)(const CellKernels<T>&, const BackwardArgs<T>&, i64 row0, i64 row1);
-  void (*input_grad)(const CellKernels<T>&, const InputGradArgs<T>&, i64 row0, i64 row1);
-  // y rows from `row` on, of states from row h_row of h on
-  void (*outputs)(const OutputArgs<T>&, const T* h, i64 h_panel, i64 h_row, i64 row, i64 sequence, i64 count);
+  LayerKernels<T> panels;
+  const LaneKernels<T>* lanes;  // null in a unit that takes them from another: dispatch.cpp
   void (*weight_grad)(const WeightGradArgs<T>&);
   // null: no products of pairs in this instruction set
   void (*weight_grad_pairs)(const WeightGradArgs<T, Pair>&);
@@ -346,6 +469,10 @@ struct Kernels {
   void (*pack)(const T* w, i64 ld, bool transposed, i64 rows, i64 n, T* panel);
   // The way back of a transposed one: w[column0 ..][k] = panel[k][0..n)
   void (*unpack_transposed)(const T* panel, i64 rows, i64 n, T* w, i64 ld);
+  // null in a unit that takes them from another, as lanes
+  void (*add_noise)(const NoiseArgs<T>&, i64 t, i64 row, i64 rows, i64 unit, int vectors, T* to);
+  decltype(ZoneArgs<T>::forward) zone_forward;
+  decltype(ZoneArgs<T>::backward) zone_backward;
   // copies values to dst; returns false if one of them is not finite
   bool (*copy_f32)(const float* src, i64 stride, i64 n, T* dst);
   bool (*copy_f64)(const double* src, i64 stride, i64 n, T* dst);

@@ -62,8 +62,11 @@ inline std::string text(const NetworkCase& c) {
   if (s.vocabulary) out += number("vocabulary ", s.vocabulary) + number("padding ", s.padding_index);
   return out + (s.bidirectional ? " bidirectional" : "") + (c.lengths ? " lengths" : "") +
          (c.initial ? " initial" : "") + (s.learn_state ? " learned" : "") + (s.static_size ? " static" : "") +
-         (c.drop ? " dropout" : "") + (c.weighted ? " weights" : "") + (s.freeze_embedding ? " frozen" : "") +
-         (s.bias ? "" : " no bias") + (s.read_units.empty() ? "" : " some units") +
+         (c.drop ? " dropout" : "") + (c.drop && s.recurrent_dropout > 0 ? " recurrent dropout" : "") +
+         (s.has_zoneout() ? " zoneout" : "") + (c.drop && s.input_noise > 0 ? " input noise" : "") +
+         (c.drop && s.recurrent_noise > 0 ? " noise" : "") + (c.weighted ? " weights" : "") +
+         (s.freeze_embedding ? " frozen" : "") + (s.bias ? "" : " no bias") +
+         (s.read_units.empty() ? "" : " some units") + (s.rank ? " low rank" : "") +
          (s.output_bias < 0 ? ""
           : s.output_bias   ? " output bias"
                             : " no output bias");
@@ -117,7 +120,8 @@ class EngineCall {
     for (int k = 0; k < states_; ++k) {
       initial_[k] = naive::cast<R>(given.initial[k]);
       d_final_[k] = naive::cast<R>(given.d_final[k]);
-      if (c.initial) batch.initial[k] = array(initial_[k].data(), dtype, s.state_rows(), c.B, s.hidden);
+      if (c.initial && k >= cell_info(c.net.cell).given)
+        batch.initial[k] = array(initial_[k].data(), dtype, s.state_rows(), c.B, s.hidden);
       if (!d_final_[k].empty())
         output_gradients.final_state[k] = array(d_final_[k].data(), dtype, s.state_rows(), c.B, s.hidden);
     }
@@ -125,6 +129,8 @@ class EngineCall {
     if (s.static_size) batch.static_inputs = array(static_.data(), dtype, c.B, s.static_size);
     batch.drop = c.drop;
     batch.dropout_seed = given.dropout_seed;
+    batch.noise = c.drop;
+    batch.noise_seed = given.noise_seed;
     objective.blocks = {{.loss = &loss_}};
     objective.steps = c.steps;
     objective.reduction = c.reduction;
@@ -157,6 +163,8 @@ class EngineCall {
     for (int k = 0; k < states_; ++k) {
       out.initial[k].assign(at(s.state_rows() * case_.B * s.hidden), R(NAN));
       to.initial[k] = out.initial[k].data();
+      if (k < cell_info(s.cell).given)
+        std::fill(out.initial[k].begin(), out.initial[k].end(), R(0));  // nobody gives it
     }
     return to;
   }

@@ -1,39 +1,102 @@
-// Arrays for the tests of kernels: NaN around what they may read, marks around what they may write.
+// Arrays for the tests of kernels: NaN around what they may read, marks around what they may write, or pages that may
+// be neither read nor written.
 #ifndef FASTBPTT_TESTS_KERNEL_ARRAYS_H
 #define FASTBPTT_TESTS_KERNEL_ARRAYS_H
+
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dispatch.h"
 
 namespace kernel_arrays {
 
+template <class T>
+bool same_bytes(const T* a, const T* b, std::size_t count) {
+  return std::memcmp(a, b, count * sizeof(T)) == 0;
+}
+
 using namespace fastbptt;
 
-// n values inside a larger block of a mark, off elements from an aligned address
+// Whole pages between two that nobody may touch. To map memory takes longer than most tests: it is used again
+class Pages {
+ public:
+  explicit Pages(std::size_t bytes) : count_(bytes / page() + 1) {
+    std::vector<char*>& free = unused()[count_];
+    if (free.empty()) free.push_back(map(count_));
+    begin_ = free.back();
+    free.pop_back();
+  }
+  ~Pages() {
+    if (begin_) unused()[count_].push_back(begin_);
+  }
+  Pages(Pages&& other) noexcept : count_(other.count_), begin_(std::exchange(other.begin_, nullptr)) {}
+  Pages& operator=(Pages&&) = delete;
+  char* begin() { return begin_; }
+  char* end() { return begin_ + count_ * page(); }
+
+ private:
+  static std::size_t page() {
+    static const auto size = std::size_t(sysconf(_SC_PAGESIZE));
+    return size;
+  }
+  static std::map<std::size_t, std::vector<char*>>& unused() {
+    static std::map<std::size_t, std::vector<char*>> by_count;
+    return by_count;
+  }
+  static char* map(std::size_t count) {
+    const std::size_t whole = (count + 2) * page();
+    void* start = mmap(nullptr, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED) throw std::bad_alloc();
+    char* const begin = static_cast<char*>(start) + page();
+    if (mprotect(begin, count * page(), PROT_READ | PROT_WRITE)) throw std::bad_alloc();
+    return begin;
+  }
+  std::size_t count_;
+  char* begin_;
+};
+
+// Where arrays stand: within marks, or with their end or their start at a page that nobody may touch
+enum class Place { within, ends, starts };
+constexpr Place all_places[] = {Place::within, Place::ends, Place::starts};
+inline Place place = Place::within;
+
+// n values with marks around them; within those, off elements from an aligned address
 template <class T>
 class Fenced {
  public:
-  Fenced(i64 n, i64 off, T mark) : n_(n), off_(off), mark_(mark), block_(std::size_t(n + 2 * fence), mark) {}
-  T* data() { return block_.data() + fence + off_ - 16; }
-  T& operator[](i64 i) { return data()[i]; }
+  Fenced(i64 n, i64 off, T mark) : n_(n), mark_(mark), pages_(std::size_t(n + 2 * fence) * sizeof(T)) {
+    T* const begin = reinterpret_cast<T*>(pages_.begin());
+    T* const end = reinterpret_cast<T*>(pages_.end());
+    data_ = place == Place::ends ? end - n : place == Place::starts ? begin : begin + fence - 16 + off;
+    low_ = std::max(begin, data_ - fence);
+    high_ = std::min(end, data_ + n + fence);
+    std::fill(low_, high_, mark);
+  }
+  T* data() { return data_; }
+  T& operator[](i64 i) { return data_[i]; }
   bool fences_stand() {
-    for (T* p = block_.data(); p != block_.data() + block_.size(); ++p)
-      if ((p < data() || p >= data() + n_) && std::memcmp(p, &mark_, sizeof(T)) != 0) return false;
+    for (T* p = low_; p != high_; ++p)
+      if ((p < data_ || p >= data_ + n_) && std::memcmp(p, &mark_, sizeof(T)) != 0) return false;
     return true;
   }
 
  private:
   static constexpr i64 fence = 64;
-  i64 n_, off_;
+  i64 n_;
   T mark_;
-  std::vector<T> block_;
+  Pages pages_;
+  T *data_, *low_, *high_;
 };
 
 // Rows in panels as kernels/kernels.h has them: zero from the last real column up to a whole vector, NaN beyond
@@ -64,10 +127,22 @@ void for_sets(const F& f) {
     if (b.usable) f(*b.set, std::string(b.name));
 }
 
+// With arrays in each place
+template <class F>
+void for_places(const F& f) {
+  for (const Place one : all_places) {
+    place = one;
+    for_sets([&](const InstructionSet& set, const std::string& name) {
+      f(set, name + (one == Place::within ? "" : one == Place::ends ? " before a page" : " after a page"));
+    });
+  }
+  place = Place::within;
+}
+
 // Every length from 0 to two of the widest vectors and one, at several alignments
 template <class T, class F>
 void for_lengths(const F& f) {
-  for_sets([&](const InstructionSet& set, const std::string& name) {
+  for_places([&](const InstructionSet& set, const std::string& name) {
     const i64 vector = 64 / i64(sizeof(T));
     for (i64 n = 0; n <= 2 * vector + 1; ++n)
       for (const i64 off : {0, 1, 2, 3}) f(kernels_of<T>(set), n, off, name + " n " + std::to_string(n));

@@ -1,11 +1,12 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
 #ifndef __SANITIZE_ADDRESS__
-std::size_t aligned_bytes = 0;  // all that was asked for
+std::atomic<std::size_t> aligned_bytes{0};  // all that was asked for
 #endif
 
 // Fresh memory of the workspaces is NaN, so that a test sees it if any of it is read before it is written.

@@ -5,12 +5,45 @@
 #include <random>
 #include <stdexcept>
 
+#include "dispatch.h"
+
 namespace naive {
 
 const std::vector<Kind>& kinds() {
-  static const std::vector<Kind> all{{"rnn", 1, 1, false}, {"relu", 1, 1, false},       {"leaky", 1, 1, false},
-                                     {"gru", 3, 1, true},  {"gru_before", 3, 1, false}, {"lstm", 4, 2, false}};
+  static const std::vector<Kind> all = [] {
+    std::vector<Kind> found{{"rnn", 1, 1, false}, {"relu", 1, 1, false},       {"leaky", 1, 1, false},
+                            {"gru", 3, 1, true},  {"gru_before", 3, 1, false}, {"lstm", 4, 2, false}};
+    for (const char* rates : {"softplus", "sigmoid"}) found.push_back({std::string("rnn_") + rates, 1, 1, false});
+    for (const char* rates : {"relu", "softplus", "sigmoid"})
+      found.push_back({std::string("leaky_rate_") + rates, 1, 1, false});
+    for (const char* rates : {"tanh", "relu", "softplus", "sigmoid"})
+      found.push_back({std::string("leaky_preactivation_") + rates, 1, 2, false, 1});
+    return found;
+  }();
   return all;
+}
+
+const std::vector<Kind>& structures() {
+  static const std::vector<Kind> all = [] {
+    std::vector<Kind> found;
+    for (const char* cell : {"rnn", "relu", "leaky", "leaky_preactivation_softplus", "gru", "gru_before", "lstm"})
+      found.push_back(kind(cell));
+    return found;
+  }();
+  return all;
+}
+
+std::vector<std::string> structure_names() {
+  std::vector<std::string> names;
+  for (const Kind& kind : structures()) names.push_back(kind.name);
+  return names;
+}
+
+void give_setting(Spec& s, double number) {
+  s.setting.clear();
+  if (!fastbptt::cell_info(s.cell).setting) return;
+  for (i64 j = 0; j < s.hidden; ++j) s.setting.push_back(number * (1 - 0.5 * double(j % 5) / 5));
+  s.learn_setting = s.hidden % 2;
 }
 
 const Kind& kind(const std::string& cell) {
@@ -20,15 +53,29 @@ const Kind& kind(const std::string& cell) {
 }
 
 template <class R>
-std::vector<Vector<R>*> step(Graph<R>& g, const std::string& cell, double setting, const std::vector<Vector<R>*>& a,
+Vector<R>* rates(Graph<R>& g, const std::string& cell, Vector<R>* a) {
+  const auto ends = [&](const std::string& end) {
+    return cell.size() >= end.size() && cell.compare(cell.size() - end.size(), end.size(), end) == 0;
+  };
+  return ends("relu") ? g.relu(a) : ends("softplus") ? g.softplus(a) : ends("sigmoid") ? g.sigmoid(a) : g.tanh(a);
+}
+
+template <class R>
+std::vector<Vector<R>*> step(Graph<R>& g, const std::string& cell, Vector<R>* setting, const std::vector<Vector<R>*>& a,
                              const std::vector<Vector<R>*>& before, const Recur<R>& recur) {
   using V = Vector<R>*;
   const V h = before[0];
   const auto gate = [&](i64 k) { return g.sum(a[at(k)], recur(h, k)); };
   const auto between = [&](V z, V n) { return g.sum(g.times(g.one_minus(z), n), g.times(z, h)); };
-  if (cell == "rnn") return {g.tanh(gate(0))};
-  if (cell == "relu") return {g.relu(gate(0))};
-  if (cell == "leaky") return {g.sum(g.scaled(h, R(1 - setting)), g.scaled(g.tanh(gate(0)), R(setting)))};
+  const auto leaky = [&](V state, V fresh) {
+    return g.sum(g.times(g.one_minus(setting), state), g.times(setting, fresh));
+  };
+  if (cell.rfind("leaky_preactivation", 0) == 0) {
+    const V v = leaky(before[1], gate(0));
+    return {rates(g, cell, v), v};
+  }
+  if (cell.rfind("leaky", 0) == 0) return {leaky(h, rates(g, cell, gate(0)))};
+  if (cell == "relu" || cell.rfind("rnn", 0) == 0) return {rates(g, cell, gate(0))};
   if (cell == "gru") {
     const V r = g.sigmoid(gate(0)), z = g.sigmoid(gate(1));
     return {between(z, g.tanh(g.sum(a[2], g.times(r, recur(h, 2)))))};
@@ -57,13 +104,16 @@ Places::Places(const Spec& s) {
       Direction p{};
       p.inputs = layer ? s.width() : s.inputs;
       p.W_xh = take(true, p.inputs * cell.gates * s.hidden);
-      p.W_hh = take(true, s.hidden * cell.gates * s.hidden);
+      p.W_hh = take(s.rank == 0, s.hidden * cell.gates * s.hidden);
+      p.N_hh = take(s.rank > 0, s.hidden * s.rank);
+      p.M_hh = take(s.rank > 0, s.rank * cell.gates * s.hidden);
       p.b_h = take(s.bias, cell.gates * s.hidden);
       p.b_hn = take(s.bias && cell.extra_bias, s.hidden);
+      p.logit = take(s.learn_setting, s.hidden);
       directions.push_back(p);
     }
-  for (i64 k = 0; k < cell.states; ++k) initial[k] = take(s.learn_state, s.state_rows() * s.hidden);
-  for (i64 k = 0; k < cell.states; ++k)
+  for (i64 k = cell.given; k < cell.states; ++k) initial[k] = take(s.learn_state, s.state_rows() * s.hidden);
+  for (i64 k = cell.given; k < cell.states; ++k)
     static_map[k] = take(s.static_size > 0, s.static_size * s.state_rows() * s.hidden);
   W_hy = take(s.outputs > 0, s.read_width() * s.outputs);
   b_y = take(s.has_output_bias(), s.outputs);
@@ -80,18 +130,62 @@ std::uint64_t mix(std::uint64_t z) {
   return z ^ (z >> 31);
 }
 
-// What the outputs of a layer below the top one are multiplied with, for one step of one sequence
+constexpr std::uint64_t golden = 0x9E3779B97F4A7C15;
+
+// What a row of some stream is drawn from, for one step of one sequence
+std::uint64_t row_key(std::uint64_t seed, i64 stream, i64 b, i64 t) {
+  return mix(seed + golden * (1 + std::uint64_t(stream) + (std::uint64_t(t) << 16) + (std::uint64_t(b) << 40)));
+}
+
+// What a row of n numbers is multiplied with: 0, or what makes up for these
 template <class R>
-std::vector<R> dropout_factors(const NetworkCase& c, std::uint64_t seed, i64 layer, i64 b, i64 t) {
-  const std::uint64_t golden = 0x9E3779B97F4A7C15, of_step = std::uint64_t(t) << 16,
-                      of_sequence = std::uint64_t(b) << 40;
-  const std::uint64_t row = mix(seed + golden * (1 + std::uint64_t(layer) + of_step + of_sequence));
+std::vector<R> dropout_factors(double share, std::uint64_t key, i64 n) {
   std::vector<R> factors;
-  for (i64 j = 0; j < c.net.width(); ++j) {
-    const std::uint64_t u = mix(row + golden * std::uint64_t(1 + j)) >> 32;
-    factors.push_back(double(u) >= std::floor(c.net.dropout * 4294967296.0) ? R(1 / (1 - c.net.dropout)) : R(0));
+  for (i64 j = 0; j < n; ++j) {
+    const std::uint64_t u = mix(key + golden * std::uint64_t(1 + j)) >> 32;
+    factors.push_back(double(u) >= std::floor(share * 4294967296.0) ? R(1 / (1 - share)) : R(0));
   }
   return factors;
+}
+
+// 32 bits
+std::uint32_t noise_bits(std::uint64_t key, i64 j) {
+  std::uint32_t x = std::uint32_t(key) + std::uint32_t(j) * 0x9E3779B9;
+  x = (x ^ (x >> 17)) * 0xed5ad4bb;
+  x = ((x ^ (x >> 11)) + std::uint32_t(key >> 32)) * 0xac4c1b51;
+  x = (x ^ (x >> 15)) * 0x31848bab;
+  return x ^ (x >> 14);
+}
+
+// A uniform number of 24 bits, and its sign
+double noise_word(std::uint64_t key, i64 j) {
+  const std::uint32_t x = noise_bits(key, j);
+  return double(float(std::int32_t(j % 2 ? x : x | 1)));
+}
+
+// How much of a state zoneout keeps, of n units; key 0: the expectation
+template <class R>
+std::vector<R> kept(double share, std::uint64_t key, i64 state, i64 n) {
+  std::vector<R> row;
+  for (i64 j = 0; j < n; ++j) {
+    const double u = double(noise_bits(key, j + (state << 28)) >> 8) * 0x1p-24;
+    row.push_back(key == 0 ? R(share) : R(u < double(R(share))));
+  }
+  return row;
+}
+
+i64 direction_stream(i64 layer, i64 direction) { return 2 * layer + direction; }
+
+// Gaussian noise for a row of n numbers; scale(j): the standard deviation of each
+template <class R, class F>
+std::vector<R> noise(std::uint64_t key, i64 n, const F& scale) {
+  std::vector<R> row;
+  for (i64 j = 0; j < n; ++j) {
+    const double u = std::fabs(noise_word(key, j - j % 2)) * 0x1p-31, sign = noise_word(key, j - j % 2 + 1);
+    const double angle = (std::fabs(sign) * 0x1p-30 - 1) * std::acos(-1.0) / 2, radius = std::sqrt(-2 * std::log(u));
+    row.push_back(R(scale(j) * radius * (j % 2 ? std::sin(angle) : std::copysign(std::cos(angle), sign))));
+  }
+  return row;
 }
 
 }  // namespace
@@ -171,6 +265,12 @@ void sequence(const NetworkCase& c, const Data& given, i64 b, const Places& plac
     below.push_back(fixed ? g.leaf({params.a.begin() + from, params.a.begin() + from + I}) : g.part(&params, from, I));
   }
   const std::vector<V> inputs = below;
+  constexpr i64 of_inputs = 1 << 14, of_sums = 1 << 15, of_masks = 3 << 14, of_zones = 5 << 13;  // streams
+  for (i64 t = 0; t < length && c.drop && s.input_noise > 0; ++t) {
+    const std::uint64_t key = row_key(given.noise_seed, of_inputs, b, t);
+    below[at(t)] =
+        g.sum(below[at(t)], g.leaf(noise<R>(key, I, [&](i64) { return s.noise_factor(0, 0) * s.input_noise; })));
+  }
 
   struct Step {
     i64 direction, t;
@@ -184,8 +284,9 @@ void sequence(const NetworkCase& c, const Data& given, i64 b, const Places& plac
     for (i64 d = 0; d < D; ++d) {
       const i64 direction = layer * D + d;
       const Places::Direction& p = places.directions[at(direction)];
-      std::vector<V> now;
-      for (i64 k = 0; k < states; ++k) {
+      const i64 given_state = kind(s.cell).given;
+      std::vector<V> now(at(given_state), nullptr);
+      for (i64 k = given_state; k < states; ++k) {
         const auto from = given.initial[k].begin() + (direction * c.B + b) * H;
         if (c.initial) {
           now.push_back(g.leaf(cast<R>({from, from + H})));
@@ -196,19 +297,41 @@ void sequence(const NetworkCase& c, const Data& given, i64 b, const Places& plac
         const V row = g.leaf(cast<R>({constants, constants + s.static_size}));
         now.back() = g.sum(now.back(), g.product(row, &params, places.static_map[k] + direction * H, D * L * H, H));
       }
+      if (given_state) now[0] = rates(g, s.cell, now[1]);
+      V setting = g.zeros(s.setting.empty() ? 0 : H);
+      for (i64 j = 0; j < setting->size(); ++j) setting->a[at(j)] = R(s.setting_of(direction, j));
+      if (s.learn_setting) setting = g.sigmoid(g.part(&params, p.logit, H));
       first.push_back(now);
       shown[d].resize(at(length));
+      const bool masked = c.drop && s.recurrent_dropout > 0;
+      const std::uint64_t mask_key = row_key(given.noise_seed, of_masks + direction_stream(layer, d), b, 0);
+      const V mask = masked ? g.leaf(dropout_factors<R>(s.recurrent_dropout, mask_key, H)) : nullptr;
       for (i64 k = 0; k < length; ++k) {
         const i64 t = d ? length - 1 - k : k;
         std::vector<V> a;
         for (i64 gate = 0; gate < kind(s.cell).gates; ++gate) {
           a.push_back(g.product(below[at(t)], &params, p.W_xh + gate * H, GH, H));
           if (s.bias) a.back() = g.sum(a.back(), g.part(&params, p.b_h + gate * H, H));
+          const std::uint64_t key = row_key(given.noise_seed, of_sums + direction_stream(layer, d), b, t);
+          if (c.drop && s.recurrent_noise > 0)
+            a.back() = g.sum(a.back(), g.leaf(noise<R>(key, H, [&](i64 unit) {
+              return s.noise_factor(direction, unit) * s.recurrent_noise;
+            })));
         }
-        now = step(g, s.cell, s.setting, a, now, [&](V h, i64 gate) {
-          const V y = g.product(h, &params, p.W_hh + gate * H, GH, H);
+        const std::vector<V> before = now;
+        now = step<R>(g, s.cell, setting, a, before, [&](V own, i64 gate) {
+          const V h = mask ? g.times(own, mask) : own;
+          const V y = s.rank
+                          ? g.product(g.product(h, &params, p.N_hh, s.rank, s.rank), &params, p.M_hh + gate * H, GH, H)
+                          : g.product(h, &params, p.W_hh + gate * H, GH, H);
           return p.b_hn >= 0 && gate == 2 ? g.sum(y, g.part(&params, p.b_hn, H)) : y;
         });
+        const std::uint64_t zones = row_key(given.noise_seed, of_zones + direction_stream(layer, d), b, t);
+        for (i64 k2 = 0; k2 < states && s.has_zoneout(); ++k2) {
+          const std::vector<R> D = kept<R>(s.zoneout[k2], c.drop ? zones : 0, k2, H);
+          const V factor = g.leaf(D);
+          now[at(k2)] = g.sum(g.times(before[at(k2)], factor), g.times(now[at(k2)], g.one_minus(factor)));
+        }
         shown[d][at(t)] = now[0];
         steps.push_back({direction, t, a, now});
       }
@@ -220,7 +343,8 @@ void sequence(const NetworkCase& c, const Data& given, i64 b, const Places& plac
       hidden.push_back(D == 2 ? g.joined(shown[0][at(t)], shown[1][at(t)]) : shown[0][at(t)]);
     below = hidden;
     for (i64 t = 0; t < length && c.drop && layer < L - 1; ++t)
-      below[at(t)] = g.times(below[at(t)], g.leaf(dropout_factors<R>(c, given.dropout_seed, layer, b, t)));
+      below[at(t)] = g.times(
+          below[at(t)], g.leaf(dropout_factors<R>(s.dropout, row_key(given.dropout_seed, layer, b, t), s.width())));
   }
 
   const auto readout = [&](V h) {
@@ -261,13 +385,14 @@ void sequence(const NetworkCase& c, const Data& given, i64 b, const Places& plac
   for (const Step& step : steps) {
     const auto place = [&](i64 which, i64 of) { return ((step.direction * of + which) * c.B + b) * c.T + step.t; };
     const i64 gates = kind(s.cell).gates;
-    show(out.d_hidden, place(0, 1), step.states[0]->d);
+    show(out.d_hidden, place(0, 1), step.states[at(kind(s.cell).given)]->d);
     for (i64 gate = 0; gate < gates; ++gate) show(out.d_gates, place(gate, gates), step.gates[at(gate)]->d);
     for (i64 k = 0; k < states; ++k) show(out.states, place(k, states), step.states[at(k)]->a);
   }
   for (i64 t = 0; t < length && !s.vocabulary; ++t) show(out.x, b * c.T + t, inputs[at(t)]->d);
   for (i64 direction = 0; direction < L * D; ++direction)
-    for (i64 k = 0; k < states; ++k) show(out.initial[k], direction * c.B + b, first[at(direction)][at(k)]->d);
+    for (i64 k = kind(s.cell).given; k < states; ++k)
+      show(out.initial[k], direction * c.B + b, first[at(direction)][at(k)]->d);
   out.kink = std::min(out.kink, g.kink);
 }
 
@@ -328,12 +453,13 @@ Data make_data(const NetworkCase& c, i64 parameters, i64 states) {
     }
   for (i64 b = 0; b < c.B; ++b) d.sample_weight.push_back(b % 3 == 1 ? 0 : std::fabs(uniform(2)));
   d.dropout_seed = (std::uint64_t(random()) << 32) + random();
+  d.noise_seed = (std::uint64_t(random()) << 32) + random();
   return d;
 }
 
 Data make_data(const NetworkCase& c) { return make_data(c, Places(c.net).count, kind(c.net.cell).states); }
 
-template std::vector<Vector<double>*> step(Graph<double>&, const std::string&, double,
+template std::vector<Vector<double>*> step(Graph<double>&, const std::string&, Vector<double>*,
                                            const std::vector<Vector<double>*>&, const std::vector<Vector<double>*>&,
                                            const Recur<double>&);
 template double step_loss(const std::string&, const std::vector<double>&, const double*, i64, double, double*);

@@ -146,6 +146,11 @@ class Graph {
     return map(
         x, [](R a) { return a > 0 ? a : R(0); }, [](R y) { return R(y > 0); });
   }
+  V softplus(V x) {
+    return map(
+        x, [](R a) { return std::max(a, R(0)) + std::log1p(std::exp(-std::fabs(a))); },
+        [](R y) { return -std::expm1(-y); });
+  }
   V one_minus(V x) {
     return map(
         x, [](R a) { return 1 - a; }, [](R) { return R(-1); });
@@ -170,18 +175,27 @@ struct Kind {
   std::string name;
   i64 gates, states;
   bool extra_bias;
+  i64 given = 0;  // the first state that a caller gives
 };
 
 const std::vector<Kind>& kinds();
+const std::vector<Kind>& structures();  // some of them: of those that differ in their nonlinearity alone, one
+std::vector<std::string> structure_names();
+// Numbers for a cell that has one, of each unit another, which of layers of some sizes are learned
+void give_setting(Spec& s, double number);
 const Kind& kind(const std::string& cell);  // throws std::invalid_argument if it is not known here
 
 template <class R>
 using Recur = std::type_identity_t<std::function<Vector<R>*(Vector<R>*, i64)>>;
 
+// What a cell's units show of a sum: the function at the end of its name, or tanh
+template <class R>
+Vector<R>* rates(Graph<R>& g, const std::string& cell, Vector<R>* a);
+
 // One step, from the states before to those after. a[k]: block k of x W_xh + b_h; recur(h, k): h times block k of W_hh,
 // with b_hn if the cell has that.
 template <class R>
-std::vector<Vector<R>*> step(Graph<R>& g, const std::string& cell, double setting, const std::vector<Vector<R>*>& a,
+std::vector<Vector<R>*> step(Graph<R>& g, const std::string& cell, Vector<R>* setting, const std::vector<Vector<R>*>& a,
                              const std::vector<Vector<R>*>& before, const Recur<R>& recur);
 
 // ----------------------------------------------------------------------------------------------------- the network
@@ -190,7 +204,7 @@ struct NetworkCase {
   Spec net;
   i64 B = 1, T = 1;
   bool lengths = false, initial = false, weighted = false;
-  bool drop = false;  // a training pass, with the net's dropout
+  bool drop = false;  // a training pass, with the net's dropout and noise
   std::string loss = "mse";
   Steps steps = Steps::last;
   Reduction reduction = Reduction::mean;
@@ -200,14 +214,14 @@ struct NetworkCase {
 struct Data {
   std::vector<double> params, x, initial[2], static_inputs, y, sample_weight;
   std::vector<i64> tokens, classes, lengths;
-  std::uint64_t dropout_seed = 0;
+  std::uint64_t dropout_seed = 0, noise_seed = 0;
   std::vector<double> d_outputs, d_last, d_hidden, d_final[2];  // if one is there: gradients instead of a loss's
 };
 
 // Places in the flat buffer; -1: not there
 struct Places {
   struct Direction {
-    i64 inputs, W_xh, W_hh, b_h, b_hn;
+    i64 inputs, W_xh, W_hh, N_hh, M_hh, b_h, b_hn, logit;
   };
   std::vector<Direction> directions;
   i64 initial[2] = {-1, -1}, static_map[2] = {-1, -1}, W_hy = -1, b_y = -1, E = -1, count = 0;

@@ -20,7 +20,7 @@
 using namespace fastbptt;
 using kernel_arrays::close_to;
 using kernel_arrays::Fenced;
-using kernel_arrays::for_sets;
+using kernel_arrays::for_places;
 using kernel_arrays::Panels;
 using kernel_arrays::value;
 using naive::at;
@@ -30,7 +30,7 @@ namespace {
 // f(kernels, cell, name) for each cell that naive.h knows
 template <class T, class F>
 void for_cells(const F& f) {
-  for_sets([&](const InstructionSet& set, const std::string& name) {
+  for_places([&](const InstructionSet& set, const std::string& name) {
     for (const naive::Kind& kind : naive::kinds()) {
       const CellKernels<T>& cell = cell_of<T>(set, find_cell(kind.name));
       f(kernels_of<T>(set), cell, name + " " + kind.name);
@@ -81,7 +81,6 @@ TEST_CASE("every cell of this library is known to these tests") {
 TEST_CASE_TEMPLATE("element-wise parts", T, float, double) {
   for_cells<T>([](const Kernels<T>& k, const CellKernels<T>& cell, const std::string& name) {
     const CellInfo& info = *cell.info;
-    const T setting = T(0.3);
     for (i64 rows = 0; rows <= 3; ++rows)
       for (int vectors = 1; vectors <= k.panel / k.vector; ++vectors)
         for (const i64 off : {0, 1, 2, 3}) {
@@ -99,7 +98,12 @@ TEST_CASE_TEMPLATE("element-wise parts", T, float, double) {
             if (n) a.back()->a[0] = shares.back()->a[0] = 0;
           }
           for (int s = 0; s < info.states; ++s) before.push_back(g.leaf(numbers(s + 10, 1)));
-          const auto after = naive::step(g, cell.name, double(setting), a, before,
+          // of each unit another number
+          Matrices<T> setting(k, 1, 1, columns, off), d_setting(k, 1, rows, columns, off);
+          naive::Vector<double>* alpha = g.zeros(n);
+          for (i64 j = 0; j < columns; ++j) setting(0, j) = T(0.9) / T(j + 1);
+          for (i64 i = 0; i < n; ++i) alpha->a[at(i)] = double(setting(0, i % columns));
+          const auto after = naive::step(g, cell.name, alpha, a, before,
                                          [&](auto* h, i64 gate) { return h == before[0] ? shares[at(gate)] : h; });
 
           Matrices<T> now(k, info.saved, rows, columns, off), then(k, info.saved, rows, columns, off),
@@ -114,8 +118,9 @@ TEST_CASE_TEMPLATE("element-wise parts", T, float, double) {
             }
           }
           g.backward();
-          ElementArgs<T> e{now.data(),   then.data(),    now.stride(), dgates.data(), dgates.stride(),
-                           carry.data(), carry.stride(), rows,         vectors,       setting};
+          ElementArgs<T> e{now.data(),      then.data(),    now.stride(),   dgates.data(),
+                           dgates.stride(), carry.data(),   carry.stride(), rows,
+                           vectors,         setting.data(), k.panel - 1,    info.setting ? d_setting.data() : nullptr};
           for (int stage = 0; stage < info.stages; ++stage) {
             for (int j = 0; j < info.preactivations; ++j) {
               const Preactivation& p = info.preactivation[j];
@@ -136,8 +141,11 @@ TEST_CASE_TEMPLATE("element-wise parts", T, float, double) {
                 if (info.preactivation[j].hidden >= 0) sum += dgates(j, i);
               dgates(0, i) = sum;
             }
+            if (cell.show_back) cell.show_back(e);
             cell.backward[stage](e);
           }
+          for (i64 i = 0; info.setting && i < n; ++i)
+            CHECK_MESSAGE(close_to(d_setting(0, i), alpha->d[at(i)], 64), name, " setting");
           for (int j = 0; j < info.preactivations; ++j) {
             const Preactivation& p = info.preactivation[j];
             const std::vector<double>& expected = (p.input ? a : shares)[at(p.gate)]->d;
@@ -170,6 +178,10 @@ class TwoSteps {
     c.initial = true;
     c.seed = static_cast<unsigned>(H_);
     data_ = naive::make_data(c);
+    if (info_.given) {
+      naive::Graph<double> g;
+      data_.initial[0] = naive::rates(g, std::string(cell.name), g.leaf(data_.initial[1]))->a;
+    }
     c.lengths = true;
     data_.lengths = {2, 2, 1};
     for (i64 i = 0; i < 6 * c.net.output_width(); ++i) data_.d_outputs.push_back(double(value<T>(i)));
@@ -192,10 +204,10 @@ class TwoSteps {
   Spec spec() const {
     Spec s;
     s.cell = cell_.name;
-    s.setting = 0.25;
     s.inputs = I_;
     s.hidden = H_;
     s.outputs = O_;
+    if (info_.setting) s.setting = {0.25};
     return s;
   }
   T param(i64 i) const { return T(data_.params[at(i)]); }
@@ -251,12 +263,13 @@ class TwoSteps {
     a.saved = saved_.data() + off_;
     a.saved_stride = panels() * panel;
     a.panel = panel;
-    a.setting = T(0.25);
+    setting_.assign(at(panels() * k_.panel), T(0.25));
+    a.setting = setting_.data();
     a.last = finals.data() + off_;
     a.last_stride = panels() * last_panel;
     a.last_panel = last_panel;
-    k_.forward(cell_, a, 0, 1);  // any split of the rows is the same
-    k_.forward(cell_, a, 1, 3);
+    k_.panels.forward(cell_, a, 0, 1);  // any split of the rows is the same
+    k_.panels.forward(cell_, a, 1, 3);
     for (i64 r = 0; r < 5; ++r)
       for (i64 j = 0; j < H_; ++j)
         CHECK_MESSAGE(close_to(saved(0, 3 + r, j), expected_.hidden[at((sequence(r) * 2 + step(r)) * H_ + j)], 64),
@@ -324,9 +337,9 @@ class TwoSteps {
     a.carry = carry.data() + off_;
     a.carry_panel = batch_panel;
     a.carry_stride = panels() * batch_panel;
-    a.setting = T(0.25);
-    k_.backward(cell_, a, 1, 3);
-    k_.backward(cell_, a, 0, 1);
+    a.setting = setting_.data();
+    k_.panels.backward(cell_, a, 1, 3);
+    k_.panels.backward(cell_, a, 0, 1);
 
     const std::vector<i64> order{0, 1, 2};
     InputGradArgs<T> g{};
@@ -345,12 +358,12 @@ class TwoSteps {
     g.out_panel = k_.panel;
     Fenced<T> dx(6 * I_, off_, T(7));
     g.out = dx.data();
-    k_.input_grad(cell_, g, 0, 3);
+    k_.panels.input_grad(cell_, g, 0, 3);
     for (i64 i = 0; i < 5 * I_; ++i) CHECK_MESSAGE(close_to(dx[i], expected_.x[at(i)], 64), name, " x ", i);
     for (i64 i = 5 * I_; i < 6 * I_; ++i) CHECK(dx[i] == 7);
     CHECK(dx.fences_stand());
     g.add = true;
-    k_.input_grad(cell_, g, 0, 3);
+    k_.panels.input_grad(cell_, g, 0, 3);
     for (i64 i = 0; i < 5 * I_; ++i) CHECK_MESSAGE(close_to(dx[i], 2 * expected_.x[at(i)], 64), name, " x ", i);
 
     Fenced<T> d_initial(3 * H_, off_, T(7));
@@ -362,11 +375,19 @@ class TwoSteps {
     g.weights_panel = w_back.panel();
     g.out_sequence = H_;
     g.out = d_initial.data();
-    k_.input_grad(cell_, g, 0, 3);
-    for (int s = 0; s < info_.states; ++s)
+    k_.panels.input_grad(cell_, g, 0, 3);
+    for (int s = info_.given; s < info_.states; ++s)
       for (i64 b = 0; b < 3; ++b)
         for (i64 j = 0; j < H_; ++j) {
-          T got = s ? T(0) : d_initial[b * H_ + j];
+          T got = s > info_.given ? T(0) : d_initial[b * H_ + j];
+          if (s == 1 && info_.given == 1) {  // h is a function of it
+            naive::Graph<double> graph;
+            auto* state = graph.leaf({data_.initial[1][at(b * H_ + j)]});
+            auto* shown = naive::rates(graph, std::string(cell_.name), state);
+            shown->d[0] = double(got);
+            graph.backward();
+            got = T(state->d[0]);
+          }
           for (int c = 0; c < info_.carries; ++c)
             if (info_.carry_state[c] == s)
               got += a.carry[c * a.carry_stride + j / k_.panel * batch_panel + b * k_.panel + j % k_.panel];
@@ -387,7 +408,7 @@ class TwoSteps {
   naive::Places places_;
   naive::Data data_;
   naive::Result<double> expected_;
-  std::vector<T> saved_;
+  std::vector<T> setting_, saved_;
 };
 
 }  // namespace
@@ -421,36 +442,73 @@ void sigmoids(const Kernels<T>& k, const CellKernels<T>& lstm, std::vector<T>& a
   std::copy_n(now.begin() + gate * n, n, a.begin());
 }
 
+// A cell's f(a) as its h, of the cells that have nothing else
+template <class T>
+void rates(const Kernels<T>& k, const CellKernels<T>& cell, std::vector<T>& a) {
+  ElementArgs<T> e{};
+  e.now = a.data();
+  e.rows = i64(a.size()) / k.panel;
+  e.vectors = k.panel / k.vector;
+  cell.forward[0](e);
+}
+
+// Its derivative at a, from f(a)
+template <class T>
+void slopes(const Kernels<T>& k, const CellKernels<T>& cell, std::vector<T>& a) {
+  rates(k, cell, a);
+  std::vector<T> d(a.size(), T(1));
+  ElementArgs<T> e{};
+  e.now = a.data();
+  e.dgates = d.data();
+  e.rows = i64(a.size()) / k.panel;
+  e.vectors = k.panel / k.vector;
+  cell.backward[0](e);
+  a = d;
+}
+
+template <class Exact>
+Exact exact_sigmoid(Exact a) {
+  const Exact e = std::exp(-std::fabs(a));
+  return (a < 0 ? e : Exact(1)) / (1 + e);
+}
+template <class Exact>
+Exact exact_softplus(Exact a) {
+  return std::max(a, Exact(0)) + std::log1p(std::exp(-std::fabs(a)));
+}
+
+using Errors = std::map<std::string, double>;
+
 // The worst error of each instruction set, in units in the last place of the exact result, that of the smallest normal
 // number for what is smaller. Exact: a number type that is exact in comparison
-template <class Exact, class T>
-void check_sigmoid(const std::vector<T>& points, std::map<std::string, double>& worst) {
+template <class Exact, class T, class Run>
+void check_function(const std::vector<T>& points, const char* cell, const Run& run, Exact (*f)(Exact), Errors& worst) {
   using Limits = std::numeric_limits<T>;
   std::vector<Exact> exact, unit;
   for (const T point : points) {
-    const Exact e = std::exp(-std::fabs(Exact(point)));
-    exact.push_back((point < 0 ? e : Exact(1)) / (1 + e));
-    unit.push_back(
-        std::ldexp(Exact(1), std::max(std::ilogb(exact.back()), Limits::min_exponent - 1) + 1 - Limits::digits));
+    exact.push_back(f(Exact(point)));
+    const int power = std::isinf(exact.back()) ? 0 : std::ilogb(exact.back());
+    unit.push_back(std::ldexp(Exact(1), std::max(power, Limits::min_exponent - 1) + 1 - Limits::digits));
   }
-  for_sets([&](const InstructionSet& set, const std::string& name) {
+  for_places([&](const InstructionSet& set, const std::string& name) {
     std::vector<T> got = points;
-    sigmoids(kernels_of<T>(set), cell_of<T>(set, find_cell("lstm")), got);
+    run(kernels_of<T>(set), cell_of<T>(set, find_cell(cell)), got);
     double& most = worst[name];
     for (std::size_t i = 0; i < points.size(); ++i) {
       if (exact[i] < Exact(Limits::min()) && got[i] == 0) continue;  // flushed
+      if (std::isinf(exact[i]) && Exact(got[i]) == exact[i]) continue;
       const auto error = double(std::fabs(Exact(got[i]) - exact[i]) / unit[i]);
-      most = std::max(most, std::isnan(error) || got[i] < 0 || got[i] > 1 ? HUGE_VAL : error);
+      most = std::max(most, std::isnan(error) || got[i] < 0 ? HUGE_VAL : error);
     }
   });
 }
 
-}  // namespace
-
-// FASTBPTT_TEST_FLOATS=all: each float between 2^-27 and 128, else every 4096th; below, where it is 1/2, fewer
-TEST_CASE("sigmoid is within 3 units in the last place, everywhere") {
+// At points everywhere, float and double. FASTBPTT_TEST_FLOATS=all: each float between 2^-27 and 128, else every
+// 4096th; below, where it is as at 0, fewer
+template <class RunFloat, class RunDouble>
+void check_everywhere(const char* cell, const RunFloat& run32, const RunDouble& run64, double (*f)(double),
+                      long double (*f64)(long double), double most32, double most64) {
   const std::uint32_t block = 1U << 14, infinity = 0x7f800000, low = 0x32000000, high = 0x43000000;
-  std::map<std::string, double> worst32, worst64;
+  Errors worst32, worst64;
   std::vector<float> points(block);
   const auto stretch = [&](std::uint32_t from, std::uint32_t to, std::uint32_t step) {
     for (std::uint32_t first = from; first <= to; first += block * step)
@@ -459,7 +517,7 @@ TEST_CASE("sigmoid is within 3 units in the last place, everywhere") {
           const std::uint32_t code = sign | std::min(first + i * step, to);
           std::memcpy(&points[i], &code, sizeof code);
         }
-        check_sigmoid<double>(points, worst32);
+        check_function<double>(points, cell, run32, f, worst32);
       }
   };
   stretch(0, low, 1U << 14);
@@ -470,10 +528,22 @@ TEST_CASE("sigmoid is within 3 units in the last place, everywhere") {
     doubles[i] = (i % 2 ? -1 : 1) * 760.0 * std::pow(double(i) / double(doubles.size()), 3);
   doubles[0] = INFINITY;
   doubles[1] = -INFINITY;
-  check_sigmoid<long double>(doubles, worst64);
+  check_function<long double>(doubles, cell, run64, f64, worst64);
   for (const auto& [name, error] : worst32) {
     MESSAGE(name, ": ", error, " units in float, ", worst64[name], " in double");
-    CHECK(error <= 3);
-    CHECK(worst64[name] <= 4);
+    CHECK(error <= most32);
+    CHECK(worst64[name] <= most64);
   }
+}
+
+}  // namespace
+
+TEST_CASE("sigmoid is within 3 units in the last place, everywhere") {
+  check_everywhere("lstm", sigmoids<float>, sigmoids<double>, exact_sigmoid, exact_sigmoid, 3, 4);
+  check_everywhere("rnn_sigmoid", rates<float>, rates<double>, exact_sigmoid, exact_sigmoid, 3, 4);
+}
+
+TEST_CASE("softplus and its derivative are within a few units in the last place, everywhere") {
+  check_everywhere("rnn_softplus", rates<float>, rates<double>, exact_softplus, exact_softplus, 4, 4);
+  check_everywhere("rnn_softplus", slopes<float>, slopes<double>, exact_sigmoid, exact_sigmoid, 5, 6);
 }

@@ -25,7 +25,7 @@ using namespace fastbptt;
 using kernel_arrays::close_to;
 using kernel_arrays::Fenced;
 using kernel_arrays::for_lengths;
-using kernel_arrays::for_sets;
+using kernel_arrays::for_places;
 using kernel_arrays::Panels;
 using kernel_arrays::set_of;
 using kernel_arrays::value;
@@ -234,7 +234,7 @@ TEST_CASE("every rule of an optimiser is tested") {
 
 TEST_CASE_TEMPLATE("rules of optimisers", T, float, double) {
   const std::vector<Rule> all = rules();
-  for_sets([&](const InstructionSet& set, const std::string& backend) {
+  for_places([&](const InstructionSet& set, const std::string& backend) {
     for (const Rule& rule : all) {
       const OptimizerKernels<T>& k = optimizer_of<T>(set, find_optimizer(rule.name));
       OptimizerState state(rule.name);
@@ -289,9 +289,8 @@ TEST_CASE_TEMPLATE("rules of optimisers", T, float, double) {
 }
 
 TEST_CASE_TEMPLATE("packing", T, float, double) {
-  for (const Backend& b : backends()) {
-    if (!b.usable) continue;
-    const Kernels<T>& k = kernels_of<T>(*b.set);
+  for_places([](const InstructionSet& set, const std::string& isa) {
+    const Kernels<T>& k = kernels_of<T>(set);
     const i64 n = k.panel;
     for (const i64 rows : {1, 3, 16, 17, 33})
       for (i64 real = 1; real <= n; ++real)
@@ -305,16 +304,15 @@ TEST_CASE_TEMPLATE("packing", T, float, double) {
           bool right = true;
           for (i64 i = 0; i < rows; ++i)
             for (i64 j = 0; j < n; ++j) right &= out[i * n + j] == (j < real ? value<T>(i * n + j) : T(0));
-          CHECK_MESSAGE(right, b.name, " rows ", rows, " real ", real, " transposed ", transposed);
+          CHECK_MESSAGE(right, isa, " rows ", rows, " real ", real, " transposed ", transposed);
           CHECK(out.fences_stand());
         }
-  }
+  });
 }
 
 TEST_CASE_TEMPLATE("weight gradients over runs of rows", T, float, double) {
-  for (const Backend& b : backends()) {
-    if (!b.usable) continue;
-    const Kernels<T>& k = kernels_of<T>(*b.set);
+  for_places([](const InstructionSet& set, const std::string& isa) {
+    const Kernels<T>& k = kernels_of<T>(set);
     const i64 n = k.panel, rows = 12;
     const std::vector<Run> runs{{0, 4, 3}, {5, 0, 1}, {7, 7, 5}};
     for (i64 columns = 1; columns <= 2 * k.tile_rows + 1; ++columns)
@@ -338,11 +336,10 @@ TEST_CASE_TEMPLATE("weight gradients over runs of rows", T, float, double) {
               const double d = std::fabs(double(c[i * n + j]) - expected);
               worst = std::max(worst, std::isnan(d) ? HUGE_VAL : d);
             }
-          CHECK_MESSAGE(worst < 16 * double(std::numeric_limits<T>::epsilon()), b.name, " ", columns, " ", real, " ",
-                        add);
+          CHECK_MESSAGE(worst < 16 * double(std::numeric_limits<T>::epsilon()), isa, " ", columns, " ", real, " ", add);
           CHECK(c.fences_stand());
         }
-  }
+  });
 }
 
 TEST_CASE_TEMPLATE("a row times a matrix", T, float, double) {
@@ -415,7 +412,7 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
         o.dy = dy.data();
         o.dh = columns ? nullptr : dh.data();
         o.dh_panel = rows * n;
-        k.outputs(o, h.data(), panel, first, 0, 0, rows);
+        k.panels.outputs(o, h.data(), panel, first, 0, 0, rows);
         for (i64 r = 0; r < rows; ++r) {
           std::vector<double> z(std::size_t(O), 0.0), dz = z, t = z;
           double got = 0;
@@ -476,9 +473,61 @@ double loss_of_row(const LossKernels<T>& loss, std::vector<T> z, const std::vect
 
 }  // namespace
 
+// Workers have any rows, and a loss without a gradient is the same loss
+TEST_CASE_TEMPLATE("a loss has the same bits alone and among others, with and without its gradient", T, float, double) {
+  for_places([](const InstructionSet& set, const std::string& isa) {
+    for (const std::string& name : loss_names()) {
+      const LossKernels<T>& loss = loss_of<T>(set, find_loss(name));
+      const i64 each = outputs_of(*loss.info), V = kernels_of<T>(set).vector;
+      for (const i64 targets : {1, 2, 3, 5})
+        for (const bool weighs : {false, true})
+          for (i64 rows = 2; rows <= 2 * V + 1; ++rows) {
+            const i64 O = targets * each, n = rows * O;
+            if (loss.info->one_for == LossInfo::One::row && O == 1) continue;
+            std::vector<T> parameters, y(at(n)), t(at(n)), factor(at(n)), together(at(n)), apart(at(n));
+            for (const LossParameter& p : loss.info->parameters) parameters.push_back(T(p.preset));
+            if (loss.info->list.name)
+              parameters.assign(loss.info->list.preset, loss.info->list.preset + loss.info->list.presets);
+            std::vector<std::int32_t> classes(at(rows));
+            std::vector<double> sum(at(n), 0.25), alone = sum, forward = sum;
+            for (i64 i = 0; i < n; ++i) {
+              y[at(i)] = 2 * value<T>(i * 3);
+              const double target = std::clamp(double(value<T>(i + 50)), loss.info->range.low, loss.info->range.high);
+              t[at(i)] =
+                  T(loss.info->two_values ? (target < 0 ? loss.info->range.low : loss.info->range.high) : target);
+              factor[at(i)] = T(0.7) + T(i / O % 3);
+              classes[at(i / O)] = std::int32_t(i % O);
+            }
+            OutputArgs<T> o{};
+            o.outputs = O;
+            o.loss = &loss;
+            o.parameters = parameters.data();
+            o.per_target = each;
+            o.y = y.data();
+            o.targets = t.data();
+            o.classes = classes.data();
+            o.factor = factor.data();
+            o.each_factor = weighs;
+            o.loss_sum = sum.data();
+            o.dy = together.data();
+            loss.rows(o, 0, 0, rows);
+            o.loss_sum = alone.data();
+            o.dy = apart.data();
+            for (i64 r = 0; r < rows; ++r) loss.rows(o, r, r, 1);
+            o.loss_sum = forward.data();
+            o.dy = nullptr;
+            loss.rows(o, 0, 0, rows);
+            CHECK_MESSAGE(sum == alone, isa, " ", name, " ", rows, " rows of ", O);
+            CHECK_MESSAGE(sum == forward, isa, " ", name, " ", rows, " rows of ", O);
+            CHECK_MESSAGE(calls::same_bits(together, apart), isa, " ", name, " ", rows, " rows of ", O);
+          }
+    }
+  });
+}
+
 // Each loss of the registry, known to naive.h or not
 TEST_CASE("losses and their derivatives, against differences and in both types") {
-  for_sets([](const InstructionSet& set, const std::string& isa) {
+  for_places([](const InstructionSet& set, const std::string& isa) {
     for (const std::string& name : loss_names()) {
       const LossKernels<double>& loss = loss_of<double>(set, find_loss(name));
       const LossKernels<float>& narrow = loss_of<float>(set, find_loss(name));

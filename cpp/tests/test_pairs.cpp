@@ -9,6 +9,7 @@
 
 #include "dispatch.h"
 #include "engine.h"
+#include "naive.h"
 #include "thread_pool.h"
 
 using namespace fastbptt;
@@ -155,7 +156,7 @@ TEST_CASE("networks of odd sizes are near those in float32, with the same bits f
   if (sets().empty()) return;
   const std::string before = active().name;
   use(sets()[0]->name);
-  for (const std::string& cell : cell_names())
+  for (const std::string& cell : naive::structure_names())
     for (const i64 layers : {1, 2})
       for (const bool both : {false, true})
         for (const bool ragged : {false, true}) {
@@ -166,7 +167,7 @@ TEST_CASE("networks of odd sizes are near those in float32, with the same bits f
           spec.outputs = both ? 3 : 0;
           spec.layers = layers;
           spec.bidirectional = both;
-          spec.setting = 0.3;
+          naive::give_setting(spec, 0.3);
           const Result expected = run(spec, 13, 11, ragged);
           spec.bfloat16 = true;
           const Result found = run(spec, 13, 11, ragged);

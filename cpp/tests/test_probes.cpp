@@ -113,12 +113,12 @@ std::vector<NetworkCase> networks(const std::string& cell) {
     NetworkCase c;
     Spec& s = c.net;
     s.cell = cell;
-    s.setting = 0.3;
     s.layers = 1 + n % 2;
     s.bidirectional = n / 2 % 2;
     c.lengths = n / 4 % 2;
     c.steps = static_cast<Steps>(n / 8 % 2);
     s.hidden = std::vector<i64>{1, 7, 16, 33, 64}[n % 5];
+    naive::give_setting(s, 0.3);
     s.inputs = 1 + n % 4;
     s.outputs = std::vector<i64>{2, 0, 1}[n % 3];
     s.vocabulary = n % 7 == 0 ? 9 : 0;
@@ -138,7 +138,7 @@ std::vector<NetworkCase> networks(const std::string& cell) {
 
 TEST_CASE("gradients of every step, and their norms") {
   std::size_t n = 0;
-  for (const naive::Kind& kind : naive::kinds())
+  for (const naive::Kind& kind : naive::structures())
     for (const NetworkCase& c : networks(kind.name)) {
       const Data data = naive::make_data(c);
       const Result<double> expected = naive::network<double>(c, data);
@@ -155,14 +155,14 @@ TEST_CASE("gradients of every step, and their norms") {
 
 TEST_CASE("neither threads nor a memory budget change a bit of the norms") {
   std::size_t n = 0;
-  for (const std::string& cell : cell_names())
+  for (const std::string& cell : naive::structure_names())
     for (const bool bidirectional : {false, true})
       for (const bool lengths : {false, true}) {
         NetworkCase c;
         c.net.cell = cell;
-        c.net.setting = 0.3;
         c.net.inputs = 9;
         c.net.hidden = 65;
+        naive::give_setting(c.net, 0.3);
         c.net.outputs = 2;
         c.net.layers = 2;
         c.net.bidirectional = bidirectional;

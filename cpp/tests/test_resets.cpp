@@ -41,7 +41,7 @@ NetworkCase make(const std::string& cell, i64 B, i64 T) {
   c.net.hidden = 18;
   c.net.outputs = 2;
   c.net.layers = 2;
-  c.net.setting = 0.3;
+  naive::give_setting(c.net, 0.3);
   c.net.learn_state = true;
   c.steps = Steps::all;
   c.lengths = true;
@@ -89,7 +89,7 @@ std::pair<NetworkCase, Data> apart(const NetworkCase& c, const Data& data, const
 
 TEST_CASE("episodes in rows are the same episodes alone, to the bit") {
   std::size_t turn = 0;
-  for (const std::string& cell : cell_names())
+  for (const std::string& cell : naive::structure_names())
     for (const double share : {0.02, 0.2, 1.0})
       for_backends_in_turns(turn++, [&](const std::string& backend) {
         const std::string name = backend + " " + cell + " " + std::to_string(share);

@@ -145,6 +145,7 @@ class Loss(_core.Loss):
     two_values: bool
     link: str
     one_output: bool  # for each target, a number: the usual case, which calls look for first
+    _one_for: str  # "row", "target" or "output"
 
     def __init__(self, name: str, /, **parameters: Any) -> None:
         _check.option("loss", name, _core.losses())
@@ -163,6 +164,7 @@ class Loss(_core.Loss):
         if isinstance(outputs, str):
             outputs = len(values[outputs])
         about = {key: info[key] for key in ("targets", "low", "high", "two_values", "link")}
+        vars(self)["_one_for"] = info["one_for"]
         vars(self).update(name=name, parameters=MappingProxyType(values), outputs=outputs, **about)
         vars(self).update(one_output=self.targets == "numbers" and outputs == 1)
 
@@ -188,18 +190,26 @@ class Loss(_core.Loss):
         return found if isinstance(found, tuple) else None
 
     def targets_of(self, width: int) -> int:
-        """Return the number of targets, numbers each, of a model with so many outputs.
+        """Return the number of targets of a model with so many outputs: numbers, or classes.
 
         Raises
         ------
         ArgumentError
-            If the outputs are not so many for each target.
+            If the outputs are not so many for each target; if they leave no choice of a class.
 
         Examples
         --------
         >>> Loss("gaussian").targets_of(6)
         3
         """
+        if self.targets == "classes":
+            if width == 1:
+                raise ArgumentError(
+                    "loss",
+                    f'is "{self}", which makes 1 of any single output',
+                    '"bce" for a model with one output, or a model with an output for each class',
+                )
+            return width
         if width % self.outputs:
             raise ArgumentError(
                 "loss",
@@ -208,6 +218,12 @@ class Loss(_core.Loss):
                 f"a model with output_size={self.outputs} for one target",
             )
         return width // self.outputs
+
+    def _losses_of(self, width: int) -> int:
+        """Return how many losses the mean of one step or sequence is over, of so many outputs."""
+        if self._one_for == "row":
+            return 1
+        return width if self._one_for == "output" else self.targets_of(width)
 
     def labels(self, y: NDArray[Any]) -> NDArray[Any]:
         """Turn targets of a loss that decides between labels into 0 and 1, or what is between.

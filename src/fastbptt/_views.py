@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -56,17 +56,26 @@ class NamedViews(Mapping[str, Floats]):
 class Parameters(NamedViews):
     """A model's weights by name: writable views, so ``parameters["b_h"] -= 0.1`` works.
 
-    Assigning copies the values into the view; the shape must be exactly the same.
+    Assigning copies the values into the view; the shape must be exactly the same, and the values
+    must satisfy the model's constraints.
     """
 
-    __slots__ = ()
+    __slots__ = ("_refuse",)
+
+    def __init__(
+        self, flat: Floats, layout: Layout, refuse: Callable[[str, str, Floats], None]
+    ) -> None:
+        super().__init__(flat, layout)
+        self._refuse = refuse  # label, name, values
 
     def __setitem__(self, name: str, values: ArrayLike) -> None:
         if name not in self._layout:
             raise KeyError(f"{name!r} is not a parameter; there are {', '.join(self)}")
         view = self[name]
         label = f"parameters[{name!r}]"
-        view[...] = _check.exact(label, values, view.shape, f"the shape of {name}", view.dtype)
+        given = _check.exact(label, values, view.shape, f"the shape of {name}", view.dtype)
+        self._refuse(label, name, given)
+        view[...] = given
 
 
 class Gradients(NamedViews):

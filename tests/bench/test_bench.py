@@ -23,12 +23,23 @@ from fastbptt import _core, bench, cli, reference
 from fastbptt.bench import systems, timing, verify
 from fastbptt.bench.case import CHOICES, PRESETS, Case, Problem
 from fastbptt.bench.systems import numpy_step
-from fastbptt.bench.verify import Expected, check_gradients, check_training
+from fastbptt.bench.verify import (
+    CHECKS,
+    Expected,
+    check_gradients,
+    check_outputs,
+    check_training,
+    expected_outputs,
+)
 
 MAKE_TABLE = Path(__file__).parent.parent.parent / "benchmarks" / "make_readme_table.py"
 TINY = PRESETS["tutorial"].with_(time=4, hidden=8)
 TINY_OPTIONS = ["--time", "4", "--hidden", "8", "--threads", "1", "--rounds", "2"]
-INSTALLED = [name for name in bench.COMPETITORS if systems.obstacle(name, TINY) is None]
+INSTALLED = [
+    name
+    for name in bench.COMPETITORS
+    if any(systems.obstacle(name, TINY.with_(pass_=one)) is None for one in CHOICES["pass_"])
+]
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +55,25 @@ def result() -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(systems.SYSTEMS, "jax", replace(systems.SYSTEMS["jax"], cells=("abacus",)))
         return bench.measure([PRESETS["tutorial"], ragged], ["numpy", "jax"], rounds=2)
+
+
+@pytest.fixture(scope="module")
+def prediction() -> dict[str, Any]:
+    case = PRESETS["single-step"].with_(pass_="forward", hidden=8)
+    return bench.measure([case], ["recording", "numpy"], rounds=2)
+
+
+def test_a_prediction(prediction: dict[str, Any]) -> None:
+    found = prediction["cases"][0]
+    assert [each["system"] for each in found["systems"]] == ["fastbptt", "numpy"]
+    assert found["needed_flops"] == 2 * 4 * (16 * 8 + 8 * 8)
+    assert found["systems"][0]["variant"] in ("forward", "predict")
+    assert found["left_out"][0]["reason"] == "has no forward pass here"
+    text = bench.write(prediction, "table")
+    assert "custom (1, 1, 16, 8, 1, all; lstm, forward, float32): 0.00154 MFLOP a pass" in text
+    assert "training step" not in text
+    assert "\nfastbptt, recording has no forward pass here\n" in text
+    assert "(1, 1, 16, 8, 1, all; lstm, forward) | fastbptt" in bench.write(prediction, "md")
 
 
 MINI = PRESETS["medium"].with_(batch=7, time=6, input=3, hidden=5)
@@ -98,7 +128,34 @@ def test_presets_are_right_on_a_few_steps(name: str) -> None:
     check_training(problem, expected)
     for module in (numpy_step, systems.SYSTEMS["fastbptt"].load()):
         for build in module.variants(problem, 1).values():
-            check_gradients(name, problem.case, expected, *build().loss_and_gradients())
+            results = build().results()
+            check_gradients(name, problem.case, expected, results["loss"], results)
+
+
+@pytest.mark.parametrize("case", KINDS + NETWORKS, ids=_id)
+def test_every_kind_of_prediction_is_right(case: Case) -> None:
+    problem = Problem(case.with_(pass_="forward"))
+    expected = expected_outputs(problem)
+    for name in ("fastbptt", "numpy"):
+        if systems.obstacle(name, problem.case) is None:
+            for build in systems.SYSTEMS[name].load().variants(problem, 1).values():
+                check_outputs(name, problem, expected, build().outputs())
+                check_outputs(name, problem, expected, build().results()["outputs"])
+
+
+def test_outputs_that_are_wrong_are_refused() -> None:
+    problem = Problem(TINY.with_(pass_="forward", steps="all", lengths="uniform", loss="mse"))
+    right = expected_outputs(problem)
+    check = CHECKS["forward"](problem)
+    check("numpy", {"outputs": right * (1 + 1e-5)})
+    after = np.arange(4) > problem.last[:, np.newaxis]
+    assert after.any()
+    check("numpy", {"outputs": np.where(after[..., np.newaxis], 7, right)})
+    for wrong in (1.001 * right, np.where(after[..., np.newaxis], right, np.nan)):
+        with pytest.raises(ValueError, match="numpy disagrees with the reference: output has a"):
+            check("numpy", {"outputs": wrong})
+    with pytest.raises(ValueError, match=r"have shape \(5, 1\); expected \(5, 4, 1\)"):
+        check("numpy", {"outputs": right[:, 0]})
 
 
 @pytest.mark.parametrize("case", KINDS + NETWORKS, ids=_id)
@@ -121,12 +178,15 @@ def test_every_kind_of_case_is_right(case: Case) -> None:
     ids=lambda one: one if isinstance(one, str) else _id(one),
 )
 def test_competitors_compute_the_same(case: Case, name: str) -> None:
-    found = bench.measure([case], [name], rounds=1)["cases"][0]
-    reason = systems.obstacle(name, case)
-    assert [each["system"] for each in found["systems"]] == ["fastbptt", name][: 1 + (not reason)]
-    assert [(each["system"], each["reason"]) for each in found["left_out"]] == (
-        [(name, reason)] if reason else []
-    )
+    for pass_ in CHOICES["pass_"]:
+        case = case.with_(pass_=pass_)
+        found = bench.measure([case], [name], rounds=1)["cases"][0]
+        reason = systems.obstacle(name, case)
+        names = ["fastbptt", name][: 1 + (not reason)]
+        assert [each["system"] for each in found["systems"]] == names
+        assert [(each["system"], each["reason"]) for each in found["left_out"]] == (
+            [(name, reason)] if reason else []
+        )
 
 
 def test_cells_that_a_system_lacks_are_named() -> None:
@@ -135,13 +195,32 @@ def test_cells_that_a_system_lacks_are_named() -> None:
         for name, entry in systems.SYSTEMS.items()
         for cell in CHOICES["cell"]
         if entry.cells
-        and (reason := systems.obstacle(name, TINY.with_(cell=cell)))
+        and (reason := systems.obstacle(name, TINY.with_(cell=cell, pass_=entry.passes[0])))
         and "installed" not in reason
     }
     assert lacking[("onednn", "leaky")] == "has no leaky cell"
+    assert lacking[("onnxruntime", "leaky")] == "has no leaky cell"
     for (name, cell), reason in lacking.items():
         assert cell not in systems.SYSTEMS[name].cells
         assert reason == f"has no {cell} cell"
+
+
+def test_passes_that_a_system_lacks_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    for name, entry in systems.SYSTEMS.items():
+        assert set(entry.passes) <= set(CHOICES["pass_"])
+        for pass_ in CHOICES["pass_"]:
+            reason = systems.obstacle(name, TINY.with_(pass_=pass_))
+            assert (reason == f"has no {pass_} pass here") == (pass_ not in entry.passes)
+    for name in ("recording", "onednn"):
+        assert systems.SYSTEMS[name].passes == ("training",)
+    assert systems.SYSTEMS["onnxruntime"].passes == ("forward",)
+
+
+def test_a_prediction_needs_no_loss() -> None:
+    case = TINY.with_(loss="huber")
+    assert systems.obstacle("numpy", case) == "has no huber loss"
+    assert systems.obstacle("numpy", case.with_(pass_="forward")) is None
 
 
 def test_two_directions_with_lengths_are_not_for_everybody() -> None:
@@ -188,6 +267,15 @@ def test_needed_work_of_cells_and_stacks(cell: str) -> None:
     assert Problem(case.with_(layers=2, bidirectional=True)).needed_flops == both
 
 
+@pytest.mark.parametrize("cell", CHOICES["cell"])
+def test_needed_work_of_predictions(cell: str) -> None:
+    case = TINY.with_(cell=cell, pass_="forward")
+    gates = reference.CELLS[cell].GATES
+    first, upper = 2 * 20 * gates * (32 * 8 + 8 * 8), 2 * 20 * gates * (16 * 8 + 8 * 8)
+    assert Problem(case).needed_flops == first
+    assert Problem(case.with_(layers=2, bidirectional=True)).needed_flops == 2 * (first + upper)
+
+
 def test_gated_cells_count_their_gates() -> None:
     plain = Problem(TINY).needed_flops
     for cell, gates in (("relu", 1), ("leaky", 1), ("gru", 3), ("gru_before", 3), ("lstm", 4)):
@@ -206,6 +294,21 @@ def test_presets() -> None:
         "medium": (64, 100, 128, 256, 10, "last"),
         "large": (128, 50, 512, 1024, 10, "last"),
         "stream": (1, 2000, 16, 128, 1, "all"),
+        "audio": (40, 512, 1, 40, 1, "all"),
+        "nano": (16, 512, 1, 8, 1, "all"),
+        "sensor": (20, 100, 5, 20, 3, "last"),
+        "series": (20, 100, 10, 100, 3, "last"),
+        "eeg": (20, 100, 30, 300, 3, "last"),
+        **{f"tiny-{units}": (100, 150, 3, units, 2, "all") for units in (1, 2, 5, 10, 20)},
+        "sequence": (1, 100, 16, 64, 1, "all"),
+        "single-step": (1, 1, 16, 128, 1, "all"),
+    }
+    cells = {name: case.cell for name, case in PRESETS.items() if case.cell != "rnn"}
+    gru = dict.fromkeys(("sensor", *(f"tiny-{units}" for units in (1, 2, 5, 10, 20))), "gru")
+    lstm = dict.fromkeys(("audio", "nano", "eeg", "sequence", "single-step"), "lstm")
+    assert cells == lstm | gru
+    assert {name for name, case in PRESETS.items() if case.dtype == "float64"} == {
+        name for name in gru if name != "sensor"
     }
 
 
@@ -214,6 +317,9 @@ def test_changed_cases_lose_their_name() -> None:
     assert small.with_(hidden=None) == small
     assert small.with_(hidden=64, seed=3, dtype="float64").name == "small"
     assert small.with_(cell="lstm").name == "small"
+    assert small.with_(pass_="forward").name == "small"
+    assert small.network == "rnn"
+    assert small.with_(pass_="forward", dtype="float64").network == "rnn, float64, forward"
     assert small.with_(hidden=65).name == "custom"
     assert small.with_(layers=2).name == "custom"
     assert small.with_(bidirectional=True).name == "custom"
@@ -302,31 +408,60 @@ def test_plot(result: dict[str, Any], tmp_path: Path) -> None:
     assert file.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("case", "stem"), [(0, "benchmark"), (1, "benchmark_gru")])
-def test_page_of_a_cell(
-    case: int, stem: str, result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_page(
+    result: dict[str, Any],
+    prediction: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("matplotlib")
     if not MAKE_TABLE.exists():
         pytest.skip("without the scripts of the source tree")
     source = tmp_path / "measured.json"
-    source.write_text(
-        json.dumps(result | {"cases": [result["cases"][case]], "date": "2026-01-31"}),
-        encoding="utf-8",
-    )
+    small, custom = result["cases"]
+    small = {**small, "case": small["case"] | {"name": "small"}}  # a panel of the plot
+    times = {"seconds": 0.5, "epochs": 6.0, "accuracy": 0.97}
+    cold = {"systems": {"fastbptt": times, "PyTorch": times | {"seconds": 4.0}}, "seeds": 3}
+    whole = {"cases": [small, custom, *prediction["cases"]], "cold_start": cold}
+    source.write_text(json.dumps(result | whole | {"date": "2026-01-31"}), encoding="utf-8")
     script = [str(MAKE_TABLE), "--from", str(source), "--docs", str(tmp_path / "docs")]
     monkeypatch.setattr(sys, "argv", script)
     runpy.run_path(str(MAKE_TABLE), run_name="__main__")
     made = sorted(file.name for file in (tmp_path / "docs").iterdir())
-    assert made == [f"{stem}.json", f"{stem}.md", f"{stem}.png"]
-    page = (tmp_path / "docs" / f"{stem}.md").read_text(encoding="utf-8")
-    assert page.startswith("# Benchmark: " + ("GRU" if case else "tanh RNN"))
-    assert f"({stem}.png)" in page
+    assert made == ["benchmark.json", "benchmark.md", "benchmark.png"]
+    page = (tmp_path / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    assert page.startswith("# Benchmark\n")
+    assert "(benchmark.png)" in page
+    assert result["machine"]["processor"] in page
     rows = [line for line in page.splitlines() if line.startswith("|")]
-    assert len({row.count("|") for row in rows[:3]}) == 1
-    assert "| none |" in rows[2]  # JAX
+    assert len({row.count("|") for row in rows[:4]}) == 1
+    assert "| GRU |" in rows[3]
+    prediction_part = page.split("## Prediction\n")[1].split("\n## ")[0]
+    assert "| LSTM |" in prediction_part
+    assert "small" not in prediction_part
+    assert "| PyTorch | 4.00 s | 6 | 8.0 |" in page
     # pages that were measured before there were other cells
     assert bench.write({**result, "cases": [_before_cells(result)]}, "md")
+
+
+def test_what_the_page_measures_is_there() -> None:
+    if not MAKE_TABLE.exists():
+        pytest.skip("without the scripts of the source tree")
+    script = runpy.run_path(str(MAKE_TABLE))
+    cases = {
+        (pass_, preset, cell)
+        for (pass_, cell), presets in script["MEASURED"].items()
+        for preset in presets
+    }
+    assert {preset for _, preset, _ in cases} == set(PRESETS)
+    # of leaky units and of other nonlinearities one
+    variants = ("rnn_", "leaky_")
+    plain = {one for one in CHOICES["cell"] if not one.startswith(variants)}
+    assert {cell for _, _, cell in cases} == plain
+    assert {pass_ for pass_, _, _ in cases} == set(CHOICES["pass_"])
+    for chosen in script["PLOTS"].values():
+        assert set(chosen) <= cases
+    assert set(script["AGAINST"].split(",")) <= set(bench.COMPETITORS)
 
 
 def _before_cells(result: dict[str, Any]) -> dict[str, Any]:
@@ -379,6 +514,11 @@ def test_command_knows_every_cell(cell: str, capsys: pytest.CaptureFixture[str])
         (["--lengths", "odd"], "invalid choice: 'odd'"),
         (["--seconds", "0"], "'0' is not a positive number"),
         (["--rounds", "2", "--seconds", "1"], "not allowed with argument"),
+        (["--pass", "backward"], "invalid choice: 'backward'"),
+        (
+            ["--pass", "forward", "--loss", "mse"],
+            "argument --loss: not allowed with argument --pass forward",
+        ),
     ],
 )
 def test_wrong_usage(
@@ -428,10 +568,11 @@ def test_no_number_if_a_competitor_disagrees(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def wrong(name: str, case: Case, expected: Expected, loss: float, gradients: Any) -> None:
-        gradients["b_y"] *= 1 if name == "fastbptt" else np.nan
+        if name != "fastbptt":
+            gradients["b_y"] *= np.nan
         check_gradients(name, case, expected, loss, gradients)
 
-    monkeypatch.setattr(timing, "check_gradients", wrong)
+    monkeypatch.setattr(verify, "check_gradients", wrong)
     assert cli.main(["bench", "--against", "numpy", *TINY_OPTIONS]) == 1
     out, err = capsys.readouterr()
     assert out == ""

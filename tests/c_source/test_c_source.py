@@ -20,7 +20,7 @@ from fastbptt.c_source import writing
 from fastbptt.c_source.formulas import CELLS
 from fastbptt.c_source.links import LINKS
 from fastbptt.c_source.literals import INTEGERS, rounded
-from fastbptt.models import exporting
+from fastbptt.models import _options, exporting
 
 Array = NDArray[Any]
 COMPILER = shutil.which("cc")
@@ -29,7 +29,7 @@ STEPS = 300
 
 def net(cell: str = "gru", /, *sizes: int, **options: Any) -> fastbptt.Recurrent:
     """A network of any cell."""
-    alpha = 0.3 if cell == "leaky" else None
+    alpha = 0.3 if cell.startswith("leaky") else None
     return fastbptt.Recurrent(cell, *(sizes or (3, 5, 2)), alpha=alpha, **{"seed": 0, **options})
 
 
@@ -94,10 +94,19 @@ def cases() -> dict[str, Case]:
     add("rnn", net("rnn", bias=False, output_bias=True))
     add("relu", net("relu", 3, 4))
     add("leaky", net("leaky", num_layers=2, learn_initial_state=True))
+    for cell in CELLS:
+        if cell.startswith("rnn_"):
+            add(cell, net(cell, num_layers=2))
+        if cell.startswith("leaky_"):
+            add(cell, net(cell, num_layers=2, learn_initial_state=True, learn_alpha=True))
+    units = RNG.uniform(0.1, 1.0, (2, 5))
+    kind = {"formulation": "preactivation", "nonlinearity": "softplus", "alpha": units}
+    add("leaky_units", fastbptt.LeakyRNN(3, 5, 2, num_layers=2, static_size=2, seed=0, **kind))
     add("gru", net("gru", num_layers=3))
     add("gru_before", net("gru_before", bias=False))
     add("lstm", net("lstm", num_layers=2, static_size=2, learn_initial_state=True))
     add("lstm_units", net("lstm", readout_units=[0, 3]))
+    add("low_rank", net("gru", num_layers=2, rank=2))
     add("tokens", net("gru", 3, 5, 2, embedding=7), TOKENS)
     add("doubles", net("lstm", dtype="float64"), NUMBERS.astype(np.float64))
     double = net("gru", dtype="float64")
@@ -189,7 +198,8 @@ class Program:
         self.reset, self.step, self.run = (
             getattr(library, f"{name}_{one}") for one in ("reset", "step", "run")
         )
-        states = 2 if self.model.cell == "lstm" else 1
+        info = fastbptt._core.cell_info(self.model.cell)
+        states = info["given"] + len(info["states"])  # the struct has h of all cells
         self.state = np.full((states, self.model.num_layers, self.model.hidden_size), np.nan)
         self.dtype = np.dtype(CASES[name].options.get("dtype", self.model.dtype))
         self.state = self.state.astype(self.dtype)
@@ -294,7 +304,8 @@ def test_the_file_holds_nothing_but_constants(
     sizes = {"float": 4, "int8_t": 1, "int16_t": 2}
     assert made.constants == sum(sizes[one.split()[1]] * int(count) for one, count in arrays)
     assert f"{made.constants} bytes of constants" in header
-    assert not re.search(r"alloc\(|#include <(?!std(def|int).h)", source + header)
+    needed = "std(def|int)|math" if cell.endswith("softplus") else "std(def|int)"  # for log and exp
+    assert not re.search(rf"alloc\(|#include <(?!({needed}).h)", source + header)
     (own,), (other,) = (re.findall(r"A_EXPORT (?:!= )?(0x\w+)", one) for one in (source, header))
     assert own == other
     assert all(source.count(bracket) == source.count(end) for bracket, end in ("{}", "()", "[]"))
@@ -500,6 +511,16 @@ def test_raw_is_the_network_alone(make: Callable[[], fastbptt.Recurrent], tmp_pa
     model.metadata = {}
     model.export_c(tmp_path / "a.c", raw=True)
     assert text(tmp_path / "a.c")[0] == noted_source
+
+
+def test_a_model_that_computes_in_bfloat16_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_options, "can_run", lambda spec: None)  # wherever it would run
+    model = fastbptt.GRU(2, 4, 1, precision="bfloat16", seed=0)
+    with pytest.raises(ValueError, match=r'has precision="bfloat16".*load_state_dict'):
+        model.export_c(tmp_path / "m.c")
+    assert not list(tmp_path.iterdir())
 
 
 def test_too_many_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import sampled
+from sequence_files import Task
 
 import fastbptt
 from fastbptt import _core, cli, config, training
@@ -378,3 +379,37 @@ def test_advice_about_columns_is_for_those_who_may_choose_them(
 def test_the_number_of_threads_is_named_as_the_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info", "--threads", "9999"]) == 1
     assert "--threads is 9999; expected 1 to 1024" in capsys.readouterr().err
+
+
+def test_info_tells_what_a_model_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Task(8).csv(Path("data.csv"), "label")
+    small = ["--hidden", "5", "--epochs", "3", "--quiet"]
+    assert cli.main(["train", path, *small, "--missing", "mask", "-o", "m.st"]) == 0
+    fastbptt.LSTM(3, 4, seed=0, num_layers=2).save("plain.st")
+    capsys.readouterr()
+    assert cli.main(["info", "m.st"]) == 0
+    lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    model = fastbptt.load("m.st")
+    assert lines["file"] == f"m.st (format 6, written by fastbptt {fastbptt.__version__})"
+    assert lines["network"] == repr(model).partition("  #")[0]
+    assert lines["parameters"].startswith(f"{model.num_parameters}, ")
+    assert lines["task"] == "classification, steps: last"
+    assert lines["trained"] == f"on        {path}"
+    assert lines["epochs"] == "3"
+    assert "height" in lines["features"]
+    assert "; standardised; with indicators of missing values" in lines["features"]
+    assert "up" in lines["classes"]
+    assert cli.main(["info", "plain.st", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["cell"], found["num_layers"], found["output_size"]) == ("lstm", 2, None)
+    assert found["parameters"] == fastbptt.load("plain.st").num_parameters
+    assert found["trained_on"] is None
+    for line, message in (
+        ("m.st --threads 2", "--threads has no effect on what a model is"),
+        ("data.csv", "cannot load 'data.csv'"),
+    ):
+        assert cli.main(["info", *line.split()]) == 1
+        assert message in capsys.readouterr().err

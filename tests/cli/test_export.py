@@ -117,9 +117,97 @@ def test_what_an_export_tells(
     model.save("m.st", metadata=offset)
     assert main(["export", "m.st", "m.c"]) == 1
     assert (
-        "--raw is False, but the model's metadata have a target_offset" in capsys.readouterr().err
+        "--raw is not given, but the model's metadata have a target_offset"
+        in capsys.readouterr().err
     )
     model.save("m.st", metadata={"task": "classification", "loss": "cross_entropy"})
     assert main(["export", "m.st", "m.onnx"]) == 1
     assert "trained with outputs that cross_entropy turns into" in capsys.readouterr().err
     assert not Path("m.onnx").exists() and main(["export", "m.st", "m.onnx", "--raw"]) == 0
+
+
+def test_the_header_names_targets_and_tells_of_gaps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Task(8).csv(Path("data.csv"), "price")
+    options = ["--target-column", "price", "--missing", "interpolate"]
+    assert main(["train", path, *options, *SMALL, "-o", "m.st"]) == 0
+    assert main(["export", "m.st", "m.c"]) == 0
+    header = Path("m.h").read_text()
+    assert "y[0]: price" in header
+    assert "Never NaN: training interpolated missing values" in header
+    capsys.readouterr()
+    assert main(["export", "m.st", "m.onnx"]) == 1
+    assert "missing values interpolated, which ONNX cannot hold" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["keras", "guitarml"])
+def test_a_skip_connection_goes_from_file_to_file(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = fastbptt.LSTM(1, 4, 1, seed=0)
+    fastbptt.interchange.to_rtneural(model, "amp.json", form=form, skip=True)
+    assert main(["export", "amp.json", "x.nam", "--skip", "--sample-rate", "48000"]) == 0
+    x = np.linspace(-0.5, 0.5, 20).reshape(1, 20, 1)
+    expected = model.forward(x).outputs + x
+    found = fastbptt.interchange.from_nam("x.nam").forward(x).outputs
+    assert np.abs(found - expected).max() < 1e-6
+    capsys.readouterr()
+    key = "in_skip" if form == "keras" else "model_data.skip"
+    for line, message in (
+        ("amp.json y.nam --sample-rate 48000", f"{key} is 1; expected 0, or --skip and the first"),
+        ("amp.json y.c", f"{key} is 1; expected 0: C99 source and header cannot hold it"),
+        ("plain.json y.nam --skip", "expected a skip connection because --skip"),
+    ):
+        fastbptt.interchange.to_rtneural(model, "plain.json", form=form)
+        assert main(["export", *line.split()]) == 1
+        assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("y.*"))
+
+
+def test_options_of_networks_for_onnx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same files as the function writes; its errors name options."""
+    monkeypatch.chdir(tmp_path)
+    model = fastbptt.GRU(2, 4, 3, seed=0, dtype="float64")
+    model.save("m.st", metadata={"task": "classification", "loss": "cross_entropy"})
+    for line, arguments in (
+        ("--activation softmax --dtype float32", {"activation": "softmax", "dtype": "float32"}),
+        (
+            "--raw --dtype float64 --single-step --opset 20",
+            {"dtype": "float64", "single_step": True, "opset": 20},
+        ),
+        (
+            "--raw --dtype float32 --states --lengths --steps all",
+            {"dtype": "float32", "states": True, "lengths": True, "steps": "all"},
+        ),
+    ):
+        assert main(["export", "m.st", "m.onnx", *line.split()]) == 0
+        assert Path("m.onnx").read_bytes() == fastbptt.interchange.to_onnx(model, **arguments)
+    capsys.readouterr()
+    for line, message in (
+        ("", "which ONNX cannot hold; expected --raw, and a program that does the same with the "),
+        ("", "; --activation softmax makes probabilities"),
+        ("--activation sigmoid", "outputs that cross_entropy turns into predictions, which ONNX"),
+        ("--raw", "--dtype is not given, but the model has float64"),
+        ("--raw", "; expected --dtype float32, which rounds the weights, or --dtype float64"),
+        (
+            "--raw --dtype float32 --single-step --states",
+            "--states is given, but --single-step; expected none: one step at a time has its",
+        ),
+        ("--raw --dtype float32 --opset 3", "--opset is 3; expected 14 to 22"),
+    ):
+        assert main(["export", "m.st", "m.onnx", *line.split()]) == 1
+        assert message in capsys.readouterr().err
+    fastbptt.LSTM(1, 4, 1, seed=0).save("a.st")
+    assert main(["export", "a.st", "a.nam", "--sample-rate", "44.1"]) == 1
+    err = capsys.readouterr().err
+    assert "--sample-rate is 44.1; expected a rate in Hz from 1000 to 10000000" in err
+    assert main(["export", "a.st", "a.nam"]) == 1
+    assert "--sample-rate is not given; expected the rate" in capsys.readouterr().err
+    fastbptt.LSTM(2, 4, 1, seed=0).save("a.st")
+    assert main(["export", "a.st", "a.nam", "--skip", "--sample-rate", "44100"]) == 1
+    assert "--skip is given; expected none for a model with input_size=2" in capsys.readouterr().err

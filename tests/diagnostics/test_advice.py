@@ -143,7 +143,7 @@ def test_the_radius_of_gated_cells_is_that_of_the_last_step(
 ) -> None:
     """Of the sequences in which gradients explode."""
     monkeypatch.setattr(_advice, "_flows", lambda *_: None)
-    alpha, gain = (0.9, 3.0) if cell == "leaky" else (None, 6.0)
+    alpha, gain = (0.9, 3.0) if cell.startswith("leaky") else (None, 6.0)
     model = fastbptt.Recurrent(cell, 4, 16, 1, alpha=alpha, init=("orthogonal", gain), seed=0)
     x = X[:6, :40]
     report = fastbptt.diagnose(model, x, Y[:6])

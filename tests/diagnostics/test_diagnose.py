@@ -83,6 +83,8 @@ def test_norms_and_contributions(case: Case) -> None:
             close(layer.contribution[name], norm(of_batch, 1, 2))
             close(layer.running_sum[name], norm(backwards(of_batch, flow.reverse, 0), 1, 2))
             whole = float(layer.running_sum[name][-1 if flow.reverse else 0])
+            if case.low_rank and name == "W_hh":  # contributions are those to the product
+                continue
             assert whole == pytest.approx(report.gradient_norms[name + suffix], rel=1e-10)
             assert whole == pytest.approx(float(np.linalg.norm(grads[name + suffix])), rel=1e-9)
     total = [np.linalg.norm(grads[name]) for name in problem.params]
@@ -245,7 +247,7 @@ def test_exponents_of_a_linear_network() -> None:
 def test_spectral_radius_is_of_what_it_says(cell: str) -> None:
     """Of W_hh in plain cells, of the last step's Jacobian in the others."""
     model = fastbptt.Recurrent(
-        cell, 2, 5, 1, alpha=0.4 if cell == "leaky" else None, init=("normal", 0.6), seed=1
+        cell, 2, 5, 1, alpha=0.4 if cell.startswith("leaky") else None, init=("normal", 0.6), seed=1
     )
     x = np.random.default_rng(0).normal(size=(3, 7, 2)).astype(np.float32)
     lengths = np.array([7, 1, 4])

@@ -13,6 +13,7 @@ from scipy.optimize import brentq, root
 import fastbptt
 from fastbptt import reference
 from fastbptt.diagnostics import FixedPoints, fixed_points, step_jacobian
+from fastbptt.models._options import shaped
 
 RNG = np.random.default_rng(7)
 
@@ -44,7 +45,7 @@ def starts(count: int, units: int, low: float = -1.0, high: float = 1.0) -> Arra
 @pytest.mark.parametrize(("cell", "alpha"), [("rnn", 1.0), ("leaky", 0.2)])
 def test_a_bistable_unit(w: float, x: float, cell: str, alpha: float) -> None:
     """h = tanh(w h + x); of a leaky unit the same points, with other eigenvalues."""
-    options: dict[str, Any] = {"alpha": alpha} if cell == "leaky" else {}
+    options: dict[str, Any] = {"alpha": alpha} if cell.startswith("leaky") else {}
     found = fixed_points(rnn(np.array([[w]]), cell=cell, **options), [x], starts(40, 1))
 
     def excess(h: float) -> float:
@@ -176,7 +177,7 @@ def as_function(model: fastbptt.Recurrent, x: Array) -> Any:
     """One step of a model of one layer on a flat state, by the reference."""
     params = {name: np.array(one, np.float64) for name, one in model.parameters.items()}
     module = reference.CELLS[model.cell]
-    setting = dict.fromkeys(module.SETTING, model._spec.setting)
+    setting = dict.fromkeys(module.SETTING, shaped(model._spec))
 
     def step(s: Array) -> Array:
         before = s.reshape(len(module.STATES), 1, -1)

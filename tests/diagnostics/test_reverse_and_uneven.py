@@ -32,7 +32,7 @@ def turned(x: Any, lengths: Any = None) -> Any:
 
 def pair(cell: str, dtype: str = "float64") -> tuple[fastbptt.Recurrent, fastbptt.Recurrent]:
     """One forward model, and one whose reverse direction is that and whose forward one is off."""
-    alpha = 0.3 if cell == "leaky" else None
+    alpha = 0.3 if cell.startswith("leaky") else None
     one = fastbptt.Recurrent(cell, I, H, 1, alpha=alpha, dtype=dtype, seed=1)
     both = fastbptt.Recurrent(cell, I, H, 1, alpha=alpha, bidirectional=True, dtype=dtype, seed=2)
     state = {name: np.zeros_like(values) for name, values in both.state_dict().items()}
@@ -79,8 +79,12 @@ def test_exponents_are_per_step_of_their_own_sequence() -> None:
         np.testing.assert_allclose(whole[b], alone.layers[0].lyapunov[0], rtol=1e-8)
 
 
+# with weights of zero the states of these are zero
+SILENT = [one for one in fastbptt.cells() if not one.endswith(("softplus", "sigmoid"))]
+
+
 @pytest.mark.parametrize(
-    ("cell", "ragged"), sampled([*itertools.product(fastbptt.cells(), [False, True])], 2)
+    ("cell", "ragged"), sampled([*itertools.product(SILENT, [False, True])], 2)
 )
 def test_a_reverse_pass_is_a_forward_pass_turned_round(cell: str, ragged: bool) -> None:
     rng = np.random.default_rng(4)

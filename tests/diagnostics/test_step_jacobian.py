@@ -11,6 +11,7 @@ from cases import CELLS, Array
 import fastbptt
 from fastbptt import reference
 from fastbptt.diagnostics import _step, step_jacobian
+from fastbptt.models._options import shaped
 
 RNG = np.random.default_rng(5)
 TINY = 1e-30
@@ -53,7 +54,7 @@ def by_complex_step(model: fastbptt.Recurrent, state: Any, x: Array) -> tuple[Ar
     network = {
         "cell": model.cell,
         "num_layers": model.num_layers,
-        "settings": dict.fromkeys(setting, model._spec.setting),
+        "settings": dict.fromkeys(setting, shaped(model._spec)),
     }
 
     def after(x: Array, state: Any) -> Array:

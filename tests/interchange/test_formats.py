@@ -22,8 +22,13 @@ def test_a_format_is_described(name: str) -> None:
     assert len({option.flag for option in one.options}) == len(one.options)
 
 
+def test_a_suffix_is_that_of_one_format() -> None:
+    suffixes = [suffix for one in FORMATS.values() for suffix in one.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+
+
 def others(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """Register two formats with the same suffix; return what they are called with."""
+    """Register two formats; return what they are called with."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def write(model: fastbptt.Recurrent, path: str, **options: Any) -> Written:
@@ -31,9 +36,9 @@ def others(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
         return Written((path,), numbers={"units": model.hidden_size})
 
     depth = ExportOption("depth", "--depth", "how deep", "N", parse=int)
-    one = ExportFormat("one", "the first", (".both",), write, fastbptt.load, options=(depth,))
+    one = ExportFormat("one", "the first", (".one",), write, fastbptt.load, options=(depth,))
     monkeypatch.setitem(FORMATS, "one", one)
-    monkeypatch.setitem(FORMATS, "two", ExportFormat("two", "the second", (".both", ".two"), write))
+    monkeypatch.setitem(FORMATS, "two", ExportFormat("two", "the second", (".two",), write))
     return calls
 
 
@@ -41,27 +46,20 @@ def test_the_suffix_tells_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
     others(monkeypatch)
     assert formats.find("a.C").name == "c"
     assert formats.find("a.two").name == "two"
-    assert formats.find("a.both", "two").name == "two"
-    for path, name, message in (
-        ("a.both", None, r"several formats end in .both; expected --format one \(the first\) or"),
-        ("a.two", "one", "expected a file that ends in .both, for --format one"),
-        ("a.txt", None, r"no format ends in .txt; expected .c \(C99"),
-        ("a", None, "no format ends in nothing; expected .c"),
+    for path, message in (
+        ("a.txt", r"a.txt ends in .txt, which is no format; expected a name that ends in one of "),
+        ("a", r"a has no suffix; expected a name that ends in one of .c \(C99"),
     ):
         with pytest.raises(ValueError, match=message):
-            formats.find(path, name)
+            formats.find(path)
 
 
 def test_a_model_is_read_by_its_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fastbptt.RNN(2, 3, 1, seed=0)
-    for name in ("a.safetensors", "a.both", "a"):
-        model.save(tmp_path / name)
     others(monkeypatch)
-    for name in ("a.safetensors", "a.both", "a"):
+    for name in ("a.safetensors", "a.one", "a"):
+        model.save(tmp_path / name)
         assert (formats.read(str(tmp_path / name)).parameters.flat == model.parameters.flat).all()
-    monkeypatch.setitem(FORMATS, "two", FORMATS["two"]._replace(read=fastbptt.load))
-    with pytest.raises(ValueError, match="several formats end in"):
-        formats.read(str(tmp_path / "a.both"))
 
 
 @pytest.fixture
@@ -75,16 +73,14 @@ def test_options_go_to_their_format(
     saved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls = others(monkeypatch)
-    assert main(["export", "m.st", "a.both", "--format", "one", "--depth", "3"]) == 0
-    assert calls == [("a.both", {"depth": 3})]
-    assert capsys.readouterr().out == "Wrote a.both\n"
-    assert main(["export", "m.st", "a.both", "--format", "two", "--json"]) == 0
+    assert main(["export", "m.st", "a.one", "--depth", "3"]) == 0
+    assert calls == [("a.one", {"depth": 3})]
+    assert capsys.readouterr().out == "Wrote a.one\n"
+    assert main(["export", "m.st", "a.two", "--json"]) == 0
     assert '"units": 3' in capsys.readouterr().out
     for line, message in (
-        ("a.both --format two --depth 3", "--depth has no effect on the second; expected none"),
+        ("a.two --depth 3", "--depth has no effect on the second; expected none"),
         ("a.two --weights int8", "--weights has no effect on the second; expected none"),
-        ("a.both", "expected --format one (the first) or --format two (the second)"),
-        ("m.st --format one", "m.st: expected a file that ends in .both, for --format one"),
     ):
         assert main(["export", "m.st", *line.split()]) == 1
         assert message in capsys.readouterr().err

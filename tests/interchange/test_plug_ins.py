@@ -518,6 +518,15 @@ SPOILT_GUITARML: dict[str, tuple[Change, str]] = {
         "model_data.hidden_size is 4; expected 3, as state_dict",
     ),
     "skip": (put("model_data", "skip", 1), "model_data.skip is 1; expected 0, or skip=True"),
+    "bias": (
+        put("model_data", "bias_fl", False),
+        "model_data.bias_fl is false; expected true, as state_dict has it",
+    ),
+    "no bias": (
+        drop("state_dict", "lin.bias"),
+        "model_data.bias_fl is true; expected false, as state_dict has it",
+    ),
+    "bias of text": (put("model_data", "bias_fl", "no"), "model_data.bias_fl is 'no'; expected"),
     "no data": (drop("model_data"), "model_data is missing"),
     "no weights": (drop("state_dict"), "state_dict is missing"),
     "more": (put("state_dict", "conv.weight", [1]), "state_dict.conv.weight is unknown"),

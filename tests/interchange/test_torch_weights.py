@@ -227,7 +227,9 @@ def test_what_does_not_fit_into_a_module() -> None:
 def test_cells_that_pytorch_does_not_have(cell: str) -> None:
     with pytest.raises(ValueError, match=f'the cell "{cell}", which PyTorch does not have'):
         to_torch(
-            fastbptt.Recurrent(cell, 3, 4, seed=0, **({"alpha": 0.5} if cell == "leaky" else {}))
+            fastbptt.Recurrent(
+                cell, 3, 4, seed=0, **({"alpha": 0.5} if cell.startswith("leaky") else {})
+            )
         )
 
 
@@ -238,3 +240,15 @@ def test_states_that_pytorch_does_not_have() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             to_torch(network("lstm", "readout", **options))
+
+
+def test_options_of_training_are_left_out() -> None:
+    pytest.importorskip("torch", reason="needs PyTorch")
+    model = fastbptt.RNN(2, 4, 1, recurrent_noise=0.2, recurrent_dropout=0.1, seed=0)
+    with pytest.warns(
+        UserWarning, match=r"^recurrent_dropout=0.1 and recurrent_noise=0.2 left out"
+    ) as caught:
+        fastbptt.interchange.to_torch(model)
+    assert caught[0].filename == __file__
+    with pytest.raises(fastbptt.ArgumentError, match=r"has zoneout=0\.1"):
+        fastbptt.interchange.to_torch(fastbptt.GRU(2, 4, 1, zoneout=0.1))

@@ -23,6 +23,7 @@ def zeros(*shape: int, dtype: Any = np.float32) -> Any:
 
 
 SHARE = "expected a number of at least 0 and below 1"
+STD = "expected a finite number of at least 0"
 MATRIX = "expected a vocabulary size of at least 1, a matrix (vocabulary, input_size), or None"
 ROW = "expected a row of the embedding, 0 to 8, or None"
 
@@ -65,13 +66,41 @@ COMMON: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         TypeError,
         "learn_initial_state is 1; expected True or False",
     ),
-    "dropout 1": ({"dropout": 1}, ValueError, f"dropout is 1.0; {SHARE}"),
-    "dropout negative": ({"dropout": -0.1}, ValueError, f"dropout is -0.1; {SHARE}"),
-    "dropout nan": ({"dropout": NAN}, ValueError, f"dropout is nan; {SHARE}"),
-    "dropout inf": ({"dropout": INF}, ValueError, f"dropout is inf; {SHARE}"),
-    "dropout None": ({"dropout": None}, TypeError, f"dropout is None; {SHARE}"),
-    "dropout True": ({"dropout": True}, TypeError, f"dropout is True; {SHARE}"),
-    "dropout text": ({"dropout": "0.1"}, TypeError, f"dropout is '0.1'; {SHARE}"),
+    **{
+        f"{name} {value}": ({name: value}, kind, f"{name} is {came}; {SHARE}")
+        for name in ("dropout", "recurrent_dropout")
+        for value, kind, came in (
+            (1, ValueError, "1.0"),
+            (-0.1, ValueError, "-0.1"),
+            (NAN, ValueError, "nan"),
+            (INF, ValueError, "inf"),
+            (None, TypeError, "None"),
+            (True, TypeError, "True"),
+            ("0.1", TypeError, "'0.1'"),
+        )
+    },
+    **{
+        f"{name} {value}": ({name: value}, kind, f"{name} is {came}; {STD}")
+        for name in ("input_noise", "recurrent_noise")
+        for value, kind, came in (
+            (-0.1, ValueError, "-0.1"),
+            (NAN, ValueError, "nan"),
+            (INF, ValueError, "inf"),
+            (None, TypeError, "None"),
+            ("0.1", TypeError, "'0.1'"),
+        )
+    },
+    "noise of tokens": (
+        {"input_noise": 0.1, "embedding": 5},
+        ValueError,
+        "input_noise is 0.1; expected 0: with an embedding the inputs are tokens, to which nothing "
+        "can be added",
+    ),
+    "noise scaling": (
+        {"noise_scaling": "dt"},
+        ValueError,
+        'noise_scaling is "dt"; expected one of "alpha"',
+    ),
     "embedding 0": ({"embedding": 0}, ValueError, "embedding is 0; expected at least 1"),
     "embedding -1": ({"embedding": -1}, ValueError, "embedding is -1; expected at least 1"),
     "embedding True": (
@@ -166,6 +195,7 @@ def test_wrong_option(name: str, model: Any) -> None:
 
 
 ALPHA = "expected a number above 0 and at most 1"
+TAU = ": dt / tau, where no time constant tau is below the step dt"
 BIAS = "expected a finite number, or None"
 
 
@@ -174,21 +204,21 @@ BIAS = "expected a finite number, or None"
     [
         (
             fastbptt.RNN,
-            {"nonlinearity": "sigmoid"},
+            {"nonlinearity": "elu"},
             ValueError,
-            'nonlinearity is "sigmoid"; expected one of "tanh", "relu"',
+            'nonlinearity is "elu"; expected one of "tanh", "relu", "softplus", "sigmoid"',
         ),
         (
             fastbptt.RNN,
             {"nonlinearity": None},
             TypeError,
-            'nonlinearity is None; expected one of "tanh", "relu"',
+            'nonlinearity is None; expected one of "tanh", "relu", "softplus", "sigmoid"',
         ),
         (
             fastbptt.RNN,
             {"nonlinearity": np.tanh},
             TypeError,
-            f'nonlinearity is {np.tanh!r}; expected one of "tanh", "relu"',
+            f'nonlinearity is {np.tanh!r}; expected one of "tanh", "relu", "softplus", "sigmoid"',
         ),
         (
             fastbptt.GRU,
@@ -206,8 +236,28 @@ BIAS = "expected a finite number, or None"
             ValueError,
             "forget_bias is 1.0; expected None because bias=False",
         ),
+        (
+            fastbptt.RNN,
+            {"input_noise": 0.1, "noise_scaling": "alpha"},
+            ValueError,
+            'noise_scaling is "alpha"; expected None: the cell "rnn" has no alpha',
+        ),
+        (
+            fastbptt.LeakyRNN,
+            {"noise_scaling": "alpha"},
+            ValueError,
+            'noise_scaling is "alpha"; expected None, or an input_noise or a recurrent_noise above '
+            "0: there is no noise to scale",
+        ),
+        (
+            fastbptt.GRU,
+            {"recurrent_noise": 0.1},
+            ValueError,
+            'recurrent_noise is 0.1; expected 0: the cell "gru" has a sum for each of its gates, '
+            "and the field does not agree on which of them get noise; RNN and LeakyRNN have one",
+        ),
         (fastbptt.LeakyRNN, {"alpha": 0}, ValueError, f"alpha is 0.0; {ALPHA}"),
-        (fastbptt.LeakyRNN, {"alpha": 1.5}, ValueError, f"alpha is 1.5; {ALPHA}"),
+        (fastbptt.LeakyRNN, {"alpha": 1.5}, ValueError, f"alpha is 1.5; {ALPHA}{TAU}"),
         (fastbptt.LeakyRNN, {"alpha": -0.5}, ValueError, f"alpha is -0.5; {ALPHA}"),
         (fastbptt.LeakyRNN, {"alpha": NAN}, ValueError, f"alpha is nan; {ALPHA}"),
         (fastbptt.LeakyRNN, {"alpha": None}, TypeError, f"alpha is None; {ALPHA}"),

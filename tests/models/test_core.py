@@ -14,9 +14,10 @@ from cases import (
     BATCHES,
     CELLS,
     LOSSES,
+    PAIRS,
+    SMALL_HIDDEN,
     STEPS,
     TIMES,
-    WIDTHS,
     Case,
     build,
     every_network,
@@ -44,7 +45,7 @@ def as_before() -> Iterator[None]:
 
 @pytest.mark.parametrize(("B", "T"), sampled([*itertools.product(BATCHES, TIMES)], 8))
 def test_equals_the_reference_at_every_shape(B: int, T: int) -> None:
-    shapes = [(B, T, i, h) for i, h in itertools.product(WIDTHS, WIDTHS)]
+    shapes = [(B, T, *pair) for pair in PAIRS]
     accuracy = Accuracy()
     for case in sampled(over_shapes(shapes, seed=1000 * B + T), 30):
         accuracy.add(case)
@@ -81,8 +82,11 @@ def test_equals_the_reference_for_every_cell_at_every_width(cell: str) -> None:
 @pytest.mark.parametrize(("isa", "cell"), sampled([*itertools.product(ISAS, CELLS)], 6))
 def test_threads_change_no_bit_of_any_network(isa: str, cell: str) -> None:
     _core.use_backend(isa)
-    cases = every_network(B=17, T=60, I=16, H=65, cell=cell)[::3]
-    for k, case in enumerate(sampled(cases, 30)):
+    many = sampled(every_network(B=17, T=60, I=16, H=65, cell=cell)[::3], 30)
+    # few sequences, whose units the threads share
+    few = sampled(every_network(B=4, T=30, I=16, H=130, cell=cell)[1::3], 8)
+    few.append(Case(1, 120, 16, 130, 1, cell=cell, loss="mse", steps="all"))
+    for k, case in enumerate([*many, *few]):
         dtype = ("float32", "float64")[k % 2]
         problem = build(case, dtype)
         fastbptt.set_num_threads(1)
@@ -226,18 +230,70 @@ def test_what_an_earlier_call_left_behind_does_not_matter(
                 assert_array_equal(used.h0, clean.h0)
 
 
+def made(cell: str, *sizes: int, **options: Any) -> fastbptt.Recurrent:
+    """A model with the cell's own number, if it has one."""
+    alpha = next(iter(reference.CELLS[cell].SETTING.values()), None)
+    return fastbptt.Recurrent(cell, *sizes, alpha=alpha, **options)
+
+
+def same(one: Any, other: Any) -> None:
+    """The same bits, of an array or of each in a tuple."""
+    ones, others = ([a] if isinstance(a, np.ndarray) else a for a in (one, other))
+    for left, right in zip(ones, others, strict=True):
+        assert_array_equal(left, right, strict=True)
+
+
 @pytest.mark.parametrize("isa", ISAS)
-def test_a_row_does_not_depend_on_its_batch(isa: str) -> None:
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_row_does_not_depend_on_its_batch(isa: str, cell: str) -> None:
+    """However wide the layer is, and whichever layout of its rows and units a batch is given."""
     _core.use_backend(isa)
-    model = fastbptt.RNN(5, 37, 2, seed=0)
-    x = np.random.default_rng(0).normal(size=(23, 8, 5))
-    lengths = np.arange(23) % 8 + 1
-    whole = model.forward(x, lengths)
-    for b in range(23):
-        alone = model.forward(x[b : b + 1, : lengths[b]])
-        assert_array_equal(whole.hidden[b, : lengths[b]], alone.hidden[0])
-        assert_array_equal(whole.outputs[b, : lengths[b]], alone.outputs[0])
-        assert_array_equal(whole.final_state[:, b], alone.final_state[:, 0])
+    rows = 37
+    x = np.random.default_rng(0).normal(size=(rows, 8, 5))
+    lengths = np.arange(rows) % 8 + 1
+    for k, (hidden, dtype) in enumerate(
+        itertools.product((*SMALL_HIDDEN, 37, 65), ("float32", "float64"))
+    ):
+        model = made(cell, 5, hidden, 2, dtype=dtype, seed=k)
+        whole = model.forward(x, lengths)
+        alone = model.forward(x, lengths, backward=False)
+        for name in ("outputs", "last", "final_state"):
+            same(getattr(alone, name), getattr(whole, name))
+        cuts = (0, 1, 2, 3, 4, 7, 8, 16, 17, rows) if k % 4 == 0 else (0, 1, 8, rows)
+        for first, end in itertools.pairwise(cuts):
+            time = int(lengths[first:end].max())
+            part = model.forward(x[first:end, :time], lengths[first:end])
+            same(part.hidden, whole.hidden[first:end, :time])
+            same(part.outputs, whole.outputs[first:end, :time])
+            states = [whole.final_state, part.final_state]
+            wholes, parts = ([s] if isinstance(s, np.ndarray) else s for s in states)
+            same(tuple(parts), tuple(s[:, first:end] for s in wholes))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("hidden", SMALL_HIDDEN)
+def test_threads_change_no_bit_of_a_small_layer(isa: str, hidden: int) -> None:
+    """Nor does the same call again: of gradients, and of weights after a step."""
+    _core.use_backend(isa)
+    rng = np.random.default_rng(hidden)
+    x, y = rng.normal(size=(43, 21, 3)), rng.normal(size=(43, 21, 2))
+    lengths = rng.integers(1, 22, 43)
+    chosen = itertools.product(CELLS, ("float32", "float64"), ("last", "all"))
+    for cell, dtype, steps in sampled([*chosen], 3):
+        model = made(cell, 3, hidden, 2, dtype=dtype, seed=0)
+        target = y[:, 0] if steps == "last" else y
+        found = []
+        for threads in (1, 2, 3, 1):
+            fastbptt.set_num_threads(threads)
+            copied = model.copy()
+            loss, grads = copied.loss_and_grad(
+                x, target, "mse", steps, lengths=lengths, need_input_grad=True
+            )
+            copied.train_step(x, target, fastbptt.Adam(), "mse", steps, lengths=lengths)
+            found.append((np.float64(loss), grads.flat, grads.x, copied.parameters.flat))
+        for again in found[1:]:
+            for one, first in zip(again, found[0], strict=True):
+                assert_array_equal(one, first, strict=True)
 
 
 @pytest.mark.parametrize("isa", ISAS)

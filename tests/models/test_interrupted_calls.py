@@ -123,16 +123,16 @@ def alarm(seconds: float) -> Iterator[None]:
 
 LONG = np.zeros((8, 30_000, 2), np.float32)
 ENDS = np.zeros(8)
-CALLS: dict[str, Callable[[Any, Any], Any]] = {
-    "train_step": lambda m, o: m.train_step(LONG, ENDS, o),
-    "train_step with a budget": lambda m, o: m.train_step(LONG, ENDS, o, memory_budget="60MB"),
-    "train_step in chunks": lambda m, o: m.train_step(LONG, ENDS, o, bptt_steps=10_000),
-    "all steps": lambda m, o: m.train_step(LONG, LONG[:, :, 0], o, "mse", "all"),
-    "loss": lambda m, o: m.loss(LONG, ENDS),
-    "loss_and_grad": lambda m, o: m.loss_and_grad(LONG, ENDS, need_input_grad=True),
-    "forward": lambda m, o: m.forward(LONG),
-    "predict": lambda m, o: fastbptt.predict(m, LONG),
-    "fit": lambda m, o: fastbptt.fit(m, LONG, ENDS, optimizer=o, batch_size=8, verbose=0),
+CALLS: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
+    "train_step": lambda m, o, x, y: m.train_step(x, y, o),
+    "train_step with a budget": lambda m, o, x, y: m.train_step(x, y, o, memory_budget="60MB"),
+    "train_step in chunks": lambda m, o, x, y: m.train_step(x, y, o, bptt_steps=10_000),
+    "all steps": lambda m, o, x, y: m.train_step(x, x[:, :, 0], o, "mse", "all"),
+    "loss": lambda m, o, x, y: m.loss(x, y),
+    "loss_and_grad": lambda m, o, x, y: m.loss_and_grad(x, y, need_input_grad=True),
+    "forward": lambda m, o, x, y: m.forward(x),
+    "predict": lambda m, o, x, y: fastbptt.predict(m, x),
+    "fit": lambda m, o, x, y: fastbptt.fit(m, x, y, optimizer=o, batch_size=8, verbose=0),
 }
 
 
@@ -145,7 +145,7 @@ def test_one_long_call_ends(name: str) -> None:
     start = time.process_time()  # what else the machine does is not counted
     try:
         with pytest.raises(TimeoutInHandlerError), alarm(0.05):
-            CALLS[name](model, adam)
+            CALLS[name](model, adam, LONG, ENDS)
     finally:
         fastbptt.set_num_threads(threads)
     assert time.process_time() - start < 0.05 + 0.3
@@ -153,6 +153,40 @@ def test_one_long_call_ends(name: str) -> None:
     assert adam.step_count == 0
     short = model.train_step(X, Y, adam)  # and nothing is left of it in the next call
     assert short == fastbptt.LSTM(2, 128, 1, seed=0).train_step(X, Y, fastbptt.Adam())
+
+
+@pytest.mark.parametrize("name", ["train_step", "all steps", "loss", "forward"])
+def test_one_long_call_ends_whose_threads_meet_at_each_step(name: str) -> None:
+    """They share the units of one sequence."""
+    model, adam = fastbptt.LSTM(2, 128, 1, seed=0), fastbptt.Adam()
+    threads = fastbptt.get_num_threads()
+    fastbptt.set_num_threads(2)
+    start = time.process_time()  # of both
+    try:
+        with pytest.raises(TimeoutInHandlerError), alarm(0.05):
+            CALLS[name](model, adam, np.zeros((1, 200_000, 2), np.float32), ENDS[:1])
+        assert time.process_time() - start < 0.05 + 2 * 0.3
+        assert adam.step_count == 0
+        twin = fastbptt.LSTM(2, 128, 1, seed=0)
+        assert model.loss(LONG[:1, :600], ENDS[:1]) == twin.loss(LONG[:1, :600], ENDS[:1])
+    finally:
+        fastbptt.set_num_threads(threads)
+
+
+def test_a_long_prediction_ends_on_all_threads() -> None:
+    """Each worker has a workspace of its own, and the thread that called is the one that asks."""
+    model = fastbptt.LSTM(2, 128, 1, seed=0)
+    long = np.zeros((8, 120_000, 2), np.float32)
+    threads = fastbptt.get_num_threads()
+    fastbptt.set_num_threads(2)
+    start = time.process_time()
+    try:
+        with pytest.raises(TimeoutInHandlerError), alarm(0.1):
+            model.forward(long, backward=False)
+        assert time.process_time() - start < 1.5, "a tenth of a second on each thread, and the rest"
+        assert (model.forward(X, backward=False).outputs == model.forward(X).outputs).all()
+    finally:
+        fastbptt.set_num_threads(threads)
 
 
 def test_a_handler_that_trains_is_refused_and_one_that_reads_is_not() -> None:

@@ -111,3 +111,24 @@ def test_large_outputs_of_other_losses(loss: str, outputs: int, dtype: str) -> N
     got, grads = model_with(bias, dtype).loss_and_grad(x, y, loss)
     assert got == pytest.approx(values.mean(), rel=1e-6)
     np.testing.assert_allclose(grads["b_y"], slopes / outputs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", MOST)
+@pytest.mark.parametrize("classes", [2, 3, 32, 33])
+def test_a_logit_that_is_not_a_number_is_in_the_loss(classes: int, dtype: str, isa: str) -> None:
+    before = _core.active_backend()
+    _core.use_backend(isa)
+    try:
+        for nan in (np.nan, -np.nan):  # infinity minus infinity has a sign
+            for place in (0, classes - 1):
+                logits = np.zeros(classes, dtype)
+                logits[place] = nan
+                model = model_with(logits, dtype)
+                for target in (0, classes - 1):
+                    loss, _ = model.loss_and_grad(
+                        np.ones((1, 1, 1), dtype), [target], "cross_entropy", check_finite=False
+                    )
+                    assert np.isnan(loss)
+    finally:
+        _core.use_backend(before)

@@ -182,6 +182,10 @@ def test_public_class_is_the_generic_one(cell: str) -> None:
         "relu": {"nonlinearity": "relu"},
         "gru_before": {"reset_after": False},
         "leaky": {"alpha": 0.2},
+        "leaky_preactivation_softplus": {
+            "formulation": "preactivation",
+            "nonlinearity": "softplus",
+        },
     }
     if cell not in MODELS:
         pytest.skip("no class of its own")

@@ -27,7 +27,7 @@ print(resident() - before, model.memory_needed({batch}, {time}))
 
 @pytest.mark.parametrize(
     ("batch", "time", "inputs", "hidden"),
-    [(8, 3000, 16, 128), (1, 20_000, 3, 65), (64, 100, 128, 256)],
+    [(8, 3000, 16, 128), (1, 20_000, 3, 65), (64, 100, 128, 256), (64, 5000, 1, 8)],
 )
 def test_a_step_takes_what_the_model_says(
     run_script: Callable[[str], subprocess.CompletedProcess[str]],
@@ -49,6 +49,23 @@ def test_memory_is_linear_in_time() -> None:
     slope = (at[2000] - at[1000]) / 1000
     assert at[4000] == pytest.approx(at[1000] + 3000 * slope, rel=0.01)
     assert at[10_000] == pytest.approx(at[1000] + 9000 * slope, rel=0.01)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("hidden", [1, 8, 20, 40])
+def test_memory_follows_the_units(cell: str, hidden: int, dtype: str) -> None:
+    """No unit of a small layer takes 1.3 times the bytes of one of 64, inputs and outputs apart."""
+
+    def bytes_of(units: int) -> float:
+        model = fastbptt.Recurrent(cell, 1, units, 1, dtype=dtype)
+        of_rows = model.memory_needed(64, 8000) - model.memory_needed(64, 4000)
+        others = (
+            6 * model.dtype.itemsize
+        )  # of a row: x, y, two copies of dy, the target and its weight
+        return (of_rows / (64 * 4000) - others) / units
+
+    assert bytes_of(hidden) < 1.3 * bytes_of(64)
 
 
 @pytest.mark.parametrize(("batch", "time"), [(0, 1), (1, -1), (2.5, 1), (1, True)])

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from accuracy import ISAS
 from cases import CELLS, Case
 from networks import model_of, parts
 from trained import Bench
 
 import fastbptt
-from fastbptt import _check
+from fastbptt import _check, _core
 
 
 @pytest.mark.parametrize(
@@ -213,3 +214,20 @@ def test_peak_of_twenty_thousand_steps(
     assert (result.returncode, result.stderr) == (0, "")
     grown, needed = map(int, result.stdout.split())
     assert grown < 61_000_000 < needed
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dropout", ["dropout", "recurrent_dropout"])
+def test_the_smallest_budget_is_enough_without_dropout_too(dropout: str, isa: str) -> None:
+    """Rows may lie in lanes then, which takes more memory in small batches."""
+    before = _core.active_backend()
+    _core.use_backend(isa)
+    try:
+        for batch in range(1, 18):
+            model = fastbptt.LSTM(2, 17, num_layers=2, seed=0, **{dropout: 0.3})
+            x, y = np.ones((batch, 1, 2)), np.zeros((batch, 17))
+            for training in (True, False):
+                budget = model.minimum_memory(batch, 1)
+                model.loss_and_grad(x, y, "mse", training=training, memory_budget=budget)
+    finally:
+        _core.use_backend(before)

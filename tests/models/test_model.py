@@ -44,7 +44,7 @@ def problem(loss: str, steps: str, output_size: int | None) -> tuple[Any, dict[s
     return model, arguments
 
 
-@pytest.mark.parametrize("output_size", [1, 3, None])
+@pytest.mark.parametrize("output_size", [2, 3, None])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "sequence_mean"])
 @pytest.mark.parametrize("steps", ["last", "all"])
 @pytest.mark.parametrize("loss", ["bce", "cross_entropy", "mse"])
@@ -545,11 +545,11 @@ def test_save_and_load(bench: Bench, tmp_path: Any) -> None:
 
 
 def test_registry_of_models() -> None:
-    assert set(MODELS) == {"rnn", "relu", "leaky", "gru", "gru_before", "lstm"}
-    assert MODELS["rnn"] is MODELS["relu"] is fastbptt.RNN
+    assert set(MODELS) == set(fastbptt.cells())
+    assert MODELS["rnn"] is MODELS["relu"] is MODELS["rnn_softplus"] is fastbptt.RNN
     assert MODELS["gru"] is MODELS["gru_before"] is fastbptt.GRU
     assert MODELS["lstm"] is fastbptt.LSTM
-    assert MODELS["leaky"] is fastbptt.LeakyRNN
+    assert MODELS["leaky"] is MODELS["leaky_preactivation_relu"] is fastbptt.LeakyRNN
 
 
 MODELS_OF_ALL_KINDS: list[Any] = [
@@ -561,6 +561,19 @@ MODELS_OF_ALL_KINDS: list[Any] = [
         2, 5, embedding=9, padding_index=3, freeze_embedding=True, bidirectional=True, seed=1
     ),
     lambda: fastbptt.LeakyRNN(2, 5, 2, alpha=0.1, num_layers=2, seed=1),
+    lambda: fastbptt.LeakyRNN(2, 5, 2, nonlinearity="relu", alpha=[0.1, 0.2, 0.3, 0.4, 1], seed=1),
+    lambda: fastbptt.LeakyRNN(
+        2,
+        3,
+        2,
+        formulation="preactivation",
+        alpha=[[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]],
+        num_layers=2,
+        learn_alpha=True,
+        learn_initial_state=True,
+        nonlinearity="softplus",
+        seed=1,
+    ),
     lambda: fastbptt.Recurrent("leaky", 2, 5, 2, alpha=0.7, seed=1),
 ]
 

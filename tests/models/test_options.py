@@ -13,17 +13,23 @@ import pytest
 import fastbptt
 from fastbptt.models import _options
 
-OWN = {"RNN": "nonlinearity", "GRU": "reset_after", "LSTM": "forget_bias", "LeakyRNN": "alpha"}
-CLASSES = [getattr(fastbptt, name) for name in (*OWN, "Recurrent")]
+OWN = {
+    "RNN": ["nonlinearity"],
+    "GRU": ["reset_after"],
+    "LSTM": ["forget_bias"],
+    "LeakyRNN": ["nonlinearity", "formulation", "alpha", "learn_alpha"],
+    "Recurrent": ["alpha", "learn_alpha"],
+}
+CLASSES = [getattr(fastbptt, name) for name in OWN]
 
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_signatures_show_every_option(kind: type[fastbptt.Recurrent]) -> None:
     found = inspect.signature(kind).parameters
     keywords = {n: p for n, p in found.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    own = OWN.get(kind.__name__, "alpha")
-    assert list(keywords) == [own, *_options.DEFAULTS]
-    assert {n: p.default for n, p in keywords.items() if n != own} == _options.DEFAULTS
+    own = OWN[kind.__name__]
+    assert list(keywords) == [*own, *_options.DEFAULTS]
+    assert {n: p.default for n, p in keywords.items() if n not in own} == _options.DEFAULTS
     assert keywords["num_layers"].annotation == "int"
     places = [n for n in found if n not in keywords]
     assert places[-3:] == ["input_size", "hidden_size", "output_size"]

@@ -32,7 +32,7 @@ def _same_machine_afterwards() -> Iterator[None]:
 
 
 def make(cell: str, *sizes: int | None, precision: str = "bfloat16", **options: Any) -> Any:
-    alpha = 0.3 if cell == "leaky" else None
+    alpha = 0.3 if cell.startswith("leaky") else None
     options |= {"alpha": alpha, "precision": precision, "seed": 3}
     return fastbptt.Recurrent(cell, *sizes, **options)  # type: ignore[arg-type]
 

@@ -18,13 +18,13 @@ def networks(cell: str, seed: int) -> fastbptt.Recurrent:
     return fastbptt.Recurrent(
         cell,
         I,
-        int(rng.choice([1, 5, 16, 33, 70])),
+        int(rng.choice([1, 5, 8, 16, 20, 33, 40, 70])),
         rng.choice([None, 1, 3]),
         num_layers=int(rng.integers(1, 4)),
         bidirectional=bool(rng.integers(2)),
         learn_initial_state=bool(rng.integers(2)),
         dtype=str(rng.choice(["float32", "float64"])),
-        alpha=0.3 if cell == "leaky" else None,
+        alpha=0.3 if cell.startswith("leaky") else None,
         seed=seed,
     )
 

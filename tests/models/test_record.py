@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from accuracy import HAS_BFLOAT16
 from cases import CELLS, Array, Case, build, every_network
 from flows import by_definition
 from networks import both, model_of
 from trained import Bench
 
 import fastbptt
-from fastbptt import _core
 
 NETWORKS = [replace(case, dropout=0.0) for case in every_network(B=4, T=5, I=3, H=4)[::5]] + [
     Case(3, 6, 2, 19, 2, cell=cell, steps="all", with_lengths=True) for cell in CELLS
@@ -192,7 +192,7 @@ def test_vanished_gradients_are_exact_zeros() -> None:
     assert record.hidden[0, first] < 1e-35
 
 
-@pytest.mark.skipif(not _core.bfloat16_backends(), reason="no such instructions here")
+@pytest.mark.skipif(not HAS_BFLOAT16, reason="the instruction set in use has no bfloat16")
 def test_bfloat16() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, 20, 3)).astype("f4")

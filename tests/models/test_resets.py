@@ -36,7 +36,7 @@ def as_before() -> Iterator[None]:
 
 
 def network(cell: str = "gru", **options: Any) -> fastbptt.Recurrent:
-    if cell == "leaky":
+    if cell.startswith("leaky"):
         options["alpha"] = 0.3
     options = {"seed": 0, "learn_initial_state": True} | options
     model = fastbptt.Recurrent(cell, 3, options.pop("hidden", 20), 2, **options)

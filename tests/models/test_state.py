@@ -34,6 +34,21 @@ def bits(state: Any) -> list[bytes]:
 # ---------------------------------------------------------------- initial states
 
 
+def test_zeros_keep_their_sign_in_any_batch() -> None:
+    model = fastbptt.RNN(1, 8, nonlinearity="relu", seed=0)  # max(-0, 0) is -0 here
+    model.load_state_dict(
+        {
+            name: np.full(a.shape, -0.0 if a.ndim == 1 else 1.0)
+            for name, a in model.parameters.items()
+        }
+    )
+    x, h0 = np.full((16, 2, 1), -0.0), np.full((1, 16, 8), -0.0)
+    alone, among = model.forward(x[:1], h0=h0[:, :1]), model.forward(x, h0=h0)
+    assert np.signbit(alone.outputs).all()
+    assert among.outputs[:1].tobytes() == alone.outputs.tobytes()
+    assert among.last[:1].tobytes() == alone.last.tobytes()
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_initial_state(cell: str, dtype: str) -> None:

@@ -122,7 +122,7 @@ def test_enough_work_for_threads() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_initial_state(cell: str) -> None:
-    options: dict[str, Any] = {"alpha": 0.5} if cell == "leaky" else {}
+    options: dict[str, Any] = {"alpha": 0.5} if cell.startswith("leaky") else {}
     model = fastbptt.Recurrent(
         cell, 3, 5, 2, num_layers=2, static_size=2, learn_initial_state=True, dtype="float64",
         seed=0, **options,

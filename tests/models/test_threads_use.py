@@ -78,6 +78,19 @@ def test_concurrent_forward_and_gradients_have_the_bits_of_serial_ones(threads: 
         assert together(jobs) == serial
 
 
+def test_errors_on_one_sequence_leave_nothing_behind(threads: int) -> None:
+    """Its threads share the units of each step."""
+    model = fastbptt.RNN(7, 129, 3, seed=0)
+    x, y = np.ones((1, 300, 7), np.float32), np.ones((1, 300, 3))
+    before = model.loss(x, y, "mse", steps="all")
+    for place in (0, 299):
+        bad = x.copy()
+        bad[0, place, 3] = np.nan
+        with pytest.raises(ValueError, match=rf"at index \(0, {place}, 3\)"):
+            model.loss_and_grad(bad, y, "mse", steps="all")
+        assert model.loss(x, y, "mse", steps="all") == before
+
+
 def test_forward_and_backward_in_different_threads(threads: int) -> None:
     model = fastbptt.RNN(7, 33, 3, seed=0)
     outs = [model.forward(batch["x"], batch["lengths"]) for batch in batches(20)]
@@ -281,14 +294,15 @@ def test_use_at_exit(run_script: Run) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_fork_after_use(run_script: Run) -> None:
+@pytest.mark.parametrize("shape", [(64, 50, 8), (1, 700, 8)])
+def test_fork_after_use(run_script: Run, shape: tuple[int, ...]) -> None:
     result = run_script(
         "import os, warnings\n"
         "import numpy as np, fastbptt\n"
         "warnings.simplefilter('ignore')\n"
         "fastbptt.set_num_threads(3)\n"
         "model = fastbptt.RNN(8, 64, 1, seed=0)\n"
-        "x = np.ones((64, 50, 8), np.float32); y = np.zeros(64, np.float32)\n"
+        f"x = np.ones({shape}, np.float32); y = np.zeros({shape[0]}, np.float32)\n"
         "before = model.loss_and_grad(x, y)[1].flat.tobytes()\n"
         "for _ in range(5):\n"
         "    child = os.fork()\n"

@@ -17,6 +17,7 @@ from cases import sampled
 
 import fastbptt
 from fastbptt import cli, plot
+from fastbptt.datasets import tasks
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("agg")
@@ -33,7 +34,7 @@ CLASSES = np.array([0, 1, 2, 1, 0, 2])
 
 def model(cell: str = "rnn", **options: Any) -> fastbptt.Recurrent:
     options = {"output_size": 3, "seed": 1, "dtype": "float64"} | options
-    if cell == "leaky":
+    if cell.startswith("leaky"):
         options["alpha"] = 0.5
     return fastbptt.Recurrent(cell, 3, 8, **options)
 
@@ -57,6 +58,10 @@ RATES = fastbptt.training.LearningRates(
     np.geomspace(1e-4, 1.0, 5), np.array([3.0, 2.9, 2.0, 1.5, 9.0]), np.arange(5.0, 0.0, -1.0), 0.1
 )
 
+DECISION = tasks.PerceptualDecision()
+TRIALS = DECISION.trials(4, seed=0)
+CURVE = tasks.psychometric([0, 0, 1, 1, 2, 2], np.array([0, 0, 1, 0, 1, 1], bool))
+
 # One way to draw each picture, into the Axes given.
 PICTURES: dict[str, Callable[[Any], Any]] = {
     "losses": lambda ax: plot.losses(HISTORY, ax=ax),
@@ -77,6 +82,8 @@ PICTURES: dict[str, Callable[[Any], Any]] = {
     "saliency": lambda ax: plot.saliency(model(), X, CLASSES, example=2, ax=ax),
     "fixed_points": lambda ax: plot.fixed_points(model(), found_points(), X, ax=ax),
     "unrolled": lambda ax: plot.unrolled(model(), X, CLASSES, example=2, ax=ax),
+    "trial": lambda ax: plot.trial(DECISION, TRIALS, ax=ax),
+    "psychometric": lambda ax: plot.psychometric(CURVE, ax=ax),
 }
 
 
@@ -712,6 +719,56 @@ def test_saliency_does_not_end_where_float32_does() -> None:
     _, grads = one.loss_and_grad(x, [1.0], need_input_grad=True)
     assert (grads.x[0, :10] == 0).all()
     assert (plot.saliency(one, x, [1.0]).images[0].get_array()[0] != 0).all()
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def test_a_trial_shows_its_arrays() -> None:
+    outputs = RNG.normal(size=(4, 60, 3))
+    ax = plot.trial(DECISION, TRIALS, example=2, outputs=outputs)
+    assert labels(ax) == ["inputs", "targets", "outputs"]
+    rows = {
+        kind: [one for one in ax.lines if one.get_label().strip("_") == kind] for kind in labels(ax)
+    }
+    assert {kind: len(found) for kind, found in rows.items()} == dict.fromkeys(rows, 3)
+    shown = np.array([one.get_ydata()[:-1] for one in rows["inputs"]])
+    centred = shown + np.arange(3)[:, np.newaxis]
+    slope, base = np.polyfit(TRIALS.x[2].T.ravel(), centred.ravel(), 1)
+    np.testing.assert_allclose(centred, slope * TRIALS.x[2].T + base, atol=1e-6)
+    for i, line in enumerate(rows["targets"]):
+        y = line.get_ydata()[:-1]
+        assert np.array_equal(np.isnan(y), TRIALS.weights[2] == 0)
+        high = np.isclose(y, 0.33 - 3 - i)
+        assert np.array_equal(high, (TRIALS.y[2] == i) & (TRIALS.weights[2] > 0))
+    probs = fastbptt.probabilities(outputs, "cross_entropy")[2]
+    drawn = np.array([one.get_ydata()[:-1] for one in rows["outputs"]])
+    np.testing.assert_allclose(drawn + 3.33 + np.arange(3)[:, np.newaxis], 0.66 * probs.T)
+    assert rows["inputs"][0].get_xdata()[-1] == 1200
+    other = tasks.FlipFlop()
+    with pytest.raises(
+        ValueError, match=r"trials have 3 inputs and the loss .*expected those of task"
+    ):
+        plot.trial(other, TRIALS)
+
+
+def test_a_psychometric_curve_shows_fractions_and_fit() -> None:
+    ax = plot.psychometric(
+        {"one": CURVE, "counted": tasks.psychometric([1, 2], np.ones(2, bool), fit=False)}
+    )
+    points = ax.containers[0][0]
+    np.testing.assert_array_equal(points.get_xydata(), np.stack([CURVE.levels, CURVE.fractions], 1))
+    line = next(one for one in ax.lines if one.get_label() == "one")
+    np.testing.assert_array_equal(line.get_ydata(), CURVE(line.get_xdata()))
+    assert len(ax.containers) == 2 and [t.get_text() for t in ax.get_legend().get_texts()] == [
+        "one",
+        "counted",
+    ]
+    for bad in (3, {"a": 3}):
+        with pytest.raises(TypeError, match="is of type int; expected the result of"):
+            plot.psychometric(bad)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="curves is empty"):
+        plot.psychometric({})
 
 
 # ---------------------------------------------------------------- the gallery

@@ -16,7 +16,7 @@ from cases import covering_pairs, sampled
 from pictures import defects, parts
 
 import fastbptt
-from fastbptt import _check, plot
+from fastbptt import _check, _core, plot
 from fastbptt.diagnostics._graph import unroll
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -31,6 +31,7 @@ from fastbptt.plot.unrolled import arrow_width, diagram  # noqa: E402
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(6, 40, 3)).astype(np.float32)
 CLASSES = np.array([0, 1, 2, 1, 0, 2])
+DRAWN = [one for one in fastbptt.cells() if not _core.cell_info(one)["given"]]
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,15 @@ def _no_figure_left() -> Iterator[None]:
 def model(cell: str = "rnn", **options: Any) -> fastbptt.Recurrent:
     options = {"output_size": 3, "seed": 1, "dtype": "float64"} | options
     hidden = options.pop("hidden_size", 8)
-    return fastbptt.Recurrent(cell, 3, hidden, alpha=0.5 if cell == "leaky" else None, **options)
+    return fastbptt.Recurrent(
+        cell, 3, hidden, alpha=0.5 if cell.startswith("leaky") else None, **options
+    )
+
+
+def test_a_form_whose_hidden_states_are_no_states_is_refused() -> None:
+    words = 'has the cell "leaky_preactivation_tanh", which shows another number than its state'
+    with pytest.raises(ValueError, match=words):
+        plot.unrolled(model("leaky_preactivation_tanh"), X[:1], CLASSES[:1])
 
 
 def target(steps: str) -> Any:
@@ -74,7 +83,7 @@ def parameter(symbol: str) -> str:
 
 # ---------------------------------------------------------------- the numbers
 
-GRAPHS = [*itertools.product(fastbptt.cells(), [1, 2], [False, True], _check.READOUTS)]
+GRAPHS = [*itertools.product(DRAWN, [1, 2], [False, True], _check.READOUTS)]
 
 
 @pytest.mark.parametrize(

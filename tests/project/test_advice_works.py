@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from accuracy import HAS_BFLOAT16
 
 import fastbptt
 from fastbptt import cli, datasets
@@ -248,6 +249,7 @@ COMMANDS = [
         r"\((--label-column) makes classes of its names\)",
         "train words.csv \\1 label --feature-columns a",
     ),
+    command("info classes.st --threads 2", "expected no --threads", "info classes.st"),
     command(
         "predict classes.st good.csv --label-column a",
         r"expected another column, or (--no-labels)",
@@ -636,6 +638,12 @@ COMMANDS = [
         "bench --json --preset tutorial --batch 2 --time 3 --rounds 1",
         code=2,
     ),
+    command(
+        "bench --pass forward --loss mse --preset tutorial",
+        "--loss: not allowed with argument --pass forward",
+        "bench --pass forward --preset tutorial --batch 2 --time 3 --rounds 1",
+        code=2,
+    ),
     # other files for a model
     command(
         "predict bits.st floats.npz", r"expected the classes 0 and 1", "predict bits.st bits.npz"
@@ -767,6 +775,12 @@ FRAME = (
 DATES = "days = pd.date_range('2024-01-01', periods=60)\n"
 SCENE = "d = max(datasets.make_scenes(9, seed=0).clips, key=lambda clip: clip.label.max())\n"
 MONITORED = "m = fastbptt.GradientMonitor(); fit(net, x, y, callbacks=[m], **once)\n"
+FLIPS = (
+    "from fastbptt import predict\nfrom fastbptt.datasets import tasks\ntask = tasks.FlipFlop()\n"
+    "trials, model = task.trials(2, seed=0), fastbptt.RNN(3, 4, 3, seed=0)\n"
+)
+CURVE = "from fastbptt.datasets.tasks import psychometric\nboth = np.array([True, False])\n"
+
 PICTURE = (
     "from matplotlib.figure import Figure\n"
     "found = fastbptt.diagnostics.fixed_points(net, [0.0, 0.0], 5, data=x)\n"
@@ -778,8 +792,121 @@ SCALED = (
     "s = fastbptt.Standardizer().fit(x); m = fastbptt.GRU(2, 3, 1)\n"
     "m.metadata['standardize'] = s.to_dict(); "
 )
+BFLOAT16 = (  # on processors without its products, too
+    "from unittest import mock; from fastbptt.models import _options\n"
+    "with mock.patch.object(_options, 'can_run'): m = fastbptt.GRU(2, 3, 1, precision='bfloat16')\n"
+)
 TINY = "s = fastbptt.Standardizer.from_dict({'mean': [0, 0], 'scale': [1e-60, 1]}); "
+KEPT = "model = fastbptt.RNN(2, 4, 1, constraints=fastbptt.Constraints(self_connections=False))\n"
 CALLS = [
+    # constraints and penalties
+    call(
+        KEPT + "values = np.ones((4, 4))\nmodel.parameters['W_hh'] = values",
+        r'(model.parameters\["W_hh"\]\[\.\.\.\] = values) and then (model.project\(\))',
+        KEPT + "values = np.ones((4, 4))\n\\1\n\\2\nmodel.forward(x)",
+    ),
+    call(
+        KEPT + "model.parameters['W_hh'][0, 0] = 1\nmodel.forward(x)",
+        r"constraints have it; (model.project\(\)) makes it so",
+        KEPT + "model.parameters['W_hh'][0, 0] = 1\n\\1\nmodel.forward(x)",
+    ),
+    call(
+        "fastbptt.GRU(2, 4, 1, zoneout=0.1).export_c('model.c')",
+        r"has zoneout=0.1, with which a state keeps a share of the one before; .*without zoneout",
+        "fastbptt.GRU(2, 4, 1).export_c('model.c')",
+    ),
+    call(
+        "fastbptt.LeakyRNN(2, 4, formulation='preactivation', zoneout=0.1)",
+        r"expected (0) for formulation=\"preactivation\": the field has it",
+        "fastbptt.LeakyRNN(2, 4, formulation='preactivation', zoneout=\\1)",
+    ),
+    call(
+        "fastbptt.LeakyRNN(2, 4, recurrent_noise=0.1, noise_scaling='alpha', learn_alpha=True)",
+        r"expected (None) because learn_alpha=True: the noise would change",
+        "fastbptt.LeakyRNN(2, 4, recurrent_noise=0.1, noise_scaling=\\1, learn_alpha=True)",
+    ),
+    call(
+        "fastbptt.LeakyRNN(2, 4, alpha=[0.1, 0.2, 0.3, 0.4], input_noise=1, noise_scaling='alpha')",
+        r"expected (None), or input_noise=0, or one alpha for all units: an input",
+        "fastbptt.LeakyRNN(2, 4, alpha=[0.1, 0.2, 0.3, 0.4], input_noise=1, noise_scaling=\\1)\n"
+        "fastbptt.LeakyRNN(2, 4, alpha=0.1, input_noise=1, noise_scaling='alpha')",
+    ),
+    call(
+        "fastbptt.RNN(2, 4, input_noise=1).forward(np.ones((1, 3, 2)), noise=1, training=True)",
+        r"expected (None): training=True draws a seed",
+        "fastbptt.RNN(2, 4, input_noise=1).forward(np.ones((1, 3, 2)), noise=\\1, training=True)",
+    ),
+    call(
+        "fastbptt.Constraints()",
+        r"at least one of masks, self_connections, .*, or None instead",
+        "fastbptt.Constraints(self_connections=False)\nfastbptt.RNN(2, 4, constraints=None)",
+    ),
+    call(
+        "fastbptt.RNN(2, 4, constraints={'signs': [1, 1, 1, -1]})",
+        r"expected a (fastbptt.Constraints), or None",
+        "fastbptt.RNN(2, 4, constraints=\\1(signs=[1, 1, 1, -1]))",
+    ),
+    call(
+        "net.project()",
+        r"one made with constraints=(fastbptt.Constraints\()\.\.\)",
+        "fastbptt.RNN(2, 4, 1, constraints=\\1self_connections=False)).project()",
+    ),
+    call(
+        KEPT + "fastbptt.interchange.to_torch(model)",
+        r"other.load_state_dict\(model.state_dict\(\)\), or an ONNX file",
+        KEPT + "other = fastbptt.RNN(2, 4, 1)\nother.load_state_dict(model.state_dict())\n"
+        "fastbptt.interchange.to_keras_weights(other)",
+    ),
+    call(
+        "fastbptt.RNN(2, 4, num_layers=2, constraints=fastbptt.Constraints(signs=[1, 1, 1, -1]))",
+        r"a mapping by parameter, such as \{\"W_hh\": signs\}",
+        "signs = [1, 1, 1, -1]\nfastbptt.RNN(2, 4, num_layers=2, "
+        'constraints=fastbptt.Constraints(signs={"W_hh": signs}))',
+    ),
+    call(
+        "net.freeze('W_hh')\nnet.train_step(x, y, fastbptt.SGD(), 'mse', l1={'W_hh': 0.1})",
+        r"parameters that are trained; model.unfreeze\(\"W_hh\"\) has it so",
+        "net.freeze('W_hh')\nnet.unfreeze('W_hh')\n"
+        "net.train_step(x, y, fastbptt.SGD(), 'mse', l1={'W_hh': 0.1})",
+    ),
+    call(
+        "net.train_step(x, y, fastbptt.SGD(), 'mse', l2=0.1)",
+        r"a mapping of parameter -> strength, such as (\{.*\})",
+        "net.train_step(x, y, fastbptt.SGD(), 'mse', l2=\\1)",
+    ),
+    # penalties on states, and low rank
+    call(
+        BFLOAT16.replace("GRU", "RNN") + "m.train_step(x, y, fastbptt.SGD(), 'mse', omega=0.1)",
+        r"expected (None), or (precision=\"float32\")",
+        BFLOAT16.replace("GRU", "RNN") + "m = fastbptt.RNN(2, 3, 1, \\2)\n"
+        "m.train_step(x, y, fastbptt.SGD(), 'mse', omega=0.1)\n"
+        "m.train_step(x, y, fastbptt.SGD(), 'mse', omega=\\1)",
+    ),
+    call(
+        "fastbptt.GRU(2, 4, rank=5)",
+        r"rank is 5; expected at most (4) because hidden_size=4, or (None)",
+        "fastbptt.GRU(2, 4, rank=\\1)\nfastbptt.GRU(2, 4, rank=\\2)",
+    ),
+    call(
+        "fastbptt.RNN(2, 4, rank=2, constraints=fastbptt.Constraints(self_connections=False))",
+        r"W_hh is the product N_hh M_hh because rank=2; expected (True), or (rank=None)",
+        "fastbptt.RNN(2, 4, constraints=fastbptt.Constraints(self_connections=False), \\2)\n"
+        "rules = fastbptt.Constraints(self_connections=\\1, signs={'b_h': 1})\n"
+        "fastbptt.RNN(2, 4, rank=2, constraints=rules)",
+    ),
+    call(
+        "fastbptt.RNN(2, 4, rank=2, constraints=fastbptt.Constraints(signs=[1, 1, 1, -1]))",
+        r"expected a mapping by parameter, or (rank=None)",
+        "rules = fastbptt.Constraints(signs={'M_hh': [1, -1]})\n"
+        "fastbptt.RNN(2, 4, rank=2, constraints=rules)\n"
+        "fastbptt.RNN(2, 4, \\1, constraints=fastbptt.Constraints(signs=[1, 1, 1, -1]))",
+    ),
+    call(
+        "fastbptt.RNN(2, 4, rank=2, constraints=fastbptt.Constraints(max_norm={'W_hh': 1}))",
+        r"expected names of other parameters, or (rank=None)",
+        "fastbptt.RNN(2, 4, rank=2, constraints=fastbptt.Constraints(max_norm={'W_xh': 1}))\n"
+        "fastbptt.RNN(2, 4, \\1, constraints=fastbptt.Constraints(max_norm={'W_hh': 1}))",
+    ),
     # what would be taken for another thing
     call(
         "fit(net, x, y, validation=(x, y, np.ones(12)), **once)",
@@ -940,6 +1067,13 @@ CALLS = [
         r"made with (projection=\"3d\"), for (dimensions=3)",
         PICTURE + r"fastbptt.plot.fixed_points(net, found, x, \2, ax=Figure().add_subplot(\1))",
         needs="matplotlib",
+    ),
+    call(
+        "m = fastbptt.RNN(2, 4, 1, seed=0)\n"
+        "m.train_step(x, y, fastbptt.SGD(), 'mse', bptt_steps=1, omega=0.1)",
+        r"no step has one before it; expected (None), or more bptt_steps",
+        "m = fastbptt.RNN(2, 4, 1, seed=0)\n"
+        r"m.train_step(x, y, fastbptt.SGD(), 'mse', bptt_steps=1, omega=\1)",
     ),
     # losses
     call(
@@ -1272,6 +1406,12 @@ CALLS = [
         "fastbptt.SGD(momentum=0.9, nesterov=True)",
     ),
     call(
+        "fastbptt.LeakyRNN(2, 3, alpha=1, learn_alpha=True)",
+        r"expected below 1 at the start because learn_alpha=True",
+        "fastbptt.LeakyRNN(2, 3, alpha=0.99, learn_alpha=True)",
+        "fastbptt.LeakyRNN(2, 3, alpha=1)",
+    ),
+    call(
         "fastbptt.LSTM(2, 3, bias=False, forget_bias=1.0)",
         r"expected None because bias=False",
         "fastbptt.LSTM(2, 3, bias=False)",
@@ -1365,6 +1505,108 @@ CALLS = [
         r"expected y=\W*(\w)\W* or \W*(\w)",
         r"datasets.read_npz('two.npz', x='X', y='\1')",
         r"datasets.read_npz('two.npz', x='X', y='\2')",
+    ),
+    call(
+        FLIPS + "task.score(np.ones((2, 3)), trials)",
+        r"the result of (predict\(model, trials\.x, trials\.lengths, steps=\"all\"\))",
+        FLIPS + r"task.score(\1, trials)",
+    ),
+    call(
+        FLIPS + "task.score(trials.y, 3)",
+        r"the result of (task\.trials)",
+        FLIPS + r"task.score(trials.y, \1(2, seed=0))",
+    ),
+    call(
+        FLIPS + "fastbptt.plot.trial(task, 3)",
+        r"the result of (task\.trials)",
+        FLIPS + r"fastbptt.plot.trial(task, \1(2, seed=0))",
+        needs="matplotlib",
+    ),
+    call(
+        FLIPS + "fastbptt.plot.trial(3, trials)",
+        r"such as (tasks\.FlipFlop\(\))",
+        FLIPS + r"fastbptt.plot.trial(\1, trials)",
+        needs="matplotlib",
+    ),
+    call(
+        FLIPS + "tasks.FlipFlop(duration=30)",
+        r"a multiple of dt=20: (\d+) or (\d+)",
+        FLIPS + r"tasks.FlipFlop(duration=\1)",
+        FLIPS + r"tasks.FlipFlop(duration=\2)",
+    ),
+    call(
+        FLIPS + "tasks.FlipFlop(duration=(40, 80))",
+        r"or (tasks\.Uniform)\(low, high\), (tasks\.TruncatedExponential)\(mean, low, high\) or "
+        r"(tasks\.OneOf)\(values\)",
+        FLIPS + r"tasks.FlipFlop(duration=\1(40, 80))",
+        FLIPS + r"tasks.FlipFlop(duration=\2(50, 40, 80))",
+        FLIPS + r"tasks.FlipFlop(duration=\3((40, 80)))",
+    ),
+    call(
+        FLIPS + "tasks.ParametricWorkingMemory(pairs=18)",
+        r"such as (\[\(18, 10\), \(22, 14\)\])",
+        FLIPS + r"tasks.ParametricWorkingMemory(pairs=\1)",
+    ),
+    call(
+        FLIPS + "tasks.FlipFlop(duration=tasks.Uniform(500, 400))",
+        r"more than low=(\d+)",
+        FLIPS + r"tasks.FlipFlop(duration=tasks.Uniform(\1, \1 + 100))",
+    ),
+    call(
+        FLIPS + "tasks.FlipFlop(duration=tasks.Uniform(0, 400), grace=0)",
+        r"at least (\d+) ms, with dt=20 ms",
+        FLIPS + r"tasks.FlipFlop(duration=tasks.Uniform(\1, 400), grace=0)",
+    ),
+    call(
+        FLIPS + "tasks.ReadySetGo(pulse=0)",
+        r"at least one step of dt=(\d+) ms",
+        FLIPS + r"tasks.ReadySetGo(pulse=\1)",
+    ),
+    call(
+        FLIPS + "tasks.FlipFlop(tau=1)",
+        r"at least dt=(\d+)",
+        FLIPS + r"tasks.FlipFlop(tau=\1)",
+    ),
+    call(
+        FLIPS + "tasks.FlipFlop(rate=1000)",
+        r"at most (\d+), one in each step of dt=20 ms",
+        FLIPS + r"tasks.FlipFlop(rate=\1)",
+    ),
+    call(
+        FLIPS + "tasks.ReadySetGo(interval=20, pulse=100)",
+        r"more than the duration of a pulse, pulse=(\d+) ms",
+        FLIPS + r"tasks.ReadySetGo(interval=2 * \1, pulse=\1)",
+    ),
+    call(
+        FLIPS + "tasks.ReadySetGo(gain=0.001)",
+        r"a produced interval of at least dt=(\d+) ms",
+        FLIPS + r"tasks.ReadySetGo(gain=1, dt=\1)",
+    ),
+    call(
+        CURVE + "fastbptt.plot.psychometric([1])",
+        r"the result of (fastbptt\.datasets\.tasks\.psychometric), or several by name",
+        CURVE + r"fastbptt.plot.psychometric(\1([1, 2, 1, 2], [True, False, False, True]))",
+        needs="matplotlib",
+    ),
+    call(
+        CURVE + "psychometric([1, 1], both)",
+        r"two levels, or (fit=False)",
+        CURVE + r"psychometric([1, 1], both, \1)",
+    ),
+    call(
+        CURVE + "psychometric([1, 2], both | True)",
+        r"both for a fit, or (fit=False)",
+        CURVE + r"psychometric([1, 2], both | True, \1)",
+    ),
+    call(
+        CURVE + "psychometric([1, 2], [1, 0])",
+        r"booleans, such as (choices == 1)",
+        CURVE + r"choices = np.array([1, 0]); psychometric([1, 2], \1)",
+    ),
+    call(
+        CURVE + "psychometric([1, 2], both, fit=False)([1.0])",
+        r"expected psychometric\(.., (fit=True)\)",
+        CURVE + r"psychometric([1, 2], both, \1)([1.0])",
     ),
     call(
         "datasets.read_tsf('series.tsf', ahead=1, labels=False)",
@@ -1688,6 +1930,11 @@ CALLS = [
     ),
     # C code
     call(
+        BFLOAT16 + "m.export_c('a.c')",
+        r'a model in (precision="float32") .*: (other.load_state_dict\(model.state_dict\(\)\))',
+        BFLOAT16 + r"model, other = m, fastbptt.GRU(2, 3, 1, \1); \2; other.export_c('a.c')",
+    ),
+    call(
         "net.export_c('a.c', standardizer=3)",
         r"a fitted (fastbptt.Standardizer)",
         r"net.export_c('a.c', standardizer=\1().fit(x))",
@@ -1858,6 +2105,8 @@ NO_ADVICE = (
     r"reached without convergence",
     r"half of the memory",
     r"^Losses\(",
+    r"^NeurogymTask\(",
+    r"neurogym cannot be imported|none beside an environment",
 )
 
 
@@ -1929,6 +2178,8 @@ def test_every_advice_is_followed(place: Path) -> None:
     for module in ("sklearn", "pandas"):
         pytest.importorskip(module)
     left, known, said = [], dict.fromkeys(NO_ADVICE, 0), messages()
+    if not HAS_BFLOAT16:  # then another message comes first
+        known['^precision is "bfloat16"; expected "float32"'] = 0
     found = list(texts())
     assert len(found) > 100
     for where, words, pattern in found:

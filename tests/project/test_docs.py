@@ -2,8 +2,8 @@
 
 A block marked ``python`` or ``pycon`` is run, those of one page one after the other with the same
 names; what a ``pycon`` block shows must be what comes. A ``python`` block whose first line is
-``# src/...`` quotes that file instead: lines that stand there one below the other, ``...`` between
-one run of them and the next.
+``# src/...`` or ``# examples/...`` quotes that file instead: lines that stand there one below the
+other, ``...`` between one run of them and the next.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Block(NamedTuple):
     @property
     def source(self) -> str | None:
         """The file that it quotes."""
-        found = re.match(r"# (src/\S+)\n", self.text)
+        found = re.match(r"# ((?:src|examples)/\S+)\n", self.text)
         return found[1] if found and self.language == "python" else None
 
 

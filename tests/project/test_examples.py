@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import struct
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 import fastbptt
+from fastbptt.datasets import tasks
 from fastbptt.interchange import from_nam, from_rtneural
 
 ROOT = Path(__file__).parent.parent.parent
@@ -427,6 +429,86 @@ def test_long_memory_that_diverges(
     chosen = ["--tasks", "adding", "--steps", "5", "--cells", "ReLU RNN from the identity"]
     rows, _ = run(long_memory, *chosen, "--updates", "20")
     assert rows == [["adding", "5", "20 updates", "diverged"]]
+
+
+# ---------------------------------------------------------------- tasks of neuroscience
+
+
+cognitive_tasks = load("examples/cognitive_tasks.py")
+
+
+@pytest.mark.slow  # `nox -s examples` runs it, too
+def test_cognitive_tasks(run: Run) -> None:
+    rows, _ = run(cognitive_tasks, "--quick")
+    assert [row[0] for row in rows] == [name.replace("_", " ") for name in tasks.TASKS]
+    assert {row[3] for row in rows} == {"10"}
+    assert all(0 <= float(row[5]) <= 1 for row in rows)
+    some, _ = run(cognitive_tasks, "flip_flop", "--quick", "--seeds", "2")
+    assert [row[0] for row in some] == ["flip flop"] * 2 and some[0][5] != some[1][5]
+    assert some[0][:4] == rows[-1][:4] and some[0][5] == rows[-1][5]
+
+
+def test_cognitive_tasks_end_at_the_goal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.FlipFlop, "goal", 0.0)
+    monkeypatch.setitem(
+        cognitive_tasks.SETTINGS, "flip_flop", cognitive_tasks.Setting(hidden=8, batch=2)
+    )
+    ((_, network, _, updates, *_),), _ = run(cognitive_tasks, "flip_flop")
+    assert (network, updates) == ("GRU 8", "100")
+
+
+def test_a_cognitive_task_that_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cognitive_tasks.main(["flip"])
+    assert "TASK is flip; expected one of perceptual_decision" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- from task to paper
+
+
+decision_task = load("examples/decision_task.py")
+
+
+@pytest.mark.slow  # `nox -s examples` runs it, too
+def test_decision_task(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "many"
+    rows, printed = run(decision_task, "--quick", "-o", str(folder))
+    assert [row[0] for row in rows] == ["0"] and "of 1 have learned" in printed
+    files = {path.name for path in (folder / "seed_000").iterdir()}
+    pictures = {f"{name}.png" for name in ("psychometric", "trajectories", "fixed_points")}
+    assert files == {"model.safetensors", "scores.json"} | pictures
+    scores = json.loads((folder / "seed_000" / "scores.json").read_text())
+    assert f"{scores['correct']:.3f}" == rows[0][1] and len(scores["levels"]) <= 11
+    model = fastbptt.load(folder / "seed_000" / "model.safetensors")
+    assert isinstance(model, fastbptt.LeakyRNN) and model.constraints
+
+    ran = []
+    first = decision_task.run
+    monkeypatch.setattr(decision_task, "run", lambda *args: ran.append(args[1]) or first(*args))
+    more, _ = run(decision_task, "--quick", "-o", str(folder), "--seeds", "2", "--jobs", "1")
+    assert ran == [1] and more[0] == rows[0] and more[1][1] != rows[0][1]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [f"{one:.3f}" for one in summary["correct"]] == [row[1] for row in more]
+
+    with pytest.raises(SystemExit, match=r"seed_000/scores.json is of a run with other settings"):
+        decision_task.main(["-o", str(folder)])
+
+
+@pytest.mark.slow
+def test_decisions_in_processes(tmp_path: Path) -> None:
+    """Networks of processes of their own are those of one process."""
+    program = [sys.executable, str(ROOT / "examples" / "decision_task.py"), "--quick"]
+    for jobs in ("1", "2"):
+        options = ["--seeds", "2", "--jobs", jobs, "-o", str(tmp_path / jobs)]
+        subprocess.run([*program, *options], check=True, capture_output=True)
+    for name in ("seed_000/model.safetensors", "seed_001/model.safetensors", "summary.json"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_decisions_of_no_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        decision_task.main(["--seeds", "0"])
+    assert "--seeds is 0; expected at least 1" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- the page

@@ -47,6 +47,7 @@ def test_files_of_the_package() -> None:
 
 #: Modules whose examples need an optional package.
 NEEDS = {
+    "fastbptt.bench.systems.onnxruntime_step": "onnxruntime",
     "fastbptt.interchange.torch_weights": "torch",
     "fastbptt.interchange.keras_layers": "keras",
 }

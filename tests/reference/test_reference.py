@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 from cases import (
     CELLS,
+    EVERY_CELL,
     FULL_GRID,
     GRID,
     LOSSES,
     OUTPUTS,
+    PAIRS,
     REDUCTIONS,
     SPARSE_GRID,
     STEPS,
@@ -183,6 +186,45 @@ def test_gradients_by_complex_step_of_every_network(cell: str) -> None:
         check_directions(case, problem, evaluate(problem)[1])
 
 
+@pytest.mark.parametrize("draws", [True, False])
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_by_complex_step_with_noise(cell: str, draws: bool) -> None:
+    """Noise, recurrent dropout and zoneout, each without the others and all together."""
+    for case in sampled(every_network(B=3, T=4, I=2, H=3, cell=cell), 120):
+        problem = build(case)
+        module = reference.CELLS[cell]
+        sizes: dict[str, int] = {"layers": case.num_layers, "directions": case.directions}
+        shares = (0.3, 0.6)[: len(module.STATES)]
+        options: dict[str, Any] = {
+            "recurrent_masks": reference.recurrent_masks(1, 0.4, case.B, case.H, **sizes),
+            "zoneout": np.reshape(shares, (-1, 1, 1, 1)),
+        }
+        if draws:
+            options["zoneout"] = reference.zoneout_masks(2, shares, case.B, case.T, case.H, **sizes)
+        if module.GATES == 1:
+            noise = reference.recurrent_noise(3, 0.5, case.B, case.T, case.H, **sizes)
+            options["noise"] = noise
+        if case.embedding is None:
+            options["input_noise"] = reference.input_noise(4, 0.5, case.B, case.T, case.I)
+        for chosen in [*({name: one} for name, one in options.items()), options]:
+            noisy = replace(problem, network=problem.network | chosen)
+            check_directions(case, noisy, evaluate(noisy)[1])
+
+
+def test_zoneout_and_masks_at_their_ends() -> None:
+    """Masks of ones and zoneout of nothing change no bit but of rounding; of all, no step moves."""
+    for cell in CELLS:
+        case = Case(3, 5, 2, 4, 2, loss="mse", cell=cell, with_h0=True, with_lengths=True)
+        problem = build(case)
+        plain = run(problem)
+        ones = {"recurrent_masks": np.ones((1, 3, 4)), "zoneout": np.zeros(1)}
+        same = run(replace(problem, network=problem.network | ones))
+        assert worst_relative(same.outputs, plain.outputs) < 1e-14
+        stays = run(replace(problem, network=problem.network | {"zoneout": np.ones(1)}))
+        for first, final in zip(parts(problem.h0), parts(stays.final_state), strict=True):
+            assert (first == final).all()
+
+
 @pytest.mark.parametrize("case", sampled(over_shapes(SPARSE_GRID)), ids=str)
 def test_gradients_by_complex_step_over_shapes(case: Case) -> None:
     if case.loss == "cross_entropy" and case.width == 1:
@@ -317,13 +359,41 @@ def lstm_by_hand(g: Gates, c: Vector) -> tuple[Vector, Vector]:
     return [o[j] * math.tanh(new[j]) for j in g.units], new
 
 
-# sums of a step, cell state (None without), setting -> states after the step
+def softplus(a: float) -> float:
+    return max(a, 0.0) + math.log1p(math.exp(-abs(a)))
+
+
+RATES: dict[str, Callable[[float], float]] = {
+    "tanh": math.tanh,
+    "relu": lambda a: max(a, 0.0),
+    "softplus": softplus,
+    "sigmoid": sigmoid,
+}
+
+
+def rates_by_hand(name: str) -> Callable[[float], float]:
+    """The nonlinearity at the end of a cell's name."""
+    return RATES.get(name.rpartition("_")[2], math.tanh)
+
+
+def plain_by_hand(cell: str, g: Gates, _: Any, __: Any) -> tuple[Vector, ...]:
+    return ([rates_by_hand(cell)(a) for a in g(0)],)
+
+
+def leaky_by_hand(cell: str, g: Gates, v: Vector, alpha: Vector) -> tuple[Vector, ...]:
+    f, state, fresh = rates_by_hand(cell), v, g(0)
+    if "preactivation" not in cell:
+        fresh = [f(a) for a in fresh]
+    new = zip(alpha, state, fresh, strict=True)
+    return ([(1 - share) * old + share * a for share, old, a in new],)
+
+
+# sums of a step, last state, setting of each unit -> states after the step
 EQUATIONS: dict[str, Callable[[Gates, Any, Any], tuple[Vector, ...]]] = {
     "rnn": lambda g, _, __: ([math.tanh(a) for a in g(0)],),
     "relu": lambda g, _, __: ([max(a, 0.0) for a in g(0)],),
-    "leaky": lambda g, _, alpha: (
-        [(1 - alpha) * h + alpha * math.tanh(a) for h, a in zip(g.h, g(0), strict=True)],
-    ),
+    **{cell: partial(plain_by_hand, cell) for cell in EVERY_CELL if cell.startswith("rnn_")},
+    **{cell: partial(leaky_by_hand, cell) for cell in EVERY_CELL if cell.startswith("leaky")},
     "gru": lambda g, _, __: (gru_by_hand(g, before=False),),
     "gru_before": lambda g, _, __: (gru_by_hand(g, before=True),),
     "lstm": lambda g, c, _: lstm_by_hand(g, c),
@@ -335,35 +405,44 @@ def network_by_hand(case: Case, problem: Problem, b: int) -> tuple[list[Vector],
     length = case.T if problem.lengths is None else int(problem.lengths[b])
     x = problem.x if case.embedding is None else problem.params["E"][problem.x]
     below: list[Vector] = x[b, :length].tolist()
-    alpha, p = 0.2 if case.setting is None else case.setting, problem.params
+    p, f = problem.params, rates_by_hand(case.cell)
+
+    def seen(state: tuple[Vector, ...]) -> Vector:
+        return [f(v) for v in state[0]] if "preactivation" in case.cell else state[0]
+
+    numbers = np.broadcast_to(np.nan if case.alpha is None else case.alpha, case.state_shape[::2])
     initial = [inputs_of(case, problem)[name] for name in case.state_names]
     own_states = [p.get(name, np.zeros(case.state_shape[::2])) for name in case.state_names]
     if problem.h0 is not None:
         initial = [*parts(problem.h0)]
-    finals = []
+    finals, last = [], []
     for layer in range(case.num_layers):
         sides = []
         for sfx in ("", "_reverse")[: case.directions]:
-            names = ("W_xh", "W_hh", "b_h", "b_hn")
+            names = ("W_xh", "W_hh", "b_h", "b_hn", "logit_alpha")
             full = {name: name + (f"_l{layer}" if layer else "") + sfx for name in names}
             own = {name: problem.params[f] for name, f in full.items() if f in problem.params}
+            if case.low_rank:
+                sfx_of = full["W_hh"].removeprefix("W_hh")
+                own["W_hh"] = p[f"N_hh{sfx_of}"] @ p[f"M_hh{sfx_of}"]
             k = len(finals)
+            alpha = [sigmoid(a) for a in own.get("logit_alpha", [])] or numbers[k].tolist()
             state = tuple((a[k, b] if a.ndim == 3 else a[k]).tolist() for a in initial)
             hidden = []
             for t, step in enumerate(below[::-1] if sfx else below):
                 if problem.resets is not None and problem.resets[b, t]:
                     state = tuple(a[k].tolist() for a in own_states)
-                g = Gates(own, step, state[0])
+                g = Gates(own, step, seen(state))
                 state = EQUATIONS[case.cell](g, state[-1], alpha)
-                hidden.append(state[0])
+                hidden.append(seen(state))
             finals.append(state)
+            last.append(hidden[-1])
             sides.append(hidden[::-1] if sfx else hidden)
         top = [[*chain.from_iterable(both)] for both in zip(*sides, strict=True)]
         below = top
         if "masks" in problem.network and layer < case.num_layers - 1:
             below = (np.array(top) * problem.network["masks"][layer][b, :length]).tolist()
-    last = [*chain.from_iterable(h for h, *_ in finals[-case.directions :])]
-    return top, np.array(finals), last
+    return top, np.array(finals), [*chain.from_iterable(last[-case.directions :])]
 
 
 def loss_by_hand(case: Case, problem: Problem) -> tuple[float, Array]:
@@ -470,7 +549,7 @@ def test_last_is_what_each_direction_has_read_last() -> None:
 def layer_of(case: Case, problem: Problem, layer: int, direction: int = 0) -> dict[str, Array]:
     """Parameters of one layer and direction as a network of its own."""
     sfx = (f"_l{layer}" if layer else "") + ("_reverse" if direction else "")
-    names = ("W_xh", "W_hh", "b_h", *reference.CELLS[case.cell].EXTRA_BIAS)
+    names = ("W_xh", "W_hh", "b_h", *reference.CELLS[case.cell].EXTRA_BIAS, "logit_alpha")
     return {name: problem.params[name + sfx] for name in names if name + sfx in problem.params}
 
 
@@ -482,13 +561,18 @@ def reverse(values: Array, lengths: Array) -> Array:
     return turned
 
 
+def settings_of(problem: Problem, rows: slice) -> dict[str, Any]:
+    """The cell's number, or those of some layers and directions."""
+    given = problem.network.get("settings", {})
+    return {name: value[rows] if np.ndim(value) else value for name, value in given.items()}
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_two_directions_are_two_runs(cell: str) -> None:
-    plain = {"embedding": None, "learn_initial_state": False, "O": None}
+    plain = {"embedding": None, "learn_initial_state": False, "O": None, "low_rank": False}
     shape = {"B": 5, "T": 6, "I": 2, "H": 3, "num_layers": 1, "bidirectional": True}
     for case in sampled(every_network(cell=cell, **shape, **plain), 3):
         problem = build(case)
-        network = {name: problem.network.get(name) for name in ("cell", "settings")}
         lengths = np.full(5, 6) if problem.lengths is None else problem.lengths
         both = run(problem)
         for d, x in enumerate((problem.x, reverse(problem.x, lengths))):
@@ -496,7 +580,8 @@ def test_two_directions_are_two_runs(cell: str) -> None:
             h0 = None
             if problem.h0 is not None:
                 h0 = whole(a[d : d + 1] for a in parts(problem.h0))
-            one = reference.forward(own, x, lengths, h0, **network)
+            settings = settings_of(problem, slice(d, d + 1))
+            one = reference.forward(own, x, lengths, h0, cell=cell, settings=settings)
             hidden = reverse(one.hidden, lengths) if d else one.hidden
             assert worst_relative(both.hidden[..., 3 * d : 3 * d + 3], hidden) < 1e-14, str(case)
             for a, b in zip(parts(both.final_state), parts(one.final_state), strict=True):
@@ -506,7 +591,7 @@ def test_two_directions_are_two_runs(cell: str) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_stack_is_a_chain(cell: str) -> None:
     plain: dict[str, Any] = {"embedding": None, "learn_initial_state": False, "reads_half": False}
-    plain |= {"num_layers": 3, "dropout": 0.4}
+    plain |= {"num_layers": 3, "dropout": 0.4, "low_rank": False}
     for case in sampled(every_network(B=4, T=5, I=2, H=3, cell=cell, **plain), 3):
         problem = build(case)
         out, below = run(problem), problem.x
@@ -527,7 +612,7 @@ def test_a_stack_is_a_chain(cell: str) -> None:
                 h0,
                 cell=cell,
                 bidirectional=case.bidirectional,
-                settings=problem.network.get("settings"),
+                settings=settings_of(problem, k),
                 resets=problem.resets,
             )
             for a, b in zip(parts(out.final_state), parts(one.final_state), strict=True):
@@ -683,7 +768,7 @@ def test_what_overflows_after_the_end_does_not_matter() -> None:
     assert not grads["x"][:, 3:].any() and np.array_equal(grads["x"][:, :3], short["x"])
 
 
-# --- dropout ---
+# --- dropout and noise ---
 
 
 def test_the_hash_of_dropout() -> None:
@@ -799,7 +884,7 @@ def test_all_weights_zero(reduction: str) -> None:
 
 
 def test_grid_is_covered() -> None:
-    assert len(GRID) == 1536
+    assert len(GRID) == 2016
     assert set(SPARSE_GRID) <= set(GRID)
     for axes in ((0,), (1,), (2, 3)):
         sets = [{tuple(shape[a] for a in axes) for shape in grid} for grid in (SPARSE_GRID, GRID)]
@@ -832,13 +917,13 @@ def test_networks_are_covered() -> None:
     """Every combination once, every (I, H) for every cell, every value of the other options."""
     combinations = ("cell", "num_layers", "bidirectional", "bias", "with_lengths", "with_h0")
     cases = every_network(B=3, T=4, I=2, H=3)
-    assert len({tuple(getattr(case, name) for name in combinations) for case in cases}) == 288
-    assert len({str(case) for case in cases}) == len(cases) == 288
+    assert len({tuple(getattr(case, name) for name in combinations) for case in cases}) == 336
+    assert len({str(case) for case in cases}) == len(cases) == 336
     shapes = networks_over_shapes()
-    assert len({str(case) for case in shapes}) == len(shapes) == 64 * len(CELLS)
+    assert len({str(case) for case in shapes}) == len(shapes) == len(PAIRS) * len(CELLS)
     for cell in CELLS:
         own = [case for case in shapes if case.cell == cell]
-        assert {(case.I, case.H) for case in own} == set(itertools.product(WIDTHS, WIDTHS))
+        assert {(case.I, case.H) for case in own} == set(PAIRS)
         assert {case.num_layers for case in own} == {1, 2, 3}
         assert own == networks_over_shapes(cell=cell) or cell != CELLS[0]
         assert all(not case.dropout for case in networks_over_shapes(cell=cell, dropout=0.0))
@@ -850,6 +935,8 @@ def test_networks_are_covered() -> None:
             "bidirectional": (False, True),
             "with_weights": (False, True),
             "setting": (None, 0.05, 1.0),
+            "each_unit": (False, True),
+            "learn_alpha": (False, True),
             "dropout": (0.0, 0.3),
             "learn_initial_state": (False, True),
             "embedding": (None, 7),

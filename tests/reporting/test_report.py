@@ -529,8 +529,28 @@ def test_the_share_of_the_peak_counts_layers_and_directions(
 def test_a_model_has_one_name_before_and_after_it_is_saved(
     cell: str, shown: str, tmp_path: Path
 ) -> None:
-    made = fastbptt.Recurrent(cell, 3, 4, 2, alpha=0.5 if cell == "leaky" else None, seed=0)
+    made = fastbptt.Recurrent(
+        cell, 3, 4, 2, alpha=0.5 if cell.startswith("leaky") else None, seed=0
+    )
     made.save(tmp_path / "m")
     for one in (made, fastbptt.load(tmp_path / "m")):
         text = str(sections.model(cast("Any", SimpleNamespace(model=one)), sections.Pictures()))
         assert f"<code>{escape(shown, quote=False)}" in text.replace("&quot;", '"'), text
+
+
+@pytest.mark.parametrize(
+    ("cell", "options"),
+    [
+        ("leaky_preactivation_relu", {"alpha": 0.5}),
+        ("rnn", {"zoneout": 0.2}),
+        ("lstm", {"zoneout": (0.1, 0.4), "recurrent_dropout": 0.1}),
+        ("leaky", {"alpha": 0.5, "learn_alpha": True, "rank": 2, "recurrent_noise": 0.1}),
+    ],
+)
+def test_what_has_no_diagram_is_left_out(
+    cell: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    x, y = data()
+    model = fastbptt.Recurrent(cell, 2, 8, 2, seed=0, **options)
+    page = write(tmp_path, model, x, y)
+    assert ("unrolled over" in page.text) == (cell == "leaky")

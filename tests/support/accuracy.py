@@ -18,6 +18,8 @@ ISAS = tuple(
     for name, _, usable in fastbptt.backends()
     if usable and name not in _core.bfloat16_backends()
 )
+# Whether the instruction set in use has products in bfloat16, which few machines have
+HAS_BFLOAT16 = _core.active_backend() in _core.bfloat16_backends()
 TINIEST = {"float32": np.finfo(np.float32).tiny, "float64": np.finfo(np.float64).tiny}
 
 

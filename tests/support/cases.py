@@ -26,20 +26,27 @@ State = Array | tuple[Array, ...]
 FULL_GRID = os.environ.get("FASTBPTT_TEST_GRID") == "full"  # as the gate has it
 FUZZ = int(os.environ.get("FASTBPTT_TEST_FUZZ", "1"))  # how many times as many random cases
 
-CELLS = tuple(reference.CELLS)
+EVERY_CELL = tuple(reference.CELLS)
+# One of each structure: cells that differ in their nonlinearity alone share all else. Softplus is
+# not zero at zero, so a state of zeros is not one of zero rates.
+CELLS = ("rnn", "relu", "leaky", "leaky_preactivation_softplus", "gru", "gru_before", "lstm")
 BATCHES = (1, 2, 5, 6, 7, 33)
 TIMES = (1, 2, 10, 100)
 WIDTHS = (1, 3, 16, 17, 63, 64, 65, 129)  # of the input and of the hidden state
+# Hidden units where the layouts for small layers change: 4 to 48 of them, and each side of 32
+NARROW = (4, 8, 12, 20, 24, 31, 32, 33, 40, 48)
+SMALL_HIDDEN = tuple(sorted({1, 16, *NARROW}))
+PAIRS = (*itertools.product(WIDTHS, WIDTHS), *itertools.product((1, 17), NARROW))  # (I, H)
 OUTPUTS = (1, 3, None)  # None: no readout
 LOSSES = tuple(reference.LOSSES)
 STEPS = tuple(reference.STEPS)
 REDUCTIONS = tuple(reference.REDUCTIONS)
 
-GRID = tuple(itertools.product(BATCHES, TIMES, WIDTHS, WIDTHS))  # (B, T, I, H): 1536 shapes
-# 64 of them: every (I, H), and around it every (B, T), several times
+# (B, T, I, H): 2016 shapes
+GRID = tuple((b, t, *pair) for b, t, pair in itertools.product(BATCHES, TIMES, PAIRS))
+# 84 of them: every (I, H), and around it every (B, T), several times
 SPARSE_GRID = tuple(
-    (BATCHES[k % 6], TIMES[(k // 8 + k) % 4], i, h)
-    for k, (i, h) in enumerate(itertools.product(WIDTHS, WIDTHS))
+    (BATCHES[k % 6], TIMES[(k // 8 + k) % 4], i, h) for k, (i, h) in enumerate(PAIRS)
 )
 
 
@@ -62,6 +69,8 @@ class Case:
     seed: int = 0
     cell: str = "rnn"
     setting: float | None = None  # None: the cell's default, if it has one
+    each_unit: bool = False  # .. and another number for each unit
+    learn_alpha: bool = False
     num_layers: int = 1
     bidirectional: bool = False
     dropout: float = 0.0
@@ -73,6 +82,7 @@ class Case:
     output_bias: bool | None = None
     static_size: int | None = None
     reads_half: bool = False  # every second unit, of a network with a readout
+    low_rank: bool = False  # the factors of W_hh are parameters
     with_blocks: bool = False  # of outputs, where there are enough: `loss` and another one
 
     def __str__(self) -> str:
@@ -87,7 +97,8 @@ class Case:
         given = [(name, getattr(self, name)) for name in numbers]
         words += [f"{name}{value}" for name, value in given if value not in (None, 0.0)]
         words += [] if self.output_bias is None else [f"output_bias={self.output_bias}"]
-        flags = ("learn_initial_state", "freeze_embedding", "reads_half")
+        flags = ("learn_initial_state", "freeze_embedding", "reads_half", "low_rank")
+        flags += ("each_unit", "learn_alpha")
         words += [name for name in flags if getattr(self, name)]
         if self.cell != "rnn":
             words.insert(0, self.cell)
@@ -132,6 +143,10 @@ class Case:
         return tuple(range(0, self.directions * self.H, 2)) if self.reads_half else None
 
     @property
+    def rank(self) -> int | None:
+        return (self.H + 2) // 3 if self.low_rank else None
+
+    @property
     def directions(self) -> int:
         return 2 if self.bidirectional else 1
 
@@ -146,9 +161,18 @@ class Case:
         return (self.num_layers * self.directions, self.B, self.H)
 
     @property
+    def alpha(self) -> float | Array | None:
+        """The cell's number, or those of its units, as `Recurrent` takes them."""
+        default = next(iter(reference.CELLS[self.cell].SETTING.values()), None)
+        number = default if self.setting is None else self.setting
+        if not self.each_unit or number is None:
+            return number
+        shape = (self.num_layers * self.directions, self.H)
+        return number * np.random.default_rng(self.H).uniform(0.3, 1.0, shape)
+
+    @property
     def spec_args(self) -> dict[str, Any]:
         """Keyword arguments of ``_core.Spec``."""
-        default = next(iter(reference.CELLS[self.cell].SETTING.values()), 0.0)
         return {
             "cell": self.cell,
             "input_size": self.I,
@@ -158,7 +182,8 @@ class Case:
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
             "dropout": self.dropout,
-            "setting": default if self.setting is None else self.setting,
+            "setting": [] if self.alpha is None else np.ravel(self.alpha),
+            "learn_setting": self.learn_alpha,
             "learn_state": self.learn_initial_state,
             "vocabulary": self.embedding or 0,
             "padding_index": -1 if self.padding_index is None else self.padding_index,
@@ -168,6 +193,7 @@ class Case:
             if self.readout_units is None
             else np.array(self.readout_units, np.int64),
             "static_size": self.static_size or 0,
+            "rank": self.rank or 0,
         }
 
 
@@ -236,11 +262,17 @@ def make_params(case: Case, rng: np.random.Generator) -> dict[str, Array]:
         sfx = (f"_l{layer}" if layer else "") + ("_reverse" if direction else "")
         inputs = case.directions * case.H if layer else case.I
         add(f"W_xh{sfx}", (inputs, gates * case.H), fan=max(inputs, case.H))
-        add(f"W_hh{sfx}", (case.H, gates * case.H))
+        if case.rank is None:
+            add(f"W_hh{sfx}", (case.H, gates * case.H))
+        else:  # the product has entries of about that size
+            add(f"N_hh{sfx}", (case.H, case.rank))
+            add(f"M_hh{sfx}", (case.rank, gates * case.H), fan=case.rank)
         if case.bias:
             add(f"b_h{sfx}", (gates * case.H,))
             for name in cell.EXTRA_BIAS:
                 add(f"{name}{sfx}", (case.H,))
+        if case.learn_alpha:
+            add(f"logit_alpha{sfx}", (case.H,), fan=1)
     if case.learn_initial_state:
         for name in case.state_names:
             add(name, (case.state_shape[0], case.H), fan=1)
@@ -347,8 +379,8 @@ def build(case: Case, dtype: DTypeLike = np.float64) -> Problem:
         "frozen": case.freeze_embedding,
         "readout_units": case.readout_units,
     }
-    if case.setting is not None:
-        network["settings"] = dict.fromkeys(reference.CELLS[case.cell].SETTING, case.setting)
+    if case.alpha is not None:
+        network["settings"] = dict.fromkeys(reference.CELLS[case.cell].SETTING, case.alpha)
     key = None
     if case.dropout:
         key = int(rng.integers(2**64, dtype=np.uint64))
@@ -496,6 +528,8 @@ def _drawn(rng: np.random.Generator, given: dict[str, Any]) -> Case:
             "reduction": one_of("reduction", *REDUCTIONS),
             "with_weights": one_of("with_weights", False, True),
             "setting": one_of("setting", *((None, 0.05, 1.0) if has_setting else (None,))),
+            "each_unit": one_of("each_unit", *((False, True) if has_setting else (False,))),
+            "learn_alpha": one_of("learn_alpha", *((False, True) if has_setting else (False,))),
             "dropout": one_of("dropout", *((0.0, 0.3) if several else (0.0,))),
             "learn_initial_state": one_of("learn_initial_state", False, True),
             "embedding": vocabulary,
@@ -505,6 +539,7 @@ def _drawn(rng: np.random.Generator, given: dict[str, Any]) -> Case:
             "output_bias": one_of("output_bias", None, None, False, True),
             "reads_half": one_of("reads_half", False, False, True),
             "with_blocks": one_of("with_blocks", False, False, True),
+            "low_rank": one_of("low_rank", False, False, True),
             **given,
         }
     )
@@ -528,7 +563,7 @@ def with_outputs(case: Case) -> Case:
 
 
 def networks_over_shapes(**fixed: Any) -> list[Case]:
-    """For every cell one case per shape of `SPARSE_GRID`, so every (I, H): 384 cases.
+    """For every cell one case per shape of `SPARSE_GRID`, so every (I, H): 504 cases.
 
     Layers, directions and all options are drawn at random but reproducibly; ``fixed`` may pin them.
     """

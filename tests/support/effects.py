@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from accuracy import HAS_BFLOAT16
 
 import fastbptt
 
@@ -41,6 +42,10 @@ class Refused(NamedTuple):
     value: Any
     words: str
     others: dict[str, Any] = {}  # noqa: RUF012  # nobody changes it
+
+
+# A precision that a model refuses where the instruction set in use does not have it
+BFLOAT16 = "bfloat16" if HAS_BFLOAT16 else Refused("bfloat16", "no products in bfloat16")
 
 
 class Reason(NamedTuple):

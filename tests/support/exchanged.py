@@ -8,6 +8,7 @@ import numpy as np
 
 import fastbptt
 from fastbptt.interchange.layouts import LAYOUTS
+from fastbptt.models._weights import dense
 
 Array = Any
 
@@ -21,6 +22,7 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "no bias": {"output_size": 2, "num_layers": 2, "bias": False},
     "output bias": {"output_size": 2, "bias": False, "output_bias": True},
     "no output bias": {"output_size": 2, "output_bias": False},
+    "low rank": {"output_size": 2, "num_layers": 2, "rank": 2},
     "some units": {"output_size": 2, "bidirectional": True, "readout_units": [1, 2, 6]},
 }
 
@@ -53,9 +55,13 @@ def settings(model: fastbptt.Recurrent) -> dict[str, Any]:
 
 
 def same(read: fastbptt.Recurrent, model: fastbptt.Recurrent) -> bool:
-    """Whether two networks are the same to the bit; units that are not read have zeros instead."""
+    """Whether two networks are the same to the bit; units that are not read have zeros instead.
+
+    Of low rank: the product is.
+    """
     ours, theirs = settings(model), settings(read)
-    own = model.state_dict()
+    own = dense(model.state_dict())
+    ours["rank"] = None
     if ours["readout_units"] is not None:
         every = np.zeros((model._input_spec.hidden_size * 2, 2), model.dtype)
         every[list(ours["readout_units"])] = own["W_hy"]

@@ -9,22 +9,24 @@ from cases import Array, Case, Problem, build
 
 import fastbptt
 from fastbptt import reference
+from fastbptt.models import _options
 
 
 def model_of(case: Case, dtype: str = "float64", seed: int = 0) -> fastbptt.Recurrent:
     """A model of any registered cell, as the generic class makes it."""
-    has_setting = bool(reference.CELLS[case.cell].SETTING)
     return fastbptt.Recurrent(
         case.cell,
         case.I,
         case.H,
         case.O,
-        alpha=case.spec_args["setting"] if has_setting else None,
+        alpha=0.2 if case.learn_alpha else case.alpha,
+        learn_alpha=case.learn_alpha,
         num_layers=case.num_layers,
         bidirectional=case.bidirectional,
         bias=case.bias,
         output_bias=case.output_bias,
         readout_units=case.readout_units,
+        rank=case.rank,
         static_size=case.static_size,
         dropout=case.dropout,
         learn_initial_state=case.learn_initial_state,
@@ -46,16 +48,60 @@ def both(case: Case, dtype: str = "float64") -> tuple[fastbptt.Recurrent, Proble
 
 
 def next_masks(model: fastbptt.Recurrent, batch: int, time: int) -> list[Array]:
-    """The masks of the model's next training pass, by the formulas in words of the docs."""
+    """The masks of the model's next training pass."""
+    width = model.hidden_size * (2 if model.bidirectional else 1)
+    return reference.dropout_masks(
+        next_seed(model), model.dropout, batch, time, width, model.num_layers
+    )
+
+
+def next_noise(model: fastbptt.Recurrent, batch: int, time: int) -> dict[str, Any]:
+    """The network of the model's next training pass, with all that it draws."""
+    seed, directions = next_seed(model), 2 if model.bidirectional else 1
+    network: dict[str, Any] = {
+        "cell": model.cell,
+        "num_layers": model.num_layers,
+        "bidirectional": model.bidirectional,
+        "readout_units": model.readout_units,
+    }
+    scale = np.ones(())
+    if model._spec.setting:
+        alpha = _options.settings_now(model._spec, model.parameters)  # one, (H,), or (L * D, H)
+        network["settings"] = {"alpha": alpha}
+        if model.noise_scaling:
+            scale = np.sqrt(2 / alpha)
+    if model.recurrent_noise:
+        sizes = (batch, time, model.hidden_size, model.num_layers, directions)
+        noise = reference.recurrent_noise(seed, model.recurrent_noise, *sizes)
+        each = scale[:, np.newaxis, np.newaxis] if scale.ndim == 2 else scale
+        network["noise"] = noise * each.astype(noise.dtype)
+    if model.input_noise:
+        sizes = (batch, time, model.input_size)
+        noise = reference.input_noise(seed, model.input_noise, *sizes)
+        network["input_noise"] = noise * scale.astype(noise.dtype)
+    if model.recurrent_dropout:
+        sizes = (batch, model.hidden_size, model.num_layers, directions)
+        network["recurrent_masks"] = reference.recurrent_masks(
+            seed, model.recurrent_dropout, *sizes
+        )
+    if any(model._spec.zoneout):
+        shares = model._spec.zoneout[: len(reference.CELLS[model.cell].STATES)]
+        sizes = (batch, time, model.hidden_size, model.num_layers, directions)
+        network["zoneout"] = reference.zoneout_masks(seed, shares, *sizes)
+    if model.dropout:
+        network["masks"] = next_masks(model, batch, time)
+    return network
+
+
+def next_seed(model: fastbptt.Recurrent) -> int:
+    """The seed of the model's next training pass, by the formulas in words of the docs."""
     seed, count = model._dropout_seeds.state
     z = seed + (count + 1) * 0x9E3779B97F4A7C15
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z %= 2**64
         z = (z ^ z >> shift) * factor
     z %= 2**64
-    key = z ^ z >> 31
-    width = model.hidden_size * (2 if model.bidirectional else 1)
-    return reference.dropout_masks(key, model.dropout, batch, time, width, model.num_layers)
+    return z ^ z >> 31
 
 
 def clean(case: Case, problem: Problem) -> Array:

@@ -182,7 +182,9 @@ class Run:
             "O": self.one_of(None, 1, 1, 2, 4),
             "bias": self.chance(0.8),
             "cell": self.cell,
-            "setting": self.one_of(None, 0.05, 1.0) if setting else None,
+            "setting": self.one_of(None, 0.05, 0.9) if setting else None,
+            "each_unit": bool(setting) and self.chance(0.5),
+            "learn_alpha": bool(setting) and self.chance(0.5),
             "num_layers": layers,
             "bidirectional": self.chance(0.3),
             "dropout": self.one_of(0.0, 0.3, 0.9) if layers > 1 else 0.0,
@@ -197,7 +199,7 @@ class Run:
         self.say(f"{self.network} {self.dtype} init={recipe!r} seed={own}")
         self.model = fastbptt.Recurrent(
             case.cell, case.I, case.H, case.O,
-            alpha=case.spec_args["setting"] if setting else None,
+            alpha=case.alpha, learn_alpha=case.learn_alpha,
             num_layers=layers, bidirectional=case.bidirectional, bias=case.bias,
             dropout=case.dropout, learn_initial_state=case.learn_initial_state,
             embedding=vocabulary, padding_index=case.padding_index,
@@ -310,8 +312,8 @@ class Run:
             "cell": case.cell, "num_layers": case.num_layers, "bidirectional": case.bidirectional,
             "padding_index": case.padding_index, "frozen": case.freeze_embedding,
         }  # fmt: skip
-        if case.setting is not None:
-            keywords["settings"] = dict.fromkeys(reference.CELLS[case.cell].SETTING, case.setting)
+        if case.alpha is not None:
+            keywords["settings"] = dict.fromkeys(reference.CELLS[case.cell].SETTING, case.alpha)
         if training and case.dropout:
             keywords["masks"] = next_masks(self.model, *x.shape[:2])
         return keywords
@@ -511,7 +513,7 @@ class Run:
             info = np.finfo(self.model.dtype)
             values = np.ravel(getattr(self.optimizer, name))
             between = (values > 1 - info.epsneg) & (values < 1)
-            assert ((values > info.max) | between | (values < info.tiny)).any(), error
+            assert ((values > info.max) | between | (values < np.sqrt(info.tiny))).any(), error
         else:
             assert (
                 "overflow" in error.problem

@@ -178,7 +178,7 @@ def _options(run: Run, case: Case, arguments: dict[str, Any]) -> str | None:
 
 def _batch_size(run: Run, arguments: dict[str, Any]) -> str:
     del arguments["training"]
-    arguments["batch_size"] = run.one_of(0, -1, 1.5, None)
+    arguments["batch_size"] = run.one_of(0, -1, 1.5, "2")
     return "batch_size"
 
 

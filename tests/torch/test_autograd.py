@@ -9,7 +9,6 @@ import pickle
 import threading
 from typing import Any
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="fastbptt.torch needs PyTorch")
@@ -41,8 +40,8 @@ def tape_address(output: Any) -> int:
 
 
 def is_gone(address: int) -> bool:
-    up = _core.OutputGradients(outputs=np.zeros((2, 4, 5)))
-    return _core.torch_backward(address, up, False, False, False) is None
+    up = torch.zeros(2, 4, 5, dtype=torch.float64)
+    return _core.torch_backward(address, up, (None,), False, False, False) is None
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -147,6 +146,47 @@ def test_the_tape_lives_as_long_as_the_graph() -> None:
     assert is_gone(address)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_tensors_by_way_of_capsules(cell: str) -> None:
+    """As before PyTorch 2.10: the same numbers, and the same errors."""
+    module, x = network(cell, bidirectional=True), data()
+    h = torch.randn(4, 2, 5, dtype=torch.float64, requires_grad=True)
+    inputs = [h, *module.parameters()]
+
+    def run() -> list[Any]:
+        output, _ = module(x.expand(3, -1, -1, -1)[1], (h, h) if cell == "LSTM" else h)
+        return [output, *torch.autograd.grad(output[:, ::2].sum(), inputs)]
+
+    expected = run()
+    _core.use_tensors(None, *_operator._CAPSULES)
+    try:
+        got = run()
+        with pytest.raises(RuntimeError, match=r"layout torch\.sparse_coo"):
+            module(x.to_sparse())
+    finally:
+        _core.use_tensors(
+            getattr(torch.Tensor, "__dlpack_c_exchange_api__", None), *_operator._CAPSULES
+        )
+    for a, b in zip(expected, got, strict=True):
+        assert torch.equal(a, b)
+        assert a.data_ptr() % 64 == 0
+
+
+def test_gradients_in_batches_are_refused() -> None:
+    module = network("GRU")
+    output, _ = module(data())
+    up = torch.ones(3, *output.shape, dtype=output.dtype)
+    with pytest.raises(ValueError, match="as with is_grads_batched=True"):
+        torch.autograd.grad(output, list(module.parameters()), up, is_grads_batched=True)
+
+
+def test_a_tensor_left_over_from_a_transform_is_an_error() -> None:
+    left: list[Any] = []
+    torch.func.vmap(lambda x: (left.append(x), x)[1])(data()[None])
+    with pytest.raises(RuntimeError, match="left over from a transform"):
+        network("GRU")(left[0])
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_nothing_is_kept_without_gradients(mode: Any) -> None:
     module = network("LSTM")
@@ -212,8 +252,9 @@ def test_other_types_and_back() -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_view_that_negates(cell: str) -> None:
-    """As input, state and gradient: its memory has the other sign."""
+@pytest.mark.parametrize("weights", [False, True])
+def test_a_view_that_negates(cell: str, weights: bool) -> None:
+    """As input, state, gradient and weight: its memory has the other sign."""
     module = network(cell)
     x, h, g = (
         torch.randn(shape, dtype=torch.complex128).conj().imag
@@ -221,6 +262,14 @@ def test_a_view_that_negates(cell: str) -> None:
     )
     assert x.is_neg()
     results = []
+    if weights:
+        w = torch.randn(module.weight_hh_l1.shape, dtype=torch.complex128).conj().imag
+        expected = network(cell)
+        with torch.no_grad():
+            expected.weight_hh_l1.copy_(w)
+        module.weight_hh_l1 = torch.nn.Parameter(w)
+        assert module.weight_hh_l1.is_neg()
+        assert torch.equal(module(data())[0], expected(data())[0])
     for views in ((x, h, g), tuple(view.resolve_neg() for view in (x, h, g))):
         hx = (views[1], views[1]) if cell == "LSTM" else views[1]
         output = module(views[0], hx)[0]
@@ -286,7 +335,7 @@ def test_tracers_see_the_operator() -> None:
     assert any("recurrent" in str(node.target) for node in graph.graph.nodes)
     other = torch.randn_like(x)
     assert torch.allclose(graph(other), module(other)[0])
-    traced = torch.jit.trace(module, (x,), check_trace=False)
+    traced = torch.jit.trace(module, (x,))  # which traces it a second time, without gradients
     assert torch.allclose(traced(other)[0], module(other)[0])
 
 

@@ -265,7 +265,7 @@ def test_diagnose_monitor_and_learning_rates(tmp_path: Path) -> None:
         ({"metrics": "accuracy"}, r"metrics is 'accuracy'; expected a mapping with the metrics of"),
         ({"metrics": {"prise": "r2"}}, r"metrics has 'prise'; expected some of the blocks price"),
         ({"metrics": {"price": "accuracy"}}, r'metrics\["price"\]\[0\] is "price.accuracy", of'),
-        ({"metrics": {"price": "R2"}}, r'metrics\["price"\]\[0\] is "R2"'),
+        ({"metrics": {"price": "R2"}}, r'metrics\["price"\] is "R2"'),
         (
             {"metrics": {"sale": ["accuracy", "accuracy"]}},
             r'metrics\["sale"\] has "accuracy" twice',

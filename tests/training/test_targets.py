@@ -251,7 +251,7 @@ def test_of_scikit_learn_for_another_loss() -> None:
         ValueError, match=r'^y holds 0.9; expected 0 and 1 for the metric "f1_score"'
     ):
         fastbptt.evaluate(model(), X, Y * 0.9, loss="bce", metrics=functions.f1_score)
-    with pytest.raises(TypeError, match=r"^metrics\[0\] is a scorer of scikit-learn"):
+    with pytest.raises(TypeError, match=r"^metrics is a scorer of scikit-learn"):
         fastbptt.evaluate(model(), X, Y, metrics=functions.make_scorer(functions.f1_score))
 
 

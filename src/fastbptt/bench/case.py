@@ -18,7 +18,7 @@ __all__ = ["CHECK_LR", "CHOICES", "PRESETS", "TIMED_LR", "Case", "Problem", "nee
 
 Array = NDArray[Any]
 
-# Options besides sizes: field -> values.
+# Options besides sizes: field -> values. An underscore at the end keeps Python's words apart.
 CHOICES: Final[dict[str, list[str]]] = {
     "cell": _core.cells(),
     "loss": _core.losses(),
@@ -26,6 +26,7 @@ CHOICES: Final[dict[str, list[str]]] = {
     "lengths": ["fixed", "uniform"],
     "dtype": ["float32", "float64"],
     "precision": ["float32", "bfloat16"],
+    "pass_": ["training", "forward"],
 }
 CHECK_LR: Final = 1e-3
 # Small, so that the weights, and with them the work, stay the same over 100 000 steps.
@@ -61,12 +62,17 @@ class Case:
     precision : str
         "float32", or "bfloat16": of fastbptt's products, with dtype float32; other systems stay
         with their dtype.
+    pass_ : str
+        "training": a whole training step. "forward": prediction, from inputs to outputs at the
+        steps that `steps` names; `loss` then shapes nothing but the targets, which nobody reads.
 
     Examples
     --------
     >>> from fastbptt.bench import PRESETS
     >>> PRESETS["small"].hidden
     64
+    >>> PRESETS["audio"].cell
+    'lstm'
     """
 
     name: str
@@ -84,12 +90,13 @@ class Case:
     layers: int = 1
     bidirectional: bool = False
     precision: str = "float32"
+    pass_: str = "training"
 
     def with_(self, **changes: Any) -> Case:
-        """Change what is not None; another cell, dtype, precision or seed leaves the name."""
+        """Change what is not None; another cell, dtype, precision, pass or seed leaves the name."""
         given = {name: value for name, value in changes.items() if value is not None}
         changed = {name for name, value in given.items() if value != getattr(self, name)}
-        name = "custom" if changed - {"cell", "dtype", "precision", "seed"} else self.name
+        name = "custom" if changed - {"cell", "dtype", "precision", "pass_", "seed"} else self.name
         return replace(self, **given, name=name)
 
     def as_dict(self) -> dict[str, Any]:
@@ -115,6 +122,14 @@ class Case:
         return self.precision if self.precision == "bfloat16" else self.dtype
 
     @property
+    def network(self) -> str:
+        """The cell, and what is computed if it is not a training step in float32."""
+        words = [self.cell]
+        words += [] if self.arithmetic == "float32" else [self.arithmetic]
+        words += [] if self.pass_ == "training" else [self.pass_]
+        return ", ".join(words)
+
+    @property
     def suffixes(self) -> list[list[str]]:
         """The suffixes of parameter names: for each layer, for each direction."""
         ends = ["", "_reverse"] if self.bidirectional else [""]
@@ -131,6 +146,23 @@ PRESETS: Final[dict[str, Case]] = {
         Case("medium", 64, 100, 128, 256, 10, "last", "cross_entropy"),
         Case("large", 128, 50, 512, 1024, 10, "last", "cross_entropy"),
         Case("stream", 1, 2000, 16, 128, 1, "all", "mse"),
+        # models of amplifiers and effects
+        Case("audio", 40, 512, 1, 40, 1, "all", "mse", cell="lstm"),
+        Case("nano", 16, 512, 1, 8, 1, "all", "mse", cell="lstm"),
+        # measured series, to be classified
+        Case("sensor", 20, 100, 5, 20, 3, "last", "cross_entropy", cell="gru"),
+        Case("series", 20, 100, 10, 100, 3, "last", "cross_entropy"),
+        Case("eeg", 20, 100, 30, 300, 3, "last", "cross_entropy", cell="lstm"),
+        # choices of subjects, in experiments of psychology
+        *(
+            Case(
+                f"tiny-{n}", 100, 150, 3, n, 2, "all", "cross_entropy", cell="gru", dtype="float64"
+            )
+            for n in (1, 2, 5, 10, 20)
+        ),
+        # one sequence, and one step of it
+        Case("sequence", 1, 100, 16, 64, 1, "all", "mse", cell="lstm"),
+        Case("single-step", 1, 1, 16, 128, 1, "all", "mse", cell="lstm"),
     )
 }
 
@@ -228,27 +260,34 @@ class Problem:
 
     @property
     def needed_flops(self) -> int:
-        """Floating-point operations that a step requires: `needed_flops` of the case."""
+        """Floating-point operations that the pass requires: `needed_flops` of the case."""
         case = self.case
         gates: int = reference.CELLS[case.cell].GATES
         steps = int(np.sum(self.last + 1))
+        directions = 1 + case.bidirectional
         return needed_flops(
-            gates, case.input, case.hidden, case.layers, 1 + case.bidirectional, steps
+            gates, case.input, case.hidden, case.layers, directions, steps, case.pass_
         )
 
 
 def needed_flops(
-    gates: int, inputs: int, hidden: int, layers: int, directions: int, steps: int
+    gates: int,
+    inputs: int,
+    hidden: int,
+    layers: int,
+    directions: int,
+    steps: int,
+    pass_: str = "training",
 ) -> int:
-    """Count the floating-point operations that a training step requires.
+    """Count the floating-point operations that a training step, or a forward pass, requires.
 
     Two for each multiply-add of the products with the recurrent weights (forward, backward,
     gradient) and with the input weights (forward, gradient, and above the first layer
     backward), for real steps only. With G gates, 1 in plain cells, 3 in a GRU, 4 in an LSTM:
     2 * steps * G * (2 * I * H + 3 * H * H) for one layer in one direction. A layer above it
     needs 2 * steps * G * (3 * I * H + 3 * H * H), where I is the width of the one below, H or
-    2 * H; a second direction as much again. Readout, loss, element-wise arithmetic and Adam do
-    not count.
+    2 * H; a second direction as much again. A forward pass needs 2 * steps * G * (I * H + H * H)
+    for each layer and direction. Readout, loss, element-wise arithmetic and Adam do not count.
 
     Parameters
     ----------
@@ -256,6 +295,8 @@ def needed_flops(
         G, I, H; layers; 1 or 2.
     steps : int
         Real time steps of all sequences together.
+    pass_ : str
+        "training" or "forward".
 
     Examples
     --------
@@ -265,7 +306,9 @@ def needed_flops(
     """
     multiply_adds = 0
     for layer in range(layers):
-        products = (3 if layer else 2) * inputs + 3 * hidden
+        products = inputs + hidden
+        if pass_ == "training":
+            products = (3 if layer else 2) * inputs + 3 * hidden
         multiply_adds += directions * gates * hidden * products
         inputs = directions * hidden
     return 2 * steps * multiply_adds

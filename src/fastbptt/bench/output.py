@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ..plot._helpers import cell_title
 from ..plot._style import MUTED, PALETTE, new_figure
-from .case import Case
+from .case import PRESETS, Case
 
 __all__ = ["FORMATS", "plot", "time_text", "write"]
 
@@ -24,6 +25,7 @@ _COLOURS: Final = {
     "torch-ftz": PALETTE["orange"],
     "jax": PALETTE["green"],
     "keras": PALETTE["purple"],
+    "onnxruntime": "#8C6D31",
     "onednn": PALETTE["blue"],
 }
 _SHORT: Final = {"torch-ftz": "PyTorch, FTZ", "keras": "Keras"}
@@ -84,9 +86,9 @@ def _markdown(result: dict[str, Any]) -> str:
     lines.append("| case | " + " | ".join(_HEAD) + " |")
     lines.append("|:--|:--|" + "--:|" * (len(_HEAD) - 1))
     for found in result["cases"]:
-        name, shape = found["case"]["name"], Case(**found["case"]).shape
+        one = Case(**found["case"])
         for i, each in enumerate(found["systems"]):
-            case = f"**{name}** ({shape}; {found['case']['cell']})" if i == 0 else ""
+            case = f"**{one.name}** ({one.shape}; {one.network})" if i == 0 else ""
             lines.append(f"| {case} | " + " | ".join(_row(each)) + " |")
         for title, reason in _left_out(found):
             lines.append(f"|  | {title} | {reason}" + " |" * (len(_HEAD) - 1))
@@ -122,7 +124,7 @@ FORMATS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
 
 
 def plot(result: dict[str, Any], file: str | Path) -> None:
-    """Draw each system's time per step relative to fastbptt's, a panel for each case.
+    """Draw the time of each system as a bar, a panel for each case.
 
     Parameters
     ----------
@@ -140,57 +142,75 @@ def plot(result: dict[str, Any], file: str | Path) -> None:
     columns = min(len(cases), 3)
     rows = math.ceil(len(cases) / columns)
     bars = max(len(found["systems"]) for found in cases)
-    figure = new_figure(6.0 * columns, rows * (1.9 + 0.52 * bars))
+    figure = new_figure(5.7 * columns, 0.9 + rows * (2.2 + 0.5 * bars))
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    longest = max(each["times_fastbptt"] for found in cases for each in found["systems"])
     for panel, found in zip(panels, cases, strict=False):
-        _draw_case(panel, found["case"], found["systems"], longest)
+        _draw_case(panel, Case(**found["case"]), found["systems"])
     for panel in panels[len(cases) :]:
         panel.set_visible(False)
     machine = result["machine"]
-    cells = ", ".join(dict.fromkeys(found["case"]["cell"] for found in cases))
-    figure.suptitle(
-        f"Time per training step ({cells}), relative to fastbptt (log scale)", fontsize=26
-    )
     threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
     figure.supxlabel(
-        f"batch, time, input, hidden on {machine['processor']}, {machine['instruction_set']},"
-        f" {threads}",
-        fontsize=20,
+        f"{machine['processor']} ({machine['instruction_set']}), {threads}; shorter is faster",
+        fontsize=19,
     )
     figure.savefig(file, dpi=100)
 
 
-def _draw_case(
-    panel: Any, case: dict[str, Any], systems: Sequence[dict[str, Any]], longest: float
-) -> None:
+def _draw_case(panel: Any, case: Case, systems: Sequence[dict[str, Any]]) -> None:
     order = sorted(systems, key=lambda each: each["times_fastbptt"])
-    times = [each["times_fastbptt"] for each in order]
-    panel.barh(
-        range(len(order)),
-        [time - 1 for time in times],
-        left=1,
-        color=[_COLOURS[each["system"]] for each in order],
-    )
-    panel.axvline(1, color=_COLOURS["fastbptt"], linewidth=4)
-    panel.set_xscale("log")
-    panel.set_xlim(0.9 * min(times), 6 * longest)
+    longest = order[-1]["best_seconds"]
+    unit, scale = _unit(longest)
+    times = [each["best_seconds"] / scale for each in order]
+    panel.barh(range(len(order)), times, color=[_COLOURS[each["system"]] for each in order])
+    panel.set_xlim(0, 1.75 * times[-1])  # the bars begin at zero; behind them stand their labels
     for i, each in enumerate(order):
         label = time_text(each["best_seconds"])
         if each["system"] != "fastbptt":
-            label = f"{each['times_fastbptt']:.3g} x"
-        panel.text(1.1 * max(1, times[i]), i, label, va="center", fontsize=20)
+            label += f" ({_ratio(each['times_fastbptt'])})"
+        panel.text(times[i] + 0.02 * times[-1], i, label, va="center", fontsize=18)
     panel.set_yticks(
         range(len(order)), [_SHORT.get(each["system"], each["title"]) for each in order]
     )
-    panel.tick_params(axis="y", labelsize=20, length=0)
-    panel.set_xticks([])
-    panel.minorticks_off()
+    panel.tick_params(axis="y", labelsize=19, length=0)
+    panel.tick_params(axis="x", labelsize=16)
+    panel.set_xticks([tick for tick in panel.get_xticks() if 0 <= tick <= 1.05 * times[-1]])
+    panel.set_xlabel(f"{unit} per {_step(case)}", fontsize=17)
     panel.invert_yaxis()
-    for side in ("top", "right", "bottom", "left"):
+    for side in ("top", "right"):
         panel.spines[side].set_visible(False)
-    sizes = ", ".join(str(case[key]) for key in ("batch", "time", "input", "hidden"))
-    panel.set_title(f"{case['name']}: {sizes}", fontsize=21, loc="left")
+    panel.set_title(_sizes_in_words(case), fontsize=19, loc="left")
+
+
+def _sizes_in_words(case: Case) -> str:
+    """Return the title of a panel, in two lines."""
+
+    def count(number: int, word: str) -> str:
+        return f"{number:,} {word}{'s' if number > 1 else ''}"
+
+    layers = f"{case.layers} layers of " if case.layers > 1 else ""
+    cell = cell_title(case.cell) + (", both directions" if case.bidirectional else "")
+    dtype = "" if case.arithmetic == "float32" else f", {case.arithmetic}"
+    upto = "up to " if case.lengths == "uniform" else ""
+    return (
+        f"{case.name}: {cell}, {layers}{count(case.hidden, 'unit')}{dtype}\n"
+        f"{count(case.batch, 'sequence')} of {upto}{count(case.time, 'step')}"
+    )
+
+
+def _step(case: Case) -> str:
+    return "training step" if case.pass_ == "training" else "prediction"
+
+
+def _ratio(number: float) -> str:
+    return f"{number:.0f}x" if number >= 9.95 else f"{number:.1f}x"
+
+
+def _unit(seconds: float) -> tuple[str, float]:
+    """Return the unit that suits a time, and its seconds."""
+    if seconds >= 1:
+        return "seconds", 1.0
+    return ("milliseconds", 1e-3) if seconds >= 1e-3 else ("microseconds", 1e-6)
 
 
 def _machine(machine: dict[str, Any]) -> str:
@@ -202,10 +222,15 @@ def _machine(machine: dict[str, Any]) -> str:
 
 
 def _legend(result: dict[str, Any]) -> str:
-    text = (
-        "A step is forward, loss, backpropagation through time and Adam. GFLOP/s, fraction of peak,"
-        " sequences/s and time (fastbptt = 1) are those of the best round; memory is that of the"
-        " whole process."
+    passes = {Case(**found["case"]).pass_ for found in result["cases"]}
+    text = ""
+    if "training" in passes:
+        text += "A training step is forward, loss, backpropagation through time and Adam. "
+    if "forward" in passes:
+        text += "A forward pass is a prediction, from inputs to outputs. "
+    text += (
+        "GFLOP/s, fraction of peak, sequences/s and time (fastbptt = 1) are those of the best"
+        " round; memory is that of the whole process."
     )
     if any(Case(**found["case"]).precision == "bfloat16" for found in result["cases"]):
         text += (
@@ -217,9 +242,10 @@ def _legend(result: dict[str, Any]) -> str:
 
 def _heading(found: dict[str, Any]) -> str:
     case = Case(**found["case"])
+    what, step = (case.loss, "step") if case.pass_ == "training" else ("forward", "pass")
     return (
-        f"{case.name} ({case.shape}; {case.cell}, {case.loss}, {case.arithmetic}):"
-        f" {found['needed_flops'] / 1e6:,.3g} MFLOP a step,"
+        f"{case.name} ({case.shape}; {case.cell}, {what}, {case.arithmetic}):"
+        f" {found['needed_flops'] / 1e6:,.3g} MFLOP a {step},"
         f" peak {found['peak_flops'] / 1e9:.1f} GFLOP/s"
     )
 
@@ -244,16 +270,22 @@ def _left_out(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _versions(result: dict[str, Any]) -> list[str]:
-    lines: dict[str, list[str]] = {}
+    """Of each system a line: its version, and which variants were measured in which cases."""
+    lines: dict[str, dict[str, list[str]]] = {}
     for found in result["cases"]:
+        case = Case(**found["case"])
+        name = (
+            case.name
+            if case.cell == PRESETS.get(case.name, case).cell
+            else f"{case.name} {case.cell}"
+        )
         for each in found["systems"]:
             head = f"{each['title']} {each['version']}"
-            variants = lines.setdefault(head, [])
-            variants.append(f"{found['case']['name']}: {each['variant']}")
+            lines.setdefault(head, {}).setdefault(each["variant"], []).append(name)
     texts = []
     for head, variants in lines.items():
-        kinds = {variant.split(": ", 1)[1] for variant in variants}
-        texts.append(f"{head}: {kinds.pop() if len(kinds) == 1 else '; '.join(variants)}")
+        named = [f"{variant} ({', '.join(names)})" for variant, names in variants.items()]
+        texts.append(f"{head}: {next(iter(variants)) if len(variants) == 1 else '; '.join(named)}")
     return texts
 
 

@@ -22,7 +22,7 @@ from .. import _check, _core, config
 from .._errors import ArgumentError
 from .case import Case, Problem
 from .systems import SYSTEMS, obstacle
-from .verify import Expected, check_gradients, check_training
+from .verify import CHECKS
 
 __all__ = ["DEFAULT_ROUNDS", "measure"]
 
@@ -64,7 +64,8 @@ def measure(
     -------
     dict
         ``machine``: dict with ``processor``, ``instruction_set``, ``threads`` and versions.
-        ``cases``: list of dict with ``case`` (its fields), ``needed_flops`` (per step),
+        ``cases``: list of dict with ``case`` (its fields), ``needed_flops`` (per step; with
+        ``pass_="forward"`` a step is one forward pass),
         ``peak_flops`` (per second, measured in the same rounds, of all threads together) and
         ``systems``, a list of dict, fastbptt first: ``system``, ``title``, ``version``,
         ``variant``, ``median_seconds``, ``best_seconds`` (per step), ``median_over_best``,
@@ -76,7 +77,8 @@ def measure(
     Raises
     ------
     ValueError
-        If a loss or gradient disagrees with the reference, or `rounds` and `seconds` are given.
+        If a loss, gradient or output disagrees with the reference, or `rounds` and `seconds` are
+        given.
     OSError
         If a system's process fails; the message ends with what it printed.
 
@@ -111,8 +113,7 @@ def _measure_case(
 
     problem = Problem(case)
     _say(f"{case.name} ({case.shape}): checking against the reference")
-    expected = Expected(problem)
-    check_training(problem, expected)
+    check = CHECKS[case.pass_](problem)
     with ExitStack() as stack:
         workers, left_out = [], []
         for name in names:
@@ -122,7 +123,7 @@ def _measure_case(
                 left_out.append({"system": name, "title": title, "reason": reason})
                 continue
             worker = stack.enter_context(_Worker(name, case, threads))
-            check_gradients(name, case, expected, worker.about["loss"], worker.gradients)
+            check(name, worker.results)
             workers.append(worker)
         end = None if seconds is None else time.monotonic() + seconds
         done = 0
@@ -194,7 +195,7 @@ class _Worker:
             text=True,
             env=_environment(self.threads),
         )
-        gradients = Path(self._files.name) / "gradients.npz"
+        results = Path(self._files.name) / "results.npz"
         try:
             self.about = self._ask(
                 {
@@ -202,11 +203,11 @@ class _Worker:
                     "case": self.case.as_dict(),
                     "threads": self.threads,
                     "processors": _processors(self.threads),
-                    "gradients": str(gradients),
+                    "results": str(results),
                 }
             )
-            with np.load(gradients) as found:
-                self.gradients = dict(found)
+            with np.load(results) as found:
+                self.results = dict(found)
             self._signal("SIGSTOP")
         except BaseException:
             self.__exit__(None, None, None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,23 @@ from .. import reference
 from ..optim.optimizers import Adam
 from .case import CHECK_LR, Case, Problem
 
-__all__ = ["Expected", "check_gradients", "check_training"]
+__all__ = [
+    "CHECKS",
+    "Check",
+    "Expected",
+    "check_gradients",
+    "check_outputs",
+    "check_training",
+    "expected_outputs",
+]
 
 Array = NDArray[Any]
+#: Of a system's name and what it computed, by name; raises where that is wrong.
+Check: TypeAlias = Callable[[str, Mapping[str, Array]], None]
 
-# Largest error in a gradient, relative to that gradient's largest entry; and length of the error of
-# the weights' movement relative to the movement. Adam's first steps follow the sign of a gradient,
-# however small, so the movement is less exact than the gradient.
+# Largest error in the outputs or in a gradient, relative to the largest entry; and length of the
+# error of the weights' movement relative to the movement. Adam's first steps follow the sign of a
+# gradient, however small, so the movement is less exact than the gradient.
 _TOLERANCES: Final = {
     "bfloat16": (2e-2, 2e-1),
     "bfloat16 relu": (3e-1, 5e-1),  # a unit near 0 is on or off, and with it its gradient
@@ -96,7 +106,7 @@ def check_gradients(
     ValueError
         If they disagree.
     """
-    tolerance, _ = _tolerances(case if system == "fastbptt" else case.with_(precision="float32"))
+    tolerance = _tolerance(system, case)
     error = abs(loss - expected.loss) / max(abs(expected.loss), 1e-30)
     if not error <= tolerance:
         raise _disagreement(system, case, "loss of the first step", error, tolerance)
@@ -135,6 +145,84 @@ def check_training(problem: Problem, expected: Expected) -> None:
         if not error <= tolerance:
             what = f"{name} after {_TRAINING_STEPS} steps"
             raise _disagreement("fastbptt", case, what, error, tolerance)
+
+
+def expected_outputs(problem: Problem) -> Array:
+    """Compute the outputs by the float64 reference, (batch, time, output) or (batch, output)."""
+    case = problem.case
+    found = reference.forward(
+        {name: value.astype(np.float64) for name, value in problem.params.items()},
+        problem.x.astype(np.float64),
+        problem.lengths,
+        cell=case.cell,
+        num_layers=case.layers,
+        bidirectional=case.bidirectional,
+        settings=problem.settings,
+    )
+    outputs: Array = found.outputs if case.steps == "all" else found.last
+    return outputs
+
+
+def check_outputs(system: str, problem: Problem, expected: Array, outputs: Array) -> None:
+    """Compare the outputs of a forward pass with the reference, at real steps only.
+
+    Parameters
+    ----------
+    system : str
+        The system, for the message.
+    problem : Problem
+        The data.
+    expected : array
+        By the reference.
+    outputs : array
+        By the system, of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If they disagree.
+    """
+    case = problem.case
+    if outputs.shape != expected.shape:
+        raise ValueError(
+            f"{case.name}: {system} disagrees with the reference: its outputs have shape"
+            f" {outputs.shape}; expected {expected.shape}; nothing was measured"
+        )
+    difference = np.abs(outputs - expected)
+    if case.steps == "all":
+        difference = difference[np.arange(case.time) <= problem.last[:, np.newaxis]]
+    error = float(difference.max() / max(float(np.abs(expected).max()), 1e-30))
+    tolerance = _tolerance(system, case)
+    if not error <= tolerance:
+        raise _disagreement(system, case, "output", error, tolerance)
+
+
+def _training(problem: Problem) -> Check:
+    expected = Expected(problem)
+    check_training(problem, expected)
+
+    def check(system: str, found: Mapping[str, Array]) -> None:
+        check_gradients(system, problem.case, expected, float(found["loss"]), found)
+
+    return check
+
+
+def _forward(problem: Problem) -> Check:
+    expected = expected_outputs(problem)
+
+    def check(system: str, found: Mapping[str, Array]) -> None:
+        check_outputs(system, problem, expected, found["outputs"])
+
+    return check
+
+
+#: For each pass: what computes the right results of a problem, and compares others with them.
+CHECKS: Final[dict[str, Callable[[Problem], Check]]] = {"training": _training, "forward": _forward}
+
+
+def _tolerance(system: str, case: Case) -> float:
+    """Return what a system's result may be off by: only fastbptt multiplies in bfloat16."""
+    return _tolerances(case if system == "fastbptt" else case.with_(precision="float32"))[0]
 
 
 def _tolerances(case: Case) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The process in which one system runs: ``python -m fastbptt.bench.worker``.
 
 It reads one JSON object per line from standard input and replies to each with one. The first names
-the system to run; the reply comes when it is compiled, warm, and its first gradients are written.
+the system to run; the reply comes when it is compiled, warm, and its first results are written.
 Each further one asks for a round.
 """
 
@@ -43,32 +43,31 @@ def main() -> None:
         entry = SYSTEMS[order["system"]]
         module = entry.load()
         ways = module.variants(problem, order["threads"], **dict(entry.options))
-        system, reply = _fastest(ways, order["gradients"])
+        system, reply = _fastest(ways, order["results"])
         _reply(replies, reply | {"version": module.version()})
         for _ in sys.stdin:
             _reply(replies, _round(system, reply["steps"], problem))
 
 
-def _fastest(ways: Any, gradients_file: str) -> tuple[System, dict[str, Any]]:
-    """Try every way, keep the fastest, and the loss and gradients it computed."""
-    best: tuple[float, System, dict[str, Any], dict[str, Any]] | None = None
+def _fastest(ways: Any, results_file: str) -> tuple[System, dict[str, Any]]:
+    """Try every way, keep the fastest, and write what it computes."""
+    best: tuple[float, str, System] | None = None
     for name, build in ways.items():
         system = build()
-        loss, gradients = system.loss_and_gradients()
         system.run(2)  # the first call compiles, the second may do so again
         steps, seconds = 1, _time(system, 1)
         while len(ways) > 1 and steps * seconds < ROUND_SECONDS and steps < 1000:
             steps *= 2
             seconds = _time(system, steps)
         if best is None or seconds < best[0]:
-            best = seconds, system, gradients, {"variant": name, "loss": loss}
+            best = seconds, name, system
     assert best is not None
-    _, system, gradients, reply = best
-    np.savez(gradients_file, **gradients)
+    _, name, system = best
+    np.savez(results_file, **ways[name]().results())  # of the first weights, which `run` moves
     steps = 1
     while (seconds := steps * _time(system, steps)) < ROUND_SECONDS / 4:
         steps *= 2
-    return system, reply | {"steps": max(1, round(steps * ROUND_SECONDS / seconds))}
+    return system, {"variant": name, "steps": max(1, round(steps * ROUND_SECONDS / seconds))}
 
 
 def _time(system: System, steps: int) -> float:

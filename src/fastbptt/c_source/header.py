@@ -66,8 +66,9 @@ class Interface(NamedTuple):
     @property
     def states(self) -> list[str]:
         """Names of the arrays in the struct."""
-        found: list[str] = self.network.cell_info["states"]
-        return found
+        info = self.network.cell_info
+        own: list[str] = info["states"]
+        return ["h"] * info["given"] + own
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -199,6 +200,8 @@ def _inputs(interface: Interface) -> Iterator[str]:
         if net.inputs.gaps is not None:
             known = ", ".join(f"x[{feature}]" for feature in net.inputs.gaps) or "none"
             yield f"   NaN is a missing value. Training knew of gaps in {known}."
+        elif net.inputs.filled:
+            yield "   Never NaN: training interpolated missing values; your program does so before."
     if net.static_size:
         yield f"constants: {_counted(net.static_size, 'number')}, the same for a whole sequence."
 

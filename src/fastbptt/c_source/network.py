@@ -23,12 +23,15 @@ class Inputs(NamedTuple):
         feature may.
     names : tuple of str, or None
         Of the features, for the header.
+    filled : bool
+        Whether training filled missing values by interpolation, which needs whole sequences.
     """
 
     mean: NDArray[np.float64] | None = None
     scale: NDArray[np.float64] | None = None
     gaps: tuple[int, ...] | None = None
     names: tuple[str, ...] | None = None
+    filled: bool = False
 
 
 class Outputs(NamedTuple):
@@ -58,8 +61,8 @@ class NetworkDescription(NamedTuple):
         A name of `formulas.CELLS`.
     cell_info : mapping
         The core's description of it.
-    setting : float
-        The cell's number, if it has one.
+    setting : array (num_layers, hidden_size) or float
+        The cell's number, if it has one: of each unit, or of all.
     input_size, hidden_size, num_layers : int
     output_size : int
         0: there is no readout, and the outputs are the hidden states.
@@ -79,7 +82,7 @@ class NetworkDescription(NamedTuple):
 
     cell: str
     cell_info: Mapping[str, Any]
-    setting: float
+    setting: Floats | float
     input_size: int
     hidden_size: int
     num_layers: int

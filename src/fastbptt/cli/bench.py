@@ -1,4 +1,4 @@
-"""``fastbptt bench``: time a training step."""
+"""``fastbptt bench``: time a training step or a prediction."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ def add(subparsers: _parser.Subparsers) -> None:
     parser = _parser.add_subcommand(
         subparsers,
         "bench",
-        "Time a training step, optionally against other systems",
-        epilog="Example:\n  fastbptt bench --preset tutorial,small --against numpy --threads 1",
+        "Time a training step or a prediction, optionally against other systems",
+        epilog="Example:\n  fastbptt bench --preset tutorial,small --against numpy --threads 1\n"
+        "  fastbptt bench --preset single-step --pass forward",
     )
     parser.add_argument(
         "--preset",
@@ -29,7 +30,7 @@ def add(subparsers: _parser.Subparsers) -> None:
         metavar="NAME[,NAME...]|all",
         default=["small"],
         help=f"shapes to measure: {', '.join(bench.PRESETS)} (default: small); the options of "
-        "sizes and choices below override it",
+        "sizes and choices below override them",
     )
     for size in ("batch", "time", "input", "hidden", "output-size"):
         parser.add_argument(f"--{size}", type=_parser.positive, metavar="N")
@@ -45,7 +46,8 @@ def add(subparsers: _parser.Subparsers) -> None:
     for option, choices in bench.CHOICES.items():
         long = len(", ".join(choices)) > _WIDTH
         shown: dict[str, Any] = {"metavar": "NAME", "help": ", ".join(choices)} if long else {}
-        parser.add_argument(f"--{option}", choices=choices, **shown)
+        flag = f"--{option.rstrip('_')}"
+        parser.add_argument(flag, dest=option, choices=choices, **shown)
     parser.add_argument(
         "--seed", type=_parser.seed, metavar="N", help="seed of the data and the weights"
     )
@@ -82,6 +84,8 @@ def _run(arguments: argparse.Namespace) -> None:
     output = arguments.output or ("json" if arguments.json else "table")
     if arguments.json and output != "json":
         arguments.refuse(f"argument --output: {output} is not allowed with argument --json")
+    if arguments.loss and arguments.pass_ == "forward":
+        arguments.refuse("argument --loss: not allowed with argument --pass forward")
     changed = ("batch", "time", "input", "hidden", "layers", "bidirectional", "seed")
     changes = {name: getattr(arguments, name) for name in (*changed, *bench.CHOICES)}
     changes["output"] = arguments.output_size

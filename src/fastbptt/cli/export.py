@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 from .._errors import BadArgumentError
 from .._losses import LINKS
@@ -49,9 +51,6 @@ Formats, by the suffix of OUT:
     )
     parser.add_argument("out", metavar="OUT", help="the file to write; an existing one is replaced")
     parser.add_argument(
-        "--format", choices=tuple(FORMATS), help="the format, if the suffix of OUT does not tell"
-    )
-    parser.add_argument(
         "--raw",
         action="store_true",
         help="the network alone: standardised inputs, outputs as the network computes them",
@@ -80,7 +79,7 @@ def _options() -> list[ExportOption]:
 def _run(arguments: argparse.Namespace) -> None:
     from ..interchange.formats import find, read
 
-    form = find(arguments.out, arguments.format)
+    form = find(arguments.out)
     given = _given(arguments, form)
     stem = os.path.splitext(arguments.out)[0]
     others = {f"OUT's {suffix} file": f"{stem}{suffix}" for suffix in form.beside}
@@ -90,7 +89,8 @@ def _run(arguments: argparse.Namespace) -> None:
         {"MODEL": arguments.model, "--data": given.get("data")},
         {"OUT": arguments.out, **others},
     )
-    model = read(arguments.model)
+    with _as_options(form):
+        model = read(arguments.model, **given)
     task = _task.of(model, arguments.model)
     if form.applies_task:
         given["raw"] = arguments.raw
@@ -98,7 +98,7 @@ def _run(arguments: argparse.Namespace) -> None:
             given |= {"standardizer": task.standardizer, "imputer": task.imputer}
             given["loss"] = None if task.kind is None else task.objective
     elif not arguments.raw:
-        _refuse_task(task, arguments.model, form)
+        _refuse_task(task, arguments.model, form, given.get("activation"))
     if "data" in given:
         if "weights" not in given:
             raise ValueError(
@@ -106,22 +106,48 @@ def _run(arguments: argparse.Namespace) -> None:
                 "int8 or int16 as well, or no --data"
             )
         given["data"] = _sequences(model, task, arguments)
-    try:
+    with _as_options(form):
         written = form.write(model, arguments.out, **given)
-    except BadArgumentError as error:
-        flags = {one.name: one.flag for one in form.options} | {"raw": "--raw", "path": "OUT"}
-        error.argument = flags.get(error.argument, error.argument)
-        if error.expected is not None:
-            for name, flag in flags.items():
-                as_typed = re.sub(rf'\b{name}="(\w+)"', rf"{flag} \1", error.expected)
-                error.expected = re.sub(rf"\b{name}=True\b", flag, as_typed)
-        raise
     if arguments.json:
         print(_parser.as_json({"model": arguments.model, "format": form.name, **written.numbers}))
         return
     print(f"Wrote {' and '.join(written.files)}")
     for line in written.lines:
         print(line)
+
+
+@contextlib.contextmanager
+def _as_options(form: ExportFormat) -> Iterator[None]:
+    """Say in an error about a writer's or reader's arguments how they are typed."""
+    flags = {one.name: one.flag for one in (*_options(), *form.options)}
+    flags |= {"raw": "--raw", "path": "OUT"}
+    switches = [one.name for one in _options() if one.switch] + ["raw"]
+    own = {one.name for one in form.options}
+
+    def as_typed(text: str) -> str:
+        for name, flag in flags.items():
+            text = re.sub(rf'\b{name}="(\w+)"', rf"{flag} \1", text)
+            if name in switches:
+                text = re.sub(rf"\b{name}=True\b( here)?", flag, text)
+            elif name in own:
+                text = re.sub(rf"\b{name}=(?!\w)", flag, text)
+        return text
+
+    try:
+        yield
+    except BadArgumentError as error:
+        if error.argument in switches:
+            error.problem = re.sub(r"^is True\b", "is given", error.problem)
+            error.problem = re.sub(r"^is False\b", "is not given", error.problem)
+            error.expected = re.sub(r"^(False|the default)\b", "none", error.expected)
+        elif error.argument in flags:
+            error.problem = re.sub(r"^is None\b", "is not given", error.problem)
+        error.argument = flags.get(error.argument, error.argument)
+        if "skip" not in own:  # a file that is read has such a connection
+            without = f": {form.title} cannot hold it"
+            error.expected = re.sub(r", or skip=True here.*", without, error.expected)
+        error.problem, error.expected = as_typed(error.problem), as_typed(error.expected)
+        raise
 
 
 def _given(arguments: argparse.Namespace, form: ExportFormat) -> dict[str, Any]:
@@ -137,21 +163,33 @@ def _given(arguments: argparse.Namespace, form: ExportFormat) -> dict[str, Any]:
     return given
 
 
-def _refuse_task(task: _task.ModelTask, path: str, form: ExportFormat) -> None:
+#: Functions at the end of a file that turn outputs into predictions as a loss does, by its link.
+_ACTIVATIONS: Final = {"softmax": "softmax", "logistic": "sigmoid"}
+
+
+def _refuse_task(
+    task: _task.ModelTask, path: str, form: ExportFormat, activation: str | None
+) -> None:
     """Refuse to leave out, without a word, what training did to inputs and outputs."""
     loss = task.objective
+    applied = _ACTIVATIONS.get(loss.link)
     parts = {
         "standardised inputs": task.standardizer is not None,
         "indicators of missing inputs": task.imputer is not None,
         "an offset of its outputs": task.offset is not None,
         f"outputs that {loss.name} turns into predictions": task.kind is not None
-        and LINKS[loss.link].changes,
+        and LINKS[loss.link].changes
+        and (applied is None or activation != applied),
+        "missing values interpolated": task.missing == "interpolate",
     }
     found = [name for name, there in parts.items() if there]
     if found:
+        advice = "--raw, and a program that does the same with the numbers in model.metadata"
+        if any(one.name == "activation" for one in form.options) and applied != activation:
+            advice += f"; --activation {applied} makes probabilities" if applied else ""
         raise ValueError(
             f"{path} was trained with {' and '.join(found)}, which {form.title} cannot hold; "
-            "expected --raw, and a program that does the same with the numbers in model.metadata"
+            f"expected {advice}"
         )
 
 

@@ -28,6 +28,8 @@
     synthetic scenes of detections
 :func:`make_adding`, :func:`make_copy`, :func:`make_delayed_xor`, :func:`make_temporal_order`
     tasks that need a long memory
+:mod:`~fastbptt.datasets.tasks`
+    tasks of systems neuroscience: decisions, working memory, timing
 
 Nothing is downloaded. Other sets are searched for in the given place, in installed packages, in the
 folder named by the environment variable ``FASTBPTT_DATA``, and in the current folder; if a set is
@@ -40,6 +42,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import tasks
     from .arff import read_arff
     from .arrays import read_npz, write_npz
     from .frames import from_frame
@@ -93,6 +96,7 @@ __all__ = [
     "read_ts",
     "read_tsf",
     "read_yolo",
+    "tasks",
     "unpad",
     "write_npz",
     "write_yolo",
@@ -119,6 +123,8 @@ _MODULES = (
 
 
 def __getattr__(name: str) -> Any:
+    if name == "tasks":
+        return importlib.import_module(".tasks", __name__)
     if name in __all__:
         for module_name in _MODULES:
             module = importlib.import_module(f".{module_name}", __name__)

@@ -34,7 +34,7 @@ from ..models._arguments import some_rows
 from ..models.results import unpacked
 from . import _dynamics, _record
 from ._numbers import content_gate, contributions, spectral_radii
-from ._record import Array, PassRecord, Record
+from ._record import Array, PassRecord, Record, structure
 from ._step import is_plain
 
 if TYPE_CHECKING:
@@ -275,7 +275,9 @@ def _what_helps(evidence: Evidence, gone: int) -> tuple[str, dict[str, float]]:
 
 def _candidates(model: Recurrent, steps: int) -> Iterator[tuple[str, Recurrent]]:
     """Yield new float64 networks of the same size with the usual remedies for short memory."""
-    if is_plain(model.cell):
+    if model.constraints is not None:  # they hold for this network's parameters alone
+        return
+    if is_plain(structure(model._spec)):
         bounded = _core.cell_info(model.cell)["bounded"]
         for init in ("orthogonal",) if bounded else ("identity", "orthogonal"):
             yield _started(model, init)
@@ -287,6 +289,7 @@ def _options(model: Recurrent) -> dict[str, Any]:
         "num_layers": model.num_layers,
         "bidirectional": model.bidirectional,
         "readout_units": model.readout_units,
+        "rank": model.rank,
         "embedding": model.vocabulary_size,
         "dtype": "float64",
         "seed": 0,
@@ -363,7 +366,7 @@ def _calmer(
     """
     model, steps = evidence.model, int(evidence.record.lengths.max())
     worst = np.argsort(-np.nanmax(found.log_norms, axis=1), kind="stable")[:TRIED]
-    plain = is_plain(model.cell)
+    plain = is_plain(structure(model._spec))
 
     def starts() -> Iterator[tuple[str, Recurrent]]:
         if plain:
@@ -377,7 +380,7 @@ def _calmer(
             if target < radius:
                 twin = model.copy()
                 for name, values in twin.parameters.items():
-                    if name.startswith("W_hh"):
+                    if name.startswith(("W_hh", "M_hh")):  # one of two factors
                         values[...] *= target / radius
                 label = f"Scaling W_hh by {target / radius:.2g}"
                 yield label + (f" (spectral radius {target:g})" if plain else ""), twin
@@ -490,7 +493,7 @@ def _saturated(evidence: Evidence) -> Iterator[Advice]:
     for p, saturated in zip(evidence.record.passes, evidence.saturation, strict=True):
         if saturated <= MOST_SATURATED:
             continue
-        x, h = p.x[p.exist], p.before[0][p.exist]
+        x, h = p.x[p.exist], p.hidden_before[p.exist]
         inputs, size = x @ p.params["W_xh"], float(np.sqrt(np.mean(np.square(x))))
         from_x = float(np.sqrt(np.mean(np.square(inputs))))
         from_h = float(np.sqrt(np.mean(np.square(h @ p.params["W_hh"]))))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..reference.model import CELLS
 from ._numbers import spectral_radius
 from ._record import Array, PassRecord
 from ._step import CellStep, is_plain
@@ -76,7 +75,7 @@ def pull(p: PassRecord, rows: NDArray[np.int64], steps: NDArray[np.int64], d: Ar
 
     rows, steps: (n,), sequences and their steps. d, and the result: (n, K, N), K vectors each.
     """
-    cell = CellStep(CELLS[p.cell["name"]], p.params, p.setting)
+    cell = CellStep(p.net, p.params, p.setting)
     before, after = p.before[:, rows, steps], p.states[:, rows, steps]
     of_state, _ = cell.jacobians(p.x[rows, steps], before, after)
     result: Array = d @ of_state
@@ -114,7 +113,7 @@ def analyse(p: PassRecord, rows: NDArray[np.int64]) -> Dynamics:
             both = np.concatenate([jacobians[on], directions[on]], axis=1)
             back = pull(p, rows[on], steps, both)
             pulled = back[:, :width]
-            if lag == 0 and not is_plain(p.cell["name"]):
+            if lag == 0 and not is_plain(p.net):
                 last_radii = np.array([spectral_radius(one) for one in pulled])
             top = np.abs(pulled).max(axis=(1, 2))
             jacobians[on] = pulled / np.where(top > 0, top, 1.0)[:, np.newaxis, np.newaxis]

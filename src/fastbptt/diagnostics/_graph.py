@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from .. import reference
+from .. import _core, reference
+from .._errors import ArgumentError
 from .._losses import LossLike
+from ..models._options import refuse_zoneout
+from ..models._weights import dense
 from ._numbers import contribution, norms, order
 from ._record import Array, PassRecord, Read, take
 from .diagnosis import in_double
@@ -281,6 +284,11 @@ class Unrolled:
             ]
 
 
+def can_unroll(model: Recurrent) -> bool:
+    """Tell whether there is a diagram of the model's cell."""
+    return not _core.cell_info(model.cell)["given"] and not any(model._spec.zoneout)
+
+
 def unroll(
     model: Recurrent, x: Any, y: Any, loss: LossLike, steps: str, static: Any = None
 ) -> Unrolled:
@@ -291,6 +299,13 @@ def unroll(
     ValueError
         If anything is not finite.
     """
+    if _core.cell_info(model.cell)["given"]:
+        raise ArgumentError(
+            "model",
+            f'has the cell "{model.cell}", which shows another number than its state',
+            'a cell whose hidden state is a state, such as formulation="rate"',
+        )
+    refuse_zoneout(model._spec, "model", "the diagram has no path for it")
     twin = in_double(model, "float64")
     batch, objective = twin._checked(
         x, y, loss, steps, "mean", None, None, None, True, static=static
@@ -298,7 +313,7 @@ def unroll(
     record = take(twin, batch, objective)
     spec = twin._spec
     net = reference.Network(spec.cell, spec.num_layers, spec.bidirectional)
-    params = {name: np.asarray(value, np.float64) for name, value in twin.parameters.items()}
+    params = dense({name: np.asarray(v, np.float64) for name, v in twin.parameters.items()})
     time = len(record.top[0])
     hidden, d_outputs = record.top[0], record.d_outputs[0][0]
     if steps == "last":  # the reverse direction has read the sequence down to its first step

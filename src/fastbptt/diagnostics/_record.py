@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from ..models import _options
+from ..models._weights import dense
 from ..models.results import pass_names
 from ..reference.losses import POOLED
 from ..reference.model import Network
@@ -33,13 +35,14 @@ class PassRecord:
     layer: int
     reverse: bool
     cell: dict[str, Any]  # the core's description of the cell
-    setting: dict[str, float]
+    net: Network
+    setting: dict[str, Array]
     params: dict[str, Array]  # W_xh, W_hh, b_h, ... as the reference's cells call them
     lengths: NDArray[np.int64]  # (B,)
     x: Array  # (B, T, inputs)
     initial: Array  # (S, B, H)
     saved: Array  # (P, B, T, H)
-    d_hidden: Array  # (B, T, H)
+    d_hidden: Array  # (B, T, H); where h is a function of the state, of that
     d_preactivations: Array  # (J, B, T, H)
     resets: NDArray[np.bool_] | None = None  # (B, T): the steps before which the state is `anew`
     anew: Array | None = None  # (S, H)
@@ -53,7 +56,8 @@ class PassRecord:
     @property
     def states(self) -> Array:
         """(S, B, T, H)."""
-        return self.saved[: len(self.initial)]
+        given: int = self.cell["given"]
+        return self.saved[given : given + len(self.initial)]
 
     @cached_property
     def before(self) -> Array:
@@ -69,6 +73,11 @@ class PassRecord:
         if self.resets is not None and self.anew is not None:
             before[:, self.resets] = self.anew[:, np.newaxis]
         return before
+
+    @cached_property
+    def hidden_before(self) -> Array:
+        """(B, T, H): what W_hh multiplies at each step."""
+        return np.where(self.exist[:, :, np.newaxis], self.net.hidden(self.before), 0.0)
 
     def gates(self) -> dict[str, Array]:
         """Return gradients of the sums that the gates are computed from, (B, T, H) by gate."""
@@ -94,7 +103,7 @@ class PassRecord:
             if preactivation["input"]:
                 found["W_xh"].append((self.x, right, gate))
             if hidden is not None:
-                left = self.before[0] if hidden == "before" else self.saved[hidden]
+                left = self.hidden_before if hidden == "before" else self.saved[hidden]
                 found["W_hh"].append((left, right, gate))
         return found
 
@@ -112,6 +121,17 @@ class Record:
     d_y: Array  # (B, T, O): gradients of the outputs, one of pooled states at the last step
     gradients: dict[str, Array]  # of the parameters
     read: Read  # the columns of top that the readout reads
+
+
+def structure(spec: _core.Spec) -> Network:
+    """Return what the reference needs of a network in prediction, with zoneout's expectation."""
+    name = _core.cell_info(spec.cell)["setting"]
+    number = {} if name is None else {name: np.array(_options.shaped(spec))}
+    zoneout = None
+    if any(spec.zoneout):
+        states = len(_core.cell_info(spec.cell)["states"])
+        zoneout = np.reshape(spec.zoneout[:states], (states, 1, 1, 1))  # of (S, B, T, H)
+    return Network(spec.cell, spec.num_layers, spec.bidirectional, number, zoneout=zoneout)
 
 
 def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Record:
@@ -135,14 +155,13 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
     d_hidden, d_preactivations, saved, d_y = (
         arrays[name].astype(np.float64, copy=False) for name in arrays
     )
-    values = {name: view.astype(np.float64) for name, view in model.parameters.items()}
+    values = dense({name: view.astype(np.float64) for name, view in model.parameters.items()})
     first = _first_states(model, initial, batch.static, count)
     exist = np.arange(time) < whole[:, np.newaxis]
     below = _input(model, x, exist, values)
     directions = 2 if spec.bidirectional else 1
     names = pass_names(spec.num_layers, spec.bidirectional)
-    net = Network(spec.cell, spec.num_layers, spec.bidirectional)
-    setting = {} if cell["setting"] is None else {cell["setting"]: spec.setting}
+    net = structure(spec)
     anew = None if batch.resets is None else _first_states(model, None, None, 1)[:, :, 0]
     passes: list[PassRecord] = []
     for i, name in enumerate(names):
@@ -156,7 +175,8 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
                 layer,
                 direction == 1,
                 cell,
-                setting,
+                net,
+                net.setting(own, i),
                 own,
                 whole,
                 below,

@@ -2,7 +2,8 @@
 
 The arithmetic is that of the cells of the reference, so whatever cell is registered there has a
 map, too. The state of a network, flat, has N = L S H numbers: layer by
-layer, in each layer the S states of the cell (of an LSTM h, then c), in each of them H units.
+layer, in each layer the S states of the cell (of an LSTM h, then c; of leaky units in
+pre-activation form v alone), in each of them H units.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from .. import _check, _core
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from ..models import _arguments
+from ..models._weights import dense
 from ..reference.model import CELLS, Network, forward
-from ._record import Array
+from ._record import Array, structure
 
 if TYPE_CHECKING:
     from ..models.recurrent import Recurrent
@@ -27,22 +29,40 @@ if TYPE_CHECKING:
 AT_A_TIME = 1_000_000
 
 
-def is_plain(cell: str) -> bool:
-    """Tell whether a cell's step is f(x W_xh + h W_hh + b_h), without gates or a leak."""
-    info = _core.cell_info(cell)
-    return bool(info["gates"] == 1 and info["setting"] is None)
+def is_plain(net: Network) -> bool:
+    """Tell whether a step is f(x W_xh + h W_hh + b_h) with a slope of 1 at zero: W_hh says it."""
+    return net.cell in ("rnn", "relu") and net.zoneout is None
 
 
 @dataclass(frozen=True)
 class CellStep:
     """One step of one layer in one direction. I numbers enter it, S states of H units."""
 
-    module: ModuleType  # the cell, of the reference
+    net: Network
     params: dict[str, Array]
-    setting: dict[str, float]
+    setting: dict[str, Array]
+
+    @property
+    def module(self) -> ModuleType:
+        """The cell, of the reference."""
+        return self.net.module
+
+    def hidden(self, states: Array) -> Array:
+        """Return what the layer above sees of states (S, ..., H)."""
+        return self.net.hidden(states)
 
     def after(self, x: Array, before: Array) -> Array:
         """States after the step, (S, n, H), from inputs (n, I) and states before it."""
+        now, kept = self._of_cell(x, before), self._kept
+        return now if kept is None else kept * before + (1 - kept) * now
+
+    @property
+    def _kept(self) -> Array | None:
+        """How much of each state stays with zoneout, (S, 1, 1)."""
+        return None if self.net.zoneout is None else self.net.zoneout[:, 0]
+
+    def _of_cell(self, x: Array, before: Array) -> Array:
+        """States after a step of the cell alone."""
         states: Array = self.module.forward(self.params, x[:, np.newaxis], before, **self.setting)
         return states[:, :, 0]
 
@@ -54,21 +74,25 @@ class CellStep:
         states, count, hidden = before.shape
         vectors = d.shape[1]
         d_states = np.moveaxis(d.reshape(count * vectors, states, hidden), 1, 0)
+        d_cell, kept = d_states, self._kept
+        if kept is not None:
+            after, d_cell = self._of_cell(x, before), (1 - kept) * d_states
         found = self.module.backward(
             self.params,
             np.repeat(x, vectors, axis=0)[:, np.newaxis],
             np.repeat(before, vectors, axis=1),
             np.repeat(after, vectors, axis=1)[:, :, np.newaxis],
-            d_states[:, :, np.newaxis],
+            d_cell[:, :, np.newaxis],
             **self.setting,
         )
-        of_state: Array = np.moveaxis(found["initial"], 0, 1).reshape(d.shape)
+        d_before = found["initial"] if kept is None else found["initial"] + kept * d_states
+        of_state: Array = np.moveaxis(d_before, 0, 1).reshape(d.shape)
         return of_state, found["x"].reshape(count, vectors, x.shape[1])
 
     def jacobians(self, x: Array, before: Array, after: Array) -> tuple[Array, Array]:
         """Derivatives of the states after the step: (n, S H, S H), (n, S H, I)."""
         analytic = getattr(self.module, "jacobian", None)
-        if analytic is not None:
+        if analytic is not None and self._kept is None:
             found: tuple[Array, Array] = analytic(self.params, x, before, after, **self.setting)
             return found
         states, count, hidden = before.shape
@@ -79,14 +103,15 @@ class CellStep:
 
 def parameters(model: Recurrent) -> dict[str, Array]:
     """Return a model's parameters in float64, all finite."""
-    values = {name: np.asarray(one, np.float64) for name, one in model.state_dict().items()}
+    state = dense(model.state_dict())
+    values = {name: np.asarray(one, np.float64) for name, one in state.items()}
     for name, one in values.items():
         _finite(f"parameter {name}", one)
     return values
 
 
-def network(model: Recurrent) -> tuple[Network, dict[str, float]]:
-    """Return a model's structure and the keyword arguments of its cell."""
+def network(model: Recurrent) -> Network:
+    """Return a model's structure."""
     spec = model._spec
     if spec.cell not in CELLS:
         raise ArgumentError(
@@ -94,16 +119,14 @@ def network(model: Recurrent) -> tuple[Network, dict[str, float]]:
             f'has the cell "{spec.cell}"',
             f"a cell of fastbptt.reference.CELLS: {', '.join(CELLS)}",
         )
-    name = _core.cell_info(spec.cell)["setting"]
-    settings = {} if name is None else {name: spec.setting}
-    return Network(spec.cell, spec.num_layers, spec.bidirectional, settings), settings
+    return structure(spec)
 
 
 def cell_step(model: Recurrent, values: dict[str, Array], layer: int, direction: int) -> CellStep:
     """One layer in one direction of a model."""
-    net, settings = network(model)
+    net = network(model)
     own = {k: values[name] for k, name in net.names(layer, direction).items() if name in values}
-    return CellStep(net.module, own, settings)
+    return CellStep(net, own, net.setting(own, net.directions * layer + direction))
 
 
 class OneStep:
@@ -130,14 +153,15 @@ class OneStep:
         self.states = tuple(model._input_spec.states)
         self.shape = (model.num_layers, len(self.states), model.hidden_size)
         self.width = int(np.prod(self.shape))
-        self.bounded = bool(_core.cell_info(model.cell)["bounded"])
+        info = _core.cell_info(model.cell)
+        self.bounded = bool(info["bounded"]) and not info["given"]  # v is not, where h is
 
     def after(self, s: Array, x: Array) -> Array:
         """States after the step, (n, N), from states (n, N) and inputs (n, I)."""
         parts, read = [], x
         for cell, before in zip(self.layers, self._by_layer(s), strict=True):
             parts.append(cell.after(read, before))
-            read = parts[-1][0]
+            read = cell.hidden(parts[-1])
         return np.moveaxis(np.stack(parts), 2, 0).reshape(s.shape)
 
     def within(self, s: Array) -> Array:
@@ -183,17 +207,21 @@ class OneStep:
         count, hidden = len(s), self.shape[2]
         own = self.width // self.shape[0]
         rows = found.reshape(count, self.shape[0], own, -1)
-        read = x
+        read, seen = x, rows[:, 0, :hidden]
         for i, (cell, before) in enumerate(zip(self.layers, self._by_layer(s), strict=True)):
             after = cell.after(read, before)
             of_state, of_read = cell.jacobians(read, before, after)
             if i:
-                rows[:, i] = of_read @ rows[:, i - 1, :hidden]
+                rows[:, i] = of_read @ seen
             elif by_input:
                 rows[:, 0] = of_read
             if not by_input:
                 rows[:, i, :, i * own : (i + 1) * own] = of_state
-            read = after[0]
+            read = cell.hidden(after)
+            # what the layer above sees changes with these states, unit by unit
+            slopes = cell.net.d_hidden(after, np.ones((count, hidden)))
+            parts = rows[:, i].reshape(count, len(slopes), hidden, -1)
+            seen = np.einsum("snh,nshc->nhc", slopes, parts)
 
 
 # ---------------------------------------------------------------- arguments
@@ -280,7 +308,7 @@ def visited(
         if error.argument == "x":
             error.argument = name
         raise
-    net, settings = network(model)
+    net = network(model)
     found = forward(
         values,
         array,
@@ -288,7 +316,8 @@ def visited(
         static=constants,
         cell=net.cell,
         num_layers=net.num_layers,
-        settings=settings,
+        settings=net.settings,
+        zoneout=net.zoneout,
         readout_units=model.readout_units,
     ).states  # (L, S, B, T, H)
     count, time = array.shape[:2]
@@ -305,7 +334,7 @@ def last_jacobian(
     """
     values = parameters(model)
     cell = cell_step(model, values, layer, direction)
-    net, settings = network(model)
+    net = network(model)
     rows = len(cell.params["W_xh"])
     before = np.zeros((len(model._input_spec.states), 1, model.hidden_size))
     read = np.zeros((1, rows))
@@ -319,7 +348,8 @@ def last_jacobian(
             cell=net.cell,
             num_layers=net.num_layers,
             bidirectional=net.bidirectional,
-            settings=settings,
+            settings=net.settings,
+            zoneout=net.zoneout,
             readout_units=model.readout_units,
         )
         steps = array.shape[1]

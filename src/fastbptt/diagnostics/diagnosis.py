@@ -429,9 +429,9 @@ def _layer(p: PassRecord, each: bool, found: _dynamics.Dynamics | None) -> Layer
     for name in ("W_xh", "W_hh"):
         terms = _numbers.contributions(p, name, each)
         contribution[name], running[name] = _numbers.sizes(terms, time, batch if each else None)
-    hidden = p.states[0]
+    hidden = p.saved[0]
     cell = p.states[1] if len(p.states) > 1 else None
-    radii, plain = _numbers.spectral_radii(p), is_plain(p.cell["name"])
+    radii, plain = _numbers.spectral_radii(p), is_plain(p.net)
     radius = radii[_numbers.content_gate(p)] if plain else None
     bounded = hidden if p.cell["bounded"] else np.zeros_like(hidden)
     jacobian = logs = singular = lyapunov = decay = None

@@ -16,7 +16,7 @@ for each array under its name, and under ``"__metadata__"`` strings, among them:
 key                 value
 ==================  ==============================================================================
 ``format``          ``fastbptt``
-``format_version``  ``5``
+``format_version``  ``6``
 ``sha256``          SHA-256 of the whole file, in lower-case hexadecimal digits, computed with 64
                     characters ``0`` in the place of these digits
 ==================  ==============================================================================
@@ -52,7 +52,7 @@ DTYPES: Final[dict[str, tuple[str, np.dtype[Any]]]] = {
 }
 
 _FORMAT: Final = "fastbptt"
-_FORMAT_VERSION: Final = "5"
+_FORMAT_VERSION: Final = "6"
 _NO_DIGEST: Final = "0" * 64
 _MAX_HEADER: Final = 1 << 26
 

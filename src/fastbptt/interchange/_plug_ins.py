@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from ..models.recurrent import Recurrent
 from . import _json_files
 from .layouts import Array, LayerWeights
 from .parts import Parts, assemble, parts_of
+
+_SLOWEST, _FASTEST = 1000, 10_000_000  # in Hz: below are those in kHz
 
 
 def plain(model: Recurrent, files: str) -> Parts:
@@ -76,8 +77,13 @@ def sample_rate_of(model: Recurrent, given: Any) -> float | None:
         if given is None:
             return None
     rate = _check.limit("sample_rate", given)
-    if math.isinf(rate):
-        raise ArgumentError("sample_rate", "is inf", "a finite number", value=rate)
+    if not _SLOWEST <= rate <= _FASTEST:
+        raise ArgumentError(
+            "sample_rate",
+            f"is {rate:g}",
+            f"a rate in Hz from {_SLOWEST} to {_FASTEST}, such as 44100 for 44.1 kHz",
+            value=rate,
+        )
     return int(rate) if rate == int(rate) else rate
 
 

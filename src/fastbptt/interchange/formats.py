@@ -67,15 +67,17 @@ class ExportFormat(NamedTuple):
     Attributes
     ----------
     name : str
-        As ``--format`` has it.
     title : str
         For help and messages.
     suffixes : tuple of str
-        Endings of its files, in lower case, with the dot. Several formats may have the same.
+        Endings of its files, in lower case, with the dot; those of no other format.
     write : callable
         ``write(model, path, **options)`` writes a model and returns `Written`.
     read : callable or None
-        ``read(path)`` returns the model of a file; None: files of this format are not read.
+        ``read(path, **options)`` returns the model of a file; None: files of this format are
+        not read.
+    read_options : tuple of str
+        Names of options that `read` takes as well.
     beside : tuple of str
         Endings of further files, which stand beside the first.
     applies_task : bool
@@ -90,7 +92,8 @@ class ExportFormat(NamedTuple):
     title: str
     suffixes: tuple[str, ...]
     write: Callable[..., Written]
-    read: Callable[[str], Recurrent] | None = None
+    read: Callable[..., Recurrent] | None = None
+    read_options: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     applies_task: bool = False
     options: tuple[ExportOption, ...] = ()
@@ -160,17 +163,32 @@ def _write_rtneural(model: Recurrent, path: str, **options: Any) -> Written:
     return Written((path,))
 
 
-def _read_rtneural(path: str) -> Recurrent:
+def _read_rtneural(path: str, **options: Any) -> Recurrent:
     from .rtneural import from_rtneural
 
-    return from_rtneural(path)
+    return from_rtneural(path, **options)
 
 
 _SAMPLE_RATE: Final = ExportOption(
     "sample_rate", "--sample-rate", "of the recordings, in hertz", "HZ", parse=float
 )
 _SKIP: Final = ExportOption(
-    "skip", "--skip", "the output is added to the input, as the player does it", switch=True
+    "skip",
+    "--skip",
+    "the player adds the input to the network's output; so does that of a MODEL in JSON",
+    switch=True,
+)
+_STEPS: Final = ExportOption(
+    "steps",
+    "--steps",
+    "what the readout sees (default: as in training)",
+    choices=_check.READOUTS,
+)
+_ACTIVATION: Final = ExportOption(
+    "activation",
+    "--activation",
+    "a function at the end, which makes probabilities of outputs",
+    choices=("sigmoid", "softmax"),
 )
 _DTYPE: Final = ExportOption(
     "dtype",
@@ -213,9 +231,43 @@ FORMATS: Final[dict[str, ExportFormat]] = {
             (".onnx",),
             _write_onnx,
             _read_onnx,
-            options=(_DTYPE,),
+            options=(
+                _STEPS,
+                _ACTIVATION,
+                _DTYPE,
+                ExportOption(
+                    "lengths", "--lengths", "an input: how many steps sequences have", switch=True
+                ),
+                ExportOption(
+                    "states",
+                    "--states",
+                    "the initial state as an input, the final state as an output",
+                    switch=True,
+                ),
+                ExportOption(
+                    "single_step",
+                    "--single-step",
+                    "compute one step: state in, state out",
+                    switch=True,
+                ),
+                ExportOption(
+                    "opset",
+                    "--opset",
+                    "version of ONNX's operators, 14 to 22 (default: 17)",
+                    "N",
+                    parse=int,
+                ),
+            ),
         ),
-        ExportFormat("keras", "Keras", (".keras",), _write_keras, _read_keras, package="keras"),
+        ExportFormat(
+            "keras",
+            "Keras",
+            (".keras",),
+            _write_keras,
+            _read_keras,
+            options=(_STEPS, _ACTIVATION),
+            package="keras",
+        ),
         ExportFormat(
             "nam",
             "Neural Amp Modeler",
@@ -230,6 +282,7 @@ FORMATS: Final[dict[str, ExportFormat]] = {
             (".json",),
             _write_rtneural,
             _read_rtneural,
+            read_options=("skip",),
             options=(
                 ExportOption(
                     "form", "--form", "whose layout of JSON", choices=("keras", "torch", "guitarml")
@@ -242,46 +295,41 @@ FORMATS: Final[dict[str, ExportFormat]] = {
 }
 
 
-def find(path: str, name: str | None = None) -> ExportFormat:
-    """Return the format of a file to be written.
+def _of_suffix(path: str) -> ExportFormat | None:
+    suffix = os.path.splitext(path)[1].lower()
+    return next((one for one in FORMATS.values() if suffix in one.suffixes), None)
 
-    Parameters
-    ----------
-    path : str
-    name : str, optional
-        Needed where several formats have the path's suffix.
+
+def find(path: str) -> ExportFormat:
+    """Return the format of a file to be written, which its suffix tells.
 
     Raises
     ------
     ValueError
-        If there is none, or more than one.
+        If there is none.
 
     Examples
     --------
     >>> find("filter.c").title
     'C99 source and header'
     """
-    suffix = os.path.splitext(path)[1].lower()
-    found = [one for one in FORMATS.values() if suffix in one.suffixes]
-    if name is not None:
-        chosen = FORMATS[name]
-        if chosen not in found:
-            expected = " or ".join(chosen.suffixes)
-            raise ValueError(
-                f"{path}: expected a file that ends in {expected}, for --format {name}"
-            )
-        return chosen
-    if not found:
+    found = _of_suffix(path)
+    if found is None:
+        suffix = os.path.splitext(path)[1]
         known = ", ".join(f"{'/'.join(one.suffixes)} ({one.title})" for one in FORMATS.values())
-        raise ValueError(f"{path}: no format ends in {suffix or 'nothing'}; expected {known}")
-    if len(found) > 1:
-        choices = " or ".join(f"--format {one.name} ({one.title})" for one in found)
-        raise ValueError(f"{path}: several formats end in {suffix}; expected {choices}")
-    return found[0]
+        came = f"ends in {suffix}, which is no format" if suffix else "has no suffix"
+        raise ValueError(f"{path} {came}; expected a name that ends in one of {known}")
+    return found
 
 
-def read(path: str) -> Recurrent:
+def read(path: str, **options: Any) -> Recurrent:
     """Read a model, from our own file or in a format of others, by its suffix.
+
+    Parameters
+    ----------
+    path : str
+    **options
+        Of them those that the format's reader takes are used.
 
     Examples
     --------
@@ -291,11 +339,7 @@ def read(path: str) -> Recurrent:
     >>> read(path)
     RNN(3, 4, 1, dtype="float32")  # 37 parameters, 148 bytes
     """
-    suffix = os.path.splitext(path)[1].lower()
-    found = [one for one in FORMATS.values() if suffix in one.suffixes and one.read is not None]
-    if len(found) > 1:
-        names = ", ".join(one.title for one in found)
-        raise ValueError(f"{path}: several formats end in {suffix} ({names}); read it in Python")
-    if found and found[0].read is not None:
-        return found[0].read(path)
-    return load(path)
+    form = _of_suffix(path)
+    if form is None or form.read is None:
+        return load(path)
+    return form.read(path, **{one: options[one] for one in form.read_options if one in options})

@@ -30,7 +30,9 @@ from .parts import (
     listed,
     numbers,
     parts_of,
+    refuse_constraints,
     refuse_states,
+    warn_of_training,
 )
 
 if TYPE_CHECKING:
@@ -250,6 +252,8 @@ def _exportable(model: Recurrent) -> Parts:
     parts = parts_of(model)
     layout("keras", parts.cell)
     refuse_states(parts, "Keras", "a model without")
+    refuse_constraints(model, "Keras")
+    warn_of_training(parts, "Keras", 3)
     return parts
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from .layouts import LAYOUTS, CellLayout, LayerWeights, from_library
 from .onnx_operators import apply, attributes_of, check_size
 from .onnx_protobuf import Message
 from .onnx_writing import OPTIONS_KEY, operator_of
-from .parts import Parts, assemble
+from .parts import TRAINING, Parts, assemble
 
 __all__ = ["from_onnx"]
 
@@ -753,6 +754,7 @@ class _Network:
             initial=initial,
             static=static,
             steps=steps,
+            training={name: options.pop(name) for name in TRAINING if name in options},
             **options,
         )
 
@@ -903,6 +905,9 @@ class _Network:
             given = None
         checks = {
             "dropout": lambda value: type(value) is float and 0.0 <= value < 1.0,
+            **dict.fromkeys(
+                TRAINING, lambda value: type(value) is float and 0.0 <= value < math.inf
+            ),
             "padding_index": lambda value: type(value) is int and self.is_token(value),
             "learn_initial_state": lambda value: value is True,
         }

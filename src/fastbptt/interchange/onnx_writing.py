@@ -27,7 +27,8 @@ OPSETS: Final = range(14, 23)
 _IR_VERSIONS: Final = {14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10}
 _DEFAULT_OPSET: Final = 17
 
-#: The key of what ONNX has no place for, as JSON: dropout, padding_index, learn_initial_state.
+#: The key of what ONNX has no place for, as JSON: options of training, padding_index,
+#: learn_initial_state.
 OPTIONS_KEY: Final = "fastbptt"
 
 
@@ -400,6 +401,7 @@ class _Writer:
         options: dict[str, Any] = {}
         if parts.dropout:
             options["dropout"] = parts.dropout
+        options |= parts.training
         if parts.padding_index is not None:
             options["padding_index"] = parts.padding_index
         if parts.initial:  # zeros may be learned, too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,12 +13,17 @@ from numpy.typing import NDArray
 from .. import _check, _core
 from .._errors import ArgumentError, ArgumentTypeError
 from ..models import MODELS, Recurrent
+from ..models._options import refuse_bfloat16, refuse_zoneout
+from ..models._weights import dense
 from .layouts import LayerWeights
 
 Array = NDArray[Any]
 
 #: Functions at the end of other libraries' models, which make probabilities of our outputs.
 ACTIVATIONS: Final = ("sigmoid", "softmax")
+
+#: Numbers that only training knows, besides the dropout between layers; 0: off.
+TRAINING: Final = ("recurrent_dropout", "input_noise", "recurrent_noise")
 
 
 @dataclass
@@ -40,6 +46,8 @@ class Parts:
         The map of static inputs: W_sh, and for an LSTM W_sc, (S, L D H).
     dropout : float
         Between layers.
+    training : dict of str to float
+        Options of `TRAINING`, if they are on.
     steps : str
         What the readout sees by default: "last", "all", "mean" or "max".
     """
@@ -54,6 +62,7 @@ class Parts:
     static: dict[str, Array] = field(default_factory=dict)
     dropout: float = 0.0
     steps: str = "last"
+    training: dict[str, float] = field(default_factory=dict)
 
     @property
     def directions(self) -> int:
@@ -102,14 +111,9 @@ def parts_of(model: Any) -> Parts:
     if not isinstance(model, Recurrent):
         came = f"is of type {type(model).__name__}"
         raise ArgumentTypeError("model", came, "a model such as fastbptt.LSTM")
-    if model.precision != str(np.dtype("float32")):
-        raise ArgumentError(
-            "model",
-            f'has precision="{model.precision}", in which it rounds what its products multiply',
-            'a model in precision="float32" that takes the same weights: '
-            "other.load_state_dict(model.state_dict())",
-        )
-    own = model.state_dict()
+    refuse_bfloat16(model._spec, "model")
+    refuse_zoneout(model._spec, "model", "layers and files of others have no such step")
+    own = dense(model.state_dict())
     for name, values in own.items():
         if not np.isfinite(values).all():
             raise ArgumentError("model", f"holds NaN or infinity in {name}", "finite weights")
@@ -137,6 +141,7 @@ def parts_of(model: Any) -> Parts:
         {name: own[name] for name in ("W_sh", "W_sc") if name in own},
         model.dropout,
         model._trained_steps,
+        {name: getattr(model, name) for name in TRAINING if getattr(model, name)},
     )
 
 
@@ -163,6 +168,31 @@ def refuse_states(parts: Parts, library: str, what: str) -> None:
             raise ArgumentError(
                 "model", f"has {option}, which {library} does not have", f"{what}, or an ONNX file"
             )
+
+
+def refuse_constraints(model: Recurrent, library: str) -> None:
+    """Refuse constraints, which would be lost where a library goes on training."""
+    if model.constraints is not None:
+        raise ArgumentError(
+            "model",
+            f"has {model.constraints!r}, which {library} does not keep in training",
+            "a model without constraints that takes the same weights: "
+            "other.load_state_dict(model.state_dict()), or an ONNX file",
+        )
+
+
+def warn_of_training(parts: Parts, library: str, stacklevel: int) -> None:
+    """Warn of options for training that a library's layers do not have; outputs are the same.
+
+    stacklevel: as of warnings.warn in the caller.
+    """
+    if parts.training:
+        options = " and ".join(f"{name}={value}" for name, value in parts.training.items())
+        warnings.warn(
+            f"{options} left out: {library}'s layers have no such option in training; outputs are "
+            "the same",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def assemble(parts: Parts) -> Recurrent:
@@ -195,12 +225,18 @@ def assemble(parts: Parts) -> Recurrent:
         "hidden_size": parts.hidden_size,
         "output_size": outputs,
         "alpha": None,
+        "learn_alpha": False,
         "num_layers": len(parts.layers),
         "bidirectional": parts.directions == 2,
         "bias": with_bias,
         "output_bias": None if outputs is None or own_bias == with_bias else own_bias,
         "readout_units": None,
+        "rank": None,
         "dropout": parts.dropout if len(parts.layers) > 1 else 0.0,
+        **dict.fromkeys(TRAINING, 0.0),
+        **parts.training,
+        "noise_scaling": None,
+        "zoneout": 0.0,
         "learn_initial_state": bool(parts.initial),
         "static_size": len(parts.static["W_sh"]) if parts.static else None,
         "embedding": None if parts.E is None else len(parts.E),
@@ -216,6 +252,7 @@ def assemble(parts: Parts) -> Recurrent:
             "dropout_seeds": [0, 0],
             "frozen": [],
             "trained_steps": parts.steps,
+            "constraints": None,
         }
     )
     model.load_state_dict(state)

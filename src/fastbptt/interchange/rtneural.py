@@ -436,6 +436,10 @@ def _from_guitarml(
     if unused := [name for name in arrays if not name.startswith(("rec.", "lin."))]:
         key = _json_files.child("state_dict", unused[0])
         raise ArgumentError(key, "is unknown", "keys under rec. and lin.")
+    if "bias_fl" in data and data["bias_fl"] is not ("lin.bias" in arrays):
+        expected = f"{'true' if 'lin.bias' in arrays else 'false'}, as state_dict has it"
+        came = f"is {_json_files.kind_of(data['bias_fl'])}"
+        raise ArgumentError("model_data.bias_fl", came, expected)
     for name in ("input_size", "hidden_size", "num_layers", "output_size"):
         given = _json_files.size({"num_layers": 1} | data, name, "model_data")
         if given != getattr(model, name):

@@ -17,7 +17,17 @@ from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError
 from ..models import Recurrent
 from .layouts import LAYOUTS, CellLayout, LayerWeights, from_library, layout, to_library
-from .parts import Parts, assemble, ending, listed, numbers, parts_of, refuse_states
+from .parts import (
+    Parts,
+    assemble,
+    ending,
+    listed,
+    numbers,
+    parts_of,
+    refuse_constraints,
+    refuse_states,
+    warn_of_training,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -190,6 +200,8 @@ def to_torch(
     parts = parts_of(model)
     how = layout("torch", parts.cell)
     refuse_states(parts, "PyTorch", "a model without")
+    refuse_constraints(model, "PyTorch")
+    warn_of_training(parts, "PyTorch", 2)
     given = _names(recurrent, readout, embedding)
     torch = _torch()
     if into is None:

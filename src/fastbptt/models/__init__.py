@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .cells import GRU, LSTM, MODELS, RNN, LeakyRNN, Recurrent
+from .constraints import Constraints
 from .results import ForwardResult, GradientRecord, StepReport
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "LSTM",
     "MODELS",
     "RNN",
+    "Constraints",
     "ForwardResult",
     "GradientRecord",
     "LeakyRNN",

@@ -88,8 +88,9 @@ def as_they_lie(
     """Read many sequences, of which calls will take some each: nothing is padded or converted."""
     if isinstance(x, list | tuple):
         items, own = _listed(spec, x, given_lengths)
-        for i, item in enumerate(items):
-            _no_padding(spec, item == spec.padding, i)
+        if spec.padding >= 0:
+            for i, item in enumerate(items):
+                _no_padding(spec, item == spec.padding, i)
         return items, own
     array = _whole_input(spec, x)
     checked = lengths(given_lengths, *array.shape[:2])
@@ -103,7 +104,7 @@ def as_they_lie(
 
 def _no_padding(spec: InputSpec, padding: Any, item: int | None = None) -> None:
     """Refuse padding within sequences; the model would read it as tokens."""
-    if spec.padding < 0 or not padding.any():
+    if not padding.any():
         return
     raise ArgumentError(
         "x",
@@ -196,8 +197,8 @@ def _listed(
     """Read each sequence of a list, as it lies; and how many steps each has."""
     if not x:
         raise ArgumentError("x", "is an empty list", "at least one sequence")
-    items = []
-    for i, one in enumerate(x):
+    items = list(x) if _are_usual(spec, x) else []
+    for i, one in enumerate(x if not items else ()):
         if type(one) is not np.ndarray:
             _check.no_frame("x", one, i)
             _check.in_order_of_time("x", one, i)
@@ -223,6 +224,18 @@ def _listed(
             item=i,
         )
     return items, own
+
+
+def _are_usual(spec: InputSpec, x: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether a list holds what `_listed` would leave as it is: told without a loop over it."""
+    if set(map(type, x)) != {np.ndarray}:
+        return False
+    shapes = {one.shape for one in x}
+    kinds = {one.dtype.kind for one in x}
+    tail = () if spec.tokens else (spec.input_size,)
+    return kinds <= set("iu" if spec.tokens else "fiub") and all(
+        shape[1:] == tail and len(shape) and shape[0] for shape in shapes
+    )
 
 
 def _stack(items: list[NDArray[Any]], time: int, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -765,7 +778,7 @@ def targets_as_they_lie(
 ) -> NDArray[Any] | list[NDArray[Any]]:
     """Check the shapes of y, numbers with their last axis; nothing is padded or converted."""
     classes = loss.targets == "classes"
-    width = spec.width if classes else loss.targets_of(spec.width)
+    width = loss.targets_of(spec.width)
     context, axis = f'loss="{loss}", steps="{steps}"', "outputs" if loss.one_output else "targets"
     if ragged and steps == "all" and isinstance(y, list | tuple):
         if len(y) != batch:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _check, _core
 from .._check import Floats
@@ -18,6 +18,8 @@ from .._views import Layout
 from . import initializers
 
 if TYPE_CHECKING:
+    from .constraints import Constraints
+
     Seed: TypeAlias = int | Sequence[int] | np.random.SeedSequence | np.random.Generator | None
 
 Constructor = TypeVar("Constructor", bound=Callable[..., None])
@@ -31,12 +33,19 @@ class Options(TypedDict, total=False):
     bias: bool
     output_bias: bool | None
     readout_units: Sequence[int] | None
+    rank: int | None
     dropout: float
+    recurrent_dropout: float
+    zoneout: float | tuple[float, float]
+    input_noise: float
+    recurrent_noise: float
+    noise_scaling: str | None
     learn_initial_state: bool
     static_size: int | None
     embedding: int | ArrayLike | None
     padding_index: int | None
     freeze_embedding: bool
+    constraints: Constraints | None
     init: initializers.Init
     dtype: DTypeLike
     precision: str
@@ -49,12 +58,19 @@ DEFAULTS: Final[dict[str, Any]] = {
     "bias": True,
     "output_bias": None,
     "readout_units": None,
+    "rank": None,
     "dropout": 0.0,
+    "recurrent_dropout": 0.0,
+    "zoneout": 0.0,
+    "input_noise": 0.0,
+    "recurrent_noise": 0.0,
+    "noise_scaling": None,
     "learn_initial_state": False,
     "static_size": None,
     "embedding": None,
     "padding_index": None,
     "freeze_embedding": False,
+    "constraints": None,
     "init": "torch",
     "dtype": "float32",
     "precision": "float32",
@@ -64,17 +80,26 @@ DEFAULTS: Final[dict[str, Any]] = {
 #: In what the operands of the recurrent layers' products are.
 PRECISIONS: Final = ("float32", "bfloat16")
 
+#: What the standard deviations of noise are multiplied with: sqrt(2 / alpha).
+NOISE_SCALINGS: Final = ("alpha",)
+
 #: A model's arguments in files and copies, besides its cell and dtype.
 ARGUMENTS: Final = (
-    *("input_size", "hidden_size", "output_size", "alpha"),
-    *(name for name in DEFAULTS if name not in ("init", "dtype", "seed")),
+    *("input_size", "hidden_size", "output_size", "alpha", "learn_alpha"),
+    *(name for name in DEFAULTS if name not in ("constraints", "init", "dtype", "seed")),
 )
 
 MOST_LAYERS: Final = 1000
 
 # What the settings of cells may be, in words and as a test; others may be any finite number.
 _RANGES: Final[dict[str, tuple[str, Callable[[float], bool]]]] = {
-    "alpha": ("a number above 0 and at most 1", lambda value: 0.0 < value <= 1.0),
+    "alpha": ("above 0 and at most 1", lambda value: 0.0 < value <= 1.0),
+}
+
+
+# What to look at where a setting is larger than that.
+_TOO_LARGE: Final = {
+    "alpha": ": dt / tau, where no time constant tau is below the step dt",
 }
 
 
@@ -107,6 +132,7 @@ def check(
     hidden_size: Any,
     output_size: Any,
     alpha: Any,
+    learn_alpha: Any,
     options: Mapping[str, Any],
 ) -> _core.Spec:
     """Check every option that fixes the network; the embedding is its vocabulary's size or None."""
@@ -139,7 +165,10 @@ def check(
             raise ArgumentError("output_bias", came, "None: there is no readout")
     columns = hidden * (2 if both else 1)
     units = _units(options["readout_units"], columns, outputs, both)
-    share, number = _dropout(options["dropout"]), setting(cell, alpha)
+    share, within = (_share(name, options[name]) for name in ("dropout", "recurrent_dropout"))
+    rank = _rank(options["rank"], hidden)
+    numbers, learned = settings(cell, alpha, learn_alpha, (layers * (2 if both else 1), hidden))
+    noises = _noises(cell, vocabulary, numbers, learned, options)
     sizes = f"input_size={inputs}, hidden_size={hidden}, output_size={outputs or None}"
     sizes += f", num_layers={layers}" if layers > 1 else ""
     sizes += f", embedding={vocabulary}" if vocabulary else ""
@@ -148,7 +177,7 @@ def check(
         f"a model of {sizes}",
         4
         * (
-            columns * (inputs + layers * hidden)
+            columns * (inputs + layers * (2 * rank or hidden))
             + (len(units) or columns) * outputs
             + vocabulary * inputs
             + constants * layers * columns
@@ -162,13 +191,18 @@ def check(
         num_layers=layers,
         bidirectional=both,
         dropout=share,
-        setting=number,
+        recurrent_dropout=within,
+        zoneout=_zoneout(cell, options["zoneout"]),
+        setting=numbers.ravel(),
+        learn_setting=learned,
         vocabulary=vocabulary,
         padding_index=padding,
         bfloat16=_check.option("precision", options["precision"], PRECISIONS) == "bfloat16",
         output_bias=-1 if own_bias is None else int(own_bias),
         read_units=np.array(units, np.int64) if units else None,
         static_size=constants,
+        rank=rank,
+        **noises,
         **flags,
     )
 
@@ -222,6 +256,17 @@ def _units(value: Any, columns: int, outputs: int, both: bool) -> list[int]:
     return units
 
 
+def _rank(value: Any, hidden: int) -> int:
+    """Return the rank of the recurrent matrices, 0 for any."""
+    if value is None:
+        return 0
+    rank = _check.size("rank", value)
+    if rank > hidden:
+        expected = f"at most {hidden} because hidden_size={hidden}, or None"
+        raise ArgumentError("rank", f"is {rank}", expected, value=rank)
+    return rank
+
+
 def _padding(value: Any, vocabulary: int) -> int:
     """Return the padding token's number, -1 for none."""
     if value is None:
@@ -241,28 +286,191 @@ def _padding(value: Any, vocabulary: int) -> int:
     return index
 
 
-def _dropout(value: Any) -> float:
+def _share(name: str, value: Any) -> float:
     expected = "a number of at least 0 and below 1"
-    share = _check.number("dropout", value, expected)
+    share = _check.number(name, value, expected)
     if not 0.0 <= share < 1.0:
-        raise ArgumentError("dropout", f"is {share}", expected, value=share)
+        raise ArgumentError(name, f"is {share}", expected, value=share)
     return share
 
 
-def setting(cell: str, value: Any) -> float:
-    """Return the cell's number, 0 if it has none."""
+def _zoneout(cell: str, value: Any) -> tuple[float, float]:
+    """Return the probabilities of both states, the second 0 for a cell with one."""
+    states = _core.cell_info(cell)["states"]
+    if not isinstance(value, tuple | list):
+        share = _share("zoneout", value)
+        if share and _core.cell_info(cell)["given"]:
+            raise ArgumentError(
+                "zoneout",
+                f"is {share}",
+                '0 for formulation="preactivation": the field has it for states that are h itself',
+            )
+        return share, share if len(states) > 1 else 0.0
+    if len(states) == 1 or len(value) != 2:
+        raise ArgumentError(
+            "zoneout",
+            f"is {_check.shown(value)}",
+            "a number, or for LSTM two: of h and of c",
+        )
+    first, second = (_share(f"zoneout[{i}]", one) for i, one in enumerate(value))
+    return first, second
+
+
+def zoneout_argument(spec: _core.Spec) -> float | list[float]:
+    h, c = spec.zoneout
+    return h if len(_core.cell_info(spec.cell)["states"]) == 1 or h == c else [h, c]
+
+
+def refuse_zoneout(spec: _core.Spec, argument: str, what: str) -> None:
+    """Refuse what takes a step of a network for a step of its cells."""
+    if any(spec.zoneout):
+        raise ArgumentError(
+            argument,
+            f"has zoneout={zoneout_argument(spec)}, with which a state keeps a share of the one "
+            f"before; {what}",
+            "a model without zoneout",
+        )
+
+
+def _noises(
+    cell: str,
+    vocabulary: int,
+    numbers: NDArray[np.float64],
+    learned: bool,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Check the noise, and that the network has a place for it."""
+    expected = "a finite number of at least 0"
+    found: dict[str, Any] = {}
+    for name in ("input_noise", "recurrent_noise"):
+        std = _check.number(name, options[name], expected)
+        if not 0.0 <= std < math.inf:
+            raise ArgumentError(name, f"is {std}", expected, value=std)
+        found[name] = std
+    info = _core.cell_info(cell)
+    if found["recurrent_noise"] and info["gates"] > 1:
+        raise ArgumentError(
+            "recurrent_noise",
+            f"is {found['recurrent_noise']}",
+            f'0: the cell "{cell}" has a sum for each of its gates, and the field does not agree '
+            "on which of them get noise; RNN and LeakyRNN have one",
+        )
+    if found["input_noise"] and vocabulary:
+        raise ArgumentError(
+            "input_noise",
+            f"is {found['input_noise']}",
+            "0: with an embedding the inputs are tokens, to which nothing can be added",
+        )
+    scaling = options["noise_scaling"]
+    if scaling is not None:
+        _check.option("noise_scaling", scaling, NOISE_SCALINGS)
+        if info["setting"] != "alpha":
+            raise ArgumentError(
+                "noise_scaling", f'is "{scaling}"', f'None: the cell "{cell}" has no alpha'
+            )
+        if not any(found.values()):
+            raise ArgumentError(
+                "noise_scaling",
+                f'is "{scaling}"',
+                "None, or an input_noise or a recurrent_noise above 0: there is no noise to scale",
+            )
+        if learned:
+            raise ArgumentError(
+                "noise_scaling",
+                f'is "{scaling}"',
+                "None because learn_alpha=True: the noise would change with what is learned",
+            )
+        if found["input_noise"] and numbers.size > 1:
+            raise ArgumentError(
+                "noise_scaling",
+                f'is "{scaling}"',
+                "None, or input_noise=0, or one alpha for all units: an input reaches units with "
+                "different ones",
+            )
+    return {**found, "noise_by_setting": scaling is not None}
+
+
+def setting(cell: str, value: Any) -> float | None:
+    """Check one number for the cell's setting; None if it has none."""
     name = _core.cell_info(cell)["setting"]
     if name is None:
         if value is not None:
             raise ArgumentError(
                 "alpha", f"is {_check.shown(value)}", f'None because the cell "{cell}" has none'
             )
-        return 0.0
-    expected, fits = _RANGES.get(name, ("a finite number", math.isfinite))
+        return None
+    words, fits = _RANGES.get(name, ("finite", math.isfinite))
+    expected = f"a number {words}"
     number = _check.number(name, value, expected)
     if not fits(number):
-        raise ArgumentError(name, f"is {number}", expected, value=number)
+        raise ArgumentError(name, f"is {number}", expected + _hint(name, number), value=number)
     return number
+
+
+def _hint(name: str, number: float) -> str:
+    return _TOO_LARGE.get(name, "") if number > 0.0 else ""
+
+
+def settings(
+    cell: str, value: Any, learn: Any, rows: tuple[int, int]
+) -> tuple[NDArray[np.float64], bool]:
+    """Return the cell's numbers, one or for each unit, and whether they are learned.
+
+    rows: layers times directions, and units.
+    """
+    learned = _check.flag("learn_alpha", learn)
+    if value is None or np.ndim(value) == 0:
+        number = setting(cell, value)
+        if number is None and learned:
+            raise ArgumentError(
+                "learn_alpha", "is True", f'False because the cell "{cell}" has no alpha'
+            )
+        numbers = np.array([] if number is None else [number])
+    else:
+        numbers = _each_unit(cell, value, rows)
+    if learned and numbers.max() >= 1.0:
+        place = np.unravel_index(numbers.argmax(), numbers.shape) if numbers.size > 1 else ()
+        raise ArgumentError(
+            "alpha",
+            f"{'holds' if place else 'is'} 1.0",
+            "below 1 at the start because learn_alpha=True: it is the logistic function of what "
+            "is learned, which has no 1",
+            index=tuple(int(i) for i in place),
+            value=1.0,
+        )
+    return numbers, learned
+
+
+def _each_unit(cell: str, value: Any, rows: tuple[int, int]) -> NDArray[np.float64]:
+    """Check numbers of the cell for each unit."""
+    name = _core.cell_info(cell)["setting"]
+    if name is None:
+        setting(cell, value)
+    words, fits = _RANGES.get(name, ("finite", math.isfinite))
+    count, hidden = rows
+    expected = f"a number {words}, or an array of them of shape ({hidden},), one for each unit"
+    if count > 1:
+        expected += f", or ({count}, {hidden}), in the order of the initial states"
+    numbers = np.asarray(_check.read(name, value, expected), np.float64)
+    if numbers.shape not in ((hidden,), rows):
+        raise ArgumentError(name, f"has shape {numbers.shape}", expected)
+    for place, number in np.ndenumerate(numbers):
+        if not fits(number):
+            problem = f"holds {number}"
+            wanted = f"numbers {words}{_hint(name, number)}"
+            raise ArgumentError(name, problem, wanted, index=place, value=float(number))
+    return numbers[0] if numbers.shape == (1, hidden) else numbers
+
+
+def shaped(spec: _core.Spec) -> float | list[float] | list[list[float]] | None:
+    """Return the cell's number as it was given: one, one for each unit, or for all rows."""
+    numbers = spec.setting
+    if len(numbers) <= 1:
+        return numbers[0] if numbers else None
+    if len(numbers) == spec.hidden_size:
+        return numbers
+    rows: list[list[float]] = np.reshape(numbers, (-1, spec.hidden_size)).tolist()
+    return rows
 
 
 def arguments(spec: _core.Spec) -> dict[str, Any]:
@@ -271,13 +479,20 @@ def arguments(spec: _core.Spec) -> dict[str, Any]:
         spec.input_size,
         spec.hidden_size,
         spec.output_size or None,
-        None if _core.cell_info(spec.cell)["setting"] is None else spec.setting,
+        shaped(spec),
+        spec.learn_setting,
         spec.num_layers,
         spec.bidirectional,
         spec.bias,
         None if spec.output_bias < 0 else bool(spec.output_bias),
         spec.read_units or None,
+        spec.rank or None,
         spec.dropout,
+        spec.recurrent_dropout,
+        zoneout_argument(spec),
+        spec.input_noise,
+        spec.recurrent_noise,
+        "alpha" if spec.noise_by_setting else None,
         spec.learn_state,
         spec.static_size or None,
         spec.vocabulary or None,
@@ -286,6 +501,29 @@ def arguments(spec: _core.Spec) -> dict[str, Any]:
         "bfloat16" if spec.bfloat16 else "float32",
     )
     return dict(zip(ARGUMENTS, values, strict=True))
+
+
+def settings_now(spec: _core.Spec, parameters: Mapping[str, Floats]) -> NDArray[np.float64]:
+    """Return the numbers of the cell that are in use: learned, or as given."""
+    if not spec.learn_setting:
+        return np.array(shaped(spec))
+    logits = [values for name, values in parameters.items() if name.startswith("logit_")]
+    found: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.array(logits, np.float64)))
+    return found[0] if len(found) == 1 else found
+
+
+def shortened(numbers: Any) -> Any:
+    """Leave out most of many numbers, to be shown."""
+    if not isinstance(numbers, list) or len(numbers) <= 4:
+        return [shortened(one) for one in numbers] if isinstance(numbers, list) else numbers
+    return [shortened(numbers[0]), shortened(numbers[1]), _More()]
+
+
+class _More:
+    """The dots in place of what is left out."""
+
+    def __repr__(self) -> str:
+        return ".."
 
 
 def shortest(units: list[int]) -> list[int] | range:
@@ -298,8 +536,19 @@ def shortest(units: list[int]) -> list[int] | range:
 def from_arguments(cell: str, given: Mapping[str, Any]) -> _core.Spec:
     """Make the spec of exactly these arguments."""
     _check.same_names("arguments", given, ARGUMENTS)
-    input_size, hidden_size, output_size, alpha, *_ = (given[name] for name in ARGUMENTS)
-    return check(cell, input_size, hidden_size, output_size, alpha, given)
+    input_size, hidden_size, output_size, alpha, learn_alpha, *_ = (given[n] for n in ARGUMENTS)
+    return check(cell, input_size, hidden_size, output_size, alpha, learn_alpha, given)
+
+
+def refuse_bfloat16(spec: _core.Spec, argument: str) -> None:
+    """Refuse to hand on, as one that computes in its dtype, a network that does not."""
+    if spec.bfloat16:
+        raise ArgumentError(
+            argument,
+            'has precision="bfloat16", in which it rounds what its products multiply',
+            'a model in precision="float32" that takes the same weights: '
+            "other.load_state_dict(model.state_dict())",
+        )
 
 
 def can_run(spec: _core.Spec) -> None:

@@ -13,6 +13,23 @@ from .._check import Floats
 from .._errors import ArgumentError
 from .._views import Layout, NamedViews
 from . import _options
+from .constraints import Resolved
+
+
+def dense(parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Replace the factors of recurrent matrices of low rank by their product, W_hh.
+
+    It is computed in float64, and rounded to their dtype.
+    """
+    found = {}
+    for name, values in parameters.items():
+        if name.startswith("M_hh"):
+            first = parameters["N" + name[1:]]
+            product = first.astype(np.float64) @ values.astype(np.float64)
+            found["W" + name[1:]] = product.astype(values.dtype)
+        elif not name.startswith("N_hh"):
+            found[name] = values
+    return found
 
 
 class Weights:
@@ -29,9 +46,11 @@ class Weights:
         Whose parameters these are, for optimisers and results.
     frozen : frozenset of str
         Names that updates leave as they are.
+    constraints : Resolved or None
+        What updates keep.
     """
 
-    __slots__ = ("dtype", "engine", "flat", "frozen", "layout", "token")
+    __slots__ = ("constraints", "dtype", "engine", "flat", "frozen", "layout", "token")
 
     def __init__(self, spec: _core.Spec, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
@@ -41,6 +60,7 @@ class Weights:
         self.engine = _core.Engine(spec, self.flat)
         self.token = object()
         self.frozen: frozenset[str] = frozenset()
+        self.constraints: Resolved | None = None
 
     def get(self) -> Floats:
         """Copy all parameters, between updates."""
@@ -76,8 +96,21 @@ class Weights:
                     index=index,
                     value=value,
                 )
-            flat[start:stop] = _check.fitted(label, values, self.dtype).ravel()
+            fitted = _check.fitted(label, values, self.dtype)
+            self.refuse(label, name, fitted)
+            flat[start:stop] = fitted.ravel()
         self.set(flat)
+
+    def constrain(self, constraints: Resolved | None) -> None:
+        """Have these constraints from now on, whatever the parameters are."""
+        if constraints is not None:
+            self.engine.constrain(*constraints.of_engine(self.layout))
+        self.constraints = constraints
+
+    def refuse(self, label: str, name: str, values: Floats) -> None:
+        """Refuse values of a parameter that do not satisfy the constraints."""
+        if self.constraints is not None:
+            self.constraints.refuse(label, name, values, self.layout)
 
     def known(self, names: tuple[str, ...]) -> frozenset[str]:
         """Refuse what is no parameter's name."""

@@ -1,17 +1,33 @@
-"""The models: a tanh or ReLU RNN, GRU, LSTM, leaky tanh RNN."""
+"""The models: a plain RNN, GRU, LSTM, leaky units."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from .. import _check
-from . import initializers
+from . import _options, initializers
 from ._options import Options, with_options
 from .recurrent import Recurrent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+_NONLINEARITIES: Final = {
+    "tanh": "rnn",
+    "relu": "relu",
+    "softplus": "rnn_softplus",
+    "sigmoid": "rnn_sigmoid",
+}
+_FORMULATIONS: Final = ("rate", "preactivation")
+_LEAKY: Final = {
+    (kind, name): "leaky" if (kind, name) == ("rate", "tanh") else f"leaky_{kind}_{name}"
+    for kind in _FORMULATIONS
+    for name in _NONLINEARITIES
+}
 
 __all__ = ["GRU", "LSTM", "MODELS", "RNN", "LeakyRNN", "Recurrent"]
 
@@ -19,8 +35,8 @@ __all__ = ["GRU", "LSTM", "MODELS", "RNN", "LeakyRNN", "Recurrent"]
 class RNN(Recurrent):
     """The plain recurrent network, with a linear readout.
 
-    ``h_t = tanh(x_t W_xh + h_{t-1} W_hh + b_h)``, or ``max(..., 0)``; ``y_t = h_t W_hy + b_y``. The
-    recurrence of Elman, Cognitive Science 14 (1990).
+    ``h_t = tanh(x_t W_xh + h_{t-1} W_hh + b_h)``, or another `nonlinearity`; ``y_t = h_t W_hy +
+    b_y``. The recurrence of Elman, Cognitive Science 14 (1990).
 
     Parameters
     ----------
@@ -32,8 +48,9 @@ class RNN(Recurrent):
         Outputs of the readout. None: no readout, the outputs are the hidden states.
     num_layers : int, default 1
         Layers on top of each other, each reading the hidden states of the one below.
-    nonlinearity : {"tanh", "relu"}
-        ReLU's derivative is 1 above 0, and 0 elsewhere.
+    nonlinearity : {"tanh", "relu", "softplus", "sigmoid"}
+        In place of tanh ``max(a, 0)``, whose derivative is 1 above 0 and 0 elsewhere, ``log(1 +
+        exp(a))`` or ``1 / (1 + exp(-a))``.
     bidirectional : bool, default False
         Have a second set of units in each layer that reads each sequence from its own last
         step to its first; what is above reads both, side by side (Schuster and Paliwal, IEEE
@@ -47,10 +64,39 @@ class RNN(Recurrent):
         such as ``range(32)``. They are columns of ``model.forward(x).hidden``, so units of the
         reverse direction count from `hidden_size` on. `W_hy` has a row for each, in this order.
         None: from all.
+    rank : int, optional
+        Train ``W_hh = N_hh M_hh`` by its two factors, parameters of shape (hidden_size, rank) and
+        (rank, hidden_size), of other cells (rank, gates * hidden_size), in each layer and
+        direction: networks of low rank (Mastrogiuseppe and Ostojic, Neuron 99, 2018, whose m are
+        the rows of `M_hh` and n the columns of `N_hh`). At most `hidden_size`; the product starts
+        as the matrix of that rank that is nearest to what `init` draws. None: train `W_hh`.
     dropout : float, default 0
         In training, each value that a layer passes on to another one is zero with this
         probability, and the others are divided by one minus it (Srivastava et al., JMLR 15, 2014).
         Prediction has none. At least 0 and below 1; of no effect with one layer.
+    recurrent_dropout : float, default 0
+        In training, each unit's ``h_{t-1}`` is zero with this probability where it is multiplied by
+        `W_hh`, at all steps of a sequence or at none, and the others are divided by one minus it:
+        variational dropout (Gal and Ghahramani, NeurIPS 2016, arXiv:1512.05287), Keras'
+        `recurrent_dropout`. All gates have the same mask; the state itself, ``z * h_prev`` of a GRU
+        and `c` of an LSTM are not dropped; in a GRU with ``reset_after=False`` it is ``r * h_prev``
+        that is. Prediction has none. At least 0 and below 1.
+    zoneout : float, default 0
+        In training, each state of a unit keeps its value of the step before with this probability,
+        drawn anew at each step: ``h_t = d h_{t-1} + (1 - d) h``, d 0 or 1 (Krueger et al., ICLR
+        2017, arXiv:1606.01305). Prediction has the expectation, the probability itself as d. At
+        least 0 and below 1.
+    input_noise : float, default 0
+        In training, add to each input of the first layer a normal number with this standard
+        deviation, another one for each sequence, step and feature. Not with an embedding.
+        Prediction has no noise, unless `forward` or `fastbptt.predict` have a seed as `noise`.
+    recurrent_noise : float, default 0
+        In training, add one to each sum ``x_t W_xh + h_{t-1} W_hh + b_h``, before the nonlinearity:
+        another one for each sequence, step, layer, direction and unit. Noise, dropout and zoneout
+        depend on the seed alone, not on threads or `memory_budget`; nor on `bptt_steps`, but for
+        `dropout`, which each chunk draws anew.
+    noise_scaling : {None, "alpha"}
+        Only for `LeakyRNN`.
     learn_initial_state : bool, default False
         Make the initial state a parameter, `h0`, the same for all sequences; used in calls
         that give none.
@@ -67,6 +113,10 @@ class RNN(Recurrent):
         matrix. It does not mark the ends of sequences: `lengths` does.
     freeze_embedding : bool, default False
         Leave `E` as it is.
+    constraints : Constraints, optional
+        What the weights satisfy from the start, after every update: masks, signs (Dale's law),
+        bounds of norms. Entries that `init` draws are set to zero by a mask, take the sign that
+        they must have, and columns that are too long are scaled.
     init : str or (str, float), default "torch"
         How weights begin: ``"torch"``, ``"keras"``, ``"orthogonal"`` or ``("orthogonal", gain)``,
         ``"identity"`` or ``("identity", gain)``, ``"normal"`` (standard deviation 0.01) or
@@ -80,8 +130,8 @@ class RNN(Recurrent):
         per cent. Only with dtype float32, and on processors with AVX512_BF16:
         ``fastbptt.backends()`` names ``avx512bf16`` then. `step` does not round.
     seed : int, sequence of int, SeedSequence, Generator or None
-        As for ``numpy.random.default_rng``; the same seed gives the same weights and the same
-        dropout.
+        As for ``numpy.random.default_rng``; the same seed gives the same weights, dropout and
+        noise.
 
     Raises
     ------
@@ -89,6 +139,12 @@ class RNN(Recurrent):
         Naming the argument, what came and what was expected.
     MemoryError
         If the parameters do not fit into this machine.
+
+    Warns
+    -----
+    UserWarning
+        If constraints change weights that `init` made orthogonal or the identity, a given
+        embedding, a given alpha, or the scale of a matrix.
 
     Notes
     -----
@@ -104,7 +160,7 @@ class RNN(Recurrent):
     RNN(8, 16, 2, nonlinearity="relu", embedding=100, dtype="float32")  # 1234 parameters, 4.9 kB
     """
 
-    _cells = ("rnn", "relu")
+    _cells = tuple(_NONLINEARITIES.values())
 
     @with_options
     def __init__(
@@ -122,10 +178,10 @@ class RNN(Recurrent):
 
     @property
     def nonlinearity(self) -> str:
-        """``"tanh"`` or ``"relu"``."""
+        """``"tanh"``, ``"relu"``, ``"softplus"`` or ``"sigmoid"``."""
         return next(name for name, cell in _NONLINEARITIES.items() if cell == self.cell)
 
-    def _own_options(self, alpha: float | None) -> dict[str, Any]:
+    def _own_options(self, numbers: dict[str, Any]) -> dict[str, Any]:
         return {} if self.cell == "rnn" else {"nonlinearity": self.nonlinearity}
 
 
@@ -147,13 +203,15 @@ class GRU(Recurrent):
     ----------
     input_size, hidden_size, output_size, num_layers, bidirectional, bias
         As for `RNN`.
-    output_bias, readout_units, dropout
+    output_bias, readout_units, rank, dropout, recurrent_dropout, zoneout, input_noise
         As for `RNN`.
+    recurrent_noise, noise_scaling
+        Not of this cell, which has a sum for each gate: 0 and None.
     reset_after : bool, default True
         Apply the reset gate after the product with the recurrent weights, or before it.
     learn_initial_state, static_size, embedding, padding_index, freeze_embedding
         As for `RNN`.
-    init, dtype, precision, seed
+    constraints, init, dtype, precision, seed
         As for `RNN`.
 
     Raises
@@ -191,7 +249,7 @@ class GRU(Recurrent):
         """Whether the reset gate comes after the product with the recurrent weights."""
         return self.cell == "gru"
 
-    def _own_options(self, alpha: float | None) -> dict[str, Any]:
+    def _own_options(self, numbers: dict[str, Any]) -> dict[str, Any]:
         return {} if self.reset_after else {"reset_after": False}
 
 
@@ -215,15 +273,20 @@ class LSTM(Recurrent):
     ----------
     input_size, hidden_size, output_size, num_layers, bidirectional, bias
         As for `RNN`.
-    output_bias, readout_units, dropout
+    output_bias, readout_units, rank, dropout, recurrent_dropout, input_noise
         As for `RNN`.
+    zoneout : float or (float, float), default 0
+        As for `RNN`, of h and c alike, or of each, such as ``(0.05, 0.5)`` (Krueger et al.). The
+        output gate reads c as it is before zoneout.
+    recurrent_noise, noise_scaling
+        Not of this cell, which has a sum for each gate: 0 and None.
     forget_bias : float, optional
         Initial value of the forget gate's biases in every layer and direction, instead of what
         `init` gives: 1 makes the network remember (Jozefowicz, Zaremba and Sutskever, ICML
         2015). Where PyTorch has two biases it is their sum.
     learn_initial_state, static_size, embedding, padding_index, freeze_embedding
         As for `RNN`.
-    init, dtype, precision, seed
+    constraints, init, dtype, precision, seed
         As for `RNN`. Parameters of a learned initial state are `h0` and `c0`, those of the map of
         static inputs `W_sh` and `W_sc`: both states depend on them.
 
@@ -271,26 +334,57 @@ class LSTM(Recurrent):
         for name, array in self.parameters.items():
             if name.startswith("b_h"):
                 initializers.forget_block(array, self.cell, self.hidden_size)[:] = value
+                self._weights.refuse("forget_bias", name, array)
 
 
 class LeakyRNN(Recurrent):
-    """The leaky tanh network, whose units take time to follow their input.
+    """Leaky units, which take time to follow their input: the rate networks of neuroscience.
 
-    ``h_t = (1 - alpha) h_{t-1} + alpha tanh(x_t W_xh + h_{t-1} W_hh + b_h)``, ``y_t = h_t W_hy +
-    b_y``: a rate network with time constant tau in steps of dt, ``alpha = dt / tau``, by Euler's
-    method. Jaeger, Lukosevicius, Popovici and Siewert, Neural Networks 20 (2007).
+    With f the nonlinearity, in rate form and in pre-activation form::
+
+        h = (1 - alpha) h_prev + alpha f(x W_xh + h_prev W_hh + b_h)                 "rate"
+        v = (1 - alpha) v_prev + alpha (x W_xh + h_prev W_hh + b_h),   h = f(v)      "preactivation"
+
+    and ``y_t = h_t W_hy + b_y``: Euler's method in steps of dt for a time constant tau, with
+    ``alpha = dt / tau``. The first: Jaeger, Lukosevicius, Popovici and Siewert, Neural Networks 20
+    (2007). The second, in which v is a unit's current and h its rate: Song, Yang and Wang, PLoS
+    Computational Biology 12 (2016), equation 4. Both are equivalent up to a change of variables:
+    Miller and Fumarola, Neural Computation 24 (2012).
+
+    In pre-activation form the state is v: `h0` of calls, ``final_state``, ``state`` and their
+    gradients, the parameter `v0` of a learned initial state and the map `W_sv` of static inputs.
+    ``hidden``, what the readout and the layer above see, is ``h = f(v)``.
 
     Parameters
     ----------
     input_size, hidden_size, output_size, num_layers, bidirectional, bias
         As for `RNN`.
-    output_bias, readout_units, dropout
+    output_bias, readout_units, rank, dropout, recurrent_dropout, zoneout
         As for `RNN`.
-    alpha : float, default 0.2
-        Above 0 and at most 1; with 1 it is the tanh `RNN`. Not learned.
+    input_noise, recurrent_noise
+        As for `RNN`.
+    nonlinearity : {"tanh", "relu", "softplus", "sigmoid"}
+        f: ``max(a, 0)``, ``log(1 + exp(a))``, ``1 / (1 + exp(-a))``.
+    formulation : {"rate", "preactivation"}
+        Which of the two.
+    alpha : float or array of shape (hidden_size,) or (layers * directions, hidden_size)
+        How far a unit follows its input in one step, above 0 and at most 1: ``dt / tau`` with a
+        time constant for all units, or for each. With 1, in both forms, it is the plain network
+        of the same nonlinearity. Default 0.2.
+    learn_alpha : bool, default False
+        Make it a parameter of each unit, layer and direction, which begins at `alpha`: `alpha` is
+        the logistic function of `logit_alpha` (hidden_size,), so it stays between 0 and 1.
+    noise_scaling : {None, "alpha"}
+        None: noise has the standard deviations that are given. ``"alpha"``: these times ``sqrt(2 /
+        alpha)``, for each unit its own, so that noise with the same `recurrent_noise` moves a
+        linear unit as far whatever the step ``dt = alpha tau``: ``alpha sqrt(2 / alpha) sigma xi =
+        sqrt(2 alpha) sigma xi`` is Euler's step of the Langevin equation ``tau dh = -h dt + sqrt(2
+        tau) sigma dW`` (Song, Yang and Wang, PLoS Computational Biology 12, 2016; Yang et al.,
+        Nature Neuroscience 22, 2019, methods), whose stationary standard deviation is sigma. Not
+        with `learn_alpha`; with `input_noise` only where all units have the same alpha.
     learn_initial_state, static_size, embedding, padding_index, freeze_embedding
         As for `RNN`.
-    init, dtype, precision, seed
+    constraints, init, dtype, precision, seed
         As for `RNN`.
 
     Raises
@@ -303,9 +397,16 @@ class LeakyRNN(Recurrent):
     >>> import fastbptt
     >>> fastbptt.LeakyRNN(3, 8, 1, alpha=0.1, seed=0)
     LeakyRNN(3, 8, 1, alpha=0.1, dtype="float32")  # 105 parameters, 420 bytes
+    >>> dt, tau = 20.0, 100.0
+    >>> model = fastbptt.LeakyRNN(
+    ...     3, 8, 1, nonlinearity="softplus", formulation="preactivation", alpha=dt / tau,
+    ...     learn_alpha=True, seed=0,
+    ... )
+    >>> model.parameters["logit_alpha"].shape, model.alpha.round(3)[:2].tolist()
+    ((8,), [0.2, 0.2])
     """
 
-    _cells = ("leaky",)
+    _cells = tuple(_LEAKY.values())
 
     @with_options
     def __init__(
@@ -314,18 +415,50 @@ class LeakyRNN(Recurrent):
         hidden_size: int,
         output_size: int | None = None,
         *,
-        alpha: float = 0.2,
+        nonlinearity: str = "tanh",
+        formulation: str = "rate",
+        alpha: ArrayLike = 0.2,
+        learn_alpha: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        self._create("leaky", input_size, hidden_size, output_size, alpha, options)
+        _check.option("nonlinearity", nonlinearity, _NONLINEARITIES)
+        _check.option("formulation", formulation, _FORMULATIONS)
+        cell = _LEAKY[formulation, nonlinearity]
+        self._create(cell, input_size, hidden_size, output_size, alpha, options, learn_alpha)
 
     @property
-    def alpha(self) -> float:
-        """How far a unit follows its input in one step."""
-        return self._spec.setting
+    def nonlinearity(self) -> str:
+        """``"tanh"``, ``"relu"``, ``"softplus"`` or ``"sigmoid"``."""
+        return self._kind[1]
 
+    @property
+    def formulation(self) -> str:
+        """``"rate"`` or ``"preactivation"``."""
+        return self._kind[0]
 
-_NONLINEARITIES: Final = {"tanh": "rnn", "relu": "relu"}
+    @property
+    def _kind(self) -> tuple[str, str]:
+        return next(kind for kind, cell in _LEAKY.items() if cell == self.cell)
+
+    @property
+    def alpha(self) -> float | NDArray[np.float64]:
+        """How far a unit follows its input in one step: one number, or as many as were given.
+
+        If it is learned, the numbers of now: (hidden_size,), or (layers * directions, hidden_size).
+        """
+        numbers = _options.settings_now(self._spec, self.parameters)
+        return numbers if numbers.ndim else float(numbers)
+
+    @property
+    def learn_alpha(self) -> bool:
+        """Whether `alpha` is learned, through `logit_alpha`."""
+        return self._spec.learn_setting
+
+    def _own_options(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        default = {"nonlinearity": "tanh", "formulation": "rate"}
+        own = {"nonlinearity": self.nonlinearity, "formulation": self.formulation}
+        return {name: value for name, value in own.items() if value != default[name]} | numbers
+
 
 #: Models by the name of their cell, as files know them. A cell without a class is a `Recurrent`.
 MODELS: Final[dict[str, type[Recurrent]]] = {

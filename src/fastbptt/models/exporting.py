@@ -16,6 +16,8 @@ from ..c_source.literals import INTEGERS
 from ..c_source.network import Inputs, NetworkDescription, Outputs
 from ..c_source.writing import Writer, check_cell
 from ..files.atomic import check_place, write_whole
+from . import _options
+from ._weights import dense
 
 __all__ = ["CExport", "export_c"]
 
@@ -137,6 +139,8 @@ def export_c(
         expected = "None: data holds no static inputs, which the model needs"
         raise ArgumentError("data", "is given", expected)
     check_cell(spec.cell)
+    _options.refuse_bfloat16(spec, "the model")
+    _options.refuse_zoneout(spec, "the model", "exported C code has no such step")
     if spec.bidirectional:
         raise ArgumentError(
             "the model",
@@ -145,7 +149,7 @@ def export_c(
         )
     if not _check.flag("raw", raw):
         _refuse_notes(model, standardizer, imputer, loss)
-    parameters = model.state_dict()
+    parameters = dense(model.state_dict())
     for key, values in parameters.items():
         if not np.isfinite(values).all():
             index = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
@@ -165,7 +169,7 @@ def export_c(
     network = NetworkDescription(
         cell=spec.cell,
         cell_info=_core.cell_info(spec.cell),
-        setting=spec.setting,
+        setting=_setting(model),
         input_size=spec.input_size,
         hidden_size=spec.hidden_size,
         num_layers=spec.num_layers,
@@ -272,6 +276,15 @@ def _changes(text: str) -> bool:
         return True
 
 
+def _setting(model: Exportable) -> Any:
+    """Return the cell's number, of all units or (num_layers, hidden_size)."""
+    spec = model._spec
+    if len(spec.setting) <= 1 and not spec.learn_setting:
+        return spec.setting[0] if spec.setting else 0.0
+    numbers = _options.settings_now(spec, model.state_dict())
+    return np.broadcast_to(numbers, (spec.num_layers, spec.hidden_size))
+
+
 def _inputs(model: Exportable, standardizer: Any, imputer: Any) -> Inputs:
     """Read what is done to inputs before the network reads them."""
     spec = model._spec
@@ -297,31 +310,42 @@ def _inputs(model: Exportable, standardizer: Any, imputer: Any) -> Inputs:
         if len(mean) != features:
             came = f"has {len(mean)} features"
             raise ArgumentError("standardizer", came, f"{features}, as the model's inputs")
-    return Inputs(mean, scale, gaps, _names(model, "feature_names", features))
+    filled = _settings(model).get("missing") == "interpolate"
+    return Inputs(mean, scale, gaps, _names(model.metadata.get("feature_names"), features), filled)
 
 
 def _outputs(model: Exportable, loss: _losses.Loss | None) -> Outputs:
     """Read what the caller gets."""
     width = model._spec.output_size or model._spec.hidden_size
-    if loss is not None and loss.targets == "numbers":
+    if loss is not None:
         loss.targets_of(width)  # refuses outputs that it cannot have
-    if loss is not None and loss.link == "softmax" and width == 1:
-        came = f'is "{loss}", which makes 1 of any single output'
-        raise ArgumentError("loss", came, '"bce" for a model with one output')
-    names = _names(model, "classes", width)
-    classes = _names(model, "classes", 2)
+    notes = model.metadata
+    names = _names(notes.get("classes"), width)
+    classes = _names(notes.get("classes"), 2)
     if names is None and width == 1 and classes is not None:
         names = classes[1:]  # P(class 1)
+    if names is None and (targets := _names(_columns(model).get("target"), width)) is not None:
+        names = targets  # of the table that the model was trained on
     last = model._trained_steps == "last" and "steps" in model.metadata
     return Outputs("identity" if loss is None else loss.link, names, last)
 
 
-def _names(model: Exportable, key: str, count: int) -> tuple[str, ...] | None:
+def _names(noted: Any, count: int) -> tuple[str, ...] | None:
     """Return names from the model's notes, if they are what they should be."""
-    noted = model.metadata.get(key)
     if not isinstance(noted, list) or len(noted) != count:
         return None
     return tuple(map(str, noted))
+
+
+def _settings(model: Exportable) -> Mapping[str, Any]:
+    """Return the settings of the training that a model's notes have."""
+    noted = model.metadata.get("settings")
+    return noted if isinstance(noted, Mapping) else {}
+
+
+def _columns(model: Exportable) -> Mapping[str, Any]:
+    noted = _settings(model).get("columns")
+    return noted if isinstance(noted, Mapping) else {}
 
 
 def _output_error(

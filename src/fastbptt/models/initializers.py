@@ -24,7 +24,7 @@ is 0. Learned initial states start at 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -126,17 +126,50 @@ def draw(
     function, value = init
     hidden = spec.hidden_size
     extra = _core.cell_info(spec.cell)["extra_bias"]
+    numbers = iter(_rows(spec.setting, spec.num_layers * (1 + spec.bidirectional), hidden))
     for name, (_, _, shape) in layout.items():
         base = "_".join(name.split("_")[:2])  # without layer and direction
+        if base == "M_hh":
+            continue  # drawn with N_hh
+        low_rank = base == "N_hh"
+        if low_rank:
+            second = "M" + name[1:]
+            base, own, shape = "W_hh", name, (hidden, layout[second][2][1])
+            name = "W" + name[1:]
         role = _ROLES.get(base, "recurrent_bias" if base in extra else "state")
         features = layout["W_hy"][2][0] if role.startswith("readout") else hidden
         if role == "static":
             features = shape[0]
         info = ParameterInfo(name, role, shape, spec.cell, hidden, features, len(extra))
-        values = np.zeros(shape) if role == "state" else function(rng, info, value)
+        if base.startswith("logit_"):
+            number = next(numbers)
+            values = np.log(number) - np.log1p(-number)
+        else:
+            values = np.zeros(shape) if role == "state" else function(rng, info, value)
         if role == "embedding" and spec.padding_index >= 0:
             values[spec.padding_index] = 0.0
+        if low_rank:
+            values, right = _factors(values, spec.rank)
+            yield second, right
+            name = own
         yield name, values
+
+
+def _rows(numbers: Sequence[float], rows: int, hidden: int) -> NDArray[np.float64]:
+    """Spread the cell's numbers, one or for each unit, over all rows of states."""
+    if not numbers:
+        return np.empty((0, hidden))
+    each = np.reshape(numbers, (-1, hidden) if len(numbers) > 1 else (1, 1))
+    return np.broadcast_to(each, (rows, hidden))
+
+
+def _factors(
+    matrix: NDArray[np.float64], rank: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Factorise the nearest matrix of a rank, with each singular value's root in both factors."""
+    left, sizes, right = np.linalg.svd(matrix, full_matrices=False)
+    roots = np.sqrt(sizes[:rank])
+    return left[:, :rank] * roots, roots[:, np.newaxis] * right[:rank]
 
 
 def _uniform(rng: np.random.Generator, limit: float, shape: tuple[int, ...]) -> NDArray[np.float64]:

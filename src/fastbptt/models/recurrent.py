@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _check, _core, _losses
 from .._check import Floats
@@ -19,10 +19,11 @@ from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._html import table, tag
 from .._losses import Losses, LossLike, TargetsLike, WeightsLike
 from .._views import Gradients, Parameters, State, norm
-from . import _arguments, _options, initializers, truncated
+from . import _arguments, _options, _penalties, initializers, truncated
 from ._dropout_seeds import DropoutSeeds
 from ._options import Options, with_options
 from ._weights import Weights
+from .constraints import Constraints, Resolved
 from .results import (
     ForwardResult,
     GradientRecord,
@@ -53,13 +54,20 @@ class Recurrent:
         A name of the core's registry: ``fastbptt.cells()``.
     input_size, hidden_size, output_size
         As for `RNN`, like all further arguments.
-    alpha : float, optional
+    alpha : float or array, optional
+    learn_alpha : bool, default False
         As for `LeakyRNN`, for cells that have such a number (``"leaky"``).
-    num_layers, bidirectional, bias, output_bias, readout_units, dropout
+    num_layers, bidirectional, bias, output_bias, readout_units, rank, dropout
         As for `RNN`.
+    recurrent_dropout, input_noise, recurrent_noise
+        As for `RNN`; the last for cells without gates.
+    zoneout
+        As for `RNN` or, for the cell ``"lstm"``, `LSTM`.
+    noise_scaling
+        As for `LeakyRNN`, for cells that have `alpha`.
     learn_initial_state, static_size, embedding, padding_index, freeze_embedding
         As for `RNN`.
-    init, dtype, precision, seed
+    constraints, init, dtype, precision, seed
         As for `RNN`.
 
     Raises
@@ -87,10 +95,11 @@ class Recurrent:
         hidden_size: int,
         output_size: int | None = None,
         *,
-        alpha: float | None = None,
+        alpha: ArrayLike | None = None,
+        learn_alpha: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        self._create(cell, input_size, hidden_size, output_size, alpha, options)
+        self._create(cell, input_size, hidden_size, output_size, alpha, options, learn_alpha)
 
     def _create(
         self,
@@ -100,13 +109,15 @@ class Recurrent:
         output_size: Any,
         alpha: Any,
         options: Options,
+        learn_alpha: Any = False,
     ) -> None:
         """Check everything that a constructor took; build the network and draw its weights."""
         given = _options.completed(options, type(self).__init__.__qualname__)
         recipe = initializers.resolve(given["init"])
         rng = _check.generator(given["seed"])
         given["embedding"], matrix = _options.embedding(given["embedding"], input_size)
-        spec = _options.check(cell, input_size, hidden_size, output_size, alpha, given)
+        sizes = input_size, hidden_size, output_size
+        spec = _options.check(cell, *sizes, alpha, learn_alpha, given)
         _options.can_run(spec)
         if spec.dropout > 0.0 and spec.num_layers == 1:
             warnings.warn(
@@ -119,19 +130,52 @@ class Recurrent:
             weights.place(name, values)
         if matrix is not None:
             weights.place("E", _check.fitted("embedding", matrix, weights.dtype))
+        if given["constraints"] is not None:
+            constraints = given["constraints"]
+            if not isinstance(constraints, Constraints):
+                came = f"is of type {type(constraints).__name__}"
+                raise ArgumentTypeError("constraints", came, "a fastbptt.Constraints, or None")
+            self._constrain(constraints._of(spec, weights.layout), given["init"], matrix)
         self._dropout_seeds.state = (int(rng.integers(1 << 64, dtype=np.uint64)), 0)
+
+    def _constrain(self, constraints: Resolved, init: Any, matrix: Any) -> None:
+        """Bring the start weights to what is allowed: of the wrong signs to the other ones."""
+        weights = self._weights
+        weights.constrain(constraints)
+        before = self.state_dict()
+        weights.engine.project(True)
+        name = init if isinstance(init, str) else init[0]
+        kept = name in ("keras", "orthogonal", "identity")
+        changes = []
+        for one, old in before.items():
+            change = norm(self.parameters[one] - old)
+            meant = (kept and one.startswith("W_hh")) or (one == "E" and matrix is not None)
+            meant = meant or one.startswith("logit_alpha")
+            if change > 0.0 and (meant or one in constraints.max_norm):
+                changes.append(f"{one} by {change / norm(old):.0%} of its norm")
+        if changes:
+            warnings.warn(
+                f"constraints change the start weights {', '.join(changes)}; what init, embedding "
+                "or alpha made of them (orthogonal, the identity, given rows, a scale) no longer "
+                "holds",
+                stacklevel=4,
+            )
 
     def _build(self, spec: _core.Spec, dtype: np.dtype[Any]) -> None:
         """Make the parts, with zero parameters."""
         if spec.bfloat16 and dtype != np.float32:
-            raise ValueError(f'precision is "bfloat16"; expected "float32" because dtype={dtype}')
+            found, expected = 'is "bfloat16"', f'"float32" because dtype={dtype}'
+            raise ArgumentError("precision", found, expected)
         before = frozenset(vars(self))
         self._spec = spec
         self._weights = Weights(spec, dtype)
         self._engine = self._weights.engine
         states = tuple(_core.cell_info(spec.cell)["states"])
         self._input_spec = _arguments.InputSpec(spec, states, dtype, _core.memory_limit())
-        self._dropout_seeds = DropoutSeeds(used=spec.dropout > 0.0 and spec.num_layers > 1)
+        drops = spec.dropout > 0.0 and spec.num_layers > 1
+        drops = drops or spec.recurrent_dropout > 0.0 or any(spec.zoneout)
+        noisy = spec.input_noise > 0.0 or spec.recurrent_noise > 0.0
+        self._dropout_seeds = DropoutSeeds(used=drops or noisy)
         self._records = Records(pass_names(spec.num_layers, spec.bidirectional))
         self._metadata: dict[str, Any] = {}
         self._trained_steps = "last"  # where the loss of the last training step was
@@ -145,13 +189,19 @@ class Recurrent:
         _check.same_names(
             "config",
             config,
-            ("cell", "arguments", "dtype", "dropout_seeds", "frozen", "trained_steps"),
+            (
+                *("cell", "arguments", "dtype", "dropout_seeds", "frozen", "trained_steps"),
+                "constraints",
+            ),
         )
         model = cls.__new__(cls)
         spec = _options.from_arguments(config["cell"], config["arguments"])
         model._build(spec, _check.float_dtype(config["dtype"]))
         model._dropout_seeds.state = config["dropout_seeds"]
-        model._weights.set_frozen(frozenset(config["frozen"]))
+        weights = model._weights
+        weights.set_frozen(frozenset(config["frozen"]))
+        if config["constraints"] is not None:
+            weights.constrain(Resolved.from_json(config["constraints"], weights.layout))
         model._trained_steps = _check.option(
             "trained_steps", config["trained_steps"], _check.READOUTS
         )
@@ -167,6 +217,7 @@ class Recurrent:
             "dropout_seeds": list(self._dropout_seeds.state),
             "frozen": [name for name in weights.layout if name in weights.frozen],
             "trained_steps": self._trained_steps,
+            "constraints": None if weights.constraints is None else weights.constraints.to_json(),
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -237,9 +288,40 @@ class Recurrent:
         return self._spec.dropout
 
     @property
+    def recurrent_dropout(self) -> float:
+        """Share of the hidden states before each recurrent product that a training pass drops."""
+        return self._spec.recurrent_dropout
+
+    @property
+    def zoneout(self) -> float | tuple[float, float]:
+        """Probability that a state stays as it is in training; if they differ, of h and of c."""
+        both = _options.zoneout_argument(self._spec)
+        return both if isinstance(both, float) else (both[0], both[1])
+
+    @property
+    def input_noise(self) -> float:
+        """Standard deviation of the noise that a training pass adds to the inputs."""
+        return self._spec.input_noise
+
+    @property
+    def recurrent_noise(self) -> float:
+        """Standard deviation of the noise that a training pass adds to the units' sums."""
+        return self._spec.recurrent_noise
+
+    @property
+    def noise_scaling(self) -> str | None:
+        """``"alpha"`` if both are times ``sqrt(2 / alpha)``, else None."""
+        return "alpha" if self._spec.noise_by_setting else None
+
+    @property
     def learn_initial_state(self) -> bool:
         """Whether the initial state is a parameter."""
         return self._spec.learn_state
+
+    @property
+    def rank(self) -> int | None:
+        """The rank of each recurrent matrix ``N_hh M_hh``, or None if `W_hh` is a parameter."""
+        return self._spec.rank or None
 
     @property
     def _read_columns(self) -> slice | list[int]:
@@ -313,6 +395,15 @@ class Recurrent:
         return self._records.losses
 
     @property
+    def last_penalties(self) -> dict[str, float] | None:
+        """The penalties of the last call that had some: ``"l1.W_hh"``, ``"activity_l2"``, ...
+
+        Of `loss_and_grad` or `train_step`, before its update; with `bptt_steps` their mean over the
+        updates. None before any.
+        """
+        return self._records.penalties
+
+    @property
     def last_gradients(self) -> GradientRecord | None:
         """Norms of the last call with ``record="gradients"``; None before any."""
         return self._records.gradients()
@@ -322,7 +413,8 @@ class Recurrent:
         """The weights: mapping name -> writable view of one flat buffer, itself `.flat`.
 
         With I inputs, H hidden units, O outputs, G gates, L layers and D directions, in this
-        order: for each layer and direction ``W_xh`` (I, G H), ``W_hh`` (H, G H), ``b_h`` (G H,),
+        order: for each layer and direction ``W_xh`` (I, G H), ``W_hh`` (H, G H), with `rank` R
+        instead ``N_hh`` (H, R) and ``M_hh`` (R, G H), ``b_h`` (G H,),
         of a GRU also ``b_hn`` (H,); above the first layer, where I is D H, names end in ``_l1``,
         ``_l2``, ...; after that those of the reverse direction end in ``_reverse``. Then ``h0``
         (L D, H), of an LSTM also ``c0``, if the initial state is learned; with S static inputs
@@ -340,12 +432,47 @@ class Recurrent:
         >>> list(fastbptt.GRU(3, 4, num_layers=2, bias=False, seed=0).parameters)
         ['W_xh', 'W_hh', 'W_xh_l1', 'W_hh_l1']
         """
-        return Parameters(self._weights.flat, self._weights.layout)
+        return Parameters(self._weights.flat, self._weights.layout, self._weights.refuse)
 
     @property
     def num_parameters(self) -> int:
         """How many numbers the parameters are."""
         return self._weights.flat.size
+
+    # ------------------------------------------------------------ constraints
+
+    @property
+    def constraints(self) -> Constraints | None:
+        """The rules that the weights satisfy, as arrays of the parameters' shapes, or None."""
+        own = self._weights.constraints
+        return None if own is None else own.described(self._weights.layout)
+
+    def project(self) -> None:
+        """Bring the parameters to what `constraints` allow: the nearest such values.
+
+        Every update does that by itself. It is for values that were written into `parameters`,
+        which the other calls refuse: entries of a mask become zero, as do those of the wrong sign
+        (also with ``sign_method="abs"``), and columns that are too long are scaled.
+
+        Raises
+        ------
+        ValueError
+            If the model has no constraints.
+
+        Examples
+        --------
+        >>> import numpy as np, fastbptt
+        >>> loose = fastbptt.Constraints(self_connections=False)
+        >>> model = fastbptt.RNN(3, 4, 1, constraints=loose, seed=0)
+        >>> model.parameters["W_hh"][...] = np.ones((4, 4))
+        >>> model.project()
+        >>> model.parameters["W_hh"].sum(axis=1).tolist()
+        [3.0, 3.0, 3.0, 3.0]
+        """
+        if self._weights.constraints is None:
+            came, expected = "has no constraints", "one made with constraints=fastbptt.Constraints"
+            raise ArgumentError("the model", came, f"{expected}(..)")
+        self._engine.project(False)
 
     # ------------------------------------------------------------ frozen parameters
 
@@ -443,17 +570,24 @@ class Recurrent:
         """The constructor's arguments: sizes, and options that are not what they are by default."""
         given = _options.arguments(self._spec)
         sizes = [str(given.pop(name)) for name in ("input_size", "hidden_size", "output_size")]
-        options = self._own_options(given.pop("alpha"))
+        numbers = {"alpha": given.pop("alpha"), "learn_alpha": given.pop("learn_alpha")}
+        own = {name: _options.shortened(v) for name, v in numbers.items() if v not in (None, False)}
+        options = self._own_options(own)
         options |= {name: v for name, v in given.items() if v != _options.DEFAULTS[name]}
         if given["readout_units"] is not None:
             options["readout_units"] = _options.shortest(given["readout_units"])
         named = [f"{name}={_check.quoted(value)}" for name, value in options.items()]
+        if self._weights.constraints is not None:
+            named.append(f"constraints={self.constraints!r}")
         cell = [] if self._cells else [f'"{self.cell}"']
         return ", ".join([*cell, *sizes, *named, f'dtype="{self.dtype.name}"'])
 
-    def _own_options(self, alpha: float | None) -> dict[str, Any]:
-        """Arguments that only this class has, as far as they are worth showing."""
-        return {} if alpha is None else {"alpha": alpha}
+    def _own_options(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        """Arguments that only this class has, as far as they are worth showing.
+
+        numbers: those that have to do with the cell's number.
+        """
+        return numbers
 
     # ------------------------------------------------------------ copies and files
 
@@ -487,7 +621,7 @@ class Recurrent:
         self._weights.load_state_dict(state)
 
     def copy(self) -> Self:
-        """Make an independent model with the same weights, which draws the same dropout masks.
+        """Make an independent model with the same weights, which draws the same dropout and noise.
 
         Examples
         --------
@@ -624,6 +758,7 @@ class Recurrent:
         static: ArrayLike | None = None,
         resets: ArrayLike | Sequence[ArrayLike] | None = None,
         training: bool = False,
+        noise: int | None = None,
         backward: bool = True,
         check_finite: bool = True,
     ) -> ForwardResult:
@@ -651,7 +786,10 @@ class Recurrent:
             of those sequences alone that have no reset there. Ignored after a sequence's end.
             Not for bidirectional networks, nor with `static`.
         training : bool, default False
-            Apply dropout, with masks that no pass before had. `backward` uses the same.
+            Apply dropout and add noise, drawn as in no pass before. `backward` uses the same.
+        noise : int, optional
+            A seed, 0 or larger: add the noise of `input_noise` and `recurrent_noise`, without
+            dropout, as in a simulation. Equal seeds give equal noise. Not with `training`.
         backward : bool, default True
             Keep the activations that `backward` needs. False: a few steps of them at a time, as
             `predict` does. Memory then does not grow with time but for the outputs; the result
@@ -695,10 +833,14 @@ class Recurrent:
         training = _check.flag("training", training)
         keep = _check.flag("backward", backward)
         batch = self._batch(x, lengths, h0, static, resets, finite)
+        if noise is not None:
+            if training:
+                raise ArgumentError("noise", "is given", "None: training=True draws a seed")
+            batch = batch.replace(noise_seed=self._noise_seed(noise))
         taken: list[int] = []
         try:
             if training:
-                batch = batch.replace(dropout_seed=self._dropout_seeds.take(taken))
+                batch = self._drawn(batch, taken)
             readout = self._spec.output_size > 0
             tape: _core.Tape | OutputsAlone
             if keep:
@@ -710,21 +852,31 @@ class Recurrent:
             self._dropout_seeds.give_back(taken)
             raise
 
-    def _predict(
-        self,
-        x: NDArray[Any],
-        lengths: _arguments.Lengths,
-        steps: str,
-        static: NDArray[Any] | None,
-        resets: NDArray[Any] | None,
-    ) -> Floats:
+    def _predict(self, batch: Batch, steps: str) -> Floats:
         """Outputs at all steps, (batch, time, outputs), or one for each sequence."""
-        batch = self._batch(x, lengths, None, static, resets, True)
         every = steps == "all"
         where = "last" if every else steps
         outputs, one, _ = self._engine.predict(batch, where, every, not every)
         result: Floats = outputs if every else one
         return result
+
+    def _drawn(self, batch: Batch, taken: list[int]) -> Batch:
+        """Give a training pass the next seed, noted in `taken`."""
+        seed = self._dropout_seeds.take(taken)
+        return batch.replace(dropout_seed=seed, noise_seed=seed)
+
+    def _noise_seed(self, noise: Any) -> int:
+        """Check the seed of a prediction with noise."""
+        seed = _check.size("noise", noise, 0)
+        if seed >= 1 << 64:
+            raise ArgumentError("noise", f"is {seed}", "below 2**64", value=seed)
+        if not (self.input_noise or self.recurrent_noise):
+            raise ArgumentError(
+                "noise",
+                f"is {seed}",
+                "None: the model has neither input_noise nor recurrent_noise",
+            )
+        return seed
 
     def _batch(
         self, x: Any, lengths: Any, h0: Any, static: Any, resets: Any, check_finite: bool
@@ -856,7 +1008,7 @@ class Recurrent:
     ) -> float:
         """Compute the loss alone, forward only. Arguments as for `loss_and_grad`.
 
-        Dropout is off unless `training` is true.
+        Dropout and noise are off unless `training` is true.
 
         Examples
         --------
@@ -873,7 +1025,7 @@ class Recurrent:
         taken: list[int] = []
         try:
             if training and self._dropout_seeds.used:
-                batch = batch.replace(dropout_seed=self._dropout_seeds.take(taken))
+                batch = self._drawn(batch, taken)
             value = self._engine.loss(batch, objective)
         except BaseException:
             self._dropout_seeds.give_back(taken)
@@ -901,6 +1053,12 @@ class Recurrent:
         training: bool = True,
         memory_budget: int | str | None = None,
         record: str | None = None,
+        l1: Mapping[str, float] | None = None,
+        l2: Mapping[str, float] | None = None,
+        activity_l1: float | None = None,
+        activity_l2: float | None = None,
+        activity_change_l2: float | None = None,
+        omega: float | None = None,
     ) -> tuple[float, Gradients]:
         """Compute the loss of a batch and its gradient with respect to every parameter.
 
@@ -951,7 +1109,29 @@ class Recurrent:
             beside what could mean an episode or all of a sequence: pooled `steps`, `warmup`,
             ``reduction="sequence_mean"``.
         training : bool, default True
-            Apply dropout, with masks that no pass before had.
+            Apply dropout and add noise, drawn as in no pass before.
+        l1, l2 : mapping of str to float, optional
+            Penalties on parameters, by name: ``l1 * sum(abs(W))`` and ``l2 * sum(W ** 2)``. They
+            are in the gradient, and beside the loss: `last_penalties` has each of them, and the
+            gradient is that of the loss plus their sum. (An optimiser's `weight_decay` is in no
+            loss, holds for all parameters, and is not clipped.)
+        activity_l1, activity_l2 : float, optional
+            Penalties on rates, terms as those of `l1` and `l2`: ``activity_l1 * mean(abs(h))`` and
+            ``activity_l2 * mean(h ** 2)`` over the hidden states of all layers and directions
+            at the real steps of all sequences (Keras' `activity_regularizer`; Merity, McCann and
+            Socher 2017, arXiv:1708.01009).
+        activity_change_l2 : float, optional
+            The same of the change from step to step: ``activity_change_l2 * mean((h[t] - h[t - 1])
+            ** 2)`` over all pairs of successive steps of a sequence, or with `resets` of an episode
+            ("temporal activation regularization" there).
+        omega : float, optional
+            Pascanu's penalty on gradients that vanish or explode: omega times the mean over the
+            sequences of the sum over steps, for all layers and directions, of ``(|d_t J_t| / |d_t|
+            - 1)^2``, where d_t is the gradient with respect to the state x_t and ``J_t = dx_t /
+            dx_{t-1}``.
+            Of RNN x_t is the sum behind the nonlinearity, of LeakyRNN the hidden state. Its
+            derivative is that with respect to `W_hh`, with d_t and x_t held fixed. Steps that no
+            gradient reaches do not count. Only for cells with a single pre-activation.
         memory_budget : int or str, optional
             Bytes, or text such as ``"200MB"`` (10^6 each) or ``"1.5 GiB"`` (2^30): what the
             pass may take beside the model's parameters and the arguments. States that do not
@@ -977,8 +1157,10 @@ class Recurrent:
 
         Notes
         -----
-        Equal seeds give equal dropout masks; a `copy` of a model draws the same masks as the model
+        Equal seeds give equal dropout and noise; a `copy` of a model draws the same as the model
         would have: ``model.copy().loss_and_grad(...)`` twice is twice the same.
+
+        `omega`: Pascanu, Mikolov and Bengio, ICML 2013, arXiv:1211.5063, equations 9 and 10.
 
         Recomputing from kept states: Chen, Xu, Zhang and Guestrin, 2016, arXiv:1604.06174.
 
@@ -1007,13 +1189,15 @@ class Recurrent:
             static=static,
         )
         norms = None if record is None else self._norm_probes(record, batch)
+        given = (l1, l2, activity_l1, activity_l2, activity_change_l2, omega)
+        objective, penalties = self._penalised(objective, given)
         to = self._gradient_targets(batch.x.shape, need_input_grad)
         training = training is True or _check.flag("training", training)
         left = None if norms is None else probes(norms, None)
         taken: list[int] = []
         try:
             if training and self._dropout_seeds.used:
-                batch = batch.replace(dropout_seed=self._dropout_seeds.take(taken))
+                batch = self._drawn(batch, taken)
             value = self._engine.loss_and_grad(batch, objective, to, left, budget)
             gradients = self._gradients(to)
             if norms is not None:
@@ -1028,7 +1212,32 @@ class Recurrent:
             self._records.norms = norms
         if objective.losses is not None:
             self._records.note_losses(objective)
+        if penalties is not None:
+            self._records.penalties = penalties.by_name()
         return value, gradients
+
+    def _penalised(
+        self, objective: Objective, given: tuple[Any, ...], chunk: int | None = None
+    ) -> tuple[Objective, _penalties.Penalties | None]:
+        """Add a call's penalties to its objective, in the order of `_penalties.NAMES`.
+
+        chunk: steps of each chunk of truncated BPTT, 0 for all; None: no update follows, so frozen
+        parameters may have penalties.
+        """
+        l1, l2, activity_l1, activity_l2, change, omega = given
+        if (  # a training step of a small network takes a few microseconds
+            l1 is None
+            and l2 is None
+            and activity_l1 is None
+            and activity_l2 is None
+            and change is None
+            and omega is None
+        ):
+            return objective, None
+        named = dict(zip(_penalties.NAMES, given, strict=True))
+        frozen = () if chunk is None else self.frozen
+        penalties = _penalties.check(named, self._spec, self._weights, frozen, chunk or 0)
+        return objective if penalties is None else penalties.beside(objective), penalties
 
     def train_step(
         self,
@@ -1052,6 +1261,12 @@ class Recurrent:
         bptt_steps: int | None = None,
         state: State | None = None,
         record: str | None = None,
+        l1: Mapping[str, float] | None = None,
+        l2: Mapping[str, float] | None = None,
+        activity_l1: float | None = None,
+        activity_l2: float | None = None,
+        activity_change_l2: float | None = None,
+        omega: float | None = None,
     ) -> float:
         """Do forward, loss, backward, clipping and update in one call.
 
@@ -1060,11 +1275,16 @@ class Recurrent:
         x, y, loss, steps, reduction, lengths, h0, sample_weight, static
             As for `loss_and_grad`.
         check_finite, warmup, memory_budget
-            As for `loss_and_grad`. Dropout is on.
+            As for `loss_and_grad`. Dropout and noise are on.
         resets
             As for `loss_and_grad`. A sequence with a reset at step 0 does not go on from `state`.
         optimizer : Adam, AdamW, SGD or RMSprop
             Belongs to the first model that it updates.
+        l1, l2 : mapping of str to float, optional
+            As for `loss_and_grad`: their gradient is added before clipping. Of parameters that are
+            trained. With `bptt_steps` each chunk's update has them.
+        activity_l1, activity_l2, activity_change_l2, omega : float, optional
+            As for `loss_and_grad`, over the steps of each chunk with `bptt_steps`.
         clip_norm : float, optional
             If the global norm of all gradients together is larger, all are scaled by
             clip_norm / norm (Pascanu, Mikolov and Bengio, ICML 2013, algorithm 1). Those of
@@ -1152,6 +1372,8 @@ class Recurrent:
             final = _arguments.carried(self._input_spec, state, len(batch.x), self._weights.flat)
             batch = batch.replace(initial=final)
         norms = None if record is None else self._norm_probes(record, batch, chunk)
+        given = (l1, l2, activity_l1, activity_l2, activity_change_l2, omega)
+        objective, penalties = self._penalised(objective, given, chunk)
         clip = None
         if clip_norm is not None or clip_value is not None:
             clip = _check.clip(clip_norm, clip_value)
@@ -1172,7 +1394,7 @@ class Recurrent:
         try:
             with lock:
                 if self._dropout_seeds.used and not chunked:
-                    batch = batch.replace(dropout_seed=self._dropout_seeds.take(taken))
+                    batch = self._drawn(batch, taken)
                 binding = optimizer._binding_for(self._weights)
                 if taken or binding is not optimizer._binding:
                     before = binding.state.step
@@ -1218,6 +1440,8 @@ class Recurrent:
             self._records.norms = norms
         if objective.losses is not None:
             self._records.note_losses(objective)
+        if penalties is not None:
+            self._records.penalties = penalties.by_name()
         return value
 
     # ------------------------------------------------------------ step by step
@@ -1485,6 +1709,7 @@ class Recurrent:
         record: str | None = None,
         steps: str = "all",
         resets: int = 0,
+        activity: bool = False,
     ) -> int:
         """Compute how many bytes a training step on such a batch takes, at most.
 
@@ -1507,6 +1732,8 @@ class Recurrent:
         resets : int, default 0
             The number of steps with a reset, at most: each episode has states of its own. With a
             `memory_budget` an upper bound within it.
+        activity : bool, default False
+            Whether the step has penalties on rates or `omega`: the gradient of each step is kept.
 
         Examples
         --------
@@ -1519,7 +1746,7 @@ class Recurrent:
         """
         batch, time = _check.count("batch", batch), _check.count("time", time)
         budget = 0 if memory_budget is None else self._budget(memory_budget)
-        size = self._size(record, steps, resets)
+        size = self._size(record, steps, resets, activity)
         return self._engine.memory_needed(batch, time, budget, *size)
 
     def minimum_memory(
@@ -1530,15 +1757,19 @@ class Recurrent:
         record: str | None = None,
         steps: str = "all",
         resets: int = 0,
+        activity: bool = False,
     ) -> int:
         """Compute the smallest `memory_budget` with which such a batch can be trained.
+
+        It is enough for any lengths. With up to 40 hidden units they decide how the states lie in
+        memory: then a batch may need less.
 
         Parameters
         ----------
         batch, time : int
-            Sequences, and steps of each.
-        record, steps, resets
-            As for `memory_needed`; with resets a budget that is enough.
+            Sequences, and steps of each, at most.
+        record, steps, resets, activity
+            As for `memory_needed`; with resets or activity a budget that is enough.
 
         Examples
         --------
@@ -1549,9 +1780,13 @@ class Recurrent:
         """
         batch, time = _check.count("batch", batch), _check.count("time", time)
         self._one_direction("minimum_memory", "called")
-        return self._engine.minimum_memory(batch, time, *self._size(record, steps, resets))
+        return self._engine.minimum_memory(
+            batch, time, *self._size(record, steps, resets, activity)
+        )
 
-    def _size(self, record: Any, steps: Any, resets: Any) -> tuple[bool, str, int]:
+    def _size(
+        self, record: Any, steps: Any, resets: Any, activity: Any
+    ) -> tuple[bool, str, int, bool]:
         """Check what else the memory of a training step depends on."""
         norms = record is not None and bool(_check.option("record", record, _check.RECORDS))
         _check.option("steps", steps, _check.READOUTS)
@@ -1559,7 +1794,7 @@ class Recurrent:
         if count:
             self._one_direction("resets", "given")
             _arguments.check_resets(count, steps, "mean", 0)
-        return norms, steps, count
+        return norms, steps, count, _check.flag("activity", activity)
 
 
 def _not_an_optimizer(value: object) -> ArgumentTypeError:

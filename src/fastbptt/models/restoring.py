@@ -11,11 +11,13 @@ import numpy as np
 
 from .. import _check, _core
 from .._check import Floats
+from .._errors import ArgumentError
 from ..files import safetensors
 from ..files.safetensors import UnreadableError, parse, shortened
 from ..optim.optimizers import OPTIMIZERS, SQUARES, Optimizer
 from . import _options
 from .cells import MODELS
+from .constraints import Resolved
 from .recurrent import Recurrent
 from .saving import BEST
 
@@ -146,6 +148,13 @@ def _load(file: BinaryIO, size: int) -> tuple[Recurrent, Content]:
         raise UnreadableError(
             f"frozen is {shortened(config['frozen'])}", f"names among {', '.join(layout)}"
         )
+    try:
+        if config["constraints"] is not None:
+            Resolved.from_json(config["constraints"], layout)
+    except (TypeError, ValueError) as error:
+        raise UnreadableError(
+            f"unusable constraints ({shortened(str(error))})", "those of a model"
+        ) from None
     further = _further(header.metadata)
     optimizer, moments = _optimizer(further["optimizer"])
     flats = [f"optimizer.{name}" for name in moments]
@@ -157,7 +166,16 @@ def _load(file: BinaryIO, size: int) -> tuple[Recurrent, Content]:
     numbers = safetensors.read_arrays(file, header, shapes, config["dtype"])
     model = MODELS.get(config["cell"], Recurrent)._from_config(config)
     values = numbers.astype(model.dtype, copy=False).reshape(-1, count)
-    model._weights.set(values[0])
+    weights = model._weights
+    weights.set(values[0])
+    for name, view in model.parameters.items():
+        try:
+            weights.refuse(name, name, view)
+        except ArgumentError as error:
+            where = f" at index {error.index}" * bool(error.index)
+            raise UnreadableError(
+                f"{name} {error.problem}{where}", "weights that satisfy the constraints"
+            ) from None
     model.metadata = further["metadata"]
     for name, moment in zip(moments, values[1:], strict=False):
         if not np.isfinite(moment).all() or (name in SQUARES and (moment < 0.0).any()):
@@ -237,6 +255,11 @@ def _config(metadata: dict[str, Any]) -> dict[str, Any]:
     if metadata["trained_steps"] not in _check.READOUTS:
         came = shortened(metadata["trained_steps"])
         raise UnreadableError(f"trained_steps is {came}", f"one of {', '.join(_check.READOUTS)}")
+    constraints = metadata.get("constraints")
+    if constraints is not None:
+        if not isinstance(constraints, str):
+            raise UnreadableError(f"constraints is {shortened(constraints)}", "a string")
+        constraints = parse(constraints, dict, "constraints", "a JSON object")
     return {
         "cell": cell,
         "dtype": dtype,
@@ -244,6 +267,7 @@ def _config(metadata: dict[str, Any]) -> dict[str, Any]:
         "dropout_seeds": keys,
         "frozen": frozen,
         "trained_steps": metadata["trained_steps"],
+        "constraints": constraints,
     }
 
 
@@ -253,15 +277,15 @@ def _check_sizes(arguments: dict[str, Any], most: int) -> None:
         arguments.get(name)
         for name in (
             *("input_size", "hidden_size", "output_size", "num_layers", "embedding"),
-            "static_size",
+            *("static_size", "rank"),
         )
     ]
     for value in sizes:
         if value is not None and (type(value) is not int or value < 1):
             raise ValueError(f"a size is {value!r}")
-    inputs, hidden, outputs, layers, vocabulary, constants = (value or 0 for value in sizes)
+    inputs, hidden, outputs, layers, vocabulary, constants, rank = (value or 0 for value in sizes)
     units = arguments.get("readout_units")
     read = len(units) if isinstance(units, list) else hidden
-    hidden_layers = layers * hidden * (hidden + constants)
+    hidden_layers = layers * hidden * ((2 * rank or hidden) + constants)
     if hidden * inputs + hidden_layers + read * outputs + inputs * vocabulary > most:
         raise ValueError(f"a model of sizes {sizes} is larger than the file")

@@ -216,13 +216,14 @@ class NormProbes:
 class Records:
     """The report and the recorded gradients of the last calls that asked for them."""
 
-    __slots__ = ("losses", "norms", "pass_names", "report")
+    __slots__ = ("losses", "norms", "pass_names", "penalties", "report")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.pass_names = names
         self.report: StepReport | None = None
         self.norms: NormProbes | None = None
         self.losses: dict[str, float] | None = None
+        self.penalties: dict[str, float] | None = None
 
     def note_losses(self, objective: _core.Objective) -> None:
         """Keep the loss of each block of outputs."""

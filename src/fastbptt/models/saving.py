@@ -16,6 +16,9 @@ key                 value
 ``dropout_seeds``    a JSON array of two integers: the seed of the model's dropout masks, and how
                     many it has used
 ``frozen``          a JSON array: the names of the parameters that training leaves as they are
+``constraints``     if there are any, a JSON object: ``signs``, a byte for each parameter, packed by
+                    zlib and base64 (0: zero, 1: at least 0, 2: at most 0, 3: any), or null;
+                    ``sign_method``; ``max_norm``
 ``trained_steps``   where the loss of the last training step was: last, all, mean or max
 ``written_by``      the version of fastbptt that wrote the file, for information
 ``metadata``        a JSON object: ``model.metadata``
@@ -58,7 +61,7 @@ class Savable(Protocol):
         """Notes that travel with the model."""
 
     def _config(self) -> dict[str, Any]:
-        """Return the options, dtype, dropout seeds and frozen parameters."""
+        """Return the options, dtype, dropout seeds and frozen parameters, constraints."""
 
 
 def save_model(
@@ -118,6 +121,8 @@ def save_model(
         "written_by": _core.version,
         "metadata": json_text(model.metadata if metadata is None else metadata),
     }
+    if config["constraints"] is not None:
+        texts["constraints"] = json.dumps(config["constraints"])
     with contextlib.nullcontext() if optimizer is None else _lock_of(optimizer):
         arrays = dict(NamedViews(model._weights.get(), model._weights.layout))
         if optimizer is not None:

@@ -48,9 +48,16 @@ class Chunk(NamedTuple):
     counts: NDArray[np.float64]
 
     def of_batch(
-        self, batch: Batch, initial: tuple[Floats | None, ...] | None, seed: int | None
+        self,
+        batch: Batch,
+        initial: tuple[Floats | None, ...] | None,
+        seed: int | None,
+        noise_seed: int | None,
     ) -> Batch:
-        """Cut these steps out, to start from the given states."""
+        """Cut these steps out, to start from the given states.
+
+        Dropout masks are those of `seed`; the noise is that of the whole batch.
+        """
         steps = slice(self.first, self.stop)
         x: Any = batch.x[:, steps] if self.rows is None else batch.x[self.rows, steps]
         resets = batch.resets
@@ -65,6 +72,9 @@ class Chunk(NamedTuple):
             static=static,
             resets=resets,
             dropout_seed=seed,
+            noise_seed=noise_seed,
+            numbers=self.rows,
+            first_step=self.first,
         )
 
     def of_objective(self, objective: Objective) -> Objective:
@@ -187,6 +197,10 @@ def train(
     reports: list[StepReport] = []
     losses: Any = 0.0
     total_shares: Any = 0.0
+    penalty_values = [
+        given[-1] for given in (objective.penalties, objective.activity) if given is not None
+    ]
+    penalties: list[list[NDArray[np.float64]]] = []  # of each update
     start: tuple[Floats | None, ...] | None = None
     if batch.initial is not None:
         with np.errstate(over="ignore"):  # an overflow becomes inf, which the core reports
@@ -208,7 +222,7 @@ def train(
             initial, rows = start if current is None else current, chunk.rows
             if rows is not None and current is not None:
                 initial = tuple(np.take(state, rows, axis=1) for state in current)
-            part = chunk.of_batch(batch, initial, seed)
+            part = chunk.of_batch(batch, initial, seed, taken[0] if taken else None)
             recorded = None
             if norms is not None:
                 recorded = NormProbes(norms.names, part.x.shape[1], chunk.lengths)
@@ -223,6 +237,7 @@ def train(
                 own = objective.losses if objective.losses is not None else np.array([value])
                 shares = np.ones(1) if objective.reduction == "sum" else chunk.counts
                 losses, total_shares = losses + shares * own, total_shares + shares
+                penalties.append([values.copy() for values in penalty_values])
                 if budget:
                     reports.append(StepReport(*engine.report()))
             if norms is not None and recorded is not None:
@@ -237,6 +252,8 @@ def train(
         if final is not None:
             for given, state in zip(final, current, strict=True):
                 given[...] = state
+        for k, values in enumerate(penalty_values):
+            values[...] = np.mean([update[k] for update in penalties], axis=0)
         if objective.reduction != "sum":
             losses = losses / np.where(total_shares > 0.0, total_shares, 1.0)
         if objective.losses is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from abc import ABC, abstractmethod
@@ -100,9 +101,16 @@ class Optimizer(ABC):
     def _fit_into(self, dtype: np.dtype[Any]) -> None:
         """Refuse settings that the arithmetic of moments of this dtype would round to 0 or 1."""
 
-    def _core_state(
-        self, moments: dict[str, Floats], layout: Layout, dtypes: set[np.dtype[Any]]
-    ) -> _core.OptimizerState:
+    def _check_owner(self, weights: TrainableWeights) -> None:
+        """Refuse weights that `_binding_for` would refuse."""
+        if self._binding is None:
+            self._fit_all_into({weights.dtype})
+            _groups.parts(self._groups, weights.layout)
+        else:
+            self._binding_for(weights)
+
+    def _fit_all_into(self, dtypes: set[np.dtype[Any]]) -> None:
+        """Refuse settings that are too large for moments of these dtypes, or lost in them."""
         for dtype in dtypes:
             for name, value in self._core_settings().items():
                 _no_overflow(name, value, dtype)
@@ -111,6 +119,11 @@ class Optimizer(ABC):
                     if name != "params":
                         _no_overflow(f"groups[{i}][{name!r}]", value, dtype)
             self._fit_into(dtype)
+
+    def _core_state(
+        self, moments: dict[str, Floats], layout: Layout, dtypes: set[np.dtype[Any]]
+    ) -> _core.OptimizerState:
+        self._fit_all_into(dtypes)
         if not self._groups:
             return _core.OptimizerState(self._rule, dict(moments), self._core_settings())
         own = [
@@ -218,11 +231,8 @@ class Optimizer(ABC):
 
     @lr.setter
     def lr(self, value: float) -> None:
-        rate = _at_least_0("lr", value)
         with self._lock:
-            binding, before = self._binding, self._lr
-            for moment in () if binding is None else binding.moments.values():
-                _no_overflow("lr", rate, moment.dtype)
+            rate, binding, before = self._checked_lr(value), self._binding, self._lr
             try:
                 if binding is not None:
                     binding.state.set("lr", rate)
@@ -232,6 +242,13 @@ class Optimizer(ABC):
                     binding.state.set("lr", before)
                 self._lr = before
                 raise
+
+    def _checked_lr(self, value: float) -> float:
+        """Check a learning rate, also against the model's dtype."""
+        rate, binding = _at_least_0("lr", value), self._binding
+        for moment in () if binding is None else binding.moments.values():
+            _no_overflow("lr", rate, moment.dtype)
+        return rate
 
     @property
     def weight_decay(self) -> float:
@@ -696,8 +713,13 @@ def _decays(value: Any) -> tuple[float, float]:
     return _decay("betas[0]", value[0], expected), _decay("betas[1]", value[1], expected)
 
 
+@functools.cache
+def _most(dtype: np.dtype[Any]) -> float:
+    return float(np.finfo(dtype).max)
+
+
 def _no_overflow(name: str, value: float, dtype: np.dtype[Any]) -> None:
-    most = float(np.finfo(dtype).max)
+    most = _most(dtype)
     if value > most:
         raise ArgumentError(
             name, f"is {value}", f"at most {most:.3g} for a model of {dtype}", value=value

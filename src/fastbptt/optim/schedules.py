@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Final
 
 from .. import _check
-from .._errors import ArgumentError
+from .._errors import ArgumentError, ArgumentTypeError
 
 __all__ = [
     "SCHEDULES",
@@ -42,6 +42,9 @@ class Schedule(ABC):
     @abstractmethod
     def at(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """Return the factor for an update.
+
+        `fastbptt.fit` asks once for each, in their order, but for many of an epoch before the first
+        of them is made.
 
         Parameters
         ----------
@@ -297,9 +300,11 @@ def resolve(given: Any) -> Schedule | None:
         return given
     if isinstance(given, str):
         return SCHEDULES[_check.option("schedule", given, SCHEDULES)]()
-    raise TypeError(
-        f"schedule is {_check.shown(given)}; expected None, a fastbptt.schedules.Schedule or one "
-        "of " + ", ".join(f'"{name}"' for name in SCHEDULES)
+    names = ", ".join(f'"{name}"' for name in SCHEDULES)
+    raise ArgumentTypeError(
+        "schedule",
+        f"is {_check.shown(given)}",
+        f"None, a fastbptt.schedules.Schedule or one of {names}",
     )
 
 

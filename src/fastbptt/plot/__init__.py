@@ -12,6 +12,7 @@ Plots need the extra ``fastbptt[plot]``.
 from __future__ import annotations
 
 from ._style import style
+from .behaviour import psychometric, trial
 from .curves import learning_rates, losses
 from .flow import gates, gradient_flow, gradient_heatmap, saliency
 from .gallery import PICTURES, Examples, Picture, gallery
@@ -40,9 +41,11 @@ __all__ = [
     "learning_rates",
     "losses",
     "predicted_against_true",
+    "psychometric",
     "residuals",
     "saliency",
     "sequences",
     "style",
+    "trial",
     "unrolled",
 ]

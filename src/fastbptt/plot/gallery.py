@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from .. import _check, diagnostics
-from ..datasets import load_japanese_vowels
+from ..datasets import load_japanese_vowels, tasks
 from ..diagnostics import GradientMonitor, diagnose
 from ..models import GRU, LSTM, RNN
 from ..optim import Adam
 from ..training import find_lr, fit, predict
 from . import _style
+from .behaviour import psychometric, trial
 from .curves import learning_rates, losses
 from .flow import gates, gradient_flow, gradient_heatmap, saliency
 from .numeric import horizon_errors, predicted_against_true, residuals
@@ -382,6 +383,42 @@ def _fixed_points(model: Any, x: Any) -> Axes:
     return fixed_points(model, found, x)
 
 
+@_section("A perceptual decision")
+def _decisions(epochs: int = 40) -> dict[str, Any]:
+    """A GRU that tells which of two noisy inputs is larger, and its outputs for fresh trials."""
+    task = tasks.PerceptualDecision(noise=0.1)
+    model = GRU(task.input_size, 32, task.output_size, init="keras", seed=0)
+    batches = task.batches(32, seed=0)
+    fit(
+        model,
+        batches,
+        **task.objective,
+        steps_per_epoch=25,
+        epochs=epochs,
+        optimizer=Adam(lr=0.01),
+        clip_norm=1.0,
+        verbose=0,
+    )
+    trials = task.trials(1000, seed=1)
+    outputs = predict(model, trials.x, steps="all")
+    return {"task": task, "trials": trials, "outputs": outputs}
+
+
+@_picture
+def _trial(task: Any, trials: Any, outputs: Any) -> Axes:
+    """One trial over time: inputs, targets and the network's outputs."""
+    return trial(task, trials, outputs=outputs)
+
+
+@_picture
+def _psychometric(trials: Any, outputs: Any) -> Axes:
+    """Psychometric curve: choices by the coherence of the stimulus."""
+    right = outputs[:, -1, 1] > outputs[:, -1, 2]  # at the last step, of the two choices
+    coherence = trials.conditions["coherence"]
+    curve = tasks.psychometric(coherence, right, fit=0 < right.mean() < 1)
+    return psychometric(curve, xlabel="coherence", ylabel="fraction of choices to the right")
+
+
 def gallery(
     folder: str | os.PathLike[str], kind: str = "png", examples: Examples | None = None
 ) -> list[str]:
@@ -395,7 +432,7 @@ def gallery(
         The format.
     examples : Examples, optional
         The models and data to plot; by default a GRU trained on the Japanese Vowels, three cells
-        over 200 steps, forecasts and a flip-flop.
+        over 200 steps, forecasts, a flip-flop and a perceptual decision.
 
     Returns
     -------

@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
 from .._errors import ArgumentError
+from ..diagnostics._record import structure
 from ..diagnostics._step import is_plain, last_jacobian
+from ..models._weights import dense
 from . import _style
 from ._helpers import bounded, chosen, chosen_static, gate_letters, suffix
 
@@ -190,8 +192,8 @@ def eigenvalues(
     if x is None and (lengths is not None or static is not None or example != 0):
         which = "example" if example != 0 else "static" if lengths is None else "lengths"
         raise ArgumentError(which, "is given", "x, the sequences, beside it")
-    if gate is not None or (x is None and is_plain(model.cell)):
-        blocks = np.asarray(model.parameters[name], np.float64)
+    if gate is not None or (x is None and is_plain(structure(model._spec))):
+        blocks = np.asarray(dense(model.parameters)[name], np.float64)
         parts = dict(zip(letters, np.split(blocks, len(letters), axis=1), strict=True))
         matrix = parts[letters[0] if gate is None else gate]
         where = "spectral" if len(letters) == 1 else f"gate {gate}:"

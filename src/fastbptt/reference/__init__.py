@@ -30,9 +30,21 @@ True
 
 from __future__ import annotations
 
-from .dropout import dropout_masks
+from .dropout import dropout_masks, recurrent_masks
 from .losses import LOSSES, POOLED, REDUCTIONS, STEPS, apply_loss
-from .model import CELLS, Forward, Network, backward, forward, loss_and_grad, loss_only
+from .model import (
+    CELLS,
+    Forward,
+    Network,
+    backward,
+    forward,
+    loss_and_grad,
+    loss_only,
+    penalised_loss_and_grad,
+)
+from .noise import input_noise, recurrent_noise, zoneout_masks
+from .on_states import activity_penalties, omega_term, signals
+from .on_weights import penalties, project
 from .optim import (
     OPTIMIZERS,
     Moments,
@@ -55,6 +67,7 @@ __all__ = [
     "Forward",
     "Moments",
     "Network",
+    "activity_penalties",
     "adam_step",
     "adamw_step",
     "apply_loss",
@@ -64,8 +77,17 @@ __all__ = [
     "dropout_masks",
     "forward",
     "global_norm",
+    "input_noise",
     "loss_and_grad",
     "loss_only",
+    "omega_term",
+    "penalised_loss_and_grad",
+    "penalties",
+    "project",
+    "recurrent_masks",
+    "recurrent_noise",
     "rmsprop_step",
     "sgd_step",
+    "signals",
+    "zoneout_masks",
 ]

@@ -5,13 +5,14 @@ A cell is a module that computes one layer in one direction, over all T steps of
 
 ``STATES``
     Names of the states carried from step to step, each of width H. The first is the hidden state,
-    which the next layer and the readout see.
+    which the next layer and the readout see, unless there is ``hidden``.
 ``GATES``
     G: ``W_xh`` is (I, G * H), ``W_hh`` (H, G * H), ``b_h`` (G * H,), gates side by side.
 ``EXTRA_BIAS``
     Names of additional biases, each (H,), present if ``b_h`` is.
 ``SETTING``
-    Name and default of the cell's keyword argument, a number; empty for most cells.
+    Name and default of the cell's keyword argument, a number, or an array (H,) with one for each
+    unit; empty for most cells. ``backward`` returns its gradient (H,) under its name.
 ``forward(params, x, initial, **setting)``
     ``x`` (B, T, I), ``initial`` (S, B, H) with S states. Returns the states after each step,
     (S, B, T, H).
@@ -22,6 +23,9 @@ A cell is a module that computes one layer in one direction, over all T steps of
     one from another, also under ``states`` (S, B, T, H), that of each state with all that follows
     from it. After the last step with a nonzero ``d_states``, ``x`` and ``states`` may hold any
     finite numbers.
+``hidden(states)`` and ``d_hidden(states, d)``
+    What the next layer and the readout see of states (S, ..., H), where it is not the first of
+    them: (..., H); and from the gradient with respect to that the one with respect to the states.
 ``jacobian(params, x, initial, states, **setting)``
     Of one step: ``x`` (B, I), ``initial`` and ``states`` (S, B, H) before and after it. Returns the
     derivatives of the states after the step, side by side, with respect to those before it,

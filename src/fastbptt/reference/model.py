@@ -4,30 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._cell import outer
+from . import gru, gru_before, leaky, leaky_preactivation, lstm, relu, rnn
+from ._cell import outer, previous, sigmoid
 from .losses import POOLED, apply_loss
+from .on_states import activity_penalties, omega_term, signals
 
 Array = NDArray[Any]
 State = Array | tuple[Array, ...]
 
+
+def _with(module: ModuleType, **fixed: Any) -> ModuleType:
+    """Return a cell that differs from another one in some arguments, which are fixed."""
+    cell = ModuleType(module.__name__)
+    cell.__dict__.update(vars(module))
+    for name in ("forward", "backward", "jacobian", "hidden", "d_hidden"):
+        if hasattr(module, name):
+            own = {k: v for k, v in fixed.items() if k == "nonlinearity" or "hidden" not in name}
+            setattr(cell, name, partial(getattr(module, name), **own))
+    cell.__dict__["SETTING"] = {k: v for k, v in module.SETTING.items() if k not in fixed}
+    return cell
+
+
 #: Cells by name: modules with ``forward`` and ``backward``.
 CELLS: dict[str, ModuleType] = {
-    name: import_module(f".{name}", __package__)
-    for name in (
-        "rnn",
-        "relu",
-        "leaky",
-        "gru",
-        "gru_before",
-        "lstm",
-    )
+    "rnn": rnn,
+    "relu": relu,
+    "rnn_softplus": _with(leaky, nonlinearity="softplus", alpha=1.0),
+    "rnn_sigmoid": _with(leaky, nonlinearity="sigmoid", alpha=1.0),
+    "leaky": leaky,
+    "leaky_rate_relu": _with(leaky, nonlinearity="relu"),
+    "leaky_rate_softplus": _with(leaky, nonlinearity="softplus"),
+    "leaky_rate_sigmoid": _with(leaky, nonlinearity="sigmoid"),
+    "leaky_preactivation_tanh": leaky_preactivation,
+    "leaky_preactivation_relu": _with(leaky_preactivation, nonlinearity="relu"),
+    "leaky_preactivation_softplus": _with(leaky_preactivation, nonlinearity="softplus"),
+    "leaky_preactivation_sigmoid": _with(leaky_preactivation, nonlinearity="sigmoid"),
+    "gru": gru,
+    "gru_before": gru_before,
+    "lstm": lstm,
 }
 
 
@@ -45,10 +66,23 @@ class Network:
     bidirectional : bool
         D = 2 directions instead of one. The second reads each sequence from its last step to its
         first; its state at step t is the state after reading step t.
-    settings : mapping of str to float, optional
-        The cell's setting, if it differs from the default: ``{"alpha": 0.1}``.
+    settings : mapping of str to float or array, optional
+        The cell's setting, if it differs from the default: ``{"alpha": 0.1}``; one number, one for
+        each unit (H,), or (L * D, H). A parameter ``logit_alpha`` takes its place, whose logistic
+        function it is.
     masks : sequence of L - 1 arrays (B, T, D * H), optional
         Dropout masks for the hidden states that the next layer reads, from `dropout_masks`.
+    recurrent_masks : array (L * D, B, H), optional
+        Factors of what is multiplied by ``W_hh``, from `recurrent_masks`: those of one sequence are
+        also factors of the rows of its ``W_hh``.
+    zoneout : array, broadcast to (L * D, S, B, T, H), optional
+        How much of each state stays, ``D h_prev + (1 - D) h``: 0 and 1 from `zoneout_masks`, or in
+        prediction their expectation.
+    input_noise : array (B, T, I), optional
+        Added to the input of the first layer, as from `input_noise`.
+    noise : array (L * D, B, T, H), optional
+        Added to the sums ``x W_xh + h W_hh + b_h`` of each layer and direction, as from
+        `recurrent_noise`, for cells that have one such sum.
     padding_index : int, optional
         Row of the embedding matrix whose gradient is zero.
     frozen : bool
@@ -60,7 +94,8 @@ class Network:
     Raises
     ------
     ValueError
-        If ``cell`` is unknown, or ``masks`` are not one for each layer but the top one.
+        If ``cell`` is unknown, ``masks`` are not one for each layer but the top one, or there is
+        ``noise`` for a cell with several sums.
 
     Examples
     --------
@@ -71,8 +106,12 @@ class Network:
     cell: str = "rnn"
     num_layers: int = 1
     bidirectional: bool = False
-    settings: Mapping[str, float] | None = None
+    settings: Mapping[str, float | Array] | None = None
     masks: Sequence[Array] | None = None
+    recurrent_masks: Array | None = None
+    zoneout: Array | None = None
+    input_noise: Array | None = None
+    noise: Array | None = None
     padding_index: int | None = None
     frozen: bool = False
     readout_units: Sequence[int] | None = None
@@ -85,17 +124,26 @@ class Network:
                 f"masks has {len(self.masks)} arrays; expected {self.num_layers - 1}, one for "
                 "each layer but the top one"
             )
+        if self.noise is not None and self.module.GATES > 1:
+            raise ValueError(f"noise is given; expected none for the cell {self.cell!r}")
 
     @property
     def module(self) -> ModuleType:
         """Module of the cell."""
         return CELLS[self.cell]
 
-    @property
-    def setting(self) -> dict[str, float]:
-        """Keyword arguments of the cell's functions."""
-        given = {name: float(value) for name, value in (self.settings or {}).items()}
-        return {**self.module.SETTING, **given}
+    def setting(self, own: Mapping[str, Array], row: int) -> dict[str, Array]:
+        """Keyword arguments of the cell's functions, for a layer and direction and its parameters.
+
+        ``own`` are named as the cell names them; ``row`` is that of the initial states.
+        """
+        found = {}
+        for name, value in {**self.module.SETTING, **(self.settings or {})}.items():
+            numbers = np.asarray(value, own["W_xh"].real.dtype)
+            found[name] = numbers[row] if numbers.ndim == 2 else numbers
+            if f"logit_{name}" in own:
+                found[name] = sigmoid(own[f"logit_{name}"])
+        return found
 
     @property
     def directions(self) -> int:
@@ -110,8 +158,30 @@ class Network:
     def names(self, layer: int, direction: int) -> dict[str, str]:
         """Map the cell's parameter names to those of one layer and direction of the network."""
         suffix = (f"_l{layer}" if layer else "") + ("_reverse" if direction else "")
-        own = ("W_xh", "W_hh", "b_h", *self.module.EXTRA_BIAS)
+        logits = (f"logit_{name}" for name in self.module.SETTING)
+        own = ("W_xh", "W_hh", "b_h", *self.module.EXTRA_BIAS, *logits)
         return {name: name + suffix for name in own}
+
+    def hidden(self, states: Array) -> Array:
+        """Return what the next layer and the readout see of a cell's states (S, ...)."""
+        own = getattr(self.module, "hidden", None)
+        seen: Array = states[0] if own is None else own(states)
+        return seen
+
+    def d_hidden(self, states: Array, d: Array) -> Array:
+        """Take the gradient of what they see to that of the states."""
+        own = getattr(self.module, "d_hidden", None)
+        if own is not None:
+            through: Array = own(states, d)
+            return through
+        d_states = np.zeros((len(states), *d.shape), d.dtype)
+        d_states[0] = d
+        return d_states
+
+    def _factors(self, layer: int, direction: int) -> tuple[str, str]:
+        """Return the names of the two factors of a recurrent matrix of low rank."""
+        suffix = self.names(layer, direction)["W_hh"].removeprefix("W_hh")
+        return f"N_hh{suffix}", f"M_hh{suffix}"
 
     @property
     def read(self) -> slice | list[int]:
@@ -124,6 +194,147 @@ class Network:
             return values
         masked: Array = values * np.asarray(self.masks[layer], values.real.dtype)
         return masked
+
+    def _with_noise(
+        self, own: dict[str, Array], read: Array, steps: _Steps, layer: int, direction: int
+    ) -> tuple[dict[str, Array], Array]:
+        """Return a cell's parameters and input with the noise on its sums as further inputs."""
+        if self.noise is None:
+            return own, read
+        W_xh = own["W_xh"]
+        noise = steps.ordered(direction, self.noise[self.directions * layer + direction])
+        read = np.concatenate([read, noise.astype(read.real.dtype)], axis=-1)
+        return {
+            **own,
+            "W_xh": np.concatenate([W_xh, np.eye(W_xh.shape[1], dtype=W_xh.dtype)]),
+        }, read
+
+    def _of_rows(
+        self, k: int, own: dict[str, Array], row: Array
+    ) -> list[tuple[Any, dict[str, Array]]]:
+        """Split the rows of a cell's arrays by their W_hh, which recurrent masks change."""
+        if self.recurrent_masks is None:
+            return [(slice(None), own)]
+        factors = np.asarray(self.recurrent_masks[k], own["W_hh"].real.dtype)[..., np.newaxis]
+        return [
+            (np.flatnonzero(row == b), {**own, "W_hh": factors[b] * own["W_hh"]})
+            for b in np.unique(row)
+        ]
+
+    def _kept(
+        self, steps: _Steps, episodes: _Episodes, k: int, direction: int, own: dict[str, Array]
+    ) -> Array | None:
+        """Return what zoneout keeps of the states of layer direction k, (S, E, T, H)."""
+        if self.zoneout is None:
+            return None
+        shape = (
+            *(self.num_layers * self.directions, len(self.module.STATES)),
+            *(*steps.exist.shape, len(own["W_hh"])),
+        )
+        kept = np.broadcast_to(np.asarray(self.zoneout, own["W_hh"].real.dtype), shape)[k]
+        return episodes.split(steps.ordered(direction, kept))
+
+    def _steps_forward(
+        self, k: int, own: dict[str, Array], x: Array, initial: Array, kept: Array | None
+    ) -> Array:
+        """Run the cell over time, or with zoneout step by step."""
+        setting = self.setting(own, k)
+        if kept is None:
+            states: Array = self.module.forward(own, x, initial, **setting)
+            return states
+        before, found = initial, []
+        for t in range(x.shape[1]):
+            now = self.module.forward(own, x[:, t : t + 1], before, **setting)[:, :, 0]
+            before = kept[:, :, t] * before + (1 - kept[:, :, t]) * now
+            found.append(before)
+        return np.stack(found, axis=2)
+
+    def _steps_backward(
+        self,
+        k: int,
+        own: dict[str, Array],
+        x: Array,
+        initial: Array,
+        states: Array,
+        d_states: Array,
+        kept: Array | None,
+    ) -> dict[str, Array]:
+        """Go back through the cell over time, or with zoneout step by step."""
+        setting = self.setting(own, k)
+        if kept is None:
+            found: dict[str, Array] = self.module.backward(
+                own, x, initial, states, d_states, **setting
+            )
+            return found
+        whole: dict[str, Array] = {}
+        d_inputs, d_totals, carried = [], [], np.zeros_like(initial, dtype=d_states.dtype)
+        for t in reversed(range(x.shape[1])):
+            before = states[:, :, t - 1] if t else initial
+            step = x[:, t : t + 1]
+            now = self.module.forward(own, step, before, **setting)
+            total = d_states[:, :, t] + carried
+            d_now = ((1 - kept[:, :, t]) * total)[:, :, np.newaxis]
+            part = self.module.backward(own, step, before, now, d_now, **setting)
+            d_inputs.append(part.pop("x"))
+            d_totals.append(total)
+            carried = part.pop("initial") + kept[:, :, t] * total
+            part.pop("states", None)
+            for name, value in part.items():
+                whole[name] = whole.get(name, 0) + value
+        d_x, totals = np.concatenate(d_inputs[::-1], axis=1), np.stack(d_totals[::-1], axis=2)
+        return {**whole, "x": d_x, "initial": carried, "states": totals}
+
+    def _cell_forward(
+        self,
+        k: int,
+        own: dict[str, Array],
+        x: Array,
+        initial: Array,
+        row: Array,
+        kept: Array | None,
+    ) -> Array:
+        """Run the cell of layer direction k; row: the sequence of each row of the arrays."""
+        found = []
+        for rows, params in self._of_rows(k, own, row):
+            zones = None if kept is None else kept[:, rows]
+            found.append((rows, self._steps_forward(k, params, x[rows], initial[:, rows], zones)))
+        states = np.empty((initial.shape[0], *x.shape[:2], initial.shape[2]), found[0][1].dtype)
+        for rows, part in found:
+            states[:, rows] = part
+        return states
+
+    def _cell_backward(
+        self,
+        k: int,
+        own: dict[str, Array],
+        x: Array,
+        initial: Array,
+        states: Array,
+        d_states: Array,
+        row: Array,
+        kept: Array | None,
+    ) -> dict[str, Array]:
+        """Go back through the cell of layer direction k."""
+        whole: dict[str, Array] = {}
+        for rows, params in self._of_rows(k, own, row):
+            zones = None if kept is None else kept[:, rows]
+            part = self._steps_backward(
+                k, params, x[rows], initial[:, rows], states[:, rows], d_states[:, rows], zones
+            )
+            if self.recurrent_masks is not None:
+                b = row[rows[0]]
+                part["W_hh"] = part["W_hh"] * self.recurrent_masks[k][b][:, np.newaxis]
+            for name, value in part.items():
+                if name in ("x", "initial", "states"):
+                    at = rows if name == "x" else (slice(None), rows)
+                    if name not in whole:
+                        shape = list(value.shape)
+                        shape[0 if name == "x" else 1] = len(row)
+                        whole[name] = np.zeros(shape, value.dtype)
+                    whole[name][at] = value
+                else:
+                    whole[name] = whole[name] + value if name in whole else value
+        return whole
 
 
 @dataclass(frozen=True)
@@ -143,9 +354,9 @@ class Forward:
         States of each layer and direction, in the order l0, l0_reverse, l1, ..., after its last
         step, which for the reverse direction is the first step of a sequence.
     inputs : list of L arrays (B, T, I or D * H)
-        Inputs of each layer; zero after a sequence's end.
+        Inputs of each layer, that of the first with its noise; zero after a sequence's end.
     states : array (L * D, S, B, T, H)
-        All states, the hidden state first; zero after a sequence's end.
+        All states of the cell; zero after a sequence's end.
 
     Examples
     --------
@@ -192,6 +403,7 @@ class _Episodes:
     """Episodes of a batch: each is a sequence of its own for the cell, which starts anew."""
 
     def __init__(self, net: Network, exist: Array, resets: Array | None) -> None:
+        self.exist = exist
         self.rows, self.time = exist.shape
         marked = np.zeros(exist.shape, bool) if resets is None else np.asarray(resets, bool) & exist
         if marked.any() and net.bidirectional:
@@ -201,6 +413,12 @@ class _Episodes:
         self.row, self.start = np.nonzero(marked)  # of each episode; of a row, one after the other
         self.number = np.cumsum(marked).reshape(marked.shape) - 1  # (B, T): of each step's episode
         self.within = np.arange(self.time) - self.start[self.number]  # (B, T): its step in there
+
+    def goes_on(self) -> Array:
+        """Return which steps of each episode have one before them, (E, T)."""
+        found = self.split(self.exist[:, :, np.newaxis])[:, :, 0].astype(bool)
+        found[:, 0] = False
+        return found
 
     def initial(self, given: Array, own: Array) -> Array:
         """Return the states before each episode, (L * D, S, E, H)."""
@@ -248,7 +466,7 @@ def _initial(
 ) -> Array:
     """Return the states before the first step, (L * D, S, B, H): given, or learned and mapped."""
     given = h0 if isinstance(h0, (tuple, list)) else (h0,) * len(net.initial_names)
-    shape = (net.num_layers * net.directions, len(x), len(params["W_hh"]))
+    shape = (net.num_layers * net.directions, len(x), _hidden_size(params))
     zeros = np.zeros(shape, np.result_type(x, *params.values()))
     learned = [params[n][:, np.newaxis] if n in params else zeros for n in net.initial_names]
     own = [zeros + state for state in learned]
@@ -259,10 +477,18 @@ def _initial(
     return np.stack([a if b is None else b for a, b in zip(own, given, strict=True)], axis=1)
 
 
+def _hidden_size(params: Mapping[str, Array]) -> int:
+    return len(params["W_hh" if "W_hh" in params else "N_hh"])
+
+
 def _own(net: Network, params: Mapping[str, Array], layer: int, direction: int) -> dict[str, Array]:
     """Return the parameters of one layer and direction, under the cell's names."""
-    names = net.names(layer, direction).items()
-    return {name: params[full] for name, full in names if full in params}
+    names = net.names(layer, direction)
+    own = {name: params[full] for name, full in names.items() if full in params}
+    if "W_hh" not in own:
+        first, second = net._factors(layer, direction)
+        own["W_hh"] = params[first] @ params[second]
+    return own
 
 
 def _readout(net: Network, params: Mapping[str, Array], hidden: Array) -> Array:
@@ -275,7 +501,7 @@ def _readout(net: Network, params: Mapping[str, Array], hidden: Array) -> Array:
 
 def _spread(net: Network, params: Mapping[str, Array], d_read: Array) -> Array:
     """Return the gradient of all units (..., D * H) from that of those that the readout reads."""
-    width = net.directions * len(params["W_hh"])
+    width = net.directions * _hidden_size(params)
     d_hidden = np.zeros((*d_read.shape[:-1], width), d_read.dtype)
     d_hidden[..., net.read] = d_read
     return d_hidden
@@ -297,7 +523,8 @@ def forward(
     params : mapping of str to array
         The cell's parameters (see its module). The names of those of layer 1 end in ``_l1`` and so
         on; ``_reverse`` is appended for the reverse direction. Learned initial states, if any:
-        ``h0`` (L * D, H), for an LSTM also ``c0``. Readout: ``W_hy`` (D * H, O), with
+        ``h0`` (L * D, H), for an LSTM also ``c0``. Instead of ``W_hh`` there may be ``N_hh`` (H, R)
+        and ``M_hh`` (R, G * H), whose product it is then. Readout: ``W_hy`` (D * H, O), with
         ``readout_units`` a row for each of them, and ``b_y`` (O,); without ``W_hy`` the outputs are
         the hidden states, without ``b_y`` there is no bias. ``E`` (V, I), if ``x`` holds tokens.
     x : array (B, T, I), or integer array (B, T)
@@ -342,6 +569,8 @@ def forward(
     steps = _Steps(x, lengths, net.directions)
     episodes = _Episodes(net, steps.exist, resets)
     below = params["E"][np.where(steps.exist, x, 0)] if "E" in params else x
+    if net.input_noise is not None:
+        below = below + net.input_noise.astype(below.real.dtype)
     given = _initial(net, params, below, h0, static)
     initial = episodes.initial(given, _initial(net, params, below, None, static))
     inputs: list[Array] = []
@@ -351,15 +580,18 @@ def forward(
         inputs.append(steps.real(below))
         for direction in range(net.directions):
             own, read = _own(net, params, layer, direction), steps.ordered(direction, inputs[-1])
-            after = net.module.forward(
-                own, episodes.split(read), initial[len(states)], **net.setting
+            own, read = net._with_noise(own, read, steps, layer, direction)
+            kept = net._kept(steps, episodes, len(states), direction, own)
+            after = net._cell_forward(
+                len(states), own, episodes.split(read), initial[len(states)], episodes.row, kept
             )
             after = episodes.join(after)
             finals.append(after[steps.final])
             states.append(steps.ordered(direction, steps.real(after)))
-        hidden = np.concatenate([s[0] for s in states[-net.directions :]], axis=-1)
+        own_hidden = [net.hidden(s) for s in states[-net.directions :]]
+        hidden = steps.real(np.concatenate(own_hidden, axis=-1))
         below = net.between(layer, hidden)
-    last = np.concatenate([s[0] for s in finals[-net.directions :]], axis=-1)
+    last = np.concatenate([net.hidden(s) for s in finals[-net.directions :]], axis=-1)
     return Forward(
         outputs=steps.real(_readout(net, params, hidden)),
         hidden=hidden,
@@ -424,7 +656,31 @@ def backward(
     >>> {name: grad.item() for name, grad in grads.items()}
     {'W_xh': 0.0, 'W_hh': 0.0, 'W_hy': 0.0, 'x': 2.0, 'h0': 0.0}
     """
-    net = Network(**network)
+    given = (d_outputs, d_final_state, d_last, lengths, h0, d_hidden, static, resets)
+    return _backward(Network(**network), params, x, forward, *given)[0]
+
+
+def _backward(
+    net: Network,
+    params: Mapping[str, Array],
+    x: Array,
+    forward: Forward,
+    d_outputs: Array | None,
+    d_final_state: State | None,
+    d_last: Array | None,
+    lengths: Array | None,
+    h0: State | None,
+    d_hidden: Array | None,
+    static: Array | None,
+    resets: Array | None,
+    d_states_of: Array | None = None,
+    omega: float = 0.0,
+) -> tuple[dict[str, Array], Any]:
+    """Return also the term Omega.
+
+    d_states_of : (L * D, B, T, H), of the hidden states of all layers and directions
+    """
+    term = 0.0
     x = np.asarray(x)
     steps = _Steps(x, lengths, net.directions)
     episodes = _Episodes(net, steps.exist, resets)
@@ -439,7 +695,8 @@ def backward(
 
     grads: dict[str, Array] = {}
     if "W_hy" in params:
-        last = np.concatenate(final[-net.directions :, 0], axis=-1)[:, net.read]
+        tops = [net.hidden(one) for one in final[-net.directions :]]
+        last = np.concatenate(tops, axis=-1)[:, net.read]
         hidden = forward.hidden[..., net.read]
         grads["W_hy"] = outer(hidden, d_above) + last.T @ d_top
         grads["b_y"] = d_above.sum(axis=(0, 1)) + d_top.sum(axis=0)
@@ -448,7 +705,10 @@ def backward(
     if d_hidden is not None:
         d_above = d_above + steps.real(d_hidden)
     d_final = d_final.astype(np.result_type(d_final, d_above, d_top))
-    d_final[-net.directions :, 0] += np.stack(np.split(d_top, net.directions, axis=-1))
+    for i, d_end in enumerate(
+        np.split(d_top, net.directions, axis=-1), len(final) - net.directions
+    ):
+        d_final[i] += net.d_hidden(final[i], d_end)
 
     d_initial = [np.empty(0)] * len(initial)
     for layer in reversed(range(net.num_layers)):
@@ -460,13 +720,32 @@ def backward(
             read, states = (
                 steps.ordered(direction, a) for a in (forward.inputs[layer], forward.states[k])
             )
-            d_states = np.zeros(states.shape, d_final.dtype)
-            d_states[0] = steps.ordered(direction, d_own)
+            own_states = 0.0 if d_states_of is None else d_states_of[k]
+            d_shown = steps.ordered(direction, steps.real(d_own + own_states))
+            d_states = net.d_hidden(states, d_shown).astype(d_final.dtype)
             d_states[steps.final] += d_final[k]
             own = _own(net, params, layer, direction)
+            own, read = net._with_noise(own, read, steps, layer, direction)
             read, states, d_states = map(episodes.split, (read, states, d_states))
-            found = net.module.backward(own, read, initial[k], states, d_states, **net.setting)
+            kept = net._kept(steps, episodes, k, direction, own)
+            found = net._cell_backward(
+                k, own, read, initial[k], states, d_states, episodes.row, kept
+            )
+            inputs = d_above.shape[-1]
+            found["W_xh"], found["x"] = found["W_xh"][:inputs], found["x"][..., :inputs]
+            for name, value in net.setting(own, k).items():
+                found[f"logit_{name}"] = found[name] * value * (1 - value)
+            if omega:
+                value, of_recurrent = _omega(
+                    net, k, own, read, initial[k], states, d_states, episodes.goes_on()
+                )
+                term += omega * value / len(x)
+                found["W_hh"] = found["W_hh"] + omega * of_recurrent / len(x)
             grads |= {full: found[name] for name, full in net.names(layer, direction).items()}
+            first, second = net._factors(layer, direction)
+            if first in params:
+                grads[first] = found["W_hh"] @ params[second].T
+                grads[second] = params[first].T @ found["W_hh"]
             d_initial[k] = found["initial"]
             d_above = d_above + steps.ordered(direction, episodes.join(found["x"]))
 
@@ -487,7 +766,25 @@ def backward(
         if name in params:
             grads[name] = from_own.sum(axis=1) + from_given.sum(axis=1) * (given is None)
     order = (*params, "x", *net.initial_names)
-    return {name: grads[name] for name in order if name in grads}
+    return {name: grads[name] for name in order if name in grads}, term
+
+
+def _omega(
+    net: Network,
+    k: int,
+    params: Mapping[str, Array],
+    read: Array,
+    initial: Array,
+    states: Array,
+    d_states: Array,
+    goes_on: Array,
+) -> tuple[Any, Array]:
+    """Return Omega of one layer and direction, and its derivative with respect to W_hh."""
+    (before,), W_hh = previous(initial, states), params["W_hh"]
+    gates = read @ params["W_xh"] + before @ W_hh + params.get("b_h", 0)
+    alpha = net.setting(params, k).get("alpha", 1.0)
+    flows = signals(W_hh, gates, d_states[0], net.cell, alpha)
+    return omega_term(W_hh, before, *flows, goes_on, net.cell, alpha)
 
 
 def loss_and_grad(
@@ -532,7 +829,73 @@ def loss_and_grad(
     >>> round(loss, 4), list(grads)
     (0.6931, ['W_xh', 'W_hh', 'W_hy', 'x', 'h0'])
     """
+    value, _, grads = penalised_loss_and_grad(
+        params, x, y, {}, loss, steps, reduction, lengths, h0, sample_weight, static, resets,
+        **network,
+    )  # fmt: skip
+    return value, grads
+
+
+def penalised_loss_and_grad(
+    params: Mapping[str, Array],
+    x: Array,
+    y: Array,
+    penalties: Mapping[str, float],
+    loss: str = "bce",
+    steps: str = "last",
+    reduction: str = "mean",
+    lengths: Array | None = None,
+    h0: State | None = None,
+    sample_weight: Array | None = None,
+    static: Array | None = None,
+    resets: Array | None = None,
+    **network: Any,
+) -> tuple[float, dict[str, Any], dict[str, Array]]:
+    """Loss of a batch, penalties on its states, and the gradients of their sum.
+
+    Parameters
+    ----------
+    params, x, y, loss, steps, reduction, lengths, h0, sample_weight, static, resets, **network
+        As in `loss_and_grad`.
+    penalties : mapping of str to float
+        Strengths of ``activity_l1``, ``activity_l2``, ``activity_change_l2`` (see
+        `activity_penalties`) and ``omega`` (see `omega_term`): the mean over the sequences of its
+        sum over steps, layers and directions, of which the gradient of ``W_hh`` has the derivative
+        with all else held fixed.
+
+    Returns
+    -------
+    loss : float
+        Without the penalties.
+    terms : dict of str to number
+    grads : dict of str to array
+
+    Raises
+    ------
+    ValueError
+        As `loss_and_grad`, or if the cell has no Omega.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"W_xh": np.ones((1, 1)), "W_hh": np.zeros((1, 1)), "W_hy": np.ones((1, 1))}
+    >>> x, y = np.zeros((1, 2, 1)), np.zeros((1, 1))
+    >>> loss, terms, grads = penalised_loss_and_grad(params, x, y, {"omega": 0.5})
+    >>> float(terms["omega"]), grads["W_hh"].tolist()
+    (0.5, [[0.0]])
+    """
     out, net = forward(params, x, lengths, h0, static, resets, **network), Network(**network)
+    of_states = {name: value for name, value in penalties.items() if name != "omega"}
+    x = np.asarray(x)
+    exist = _Steps(x, lengths, 1).exist
+    hidden = np.stack([net.hidden(one) for one in out.states]) * exist[..., np.newaxis]
+    goes_on = exist.copy()
+    goes_on[:, 0] = False
+    if resets is not None:
+        goes_on &= ~np.asarray(resets, bool)
+    terms, d_states = activity_penalties(hidden, exist, goes_on, **of_states)
+    omega = penalties.get("omega", 0.0)
+    d_outputs = d_last = d_hidden = None
     if steps in POOLED:
         pooled, share = POOLED[steps](out.hidden, _real_steps(out, lengths))
         value, d_one = _loss_of_one(
@@ -540,17 +903,18 @@ def loss_and_grad(
         )
         d_pooled = _spread(net, params, d_one @ params["W_hy"].T) if "W_hy" in params else d_one
         d_hidden = share * d_pooled[:, np.newaxis]
-        grads = backward(
-            params, x, out, None, None, None, lengths, h0, d_hidden, static, resets, **network
-        )
+    else:
+        value, d_outputs, d_last = _loss(out, y, loss, steps, reduction, lengths, sample_weight)
+    given = (d_outputs, None, d_last, lengths, h0, d_hidden, static, resets)
+    grads, term = _backward(net, params, x, out, *given, d_states, omega)
+    if omega:
+        terms["omega"] = term
+    if steps in POOLED:
         if "W_hy" in params:
             grads["W_hy"] = pooled[:, net.read].T @ d_one
         if "b_y" in params:
             grads["b_y"] = d_one.sum(axis=0)
-        return value, grads
-    value, d_outputs, d_last = _loss(out, y, loss, steps, reduction, lengths, sample_weight)
-    given = (d_outputs, None, d_last, lengths, h0, None, static, resets)
-    return value, backward(params, x, out, *given, **network)
+    return value, terms, grads
 
 
 def loss_only(

@@ -42,8 +42,8 @@ def report(
 
     The file needs no network and no scripts, reads well on a phone and on paper, and supports dark
     mode. It shows key numbers, advice, predictions with examples, training curves, gradient flow
-    through time, the unrolled network, the data, the model, its speed on this machine, settings and
-    versions.
+    through time, the unrolled network where `plot.unrolled` has it, the data, the model, its speed
+    on this machine, settings and versions.
 
     Missing arguments are taken from ``model.metadata``, as ``fastbptt train`` writes it.
 

@@ -12,6 +12,7 @@ import numpy as np
 from .. import _check, plot
 from .._html import Html, table, tag
 from ..bench.output import time_text
+from ..diagnostics._graph import can_unroll
 from ..models import MODELS, Recurrent
 from ..plot._helpers import cell_title, percent
 from ..plot.numeric import MOST_POINTS
@@ -443,7 +444,7 @@ def gradient(summary: Summary, pictures: Pictures) -> Html:
             f"Hidden states over sequence {summary.ids[example]}.",
         )
     )
-    if model.output_size is not None:
+    if model.output_size is not None and can_unroll(model):
         unrolled = _unrolled(summary, one, target, static)
         drawn.append(
             pictures(

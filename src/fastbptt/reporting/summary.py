@@ -197,7 +197,7 @@ def gather(
         raise ArgumentError("ids", f"has {len(ids)} names", f"{len(x)}, one for each sequence")
     outputs = predict(model, x, lengths=given, static=constants, steps=steps)
     width = np.shape(outputs[0])[-1]
-    counted = width if chosen.targets == "classes" else chosen.targets_of(width)
+    counted = chosen.targets_of(width)
     _check_forecast(horizon, series, steps, by_class, len(x), counted)
     ends = np.array(steps_of(x, given), np.int64)
     picked = np.unique(np.linspace(0, len(ends) - 1, _DIAGNOSED).astype(np.int64))

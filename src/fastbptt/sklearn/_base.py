@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from .. import _check, _core
 from .._errors import ArgumentError, BadArgumentError
@@ -23,9 +25,10 @@ from ..optim.optimizers import OPTIMIZERS, Optimizer
 from ..optim.schedules import SCHEDULES
 from ..preprocessing import Imputer, Standardizer
 from ..preprocessing.standardizer import MISSING
-from ..training import Callback, fit, predict
+from ..training import Callback, predict
 from ._compat import CallbackSupportMixin
 from ._inputs import Array, StackedSteps
+from ._joint_fits import Trained, Training, chosen, train_together
 
 _NAMES: Final = {  # of arguments that the optimisers call otherwise
     "lr": "learning_rate_init",
@@ -35,7 +38,7 @@ _NAMES: Final = {  # of arguments that the optimisers call otherwise
     "betas[1]": "beta_2",
 }
 _SEEDS: Final = 2**31 - 1
-_CALLER: Final = 5  # stack level of the caller of fit, above its decorator, _learn and _train
+_CALLER: Final = 6  # stack level of the caller of fit, above its decorator, _learn, _run, _finish
 
 
 def fit_standardizer(
@@ -115,6 +118,15 @@ _MADE_ONCE: Final = (
     *("standardize", "steps", "loss", "window", "horizon", "center"),
 )
 
+# Attributes of earlier training that an ensemble, or a single network, does not have.
+_OF_TRAINING: Final = (
+    *("model_", "estimators_", "history_", "loss_curve_", "best_loss_"),
+    *("validation_scores_", "best_validation_score_"),
+)
+
+# Those of a network, which each member of an ensemble has.
+_OF_ONE: Final = tuple(name for name in _OF_TRAINING if name != "estimators_")
+
 
 class CallbackBridge(Callback):
     """Passes every epoch on to scikit-learn's callbacks, which may stop the training."""
@@ -170,6 +182,9 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             )
         return sizes[0], len(sizes)
 
+    def _check_all_arguments(self) -> None:
+        self._check_arguments()
+
     def _check_arguments(self) -> None:
         """Check arguments that the network and `fit` do not check under the same name."""
         if isinstance(self, ClassifierMixin):
@@ -187,8 +202,28 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
                 _check.size(name, getattr(self, name))
         if self.batch_size != "auto":
             _check.size("batch_size", self.batch_size)
-        for name in ("shuffle", "warm_start", "early_stopping", "standardize"):
+        for name in ("shuffle", "warm_start", "early_stopping", "standardize", "bootstrap"):
             _check.flag(name, getattr(self, name, False))
+        several = _check.size("n_estimators", self.n_estimators) > 1
+        if several and self.warm_start:
+            raise ArgumentError(
+                "warm_start",
+                f"is True with n_estimators={self.n_estimators}",
+                "False: an ensemble is trained anew; or n_estimators=1",
+            )
+        if several and getattr(self, "_skl_callbacks", None):
+            raise ArgumentError(
+                "n_estimators",
+                f"is {self.n_estimators} beside callbacks",
+                "1, or no callbacks: set_callbacks()",
+            )
+        if self.bootstrap:
+            for name, why in (
+                ("warm_start", "each call would draw others"),
+                ("early_stopping", "a sequence that is drawn twice would be in both parts"),
+            ):
+                if getattr(self, name):
+                    raise ArgumentError("bootstrap", f"is True with {name}=True", f"False: {why}")
         for name in ("alpha", "tol", "learning_rate_init"):
             value = _check.number(name, getattr(self, name), "a number of at least 0")
             if not 0.0 <= value < math.inf:
@@ -227,7 +262,8 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         """Whether a call of fit starts afresh; if so, remove the model of earlier calls."""
         first = not (hasattr(self, "model_") and (partial or self.warm_start))
         if first:
-            self.__dict__.pop("model_", None)
+            for name in _OF_TRAINING:
+                self.__dict__.pop(name, None)
             return first
         for name, before in self._built.items():
             if getattr(self, name) != before:
@@ -240,14 +276,25 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         return first
 
     def _network(self, inputs: int, outputs: int, dtype: np.dtype[Any]) -> None:
-        """Make `model_` and reset the attributes of earlier training."""
+        """Make `model_`, or `estimators_`, and reset the attributes of earlier training."""
         units, layers = self._sizes()
+        self._dtype_of_network = dtype
         try:
             self._random_state = check_random_state(self.random_state)
         except ValueError:
             came = f"is {_check.shown(self.random_state)}"
             expected = "None, a whole number from 0 up, or a numpy.random.RandomState"
             raise ArgumentError("random_state", came, expected) from None
+        self.t_ = 0
+        if self.n_estimators > 1:
+            found = []
+            for seed in self._random_state.randint(_SEEDS, size=self.n_estimators):
+                member = copy.copy(self)  # with the same scalers and classes
+                member.n_estimators, member.random_state = 1, int(seed)
+                member._network(inputs, outputs, dtype)
+                found.append(member)
+            self.estimators_ = found
+            return
         try:
             self.model_ = Recurrent(
                 self.cell,
@@ -269,7 +316,6 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         self._built = {name: getattr(self, name) for name in _MADE_ONCE if hasattr(self, name)}
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = [] if self.early_stopping else None
-        self.t_ = 0
 
     def _scale_inputs(self, rows: Array, weight: Array | None, dtype: np.dtype[Any]) -> int:
         """Set `scaler_` and `imputer_` by the steps of a first call; return the network's inputs.
@@ -285,7 +331,7 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
 
     def _scaled(self, x: StackedSteps) -> StackedSteps:
         """Standardise inputs, and fill their gaps; no copy with ``standardize=False``."""
-        dtype = self.model_.dtype
+        dtype = self._dtype_of_network
         scaler = self.scaler_
         if not scaler.mean_.any() and (scaler.scale_ == 1.0).all():
             rows = x.rows.astype(dtype, copy=False)
@@ -306,13 +352,47 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
             )
         return x.with_rows(self.imputer_._of_rows(rows))
 
-    def _train(
+    if not TYPE_CHECKING:  # which would otherwise find any attribute
+
+        def __getattr__(self, name: str) -> Any:
+            if name in _OF_ONE and "estimators_" in self.__dict__:
+                raise AttributeError(
+                    f"{type(self).__name__} has no {name}: with n_estimators="
+                    f"{len(self.estimators_)} each of estimators_ has its own, such as "
+                    f"estimators_[0].{name}"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _members(self) -> list[Any]:
+        """Return the estimators that have a network each: those of an ensemble, or this one."""
+        return getattr(self, "estimators_", [self])
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "estimators_"):
+            check_is_fitted(self, "model_")
+
+    def _single(self, name: str) -> None:
+        """Refuse a call that an ensemble does not have."""
+        if hasattr(self, "estimators_"):
+            raise ArgumentError(
+                "n_estimators",
+                f"is {self.n_estimators}, of which {name} can show one",
+                f"estimators_[0].{name}(..), or another of estimators_",
+            )
+
+    def _trainings(self, x: Any, y: Any, weight: Any, **options: Any) -> list[Training]:
+        """Describe the training of each member; x, y and weight are those of all sequences."""
+        if hasattr(self, "estimators_"):
+            options["callbacks"] = ()  # there is nobody to call: see _check_arguments
+        return [one._training(x, y, weight, **options) for one in self._members()]
+
+    def _training(
         self,
-        x: Array | list[Array],
-        y: Array | list[Array],
+        x: Any,
+        y: Any,
         weight: Array | list[Array] | None,
-        whole: float | None,
         *,
+        of_sequences: Array | None,
         loss: LossLike | LossFunction,
         steps: str,
         first: bool,
@@ -320,44 +400,78 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         validation: Any = None,
         callbacks: tuple[Any, ...] = (),
         metric: Any = None,
-    ) -> None:
-        """Train `model_` by fastbptt.fit; set the attributes about training.
+    ) -> Training:
+        """Describe a call of fastbptt.fit with `model_`.
 
-        whole: the sum of the weights of the sequences; None: there are none. metric: for early
+        of_sequences: the weights of the sequences; None: there are none. metric: for early
         stopping, in the place of that of the same name.
         """
         stopping = self.early_stopping
-        curve = f"validation_{self._metric}" if stopping else "loss"
         count, epochs = len(x), 1 if partial else self.max_iter
         size = min(200 if self.batch_size == "auto" else self.batch_size, count)
-        whole = float(count) if whole is None else whole
         patience = None if partial or self.n_iter_no_change == np.inf else self.n_iter_no_change
+        seed = self._random_state.randint(_SEEDS)
+        if self.bootstrap:
+            rows = self._random_state.randint(count, size=count)
+            x, y = chosen(x, rows), chosen(y, rows)
+            weight = None if weight is None else chosen(weight, rows)
+            of_sequences = None if of_sequences is None else of_sequences[rows]
+        whole = float(count) if of_sequences is None else float(of_sequences.sum())
         with _own_names():
             self._optimizer: Optimizer = self._optimizer_for(first, whole * size / count)
-            history = fit(
-                self.model_,
-                x,
-                y,
-                loss=loss,
-                steps=steps,
-                sample_weight=weight,
-                epochs=epochs,
-                batch_size=size,
-                optimizer=self._optimizer,
-                schedule=None if partial else self.learning_rate,
-                clip_norm=self.clip_norm,
-                validation=validation,
-                patience=patience,
-                min_delta=self.tol,
-                monitor=curve,
-                restore_best=stopping,
-                metrics=(metric or self._metric,) if stopping else (),
-                training_metrics=False,
-                callbacks=callbacks,
-                shuffle=self.shuffle,
-                seed=self._random_state.randint(_SEEDS),
-                verbose=2 if self.verbose is True else int(self.verbose),
+        arguments = {
+            "loss": loss,
+            "steps": steps,
+            "sample_weight": weight,
+            "epochs": epochs,
+            "batch_size": size,
+            "optimizer": self._optimizer,
+            "schedule": None if partial else self.learning_rate,
+            "clip_norm": self.clip_norm,
+            "validation": validation,
+            "patience": patience,
+            "min_delta": self.tol,
+            "monitor": f"validation_{self._metric}" if stopping else "loss",
+            "restore_best": stopping,
+            "metrics": (metric or self._metric,) if stopping else (),
+            "training_metrics": False,
+            "callbacks": callbacks,
+            "shuffle": self.shuffle,
+            "seed": seed,
+        }
+        return Training(self, self.model_, x, y, arguments)
+
+    def _run(self, trainings: list[Training], partial: bool = False) -> None:
+        """Train, and set the attributes about it."""
+        verbose = 2 if self.verbose is True else int(self.verbose)
+        with _own_names():
+            if len(trainings) == 1:
+                histories = [trainings[0].run(verbose)]
+            else:
+                histories = train_together(trainings, verbose)
+        self._finish([len(one.x) for one in trainings], histories, partial)
+
+    def _finish(self, counts: list[int], histories: list[Any], partial: bool = False) -> None:
+        """Set the attributes about training, and warn of an early end."""
+        members = self._members()
+        for member, count, history in zip(members, counts, histories, strict=True):
+            member._note(count, history)
+        if hasattr(self, "estimators_"):
+            self.n_iter_ = max(one.n_iter_ for one in members)
+            self.loss_ = float(np.mean([one.loss_ for one in members]))
+            self.t_ = sum(one.t_ for one in members)
+        stopped = [one.stopped for one in histories]
+        if "interrupted" in stopped:
+            warnings.warn("training was interrupted by the user", stacklevel=_CALLER)
+        elif "epochs" in stopped and not partial:
+            warnings.warn(
+                f"maximum number of epochs (max_iter={self.max_iter}) reached without convergence",
+                ConvergenceWarning,
+                stacklevel=_CALLER,
             )
+
+    def _note(self, count: int, history: Any) -> None:
+        """Set the attributes about a training on so many sequences."""
         losses = history.curves.get("loss", [])  # none if training was interrupted at once
         self.history_ = history
         self.n_iter_ = len(losses)
@@ -365,21 +479,23 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         self.loss_curve_ += losses
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else math.nan
         self.best_loss_ = self.best_validation_score_ = None
-        if stopping:
-            scores, best = history.curves.get(curve, []), history.best_epoch
-            self.validation_scores_ = [*(self.validation_scores_ or ()), *scores]
-            # of the epoch whose weights were restored
-            self.best_validation_score_ = scores[best - 1] if best else math.nan
-        else:
+        if not self.early_stopping:
             self.best_loss_ = min(self.loss_curve_, default=math.nan)
-        if history.stopped == "interrupted":
-            warnings.warn("training was interrupted by the user", stacklevel=_CALLER)
-        elif history.stopped == "epochs" and not partial:
-            warnings.warn(
-                f"maximum number of epochs (max_iter={epochs}) reached without convergence",
-                ConvergenceWarning,
-                stacklevel=_CALLER,
-            )
+            return
+        scores = history.curves.get(f"validation_{self._metric}", [])
+        self.validation_scores_ = [*(self.validation_scores_ or ()), *scores]
+        # of the epoch whose weights were restored
+        best = history.best_epoch
+        self.best_validation_score_ = scores[best - 1] if best else math.nan
+
+    def _adopt(self) -> bool:
+        """Take over a training that was made ahead, by `_search`; return whether there is one."""
+        ahead: Trained | None = self.__dict__.pop("_ahead", None)
+        if ahead is None:
+            return False
+        self.__dict__.update(ahead.state)
+        self._finish(ahead.counts, ahead.histories)
+        return True
 
     @contextmanager
     def _callback_context(

@@ -10,7 +10,6 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
 
 from .. import _check
 from .._errors import ArgumentError
@@ -29,6 +28,7 @@ from ._inputs import (
     read_labels,
     read_step_targets,
 )
+from ._joint_fits import Training
 from ._sample_weight import SampleWeight, check_weight_left, without_gaps
 
 
@@ -82,20 +82,27 @@ class _Supervised(RecurrentEstimator):
         ValueError, TypeError
             Naming the argument, what came and what was expected.
         """
+        if self._adopt():
+            return self
         self._check_arguments()
         with self._callback_context(X, y, sample_weight) as callbacks:
             self._learn(X, y, sample_weight, callbacks=callbacks)
         return self
 
-    def _learn(
+    def _learn(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> None:
+        trainings = self._prepare(X, y, sample_weight, **options)
+        self._run(trainings, options.get("partial", False))
+
+    def _prepare(
         self,
         X: Any,
         y: Any,
-        sample_weight: Any,
+        sample_weight: Any = None,
         partial: bool = False,
         classes: Any = None,
         callbacks: tuple[Any, ...] = (),
-    ) -> None:
+    ) -> list[Training]:
+        """Read the data, make the network and describe its training."""
         first = self._is_first(partial)
         x = read_inputs(self, X, first)
         if y is None:
@@ -123,13 +130,13 @@ class _Supervised(RecurrentEstimator):
             outputs = self._begin(target, each, classes, dtype)
             self._network(inputs, outputs, dtype)
         weight = self._weigh(target, x, weight)
-        self._train(
+        return self._trainings(
             self._scaled(x).sequences(),
             target.with_rows(self._encode(target)).sequences()
             if self._steps == "all"
             else self._encode(target),
             None if weight is None else weight.sequences(x),
-            None if weight is None else float(weight.of_sequences(x).sum()),
+            of_sequences=None if weight is None else weight.of_sequences(x),
             loss=self._loss,
             steps=self._steps,
             first=first,
@@ -138,16 +145,23 @@ class _Supervised(RecurrentEstimator):
             callbacks=callbacks,
         )
 
-    def _refuse_early_stopping(self) -> None:
+    def _check_partial(self) -> None:
         self._check_arguments()
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
+        if self.bootstrap:
+            raise ValueError("partial_fit does not support bootstrap=True")
+        if self.n_estimators > 1:
+            raise ValueError(
+                f"n_estimators is {self.n_estimators}; expected 1: partial_fit trains no ensembles"
+            )
 
-    def _predicted(self, X: Any) -> tuple[StackedSteps, Array]:
-        """Return the sequences and the network's outputs."""
-        check_is_fitted(self, "model_")
+    def _predicted(self, X: Any) -> tuple[StackedSteps, list[Array]]:
+        """Return the sequences, and the outputs of each network."""
+        self._check_fitted()
         x = read_inputs(self, X, False)
-        return x, self._outputs(self._scaled(x), self._steps)
+        scaled = self._scaled(x)
+        return x, [one._outputs(scaled, self._steps) for one in self._members()]
 
     def _like(self, x: StackedSteps, rows: Array) -> Any:
         """Give results the form of X."""
@@ -253,11 +267,20 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         more input for each feature with gaps in the first call of `fit`, which is 1 where the value
         is missing. Other features must have values. In an array X steps of NaN at the end remain
         the end of a sequence; in a list of arrays they are gaps.
+    n_estimators : int, default 1
+        Networks of an ensemble, which differ by their seeds and are trained together. Predictions
+        come from the mean of their probabilities.
+    bootstrap : bool, default False
+        Train each network on as many sequences, drawn with replacement. Not with `early_stopping`.
 
     Attributes
     ----------
     classes_ : array of the labels
     model_ : fastbptt.Recurrent
+        Not with `n_estimators` above 1.
+    estimators_ : list of RecurrentClassifier
+        With `n_estimators` above 1: a fitted estimator for each network, with the seed that trains
+        it alone as its `random_state`. Their scalers are those of the ensemble.
     scaler_ : fastbptt.Standardizer
         Of the features; mean 0 and scale 1 with ``standardize=False``.
     imputer_ : fastbptt.Imputer or None
@@ -265,13 +288,15 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
     n_features_in_ : int
         Features per step; for a two-dimensional X its width, which is then fixed.
     n_iter_ : int
-        Epochs of the last call.
+        Epochs of the last call; of an ensemble the largest number.
     loss_, best_loss_, loss_curve_ : float, float or None, list of float
-        Mean training loss per epoch: of the last epoch, the lowest, all since initialisation.
+        Mean training loss per epoch: of the last epoch, the lowest, all since initialisation. An
+        ensemble has `loss_`, the mean, alone; the rest is in `estimators_`.
     validation_scores_, best_validation_score_ : list of float or None, float or None
         With `early_stopping`.
     history_ : fastbptt.History
-        Of the last call.
+        Of the last call. Not with `n_estimators` above 1; nor is `loss_curve_`: each of
+        `estimators_` has its own.
     t_ : int
         Sequences seen in training.
     n_outputs_, out_activation_ : int, str
@@ -337,6 +362,8 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         dtype: str = "auto",
         loss: Any = "auto",
         missing: str = "error",
+        n_estimators: int = 1,
+        bootstrap: bool = False,
     ) -> None:
         self._keep(locals())
 
@@ -354,7 +381,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         -------
         self
         """
-        self._refuse_early_stopping()
+        self._check_partial()
         if self.class_weight == "balanced":
             raise ValueError(
                 'class_weight is "balanced"; expected a dict or None: partial_fit cannot know '
@@ -435,7 +462,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
 
     def _encode(self, y: StackedSteps) -> Array:
         codes = self._codes(y)
-        return codes.astype(self.model_.dtype) if self.n_outputs_ == 1 else codes
+        return codes.astype(self._dtype_of_network) if self.n_outputs_ == 1 else codes
 
     def _weigh(
         self, y: StackedSteps, x: StackedSteps, weight: SampleWeight | None
@@ -452,15 +479,25 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
 
     # ------------------------------------------------------------ predictions
 
+    def _logits(self, X: Any) -> tuple[StackedSteps, Array]:
+        """Return the sequences and their logits; of several networks those of the mean."""
+        x, several = self._predicted(X)
+        if len(several) == 1:
+            return x, several[0]
+        mean = np.mean([probabilities(z) for z in several], axis=0)
+        with np.errstate(divide="ignore"):
+            logs = np.log(mean)
+            return x, logs[:, 1:] - logs[:, :1] if self.n_outputs_ == 1 else logs
+
     def decision_function(self, X: Any) -> Any:
-        """Compute the logits.
+        """Compute the logits; of an ensemble those of its mean probabilities.
 
         Returns
         -------
         array (n,) for two classes, positive for the second; else (n, classes)
             With ``steps="all"`` (n, time[, classes]), or a list of (time_i[, classes]).
         """
-        x, z = self._predicted(X)
+        x, z = self._logits(X)
         if self.n_outputs_ == 1:
             return self._like(x, z[:, 0])
         return self._like(x, z[:, 1] - z[:, 0] if self.n_outputs_ == 2 else z)
@@ -473,14 +510,15 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         array (n, classes)
             With ``steps="all"`` (n, time, classes), or a list of (time_i, classes).
         """
-        x, z = self._predicted(X)
-        return self._like(x, probabilities(z))
+        x, several = self._predicted(X)
+        return self._like(x, np.mean([probabilities(z) for z in several], axis=0))
 
     def predict_log_proba(self, X: Any) -> Any:
         """Compute the logarithms of `predict_proba`."""
-        x, z = self._predicted(X)
+        x, several = self._predicted(X)
+        mean = np.mean([probabilities(z) for z in several], axis=0)
         with np.errstate(divide="ignore"):
-            return self._like(x, np.log(probabilities(z)))
+            return self._like(x, np.log(mean))
 
     def predict(self, X: Any) -> Any:
         """Predict the most probable labels.
@@ -490,7 +528,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         array (n,)
             With ``steps="all"`` (n, time), or a list of (time_i,).
         """
-        x, z = self._predicted(X)
+        x, z = self._logits(X)
         codes = (z[:, 0] > 0).astype(np.intp) if self.n_outputs_ == 1 else z.argmax(axis=1)
         return self._like(x, self.classes_[codes])
 
@@ -506,7 +544,7 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         -------
         float
         """
-        check_is_fitted(self, "model_")
+        self._check_fitted()
         if self._steps != "all" and self.missing == "error":
             return float(super().score(X, y, sample_weight))
         truth, predicted, weight = self._score_parts(X, y, sample_weight)
@@ -540,12 +578,15 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
     missing : {"error", "mask"}, default "error"
         As for `RecurrentClassifier`; targets are missing where they are NaN, of several outputs all
         of them.
+    n_estimators, bootstrap
+        As for `RecurrentClassifier`; an ensemble predicts the mean of its members' predictions, or
+        of their quantiles.
 
     Attributes
     ----------
     target_scaler_ : fastbptt.Standardizer
         Of the targets; mean 0 and scale 1 with ``standardize=False``.
-    model_, scaler_, imputer_, n_features_in_, n_iter_, loss_, best_loss_, loss_curve_
+    model_, estimators_, scaler_, imputer_, n_features_in_, n_iter_, loss_, best_loss_, loss_curve_
         As for `RecurrentClassifier`, like the others.
 
     Notes
@@ -607,6 +648,8 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         dtype: str = "auto",
         loss: Any = "mse",
         missing: str = "error",
+        n_estimators: int = 1,
+        bootstrap: bool = False,
     ) -> None:
         self._keep(locals())
 
@@ -622,7 +665,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         -------
         self
         """
-        self._refuse_early_stopping()
+        self._check_partial()
         self._learn(X, y, sample_weight, partial=True)
         return self
 
@@ -664,7 +707,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
             raise ValueError(
                 f"y has {table.shape[1]} outputs; expected {self.n_outputs_}, as in the first call"
             )
-        scaled_table: Array = self.target_scaler_.transform(table, dtype=self.model_.dtype)
+        scaled_table: Array = self.target_scaler_.transform(table, dtype=self._dtype_of_network)
         return scaled_table
 
     def predict(self, X: Any) -> Any:
@@ -676,8 +719,8 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
             With ``steps="all"`` (n, time[, outputs]), or a list of (time_i[, outputs]). Medians
             with ``loss="quantile"``, means with ``"gaussian"``, rates with ``"poisson"``.
         """
-        x, out = self._in_units(X)
-        values = self._trained_loss.point(out)
+        x, several = self._in_units(X)
+        values = np.mean([self._trained_loss.point(out) for out in several], axis=0)
         return self._like(x, values[:, 0] if self._one_column else values)
 
     def predict_quantiles(self, X: Any, levels: Any = None) -> Any:
@@ -700,16 +743,16 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         ValueError, TypeError
             If the loss predicts no quantiles, or has no such level.
         """
-        x, out = self._in_units(X)
-        values = self._trained_loss.quantiles(out, levels)
+        x, several = self._in_units(X)
+        values = np.mean([self._trained_loss.quantiles(out, levels) for out in several], axis=0)
         return self._like(x, values[:, 0] if self._one_column else values)
 
-    def _in_units(self, X: Any) -> tuple[StackedSteps, Array]:
-        """Return the sequences, and the outputs of a network that was trained on plain targets."""
-        x, out = self._predicted(X)
+    def _in_units(self, X: Any) -> tuple[StackedSteps, list[Array]]:
+        """Return the sequences, and the outputs of networks that were trained on plain targets."""
+        x, several = self._predicted(X)
         scaler = self.target_scaler_
         factor, summand = self._trained_loss.in_units(scaler.scale_, scaler.mean_)
-        return x, out * factor + summand
+        return x, [out * factor + summand for out in several]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute R^2, with ``steps="all"`` over all steps.
@@ -723,7 +766,7 @@ class RecurrentRegressor(RegressorMixin, _Supervised):
         -------
         float
         """
-        check_is_fitted(self, "model_")
+        self._check_fitted()
         if self._steps != "all" and self.missing == "error":
             return float(super().score(X, y, sample_weight))
         truth, predicted, weight = self._score_parts(X, y, sample_weight)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError
@@ -18,6 +17,7 @@ from . import _pandas
 from ._base import RecurrentEstimator, loss_of_numbers
 from ._compat import with_callbacks
 from ._inputs import Array, check_data
+from ._joint_fits import Training
 from ._windows import Windows, imputed
 
 _CENTERS: Final = ("last", "mean")
@@ -55,6 +55,9 @@ class RecurrentForecaster(RecurrentEstimator):
         each for itself; a missing input is 0, that is `center`, and the network has one more input
         for each feature with gaps, which is 1 where the value is missing. The last value of a
         window, for `center` and `score`, is the last one that is there, in the window or before.
+    n_estimators, bootstrap
+        As for `RecurrentClassifier`, with windows in the place of sequences. An ensemble forecasts
+        the mean of its members' forecasts, also where it goes on from them.
     early_stopping : bool, default False
         Hold out the last windows of each series, and stop early by the error on them. No training
         window overlaps the steps that they forecast.
@@ -64,6 +67,9 @@ class RecurrentForecaster(RecurrentEstimator):
     Attributes
     ----------
     model_ : fastbptt.Recurrent
+        Not with `n_estimators` above 1.
+    estimators_ : list of RecurrentForecaster
+        With `n_estimators` above 1: a fitted estimator for each network.
     scale_ : array (features,)
         Divides the differences: their root mean square.
     mean_ : array (features,)
@@ -146,6 +152,8 @@ class RecurrentForecaster(RecurrentEstimator):
         dtype: str = "auto",
         loss: Any = "mse",
         missing: str = "error",
+        n_estimators: int = 1,
+        bootstrap: bool = False,
     ) -> None:
         self._keep(locals())
 
@@ -170,16 +178,25 @@ class RecurrentForecaster(RecurrentEstimator):
             Naming the argument, what came and what was expected.
         """
         _refuse_exogenous(X, "fit(y)")
+        if self._adopt():
+            return self
+        self._check_all_arguments()
+        with self._callback_context(y) as callbacks:
+            self._learn(y, callbacks)
+        return self
+
+    def _check_all_arguments(self) -> None:
         self._check_arguments()
         if self.window != "auto":
             _check.size("window", self.window)
         _check.size("horizon", self.horizon)
         _check.option("center", self.center, _CENTERS)
-        with self._callback_context(y) as callbacks:
-            self._learn(y, callbacks)
-        return self
 
     def _learn(self, y: Any, callbacks: tuple[Any, ...]) -> None:
+        self._run(self._prepare(y, callbacks=callbacks))
+
+    def _prepare(self, y: Any, *, callbacks: tuple[Any, ...] = ()) -> list[Training]:
+        """Read the series, make the network and describe its training."""
         first = self._is_first()
         masked = self.missing == "mask" if first else self.imputer_ is not None
         given = _read(y, None if first else self._names, masked)
@@ -221,14 +238,15 @@ class RecurrentForecaster(RecurrentEstimator):
             outputs = self.horizon * self.n_features_in_ * self._loss().outputs
             indicators = 0 if self.imputer_ is None else len(self.imputer_.features_)
             inputs = self.n_features_in_ + indicators
-            self._network(inputs, outputs, self._dtype(series[0]))
         self._tails = np.stack([one[-self._shape[0] :] for one in series])
         self._bases, self._forms = bases, given.forms
+        if first:  # members of an ensemble have all of the above
+            self._network(inputs, outputs, self._dtype(series[0]))
         loss: Any = self._loss()
-        self._train(
+        return self._trainings(
             *self._examples(windows),
             weights,
-            None if weights is None else float(weights.sum()),
+            of_sequences=weights,
             loss=MaskedLoss(loss) if gaps else loss,
             steps="last",
             first=first,
@@ -307,7 +325,13 @@ class RecurrentForecaster(RecurrentEstimator):
                 "those of the series",
             )
         base = base if self._shape[2] else self.mean_
-        values = self._trained_loss.quantiles(self._differences(tails, base), levels)
+        values = np.mean(
+            [
+                self._trained_loss.quantiles(one._differences(tails, base), levels)
+                for one in self._members()
+            ],
+            axis=0,
+        )
         values = (values + np.asarray(base)[..., np.newaxis])[:, wanted - 1]
         columns = self._trained_loss.levels if levels is None else tuple(levels)
         forecasts = [
@@ -333,7 +357,7 @@ class RecurrentForecaster(RecurrentEstimator):
             There are no exogenous features.
         """
         _refuse_exogenous(X, "score(y)")
-        check_is_fitted(self, "model_")
+        self._check_fitted()
         given = self._read_new(y)
         window, horizon, _ = self._shape
         if self.window == "auto":
@@ -387,7 +411,8 @@ class RecurrentForecaster(RecurrentEstimator):
         """
         from ..reporting import report
 
-        check_is_fitted(self, "model_")
+        self._check_fitted()
+        self._single("report")
         given = self._read_new(y)
         self._long_enough(given)
         if series_names is None:
@@ -448,7 +473,7 @@ class RecurrentForecaster(RecurrentEstimator):
 
     def _asked(self, h: Any, y: Any) -> tuple[Array, Array, Array, bool, list[_SeriesForm | None]]:
         """Return the steps ahead, windows, last values, whether there is a list, their forms."""
-        check_is_fitted(self, "model_")
+        self._check_fitted()
         wanted = _steps(self._shape[1] if h is None else h)
         if y is None:
             return wanted, self._tails, self._bases, self._several, self._forms
@@ -529,7 +554,7 @@ class RecurrentForecaster(RecurrentEstimator):
 
     def _examples(self, windows: Windows) -> tuple[Any, Any]:
         """Return inputs and targets of the network, to be computed batch by batch."""
-        options = self.scale_, self.model_.dtype
+        options = self.scale_, self._dtype_of_network
         return windows.inputs(*options), windows.targets(*options)
 
     def _held_out(self, windows: Windows, several: bool) -> tuple[Windows, Windows]:
@@ -555,12 +580,14 @@ class RecurrentForecaster(RecurrentEstimator):
         last: the last value of each feature, (series, 1, features).
         """
         base = last if self._shape[2] else self.mean_
-        forecast: Array = self._trained_loss.point(self._differences(tails, base)) + base
+        point = self._trained_loss.point
+        several = [point(one._differences(tails, base)) for one in self._members()]
+        forecast: Array = np.mean(several, axis=0) + base
         return forecast
 
     def _differences(self, tails: Array, base: Array) -> Array:
         """Return outputs in the units of the series: (series, horizon, features * outputs)."""
-        x = self._standardizer.transform(tails - base, dtype=self.model_.dtype)
+        x = self._standardizer.transform(tails - base, dtype=self._dtype_of_network)
         if self.imputer_ is not None:
             x = imputed(self.imputer_, x)
         out = np.asarray(predict(self.model_, x)).reshape(len(x), self._shape[1], -1)

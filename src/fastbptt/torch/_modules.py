@@ -40,13 +40,13 @@ class _Module(torch.nn.RNNBase):
         self._hold_engine()  # the dtype may be another one
         return self
 
-    def _weights(self) -> list[Tensor]:
+    def _weights(self) -> tuple[Tensor, ...]:
         """The weights now, whoever computes them: parametrizations, functional_call."""
         own, names = self._parameters, self._flat_weights_names
         try:
-            return [own[name] for name in names]
+            return tuple([own[name] for name in names])
         except KeyError:
-            return [getattr(self, name) for name in names]
+            return tuple([getattr(self, name) for name in names])
 
     def forward(
         self,
@@ -120,9 +120,9 @@ class _Module(torch.nn.RNNBase):
                 resets = torch.as_tensor(resets).unsqueeze(0)
             if lengths is not None:
                 raise ArgumentError("lengths", "is given for one sequence", "input[:length]")
-        states = [] if hx is None else self._checked_states(hx, x, single, batch_sizes)
+        states = () if hx is None else self._checked_states(hx, x, single, batch_sizes)
         if order is not None:
-            states = [state.index_select(1, order) for state in states]
+            states = tuple([state.index_select(1, order) for state in states])
         if batch_sizes is None and (lengths is not None or resets is not None):
             batch, time = x.shape[:2] if self.batch_first else (x.shape[1], x.shape[0])
             if lengths is not None:
@@ -136,14 +136,14 @@ class _Module(torch.nn.RNNBase):
                     f"dropout is {self.dropout}; expected a probability between 0 and 1"
                 )
             seed = torch.randint(1 << 62, (1,))
-        keep = torch.is_grad_enabled() and (
+        # a trace is the same without gradients, where torch.jit checks it
+        keep = (torch.is_grad_enabled() or _operator.is_traced()) and (
             first.requires_grad or any(t.requires_grad for t in (x, *states, *weights))
         )
-        net = _operator.NetworkOptions(
+        call = _operator.PassOptions(
             _CELLS[self.mode], self.num_layers, self.bidirectional, self.batch_first, self.dropout,
-            keep,
+            keep, lengths, batch_sizes, resets, seed,
         )  # fmt: skip
-        call = _operator.Arguments(net, lengths, batch_sizes, resets, seed)
         output, *finals = _operator.apply(x, states, weights, call)
         if single:
             output = output.squeeze(0 if self.batch_first else 1)
@@ -189,7 +189,7 @@ class _Module(torch.nn.RNNBase):
 
     def _checked_states(
         self, hx: Any, x: Tensor, single: bool, batch_sizes: Tensor | None
-    ) -> list[Tensor]:
+    ) -> tuple[Tensor, ...]:
         count = 2 if self.mode == "LSTM" else 1
         states = list(hx) if isinstance(hx, tuple | list) else [hx]
         if len(states) != count or not all(isinstance(state, Tensor) for state in states):
@@ -218,7 +218,7 @@ class _Module(torch.nn.RNNBase):
                 )
         if torch.is_autocast_enabled(x.device.type):
             states = [state.to(x.dtype) for state in states]
-        return states
+        return tuple(states)
 
     def _checked_lengths(self, lengths: Any, batch: int) -> Tensor:
         given = torch.as_tensor(lengths)
@@ -319,7 +319,9 @@ class RNN(_Module):
         dtype: Any = None,
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
-            raise ArgumentError("nonlinearity", f"is {nonlinearity!r}", "'tanh' or 'relu'")
+            raise ValueError(
+                f"Unknown nonlinearity {nonlinearity!r}. Select from 'tanh' or 'relu'."
+            )
         super().__init__(
             f"RNN_{nonlinearity.upper()}", input_size, hidden_size, num_layers, bias, batch_first,
             dropout, bidirectional, device=device, dtype=dtype,

@@ -17,14 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.utils.dlpack
 from torch import Tensor
 
 from .. import _core
 from .._errors import ArgumentError
 
 
-class NetworkOptions(NamedTuple):
-    """All that the operators know of a module."""
+class PassOptions(NamedTuple):
+    """The arguments of a forward pass that have no gradient."""
 
     cell: str
     layers: int
@@ -32,6 +33,15 @@ class NetworkOptions(NamedTuple):
     batch_first: bool
     dropout: float
     keep: bool  # a tape, for a backward pass
+    lengths: Tensor | None = None
+    batch_sizes: Tensor | None = None
+    resets: Tensor | None = None
+    seed: Tensor | None = None
+
+
+# Since PyTorch 2.10 the core reads tensors through functions in C; before, through capsules
+_CAPSULES = torch.utils.dlpack.to_dlpack, torch._C._from_dlpack
+_core.use_tensors(getattr(Tensor, "__dlpack_c_exchange_api__", None), *_CAPSULES)
 
 
 # ---------------------------------------------------------------- engines and tapes
@@ -81,7 +91,7 @@ def _engine(spec: _core.Spec, dtype: torch.dtype) -> _core.Engine:
     return engine
 
 
-def hold_engine(module: torch.nn.Module, cell: str, weights: list[Tensor]) -> None:
+def hold_engine(module: torch.nn.Module, cell: str, weights: Sequence[Tensor]) -> None:
     """Keep the engine for a module as long as the module lives."""
     first, second = weights[:2]
     if first.dtype in _DTYPES:
@@ -92,111 +102,108 @@ def hold_engine(module: torch.nn.Module, cell: str, weights: list[Tensor]) -> No
         _held[module] = _engine(spec, first.dtype)
 
 
-class Arguments(NamedTuple):
-    """The arguments of a pass that have no gradient."""
-
-    net: NetworkOptions
-    lengths: Tensor | None = None
-    batch_sizes: Tensor | None = None
-    resets: Tensor | None = None
-    seed: Tensor | None = None
-
-
 # ---------------------------------------------------------------- on the CPU
 
 
 def _forward(
-    x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor], call: Arguments
-) -> tuple[list[Tensor], Tensor | None]:
-    """Compute the output and the final states, and what stands for the tape."""
+    x: Tensor, states: tuple[Tensor, ...], weights: tuple[Tensor, ...], call: PassOptions
+) -> list[Tensor]:
+    """Compute the output and the final states; with call.keep, the last tensor is the tape's."""
     if len(weights) < 2:
         raise RuntimeError(f"weights holds {len(weights)} tensors; expected two or four per layer")
-    cell, layers, bidirectional, batch_first, dropout, keep = call.net
-    shape, hidden, dtype = x.shape, weights[1].shape[-1], x.dtype
-    directions = 2 if bidirectional else 1
-    rows = layers * directions
+    cell, layers, bidirectional, batch_first, dropout, keep, lengths, sizes, resets, seed = call
+    shape, dtype = x.shape, x.dtype
     spec, shapes, count = _structure(
-        cell, shape[-1], hidden, layers, bidirectional, len(weights) == 4 * rows
-    )
-    weights = _checked(dtype, states, weights, shapes)
-    array, sizes = _array(x), None
-    if call.batch_sizes is not None:
-        sizes = _lengths_of(call.batch_sizes.numpy())
-        batch, straight = len(sizes), True
-    else:
-        batch, time = shape[:2] if batch_first else (shape[1], shape[0])
-        straight = batch_first
-        if time == 0:
-            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        if call.lengths is not None:
-            sizes = np.ascontiguousarray(call.lengths.numpy(), np.int64)
-    for state in states:
-        if state.shape != (rows, batch, hidden):
-            raise RuntimeError(f"Expected hidden size {(rows, batch, hidden)}, got {state.shape}")
-    if batch == 0:
-        output = torch.empty((*shape[:-1], directions * hidden), dtype=dtype)
-        return [output, *[output.new_empty(rows, 0, hidden) for _ in range(count)]], None
-    arrays = _core.torch_forward(
-        _engine(spec, dtype),
-        _core.Batch(
-            array if straight else array.swapaxes(0, 1),
-            lengths=sizes,
-            initial=tuple(map(_array, states)) if states else None,
-            resets=None if call.resets is None else np.ascontiguousarray(call.resets.numpy()),
-            dropout_seed=None if call.seed is None else int(call.seed),
-            check_finite=False,
-            weights=[w.data_ptr() for w in weights],
-            dropout=dropout,
-            threads=torch.get_num_threads(),
-        ),
-        not straight,
-        keep,
-    )
-    results = [torch.from_numpy(array) for array in arrays]
-    return results, results.pop() if keep else None
-
-
-def _array(tensor: Tensor) -> Any:
-    """Show a tensor's memory to the core; views that negate on the fly are copied."""
-    tensor = tensor.detach() if tensor.requires_grad else tensor
-    return (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()
-
-
-def _checked(
-    dtype: torch.dtype,
-    states: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    shapes: list[tuple[int, ...]],
-) -> Sequence[Tensor]:
-    """Check all but x, before their memory is read; make the weights contiguous."""
+        cell, shape[-1], weights[1].shape[-1], layers, bidirectional,
+        len(weights) == 4 * layers * (1 + bidirectional),
+    )  # fmt: skip
     if dtype not in _DTYPES:
         raise RuntimeError(
             f"fastbptt.torch computes torch.float32 and torch.float64; the input is {dtype}: "
             "convert input and module, .to(torch.float32)"
         )
-    contiguous = True
-    for tensor in weights:
-        contiguous = contiguous and tensor.is_contiguous()
-        if tensor.dtype is not dtype or not tensor.is_cpu or tensor.is_neg():
-            raise _unlike(dtype, tensor, "parameter")
-    for tensor in states:
-        if tensor.dtype is not dtype or not tensor.is_cpu:
-            raise _unlike(dtype, tensor, "hidden")
+    steps = None
+    if sizes is not None:
+        steps = _lengths_of(sizes.numpy())
+    elif lengths is not None:
+        steps = np.ascontiguousarray(lengths.numpy(), np.int64)
+    options = (
+        steps,
+        None if resets is None else np.ascontiguousarray(resets.numpy()),
+        None if seed is None else int(seed),
+        dropout,
+        torch.get_num_threads(),
+        sizes is not None,
+        sizes is None and not batch_first,
+        keep,
+    )
+    engine, made = _engine(spec, dtype), None
+    if not any(map(_is_neg, (x, *states, *weights))):
+        made = _core.torch_forward(engine, x, states, weights, *options)
+    if made is None:
+        batch = shape[0 if batch_first else 1]
+        if sizes is not None and steps is not None:
+            batch = len(steps)
+        weights = _checked(x, states, weights, (layers * (1 + bidirectional), batch), shapes)
+        if sizes is None and shape[1 if batch_first else 0] == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        if batch == 0:
+            return _empty(call, x, weights[1].shape[-1], count)
+        states = tuple(map(Tensor.resolve_neg, states))
+        made = _core.torch_forward(engine, x.resolve_neg(), states, weights, *options)
+    if made is None:
+        raise RuntimeError(
+            "the memory of a tensor cannot be read: it may be left over from a transform of "
+            "torch.func that has ended; pass tensors with memory of their own, such as t.clone()"
+        )
+    if keep:
+        made[-1] = torch.from_numpy(made[-1])
+    return made
+
+
+_is_neg = Tensor.is_neg  # a view that negates when it is read: DLPack knows nothing of it
+
+
+def _empty(call: PassOptions, x: Tensor, hidden: int, count: int) -> list[Tensor]:
+    """Make the results of a batch of no sequences."""
+    directions = 1 + call.bidirectional
+    output = torch.empty((*x.shape[:-1], directions * hidden), dtype=x.dtype)
+    finals = [output.new_empty(call.layers * directions, 0, hidden) for _ in range(count)]
+    return [output, *finals, *([_no_tape()] if call.keep else [])]
+
+
+def _no_tape() -> Tensor:
+    return torch.zeros(1, dtype=torch.uint8)
+
+
+def _checked(
+    x: Tensor,
+    states: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    rows_and_batch: tuple[int, int],
+    shapes: list[tuple[int, ...]],
+) -> tuple[Tensor, ...]:
+    """Raise what torch.nn would for tensors that do not fit; make the weights contiguous."""
+    for name, tensors in (("input", (x,)), ("parameter", weights), ("hidden", states)):
+        for tensor in tensors:
+            if tensor.dtype is not x.dtype:
+                raise RuntimeError(
+                    f"Input and {name} tensors are not the same dtype, found input tensor with "
+                    f"{x.dtype} and {name} tensor with {tensor.dtype}"
+                )
+            if not tensor.is_cpu or tensor.layout is not torch.strided:
+                raise RuntimeError(
+                    f"the {name} tensor is on {tensor.device}, in layout {tensor.layout}; expected "
+                    "a dense one on the CPU"
+                )
     if [tensor.shape for tensor in weights] != shapes:
         given = [tuple(tensor.shape) for tensor in weights]
         raise RuntimeError(f"weights have shapes {given}; expected {shapes}")
-    return weights if contiguous else [tensor.contiguous() for tensor in weights]
-
-
-def _unlike(dtype: torch.dtype, tensor: Tensor, name: str) -> RuntimeError:
-    if tensor.dtype is not dtype:
-        return RuntimeError(
-            f"Input and {name} tensors are not the same dtype, found input tensor with {dtype} and "
-            f"{name} tensor with {tensor.dtype}"
-        )
-    return RuntimeError(
-        f"the {name} tensor is on {tensor.device}, or a view that negates: .clone()"
-    )
+    expected = (*rows_and_batch, weights[1].shape[-1])
+    for state in states:
+        if state.shape != expected:
+            raise RuntimeError(f"Expected hidden size {expected}, got {state.shape}")
+    return tuple(tensor.resolve_neg().contiguous() for tensor in weights)
 
 
 def _lengths_of(batch_sizes: Any) -> Any:
@@ -220,41 +227,20 @@ class Pass(NamedTuple):
 
 def _backward(
     d_output: Tensor | None,
-    d_finals: Sequence[Tensor | None],
-    tape: Tensor | None,
-    of: Pass,
-    net: NetworkOptions,
-) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
-    """Compute the gradients of x, of the states and of the weights."""
-    cell, layers, bidirectional, batch_first, *_ = net
-    shape, batch, hidden, bias, need_x, need_states = of
-    straight = batch_first or len(shape) == 2
-    dtype = next(d.dtype for d in (d_output, *d_finals) if d is not None)
-    count = len(d_finals)
-    if batch == 0:
-        shapes = _weight_shapes(cell, shape[-1], hidden, layers, bidirectional, bias)
-        state = torch.empty((layers * (1 + bidirectional), 0, hidden), dtype=dtype)
-        states = [state.clone() for _ in range(count)] if need_states else []
-        dx = torch.empty(shape, dtype=dtype) if need_x else None
-        return dx, states, [torch.zeros(size, dtype=dtype) for size in shapes]
-    up = None
-    if d_output is not None:
-        up = _array(d_output)
-        if not straight:
-            up = up.swapaxes(0, 1)
-    final = None
-    if any(d is not None for d in d_finals):
-        final = tuple([None if d is None else _array(d) for d in d_finals])
-    made = (
-        None
-        if tape is None
-        else _core.torch_backward(
-            tape.data_ptr(),
-            _core.OutputGradients(outputs=up, final_state=final, check_finite=False),
-            need_x,
-            need_states,
-            not straight,
-        )
+    d_finals: tuple[Tensor | None, ...],
+    tape: Tensor,
+    need_x: bool,
+    need_states: bool,
+    time_first: bool,
+) -> list[Tensor | None]:
+    """Compute the gradients of x, of the states and of the weights; None where not needed."""
+    if d_output is not None and d_output.is_neg():
+        d_output = d_output.resolve_neg()
+    for d in d_finals:
+        if d is not None and d.is_neg():
+            d_finals = tuple(None if d is None else d.resolve_neg() for d in d_finals)
+    made = _core.torch_backward(
+        tape.data_ptr(), d_output, d_finals, need_x, need_states, time_first
     )
     if made is None:
         raise RuntimeError(
@@ -262,11 +248,19 @@ def _backward(
             "that stands for them was copied (saved_tensors_hooks such as save_on_cpu do that), or "
             "the pass ran without gradients; call the module again with gradients"
         )
-    return (
-        torch.from_numpy(made[0]) if need_x else None,
-        [torch.from_numpy(array) for array in made[1 : 1 + count]] if need_states else [],
-        [torch.from_numpy(array) for array in made[1 + count :]],
-    )
+    return made
+
+
+def _backward_of_none(
+    call: PassOptions, of: Pass, count: int, dtype: torch.dtype
+) -> list[Tensor | None]:
+    """Compute what _backward does, for a batch of no sequences."""
+    cell, layers, bidirectional = call[:3]
+    final = (layers * (1 + bidirectional), 0, of.hidden)
+    made: list[Tensor | None] = [torch.empty(of.x_shape, dtype=dtype) if of.need_x else None]
+    made += [torch.empty(final, dtype=dtype) if of.need_states else None for _ in range(count)]
+    shapes = _weight_shapes(cell, of.x_shape[-1], of.hidden, layers, bidirectional, of.bias)
+    return made + [torch.zeros(shape, dtype=dtype) for shape in shapes]
 
 
 # ---------------------------------------------------------------- operators, for tracing
@@ -289,10 +283,11 @@ def recurrent(
     keep: bool,
 ) -> list[Tensor]:
     """Compute the output, the final states and the tape's tensor."""
-    net = NetworkOptions(cell, layers, bidirectional, batch_first, dropout, keep)
-    call = Arguments(net, lengths, batch_sizes, resets, seed)
-    results, tape = _forward(x, states, weights, call)
-    return [*results, torch.zeros(1, dtype=torch.uint8) if tape is None else tape]
+    call = PassOptions(
+        cell, layers, bidirectional, batch_first, dropout, keep, lengths, batch_sizes, resets, seed
+    )  # fmt: skip
+    results = _forward(x, tuple(states), tuple(weights), call)
+    return results if keep else [*results, _no_tape()]
 
 
 @recurrent.register_fake
@@ -341,14 +336,15 @@ def recurrent_backward(
     batch_first: bool,
 ) -> list[Tensor]:
     """Compute all gradients. source: an input of the forward pass, on which they depend."""
-    net = NetworkOptions(cell, layers, bidirectional, batch_first, 0.0, True)
-    count = len(_core.cell_info(cell)["states"])
-    of = Pass(x_shape, batch, hidden, bias, need_x, need_states)
-    dx, states, gradients = _backward(d_output, (d_h, d_c)[:count], tape, of, net)
-    nothing = [source.new_empty(0) for _ in range(count + 1)]
-    return [
-        nothing[0] if dx is None else dx, *(states if need_states else nothing[1:]), *gradients
-    ]  # fmt: skip
+    d_finals = (d_h, d_c)[: len(_core.cell_info(cell)["states"])]
+    if batch == 0:
+        call = PassOptions(cell, layers, bidirectional, batch_first, 0.0, True)
+        of = Pass(x_shape, batch, hidden, bias, need_x, need_states)
+        made = _backward_of_none(call, of, len(d_finals), source.dtype)
+    else:
+        time_first = len(x_shape) == 3 and not batch_first
+        made = _backward(d_output, d_finals, tape, need_x, need_states, time_first)
+    return [source.new_empty(0) if one is None else one for one in made]
 
 
 @recurrent_backward.register_fake
@@ -396,10 +392,10 @@ def _source(x: Tensor, weights: Any, states: Any) -> Tensor:
 
 def _setup_operator(ctx: Any, inputs: Any, output: list[Tensor]) -> None:
     x, states, weights, *_ = inputs
-    ctx.net = NetworkOptions(*inputs[-6:])
+    ctx.call = PassOptions(*inputs[-6:])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[-1], _source(x, weights, states))
-    bias = len(weights) == 4 * ctx.net.layers * (1 + ctx.net.bidirectional)
+    bias = len(weights) == 4 * ctx.call.layers * (1 + ctx.call.bidirectional)
     ctx.of = Pass(list(x.shape), output[1].shape[1], weights[1].shape[-1], bias, False, False)
     ctx.counts = len(states), len(weights)
 
@@ -413,26 +409,27 @@ def _backward_operator(ctx: Any, grads: list[Tensor | None]) -> Any:
     need_x, need_states = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1])
     of = ctx.of._replace(need_x=need_x, need_states=need_states)
     tape, source = ctx.saved_tensors
-    dx, states, gradients = _backward_of_operator(d_output, d_finals, tape, source, of, ctx.net)
-    return dx, states or [None] * count, gradients, *nothing
+    dx, *made = _backward_of_operator(d_output, d_finals, tape, source, of, ctx.call)
+    states, gradients = made[: len(d_finals)], made[len(d_finals) :]
+    return dx, states[:count], gradients, *nothing
 
 
 def _backward_of_operator(
     d_output: Tensor | None,
     d_finals: Sequence[Tensor | None],
-    tape: Tensor | None,
+    tape: Tensor,
     source: Tensor,
     of: Pass,
-    net: NetworkOptions,
-) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
+    call: PassOptions,
+) -> list[Tensor | None]:
     """Compute as _backward does, by way of the operator."""
-    if tape is None:
-        tape = torch.zeros(1, dtype=torch.uint8)
     d_h, d_c = (*d_finals, None)[:2]
-    all_of_them = recurrent_backward(d_output, d_h, d_c, tape, source, *of, *net[:4])
-    end = 1 + len(d_finals)
-    dx = all_of_them[0] if of.need_x else None
-    return dx, list(all_of_them[1:end]) if of.need_states else [], list(all_of_them[end:])
+    made: list[Tensor | None] = recurrent_backward(d_output, d_h, d_c, tape, source, *of, *call[:4])
+    if not of.need_x:
+        made[0] = None
+    if not of.need_states:
+        made[1 : 1 + len(d_finals)] = [None] * len(d_finals)
+    return made
 
 
 recurrent.register_autograd(_backward_operator, setup_context=_setup_operator)
@@ -445,61 +442,70 @@ class _Function(torch.autograd.Function):
     """The operator without its dispatch; tensors: the states, then the weights."""
 
     @staticmethod
-    def forward(ctx: Any, call: Arguments, count: int, x: Tensor, *tensors: Tensor) -> Any:
-        states, weights = tensors[:count], tensors[count:]
-        results, tape = _forward(x, states, weights, call)
+    def forward(ctx: Any, call: PassOptions, count: int, x: Tensor, *tensors: Tensor) -> Any:
+        weights = tensors[count:]
+        *results, tape = _forward(x, tensors[:count], weights, call)
         ctx.set_materialize_grads(False)
-        if tape is not None:
-            ctx.save_for_backward(tape)
-        needs, net = ctx.needs_input_grad, call.net
-        bias = len(weights) == 4 * net.layers * (1 + net.bidirectional)
-        need_states = count > 0 and any(needs[3 : 3 + count])
-        sizes = x.shape, results[1].shape[1], weights[1].shape[-1]
-        of = Pass(*sizes, bias, needs[2], need_states)
-        ctx.call = of, net, _source(x, weights, states)
+        ctx.save_for_backward(tape)
+        source = weights[0] if weights[0].requires_grad else _source(x, weights, tensors)
+        ctx.call = call, count, x.shape, results[1].shape, source
         return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, d_output: Tensor | None, *d_finals: Tensor | None) -> Any:
-        (of, net, source), needs = ctx.call, ctx.needs_input_grad
+        needs = ctx.needs_input_grad
         if d_output is None and all(d is None for d in d_finals):
             return (None,) * len(needs)
-        tape = ctx.saved_tensors[0] if of.batch else None
-        if torch.is_grad_enabled():  # create_graph: the operator refuses a second derivative
-            dx, states, gradients = _backward_of_operator(d_output, d_finals, tape, source, of, net)
+        call, count, x_shape, (rows, batch, hidden), source = ctx.call
+        (tape,) = ctx.saved_tensors
+        need_x, need_states = needs[2], count > 0 and any(needs[3 : 3 + count])
+        if batch and not torch.is_grad_enabled():
+            time_first = call.batch_sizes is None and not call.batch_first
+            made = _backward(d_output, d_finals, tape, need_x, need_states, time_first)
         else:
-            dx, states, gradients = _backward(d_output, d_finals, tape, of, net)
-        count = len(needs) - 3 - len(gradients)
-        return None, None, dx, *(states or [None] * count), *gradients
+            bias = len(needs) - 3 - count == 4 * rows
+            of = Pass(x_shape, batch, hidden, bias, need_x, need_states)
+            if torch.is_grad_enabled():  # create_graph: the operator refuses a second derivative
+                made = _backward_of_operator(d_output, d_finals, tape, source, of, call)
+            else:
+                made = _backward_of_none(call, of, len(d_finals), source.dtype)
+        if not count:
+            del made[1 : 1 + len(d_finals)]
+        return None, None, *made
+
+
+# Function.apply without what `apply` below has checked: that no transform of torch.func is active
+_apply = super(torch.autograd.Function, _Function).apply
+
+
+def is_traced() -> bool:
+    """Whether torch.jit.trace looks on."""
+    return torch._C._get_tracing_state() is not None
 
 
 def _nothing_traces() -> bool:
     """Whether tensors are what they seem: no compiler, tracer or dispatch mode looks on."""
     return not (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._get_tracing_state() is not None
+        torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or is_traced()
     )
 
 
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
 
-def apply(x: Tensor, states: list[Tensor], weights: list[Tensor], call: Arguments) -> list[Tensor]:
-    """Compute the output and the final states, with autograd if call.net.keep."""
+def apply(
+    x: Tensor, states: tuple[Tensor, ...], weights: tuple[Tensor, ...], call: PassOptions
+) -> Sequence[Tensor]:
+    """Compute the output and the final states, with autograd if call.keep."""
     if torch._C._are_functorch_transforms_active():
         raise RuntimeError(
             "fastbptt.torch has no rule for torch.func's transforms (grad, vmap, jvp, ..); use "
             "torch.autograd, or torch.nn's module with the same state_dict"
         )
-    if (
-        _nothing_traces()
-        and x.is_cpu
-        and {type(x), *map(type, states), *map(type, weights)} <= _PLAIN
-    ):
-        if not call.net.keep:
-            return _forward(x, states, weights, call)[0]
-        results: list[Tensor] = _Function.apply(call, len(states), x, *states, *weights)
+    if _nothing_traces() and x.is_cpu and {*map(type, (x, *states, *weights))} <= _PLAIN:
+        if not call.keep:
+            return _forward(x, states, weights, call)
+        results: Sequence[Tensor] = _apply(call, len(states), x, *states, *weights)
         return results
-    made: list[Tensor] = recurrent(x, states, weights, *call[1:], *call.net)
+    made: list[Tensor] = recurrent(x, [*states], [*weights], *call[6:], *call[:6])
     return made[:-1]

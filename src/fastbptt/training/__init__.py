@@ -12,9 +12,12 @@ from __future__ import annotations
 
 from .callbacks import Callback, TrainingRun
 from .custom import MaskedLoss
+from .distributed import RankError
 from .evaluation import evaluate, predict, probabilities
 from .history import History
 from .loop import fit
+from .many import fit_many
+from .many_fits import ManyFits, OneFit
 from .metrics import METRICS
 from .rates import LearningRates, find_lr
 
@@ -23,11 +26,15 @@ __all__ = [
     "Callback",
     "History",
     "LearningRates",
+    "ManyFits",
     "MaskedLoss",
+    "OneFit",
+    "RankError",
     "TrainingRun",
     "evaluate",
     "find_lr",
     "fit",
+    "fit_many",
     "predict",
     "probabilities",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from .. import _core
 from .._check import I64
 from ..models._arguments import Lengths
+from ..models.recurrent import Recurrent
 
 Rows = NDArray[np.int64]
 Augmentation: TypeAlias = Callable[[NDArray[Any], np.random.Generator], NDArray[Any]]
@@ -28,35 +31,51 @@ class Gathered:
         In a list each has its own number of steps; the other axes agree.
     lengths : int64 array (n,) or None
         Steps of each; None: all of an array.
+
+    Attributes
+    ----------
+    sequences : StridedSequences
+        All of them in the core.
+    dtype
+        Of a batch.
+    time : int
+        Steps of a batch, unless ragged; -1 without an axis of steps.
+    ragged : bool
+        Whether the steps of a batch are those of its longest sequence.
     """
 
     def __init__(self, items: NDArray[Any] | list[NDArray[Any]], lengths: Lengths = None) -> None:
         if isinstance(items, list):
-            kind = np.result_type(*{item.dtype for item in items})
-            items = [item if item.dtype == kind else item.astype(kind) for item in items]
-            self._core = _core.StridedSequences(items)
+            kinds = {item.dtype for item in items}
+            kind = np.result_type(*kinds)
+            if kinds != {kind}:
+                items = [item if item.dtype == kind else item.astype(kind) for item in items]
+            self.sequences = _core.StridedSequences(items)
             self._tail = items[0].shape[1:]
-            time = max(len(item) for item in items)
+            time = max(map(len, items)) if lengths is None else int(lengths.max())
         else:
             kind = items.dtype
             own = None if lengths is None else np.ascontiguousarray(lengths, I64)
-            self._core = _core.StridedSequences(items, own)
+            self.sequences = _core.StridedSequences(items, own)
             self._tail = items.shape[2:]
             time = items.shape[1] if items.ndim > 1 else -1  # without an axis of steps
         self.dtype = kind
-        self._time = time
+        self.time = time
         self.ragged = lengths is not None and bool((lengths != time).any())
         self._lengths = lengths
         self._buffer: NDArray[Any] = np.empty(0, kind)
         self._view: NDArray[Any] = self._buffer
         self._own = np.empty(0, I64)
 
+    def __len__(self) -> int:
+        return len(self.sequences)
+
     def take(self, rows: Rows) -> tuple[NDArray[Any], Lengths]:
         """Copy some sequences into the buffer, which the next call overwrites.
 
         Returns the batch, and the lengths of its sequences if they differ from its time axis.
         """
-        count, time, lengths = len(rows), self._time, None
+        count, time, lengths = len(rows), self.time, None
         if self.ragged:
             assert self._lengths is not None
             if len(self._own) != count:
@@ -66,8 +85,15 @@ class Gathered:
         view = self._view
         if len(view) != count or (time >= 0 and view.shape[1] != time):
             view = self._resized((count, *((time,) if time >= 0 else ()), *self._tail))
-        self._core.gather(rows, view)
+        self.sequences.gather(rows, view)
         return view, lengths
+
+    def alike(self) -> Gathered:
+        """Return the same sequences with a buffer of their own, for another thread."""
+        other = copy.copy(self)
+        other._buffer = other._view = np.empty(0, self.dtype)
+        other._own = np.empty(0, I64)
+        return other
 
     def blocks(self, chunks: Iterator[Rows]) -> Iterator[NDArray[Any]]:
         """Yield the steps of some sequences at a time, without padding: (steps, columns)."""
@@ -78,7 +104,7 @@ class Gathered:
             yield block.reshape(-1, block.shape[-1])
 
     def _resized(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        needed = int(np.prod(shape))
+        needed = math.prod(shape)
         if needed > self._buffer.size:
             self._buffer = np.empty(needed, self.dtype)
         self._view = self._buffer[:needed].reshape(shape)
@@ -110,6 +136,58 @@ class Computed:
         return self._function(rows), None
 
 
+_MEMORY: Final = 1 << 26  # bytes of a batch
+_PER_THREAD: Final = 32  # sequences: some tiles of rows at each step
+
+
+class BatchLimit(NamedTuple):
+    """How many sequences are computed at a time, without gradients.
+
+    most : int
+        Sequences.
+    steps : float
+        Steps of all of them, padding included.
+    least : int
+        Sequences, whatever their steps.
+    """
+
+    most: int
+    steps: float = float("inf")
+    least: int = 1
+
+
+def evaluation_limit(model: Recurrent, least: int = 1, threads: int | None = None) -> BatchLimit:
+    """Return a limit of memory under which no thread is idle.
+
+    least: the sequences of a training batch. threads: None: all.
+    """
+    spec = model._input_spec
+    threads = _core.get_num_threads() if threads is None else threads
+    kept = 8 * spec.rows * spec.hidden_size if model.bidirectional else 0  # at all steps
+    per_step = spec.dtype.itemsize * (spec.input_size + kept + spec.width)
+    most, least = max(256, _PER_THREAD * threads, least), max(least, threads)
+    return BatchLimit(most, _MEMORY // per_step, least)
+
+
+def evaluation_batches(
+    lengths: Lengths, time: int, rows: Rows, limit: BatchLimit
+) -> Iterator[Rows]:
+    """Cut rows into batches of similar lengths, longest first: a lack of memory shows early.
+
+    Batches are about equal, for the last one too to be large enough for all threads.
+
+    lengths: of all sequences; None: all are `time`.
+    """
+    if lengths is not None:
+        rows = rows[np.argsort(-lengths[rows], kind="stable")]
+    while len(rows):
+        longest = time if lengths is None else int(lengths[rows[0]])
+        size = max(limit.least, int(min(limit.most, limit.steps // longest)))
+        size = -(-len(rows) // -(-len(rows) // size))
+        yield rows[:size]
+        rows = rows[size:]
+
+
 class Order:
     """The batches of each epoch: a function of seed and epoch alone.
 
@@ -127,28 +205,36 @@ class Order:
     def __init__(
         self, rows: Rows, batch_size: int, shuffle: bool, seed: int, lengths: Lengths = None
     ) -> None:
-        self._rows = rows
-        self._size = batch_size
+        self._rows = np.ascontiguousarray(rows, I64)
+        self._starts = np.arange(0, len(rows), batch_size, dtype=I64)
+        self.size = batch_size
         self._shuffle = shuffle
-        self._seed = seed
+        # what default_rng makes of (_ORDER, seed, epoch), which takes half as long so
+        words = [seed >> shift & 0xFFFFFFFF for shift in range(0, max(seed.bit_length(), 1), 32)]
+        self._entropy = np.array([_ORDER, *words, 0], np.uint32)
         self._lengths = lengths
 
     def __len__(self) -> int:
-        return -(-len(self._rows) // self._size)
+        return len(self._starts)
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Rows]:
-        """Yield the rows of each batch of an epoch, from batch `first` on."""
-        rows, size = self._rows, self._size
-        rng = np.random.default_rng((_ORDER, self._seed, epoch))
+    def epoch(self, epoch: int) -> tuple[Rows, Rows]:
+        """Return the rows of an epoch in their order, and where each batch begins in them."""
+        rows, starts = self._rows, self._starts
         if self._shuffle:
+            self._entropy[-1] = epoch
+            rng = np.random.default_rng(self._entropy)
             rows = rng.permutation(rows)
-        starts = range(0, len(rows), size)
         if self._lengths is not None:
             rows = rows[np.argsort(self._lengths[rows], kind="stable")]
             if self._shuffle:  # and the batches among themselves
-                starts = [starts[i] for i in rng.permutation(len(starts))]  # type: ignore[assignment]
+                starts = starts[rng.permutation(len(starts))]
+        return rows, starts
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Rows]:
+        """Yield the rows of each batch of an epoch, from batch `first` on."""
+        rows, starts = self.epoch(epoch)
         for start in starts[first:]:
-            yield rows[start : start + size]
+            yield rows[start : start + self.size]
 
 
 # Purposes of random numbers: independent streams of one seed.

@@ -53,6 +53,7 @@ _PARTS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "batch_loss": lambda value: type(value) is float,
     "total": lambda value: all(type(one) is float for one in _each(value)),
     "counted": lambda value: all(map(_is_number, _each(value))),
+    "penalties": lambda value: _is_dict(value) and all(map(_is_number, value.values())),
     "seconds": _is_number,
     "lr": _is_number,
     "history": _is_dict,
@@ -102,6 +103,12 @@ class Checkpointer:
             return epoch_is_over
         return time.monotonic() - self._last >= self._every
 
+    def seconds_left(self, most: float) -> float:
+        """Return the time until a checkpoint is due within an epoch, or `most`."""
+        if self._every is None:
+            return most
+        return min(max(self._every - (time.monotonic() - self._last), 0.0), most)
+
     def save(
         self,
         model: Recurrent,
@@ -139,7 +146,7 @@ def checkpointer(path: Any, every: Any) -> Checkpointer | None:
     return Checkpointer(name, seconds)
 
 
-# The texts that `_digest` makes: a description of an array with its length, and its hash.
+# The texts that `digest` makes: a description of an array with its length, and its hash.
 _DIGEST: Final = re.compile(r"(a list of (\d+)|\S+ \((\d+),.*\)), [0-9a-f]{32}")
 _ABSENT: Final = "not there"
 
@@ -173,6 +180,17 @@ def load(path: str, expected: Mapping[str, str]) -> Checkpoint:
         if values is not None and not np.isfinite(values).all():
             raise damaged(path, ValueError(f"{name} is not finite"))
     stored = content.training["fingerprint"]
+    check_same(path, stored, expected)
+    own = fingerprint(model, content.optimizer, {}, {})
+    for part, free in (("model", "frozen"), ("optimizer", "lr")):  # callbacks may change these
+        one, other = (json.loads(text) | {free: None} for text in (own[part], stored[part]))
+        if one != other:
+            raise damaged(path, ValueError(f"the {part} is not that of the run"))
+    return Checkpoint(model, content.optimizer, content.training, content.best)
+
+
+def check_same(path: str, stored: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    """Refuse a file of a run with another fingerprint, and say in what they differ."""
     differences = [
         _difference(name, stored.get(name, _ABSENT), expected.get(name, _ABSENT))
         for name in dict.fromkeys([*stored, *expected])
@@ -184,12 +202,6 @@ def load(path: str, expected: Mapping[str, str]) -> Checkpoint:
             f"cannot resume from {path!r}: {_check.one_line('; '.join(differences), 1000)}; "
             "expected the same data and settings"
         )
-    own = fingerprint(model, content.optimizer, {}, {})
-    for part, free in (("model", "frozen"), ("optimizer", "lr")):  # callbacks may change these
-        one, other = (json.loads(text) | {free: None} for text in (own[part], stored[part]))
-        if one != other:
-            raise damaged(path, ValueError(f"the {part} is not that of the run"))
-    return Checkpoint(model, content.optimizer, content.training, content.best)
 
 
 def damaged(path: str, error: Exception) -> ValueError:
@@ -220,6 +232,21 @@ def _check_state(
     for name, right in parts.items():
         if not right(state[name]):
             raise damaged(path, ValueError(f"{name} is {safetensors.shortened(state[name])}"))
+
+
+def compared(one: str, other: str) -> tuple[str, str] | None:
+    """Reduce two texts of fingerprints to what differs; None: arrays that differ in their values.
+
+    Arrays are described without their hashes.
+    """
+    found = [_DIGEST.fullmatch(text) for text in (one, other)]
+    if all(found):
+        shapes = tuple(match[1] for match in found if match is not None)
+        return None if shapes[0] == shapes[1] else (shapes[0], shapes[1])
+    if all(re.fullmatch("[0-9a-f]{32}", text) for text in (one, other)):
+        return None
+    first, second = (_DIGEST.sub(r"\1", text) for text in _narrowed(one, other))
+    return first, second
 
 
 def _difference(name: str, was: str, now: str) -> str:
@@ -274,21 +301,21 @@ def fingerprint(
         "optimizer": json.dumps({"name": own["name"], **own["settings"]}),
     }
     found.update({name: json.dumps(value) for name, value in settings.items()})
-    found.update({name: _digest(value) for name, value in data.items() if value is not None})
+    found.update({name: digest(value) for name, value in data.items() if value is not None})
     return found
 
 
-def _digest(value: NDArray[Any] | list[NDArray[Any]]) -> str:
+def digest(value: NDArray[Any] | list[NDArray[Any]]) -> str:
     """Describe an array and hash its contents."""
     if isinstance(value, list):
-        digest = hashlib.blake2b(digest_size=16)
+        hashed = hashlib.blake2b(digest_size=16)
         for item in value:
-            digest.update(_digest(item).encode())
-        return f"a list of {len(value)}, {digest.hexdigest()}"
-    digest = hashlib.blake2b(digest_size=16)
+            hashed.update(digest(item).encode())
+        return f"a list of {len(value)}, {hashed.hexdigest()}"
+    hashed = hashlib.blake2b(digest_size=16)
     for part in _parts(value):
-        digest.update(part)
-    return f"{value.dtype} {value.shape}, {digest.hexdigest()}"
+        hashed.update(part)
+    return f"{value.dtype} {value.shape}, {hashed.hexdigest()}"
 
 
 def _parts(array: NDArray[Any]) -> Iterator[bytes]:

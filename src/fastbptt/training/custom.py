@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,12 @@ from .._errors import ArgumentError, BadArgumentError
 from .._losses import CustomLoss, LossLike
 from .._losses import loss as read_loss
 from .._views import Gradients
-from ..models import truncated
+from ..models import _penalties, truncated
 from ..models._arguments import Lengths
 from ..models.recurrent import Recurrent
 from ..models.results import ForwardResult
 from ..optim.optimizers import Optimizer
-from ..reference import POOLED
+from ..reference import POOLED, penalties
 from .callbacks import Callback
 
 
@@ -131,9 +131,14 @@ def check_custom(
     bptt_steps: Any,
     memory_budget: Any,
     callbacks: Sequence[Callback],
+    penalised: Mapping[str, Any],
 ) -> None:
     """Refuse what only a loss of the core offers."""
     check_custom_objective(loss, reduction)
+    for name in _penalties.OF_STATES:
+        if name in penalised:
+            why = "None because loss is a function; a loss by name has it"
+            raise ArgumentError(name, f"is {penalised[name]!r}", why)
     if memory_budget is not None:
         why = "None because loss is a function, which sees all outputs of a batch or chunk at once"
         raise ArgumentError("memory_budget", f"is {memory_budget!r}", why)
@@ -173,20 +178,37 @@ def custom_step(
     static: NDArray[Any] | None = None,
     resets: NDArray[np.bool_] | None = None,
     bptt_steps: int | None = None,
+    l1: Mapping[str, float] | None = None,
+    l2: Mapping[str, float] | None = None,
     **clip: float | None,
 ) -> float:
     """Do forward, the caller's loss, backward, clipping and update; or leave all as it was."""
     seeds, before = model._dropout_seeds.state, optimizer.step_count
+    terms: list[dict[str, float]] = []  # the penalties of each update
+
+    def update(grads: Gradients) -> None:
+        if l1 is not None or l2 is not None:
+            given = {**dict.fromkeys(_penalties.NAMES), "l1": l1, "l2": l2}
+            _penalties.check(given, model._spec, model._weights, model.frozen)
+            found, slopes = penalties(model.state_dict(), l1, l2)
+            for name, slope in slopes.items():
+                grads[name][...] += slope
+            terms.append({name: float(value) for name, value in found.items()})
+        optimizer.step(model, grads, **clip)  # type: ignore[arg-type]
+
     try:
         if bptt_steps is not None:
-            return _in_chunks(
+            value = _in_chunks(
                 model, optimizer, loss, steps, reduction, x, y, lengths, sample_weight, static,
-                resets, bptt_steps, clip,
+                resets, bptt_steps, update,
             )  # fmt: skip
+            _note(model, terms)
+            return value
         out = model.forward(x, lengths, static=static, resets=resets, training=True)
         value, grads = _graded(model, out, loss, steps, y, lengths, sample_weight)
-        optimizer.step(model, grads, **clip)  # type: ignore[arg-type]
+        update(grads)
         model._trained_steps = steps
+        _note(model, terms)
     except BaseException:
         if optimizer.step_count == before:
             model._dropout_seeds.state = seeds
@@ -207,7 +229,7 @@ def _in_chunks(
     static: NDArray[Any] | None,
     resets: NDArray[np.bool_] | None,
     size: int,
-    clip: dict[str, float | None],
+    update: Callable[[Gradients], None],
 ) -> float:
     """Do that for each chunk of a batch, as `fastbptt.models.truncated` does it."""
     before = model._weights.get()
@@ -235,7 +257,7 @@ def _in_chunks(
                 value, grads = _graded(
                     model, out, loss, steps, targets, chunk.lengths, chunk.weight
                 )
-                optimizer.step(model, grads, **clip)  # type: ignore[arg-type]
+                update(grads)
                 own = loss.count_of(targets, chunk.weight, chunk.lengths, steps == "all")
                 share = (
                     1.0 if reduction == "sum" else float(chunk.counts[0]) if own is None else own
@@ -253,6 +275,14 @@ def _in_chunks(
             chunk.locate(error, steps)
         raise
     return total if reduction == "sum" or not counted else total / counted
+
+
+def _note(model: Recurrent, terms: list[dict[str, float]]) -> None:
+    """Keep the means of the penalties over the updates."""
+    if terms:
+        model._records.penalties = {
+            name: float(np.mean([one[name] for one in terms])) for name in terms[0]
+        }
 
 
 def _state(parts: list[Floats]) -> Any:

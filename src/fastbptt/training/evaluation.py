@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, cast, overload
+from typing import Any, Final, NamedTuple, Protocol, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, _losses
 from .._check import F64, I64, Floats
+from .._core import Batch
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._losses import CustomLoss, Losses, LossFunction, LossLike, TargetsLike, WeightsLike
 from ..models import _arguments
 from ..models.recurrent import Recurrent
 from . import metrics as _metrics
-from .batches import Computed, Gathered, Rows
+from .batches import (
+    BatchLimit,
+    Computed,
+    Gathered,
+    Rows,
+    evaluation_batches,
+    evaluation_limit,
+)
 from .custom import check_custom_objective
-from .labelled import LabelledData, locate, unresolved
+from .labelled import LabelledData, locate, too_coarse
 from .metrics import Metric, MetricsLike
 from .missing import check_missing
 
@@ -29,12 +38,13 @@ def predict(
     model: Recurrent,
     x: ArrayLike | Sequence[ArrayLike],
     lengths: ArrayLike | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     *,
     static: ArrayLike | None = None,
     steps: str | None = None,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
     loss: LossLike | None = None,
+    noise: int | None = None,
 ) -> Floats | list[Floats]: ...
 
 
@@ -43,12 +53,13 @@ def predict(
     model: Recurrent,
     x: ArrayLike | Sequence[ArrayLike],
     lengths: ArrayLike | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     *,
     static: ArrayLike | None = None,
     steps: str | None = None,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
     loss: Losses,
+    noise: int | None = None,
 ) -> dict[str, Floats] | dict[str, list[Floats]]: ...
 
 
@@ -56,12 +67,13 @@ def predict(
     model: Recurrent,
     x: ArrayLike | Sequence[ArrayLike],
     lengths: ArrayLike | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     *,
     static: ArrayLike | None = None,
     steps: str | None = None,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
     loss: LossLike | Losses | None = None,
+    noise: int | None = None,
 ) -> Any:
     """Compute a model's outputs for many sequences, a batch at a time.
 
@@ -72,8 +84,10 @@ def predict(
         As for `Recurrent.forward`; with an embedding tokens, (n, time) or a list of (time_i,).
     lengths : array of shape (n,), optional
         The number of steps of each sequence, from 1 to time.
-    batch_size : int, default 256
-        Sequences at a time. Bounds memory; results do not depend on it.
+    batch_size : int, optional
+        Sequences at a time, at most. Default: as many as keep all threads busy, 256 or 32 for each
+        thread if that is more, or fewer if they are so long that these would take 64 MB. Bounds
+        memory; results do not depend on it.
     static : array of shape (n, static_size), optional
         Constants of each sequence, for a model with `static_size`.
     steps : {"last", "all", "mean", "max"}, optional
@@ -85,6 +99,9 @@ def predict(
     loss : str, `fastbptt.Loss` or `fastbptt.Losses`, optional
         The loss that the model was trained with: return its predictions (`Loss.predictions`), such
         as probabilities, instead of outputs.
+    noise : int, optional
+        A seed: add the model's noise, as `Recurrent.forward` does. Each sequence has its own,
+        whatever the `batch_size`.
 
     Returns
     -------
@@ -121,7 +138,8 @@ def predict(
         chosen._check_width(model._input_spec.width)
     elif chosen is not None:
         chosen.targets_of(model._input_spec.width)
-    found = _all_outputs(model, x, lengths, batch_size, static, steps, resets)
+    seed = None if noise is None else model._noise_seed(noise)
+    found = _all_outputs(model, x, lengths, batch_size, static, steps, resets, seed)
     if chosen is None:
         return found
     if not isinstance(found, list):
@@ -138,9 +156,16 @@ def predict(
 
 
 def _all_outputs(
-    model: Recurrent, x: Any, lengths: Any, batch_size: Any, static: Any, steps: Any, resets: Any
+    model: Recurrent,
+    x: Any,
+    lengths: Any,
+    batch_size: Any,
+    static: Any,
+    steps: Any,
+    resets: Any,
+    seed: int | None,
 ) -> Floats | list[Floats]:
-    size = _check.size("batch_size", batch_size)
+    limit = _limit(model, batch_size)
     steps = readout_of(model, steps)
     spec = model._input_spec
     items, own = _arguments.as_they_lie(spec, x, lengths)
@@ -148,28 +173,26 @@ def _all_outputs(
     constants = _arguments.static(spec, static, count, None, alone=True)
     listed = isinstance(items, list)
     _arguments.check_resets(resets, steps, "mean", 0)
-    longest = max(map(len, items)) if isinstance(items, list) else items.shape[1]
+    longest = items.shape[1] if isinstance(items, np.ndarray) else max(map(len, items))
     found_marks = _arguments.resets_as_they_lie(spec, resets, count, longest, own, listed)
     marks = None if found_marks is None else Gathered(found_marks, own)
-    ends = own if gathered.ragged else None
-    if not spec.tokens and _check.may_round(
-        items if isinstance(items, list) else [items], spec.dtype
-    ):
-        found = unresolved(gathered, partial(_ordered, ends), count, longest, spec)
+    chunks = partial(evaluation_batches, own if gathered.ragged else None, longest)
+    if not spec.tokens:
+        found = too_coarse(gathered, items, chunks, spec)
         if found is not None:
             _check.warn_of_rounding("x", found, stacklevel=4)
     if steps != "all":
         last = np.empty((count, spec.width), spec.dtype)
-        for rows in _chunks(ends, count, size):
+        for rows in chunks(np.arange(count), limit):
             own_static = None if constants is None else constants[rows]
-            last[rows] = outputs(model, gathered, rows, steps, own_static, marks)
+            last[rows] = outputs(model, gathered, rows, steps, own_static, marks, seed)
         return last
     parts: list[Floats] = [np.empty(0)] * count if listed else []
     shape = (0,) if listed else (count, longest, spec.width)
     whole = np.zeros(shape, spec.dtype)
-    for rows in _chunks(ends, count, size):
+    for rows in chunks(np.arange(count), limit):
         own_static = None if constants is None else constants[rows]
-        z = outputs(model, gathered, rows, steps, own_static, marks)
+        z = outputs(model, gathered, rows, steps, own_static, marks, seed)
         if listed:
             assert own is not None
             for row, one in zip(rows, z, strict=True):
@@ -237,16 +260,6 @@ def probabilities(outputs: ArrayLike, loss: LossLike | None = None) -> Floats:
     return probs
 
 
-def _chunks(lengths: NDArray[np.int64] | None, count: int, size: int) -> Iterable[Rows]:
-    return _ordered(lengths, np.arange(count, dtype=I64), size)
-
-
-def _ordered(lengths: NDArray[np.int64] | None, rows: Rows, size: int) -> Iterable[Rows]:
-    if lengths is not None:
-        rows = np.argsort(-lengths, kind="stable")  # batches of similar lengths
-    return (rows[start : start + size] for start in range(0, len(rows), size))
-
-
 def outputs(
     model: Recurrent,
     x: Gathered | Computed,
@@ -254,30 +267,37 @@ def outputs(
     steps: str,
     static: NDArray[Any] | None = None,
     resets: Gathered | None = None,
+    noise: int | None = None,
 ) -> Floats:
-    """Outputs of one batch: (rows, outputs), or at all steps (rows, time, outputs)."""
+    """Outputs of one batch: (rows, outputs), or at all steps (rows, time, outputs).
+
+    noise: its seed; each sequence has the noise of its row.
+    """
+    batch = _inputs_of(model, x, rows, static, resets)
+    if noise is not None:
+        batch = batch.replace(noise_seed=noise, numbers=rows)
+    return _outputs_of(model, batch, rows, steps)
+
+
+def _inputs_of(
+    model: Recurrent,
+    x: Gathered | Computed,
+    rows: Rows,
+    static: NDArray[Any] | None,
+    resets: Gathered | None,
+) -> Batch:
+    """Take some sequences as the core takes them."""
     batch, lengths = x.take(rows)
     marks = None if resets is None else resets.take(rows)[0]
+    return model._batch(batch, lengths, None, static, marks, True)
+
+
+def _outputs_of(model: Recurrent, batch: Batch, rows: Rows, steps: str) -> Floats:
     try:
-        return model._predict(batch, lengths, steps, static, marks)
+        return model._predict(batch, steps)
     except ArgumentError as error:
         locate(error, rows)
         raise
-
-
-_MEMORY: Final = 1 << 26  # bytes for a batch, where that can be chosen
-
-
-def _bytes_per_step(model: Recurrent) -> int:
-    """Estimate the memory of one step of a sequence: inputs, outputs, kept activations."""
-    spec = model._input_spec
-    saved = 8 * spec.rows * spec.hidden_size if model.bidirectional else 0
-    return spec.dtype.itemsize * (spec.input_size + saved + spec.width)
-
-
-def usual_batch(model: Recurrent, time: int, least: int) -> int:
-    """Return how many sequences to evaluate at a time: at least a training batch."""
-    return max(least, min(256, _MEMORY // (_bytes_per_step(model) * time)))
 
 
 def evaluate(
@@ -295,9 +315,9 @@ def evaluate(
     static: ArrayLike | None = None,
     resets: ArrayLike | Sequence[ArrayLike] | None = None,
     missing: str = "error",
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> dict[str, float]:
-    """Compute the loss and metrics of a model on data, without dropout.
+    """Compute the loss and metrics of a model on data, without dropout and noise.
 
     Parameters
     ----------
@@ -307,8 +327,8 @@ def evaluate(
         As for `predict`.
     sample_weight, warmup, static, resets, missing
         As for `fit`.
-    batch_size : int, default 256
-        Sequences at a time.
+    batch_size : int, optional
+        As for `predict`.
 
     Returns
     -------
@@ -335,7 +355,7 @@ def evaluate(
     (0.6931, 0.75)
     """
     check_model(model)
-    size = _check.size("batch_size", batch_size)
+    limit = None if batch_size is None else _limit(model, batch_size)
     steps = readout_of(model, steps)
     check_objective(loss, steps, reduction)
     own, first = loss_of(loss), _check.size("warmup", warmup, 0)
@@ -350,7 +370,15 @@ def evaluate(
     check_metrics(chosen, data)
     data.check_contents()
     data.note_digits(4)
-    return measure(data, np.arange(data.count), chosen, size)
+    rows = np.arange(data.count)
+    return Evaluation(data, rows, chosen, limit or data.evaluation_limit()).measure()
+
+
+def _limit(model: Recurrent, batch_size: Any) -> BatchLimit:
+    if batch_size is None:
+        return evaluation_limit(model)
+    size = _check.size("batch_size", batch_size)
+    return BatchLimit(size)
 
 
 def readout_of(model: Recurrent, steps: str | None) -> str:
@@ -401,34 +429,93 @@ def loss_of(
     )
 
 
-def measure(
-    data: LabelledData,
-    rows: Rows,
-    metrics: Sequence[Metric],
-    batch_size: int,
-    after_batch: Callable[[], None] = lambda: None,
-) -> dict[str, float]:
-    """Compute loss and metrics on some sequences of a data set."""
-    if data.blocks:
-        columns = data.loss.columns
-        parts = {
-            name: _Measured(block, [m for m in metrics if m.block == name], columns[name])
-            for name, block in data.blocks.items()
-        }
-    else:
-        parts = {"": _Measured(data, metrics, slice(None))}
-    if data.weights is not None:
-        rows = rows[data.weights.totals[rows] > 0.0]  # as in training
-    for batch in data.chunks(rows, batch_size):
-        z = outputs(data.model, data.x, batch, data.steps, data.static(batch), data.resets)
+_KEPT: Final = 1 << 20  # bytes of an evaluation's batches, from which on they are made each time
+
+
+class Shared(Protocol):
+    """Processes that measure together, each a part of the rows."""
+
+    def measure(self, parts: Sequence[Measured], rows: Rows, add: Callable[[Rows], None]) -> None:
+        """Add a part of the rows by `add`; leave in `parts` what all have found."""
+
+
+class Evaluation:
+    """Loss and metrics of some sequences of a data set, computed once or after every epoch.
+
+    Batches of few sequences are made once, and kept: copies of inputs, targets and weights.
+
+    Parameters
+    ----------
+    data : LabelledData
+    rows : int64 array
+        The sequences.
+    metrics : sequence of Metric
+    limit : BatchLimit
+    """
+
+    def __init__(
+        self, data: LabelledData, rows: Rows, metrics: Sequence[Metric], limit: BatchLimit
+    ) -> None:
+        if data.weights is not None:
+            rows = rows[data.weights.totals[rows] > 0.0]  # as in training
+        self._data, self._rows, self._metrics, self._limit = data, rows, metrics, limit
+        spec = data.model._input_spec
+        steps = len(rows) * data.time
+        small = 8 * steps * (spec.input_size + spec.width) <= _KEPT
+        self._keeps = small and not isinstance(data.loss, CustomLoss)
+        self._kept: list[_Batch] = []
+
+    def measure(
+        self, after_batch: Callable[[], None] = lambda: None, ranks: Shared | None = None
+    ) -> dict[str, float]:
+        """Compute them with the model as it is now; each rank computes those of some sequences."""
+        data = self._data
+        if data.blocks:
+            columns = data.loss.columns
+            parts = {
+                name: Measured(block, [m for m in self._metrics if m.block == name], columns[name])
+                for name, block in data.blocks.items()
+            }
+        else:
+            parts = {"": Measured(data, self._metrics, slice(None))}
+
+        def add(rows: Rows) -> None:
+            for batch in self._kept or self._batches(rows):
+                z = _outputs_of(data.model, batch.inputs, batch.rows, data.steps)
+                for name, part in parts.items():
+                    part.add(batch.rows, batch.counted[name], z)
+                after_batch()
+
+        if ranks is None:
+            add(self._rows)
+        else:
+            ranks.measure(list(parts.values()), self._rows, add)
+        found: dict[str, float] = {}
         for part in parts.values():
-            part.add(batch, z)
-        after_batch()
-    found: dict[str, float] = {}
-    for part in parts.values():
-        found |= part.metrics()
-    losses = {name: part.loss() for name, part in parts.items()}
-    return {**named_losses(data.loss, losses), **found}
+            found |= part.metrics()
+        losses = {name: part.loss() for name, part in parts.items()}
+        return {**named_losses(data.loss, losses), **found}
+
+    def _batches(self, every: Rows) -> Iterator[_Batch]:
+        data, kept = self._data, []
+        blocks = data.blocks or {"": data}
+        for rows in data.chunks(every, self._limit):
+            inputs = _inputs_of(data.model, data.x, rows, data.static(rows), data.resets)
+            if self._keeps:  # else they are the buffers of the next batch
+                names = ("x", "lengths", "static", "resets")
+                arrays = {name: getattr(inputs, name) for name in names}
+                inputs = inputs.replace(
+                    **{name: own.copy() for name, own in arrays.items() if own is not None}
+                )
+            counted = {
+                name: None if isinstance(one.loss, CustomLoss) else _counted(one, rows)
+                for name, one in blocks.items()
+            }
+            batch = _Batch(rows, inputs, counted)
+            if self._keeps:
+                kept.append(batch)
+            yield batch
+        self._kept = kept
 
 
 def named_losses(loss: Any, values: Mapping[str, float]) -> dict[str, float]:
@@ -438,65 +525,123 @@ def named_losses(loss: Any, values: Mapping[str, float]) -> dict[str, float]:
     return {"loss": loss._total(values), **{f"{name}.loss": values[name] for name in loss.losses}}
 
 
-class _Measured:
+class _Counted(NamedTuple):
+    """The targets of a batch that count: of sequences, or of steps one after the other."""
+
+    y: NDArray[Any]
+    given: NDArray[np.float64]  # their weights in metrics
+    weight: NDArray[np.float64]  # .. and in the loss
+    where: NDArray[np.bool_] | None  # which they are; None: all
+    sequence: NDArray[np.int64]  # of each, its place in the batch
+    totals: list[float]  # of the weights in the loss, by sequence
+
+
+class _Batch(NamedTuple):
+    """The sequences of a batch of an evaluation, as the core takes them, and their targets."""
+
+    rows: Rows
+    inputs: Batch
+    counted: dict[str, _Counted | None]  # by block of outputs; None: of a loss of the caller's
+
+
+def _counted(data: LabelledData, rows: Rows) -> _Counted:
+    """Read the targets of some sequences that count."""
+    y, lengths = data.y.take(rows)
+    with np.errstate(invalid="ignore"):  # of targets without weight
+        # the batch's own from here
+        y = y.astype(I64) if data.loss.targets == "classes" else y.astype(F64)
+    given, real = _weights(data, rows, lengths, y.shape[1] if data.steps == "all" else None)
+    real &= given > 0.0
+    weight = given
+    if data.steps == "all" and data.reduction == "sequence_mean":
+        ends = np.full(len(rows), y.shape[1]) if lengths is None else lengths
+        weight = given / ends[:, np.newaxis]
+    sequence, weight = np.nonzero(real)[0], weight[real]
+    totals = np.bincount(sequence, weight).tolist()
+    return _Counted(y[real], given[real], weight, None if real.all() else real, sequence, totals)
+
+
+def _weights(
+    data: LabelledData, rows: Rows, lengths: NDArray[np.int64] | None, time: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the weights of some sequences, or of their steps, and which of these there are.
+
+    time: the steps of the batch, if each has a target.
+    """
+    given = np.ones(len(rows)) if data.weights is None else data.weights.take(rows)
+    if time is None:
+        return given, np.ones(len(rows), np.bool_)
+    if given.ndim == 1:
+        given = np.repeat(given[:, np.newaxis], time, axis=1)
+    if lengths is None:
+        return given, np.ones(given.shape, np.bool_)
+    return given, np.arange(time) < lengths[:, np.newaxis]
+
+
+class Measured:
     """Loss and metrics of some outputs, batch by batch."""
 
     def __init__(self, data: LabelledData, metrics: Sequence[Metric], columns: slice) -> None:
         self._data, self._metrics, self._columns = data, metrics, columns
-        self._loss_weights = data.loss_weights(data.weights)
-        self._total = self._total_weight = 0.0
+        self._totals: list[float] = []
+        self._total_weights: list[float] = []
         self._kept: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []  # y, z, weights
 
-    def add(self, batch: Rows, z: Floats) -> None:
+    def add(self, rows: Rows, counted: _Counted | None, z: Floats) -> None:
         """Add the outputs of all columns of a batch."""
         from ..reference.losses import LOSSES
 
         data, z = self._data, z[..., self._columns]
-        every, loss = data.steps == "all", data.loss
-        y, own = data.y.take(batch)
-        if not isinstance(loss, CustomLoss):
-            with np.errstate(invalid="ignore"):  # of targets without weight
-                # the batch's own from here
-                y = y.astype(I64) if loss.targets == "classes" else y.astype(F64)
-        given = np.ones(len(batch)) if data.weights is None else data.weights.take(batch)
-        real = np.ones(len(batch), np.bool_)
-        if every:
-            time = z.shape[1]
-            ends = np.full(len(batch), time) if own is None else own
-            real = np.arange(time) < ends[:, np.newaxis]
-            given = given if given.ndim == 2 else np.repeat(given[:, np.newaxis], time, axis=1)
-        if isinstance(loss, CustomLoss):
-            counted = None if data.weights is None else given
-            with about_batch(batch, data):
-                value = loss.of_batch(z, y, counted, own)[0]
-            weights = self._loss_weights
-            share = float(len(batch)) if weights is None else float(weights[batch].sum())
-            there = loss.count_of(y, counted, own, every)
-            share = share if there is None else there
-            self._total += value if data.reduction == "sum" else value * share
-            self._total_weight += share
-            if self._metrics:
-                real &= given > 0.0
-                self._kept.append((y[real], z[real], given[real]))
+        if counted is None:
+            self._add_custom(rows, z)
             return
-        real &= given > 0.0
-        weight = given
-        if every and data.reduction == "sequence_mean":
-            weight = given / ends[:, np.newaxis]
-        z, y, given, weight = z[real], y[real], given[real], weight[real]
+        if counted.where is not None:
+            z = z[counted.where]
+        else:
+            z = np.ascontiguousarray(z.reshape(-1, z.shape[-1]))
+        loss, y = data.loss, counted.y
         with np.errstate(all="ignore"):  # of a model that has diverged the loss is nan
             values = LOSSES[loss.name](z.astype(F64), y, **loss.parameters)[0]
-        summed = data.reduction == "sum"
-        per_step = values.sum(axis=1) if summed else values.mean(axis=1)
-        self._total += float(per_step @ weight)
-        self._total_weight += float(weight.sum())
+            per_step = values.sum(axis=1)
+            if data.reduction != "sum":
+                per_step /= values.shape[1]
+        # of each sequence: these do not depend on the batch
+        self._totals += np.bincount(counted.sequence, per_step * counted.weight).tolist()
+        self._total_weights += counted.totals
         if self._metrics:
-            self._kept.append((y, z, given))
+            self._kept.append((y, z, counted.given))
+
+    def _add_custom(self, rows: Rows, z: Floats) -> None:
+        data, loss = self._data, self._data.loss
+        y, lengths = data.y.take(rows)
+        every = data.steps == "all"
+        given, real = _weights(data, rows, lengths, z.shape[1] if every else None)
+        counted = None if data.weights is None else given
+        with about_batch(rows, data):
+            value = loss.of_batch(z, y, counted, lengths)[0]
+        weights = data.loss_weights(data.weights)
+        share = float(len(rows)) if weights is None else float(weights[rows].sum())
+        there = loss.count_of(y, counted, lengths, every)
+        share = share if there is None else there
+        self._totals.append(value if data.reduction == "sum" else value * share)
+        self._total_weights.append(share)
+        if self._metrics:
+            real &= given > 0.0
+            self._kept.append((y[real], z[real], given[real]))
+
+    @property
+    def found(self) -> tuple[list[Any], ...]:
+        """Losses that have been added, their weights, and the outputs for metrics."""
+        return self._totals, self._total_weights, self._kept
+
+    @found.setter
+    def found(self, value: tuple[list[Any], ...]) -> None:
+        self._totals, self._total_weights, self._kept = value
 
     def loss(self) -> float:
-        """Return the loss of all batches."""
-        summed = self._data.reduction == "sum"
-        return self._total if summed else mean(self._total, self._total_weight)
+        """Return the loss of all batches, in whatever order they came."""
+        total = _sum(self._totals)
+        return total if self._data.reduction == "sum" else mean(total, _sum(self._total_weights))
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics by name."""
@@ -506,6 +651,15 @@ class _Measured:
         equal = not len(weights) or bool((weights == weights[0]).all())
         own = None if equal else weights
         return {m.name: _metrics.value(m, y, z, self._data.loss, own) for m in self._metrics}
+
+
+def _sum(values: list[float]) -> float:
+    """Sum with one rounding, so that the order does not matter."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):  # above the largest number; infinities of both signs
+        with np.errstate(all="ignore"):
+            return float(np.sum(values))
 
 
 def mean(total: float, weight: float) -> float:

@@ -75,15 +75,20 @@ def _targets(data: LabelledData, weights: Any) -> dict[str, Any]:
     return found
 
 
-def hold_out(data: LabelledData, validation: Any, class_weight: Any, seed: int) -> HoldOut:
-    """Split off the validation data, weigh the training sequences, and check all contents."""
+def hold_out(
+    data: LabelledData, validation: Any, class_weight: Any, seed: int, checked: bool = False
+) -> HoldOut:
+    """Split off the validation data, weigh the training sequences, and check all contents.
+
+    validation: as for `fastbptt.fit`, or a `LabelledData`. checked: all contents have been.
+    """
     if class_weight is not None and data.blocks:
         raise ArgumentError(
             "class_weight",
             f"is {_check.shown(class_weight)}",
             "None because loss is a Losses: sample_weight, a mapping by block, may weigh classes",
         )
-    train, held, held_rows = _divided(data, validation, seed)
+    train, held, held_rows = divided(data, validation, seed)
     weights = data.weights
     train = _weighted(train, weights)
     if class_weight is not None and len(train):
@@ -102,11 +107,12 @@ def hold_out(data: LabelledData, validation: Any, class_weight: Any, seed: int) 
     _check_blocks(data, weights, train, "training")
     if held is not None:
         _check_blocks(held, held.weights, held_rows, "validation")
-    data.check_contents()
-    data.check_digits()
-    if held is not None and held is not data:
-        held.check_contents()
-        held.note_digits(5)
+    if not checked:
+        data.check_contents()
+        data.check_digits()
+        if held is not None and held is not data:
+            held.check_contents()
+            held.note_digits(5)
     fraction = float(validation) if held is data else None
     return HoldOut(data, train, weights, held, held_rows, fraction)
 
@@ -141,7 +147,7 @@ def _weighted(rows: Rows, weights: TargetWeights | WeightsOfBlocks | None) -> Ro
     return rows if weights is None else rows[weights.totals[rows] > 0.0]
 
 
-def _divided(
+def divided(
     data: LabelledData, validation: Any, seed: int
 ) -> tuple[Rows, LabelledData | None, Rows]:
     """Return the training rows, the validation data and its rows."""
@@ -154,6 +160,8 @@ def _divided(
         expected = "a fraction above 0 and below 1, or (x, y, lengths, sample_weight, static)"
     if validation is None:
         return every, None, every[:0]
+    if isinstance(validation, LabelledData):
+        return every, validation, np.arange(validation.count)
     if isinstance(validation, tuple | list):
         if len(validation) not in ((2, 3, 4, 5) if data.constants is None else (5,)):
             raise ArgumentError("validation", f"has {len(validation)} parts", expected)

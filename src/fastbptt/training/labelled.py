@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,9 @@ from .._check import F64, I64
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._losses import CustomLoss, Loss, Losses, LossLike
 from ..models import _arguments
-from ..models._arguments import Lengths
+from ..models._arguments import InputSpec, Lengths
 from ..models.recurrent import Recurrent
-from .batches import Computed, Gathered, Rows
+from .batches import BatchLimit, Computed, Gathered, Rows, evaluation_batches, evaluation_limit
 from .missing import masked
 from .output_blocks import TargetsOfBlocks, WeightsOfBlocks
 from .target_weights import TargetWeights, Values
@@ -171,6 +172,25 @@ class LabelledData:
         if any(own is not None for own in found.values()):
             self.weights = WeightsOfBlocks(found, self.count)
 
+    def of(self, model: Recurrent) -> LabelledData:
+        """Return the same data for another model of this architecture, in any thread.
+
+        Memory is shared but for the buffers into which batches are copied.
+        """
+        other = copy.copy(self)
+        other.model = model
+        if isinstance(self.x, Gathered):
+            other.x = self.x.alike()
+        other.resets = None if self.resets is None else self.resets.alike()
+        other._static = None if self._static is None else self._static.alike()
+        other.weights = None if self.weights is None else self.weights.alike()
+        if self.blocks:
+            other.blocks = {name: block.of(model) for name, block in self.blocks.items()}
+            other.y = TargetsOfBlocks(other.blocks)
+        elif isinstance(self.y, Gathered):
+            other.y = self.y.alike()
+        return other
+
     def static(self, rows: Rows) -> NDArray[Any] | None:
         """Copy the constants of some sequences into a buffer, which the next call overwrites."""
         return None if self._static is None else self._static.take(rows)[0]
@@ -272,19 +292,28 @@ class LabelledData:
             which &= chosen if chosen.ndim == which.ndim else chosen[:, np.newaxis]
         return some[which]
 
-    def chunks(self, rows: Rows, size: int) -> Iterator[Rows]:
-        """Cut rows into batches of similar lengths, longest first: a lack of memory shows early."""
-        if self.x.ragged and self.lengths is not None:
-            rows = rows[np.argsort(-self.lengths[rows], kind="stable")]
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size]
+    def evaluation_limit(self, least: int = 1) -> BatchLimit:
+        """Return how much to evaluate at a time, at least a training batch of `least` sequences.
 
-    def check_contents(self) -> None:
-        """Raise the errors that the core would raise for a batch, before training on any."""
+        A loss of the caller's is of a batch, which then does not depend on the number of threads.
+        """
+        threads = 1 if isinstance(self.loss, CustomLoss) else None
+        return evaluation_limit(self.model, least, threads)
+
+    def chunks(self, rows: Rows, limit: BatchLimit) -> Iterator[Rows]:
+        """Cut rows into batches for an evaluation."""
+        own = self.lengths if self.x.ragged else None
+        return evaluation_batches(own, self.time, rows, limit)
+
+    def check_contents(self, rows: Rows | None = None) -> None:
+        """Raise the errors that the core would raise for a batch, before training on any.
+
+        rows: the sequences that count; None: all.
+        """
         spec = self.model._input_spec
-        steps = max(self.time * (1 if spec.tokens else spec.input_size), 1)
         most, there = float(np.finfo(spec.dtype).max), None
-        for rows in self.chunks(np.arange(self.count), max(_CHUNK // steps, 1)):
+        every = np.arange(self.count) if rows is None else rows
+        for rows in self.chunks(every, _chunk(spec)):
             x, lengths = self.x.take(rows)
             y, _ = self.y.take(rows)
             weight = None if self.weights is None else self.weights.take(rows)
@@ -325,9 +354,7 @@ class LabelledData:
         x, spec = self.items, self.model._input_spec
         if spec.tokens or isinstance(x, Computed) or isinstance(self.x, Computed):
             return
-        if not _check.may_round(x if isinstance(x, list) else [x], spec.dtype):
-            return
-        found = unresolved(self.x, self.chunks, self.count, self.time, spec)
+        found = too_coarse(self.x, x, self.chunks, spec)
         if found is not None:
             _check.warn_of_rounding("x", found, self.name, stacklevel)
 
@@ -340,7 +367,7 @@ class LabelledData:
             parts.append((name, own.y, own.targets, numbers, own.weights))
         for name, values, given, numbers, keep in parts:
             if numbers and isinstance(values, Gathered):
-                found = unresolved(values, self.chunks, self.count, self.time, spec, keep)
+                found = unresolved(values, self.chunks, spec, keep)
                 if found is not None:
                     yield name, given, found
 
@@ -403,13 +430,35 @@ def _within(values: NDArray[Any], most: float) -> bool:
     return bool(float(values.min()) >= -most and float(values.max()) <= most)  # nan is neither
 
 
+def _chunk(spec: InputSpec) -> BatchLimit:
+    width = 1 if spec.tokens else max(spec.input_size, 1)
+    return BatchLimit(_CHUNK, _CHUNK // width)
+
+
+Chunks: TypeAlias = Callable[[Rows, BatchLimit], Iterable[Rows]]
+
+
+def too_coarse(
+    values: Gathered, items: NDArray[Any] | list[NDArray[Any]], chunks: Chunks, spec: InputSpec
+) -> _check.Unresolved | None:
+    """As `unresolved`, of inputs that are not those of training: only where rounding matters.
+
+    items: what was gathered.
+    """
+    if _check.holds(spec.dtype, values.dtype):
+        return None
+    blocks: Iterable[NDArray[Any]]
+    if isinstance(items, list):  # many are short
+        blocks = (values.take(rows)[0] for rows in chunks(np.arange(len(values)), _chunk(spec)))
+    else:
+        blocks = [items]
+    if not _check.may_round(blocks, spec.dtype):
+        return None
+    return unresolved(values, chunks, spec)
+
+
 def unresolved(
-    values: Gathered,
-    chunks: Callable[[Rows, int], Iterable[Rows]],
-    count: int,
-    time: int,
-    spec: _arguments.InputSpec,
-    weights: TargetWeights | None = None,
+    values: Gathered, chunks: Chunks, spec: InputSpec, weights: TargetWeights | None = None
 ) -> _check.Unresolved | None:
     """Find a column of sequences, or of targets, of which the model's dtype loses digits.
 
@@ -417,10 +466,9 @@ def unresolved(
     """
     if _check.holds(spec.dtype, values.dtype):
         return None
-    size = max(_CHUNK // max(time * spec.input_size, 1), 1)
 
     def blocks() -> Iterator[NDArray[Any]]:
-        for rows in chunks(np.arange(count), size):
+        for rows in chunks(np.arange(len(values)), _chunk(spec)):
             if weights is None:
                 yield from values.blocks(iter([rows]))
             else:

@@ -7,8 +7,9 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,29 +18,30 @@ from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._interrupt import DeferredInterrupt, Interrupted
 from .._losses import CustomLoss, Losses, LossFunction, LossLike, TargetsLike, WeightsLike
-from ..models import saving
+from ..models import _penalties, saving
 from ..models.recurrent import Recurrent
 from ..optim import schedules
 from ..optim.optimizers import OPTIMIZERS, Adam, Optimizer
-from . import checkpoints, progress, stopping
+from . import checkpoints, distributed, progress, stopping
 from .batches import Augmentation, Order, Rows, augmented
 from .callbacks import Callback, TrainingRun
 from .custom import check_custom, custom_step
 from .evaluation import (
+    Evaluation,
     check_metrics,
     check_model,
     check_objective,
     loss_of,
     mean,
-    measure,
     metrics_of,
     named_losses,
-    usual_batch,
 )
 from .history import History
 from .holdout import HoldOut, hold_out
 from .labelled import LabelledData, locate
 from .missing import check_missing
+from .one_of_many import OneOfMany
+from .prepared import PreparedSteps, can_prepare, sums_of_batches
 from .settings import Settings, check_callbacks, check_seed
 from .stream import Stream, is_stream
 
@@ -68,6 +70,12 @@ def fit(
     schedule: Any = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
+    l1: Mapping[str, float] | None = None,
+    l2: Mapping[str, float] | None = None,
+    activity_l1: float | None = None,
+    activity_l2: float | None = None,
+    activity_change_l2: float | None = None,
+    omega: float | None = None,
     bptt_steps: int | None = None,
     memory_budget: int | str | None = None,
     validation: Any = None,
@@ -87,6 +95,7 @@ def fit(
     checkpoint_every: float | str | None = None,
     resume: bool | str | os.PathLike[str] = False,
     steps_per_epoch: int | None = None,
+    comm: Any = None,
 ) -> History:
     """Train a model with mini-batches.
 
@@ -156,6 +165,13 @@ def fit(
         Learning-rate schedule: a name in ``fastbptt.schedules.SCHEDULES`` or an instance.
     clip_norm, clip_value, bptt_steps, memory_budget
         As for `Recurrent.train_step`.
+    l1, l2 : mapping of str to float, optional
+        Penalties on parameters, as for `Recurrent.train_step`. The history has a curve for each,
+        such as ``"l1.W_hh"``: its mean over the updates of the epoch. The curves of the loss do not
+        contain them.
+    activity_l1, activity_l2, activity_change_l2, omega : float, optional
+        Penalties on rates, on their change, and on gradients that vanish, as for
+        `Recurrent.loss_and_grad`, with curves of these names. Not with a function as `loss`.
     validation : float, or (x, y), (x, y, lengths), .., optional
         Held-out sequences: a fraction of those given, above 0 and below 1, drawn by `seed`
         and, unless there are several losses, stratified by class; or other data, up to
@@ -209,6 +225,15 @@ def fit(
         is the same, bit for bit, as without the interruption.
     steps_per_epoch : int, optional
         Updates in an epoch, if `x` is an iterator.
+    comm : mpi4py communicator, optional
+        Such as ``MPI.COMM_WORLD``: all its ranks train one network, and all call `fit` with the
+        same model, data (each the whole, which may be memory-mapped) and arguments. `batch_size`
+        is that of a rank: each update is on so many sequences times the number of ranks, of which
+        a rank computes its part. The result is that of one process with such a `batch_size`, to
+        rounding, and the same on all ranks, bit for bit. Only the first rank writes: `checkpoint`,
+        from which any number of ranks may resume if batches stay as large, and what `verbose`
+        says. Refused with an iterator as `x`, a function as `loss`, `bptt_steps`, and callbacks
+        that record gradients.
 
     Returns
     -------
@@ -222,10 +247,14 @@ def fit(
         update met values that are not finite; earlier updates are kept.
     MemoryError
         If the states of a batch do not fit into memory.
+    fastbptt.training.RankError
+        With `comm`, if another rank has raised an error; an error that the other ranks cannot
+        know of is printed, and ends the job by ``comm.Abort``.
 
     Notes
     -----
-    Ctrl-C in the main thread stops training after the current update, a second Ctrl-C at once.
+    Ctrl-C in the main thread stops training after the current update, or those of some
+    milliseconds, a second Ctrl-C at once.
     A KeyboardInterrupt from a callback also stops it. `fit` then returns as usual, with
     ``history.stopped == "interrupted"``; the model has the weights of the last update, or of
     the best epoch if those are to be restored.
@@ -243,17 +272,38 @@ def fit(
     >>> max(history["validation_accuracy"]) > 0.9
     True
     """
+    if comm is not None and not isinstance(comm, distributed.Ranks):
+        given = locals()
+        with distributed.Ranks(comm) as several:
+            return fit(**{**given, "comm": several})
+    ranks: distributed.Ranks | None = comm
+    many: OneOfMany | None = _as_one_of_many(x)
+    if many is not None:
+        x, y = many.x, many.y
     check_model(model)
     check_objective(loss, steps, reduction)
     objective = loss_of(loss)
     _check.clip(clip_norm, clip_value)
     update: dict[str, Any] = {"clip_norm": clip_norm, "clip_value": clip_value}
+    penalties: dict[str, Any] = {
+        "l1": l1,
+        "l2": l2,
+        "activity_l1": activity_l1,
+        "activity_l2": activity_l2,
+        "activity_change_l2": activity_change_l2,
+        "omega": omega,
+    }
     if bptt_steps is not None:
         update["bptt_steps"] = model._chunk(bptt_steps)
+    chunk, frozen = update.get("bptt_steps", 0), model.frozen
+    if _penalties.check(penalties, model._spec, model._weights, frozen, chunk) is not None:
+        for name, given in penalties.items():
+            if given is not None:
+                update[name] = dict(given) if isinstance(given, Mapping) else float(given)
     if memory_budget is not None:
         update["memory_budget"] = model._budget(memory_budget)
     epochs = _check.size("epochs", epochs)
-    stream_length = _stream_length(x, y, steps_per_epoch)
+    stream_length = None if many is not None else _stream_length(x, y, steps_per_epoch)
     if stream_length is not None:
         _refuse_beside_stream(
             loss, lengths, sample_weight, resets, class_weight, static, missing, batch_size,
@@ -265,8 +315,8 @@ def fit(
     seed = check_seed(seed)
     kind = progress.check(verbose)
     if augment is not None and not callable(augment):
-        raise TypeError(
-            f"augment is of type {type(augment).__name__}; expected a function of x and rng"
+        raise ArgumentTypeError(
+            "augment", f"is of type {type(augment).__name__}", "a function of x and rng"
         )
     chosen = metrics_of(metrics, objective)
     on_training = _check.flag("training_metrics", training_metrics) and stream_length is None
@@ -280,22 +330,35 @@ def fit(
         name = _check.option("optimizer", optimizer, tuple(OPTIMIZERS))
         optimizer = cast("Callable[[], Optimizer]", OPTIMIZERS[name])()
     elif not isinstance(optimizer, Optimizer):
-        raise TypeError(
-            f"optimizer is of type {type(optimizer).__name__}; "
-            "expected an optimiser such as fastbptt.Adam(), or a name"
+        raise ArgumentTypeError(
+            "optimizer",
+            f"is of type {type(optimizer).__name__}",
+            "an optimiser such as fastbptt.Adam(), or a name",
         )
     with optimizer._lock:
-        optimizer._binding_for(model._weights)  # refuses one that belongs to another model
+        optimizer._check_owner(model._weights)
     listeners = check_callbacks(callbacks)
+    if ranks is not None:
+        ranks.refuse(
+            stream=stream_length is not None,
+            loss=objective,
+            bptt_steps=bptt_steps,
+            callbacks=listeners,
+        )
+        batch_size *= ranks.size  # of all ranks together, from here
+        kind = kind if ranks.rank == 0 else 0
     if isinstance(objective, CustomLoss):
-        check_custom(objective, steps, reduction, bptt_steps, memory_budget, listeners)
+        check_custom(objective, steps, reduction, bptt_steps, memory_budget, listeners, update)
     early_stopping = stopping.early_stopping(
         monitor, patience, min_delta, restore_best, chosen, validation is not None, on_training,
         [f"{name}.loss" for name in objective.losses] if isinstance(objective, Losses) else (),
     )  # fmt: skip
-    plan = copy.copy(schedules.resolve(schedule))  # leaves the caller's unchanged
-    checkpointer = checkpoints.checkpointer(checkpoint, checkpoint_every)
-    origin = checkpoints.source(resume, checkpoint)
+    plan = copy.deepcopy(schedules.resolve(schedule))  # leaves the caller's unchanged
+    make_checkpointer = checkpoints.checkpointer if ranks is None else ranks.checkpointer
+    checkpointer = make_checkpointer(checkpoint, checkpoint_every)
+    origin = None
+    if ranks is None or ranks.rank == 0:
+        origin = checkpoints.source(resume, checkpoint)
 
     first = _check.size("warmup", warmup, 0)
     check_missing(missing, objective)
@@ -313,13 +376,18 @@ def fit(
             epochs,
         )
         data = stream.first
+    elif many is not None and many.data is not None:
+        data = many.data.of(model)
     else:
         data = LabelledData(
             model, x, y, objective, steps, reduction, lengths, sample_weight, warmup=first,
             static=static, resets=resets, missing=missing,
         )  # fmt: skip
     check_metrics(chosen, data)
-    sets = hold_out(data, validation, class_weight, seed)
+    if many is not None and many.data is not None:
+        sets = many.sets(data, validation, class_weight, seed)
+    else:
+        sets = hold_out(data, validation, class_weight, seed)
     order = Order(sets.rows, batch_size, shuffle, seed, data.lengths if bucket else None)
     length = len(order if stream is None else stream)
     run = TrainingRun(model, optimizer, History(), epochs, length, data.loss, steps)
@@ -341,18 +409,32 @@ def fit(
         callbacks=listeners,
         update=update,
     )
-    loop = _Loop(run, order if stream is None else stream, sets, settings)
-    if checkpointer is not None or origin is not None:
+    loop = _Loop(run, order if stream is None else stream, sets, settings, ranks)
+    if many is not None:
+        loop.interrupt, many.run, many.settings = many.interrupt, run, settings
+        if loop.prepared is not None:
+            loop.prepared.crew = many.crew
+    if checkpointer is not None or origin is not None or ranks is not None:
         own = repr(data.loss) if data.blocks else str(data.loss)
         described = {"loss": own, "validation": sets.fraction, "warmup": first}
         described |= settings.fingerprint()
         loop.checkpointer = checkpointer
-        loop.fingerprint = checkpoints.fingerprint(model, optimizer, described, sets.contents())
+        contents = sets.contents() if many is None else {}  # `fit_many` has those of all models
+        loop.fingerprint = checkpoints.fingerprint(model, optimizer, described, contents)
         if origin is not None:
             loop.origin = origin
             loop.resumed = checkpoints.load(origin, loop.fingerprint)
+    if ranks is not None:
+        loop.begin(ranks)
+    if many is not None:
+        many.begun = True
     loop.train(kind)
     return run.history
+
+
+def _as_one_of_many(x: Any) -> OneOfMany | None:
+    """Return what `fit_many` gives in the place of x."""
+    return x if isinstance(x, OneOfMany) else None
 
 
 def _stream_length(x: Any, y: Any, steps_per_epoch: Any) -> int | None:
@@ -424,12 +506,18 @@ class _Loop:
     """One run of `fit`, its arguments checked."""
 
     def __init__(
-        self, run: TrainingRun, order: Order | Stream, sets: HoldOut, settings: Settings
+        self,
+        run: TrainingRun,
+        order: Order | Stream,
+        sets: HoldOut,
+        settings: Settings,
+        ranks: distributed.Ranks | None = None,
     ) -> None:
         self.run = run
         self.order = order
         self.sets = sets
         self.settings = settings
+        self.ranks = ranks
         self.loss_weights = sets.data.loss_weights(sets.weights)
         self.callbacks = callbacks = settings.callbacks
         self.on_batch = [c.on_batch_end for c in callbacks if _overrides(c, "on_batch_end")]
@@ -462,13 +550,47 @@ class _Loop:
                 reduction=settings.reduction,
                 **update,
             )
+        # the way of most runs; `update` is that of the others, which need Python between batches
+        self.prepared: PreparedSteps | None = None
+        if ranks is None and not self.on_batch and can_prepare(run, sets, settings):
+            self.prepared = PreparedSteps(run, sets, settings)
+        metrics, least = settings.metrics, settings.batch_size
+        self.on_training = self.on_held_out = None
+        if metrics and settings.training_metrics:
+            limit = sets.data.evaluation_limit(least)
+            self.on_training = Evaluation(sets.data, sets.rows, metrics, limit)
+        if sets.held_out is not None:
+            limit = sets.held_out.evaluation_limit(least)
+            self.on_held_out = Evaluation(sets.held_out, sets.held_out_rows, metrics, limit)
+        self.rates: list[float] = []  # of the next updates, computed ahead
         # state of the current epoch:
         self.batch = 0  # completed batches
         self.total, self.counted = self._nothing(), self._nothing()  # of their losses, by block
+        self.penalties: dict[str, float] = {}  # their sums over the batches
         self.seconds = 0.0  # before the last interruption
         self.lr = float(run.optimizer.lr)  # before any schedule
         self.progress = progress.Progress()
         self.interrupt = DeferredInterrupt()
+
+    def begin(self, ranks: distributed.Ranks) -> None:
+        """Train as one of several ranks, once they all know that they are alike."""
+        run, settings = self.run, self.settings
+        described = {
+            **self.fingerprint,
+            "epochs": json.dumps(settings.epochs),
+            "memory_budget": json.dumps(settings.update.get("memory_budget")),
+            "checkpoint": json.dumps(self.checkpointer is not None),
+        }
+        found = ranks.begin(run.model, run.optimizer, described, (self.origin, self.resumed))
+        self.origin, self.resumed = found
+        self.interrupt = ranks.interrupt
+        self.update = ranks.stepper(run, self.sets.data, settings, self.checkpointer)
+        self.callbacks = ranks.callbacks(settings.callbacks)
+        self.on_batch = [
+            wrapped.on_batch_end
+            for wrapped, own in zip(self.callbacks, settings.callbacks, strict=True)
+            if _overrides(own, "on_batch_end")
+        ]
 
     # ------------------------------------------------------------ the course of a run
 
@@ -486,9 +608,13 @@ class _Loop:
                     saving.json_text(run.model.metadata)
                     self._states()
                 self.progress = progress.show(verbose, run)
-                while history.stopped is None:
-                    self._epoch()
+                crew = None if self.prepared is None else self.prepared.crew
+                with nullcontext() if crew is None else crew:
+                    while history.stopped is None:
+                        self._epoch()
             except KeyboardInterrupt as error:
+                if self.ranks is not None:
+                    self.ranks.only_known(error)
                 if isinstance(error, Interrupted):
                     self._save()  # all is complete where this one is raised
                 history.stopped = "interrupted"
@@ -517,9 +643,11 @@ class _Loop:
             return
         numbers = self._numbers()
         numbers["seconds"] = time.perf_counter() - start
+        if self.ranks is not None:
+            numbers = self.ranks.end_of_epoch(run.model, numbers)
         history.add(numbers)
         self.batch, self.seconds = 0, 0.0
-        self.total, self.counted = self._nothing(), self._nothing()
+        self.total, self.counted, self.penalties = self._nothing(), self._nothing(), {}
         self._judge()
         self.progress.epoch(run)
         for callback in self.callbacks:
@@ -533,50 +661,123 @@ class _Loop:
 
     def _batches(self, start: float) -> bool:
         """Train on the remaining batches of an epoch; true: a callback stops training."""
-        run, checkpointer = self.run, self.checkpointer
-        summed = self.sets.data.reduction == "sum"
+        if self.prepared is not None:
+            self._prepared_batches(self.prepared, start)
+            return False
+        run = self.run
         for data, rows, weights, loss_weights in self._parts():
             if self.settings.schedule is not None:
-                self._set_rate(self.settings.schedule)
-            x, lengths = data.x.take(rows)
+                self._set_rate(self._rates_ahead(self.settings.schedule, 1).pop())
+            ranks = self.ranks
+            mine = rows if ranks is None else ranks.part(rows, weights)
+            x, lengths = data.x.take(mine)
             if self.settings.augment is not None:
-                x = augmented(self.settings.augment, x, (self.settings.seed, run.epoch, self.batch))
-            y, _ = data.y.take(rows)
-            weight = None if weights is None else weights.take(rows)
-            marks = None if data.resets is None else data.resets.take(rows)[0]
+                place = (self.settings.seed, run.epoch, self.batch)
+                augment = augmented if ranks is None else ranks.augmented
+                x = augment(self.settings.augment, x, place)
+            y, _ = data.y.take(mine)
+            weight = None if weights is None else weights.take(mine)
+            marks = None if data.resets is None else data.resets.take(mine)[0]
             try:
                 loss = self.update(
-                    x, y, lengths=lengths, sample_weight=weight, static=data.static(rows),
+                    x, y, lengths=lengths, sample_weight=weight, static=data.static(mine),
                     resets=marks,
                 )  # fmt: skip
             except BadArgumentError as error:
-                locate(error, rows, data.streamed)
+                locate(error, mine, data.streamed)
                 error.context.append(f"epoch {run.epoch}, batch {self.batch + 1}")
                 raise
             losses = {"": loss}
             if data.blocks:
                 losses = run.model.last_losses or {}
+            penalties: dict[str, float] = {}
+            if not self.settings.update.keys().isdisjoint(_penalties.NAMES):
+                penalties = run.model.last_penalties or {}
+            weighted = {
+                name: sums_of_batches(own, rows, _FIRST, len(rows))
+                for name, own in self._by_block(loss_weights).items()
+            }
+            if isinstance(data.loss, CustomLoss):
+                counted = data.loss.count_of(y, weight, lengths, data.steps == "all")
+                weighted = weighted if counted is None else {"": [counted]}
             run.batch_loss = loss
-            run.step += 1
-            self.batch += 1
-            for name, one in losses.items():
-                weights_here = loss_weights[name] if data.blocks else loss_weights
-                weighted = float(len(rows))
-                if weights_here is not None:
-                    weighted = float(weights_here[rows].sum())
-                if isinstance(data.loss, CustomLoss):
-                    counted = data.loss.count_of(y, weight, lengths, data.steps == "all")
-                    weighted = weighted if counted is None else counted
-                self.total[name] += one if summed else one * weighted
-                self.counted[name] += weighted
+            self._add(
+                {name: [one] for name, one in losses.items()},
+                weighted,
+                {name: [one] for name, one in penalties.items()},
+            )
             self.progress.batch(run)
             if self.on_batch and _any(self.on_batch, run):
                 return True
-            if checkpointer is not None and checkpointer.due(epoch_is_over=False):
-                self.seconds = time.perf_counter() - start
-                self._save()
-            self.interrupt.check()
+            self._between(start)
         return False
+
+    def _prepared_batches(self, steps: PreparedSteps, start: float) -> None:
+        """Do that in calls of many batches; Python does its part between two of them."""
+        run, order = self.run, self.order
+        assert isinstance(order, Order)
+        rows, starts = order.epoch(run.epoch)
+        weighted = {
+            name: sums_of_batches(own, rows, starts, order.size)
+            for name, own in self._by_block(self.loss_weights).items()
+        }
+        while self.batch < len(starts):
+            first, seconds = self.batch, _CALL
+            ahead = starts[first : first + _AHEAD]
+            rates: list[float] = []
+            if self.settings.schedule is not None:
+                rates = self._rates_ahead(self.settings.schedule, len(ahead))
+                ahead = ahead[: len(rates)]
+            if self.checkpointer is not None:
+                seconds = self.checkpointer.seconds_left(seconds)
+            steps.done = 0
+            try:
+                steps.train(rows, ahead, order.size, seconds, rates)
+            except BadArgumentError as error:
+                failed = ahead[steps.done]
+                locate(error, rows[failed : failed + order.size])
+                error.context.append(f"epoch {run.epoch}, batch {first + steps.done + 1}")
+                raise
+            finally:
+                if steps.done:
+                    if rates:
+                        self._set_rate(rates[steps.done - 1])
+                        del self.rates[: steps.done]
+                    run.batch_loss = steps.batch_loss
+                    done = slice(first, first + steps.done)
+                    own = {name: sums[done] for name, sums in weighted.items()}
+                    self._add(steps.losses(), own, steps.penalties())
+            self.progress.batch(run)
+            self._between(start)
+
+    def _add(
+        self,
+        losses: Mapping[str, list[float]],
+        weighted: Mapping[str, list[float]],
+        penalties: Mapping[str, list[float]],
+    ) -> None:
+        """Count updates: their losses by block, what these weigh, their penalties by name."""
+        summed, count = self.sets.data.reduction == "sum", 0
+        for name, values in losses.items():
+            total, counted, count = self.total[name], self.counted[name], len(values)
+            for one, weight in zip(values, weighted[name], strict=True):
+                total += one if summed else one * weight
+                counted += weight
+            self.total[name], self.counted[name] = total, counted
+        for name, values in penalties.items():
+            total = self.penalties.get(name, 0.0)
+            for one in values:  # not sum(), which some versions of Python round otherwise
+                total += one
+            self.penalties[name] = total
+        self.run.step += count
+        self.batch += count
+
+    def _between(self, start: float) -> None:
+        """Do what is due between two updates: a checkpoint, an interruption."""
+        if self.checkpointer is not None and self.checkpointer.due(epoch_is_over=False):
+            self.seconds = time.perf_counter() - start
+            self._save()
+        self.interrupt.check()
 
     def _parts(self) -> Iterator[tuple[LabelledData, Rows, Any, Any]]:
         """Yield the remaining batches of an epoch: data, rows, weights, weights in the loss."""
@@ -589,11 +790,26 @@ class _Loop:
             own = data.loss_weights(data.weights, across=True)
             yield data, np.arange(data.count), data.weights, own
 
-    def _set_rate(self, schedule: schedules.Schedule) -> None:
-        run = self.run
-        rate = self.lr * schedule.at(run.step, run.steps_per_epoch, run.epochs)
-        if rate != run.optimizer.lr:
-            run.optimizer.lr = rate
+    def _rates_ahead(self, schedule: schedules.Schedule, count: int) -> list[float]:
+        """Compute the rates of the next updates, as many as possible; each once, in their order."""
+        run, rates = self.run, self.rates
+        for step in range(run.step + len(rates), run.step + count):
+            try:
+                factor = schedule.at(step, run.steps_per_epoch, run.epochs)
+                rates.append(run.optimizer._checked_lr(self.lr * factor))
+            except Exception:
+                if not rates:  # else it is that of a later update, before which it comes again
+                    raise
+                break
+        return rates
+
+    def _set_rate(self, rate: float) -> None:
+        if rate != self.run.optimizer.lr:
+            self.run.optimizer.lr = rate
+
+    def _by_block(self, values: Any) -> dict[str, Any]:
+        """Give what is of each block of outputs by its name, of the only one by ""."""
+        return values if self.sets.data.blocks else {"": values}
 
     def _nothing(self) -> dict[str, float]:
         """Make the sums of an epoch without batches, one for each block of outputs."""
@@ -606,15 +822,12 @@ class _Loop:
         if data.reduction != "sum":
             losses = {name: mean(total, self.counted[name]) for name, total in losses.items()}
         numbers = named_losses(data.loss, losses)
-        if self.settings.metrics and self.settings.training_metrics:
-            size = usual_batch(run.model, data.time, self.settings.batch_size)
-            found = measure(data, self.sets.rows, self.settings.metrics, size, check)
+        numbers.update({name: total / self.batch for name, total in self.penalties.items()})
+        if self.on_training is not None:
+            found = self.on_training.measure(check, self.ranks)
             numbers.update({n: value for n, value in found.items() if n not in numbers})
-        if self.sets.held_out is not None:
-            size = usual_batch(run.model, self.sets.held_out.time, self.settings.batch_size)
-            found = measure(
-                self.sets.held_out, self.sets.held_out_rows, self.settings.metrics, size, check
-            )
+        if self.on_held_out is not None:
+            found = self.on_held_out.measure(check, self.ranks)
             numbers.update({f"validation_{name}": value for name, value in found.items()})
         numbers["lr"] = run.optimizer.lr
         return numbers
@@ -658,6 +871,7 @@ class _Loop:
             "batch_loss": run.batch_loss,
             "total": _plain(self.total),
             "counted": _plain(self.counted),
+            "penalties": self.penalties,
             "seconds": self.seconds,
             "lr": self.lr,
             "history": run.history.to_dict(),
@@ -705,11 +919,17 @@ class _Loop:
         for sums, kept_sums in ((self.total, "total"), (self.counted, "counted")):
             own = state[kept_sums] if self.sets.data.blocks else [state[kept_sums]]
             sums.update(zip(sums, own, strict=True))
+        self.penalties = state["penalties"]
         self.seconds, self.lr = state["seconds"], state["lr"]
         run.step, run.batch_loss = state["step"], state["batch_loss"]
         run.epoch = len(run.history) + (self.batch > 0)
         if run.history.stopped == "epochs" and len(run.history) < run.epochs:
             run.history.stopped = None  # epochs has been raised
+
+
+_CALL: Final = 0.02  # seconds of a call into the core, about: Ctrl-C waits as long
+_AHEAD: Final = 4096  # batches of a call, at most
+_FIRST: Final = np.zeros(1, np.int64)  # where the only batch begins
 
 
 def _plain(sums: dict[str, float]) -> Any:

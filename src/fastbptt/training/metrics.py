@@ -479,7 +479,7 @@ _OF_SKLEARN: Final = {
 }
 
 
-def _metric(i: int, given: Any, argument: str) -> Metric:
+def _metric(given: Any, place: str) -> Metric:
     """Make a metric of a function, which may be one of sklearn.metrics, or a partial of one."""
     inner = given
     while isinstance(inner, functools.partial):
@@ -488,9 +488,10 @@ def _metric(i: int, given: Any, argument: str) -> Metric:
     module = str(getattr(inner, "__module__", ""))
     if module.startswith("sklearn.metrics."):
         if not hasattr(inner, "__name__"):
-            raise TypeError(
-                f"{argument}[{i}] is a scorer of scikit-learn, which calls an estimator; expected "
-                "a function of targets and predictions, such as sklearn.metrics.f1_score"
+            raise ArgumentTypeError(
+                place,
+                "is a scorer of scikit-learn, which calls an estimator",
+                "a function of targets and predictions, such as sklearn.metrics.f1_score",
             )
         about = _OF_SKLEARN.get(name) or _OF_SKLEARN.get(module.rpartition(".")[2])
         if about is not None:
@@ -539,32 +540,30 @@ def resolve(given: Any, argument: str = "metrics") -> tuple[Metric, ...]:
         raise ArgumentTypeError(
             argument, "is a mapping", "names and functions, unless loss is a fastbptt.Losses"
         )
-    if isinstance(given, str) or callable(given):
-        given = [given]
+    alone = isinstance(given, str) or callable(given)
     try:
-        every = list(given)
+        every = [given] if alone else list(given)
     except TypeError:
-        raise TypeError(
-            f"{argument} is {_described(given)}; expected names and functions"
+        raise ArgumentTypeError(
+            argument, f"is {_described(given)}", "names and functions"
         ) from None
     found: list[Metric] = []
     for i, one in enumerate(every):
+        place = argument if alone else f"{argument}[{i}]"
         if isinstance(one, str):
             if one not in METRICS:
                 names = ", ".join(f'"{name}"' for name in METRICS)
-                raise ValueError(
-                    f'{argument}[{i}] is "{one}"; expected one of {names}, or a function'
-                )
+                raise ArgumentError(place, f'is "{one}"', f"one of {names}, or a function")
             metric = METRICS[one]
         elif isinstance(one, Metric):
             metric = one
         elif callable(one):
-            metric = _metric(i, one, argument)
+            metric = _metric(one, place)
         else:
-            raise TypeError(f"{argument}[{i}] is {_described(one)}; expected a name or a function")
+            raise ArgumentTypeError(place, f"is {_described(one)}", "a name or a function")
         if metric.name in ("loss", "lr", "seconds") or metric.name.startswith("validation_"):
-            raise ValueError(f'{argument}[{i}] is called "{metric.name}"; expected another name')
+            raise ArgumentError(place, f'is called "{metric.name}"', "another name")
         if any(metric.name == other.name for other in found):
-            raise ValueError(f'{argument} has "{metric.name}" twice; expected each name once')
+            raise ArgumentError(argument, f'has "{metric.name}" twice', "each name once")
         found.append(metric)
     return tuple(found)

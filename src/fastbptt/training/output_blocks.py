@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,14 @@ class WeightsOfBlocks:
     def warmup(self) -> int:
         """The first steps of each sequence that count nothing, in all blocks."""
         return max(0 if own is None else own.warmup for own in self.blocks.values())
+
+    def alike(self) -> WeightsOfBlocks:
+        """Return the same weights with buffers of their own, for another thread."""
+        other = copy.copy(self)
+        other.blocks = {
+            name: None if own is None else own.alike() for name, own in self.blocks.items()
+        }
+        return other
 
     def take(self, rows: Rows) -> dict[str, NDArray[np.float64] | None]:
         """Return the weights of some sequences or of their steps, by block."""

@@ -23,7 +23,7 @@ class Progress:
     """Base class; shows nothing."""
 
     def batch(self, run: TrainingRun) -> None:
-        """Called after a step."""
+        """Called after one or more steps."""
 
     def epoch(self, run: TrainingRun) -> None:
         """Called after an epoch."""
@@ -40,10 +40,13 @@ class Lines(Progress):
     stream : text file
     most : int, optional
         The number of lines; None: one per epoch.
+    unit : str
+        The name of an epoch.
     """
 
-    def __init__(self, stream: TextIO, most: int | None = None) -> None:
+    def __init__(self, stream: TextIO, most: int | None = None, unit: str = "epoch") -> None:
         self._stream = stream
+        self._unit = unit
         self._most = most
         self._next = 0  # the first epoch to print
         self._run: TrainingRun | None = None  # of an epoch that is not printed yet
@@ -66,7 +69,7 @@ class Lines(Progress):
             f"{value:.1f} s" if name == "seconds" else f"{name} {value:.4g}"
             for name, value in run.history.last().items()
         )
-        epoch = f"epoch {len(run.history):>{width}}/{run.epochs}"
+        epoch = f"{self._unit} {len(run.history):>{width}}/{run.epochs}"
         print(f"{epoch}  {numbers}", file=self._stream, flush=True)
 
     def close(self) -> None:
@@ -85,9 +88,13 @@ class Bar(Progress):
         A terminal's, or in a notebook without ipywidgets standard output.
     widget : bool, default False
         Draw the bar of a notebook.
+    unit : str
+        The name of an epoch.
     """
 
-    def __init__(self, run: TrainingRun, stream: TextIO, widget: bool = False) -> None:
+    def __init__(
+        self, run: TrainingRun, stream: TextIO, widget: bool = False, unit: str = "epoch"
+    ) -> None:
         if widget:
             # before tqdm does: it leaves half a bar behind, which fails again when it is freed
             importlib.import_module("ipywidgets")
@@ -99,6 +106,7 @@ class Bar(Progress):
         self._run = run
         self._stream = stream
         self._widget = widget
+        self._unit = unit
         self._bar: Any = tqdm(
             total=run.epochs * run.steps_per_epoch,
             initial=run.step,
@@ -121,11 +129,12 @@ class Bar(Progress):
         return max(width, 20) - 1
 
     def batch(self, run: TrainingRun) -> None:
-        """Advance the bar by one step."""
+        """Advance the bar to the last step."""
         if run.epoch != self._epoch:
             self._epoch = run.epoch
-            self._bar.set_description_str(f"epoch {run.epoch}/{run.epochs}", refresh=False)
-        self._bar.update(1)
+            place = f"{self._unit} {run.epoch}/{run.epochs}"
+            self._bar.set_description_str(place, refresh=False)
+        self._bar.update(run.step - self._bar.n)
 
     def epoch(self, run: TrainingRun) -> None:
         """Show the epoch's values, the losses first, as many as fit."""
@@ -136,7 +145,7 @@ class Bar(Progress):
         if not self._widget:
             self._bar.ncols = self._columns()
             # beside "epoch 10/20 |", the bar and "| 00:10<00:10"
-            width = self._bar.ncols - len(f"epoch {run.epochs}/{run.epochs} |") - _BAR - 13
+            width = self._bar.ncols - len(f"{self._unit} {run.epochs}/{run.epochs} |") - _BAR - 13
         shown = ""
         for name in names:
             longer = f"{shown}, {name} {values[name]:.4g}"
@@ -161,10 +170,10 @@ def _in_notebook() -> bool:
     return hasattr(shell, "kernel")
 
 
-def show(verbose: Any, run: TrainingRun) -> Progress:
+def show(verbose: Any, run: TrainingRun, unit: str = "epoch") -> Progress:
     """Make the display: 0 none, 1 a bar, 2 a line per epoch.
 
-    None: a bar in a terminal or a notebook, else at most 20 lines.
+    None: a bar in a terminal or a notebook, else at most 20 lines. unit: the name of an epoch.
     """
     kind = check(verbose)
     notebook = _in_notebook()
@@ -174,13 +183,15 @@ def show(verbose: Any, run: TrainingRun) -> Progress:
         return Progress()
     stream = cast("TextIO", Lossy(stream))
     if kind == 2:
-        return Lines(stream)
+        return Lines(stream, unit=unit)
     if notebook:
         try:
-            return Bar(run, stream, widget=True)
+            return Bar(run, stream, widget=True, unit=unit)
         except ImportError:  # without ipywidgets
-            return Bar(run, stream)
-    return Bar(run, stream) if kind == 1 or stream.isatty() else Lines(stream, _LINES)
+            return Bar(run, stream, unit=unit)
+    return (
+        Bar(run, stream, unit=unit) if kind == 1 or stream.isatty() else Lines(stream, _LINES, unit)
+    )
 
 
 def check(verbose: Any) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _check
-from .._errors import ArgumentError
+from .._errors import ArgumentError, ArgumentTypeError
 from ..optim.schedules import Schedule
 from .batches import Augmentation
 from .callbacks import Callback
@@ -72,11 +72,11 @@ def check_callbacks(given: Any) -> list[Callback]:
         every = [given] if isinstance(given, Callback) else list(given)
     except TypeError:
         came = _check.shown(given)
-        raise TypeError(f"callbacks is {came}; expected a list of Callback") from None
+        raise ArgumentTypeError("callbacks", f"is {came}", "a list of Callback") from None
     for i, one in enumerate(every):
         if not isinstance(one, Callback):
-            raise TypeError(
-                f"callbacks[{i}] is of type {type(one).__name__}; expected a fastbptt.Callback"
+            raise ArgumentTypeError(
+                "callbacks", f"is of type {type(one).__name__}", "a fastbptt.Callback", item=i
             )
         for name in dir(type(one)):
             if name.startswith("on_") and not hasattr(Callback, name):
@@ -93,6 +93,6 @@ def check_callbacks(given: Any) -> list[Callback]:
 def check_seed(value: Any) -> int:
     """Check `seed`: a whole number of at least 0."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < 0:
-        kind = ValueError if isinstance(value, int | np.integer) else TypeError
-        raise kind(f"seed is {_check.shown(value)}; expected a whole number of at least 0")
+        kind = ArgumentError if isinstance(value, int | np.integer) else ArgumentTypeError
+        raise kind("seed", f"is {_check.shown(value)}", "a whole number of at least 0")
     return int(value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _core
 from .._check import F64
 from ..models._arguments import Lengths, check_weights, nothing_after
 from .batches import Gathered, Rows
@@ -47,7 +49,12 @@ class TargetWeights:
         self._lengths, self._time = lengths, time
         steps = isinstance(values, list) or values.ndim == 2
         self.each_step = steps or warmup > 0
-        self._steps = Gathered(values, lengths) if steps else None
+        self._steps: Gathered | None = None
+        if steps or warmup:
+            every = values
+            if not steps:
+                every = np.broadcast_to(np.asarray(values)[:, np.newaxis], (len(values), time))
+            self._steps = Gathered(every, lengths)
         if isinstance(values, list):
             self.totals = np.array([one[warmup:].sum() for one in values])
         elif steps:
@@ -65,21 +72,29 @@ class TargetWeights:
         if warmup and not may_be_zero and not self.totals.any():
             raise nothing_after(warmup)
 
+    def alike(self) -> TargetWeights:
+        """Return the same weights with buffers of their own, for another thread."""
+        other = copy.copy(self)
+        other._steps = None if self._steps is None else self._steps.alike()
+        return other
+
     def take(self, rows: Rows) -> NDArray[np.float64]:
         """Return the weights of some sequences, (rows,), or of their steps, (rows, time).
 
         The next call may overwrite them. `time` is that of the longest of these sequences.
         """
-        if not self.each_step:
+        if self._steps is None:
             assert not isinstance(self.values, list)
             return self.values[rows]
-        if self._steps is not None:
-            found, _ = self._steps.take(rows)
-        else:
-            time = self._time if self._lengths is None else int(self._lengths[rows].max())
-            found = np.repeat(np.asarray(self.values)[rows, np.newaxis], time, axis=1)
+        found, _ = self._steps.take(rows)
         found[:, : self.warmup] = 0.0
         return found
+
+    def sequences(self) -> _core.StridedSequences:
+        """Return those of all sequences, without the warm-up, for the core."""
+        if self._steps is not None:
+            return self._steps.sequences
+        return _core.StridedSequences(np.asarray(self.values))
 
     @property
     def differ(self) -> bool:

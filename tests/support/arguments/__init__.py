@@ -7,10 +7,32 @@ from __future__ import annotations
 
 from effects import Entry
 
-from . import benches, data, estimators, exchange, models, plots, plug_ins, references, training
+from . import (
+    benches,
+    data,
+    estimators,
+    exchange,
+    models,
+    plots,
+    plug_ins,
+    references,
+    tasks,
+    training,
+)
 
 ENTRIES: dict[str, Entry] = {}
-MODULES = (training, models, data, estimators, exchange, plug_ins, plots, references, benches)
+MODULES = (
+    training,
+    models,
+    data,
+    estimators,
+    exchange,
+    plug_ins,
+    plots,
+    references,
+    benches,
+    tasks,
+)
 for _module in MODULES:
     assert not ENTRIES.keys() & _module.ENTRIES.keys()
     ENTRIES.update(_module.ENTRIES)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
-from effects import Each, Entry, Fresh, Refused, With
+from effects import BFLOAT16, Each, Entry, Fresh, Refused, With
 
 from fastbptt import bench, cli
 from fastbptt.bench import systems, timing
@@ -22,8 +22,8 @@ class Worker:
 
     def __init__(self, name: str, case: bench.Case, threads: int) -> None:
         self.name = name
-        self.about = {"loss": 0.0, "version": "1", "variant": "only", "steps": 1}
-        self.gradients: dict[str, Any] = {}
+        self.about = {"version": "1", "variant": "only", "steps": 1}
+        self.results: dict[str, Any] = {}
         self.rounds: list[dict[str, Any]] = []
 
     def __enter__(self) -> Worker:
@@ -41,8 +41,7 @@ def unmeasured() -> Iterator[None]:
     """Let `fastbptt.bench.measure` do all but measure and check."""
     with (
         mock.patch.object(timing, "_Worker", Worker),
-        mock.patch.object(timing, "check_gradients"),
-        mock.patch.object(timing, "check_training"),
+        mock.patch.dict(timing.CHECKS, dict.fromkeys(timing.CHECKS, mock.Mock())),
     ):
         yield
 
@@ -55,6 +54,21 @@ def measure(**arguments: Any) -> Any:
 def problem(case: bench.Case) -> Any:
     made = bench.Problem(case)
     return made, made.step_weights, made.needed_flops, case
+
+
+class Counted(systems.Predictor):
+    """Counts its predictions."""
+
+    count = 0
+
+    def outputs(self) -> Any:
+        self.count += 1
+
+
+def predicted(steps: int) -> int:
+    system = Counted()
+    system.run(steps)
+    return system.count
 
 
 RESULT = Fresh(partial(measure, cases=[TINY]))
@@ -79,7 +93,8 @@ ENTRIES: dict[str, Entry] = {
             "seed": 1,
             "layers": 2,
             "bidirectional": True,
-            "precision": "bfloat16",
+            "precision": BFLOAT16,
+            "pass_": "forward",
         },
     ),
     "bench.Case.with_": Entry(
@@ -111,5 +126,6 @@ ENTRIES: dict[str, Entry] = {
             "case": replace(TINY, loss="huber"),
         },
     ),
+    "bench.systems.Predictor.run": Entry(predicted, {"steps": 1}, {"steps": 2}),
     "cli.main": Entry(cli.main, {"argv": ["info"]}, {"argv": ["info", "--json"]}),
 }

@@ -21,7 +21,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from effects import Each, Entry, Refused, With, seen, untimed
+from effects import BFLOAT16, Each, Entry, Refused, With, seen, untimed
 
 import fastbptt
 from fastbptt import cli, plot
@@ -184,6 +184,7 @@ def begun() -> Path:
 
 
 AUDIO: dict[str, Any] = {"model": "audio.st", "--raw": FLAG}
+NETWORK: dict[str, Any] = {"out": "m.onnx", "--raw": FLAG}
 TRAIN: dict[str, Any] = {"data": "data.csv", **SMALL, "--output": "m.st"}
 COMMON: dict[str, Any] = {
     "--threads": "1",
@@ -274,7 +275,7 @@ COMMANDS: dict[str, Entry] = {
             "--dropout": With("0.5", {"--layers": "2"}),
             "--init": "torch",
             "--dtype": "float64",
-            "--precision": "bfloat16",
+            "--precision": BFLOAT16,
             "--epochs": "3",
             "--batch": "5",
             "--optimizer": "sgd",
@@ -330,7 +331,6 @@ COMMANDS: dict[str, Entry] = {
             **COMMON,
             "model": "n.st",
             "out": "n.c",
-            "--format": Refused("c", "expected a file that ends in .c", {"out": "m.txt"}),
             "--raw": FLAG,
             "--name": "other",
             "--weights": "int8",
@@ -342,9 +342,15 @@ COMMANDS: dict[str, Entry] = {
             "--sample-rate": With("48000", {"out": "m.nam", **AUDIO}),
             "--skip": With(FLAG, {"out": "m.json", **AUDIO}),
             "--form": With("torch", {"out": "m.json", **AUDIO}),
+            "--steps": With("all", NETWORK),
+            "--activation": With("sigmoid", NETWORK),
+            "--lengths": With(FLAG, NETWORK),
+            "--states": With(FLAG, NETWORK),
+            "--single-step": With(FLAG, NETWORK),
+            "--opset": With("18", NETWORK),
         },
     ),
-    "fastbptt info": Entry(partial(command, "info"), {}, COMMON),
+    "fastbptt info": Entry(partial(command, "info"), {}, {**COMMON, "model": "m.st"}),
     "fastbptt demo": Entry(
         partial(command, "demo"),
         {"--hidden": "3", "--epochs": "1", "--batch": "64", "--json": FLAG},
@@ -382,7 +388,8 @@ COMMANDS: dict[str, Entry] = {
             "--steps": "all",
             "--lengths": "uniform",
             "--dtype": "float64",
-            "--precision": "bfloat16",
+            "--precision": BFLOAT16,
+            "--pass": Each("forward", Refused("forward", "--loss: not allowed", {"--loss": "mse"})),
             "--seed": "1",
             "--against": "recording",
             "--rounds": "2",

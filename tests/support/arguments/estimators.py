@@ -24,6 +24,8 @@ def estimated(kind: Any, X: Any, y: Any, **settings: Any) -> Any:
     for _ in range(2):
         made.fit(X) if y is None else made.fit(X, y)
     found = made.predict() if y is None else made.predict(X)
+    if made.n_estimators > 1:
+        return found, [one.model_ for one in made.estimators_]
     return found, made.model_, made.loss_curve_, made.validation_scores_
 
 
@@ -77,6 +79,8 @@ CHANGED: dict[str, Any] = {
     "leaky_alpha": With(0.9, {"cell": "leaky", "leaky_alpha": 0.1}),
     "init": "keras",
     "dtype": "float32",
+    "n_estimators": 2,
+    "bootstrap": True,
 }
 
 OF_CLASSIFIERS = ("decision_function", "predict_proba", "predict_log_proba")

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from effects import Each, Entry, Fresh, Reason, Refused, With
+from effects import BFLOAT16, Each, Entry, Fresh, Reason, Refused, With
 
 import fastbptt
 from fastbptt import initializers, schedules
@@ -23,17 +23,25 @@ NETWORK: dict[str, Any] = {
     "bias": False,
     "output_bias": False,
     "readout_units": [1, 3],
+    "rank": Each(2, Refused(6, "rank is 6; expected at most 4")),
     "dropout": With(0.5, {"num_layers": 2}),
+    "recurrent_dropout": 0.1,
+    "zoneout": Each(0.1, Refused((0.1,), "zoneout is (0.1,)")),
+    "input_noise": 0.1,
+    "recurrent_noise": Refused(0.1, "a sum for each of its gates"),
+    "noise_scaling": Refused("alpha", "has no alpha"),
     "learn_initial_state": True,
     "static_size": 3,
     "embedding": 7,
     "padding_index": With(2, {"embedding": 7}),
     "freeze_embedding": With(True, {"embedding": 7}),
+    "constraints": fastbptt.Constraints(self_connections=False),
     "init": "keras",
     "dtype": "float64",
-    "precision": "bfloat16",
+    "precision": BFLOAT16,
     "seed": 1,
 }
+PLAIN = NETWORK | {"recurrent_noise": 0.1}
 SIZES: dict[str, Any] = {"input_size": 2, "hidden_size": 4, "output_size": 1, "seed": 0}
 
 
@@ -69,7 +77,7 @@ ADAM: dict[str, Any] = {
 def network_call(name: str) -> Callable[..., Any]:
     def call(**arguments: Any) -> Any:
         size = None if arguments.get("static") is None else 2
-        net = model(dtype="float64", num_layers=2, dropout=0.3, static_size=size)
+        net = model(dtype="float64", num_layers=2, dropout=0.3, input_noise=0.1, static_size=size)
         return getattr(net, name)(**arguments), net
 
     return call
@@ -88,6 +96,16 @@ PASS: dict[str, Any] = {
     "h0": STATE,
     "static": mapped(),
     "check_finite": With(False, {"x": np.where(np.isnan(NAN), np.inf, NAN)}),
+}
+
+
+PENALTIES: dict[str, Any] = {
+    "l1": Each({"W_hh": 0.1}, Refused({}, "is empty")),
+    "l2": Each({"b_h": 0.1}, Refused({"b_h": 0.0}, "is 0.0")),
+    "activity_l1": Each(0.1, Refused(0.0, "is 0.0")),
+    "activity_l2": Each(0.1, Refused(-1.0, "is -1.0")),
+    "activity_change_l2": Each(0.1, Refused(np.inf, "is inf")),
+    "omega": Refused(0.1, 'is given for the cell "gru"'),
 }
 
 
@@ -167,12 +185,46 @@ ENTRIES: dict[str, Entry] = {
     "Recurrent": Entry(
         fastbptt.Recurrent,
         {"cell": "gru", **SIZES},
-        {"cell": "lstm", "alpha": With(0.3, {"cell": "leaky", "alpha": 0.2}), **NETWORK},
+        {
+            "cell": "lstm",
+            "alpha": With(0.3, {"cell": "leaky", "alpha": 0.2}),
+            "learn_alpha": With(True, {"cell": "leaky", "alpha": 0.2}),
+            **NETWORK,
+        },
     ),
-    "RNN": Entry(fastbptt.RNN, SIZES, {"nonlinearity": "relu", **NETWORK}),
+    "Constraints": Entry(
+        lambda **given: fastbptt.RNN(
+            2, 4, 1, nonlinearity="relu", constraints=fastbptt.Constraints(**given), seed=0
+        ),
+        {"masks": {"W_hh": np.tri(4)}},
+        {
+            "masks": Each({"W_hh": np.tri(4).T}, Refused({"W_hh": np.ones((4, 4))}, "no zero")),
+            "self_connections": False,
+            "signs": [1, 1, 1, -1],
+            "sign_method": Each(
+                With("abs", {"signs": {"W_hh": 1}}), Refused("abs", "None without signs")
+            ),
+            "input_units": Each([0, 2], Refused(range(4), "are all 4")),
+            "max_norm": {"W_hh": 0.5},
+        },
+    ),
+    "RNN": Entry(fastbptt.RNN, SIZES, {"nonlinearity": "relu", **PLAIN}),
     "GRU": Entry(fastbptt.GRU, SIZES, {"reset_after": False, **NETWORK}),
     "LSTM": Entry(fastbptt.LSTM, SIZES, {"forget_bias": 1.0, **NETWORK}),
-    "LeakyRNN": Entry(fastbptt.LeakyRNN, SIZES, {"alpha": 0.3, **NETWORK}),
+    "LeakyRNN": Entry(
+        fastbptt.LeakyRNN,
+        SIZES,
+        {
+            "nonlinearity": "softplus",
+            "formulation": "preactivation",
+            "alpha": 0.3,
+            "learn_alpha": True,
+            **PLAIN,
+            "noise_scaling": Each(
+                With("alpha", {"recurrent_noise": 0.1}), Refused("alpha", "no noise to scale")
+            ),
+        },
+    ),
     "SGD": Entry(
         partial(trained, fastbptt.SGD),
         {"lr": 0.1},
@@ -223,6 +275,7 @@ ENTRIES: dict[str, Entry] = {
             "resets": RESETS,
             "static": mapped(),
             "training": True,
+            "noise": Each(1, Refused(1, "training=True draws a seed", {"training": True})),
             "backward": False,
             "check_finite": PASS["check_finite"],
         },
@@ -237,6 +290,7 @@ ENTRIES: dict[str, Entry] = {
             "training": False,
             "memory_budget": With("2.4 MB", LONG),
             "record": "gradients",
+            **PENALTIES,
         },
     ),
     "Recurrent.train_step": Entry(
@@ -251,6 +305,7 @@ ENTRIES: dict[str, Entry] = {
             "bptt_steps": With(2, {"steps": "all", "y": EACH}),
             "state": Fresh(STATE.copy),
             "record": "gradients",
+            **PENALTIES,
         },
     ),
     "Recurrent.backward": Entry(
@@ -295,16 +350,24 @@ ENTRIES: dict[str, Entry] = {
         {
             "batch": 9,
             "time": 999,
-            "memory_budget": With("2.4 MB", {"batch": 4, "time": 400}),
+            "memory_budget": With("6 MB", {"batch": 4, "time": 4000}),
             "record": "gradients",
             "steps": "max",
             "resets": 50,
+            "activity": True,
         },
     ),
     "Recurrent.minimum_memory": Entry(
         network_call("minimum_memory"),
         {"batch": 8, "time": 99},
-        {"batch": 99, "time": 9999, "record": "gradients", "steps": "max", "resets": 50},
+        {
+            "batch": 99,
+            "time": 9999,
+            "record": "gradients",
+            "steps": "max",
+            "resets": 50,
+            "activity": True,
+        },
     ),
     "Recurrent.save": Entry(
         network_call("save"),

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 import fastbptt
 from fastbptt import plot
 from fastbptt._html import tag
+from fastbptt.datasets import tasks
 from fastbptt.diagnostics import fixed_points, step_jacobian
 from fastbptt.reporting import sections, summary
 
@@ -126,6 +127,10 @@ OF_MODELS: dict[str, Any] = {
 }
 SPOKEN = With(list("abcdefg"), {"model": fastbptt.GRU(2, 4, 1, seed=0, embedding=7), "x": TOKENS})
 OF_LOSSES: dict[str, Any] = {"y": 1 - Y, "loss": "mse", "steps": With("all", {"y": EACH})}
+
+
+DECISION = tasks.PerceptualDecision()
+CURVE = tasks.psychometric([0, 0, 1, 1], np.array([True, False, True, False]))
 
 
 def rates(suggestion: float | None) -> Any:
@@ -325,6 +330,27 @@ ENTRIES: dict[str, Entry] = {
             ),
             "feature_names": ["left", "right"],
             "ids": Each(IDS, Refused(IDS[:9], "ids has 9 names")),
+            "ax": AX,
+        },
+    ),
+    "plot.trial": Entry(
+        drawing(plot.trial),
+        {"task": DECISION, "trials": DECISION.trials(3, seed=0)},
+        {
+            "task": tasks.DelayedMatchToSample(n_stimuli=2),
+            "trials": DECISION.trials(3, seed=1),
+            "example": 1,
+            "outputs": np.ones((3, 60, 3)),
+            "ax": AX,
+        },
+    ),
+    "plot.psychometric": Entry(
+        drawing(plot.psychometric),
+        {"curves": CURVE},
+        {
+            "curves": {"one": CURVE, "other": tasks.psychometric([1, 2], np.array([True, False]))},
+            "xlabel": "coherence",
+            "ylabel": "to the right",
             "ax": AX,
         },
     ),

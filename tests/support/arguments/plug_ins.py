@@ -17,7 +17,7 @@ def network(seed: int = 0) -> fastbptt.LSTM:
 
 def read_nam(**arguments: Any) -> Any:
     for name, seed in (("a.nam", 0), ("b.nam", 1)):
-        interchange.to_nam(network(seed), name, sample_rate=9)
+        interchange.to_nam(network(seed), name, sample_rate=9000)
     return interchange.from_nam(**arguments)
 
 
@@ -35,11 +35,11 @@ NOTES = {"name": "loud"}
 ENTRIES: dict[str, Entry] = {
     "interchange.to_nam": Entry(
         interchange.to_nam,
-        {"model": network(), "path": "a.nam", "sample_rate": 9},
+        {"model": network(), "path": "a.nam", "sample_rate": 9000},
         {
             "model": network(1),
             "path": "b.nam",
-            "sample_rate": 8,
+            "sample_rate": 8000,
             "metadata": NOTES,
             "skip": True,
         },
@@ -55,7 +55,7 @@ ENTRIES: dict[str, Entry] = {
             "path": "b.json",
             "form": Each("torch", "guitarml"),
             "skip": Each(True, Refused(True, "skip is True", {"form": "torch"})),
-            "sample_rate": Each(9, Refused(9, "sample_rate is 9", {"form": "torch"})),
+            "sample_rate": Each(9000, Refused(9000, "sample_rate is 9000", {"form": "torch"})),
             "metadata": Each(NOTES, Refused(NOTES, "metadata is {", {"form": "guitarml"})),
         },
     ),

@@ -50,6 +50,13 @@ def both(x: Any = X, params: Any = None, **network: Any) -> Any:
     return out, reference.backward(params, x, out, np.ones(out.outputs.shape), **network)
 
 
+def projected(params: Any, **constraints: Any) -> Any:
+    """Project a copy."""
+    own = {name: values.copy() for name, values in params.items()}
+    reference.project(own, **constraints)
+    return own
+
+
 BARE = fastbptt.RNN(
     2, 4, None, seed=0, dtype="float64", num_layers=2, bidirectional=False
 ).state_dict()
@@ -58,6 +65,7 @@ MASK = np.arange(12 * 6 * 4).reshape(12, 6, 4) % 2 * 2.0
 EMBEDDED = {"x": TOKENS, "params": WORDS}
 NETWORK = {"cell": "leaky"}
 MAPPED = params(static_size=2)
+SQUARE = np.arange(4.0).reshape(2, 2)
 CONSTANTS = np.arange(24.0).reshape(12, 2) / 24
 OF_FORWARD: dict[str, Any] = {
     "params": OTHER,
@@ -138,6 +146,10 @@ ENTRIES: dict[str, Entry] = {
             "bidirectional": With(True, {"params": BOTH}),
             "settings": With({"alpha": 0.7}, {"cell": "leaky"}),
             "masks": With([MASK], {"num_layers": 2}),
+            "recurrent_masks": np.full((2, 12, 4), 0.5),
+            "zoneout": 0.5,
+            "input_noise": X / 9,
+            "noise": np.ones((2, 12, 6, 4)) / 9,
             "padding_index": With(2, EMBEDDED),
             "frozen": With(True, EMBEDDED),
             "readout_units": With([3, 2, 1, 0], {"params": PARAMS}),
@@ -147,6 +159,21 @@ ENTRIES: dict[str, Entry] = {
         reference.Network(num_layers=2, bidirectional=True).names,
         {"layer": 0, "direction": 0},
         {"layer": 1, "direction": 1},
+    ),
+    "reference.Network.setting": Entry(
+        reference.Network("leaky", settings={"alpha": np.array([[0.1], [0.2]])}).setting,
+        {"own": {"W_xh": np.ones((1, 1))}, "row": 0},
+        {"own": {"W_xh": np.ones((1, 1)), "logit_alpha": np.ones(1)}, "row": 1},
+    ),
+    "reference.Network.hidden": Entry(
+        reference.Network("leaky_preactivation_tanh").hidden,
+        {"states": X[np.newaxis]},
+        {"states": X[np.newaxis] + 1},
+    ),
+    "reference.Network.d_hidden": Entry(
+        reference.Network("leaky_preactivation_tanh").d_hidden,
+        {"states": X[np.newaxis], "d": np.ones_like(X)},
+        {"states": X[np.newaxis] + 1, "d": 2 * np.ones_like(X)},
     ),
     "reference.Network.between": Entry(
         between, {"layer": 0, "values": X[:, :, :1]}, {"layer": 1, "values": X[:, :, 1:]}
@@ -185,6 +212,82 @@ ENTRIES: dict[str, Entry] = {
         )
         for name in ("loss_and_grad", "loss_only")
     },
+    "reference.penalties": Entry(
+        reference.penalties,
+        {"params": PARAMS, "l1": {"W_hh": 0.1}},
+        {"params": OTHER, "l1": {"W_xh": 0.1}, "l2": {"W_hh": 0.1}},
+    ),
+    "reference.penalised_loss_and_grad": Entry(
+        on_network("penalised_loss_and_grad"),
+        {"params": PARAMS, "x": X, "y": Y, "penalties": {"omega": 0.1}, "network": NETWORK},
+        {**OF_FORWARD, **OF_LOSS, "penalties": {"activity_l2": 0.1}},
+    ),
+    "reference.activity_penalties": Entry(
+        reference.activity_penalties,
+        {
+            "states": X[np.newaxis],
+            "exist": np.ones((12, 6), bool),
+            "goes_on": np.ones((12, 6), bool) & (np.arange(6) > 0),
+            "activity_l2": 0.1,
+            "activity_change_l2": 0.1,
+        },
+        {
+            "states": X[np.newaxis] + 1,
+            "exist": np.ones((12, 6), bool) & (np.arange(6) < 5),
+            "goes_on": np.ones((12, 6), bool) & (np.arange(6) > 1),
+            "activity_l1": 0.1,
+            "activity_l2": 0.2,
+            "activity_change_l2": 0.2,
+        },
+    ),
+    "reference.omega_term": Entry(
+        reference.omega_term,
+        {
+            "W_hh": SQUARE,
+            "before": X,
+            "d_gates": X + 1,
+            "d_states": X + 2,
+            "goes_on": np.ones((12, 6), bool),
+            "cell": "leaky",
+            "alpha": 0.5,
+        },
+        {
+            "W_hh": SQUARE.T,
+            "before": With(X / 2, {"cell": "rnn"}),
+            "d_gates": X,
+            "d_states": X + 1,
+            "goes_on": np.ones((12, 6), bool) & (np.arange(6) > 0),
+            "cell": "relu",
+            "alpha": 0.3,
+        },
+    ),
+    "reference.signals": Entry(
+        reference.signals,
+        {
+            "W_hh": SQUARE,
+            "gates": X,
+            "d_states": X,
+            "cell": "leaky",
+            "alpha": 0.5,
+        },
+        {
+            "W_hh": SQUARE.T,
+            "gates": X / 2,
+            "d_states": X + 1,
+            "cell": "relu",
+            "alpha": 0.3,
+        },
+    ),
+    "reference.project": Entry(
+        projected,
+        {"params": PARAMS, "masks": {"W_hh": np.tri(4)}},
+        {
+            "params": OTHER,
+            "masks": {"W_hh": np.tri(4).T},
+            "signs": {"W_hh": np.ones((4, 4))},
+            "max_norm": {"W_hh": 0.5},
+        },
+    ),
     "reference.apply_loss": Entry(
         reference.apply_loss,
         {"outputs": EACH[:, :, None], "y": Y},
@@ -202,6 +305,52 @@ ENTRIES: dict[str, Entry] = {
             "layers": 3,
             "dtype": "float32",
         },
+    ),
+    "reference.recurrent_noise": Entry(
+        reference.recurrent_noise,
+        {"seed": 1, "std": 0.5, "batch": 2, "time": 3, "hidden_size": 4},
+        {
+            "seed": 2,
+            "std": 0.2,
+            "batch": 3,
+            "time": 4,
+            "hidden_size": 5,
+            "layers": 3,
+            "directions": 2,
+            "dtype": "float32",
+        },
+    ),
+    "reference.zoneout_masks": Entry(
+        reference.zoneout_masks,
+        {"seed": 1, "p": (0.5,), "batch": 2, "time": 3, "hidden_size": 4},
+        {
+            "seed": 2,
+            "p": (0.2, 0.3),
+            "batch": 3,
+            "time": 4,
+            "hidden_size": 5,
+            "layers": 3,
+            "directions": 2,
+            "dtype": "float32",
+        },
+    ),
+    "reference.recurrent_masks": Entry(
+        reference.recurrent_masks,
+        {"seed": 1, "p": 0.5, "batch": 2, "hidden_size": 4},
+        {
+            "seed": 2,
+            "p": 0.2,
+            "batch": 3,
+            "hidden_size": 5,
+            "layers": 3,
+            "directions": 2,
+            "dtype": "float32",
+        },
+    ),
+    "reference.input_noise": Entry(
+        reference.input_noise,
+        {"seed": 1, "std": 0.5, "batch": 2, "time": 3, "input_size": 4},
+        {"seed": 2, "std": 0.2, "batch": 3, "time": 4, "input_size": 5, "dtype": "float32"},
     ),
     "reference.adam_step": Entry(stepped(reference.adam_step), RULE, OF_ADAM),
     "reference.adamw_step": Entry(stepped(reference.adamw_step), RULE, OF_ADAM),

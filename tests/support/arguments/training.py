@@ -47,6 +47,26 @@ def fitted(**arguments: Any) -> Any:
     return history, arguments["model"], looks
 
 
+def _fitted_many(**arguments: Any) -> Any:
+    """Train; if "begun" is to be the checkpoint, all of it is finished already."""
+    if arguments.get("checkpoint") == "begun" and not os.path.exists("begun"):
+        begin = {"models": [model(), model(1)], "resume": False}
+        fastbptt.fit_many(**{**arguments, **begin})
+    fits = fastbptt.fit_many(**arguments)
+    table = {name: column for name, column in fits.table().items() if name != "seconds"}
+    return table, fits.models, fits.histories
+
+
+def _many(values: list[float]) -> Any:
+    """Results of two models."""
+    fits = []
+    for number, value in enumerate(values):
+        history = fastbptt.History()
+        history.add({"loss": value, "accuracy": -value, "seconds": 1.0})
+        fits.append(fastbptt.training.OneFit(number, None, None, history, 1, 1.0, None))
+    return fastbptt.training.ManyFits(fits, {}, frozenset(), "finished", 1.0)
+
+
 def _overfitted() -> Any:
     history = fastbptt.History()
     for epoch in range(30):
@@ -183,6 +203,16 @@ def _monitored(**settings: Any) -> Any:
 
 
 CONSTANTS = partial(model, static_size=2)
+ONE_FIT: dict[str, Any] = {
+    "number": 0,
+    "name": None,
+    "model": None,
+    "history": _overfitted(),
+    "epoch": 1,
+    "seconds": 1.0,
+    "error": None,
+}
+
 ENTRIES: dict[str, Entry] = {
     "fit": Entry(
         fitted,
@@ -203,6 +233,12 @@ ENTRIES: dict[str, Entry] = {
             "schedule": "cosine",
             "clip_norm": 1e-3,
             "clip_value": 1e-3,
+            "l1": {"W_hh": 0.1},
+            "l2": {"W_hh": 0.1},
+            "activity_l1": 0.1,
+            "activity_l2": 0.1,
+            "activity_change_l2": 0.1,
+            "omega": Refused(0.1, 'is given for the cell "gru"'),
             "bptt_steps": With(2, {"steps": "all", "y": EACH}),
             "memory_budget": With("1.3 MB", LONG),
             "validation": 0.25,
@@ -232,6 +268,53 @@ ENTRIES: dict[str, Entry] = {
                 Refused("none.st", "none.st"),
             ),
             "steps_per_epoch": Refused(2, "unless x is an iterator"),
+            "comm": Refused("COMM_WORLD", "a communicator of mpi4py"),
+        },
+    ),
+    "fit_many": Entry(
+        _fitted_many,
+        {
+            "models": Fresh(lambda: [model(), model(1)]),
+            "x": X,
+            "y": Y,
+            "epochs": 2,
+            "batch_size": 4,
+            "verbose": 0,
+        },
+        {
+            "models": Fresh(lambda: [model(), model(2)]),
+            "x": DATA["x"],
+            "y": DATA["y"],
+            "count": Each(
+                With(3, {"models": model}), Refused(2, "None because models is a sequence")
+            ),
+            "names": ["a", "b"],
+            "rows": [np.arange(4), np.arange(3)],
+            "validation_rows": With([[5], [4]], {"rows": [np.arange(4), np.arange(3)]}),
+            "each": {"seed": [3, 4]},
+            "jobs": Reason(
+                "it changes the time only",
+                "tests/training/test_fit_many.py::test_the_number_of_jobs_and_groups_changes_nothing",
+            ),
+            "on_error": With("report", {"each": {"x": [X, X * np.nan]}, "x": None}),
+            "keep": Each(
+                With("histories", {"models": model, "count": 2}),
+                With("table", {"models": model, "count": 2}),
+                Refused("table", "because models is a sequence"),
+            ),
+            "checkpoint": "run",
+            "checkpoint_every": Each(
+                Reason(
+                    "it is gone once the model is finished",
+                    "tests/training/test_fit_many_resume.py::test_killed_at_random_moments",
+                ),
+                Refused(5.0, "checkpoint is None"),
+            ),
+            "resume": Each(
+                With(True, {"checkpoint": "begun"}), Refused(True, "checkpoint is None")
+            ),
+            "verbose": 2,
+            "arguments": Refused("x", "no argument 'arguments'"),
         },
     ),
     "find_lr": Entry(
@@ -278,6 +361,10 @@ ENTRIES: dict[str, Entry] = {
             "steps": "all",
             "resets": Each(RESETS, Refused(RESETS, 'but steps="max"', {"steps": "max"})),
             "loss": Each("bce", Refused("gaussian", "loss is")),
+            "noise": Each(
+                With(1, {"model": Fresh(lambda: model(input_noise=0.1))}),
+                Refused(1, "neither input_noise nor recurrent_noise"),
+            ),
             "batch_size": Each(
                 Reason(
                     "memory, not the result",
@@ -341,6 +428,11 @@ ENTRIES: dict[str, Entry] = {
         lambda x=X, **settings: fastbptt.Standardizer(**settings).fit(x).transform(x),
         {},
         {"center": False, "missing": With("mask", {"x": NAN})},
+    ),
+    "training.RankError": Entry(
+        lambda failed: str(fastbptt.training.RankError(failed)),
+        {"failed": {0: "here"}},
+        {"failed": {1: "there"}},
     ),
     "training.MaskedLoss": Entry(
         lambda loss: fastbptt.training.MaskedLoss(loss)(X[1], NAN[0]),
@@ -447,5 +539,41 @@ ENTRIES: dict[str, Entry] = {
         f"History.{name}": Entry(partial(_history, name), {"path": "a.json"}, {"path": "b.json"})
         for name in ("save", "load")
     },
+    "training.OneFit": Entry(
+        fastbptt.training.OneFit,
+        ONE_FIT,
+        {
+            "number": 1,
+            "name": "a",
+            "model": Fresh(model),
+            "history": Fresh(fastbptt.History),
+            "epoch": 2,
+            "seconds": 2.0,
+            "error": "it diverged",
+        },
+    ),
+    "training.ManyFits": Entry(
+        fastbptt.training.ManyFits,
+        {
+            "fits": _many([1.0, 2.0])[:],
+            "given": {},
+            "larger": frozenset(),
+            "stopped": "finished",
+            "seconds": 1.0,
+        },
+        {
+            "fits": _many([2.0, 1.0])[:],
+            "given": {"seed": [1, 2]},
+            "larger": frozenset(["accuracy"]),
+            "stopped": "interrupted",
+            "seconds": 2.0,
+        },
+    ),
+    "training.ManyFits.__getitem__": Entry(
+        _many([1.0, 2.0]).__getitem__, {"index": 0}, {"index": Each(1, slice(1, None))}
+    ),
+    "training.ManyFits.best": Entry(
+        _many([1.0, 2.0]).best, {}, {"curve": "accuracy", "largest": True}
+    ),
     "training.TrainingRun": Entry(fastbptt.training.TrainingRun, RUN, dict.fromkeys(RUN, "b")),
 }

@@ -1,8 +1,8 @@
 """The systems that can be compared, a module each.
 
-A module has ``variants(problem, threads)``, which names the ways worth trying and how to build
-each (the fastest is measured), and ``version()``. It is imported only where it is measured, so
-that nothing here needs the packages of competitors.
+A module has ``variants(problem, threads)``, which names the ways worth trying for the pass of the
+problem's case and how to build each (the fastest is measured), and ``version()``. It is imported
+only where it is measured, so that nothing here needs the packages of competitors.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from numpy.typing import NDArray
 
 from ..case import Case
 
-__all__ = ["COMPETITORS", "SYSTEMS", "System", "Variants", "obstacle"]
+__all__ = ["COMPETITORS", "SYSTEMS", "Predictor", "System", "Trainer", "Variants", "obstacle"]
 
 Array = NDArray[Any]
 
 
 class System(ABC):
-    """One system, ready to train on one problem."""
+    """One system, ready to compute the pass of one problem."""
 
     @abstractmethod
-    def loss_and_gradients(self) -> tuple[float, dict[str, Array]]:
-        """Compute loss and gradients, by fastbptt's parameter names, at the first weights."""
+    def results(self) -> dict[str, Array]:
+        """Compute what `fastbptt.bench.verify.CHECKS` compares, at the first weights."""
 
     @abstractmethod
     def run(self, steps: int) -> None:
-        """Run so many training steps; return when they are complete."""
+        """Compute the pass so many times; return when they are complete."""
 
     def peak_memory(self) -> int:
         """Return the peak memory of this process in bytes, including all libraries."""
@@ -49,6 +49,36 @@ class System(ABC):
 
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class Trainer(System):
+    """A system that trains: each pass is a whole training step."""
+
+    @abstractmethod
+    def loss_and_gradients(self) -> tuple[float, dict[str, Array]]:
+        """Compute loss and gradients, by fastbptt's parameter names, at the first weights."""
+
+    def results(self) -> dict[str, Array]:
+        """Compute loss and gradients, as one dict."""
+        loss, gradients = self.loss_and_gradients()
+        return {"loss": np.array(loss), **gradients}
+
+
+class Predictor(System):
+    """A system that predicts: each pass goes from inputs to outputs."""
+
+    @abstractmethod
+    def outputs(self) -> Array:
+        """Compute the outputs: of all steps (batch, time, output), or (batch, output)."""
+
+    def results(self) -> dict[str, Array]:
+        """Compute the outputs, in a dict."""
+        return {"outputs": self.outputs()}
+
+    def run(self, steps: int) -> None:
+        """Compute the outputs so many times."""
+        for _ in range(steps):
+            self.outputs()
 
 
 Variants: TypeAlias = Mapping[str, Callable[[], System]]
@@ -66,8 +96,10 @@ class Entry:
         For people.
     requires : tuple of str
         Python packages, each of which must be installed.
+    passes : tuple of str
+        What it can compute.
     cells, losses, dtypes : tuple of str
-        What it can run; empty: everything.
+        What it can run; empty: everything. A forward pass needs no loss.
     ragged_both_ways : bool
         Whether it can run both directions on sequences of unequal length.
     options : dict
@@ -77,6 +109,7 @@ class Entry:
     module: str
     title: str
     requires: tuple[str, ...] = ()
+    passes: tuple[str, ...] = ("training", "forward")
     cells: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
@@ -100,24 +133,52 @@ SYSTEMS: Final[dict[str, Entry]] = {
     "recording": Entry(
         "fastbptt_step",
         "fastbptt, recording",
+        passes=("training",),
         ragged_both_ways=True,
         options=(("record", "gradients"),),
     ),
-    "numpy": Entry("numpy_step", "NumPy", (), _CELLS, _LOSSES, ragged_both_ways=True),
+    "numpy": Entry("numpy_step", "NumPy", cells=_CELLS, losses=_LOSSES, ragged_both_ways=True),
     "torch": Entry(
-        "torch_step", "PyTorch", ("torch",), _CELLS, _LOSSES, options=(("flush", False),)
+        "torch_step",
+        "PyTorch",
+        ("torch",),
+        cells=_CELLS,
+        losses=_LOSSES,
+        options=(("flush", False),),
     ),
     "torch-ftz": Entry(
         "torch_step",
         "PyTorch, denormals flushed",
         ("torch",),
-        _CELLS,
-        _LOSSES,
+        cells=_CELLS,
+        losses=_LOSSES,
         options=(("flush", True),),
     ),
-    "jax": Entry("jax_step", "JAX", ("jax",), _CELLS, _LOSSES, ragged_both_ways=True),
-    "keras": Entry("keras_step", "Keras (TensorFlow)", ("keras", "tensorflow"), _CELLS, _LOSSES),
-    "onednn": Entry("onednn_step", "oneDNN", (), _PRIMITIVES, _LOSSES, dtypes=("float32",)),
+    "jax": Entry("jax_step", "JAX", ("jax",), cells=_CELLS, losses=_LOSSES, ragged_both_ways=True),
+    "keras": Entry(
+        "keras_step",
+        "Keras (TensorFlow)",
+        ("keras", "tensorflow"),
+        cells=_CELLS,
+        losses=_LOSSES,
+    ),
+    "onnxruntime": Entry(
+        "onnxruntime_step",
+        "ONNX Runtime",
+        ("onnxruntime",),
+        passes=("forward",),
+        cells=_PRIMITIVES,
+        dtypes=("float32",),
+        ragged_both_ways=True,
+    ),
+    "onednn": Entry(
+        "onednn_step",
+        "oneDNN",
+        passes=("training",),
+        cells=_PRIMITIVES,
+        losses=_LOSSES,
+        dtypes=("float32",),
+    ),
 }
 COMPETITORS: Final = tuple(name for name in SYSTEMS if name != "fastbptt")
 
@@ -145,11 +206,15 @@ def obstacle(name: str, case: Case) -> str | None:
     True
     >>> obstacle("onednn", PRESETS["small"].with_(dtype="float64"))
     'has no float64'
+    >>> obstacle("onnxruntime", PRESETS["small"])
+    'has no training pass here'
     """
     entry = SYSTEMS[name]
+    if case.pass_ not in entry.passes:
+        return f"has no {case.pass_} pass here"
     if entry.cells and case.cell not in entry.cells:
         return f"has no {case.cell} cell"
-    if entry.losses and case.loss not in entry.losses:
+    if case.pass_ == "training" and entry.losses and case.loss not in entry.losses:
         return f"has no {case.loss} loss"
     if entry.dtypes and case.dtype not in entry.dtypes:
         return f"has no {case.dtype}"

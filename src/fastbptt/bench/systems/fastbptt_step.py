@@ -1,18 +1,21 @@
-"""fastbptt: one call per training step, made from Python, argument checks included."""
+"""fastbptt: one call per training step or prediction, from Python, argument checks included."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ... import _core
 from ...optim.optimizers import Adam
+from ...training.evaluation import predict
 from ..case import TIMED_LR, Problem
-from . import System, Variants
+from . import Predictor, Trainer, Variants
 
 
-class Fastbptt(System):
+class FastbpttTrainer(Trainer):
     """The public interface, as a user calls it."""
 
     def __init__(self, problem: Problem, record: str | None) -> None:
@@ -36,9 +39,32 @@ class Fastbptt(System):
             train_step(x, y, adam, **how)
 
 
+class FastbpttPredictor(Predictor):
+    """The pass that keeps nothing for a backward pass, of a batch."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.model, self.x, self.lengths = problem.model, problem.x, problem.lengths
+        self.steps = problem.case.steps
+
+    def outputs(self) -> NDArray[Any]:
+        found = self.model.forward(self.x, self.lengths, backward=False)
+        return found.outputs if self.steps == "all" else found.last
+
+
+class FastbpttPredict(FastbpttPredictor):
+    """The function for many sequences, with all of them in a batch."""
+
+    def outputs(self) -> NDArray[Any]:
+        size, steps = len(self.x), self.steps
+        return np.asarray(predict(self.model, self.x, self.lengths, batch_size=size, steps=steps))
+
+
 def variants(problem: Problem, threads: int, record: str | None = None) -> Variants:
-    """Return the only variant."""
-    return {"train_step": lambda: Fastbptt(problem, record)}
+    """Name the calls that can be fastest."""
+    if problem.case.pass_ == "forward":
+        ways = {"forward": FastbpttPredictor, "predict": FastbpttPredict}
+        return {name: partial(way, problem) for name, way in ways.items()}
+    return {"train_step": lambda: FastbpttTrainer(problem, record)}
 
 
 def version() -> str:

@@ -1,4 +1,4 @@
-"""JAX: lax.scan and Adam in one compiled function, its buffers donated."""
+"""JAX: lax.scan and Adam in one compiled function, its buffers donated; or the scan alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..case import TIMED_LR, Problem
-from . import System, Variants, as_arrays
+from . import Predictor, Trainer, Variants, as_arrays
 
 # Of W_hh, further biases and settings by name; the input's part of the gates (B, G * H); the states
 # before the step. Returns the states after it, the hidden one first.
@@ -67,15 +67,14 @@ _CELLS: Final[dict[str, tuple[int, Step]]] = {
 }
 
 
-class Jax(System):
+class JaxNetwork:
     """The input's products of all steps come first, then the scan over time."""
 
     def __init__(self, problem: Problem, unroll: int) -> None:
         case = problem.case
         all_steps = case.steps == "all"
-        x = jnp.asarray(np.ascontiguousarray(problem.x.swapaxes(0, 1)))
-        y = jnp.asarray(problem.y.swapaxes(0, 1) if all_steps else problem.y)
-        weights = jnp.asarray(problem.step_weights.T)
+        self.x = jnp.asarray(np.ascontiguousarray(problem.x.swapaxes(0, 1)))
+        self.first = problem.params
         last, sequences = jnp.asarray(problem.last), jnp.arange(case.batch)
         ragged = problem.lengths is not None
         state_count, cell = _CELLS[case.cell]
@@ -100,7 +99,8 @@ class Jax(System):
             final, hidden = jax.lax.scan(step, (zero,) * state_count, inputs, unroll=unroll)
             return hidden, hidden[last, sequences] if ragged else final[0]
 
-        def loss_of(params: Any, x: Any, y: Any) -> Any:
+        def outputs_of(params: Any, x: Any) -> Any:
+            """Compute outputs (T, B, O), or (B, O)."""
             for depth, ends in enumerate(case.suffixes, start=1):
                 keep = all_steps or depth < case.layers
                 found = [
@@ -111,7 +111,22 @@ class Jax(System):
                     steps = [hidden for hidden, _ in found]
                     x = jnp.concatenate([steps[0], *map(flip, steps[1:])], axis=-1)
             seen = x if all_steps else jnp.concatenate([final for _, final in found], axis=-1)
-            outputs = seen @ params["W_hy"] + params["b_y"]
+            return seen @ params["W_hy"] + params["b_y"]
+
+        self.outputs_of = outputs_of
+
+
+class JaxTrainer(JaxNetwork, Trainer):
+    """The loss of the network and Adam."""
+
+    def __init__(self, problem: Problem, unroll: int) -> None:
+        super().__init__(problem, unroll)
+        case, outputs_of = problem.case, self.outputs_of
+        y = jnp.asarray(problem.y.swapaxes(0, 1) if case.steps == "all" else problem.y)
+        weights = jnp.asarray(problem.step_weights.T)
+
+        def loss_of(params: Any, x: Any, y: Any) -> Any:
+            outputs = outputs_of(params, x)
             if case.loss == "mse":
                 losses = jnp.mean((outputs - y) ** 2, axis=-1)
             elif case.loss == "bce":
@@ -138,8 +153,7 @@ class Jax(System):
 
         self.gradient = jax.jit(jax.value_and_grad(loss_of))
         self.update = jax.jit(update, donate_argnums=(0, 1, 2, 3))
-        self.data = x, y
-        self.first = problem.params
+        self.data = self.x, y
         params = {name: jnp.array(value) for name, value in self.first.items()}
         m, v = ({name: jnp.zeros_like(value) for name, value in params.items()} for _ in range(2))
         self.state = params, m, v, jnp.zeros((), case.dtype)
@@ -154,10 +168,25 @@ class Jax(System):
         jax.block_until_ready(self.state)
 
 
+class JaxPredictor(JaxNetwork, Predictor):
+    """The network alone."""
+
+    def __init__(self, problem: Problem, unroll: int) -> None:
+        super().__init__(problem, unroll)
+        self.all_steps = problem.case.steps == "all"
+        self.compute = jax.jit(self.outputs_of)
+        self.params = {name: jnp.array(value) for name, value in self.first.items()}
+
+    def outputs(self) -> NDArray[Any]:
+        found = np.asarray(self.compute(self.params, self.x))
+        return found.swapaxes(0, 1) if self.all_steps else found
+
+
 def variants(problem: Problem, threads: int) -> Variants:
     """Name the unrollings of the scan that can be fastest."""
     jax.config.update("jax_enable_x64", problem.case.dtype == "float64")
-    return {f"scan, unroll {n}": partial(Jax, problem, n) for n in (1, 4)}
+    made = JaxPredictor if problem.case.pass_ == "forward" else JaxTrainer
+    return {f"scan, unroll {n}": partial(made, problem, n) for n in (1, 4)}
 
 
 def version() -> str:

@@ -1,4 +1,7 @@
-"""Keras with TensorFlow: recurrent layers, Dense and Adam, the whole step a compiled function."""
+"""Keras with TensorFlow: recurrent layers, Dense and Adam, the whole step a compiled function.
+
+So is a forward pass, which is faster than ``predict``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ..case import TIMED_LR, Problem
-from . import System, Variants, as_arrays, swap_gates
+from . import Predictor, Trainer, Variants, as_arrays, swap_gates
 
 Array = NDArray[Any]
 
@@ -87,10 +90,10 @@ def _to_ours(cell: str, weights: list[Array], end: str) -> dict[str, Array]:
     return found
 
 
-class Keras(System):
-    """A Sequential model trained by a custom function, which is faster than ``fit``."""
+class KerasNetwork:
+    """A Sequential model and its readout, with the first weights."""
 
-    def __init__(self, problem: Problem, unroll: bool, xla: bool) -> None:
+    def __init__(self, problem: Problem, unroll: bool) -> None:
         self.case = case = problem.case
         all_steps, ragged = case.steps == "all", problem.lengths is not None
         keras.backend.set_floatx(case.dtype)
@@ -104,25 +107,38 @@ class Keras(System):
         self.model = keras.Sequential(
             [keras.Input((case.time, case.input), batch_size=case.batch), *layers]
         )
-        head = keras.layers.Dense(case.output)
-        head.build((None, (1 + case.bidirectional) * case.hidden))
+        self.head = keras.layers.Dense(case.output)
+        self.head.build((None, (1 + case.bidirectional) * case.hidden))
         given = problem.params
         for layer, ends in zip(layers, case.suffixes, strict=True):
             layer.set_weights([w for end in ends for w in _to_keras(case.cell, given, end)])
-        head.set_weights([given[name] for name in ("W_hy", "b_y")])
-        variables = [*self.model.trainable_variables, *head.trainable_variables]
+        self.head.set_weights([given[name] for name in ("W_hy", "b_y")])
+        self.x = tf.constant(problem.x)
+        self.last = tf.constant(problem.last) if ragged and not all_steps else None
+
+    def forward(self, training: bool) -> Any:
+        """Compute outputs (B, T, O), or (B, O)."""
+        hidden = self.model(self.x, training=training)
+        if self.last is not None:
+            hidden = tf.gather(hidden, self.last, batch_dims=1)
+        return self.head(hidden)
+
+
+class KerasTrainer(KerasNetwork, Trainer):
+    """The network trained by a custom function, which is faster than ``fit``."""
+
+    def __init__(self, problem: Problem, unroll: bool, xla: bool) -> None:
+        super().__init__(problem, unroll)
+        case = problem.case
+        variables = [*self.model.trainable_variables, *self.head.trainable_variables]
         adam = keras.optimizers.Adam(TIMED_LR, epsilon=1e-8)
         adam.build(variables)
-        x, y = tf.constant(problem.x), tf.constant(problem.y)
+        y = tf.constant(problem.y)
         weights = tf.constant(problem.step_weights)
-        last = tf.constant(problem.last)
 
         def gradients() -> Any:
             with tf.GradientTape() as tape:
-                hidden = self.model(x, training=True)
-                if ragged and not all_steps:
-                    hidden = tf.gather(hidden, last, batch_dims=1)
-                outputs = head(hidden)
+                outputs = self.forward(training=True)
                 if case.loss == "mse":
                     losses = tf.reduce_mean(tf.math.squared_difference(outputs, y), axis=-1)
                 elif case.loss == "bce":
@@ -158,15 +174,28 @@ class Keras(System):
         loss.numpy()
 
 
+class KerasPredictor(KerasNetwork, Predictor):
+    """The network alone."""
+
+    def __init__(self, problem: Problem, unroll: bool, xla: bool) -> None:
+        super().__init__(problem, unroll)
+        self.compute = tf.function(partial(self.forward, training=False), jit_compile=xla)
+
+    def outputs(self) -> Array:
+        found: Array = self.compute().numpy()
+        return found
+
+
 def variants(problem: Problem, threads: int) -> Variants:
     """Name the compilations that can be fastest."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    ways = {"function": partial(Keras, problem, False, False)}
-    ways["function, XLA"] = partial(Keras, problem, False, True)
+    made = KerasPredictor if problem.case.pass_ == "forward" else KerasTrainer
+    ways = {"function": partial(made, problem, False, False)}
+    ways["function, XLA"] = partial(made, problem, False, True)
     if problem.case.time <= _UNROLLED:
-        ways["function, unrolled"] = partial(Keras, problem, True, False)
-        ways["function, unrolled, XLA"] = partial(Keras, problem, True, True)
+        ways["function, unrolled"] = partial(made, problem, True, False)
+        ways["function, unrolled, XLA"] = partial(made, problem, True, True)
     return ways
 
 

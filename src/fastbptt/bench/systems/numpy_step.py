@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..case import TIMED_LR, Case, Problem
-from . import System, Variants
+from . import Predictor, Trainer, Variants
 
 Array = NDArray[Any]
 Named = Mapping[str, Array]
@@ -443,7 +443,7 @@ class Layer:
             dx += self.dx[self.flip]
 
 
-class NumPy(System):
+class NumPy(Trainer):
     """Layers, readout, loss and Adam."""
 
     def __init__(self, problem: Problem) -> None:
@@ -481,8 +481,6 @@ class NumPy(System):
         self.rows = np.arange(len(self.y))
         self.ends = [(self.last, slice(0, H)), (np.zeros_like(self.last), slice(H, None))]
         self.ends = self.ends[: 1 + case.bidirectional]  # of each direction: last step, columns
-        if case.loss not in ("bce", "cross_entropy", "mse"):
-            raise ValueError(f"loss is {case.loss!r}; expected bce, cross_entropy or mse")
         self.scale = self.weight if case.loss == "cross_entropy" else self.weight / O
 
     def forward(self) -> tuple[Array, Array]:
@@ -504,6 +502,8 @@ class NumPy(System):
         if self.loss_name == "bce":
             losses = np.logaddexp(0, outputs) - y * outputs
             return float(np.sum(losses * scale)), (0.5 + 0.5 * np.tanh(outputs / 2) - y) * scale
+        if self.loss_name != "cross_entropy":
+            raise ValueError(f"loss is {self.loss_name!r}; expected bce, cross_entropy or mse")
         shifted = outputs - outputs.max(axis=1, keepdims=True)
         power = np.exp(shifted)
         total = power.sum(axis=1, keepdims=True)
@@ -561,6 +561,19 @@ class NumPy(System):
             self.adam()
 
 
+class NumPyPredictor(Predictor):
+    """The first half of a training step."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.case, self.network = problem.case, NumPy(problem)
+
+    def outputs(self) -> Array:
+        _, found = self.network.forward()
+        if self.case.steps == "last":
+            return found
+        return found.reshape(self.case.time, self.case.batch, -1).swapaxes(0, 1)
+
+
 def _rows(array: Array) -> Array:
     """View (T, B, N) as (T * B, N)."""
     return array.reshape(-1, array.shape[-1])
@@ -586,6 +599,8 @@ def _views(flat: Array, like: Mapping[str, Array]) -> dict[str, Array]:
 
 def variants(problem: Problem, threads: int) -> Variants:
     """Return the only variant."""
+    if problem.case.pass_ == "forward":
+        return {"batched": lambda: NumPyPredictor(problem)}
     return {"batched": lambda: NumPy(problem)}
 
 

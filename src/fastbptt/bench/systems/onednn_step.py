@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..case import TIMED_LR, Case, Problem
-from . import System, Variants, swap_gates
+from . import Trainer, Variants, swap_gates
 
 Array = NDArray[Any]
 
@@ -40,7 +40,7 @@ _CELLS: Final = {
 }
 
 
-class OneDnn(System):
+class OneDnn(Trainer):
     """Plain float32 arrays, time first, handed to the library once."""
 
     def __init__(self, problem: Problem) -> None:

@@ -1,7 +1,8 @@
 """PyTorch: nn.RNN, nn.GRU or nn.LSTM, nn.Linear and optim.Adam, eager.
 
-With and without flushing denormals. For the cells that torch.nn lacks, a module with the same
-interface loops over time, as people write it.
+A forward pass runs the modules under ``torch.inference_mode``. With and without flushing
+denormals. For the cells that torch.nn lacks, a module with the same interface loops over time, as
+people write it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..case import TIMED_LR, Case, Problem
-from . import System, Variants, as_arrays
+from . import Predictor, Trainer, Variants, as_arrays
 
 # Losses of each output, by fastbptt's names
 _ELEMENTWISE: Final = {
@@ -155,13 +156,13 @@ def _names(case: Case) -> list[tuple[str, str]]:
     ]
 
 
-class Torch(System):
-    """Time is the first axis, which is nn.RNN's own order."""
+class TorchNetwork:
+    """The modules, with the first weights; time is the first axis, which is nn.RNN's own order."""
 
-    def __init__(self, problem: Problem, adam: dict[str, Any]) -> None:
+    def __init__(self, problem: Problem) -> None:
         self.case = case = problem.case
         dtype = torch.float32 if case.dtype == "float32" else torch.float64
-        self.loss_name, self.all_steps = case.loss, case.steps == "all"
+        self.all_steps = case.steps == "all"
         self.directions = 1 + case.bidirectional
         self.rnn = _network(problem, dtype)
         self.head = nn.Linear(self.directions * case.hidden, case.output, dtype=dtype)
@@ -172,21 +173,13 @@ class Torch(System):
                 parameter.copy_(torch.from_numpy(given[name]))
             self.head.weight.copy_(torch.from_numpy(self.params["W_hy"].T))
             self.head.bias.copy_(torch.from_numpy(self.params["b_y"]))
-        self.adam = torch.optim.Adam(
-            [*self.rnn.parameters(), *self.head.parameters()], lr=TIMED_LR, **adam
-        )
         self.x = _time_first(problem.x)
-        self.y = _time_first(problem.y) if self.all_steps else torch.from_numpy(problem.y)
-        if case.loss == "cross_entropy":
-            self.y = self.y.reshape(-1)
         self.ragged = problem.lengths is not None
         self.last = torch.from_numpy(problem.last)
         self.sequences = torch.arange(case.batch)
-        weights = torch.from_numpy(problem.step_weights)
-        self.weights = weights.T.contiguous() if self.all_steps else weights
 
-    def loss(self) -> Tensor:
-        """Run the network and return its loss."""
+    def forward(self) -> Tensor:
+        """Run the network: outputs (T, B, O), or (B, O)."""
         hidden, final = self.rnn(self.x)
         if self.all_steps:
             seen = hidden
@@ -195,7 +188,29 @@ class Torch(System):
         else:
             final = final[0] if isinstance(final, tuple) else final
             seen = torch.cat([*final[-2:]], -1) if self.directions == 2 else final[-1]
-        outputs = self.head(seen)
+        outputs: Tensor = self.head(seen)
+        return outputs
+
+
+class TorchTrainer(TorchNetwork, Trainer):
+    """The network with its loss and Adam."""
+
+    def __init__(self, problem: Problem, adam: dict[str, Any]) -> None:
+        super().__init__(problem)
+        case = problem.case
+        self.loss_name = case.loss
+        self.adam = torch.optim.Adam(
+            [*self.rnn.parameters(), *self.head.parameters()], lr=TIMED_LR, **adam
+        )
+        self.y = _time_first(problem.y) if self.all_steps else torch.from_numpy(problem.y)
+        if case.loss == "cross_entropy":
+            self.y = self.y.reshape(-1)
+        weights = torch.from_numpy(problem.step_weights)
+        self.weights = weights.T.contiguous() if self.all_steps else weights
+
+    def loss(self) -> Tensor:
+        """Run the network and return its loss."""
+        outputs = self.forward()
         how = "none" if self.ragged and self.all_steps else "mean"
         if self.loss_name == "cross_entropy":
             flat = outputs.reshape(-1, outputs.shape[-1])
@@ -222,17 +237,28 @@ class Torch(System):
             self.adam.step()
 
 
+class TorchPredictor(TorchNetwork, Predictor):
+    """The network alone."""
+
+    def outputs(self) -> Array:
+        with torch.inference_mode():
+            found: Array = self.forward().numpy()
+        return found.swapaxes(0, 1) if self.all_steps else found
+
+
 def _time_first(array: Array) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array.swapaxes(0, 1)))
 
 
 def variants(problem: Problem, threads: int, flush: bool) -> Variants:
-    """Name the implementations of Adam that can be fastest."""
+    """Name the implementations of Adam that can be fastest; of a forward pass there is one."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(flush)
+    if problem.case.pass_ == "forward":
+        return {"inference mode": partial(TorchPredictor, problem)}
     return {
-        "fused Adam": partial(Torch, problem, {"fused": True}),
-        "foreach Adam": partial(Torch, problem, {"foreach": True}),
+        "fused Adam": partial(TorchTrainer, problem, {"fused": True}),
+        "foreach Adam": partial(TorchTrainer, problem, {"foreach": True}),
     }
 
 

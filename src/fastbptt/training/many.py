@@ -1,0 +1,1093 @@
+"""`fit_many`: many models of one architecture, in parallel, each trained as `fit` trains it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import json
+import os
+import re
+import threading
+import time
+import types
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from functools import cache
+from typing import Any, Final, cast
+
+import numpy as np
+
+from .. import _check, _core
+from .._check import I64
+from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
+from .._interrupt import DeferredInterrupt
+from .._losses import CustomLoss, Losses
+from ..models import saving
+from ..models.recurrent import Recurrent
+from ..optim.optimizers import OPTIMIZERS, Adam, Optimizer
+from ..optim.schedules import SCHEDULES
+from . import checkpoints, progress
+from .batches import Rows
+from .callbacks import Callback
+from .evaluation import check_model, check_objective, loss_of
+from .finished_models import Ending, FinishedModels
+from .history import History
+from .holdout import divided
+from .labelled import LabelledData
+from .loop import fit
+from .many_fits import ManyFits, OneFit
+from .missing import check_missing
+from .one_of_many import OneOfMany, StopRequest
+from .stream import is_stream
+
+#: Arguments of `fit` that say which data there are, and how they are read.
+_DATA: Final = (
+    "x", "y", "loss", "steps", "reduction", "lengths", "sample_weight", "warmup", "static",
+    "resets", "missing",
+)  # fmt: skip
+#: Those with a value for each sequence.
+_OF_SEQUENCES: Final = ("x", "y", "lengths", "sample_weight", "static", "resets")
+#: What has a length, but no value for each model in an order that is meant.
+_NO_LISTS: Final = (str, bytes, Mapping, Set)
+#: Arguments of `fit` that are judged together: what is wrong with one may be due to another.
+_TOGETHER: Final = (
+    (*_DATA, "validation", "class_weight", "metrics", "bptt_steps"),
+    ("monitor", "patience", "min_delta", "restore_best", "validation", "metrics",
+     "training_metrics", "loss"),
+)  # fmt: skip
+#: Those that hold code of the caller's, which may raise anything.
+_CODE: Final = ("loss", "optimizer", "schedule", "metrics", "augment", "callbacks")
+#: What Python shows of an object that has no other text: its place in memory.
+_ADDRESS: Final = re.compile(" at 0x[0-9a-fA-F]+")
+_TICK: Final = 0.05  # seconds between looks at the workers
+
+
+def fit_many(
+    models: Sequence[Recurrent] | Callable[[int], Recurrent],
+    x: Any = None,
+    y: Any = None,
+    *,
+    count: int | None = None,
+    names: Sequence[str] | None = None,
+    rows: Sequence[Any] | None = None,
+    validation_rows: Sequence[Any] | None = None,
+    each: Mapping[str, Sequence[Any]] | None = None,
+    jobs: int | None = None,
+    on_error: str = "raise",
+    keep: str = "models",
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float | str | None = None,
+    resume: bool = False,
+    verbose: int | None = None,
+    **arguments: Any,
+) -> ManyFits:
+    """Train many models of one architecture, in parallel, each as `fit` trains it alone.
+
+    Every number of a model equals, bit for bit, that of ``fit(model, x, y, ...)`` with the same
+    arguments; with `rows` that of ``fit(model, x[rows[k]], y[rows[k]], ...)``.
+
+    Parameters
+    ----------
+    models : sequence of Recurrent, or function
+        Trained in place. Or ``make(k)``, which returns model k, from 0 to `count` - 1, just before
+        it is trained; it is called in several threads.
+    x, y
+        As for `fit`: the data of all models. No iterators. None if `each` has them.
+    count : int, optional
+        The number of models, if `models` is a function.
+    names : sequence of str, optional
+        Names of the models, for the table and for messages.
+    rows : sequence of integer arrays, optional
+        The sequences of `x` that each model is trained on, with all that belongs to them (`y`,
+        `lengths`, `sample_weight`, `static`, `resets`). The same one may occur several times.
+    validation_rows : sequence of integer arrays, optional
+        Sequences of `x` for the validation of each model, none of them in its `rows`.
+    each : mapping of str -> sequence, optional
+        Arguments of `fit` with a value for each model: ``{"seed": range(10)}``. Data of their own
+        too: ``"x"``, ``"y"``, ``"lengths"``, ``"validation"``, and so on.
+    jobs : int, optional
+        How many processors train models at a time, each one model, or several small ones with
+        batches of few sequences, which share its vectors. Default: `get_num_threads`. It changes
+        no result.
+    on_error : {"raise", "report"}
+        "raise": where a model fails, because it diverges or its data are bad, the others stop
+        after their current update, and the error names the model. "report": the others go on, and
+        the error is in the results. A wrong argument of all models is always raised.
+    keep : {"models", "histories", "table"}
+        The part of the results that stays in memory, if `models` is a function: all of it; not
+        the models; only the numbers of the table.
+    checkpoint : str or path-like, optional
+        A folder that gets the models that are finished, in one file. Created if it does not
+        exist.
+    checkpoint_every : float or "epoch", optional
+        Seconds between checkpoints of each model in training, for those that train for long.
+        Default: one that is not finished starts anew.
+    resume : bool, default False
+        Resume a run with the same arguments from `checkpoint`, if there is one in it. Models must
+        be as they were at its beginning. Except for seconds, the results are the same, bit for
+        bit, as without the interruption, even if it was killed.
+    verbose : {None, 0, 1, 2}
+        As for `fit`: one bar for all models, or a line for each model or for some.
+    **arguments
+        Those of `fit` that all models have in common. An optimiser is copied for each model, and
+        not changed; it must be new.
+
+    Returns
+    -------
+    ManyFits
+        The results of all models, in their order.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, its value and the expectation, and the model if it is about one.
+    OSError
+        If `checkpoint` cannot be written. What was finished before is in there.
+
+    Notes
+    -----
+    Functions among the arguments, such as metrics and `augment`, are called in several threads.
+
+    Ctrl-C in the main thread stops all models after their current update, a second Ctrl-C at once.
+    `fit_many` then returns as usual, with ``stopped == "interrupted"``; so have the models that
+    were not finished, with the weights that they had then. Those that a function `models` was not
+    asked for yet have ``model`` None.
+
+    Examples
+    --------
+    Three penalties, each on five folds:
+
+    >>> import numpy as np, fastbptt
+    >>> x = np.random.default_rng(0).normal(size=(200, 10, 1))
+    >>> y = (x[:, :, 0].sum(axis=1) > 0).astype(int)
+    >>> folds = np.split(np.random.default_rng(0).permutation(200), 5)
+    >>> others = [np.setdiff1d(np.arange(200), fold) for fold in folds]
+    >>> grid = [(l1, fold) for l1 in (None, 1e-4, 1e-2) for fold in range(5)]
+    >>> fits = fastbptt.fit_many(
+    ...     lambda k: fastbptt.GRU(1, 4, 1, seed=0), x, y, count=len(grid),
+    ...     rows=[others[fold] for _, fold in grid],
+    ...     validation_rows=[folds[fold] for _, fold in grid],
+    ...     each={"l1": [l1 and {"W_hh": l1} for l1, _ in grid]},
+    ...     optimizer=fastbptt.AdamW(0.02), epochs=10, metrics="accuracy", verbose=0,
+    ... )
+    >>> table = fits.table()
+    >>> table["l1[W_hh]"][::5]
+    array([0.    , 0.0001, 0.01  ])
+    >>> means = table["validation_accuracy"].reshape(3, 5).mean(axis=1)  # over the folds
+    >>> bool(means.max() > 0.8)
+    True
+    """
+    models = _listed(models)
+    wanted = _check_models(models, count)
+    _check.option("on_error", on_error, ("raise", "report"))
+    _check.option("keep", keep, ("models", "histories", "table"))
+    if keep != "models" and not callable(models):
+        raise ArgumentError(
+            "keep", f'is "{keep}"', '"models" because models is a sequence, which keeps them anyway'
+        )
+    display = progress.check(verbose)
+    resume = _check.flag("resume", resume)
+    _check_common(arguments, each)
+    columns = _columns(each, wanted)
+    named = _names(names, wanted)
+    if jobs is None:
+        jobs = _core.get_num_threads()
+    jobs = min(_check.size("jobs", jobs), wanted)
+    if checkpoint is None:
+        for name, value in (("resume", resume), ("checkpoint_every", checkpoint_every)):
+            if value is not False and value is not None:
+                raise ArgumentError(
+                    name,
+                    f"is {_check.quoted(value)}, but checkpoint is None",
+                    "a folder as checkpoint",
+                )
+    _check_data(x, y, columns)
+    if rows is not None:
+        for name in _OF_SEQUENCES:
+            if name in columns:
+                what = f"is given beside each[{name!r}]"
+                raise ArgumentError("rows", what, f"one of them: rows are those of {name}")
+
+    started = time.perf_counter()
+    try:
+        first = _made(models, 0)
+    except Exception as raised:  # without it no model can be judged
+        label = "model 0" if named is None else f"model 0, {named[0]!r}"
+        about = _about(raised, label)
+        if about is raised:
+            raise
+        raise about from raised
+    common = dict(arguments)
+    own_rows = _all_rows("rows", rows, wanted, x)
+    held_rows = _all_rows("validation_rows", validation_rows, wanted, x)
+    _check_rows(own_rows, held_rows, common, columns)
+    run = _Run(models, first, wanted, named, x, y, common, columns, own_rows, held_rows)
+    run.on_error, run.keep, run.checkpoint_every = on_error, keep, checkpoint_every
+    run.resume = resume
+    if checkpoint is not None:
+        run.store = FinishedModels(_folder(checkpoint), run.fingerprint(), resume)
+    try:
+        run.train(jobs, display)
+    finally:
+        if run.store is not None:
+            run.store.close(run.begun)
+    return ManyFits(
+        cast("list[OneFit]", run.results),
+        run.given(),
+        frozenset(run.larger),
+        "interrupted" if run.stop.asked else "finished",
+        time.perf_counter() - started,
+    )
+
+
+# ---------------------------------------------------------------- arguments
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """The arguments of `fit` that may be common to all models or differ, and their defaults."""
+    own = ("model", "x", "y", "verbose", "checkpoint", "checkpoint_every", "resume")
+    other = (*own, "steps_per_epoch", "comm")
+    found = inspect.signature(fit).parameters.items()
+    return {name: one.default for name, one in found if name not in other}
+
+
+def _listed(models: Any) -> Any:
+    """Take the models out of an iterator, which yields them once."""
+    return list(models) if isinstance(models, Iterator) else models
+
+
+def _folder(given: Any) -> str:
+    if not isinstance(given, str | bytes | os.PathLike):
+        came = f"is of type {type(given).__name__}"
+        raise ArgumentTypeError("checkpoint", came, "str or os.PathLike, a folder")
+    return os.fsdecode(given)
+
+
+def _check_models(models: Any, count: Any) -> int:
+    """Return the number of models; check those of a sequence against the first one."""
+    if isinstance(models, Recurrent):
+        raise ArgumentTypeError(
+            "models", f"is one {type(models).__name__}", "a list of models, or fastbptt.fit for one"
+        )
+    if callable(models):
+        if count is None:
+            raise ArgumentTypeError(
+                "count", "is None", "the number of models because models is a function"
+            )
+        return _check.size("count", count)
+    if not hasattr(models, "__getitem__") or isinstance(models, str | bytes | Mapping):
+        raise ArgumentTypeError(
+            "models",
+            f"is of type {type(models).__name__}",
+            "a list of models, or a function make(k)",
+        )
+    every = list(models)
+    if count is not None:
+        raise ArgumentError(
+            "count", f"is {_check.shown(count)}", "None because models is a sequence"
+        )
+    if not every:
+        raise ArgumentError("models", "is empty", "at least one model")
+    places: dict[int, int] = {}
+    for i, model in enumerate(every):
+        _check_alike(every[0], model, i)
+        before = places.setdefault(id(model), i)
+        if before != i:
+            raise ArgumentError(
+                "models", f"is the same model as models[{before}]", "another one", item=i
+            )
+    return len(every)
+
+
+def _check_alike(first: Any, model: Any, number: int) -> None:
+    """Refuse a model of another architecture."""
+    try:
+        check_model(model)
+    except TypeError:
+        raise ArgumentTypeError(
+            "models", f"is of type {type(model).__name__}", "a fastbptt model", item=number
+        ) from None
+    _check_architecture(_architecture(first), model, f"models[{number}]", "models[0]")
+
+
+def _check_architecture(wanted: dict[str, Any], model: Recurrent, label: str, other: str) -> None:
+    own = _architecture(model)
+    if own == wanted:
+        return
+    differ = [name for name in wanted | own if own.get(name) != wanted.get(name)]
+    came, expected = (", ".join(f"{n}={side.get(n)!r}" for n in differ) for side in (own, wanted))
+    raise ArgumentError(
+        label,
+        f"has {came}",
+        f"{expected} as {other} has: models of one architecture; call fit_many once for each "
+        "architecture",
+    )
+
+
+def _architecture(model: Recurrent) -> dict[str, Any]:
+    config = model._config()
+    return {"cell": config["cell"], "dtype": config["dtype"], **config["arguments"]}
+
+
+def _made(models: Any, number: int) -> Recurrent:
+    if not callable(models):
+        return cast("Recurrent", models[number])
+    return cast("Recurrent", models(number))
+
+
+def _check_common(arguments: Mapping[str, Any], each: Any) -> None:
+    """Check the names of the arguments of `fit`."""
+    if each is not None and not isinstance(each, Mapping):
+        raise ArgumentTypeError(
+            "each", f"is of type {type(each).__name__}", 'a mapping such as {"seed": range(10)}'
+        )
+    for name in (*arguments, *(each or ())):
+        if name == "comm":
+            raise ArgumentError(
+                name,
+                "is given",
+                "no comm: fit_many trains each model by one thread; for several processes give "
+                "each its own models, or call fit(comm=) for each model",
+            )
+    for name in arguments:
+        if name in ("steps_per_epoch",):
+            raise ArgumentError(name, "is given", "x of all sequences, which is no iterator")
+        if name not in _defaults():
+            known = ", ".join(_defaults())
+            raise TypeError(
+                f"fit_many has no argument {name!r}; expected its own, or those of fit: {known}"
+            )
+    if arguments.get("callbacks"):
+        raise ArgumentError(
+            "callbacks",
+            "is given",
+            'each={"callbacks": [..]} with a list for each model: one callback for several models '
+            "would mix them up",
+        )
+    for name in each or ():
+        if name not in _defaults() and name not in ("x", "y"):
+            known = ", ".join(("x", "y", *_defaults()))
+            raise ArgumentError("each", f"has {_check.quoted(name)}", f"arguments of fit: {known}")
+        if name in arguments:
+            raise ArgumentError(name, "is given beside each", f"one of {name} and each[{name!r}]")
+    optimizer = arguments.get("optimizer")
+    if isinstance(optimizer, Optimizer) and optimizer.step_count:
+        raise ArgumentError(
+            "optimizer",
+            f"has made {optimizer.step_count} updates",
+            "a new one, of which every model gets a copy",
+        )
+
+
+def _columns(each: Mapping[str, Any] | None, count: int) -> dict[str, list[Any]]:
+    """Return the values of `each`, as lists."""
+    found = {}
+    for name, values in (each or {}).items():
+        label = f"each[{name!r}]"
+        if isinstance(values, _NO_LISTS) or not hasattr(values, "__len__"):
+            raise ArgumentTypeError(
+                label,
+                f"is of type {type(values).__name__}",
+                f"a sequence of {count}, for each model",
+            )
+        if len(values) != count:
+            raise ArgumentError(label, f"has {len(values)} values", f"{count}, one for each model")
+        flat = isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype != object
+        found[name] = values.tolist() if flat else list(values)
+    seen: dict[int, int] = {}
+    for k, value in enumerate(found.get("callbacks", ())):
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if seen.setdefault(id(one), k) != k:
+                raise ArgumentError(
+                    "each['callbacks']",
+                    f"is that of model {seen[id(one)]} too",
+                    "a callback for each model",
+                    item=k,
+                )
+    for k, value in enumerate(found.get("optimizer", ())):
+        if isinstance(value, Optimizer) and value.step_count:
+            raise ArgumentError(
+                "each['optimizer']",
+                f"has made {value.step_count} updates",
+                "a new one, of which the model gets a copy",
+                item=k,
+            )
+    return found
+
+
+def _names(names: Any, count: int) -> list[str] | None:
+    if names is None:
+        return None
+    if isinstance(names, _NO_LISTS) or not hasattr(names, "__len__"):
+        raise ArgumentTypeError("names", f"is {_check.shown(names)}", f"a list of {count} texts")
+    found = list(names)
+    if len(found) != count:
+        raise ArgumentError("names", f"has {len(found)} names", f"{count}, one for each model")
+    for k, name in enumerate(found):
+        if not isinstance(name, str):
+            raise ArgumentTypeError("names", f"is {_check.shown(name)}", "text", item=k)
+    if len(set(found)) < count:
+        k = next(k for k, name in enumerate(found) if found.index(name) < k)
+        raise ArgumentError(
+            "names", f"is {found[k]!r}, as names[{found.index(found[k])}] is", "another one", item=k
+        )
+    return [str(name) for name in found]
+
+
+def _check_data(x: Any, y: Any, columns: Mapping[str, Any]) -> None:
+    """Check that there are x and y, once each, and no iterators."""
+    for name, value in (("x", x), ("y", y)):
+        if name in columns and value is not None:
+            raise ArgumentError(name, "is given beside each", f"one of {name} and each[{name!r}]")
+        if name not in columns and value is None:
+            raise ArgumentTypeError(
+                name, "is None", f"data of all models, or each={{{name!r}: [..]}}"
+            )
+    every = columns.get("x", [x])
+    for k, one in enumerate(every):
+        if is_stream(one):
+            label = f"each['x'][{k}]" if "x" in columns else "x"
+            raise ArgumentTypeError(label, "is an iterator", "all sequences; fit takes iterators")
+
+
+def _all_rows(name: str, rows: Any, count: int, x: Any) -> list[Rows] | None:
+    """Check the rows of each model."""
+    if rows is None:
+        return None
+    if isinstance(rows, _NO_LISTS) or not hasattr(rows, "__len__"):
+        raise ArgumentTypeError(
+            name, f"is of type {type(rows).__name__}", f"a list of {count} integer arrays"
+        )
+    if len(rows) != count:
+        raise ArgumentError(name, f"has {len(rows)} arrays", f"{count}, one for each model")
+    most = len(x) if x is not None else 0
+    found = []
+    for k, one in enumerate(rows):
+        array = np.asarray(one)
+        if array.dtype == np.bool_:
+            raise ArgumentTypeError(
+                name,
+                "is a mask (dtype bool)",
+                "numbers of sequences: numpy.flatnonzero(mask)",
+                item=k,
+            )
+        if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+            came = f"has shape {array.shape} and dtype {array.dtype}"
+            raise ArgumentTypeError(name, came, "one dimension of integers", item=k)
+        if not array.size:
+            raise ArgumentError(name, "is empty", "at least one sequence", item=k)
+        if array.min() < 0 or array.max() >= most:
+            bad = int(array.min() if array.min() < 0 else array.max())
+            raise ArgumentError(name, f"holds {bad}", f"0 to {most - 1}", item=k, value=bad)
+        found.append(np.ascontiguousarray(array, I64))
+    return found
+
+
+def _check_rows(
+    rows: list[Rows] | None,
+    held: list[Rows] | None,
+    common: Mapping[str, Any],
+    columns: Mapping[str, Any],
+) -> None:
+    """Refuse rows that contradict each other, or other arguments."""
+    if held is not None and rows is None:
+        raise ArgumentError(
+            "validation_rows", "is given, but rows is None", "the rows to train on as well"
+        )
+    if rows is None or held is None:
+        return
+    if common.get("validation") is not None or "validation" in columns:
+        raise ArgumentError("validation_rows", "is given beside validation", "one of them")
+    for k, (one, other) in enumerate(zip(rows, held, strict=True)):
+        both = np.intersect1d(one, other)
+        if both.size:
+            raise ArgumentError(
+                "validation_rows",
+                f"holds {both[0]}, which rows[{k}] holds too",
+                "other sequences than those of training",
+                item=k,
+                value=int(both[0]),
+            )
+
+
+def _some(value: Any, rows: Rows) -> Any:
+    """Take some sequences of an argument, in any of the ways in which `fit` takes it."""
+    if value is None or hasattr(value, "columns"):  # fit refuses a frame
+        return value
+    if isinstance(value, Mapping):
+        return {name: _some(one, rows) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [value[i] for i in rows.tolist()]
+    return np.asanyarray(value)[rows]  # with its mask, which fit refuses
+
+
+# ---------------------------------------------------------------- the run
+
+
+class _Interrupts(DeferredInterrupt):
+    """Notes Ctrl-C, and never raises it: threads may not be left behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = False
+
+    def _note(self, number: int, frame: types.FrameType | None) -> None:
+        self.again = self.asked
+        self.asked = True
+
+
+class _WholeRun:
+    """Where the whole run stands, as `progress` shows it of a run of `fit`."""
+
+    def __init__(self, models: int, epochs: int) -> None:
+        self.epochs, self.steps_per_epoch = models, epochs
+        self.step = self.epoch = 0
+        self.history: Any = self
+        self.stopped: str | None = None
+        self.values: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return self.epoch
+
+    def last(self) -> dict[str, float]:
+        """Return the numbers of the model that was finished last."""
+        return self.values
+
+
+class _Run:
+    """One call of `fit_many`, its own arguments checked."""
+
+    def __init__(
+        self,
+        models: Any,
+        first: Recurrent,
+        count: int,
+        names: list[str] | None,
+        x: Any,
+        y: Any,
+        common: dict[str, Any],
+        columns: dict[str, list[Any]],
+        rows: list[Rows] | None,
+        held: list[Rows] | None,
+    ) -> None:
+        self.models, self.count, self.names = models, count, names
+        _check_alike(first, first, 0)
+        self.first: Recurrent | None = first
+        self.architecture = _architecture(first)
+        self.x, self.y, self.common, self.columns = x, y, common, columns
+        self.rows, self.held = rows, held
+        self.on_error, self.keep = "raise", "models"
+        self.begun = False  # whether any model has
+        self.checkpoint_every: Any = None
+        self.resume = False
+        self.store: FinishedModels | None = None
+        self.stop = StopRequest()
+        self.results: list[OneFit | None] = [None] * count
+        self.larger: set[str] = set()
+        self._running: dict[int, OneOfMany] = {}
+        self._finished: deque[int] = deque()
+        self._failures: dict[int, BaseException] = {}
+        self._seen: weakref.WeakValueDictionary[int, Recurrent] = weakref.WeakValueDictionary()
+        self._seen_lock = threading.Lock()
+        self.data: LabelledData | None = None
+        self._validation = common.pop("validation", None)
+        self._share()
+
+    def _share(self) -> None:
+        """Read and check the data that all models share, once."""
+        assert self.first is not None
+        if any(name in self.columns for name in _DATA):
+            return
+        given: dict[str, Any] = {
+            name: self.common.get(name, _defaults().get(name)) for name in _DATA if name not in "xy"
+        }
+        check_objective(given["loss"], given["steps"], given["reduction"])
+        loss = loss_of(given["loss"])
+        if isinstance(loss, CustomLoss):  # it may have a state
+            return
+        check_missing(given["missing"], loss)
+        if self.rows is not None and (loss is None or isinstance(loss, Losses)):
+            return  # what follows from all sequences could be another for some of them
+        first = _check.size("warmup", given["warmup"], 0)
+        data = LabelledData(
+            self.first, self.x, self.y, loss, given["steps"], given["reduction"],
+            given["lengths"], given["sample_weight"], warmup=first, static=given["static"],
+            resets=given["resets"], missing=given["missing"],
+        )  # fmt: skip
+        every: Rows | None = None
+        if self.rows is not None:
+            if (  # as above
+                data.weights is not None
+                or data.lengths is not None
+                or isinstance(data.items, list)
+                or isinstance(data.targets, list)
+                or "class_weight" in self.columns
+                or self.common.get("class_weight") is not None
+                or "validation" in self.columns
+                or not isinstance(self._validation, tuple | list | None)
+            ):
+                return
+            every = np.unique(np.concatenate([*self.rows, *(self.held or ())]))
+        data.check_contents(every)
+        data.check_digits()
+        if isinstance(self._validation, tuple | list):
+            _, held, _ = divided(data, self._validation, 0)
+            assert held is not None
+            held.check_contents()
+            held.note_digits(5)
+            self._validation = held
+        self.data = data
+
+    # ------------------------------------------------------------ one model
+
+    def _model(self, number: int) -> Recurrent:
+        """Return a model of the run, made when its turn has come."""
+        if not callable(self.models):
+            return cast("Recurrent", self.models[number])
+        model, self.first = (self.first, None) if number == 0 else (None, self.first)
+        if model is None:
+            model = _made(self.models, number)
+        if not isinstance(model, Recurrent):
+            raise ArgumentTypeError(
+                f"models({number})", f"is of type {type(model).__name__}", "a fastbptt model"
+            )
+        _check_architecture(self.architecture, model, f"models({number})", "models(0)")
+        with self._seen_lock:
+            if self._seen.get(id(model)) is model:
+                raise ArgumentError(
+                    f"models({number})", "is a model that it returned before", "a new one"
+                )
+            self._seen[id(model)] = model
+        return model
+
+    def _arguments(self, number: int) -> dict[str, Any]:
+        """Return the arguments of a model's `fit`, besides its data."""
+        found = self.common | {name: values[number] for name, values in self.columns.items()}
+        found.pop("x", None)
+        found.pop("y", None)
+        optimizer = found.get("optimizer")
+        if isinstance(optimizer, Optimizer):
+            found["optimizer"] = optimizer.copy()
+        if "validation" not in found and self._validation is not None:
+            found["validation"] = self._validation
+        return found
+
+    def _one(self, number: int) -> tuple[OneOfMany, dict[str, Any]]:
+        """Return the data and the arguments of a model's `fit`."""
+        found = self._arguments(number)
+        rows = None if self.rows is None else self.rows[number]
+        held = None if self.held is None else self.held[number]
+        if self.data is not None:
+            for name in _DATA:  # `data` has them; fit still checks what it is told of the loss
+                if name not in ("loss", "steps", "reduction", "missing", "warmup"):
+                    found.pop(name, None)
+            if held is not None:
+                found["validation"] = held
+            return OneOfMany(self.stop, data=self.data, rows=rows), found
+        x = self.columns["x"][number] if "x" in self.columns else self.x
+        y = self.columns["y"][number] if "y" in self.columns else self.y
+        if rows is None:
+            return OneOfMany(self.stop, x, y), found
+        every = {"x": x, "y": y} | {n: found[n] for n in _OF_SEQUENCES if n in found}
+        if held is not None:
+            there = {name: _some(value, held) for name, value in every.items()}
+            validation = [there.get(n) for n in ("x", "y", "lengths", "sample_weight")]
+            last = there.get("static")
+            if last is None:
+                last = there.get("resets")
+            found["validation"] = (*validation, last) if last is not None else tuple(validation)
+        some = {name: _some(value, rows) for name, value in every.items()}
+        x, y = some.pop("x"), some.pop("y")
+        return OneOfMany(self.stop, x, y), found | some
+
+    def _train(self, number: int, crew: _core.TrainingCrew | None) -> None:
+        """Train a model, or restore it if it is finished."""
+        start = time.perf_counter()
+        error: str | None = None
+        try:
+            model = self._model(number)
+        except Exception as raised:
+            named = _about(raised, self._label(number))
+            if self.on_error == "raise":
+                if named is raised:
+                    raise
+                raise named from raised
+            error = _check.one_line(f"{type(named).__name__}: {named}")
+            seconds = time.perf_counter() - start
+            self._note(None, Ending(number, "", History().to_dict(), 0, [], seconds, error))
+            return
+        initial = ""
+        if self.store is not None:
+            saving.json_text(model.metadata)
+            initial = _digest_of(model)
+            stored = self.store.restore(number, model, initial, self.on_error == "report")
+            if stored is not None:
+                self._note(model, stored)
+                return
+        start = time.perf_counter()
+        own, found = self._one(number)
+        own.crew = crew
+        self._running[number] = own
+        if self.store is not None and self.checkpoint_every is not None:
+            found["checkpoint"] = self.store.checkpoint_of(number)
+            found["checkpoint_every"], found["resume"] = self.checkpoint_every, self.resume
+        try:
+            fit(model, cast("Any", own), None, verbose=0, **found)
+        except Exception as raised:
+            named = _about(raised, self._label(number))
+            own_fault = not isinstance(raised, OSError) and self._is_its_own(raised, own)
+            if self.on_error == "raise" or not own_fault:
+                if named is raised:
+                    raise
+                raise named from raised
+            error = _check.one_line(f"{type(named).__name__}: {named}")
+        finally:
+            if own.begun:
+                self.begun = True
+        history = History() if own.run is None else own.run.history
+        epoch = len(history)
+        if own.settings is not None:
+            early = own.settings.early_stopping
+            if error is None and early is not None and early.keep and early.best_epoch:
+                epoch = early.best_epoch
+        record = Ending(
+            number,
+            initial,
+            history.to_dict(),
+            epoch,
+            _larger(own),
+            time.perf_counter() - start,
+            error,
+        )
+        if history.stopped == "interrupted":
+            self.stop.asked = True  # also if a callback has raised it
+        elif self.store is not None and (error is None or self.on_error == "report"):
+            self.store.add(model, record)
+        self._note(model, record)
+
+    def _note(self, model: Recurrent | None, record: Ending) -> None:
+        """Keep a model's result."""
+        name = None if self.names is None else self.names[record.number]
+        history = History.from_dict(record.history)
+        result = OneFit(
+            record.number, name, model, history, record.epoch, record.seconds, record.error
+        )
+        if self.keep != "models":
+            result.model = None
+        if self.keep == "table":
+            result.history = None
+        self.larger.update(record.larger)
+        self.results[record.number] = result
+        self._running.pop(record.number, None)
+        self._finished.append(record.number)
+
+    def _is_its_own(self, error: Exception, own: OneOfMany) -> bool:
+        """Whether an error may be of this model alone.
+
+        It diverged, or what is its own may have caused the error: data, rows or values of `each`.
+        """
+        if own.run is not None and own.run.step > 0:
+            return True
+        of_data = (*_OF_SEQUENCES, "validation", "class_weight")
+        own_data = self.rows is not None or not self.columns.keys().isdisjoint(of_data)
+        if isinstance(error, BadArgumentError):
+            name = error.argument.partition("[")[0]
+            if error.source == "validation":
+                name = "validation"
+            if name in self.columns:
+                return True
+            for group in _TOGETHER:
+                if name in group and not self.columns.keys().isdisjoint(group):
+                    return True
+            common = (*_defaults(), "checkpoint", "checkpoint_every", "resume")
+            return own_data if name in of_data else name not in common
+        if own.run is not None and not own.begun:  # of a checkpoint
+            return False
+        return own_data or not self.columns.keys().isdisjoint(_CODE)
+
+    def _label(self, number: int) -> str:
+        label = f"model {number}"
+        return label if self.names is None else f"{label}, {self.names[number]!r}"
+
+    # ------------------------------------------------------------ all models
+
+    def train(self, jobs: int, display: int | None) -> None:
+        """Train all models on so many processors."""
+        together = self._together(jobs)
+        threads_in_all = min(jobs * together, self.count)
+        limit = _core.ThreadLimit(1)
+        order: Iterator[int] = iter(range(self.count))
+        ended = threading.Event()
+        left = itertools.count(1)
+
+        def work(crew: _core.TrainingCrew | None, over: threading.Event) -> None:
+            number = -1
+            try:
+                with limit:
+                    for number in order:
+                        if self.stop.asked:
+                            break
+                        self._train(number, crew)
+            except BaseException as error:
+                self._failures[number] = error
+                self.stop.asked = True
+            finally:
+                over.set()
+                if next(left) == threads_in_all:
+                    ended.set()
+
+        crews = [_core.TrainingCrew() if together > 1 else None for _ in range(jobs)]
+        overs = [threading.Event() for _ in range(threads_in_all)]
+        threads = [
+            threading.Thread(
+                target=work, args=(crews[i % jobs], over), name=f"fit_many {i}", daemon=True
+            )
+            for i, over in enumerate(overs)
+        ]
+        with _Interrupts() as signals:
+            try:
+                for thread in threads:
+                    thread.start()
+                self._attend(ended, signals, limit, display)
+            except KeyboardInterrupt:
+                self.stop.asked = True
+                limit.stop()
+            except BaseException:
+                self.stop.asked = True
+                limit.stop()
+                raise
+            finally:
+                self._join(threads, overs, limit)
+        if self._failures:
+            raise self._failures[min(self._failures)]
+        for number in range(self.count):
+            if self.results[number] is None:
+                self._note_untrained(number)
+
+    def _join(
+        self,
+        threads: list[threading.Thread],
+        overs: list[threading.Event],
+        limit: _core.ThreadLimit,
+    ) -> None:
+        """Wait until all threads have ended, whatever a program's handler of signals raises."""
+        raised: BaseException | None = None
+        waiting = True
+        while waiting:
+            try:
+                for thread, over in zip(threads, overs, strict=True):
+                    if thread.ident is not None:  # else it finds that it is to stop
+                        over.wait()  # an interrupted join takes a thread that runs for ended
+                        thread.join()
+                waiting = False
+            except BaseException as error:
+                self.stop.asked = True
+                limit.stop()
+                if not isinstance(error, KeyboardInterrupt):
+                    raised = error
+        if raised is not None:
+            raise raised
+
+    def _together(self, jobs: int) -> int:
+        """Return how many models a processor trains at a time: those that share its vectors."""
+        sizes = self.columns.get("batch_size", [self.common.get("batch_size", 32)])
+        if not all(isinstance(size, int | np.integer) and size > 0 for size in sizes):
+            return 1  # `fit` says what is wrong
+        x = self.columns["x"][0] if "x" in self.columns else self.x
+        try:
+            rows = len(x) if self.rows is None else len(self.rows[0])
+            time = len(x[0])
+        except Exception:  # of a frame, say; `fit` says what is wrong
+            return 1
+        batch = max(1, min(rows, int(min(sizes))))
+        assert self.first is not None
+        return self.first._engine.networks_together(batch, max(1, time), -(-self.count // jobs))
+
+    def _note_untrained(self, number: int) -> None:
+        """Keep the result of a model whose turn never came."""
+        name = None if self.names is None else self.names[number]
+        model = None if callable(self.models) else self.models[number]
+        self.results[number] = OneFit(number, name, model, History(), 0, 0.0, None)
+        if self.keep == "table":
+            self.results[number].history = None  # type: ignore[union-attr]
+
+    def _attend(
+        self,
+        ended: threading.Event,
+        signals: _Interrupts,
+        limit: _core.ThreadLimit,
+        display: int | None,
+    ) -> None:
+        """Show the progress, pass Ctrl-C on and flush what is stored, until all is done."""
+        epochs = self.columns.get("epochs", [self.common.get("epochs", _defaults()["epochs"])])
+        usual = [one for one in epochs if isinstance(one, int | np.integer)]
+        course = _WholeRun(self.count, int(max(usual, default=1)) or 1)
+        shown = progress.show(display, cast("Any", course), "model")
+        start = flushed = time.perf_counter()
+        failed = 0
+        try:
+            over = False
+            while not over:
+                over = ended.wait(_TICK)
+                if signals.asked:
+                    self.stop.asked = True
+                if signals.again:
+                    limit.stop()
+                now = time.perf_counter()
+                while self._finished:
+                    result = self.results[self._finished.popleft()]
+                    assert result is not None
+                    course.epoch += 1
+                    failed += result.error is not None
+                    course.values = {n: v for n, v in result.values.items() if n != "lr"}
+                    if failed:
+                        course.values["failed"] = failed
+                    course.values["seconds"] = now - start
+                    shown.epoch(cast("Any", course))
+                runs = [one.run for one in list(self._running.values())]
+                partial = sum(0 if run is None else len(run.history) for run in runs)
+                done = min(course.epoch * course.steps_per_epoch + partial, self._total(course))
+                if done > course.step:
+                    course.step = done
+                    shown.batch(cast("Any", course))
+                if self.store is not None and now - flushed > 1.0:
+                    self.store.flush()
+                    flushed = time.perf_counter()
+            course.stopped = "interrupted" if self.stop.asked else "finished"
+        finally:
+            shown.close()
+
+    def _total(self, course: _WholeRun) -> int:
+        return course.epochs * course.steps_per_epoch
+
+    # ------------------------------------------------------------ what is given
+
+    def given(self) -> dict[str, list[Any]]:
+        """Return the values of `each` for the table, flat."""
+        found: dict[str, list[Any]] = {}
+        for name, values in self.columns.items():
+            if name in ("x", "y", "validation", "callbacks", "metrics"):
+                continue
+            if any(isinstance(one, Mapping) for one in values):
+                rows = [one if isinstance(one, Mapping) else {} for one in values]
+                for key in dict.fromkeys(key for row in rows for key in row):
+                    column = [row.get(key, 0.0) for row in rows]
+                    if all(isinstance(one, int | float) for one in column):
+                        found[f"{name}[{key}]"] = column
+            elif all(
+                one is None or isinstance(one, int | float | str | bool | np.generic)
+                for one in values
+            ):
+                found[name] = values
+            elif name in ("optimizer", "schedule", "loss"):
+                found[name] = [
+                    one if one is None or isinstance(one, str) else repr(one).partition("  #")[0]
+                    for one in values
+                ]
+        return found
+
+    def fingerprint(self) -> dict[str, str]:
+        """Describe all that a resumed run must share, by name."""
+        found = {"models": f"{self.count}", "architecture": json.dumps(self.architecture)}
+        if not callable(self.models):
+            found["initial weights"] = _described([_digest_of(one) for one in self.models])
+        usual = {n: v for n, v in _defaults().items() if n not in self.columns}
+        given = {"x": self.x, "y": self.y, **usual, **self.common, "rows": self.rows}
+        given["validation"] = self._validation
+        if isinstance(self._validation, LabelledData):
+            held = self._validation
+            given["validation"] = [
+                held.items,
+                held.targets,
+                held.lengths,
+                held.marks,
+                held.constants,
+            ]
+        given |= {"validation_rows": self.held, "names": self.names}
+        for name in ("optimizer", "schedule"):
+            if name in given:
+                given[name] = _resolved(name, given[name])
+        for name, values in self.columns.items():
+            given[f"each[{name!r}]"] = [_resolved(name, value) for value in values]
+        found |= {name: _described(value) for name, value in given.items() if value is not None}
+        found.pop("memory_budget", None)  # changes no bit
+        return found
+
+
+def _larger(own: OneOfMany) -> list[str]:
+    """Name the curves of which larger values are better."""
+    if own.settings is None:
+        return []
+    bare = [one.name for one in own.settings.metrics if one.larger_is_better]
+    return [*bare, *(f"validation_{name}" for name in bare)]
+
+
+def _about(error: Exception, label: str) -> Exception:
+    """Return an error that names the model that it is about."""
+    if isinstance(error, BadArgumentError):
+        error.context.append(label)
+        return error
+    if isinstance(error, OSError):  # of a file, whose name it has
+        return error
+    if type(error) in (ValueError, TypeError, MemoryError):
+        return type(error)(f"{error} ({label})")
+    return RuntimeError(f"{label} failed: {type(error).__name__}: {error}")
+
+
+def _digest_of(model: Recurrent) -> str:
+    """Describe a model as it is: its options, its weights, where its dropout stands."""
+    config = {key: value for key, value in model._config().items() if key != "trained_steps"}
+    return _described([json.dumps(config), model._weights.get()])
+
+
+def _resolved(name: str, value: Any) -> Any:
+    """Return what `fit` makes of a name, so that equal runs are described alike."""
+    if name == "optimizer":
+        if value is None:
+            return Adam()
+        if isinstance(value, str) and value in OPTIMIZERS:
+            return cast("Callable[[], Optimizer]", OPTIMIZERS[value])()
+    if name == "schedule" and isinstance(value, str) and value in SCHEDULES:
+        return SCHEDULES[value]()
+    return value
+
+
+def _described(value: Any, depth: int = 0) -> str:
+    """Describe a value in a text that is the same in another process."""
+    if isinstance(value, np.bool_ | np.number):
+        value = value.item()
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+        return checkpoints.digest(array.astype(str) if array.dtype == object else array)
+    if value is None or isinstance(value, bool | int | float | str):
+        return json.dumps(value)
+    if isinstance(value, Optimizer):
+        return repr(value).partition("  #")[0]
+    if isinstance(value, Mapping):
+        return json.dumps({str(key): _described(one, depth + 1) for key, one in value.items()})
+    if isinstance(value, list | tuple | range | Set):
+        items = [_described(one, depth + 1) for one in value]
+        items = sorted(items) if isinstance(value, Set) else items
+        text = json.dumps(items)
+        if len(text) <= 200:
+            return text
+        return checkpoints.digest([np.frombuffer(one.encode(), np.uint8) for one in items])
+    if hasattr(value, "__array__"):
+        return _described(np.asarray(value))
+    if isinstance(value, functools.partial):
+        parts = (value.func, value.args, value.keywords)
+        return f"partial {[_described(one, depth + 1) for one in parts]}"
+    if isinstance(value, types.MethodType):
+        return f"{value.__qualname__} of {_described(value.__self__, depth + 1)}"
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    text = repr(value)
+    if not _ADDRESS.search(text) and hex(id(value)) not in text:
+        return text
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, Callback) or depth > 4:  # callbacks have a state of their own
+        return name
+    return f"{name} {_described(getattr(value, '__dict__', None), depth + 1)}"

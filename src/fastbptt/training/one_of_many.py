@@ -1,0 +1,81 @@
+"""One model of a call of `fit_many`: its data, and how its run is watched and stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import _core
+from .._interrupt import DeferredInterrupt
+from .batches import Rows
+from .holdout import HoldOut, hold_out
+from .labelled import LabelledData
+
+if TYPE_CHECKING:
+    from .callbacks import TrainingRun
+    from .settings import Settings
+
+
+class StopRequest(DeferredInterrupt):
+    """Stops the runs of all models between updates; signals are left to whoever sets `asked`."""
+
+    def __enter__(self) -> StopRequest:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class OneOfMany:
+    """Stands in the place of `x` in a call of `fit`.
+
+    Parameters
+    ----------
+    interrupt : StopRequest
+    x, y
+        As for `fit`, if the model has data of its own.
+    data : LabelledData or None
+        Data of all models, whose contents have been checked.
+    rows : int64 array or None
+        The sequences in `data` that this one is trained on; None: all.
+
+    Attributes
+    ----------
+    crew : TrainingCrew or None
+        The models whose steps go together with those of this one.
+    run : TrainingRun or None
+        Where training stands, once it has begun.
+    settings : Settings or None
+        Of this run.
+    begun : bool
+        Whether all arguments have been checked, and training begins.
+    """
+
+    def __init__(
+        self,
+        interrupt: StopRequest,
+        x: Any = None,
+        y: Any = None,
+        data: LabelledData | None = None,
+        rows: Rows | None = None,
+    ) -> None:
+        self.interrupt = interrupt
+        self.x, self.y = x, y
+        self.data, self.rows = data, rows
+        self.crew: _core.TrainingCrew | None = None
+        self.run: TrainingRun | None = None
+        self.settings: Settings | None = None
+        self.begun = False
+
+    def sets(self, data: LabelledData, validation: Any, class_weight: Any, seed: int) -> HoldOut:
+        """Return the training and validation sequences of the data of all models.
+
+        validation: as for `fit`, or LabelledData; with `rows` may be rows of `data` too.
+        """
+        if isinstance(validation, LabelledData):
+            validation = validation.of(data.model)
+        if self.rows is None:
+            return hold_out(data, validation, class_weight, seed, checked=True)
+        if isinstance(validation, LabelledData) or validation is None:
+            every = hold_out(data, validation, None, seed, checked=True)
+            return HoldOut(data, self.rows, None, every.held_out, every.held_out_rows, None)
+        return HoldOut(data, self.rows, None, data, validation, None)
