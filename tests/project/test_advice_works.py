@@ -14,13 +14,14 @@ import os
 import re
 import shlex
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from accuracy import HAS_BFLOAT16
+from fake_ranks import ranks
 
 import fastbptt
 from fastbptt import cli, datasets
@@ -758,9 +759,27 @@ def names() -> dict[str, Any]:
         "one": fastbptt.GRU(1, 4, 1, seed=0),
         "once": {"epochs": 1, "verbose": 0},
         "fit": fastbptt.fit,
+        "fit_many": fastbptt.fit_many,
+        "several": [fastbptt.GRU(2, 4, 1, seed=seed) for seed in range(3)],
+        "on_ranks": on_ranks,
         "series": np.cumsum(rng.normal(size=60)),
         "quick": {"hidden_layer_sizes": 3, "max_iter": 2, "random_state": 0},
     }
+
+
+def on_ranks(function: Callable[[Any], Any]) -> None:
+    """Call a function on two ranks, which have a processor each; raise what one of them raises."""
+    threads = fastbptt.get_num_threads()
+    said = io.StringIO()
+    fastbptt.set_num_threads(1)
+    try:
+        with contextlib.redirect_stderr(said):
+            found, _ = ranks(2, function)
+    finally:
+        fastbptt.set_num_threads(threads)
+    for one in found:
+        if isinstance(one, Exception):
+            raise RuntimeError(said.getvalue() or str(one)) from one
 
 
 SK = (
@@ -796,6 +815,15 @@ BFLOAT16 = (  # on processors without its products, too
     "from unittest import mock; from fastbptt.models import _options\n"
     "with mock.patch.object(_options, 'can_run'): m = fastbptt.GRU(2, 3, 1, precision='bfloat16')\n"
 )
+JOB = "def job(comm):\n  m = fastbptt.GRU(2, 4, 1, seed=0); a = fastbptt.Adam(0.01)\n"
+DAMAGED = (  # an order of sequences that fails in the second epoch, unless it is resumed
+    "from unittest import mock; from fastbptt.training import loop\n"
+    "class Damaged(loop.Order):\n"
+    "  def batches(self, epoch, first=0):\n"
+    "    if epoch == 2: raise ZeroDivisionError('here')\n"
+    "    return super().batches(epoch, first)\n"
+)
+RESUMED = JOB + "  fit(m, x, y, epochs=2, verbose=0, checkpoint='ranks.ckpt', comm=comm"
 TINY = "s = fastbptt.Standardizer.from_dict({'mean': [0, 0], 'scale': [1e-60, 1]}); "
 KEPT = "model = fastbptt.RNN(2, 4, 1, constraints=fastbptt.Constraints(self_connections=False))\n"
 CALLS = [
@@ -2043,6 +2071,142 @@ CALLS = [
         MONITORED + r"fastbptt.plot.gradient_animation(m, 'a.html', \2, show=\1)",
         needs="matplotlib",
     ),
+    # several ranks
+    call(
+        OWN + JOB + "  fit(m, x, y, loss=own, comm=comm, **once)\non_ranks(job)",
+        r"expected a loss by name, or a (fastbptt\.Loss), because",
+        JOB + "  fit(m, x, y, loss='mse', comm=comm, **once)\non_ranks(job)",
+        JOB + "  fit(m, x, y, loss=\\1('mse'), comm=comm, **once)\non_ranks(job)",
+    ),
+    call(
+        JOB + "  m = fastbptt.GRU(2, 4, 1, seed=comm.Get_rank())\n"
+        "  fit(m, x, y, comm=comm, **once)\non_ranks(job)",
+        r"models with the same seed, or (model = comm\.bcast\(model\)) before fit",
+        JOB + "  model = fastbptt.GRU(2, 4, 1, seed=comm.Get_rank())\n"
+        "  \\1\n  fit(model, x, y, comm=comm, **once)\non_ranks(job)",
+        JOB + "  fit(m, x, y, comm=comm, **once)\non_ranks(job)",
+    ),
+    call(
+        JOB + "  m = fastbptt.GRU(2, 4, 1, dropout=0.5, num_layers=2, seed=0)\n"
+        "  if comm.Get_rank(): m.loss_and_grad(x, y[:, None], 'mse')\n"
+        "  fit(m, x, y, comm=comm, **once)\non_ranks(job)",
+        r"on all ranks: (model = comm\.bcast\(model\)) before fit",
+        JOB + "  model = fastbptt.GRU(2, 4, 1, dropout=0.5, num_layers=2, seed=0)\n"
+        "  if comm.Get_rank(): model.loss_and_grad(x, y[:, None], 'mse')\n"
+        "  \\1\n  fit(model, x, y, comm=comm, **once)\non_ranks(job)",
+    ),
+    call(
+        JOB + "  start = m.state_dict()\n"
+        "  if comm.Get_rank(): fit(m, x, y, optimizer=a, **once); m.load_state_dict(start)\n"
+        "  fit(m, x, y, optimizer=a, comm=comm, **once)\non_ranks(job)",
+        r"on all ranks: (optimizer = comm\.bcast\(optimizer\)) before fit",
+        JOB + "  start, optimizer = m.state_dict(), a\n"
+        "  if comm.Get_rank(): fit(m, x, y, optimizer=a, **once); m.load_state_dict(start)\n"
+        "  \\1\n  fit(m, x, y, optimizer=optimizer, comm=comm, **once)\non_ranks(job)",
+    ),
+    call(
+        DAMAGED + RESUMED + ")\nwith mock.patch.object(loop, 'Order', Damaged): on_ranks(job)",
+        r"'ranks\.ckpt' holds the last checkpoint, from which (resume=True) goes on",
+        RESUMED + ", \\1)\non_ranks(job)",
+    ),
+    call(
+        JOB + "  fastbptt.set_num_threads(64)\n"
+        "  comm.allgather(0)\n"
+        "  fit(m, x, y, comm=comm, **once)\non_ranks(job)",
+        r"wait for each other; (fastbptt\.set_num_threads\(1\)) in all ranks",
+        JOB + "  \\1\n  comm.allgather(0)\n  fit(m, x, y, comm=comm, **once)\non_ranks(job)",
+    ),
+    # many models
+    call(
+        "fit_many(several, x, y, checkpoint='models', **once)\n"
+        "fit_many(several, x, y, checkpoint='models', **once)",
+        r"expected (resume=True) to go on with it, or another folder",
+        "fit_many(several, x, y, checkpoint='models', \\1, **once)",
+        "fit_many(several, x, y, checkpoint='models 2', **once)",
+    ),
+    call(
+        "class Again(fastbptt.Callback):\n"
+        "  def on_epoch_end(self, run): fit_many(several, x, y, checkpoint='models 3', **once)\n"
+        "each = {'callbacks': [[Again()] for _ in several]}\n"
+        "fit_many(several, x, y, checkpoint='models 3', each=each, **once)",
+        r"in use by another run; expected a folder of this one's own",
+        "fit_many(several, x, y, checkpoint='models 4', **once)",
+    ),
+    call(
+        "fit_many([net, fastbptt.GRU(2, 5, 1)], x, y, **once)",
+        r"call (fit_many) once for each architecture",
+        "\\1([net], x, y, **once); \\1([fastbptt.GRU(2, 5, 1)], x, y, **once)",
+    ),
+    call(
+        "fit_many(net, x, y, **once)",
+        r"expected a list of models, or (fastbptt\.fit) for one",
+        "\\1(net, x, y, **once)",
+        "fit_many([net], x, y, **once)",
+    ),
+    call(
+        "fit_many(several, x, y, callbacks=[fastbptt.Callback()], **once)",
+        r"expected (each=\{\"callbacks\": \[)\.\.(\]\}) with a list for each model",
+        "fit_many(several, x, y, \\1[fastbptt.Callback()] for _ in several\\2, **once)",
+    ),
+    call(
+        "fit_many(several, x, y, validation_rows=[[0]] * 3, **once)",
+        r"expected the (rows) to train on as well",
+        "fit_many(several, x, y, validation_rows=[[0]] * 3, \\1=[[1, 2, 3]] * 3, **once)",
+    ),
+    call(
+        "fit_many(several, x, y, comm=0, **once)",
+        r"give each its own models, or call (fit\(comm=)\) for each model",
+        JOB + "  \\1comm, model=m, x=x, y=y, **once)\non_ranks(job)",
+        "fit_many(several, x, y, **once)",
+    ),
+    call(
+        "fit_many(several, x, y, epoch=1, **once)",
+        r"no argument 'epoch'; expected its own, or those of fit: .*?(epochs)",
+        "fit_many(several, x, y, verbose=0, \\1=1)",
+    ),
+    call(
+        "fit_many(several, x, y, each={'epoch': [1, 2, 3]}, **once)",
+        r"expected arguments of fit: .*?(epochs)",
+        "fit_many(several, x, y, verbose=0, each={'\\1': [1, 2, 3]})",
+    ),
+    call(
+        "fit_many(several, None, y, **once)",
+        r"expected data of all models, or (each=\{'x': \[)\.\.(\]\})",
+        "fit_many(several, x, y, **once)",
+        "fit_many(several, None, y, \\1x] * 3}, **once)",
+    ),
+    call(
+        "fit_many(several, iter([(x, y)]), y, **once)",
+        r"expected all sequences; (fit) takes iterators",
+        "\\1(net, iter([(x, y)]), loss='mse', steps_per_epoch=1, **once)",
+        "fit_many(several, x, y, **once)",
+    ),
+    # ensembles
+    call(
+        SK + "C.set_params(n_estimators=2, warm_start=True).fit(x, k)",
+        r"expected False: an ensemble is trained anew; or (n_estimators=1)",
+        SK + "C.set_params(n_estimators=2, warm_start=False).fit(x, k)",
+        SK + "C.set_params(warm_start=True, \\1).fit(x, k)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.set_params(bootstrap=True, warm_start=True).fit(x, k)",
+        r"expected (False): each call would draw others",
+        SK + "C.set_params(bootstrap=True, warm_start=\\1).fit(x, k)",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.set_params(n_estimators=2).fit(x, k).loss_curve_",
+        r"each of estimators_ has its own, such as (estimators_\[0\]\.loss_curve_)",
+        SK + "C.set_params(n_estimators=2).fit(x, k).\\1",
+        needs="sklearn",
+    ),
+    call(
+        SK + "C.set_params(bootstrap=True).partial_fit(x, k)",
+        r"partial_fit does not support (bootstrap)=True",
+        SK + "C.set_params(\\1=False).partial_fit(x, k, [0, 1, 2])",
+        needs="sklearn",
+    ),
 ]
 
 
@@ -2050,7 +2214,9 @@ def execute(code: str) -> str:
     """Run statements; return the message of the error or warning that ends them, or ""."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.filterwarnings("error", message=".*(has no effect|cannot tell these apart)")
+        warnings.filterwarnings(
+            "error", message=".*(has no effect|cannot tell these apart|wait for each other)"
+        )
         try:
             exec(code, names())
         except Exception as error:
@@ -2179,7 +2345,7 @@ def test_every_advice_is_followed(place: Path) -> None:
         pytest.importorskip(module)
     left, known, said = [], dict.fromkeys(NO_ADVICE, 0), messages()
     if not HAS_BFLOAT16:  # then another message comes first
-        known['^precision is "bfloat16"; expected "float32"'] = 0
+        known['^"float32" because dtype='] = 0
     found = list(texts())
     assert len(found) > 100
     for where, words, pattern in found:
