@@ -106,6 +106,42 @@ def test_nothing_is_written_after_close(tmp_path: Path) -> None:
         assert other.read() == b""
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("hidden", [2, 40])
+def test_a_child_trains_while_its_parent_does(hidden: int) -> None:
+    """A process that is forked while threads of `fit_many` are in the core."""
+    program = """
+        import os, sys, threading, time, numpy as np, fastbptt
+        rng = np.random.default_rng(0)
+        x, y, hidden = rng.normal(size=(32, 8, 3)), rng.integers(0, 2, 32), int(sys.argv[1])
+        def make(k):
+            return fastbptt.GRU(3, hidden, 2, seed=k)
+        def many(count, epochs):
+            fits = fastbptt.fit_many(
+                make, x, y, count=count, epochs=epochs, batch_size=4, jobs=2, verbose=0
+            )
+            return [one.model._weights.get() for one in fits]
+        expected = many(3, 2)
+        threading.Thread(target=many, args=(1000, 1000), daemon=True).start()
+        time.sleep(0.2)
+        for _ in range(3):
+            child = os.fork()
+            if child == 0:
+                alone = make(0)
+                fastbptt.fit(alone, x, y, epochs=2, batch_size=4, verbose=0)
+                found = [alone._weights.get(), *many(3, 2)]
+                pairs = zip(found, [expected[0], *expected])
+                os._exit(not all(np.array_equal(*pair) for pair in pairs))
+            print(os.waitpid(child, 0)[1], flush=True)
+        os._exit(0)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(hidden)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == ["0"] * 3, done.stderr
+
+
 # ---------------------------------------------------------------- what is given
 
 
@@ -280,6 +316,13 @@ def test_a_model_that_cannot_be_made(bad: tuple[int, ...], tmp_path: Path) -> No
             np.testing.assert_array_equal(one.model._weights.get(), alone._weights.get())
     with pytest.raises(RuntimeError, match=f"model {bad[0]} failed: OverflowError"):
         fastbptt.fit_many(some, X, Y, count=3, jobs=1, **FIXED)
+
+
+def test_a_penalty_on_what_one_model_has_frozen() -> None:
+    models = [make(k) for k in range(3)]
+    models[1].freeze("W_xh")
+    fits = fastbptt.fit_many(models, X, Y, l2={"W_xh": 0.1}, on_error="report", **FIXED)
+    assert [one.number for one in fits.failed] == [1] and "is frozen" in str(fits[1].error)
 
 
 def test_when_no_model_can_be_made() -> None:

@@ -601,7 +601,7 @@ class _Run:
         self.unmade, self.first_number = unmade, len(unmade)  # those before it
         _check_alike(first, first, self.first_number)
         self.first: Recurrent | None = first
-        self.architecture = _architecture(first)
+        self.architecture, self.frozen = _architecture(first), first.frozen
         self.x, self.y, self.common, self.columns = x, y, common, columns
         self.rows, self.held = rows, held
         self.on_error, self.keep = "raise", "models"
@@ -784,7 +784,9 @@ class _Run:
             fit(model, cast("Any", own), None, verbose=0, **found)
         except Exception as raised:
             named = _about(raised, self._label(number))
-            own_fault = not isinstance(raised, OSError) and self._is_its_own(raised, own)
+            own_fault = not isinstance(raised, OSError) and (
+                model.frozen != self.frozen or self._is_its_own(raised, own)
+            )
             if self.on_error == "raise" or not own_fault:
                 if named is raised:
                     raise
