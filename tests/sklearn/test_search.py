@@ -192,8 +192,8 @@ def test_ctrl_c_ends_a_search_soon(members: int) -> None:
     endless = {**SMALL, "max_iter": 10**7, "hidden_layer_sizes": 32, "n_estimators": members}
     search = GridSearchCV(RecurrentClassifier(**endless), GRID, cv=3)
     sender = threading.Thread(target=press)
+    sender.start()
     with joblib.parallel_config(backend="fastbptt"), pytest.raises(KeyboardInterrupt):
-        sender.start()
         search.fit(X, Y)
     late = time.monotonic() - sent[0]
     sender.join()
