@@ -83,7 +83,13 @@ def test_a_loss_of_the_core_by_hand(
 @pytest.mark.parametrize("steps", ["mean", "max"])
 @pytest.mark.parametrize(
     "options",
-    [{"bidirectional": True}, {"readout_units": [0, 2]}, {"output_size": None}, {"bias": False}],
+    [
+        {"bidirectional": True},
+        {"readout_units": [0, 2]},
+        {"output_size": None},
+        {"output_size": 3},
+        {"bias": False},
+    ],
     ids=str,
 )
 def test_pooled_states_of_any_network(options: dict[str, Any], steps: str) -> None:
