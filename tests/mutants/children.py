@@ -104,9 +104,12 @@ class Calls:
 
 
 class First:
-    """A plugin that notes the first test that failed."""
+    """A plugin that notes the first test that failed, and which there are."""
 
     failed = ""
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        self.there = [item.nodeid for item in session.items]
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed and not self.failed:
@@ -143,6 +146,7 @@ class Job:
     environment: dict[str, str] = field(default_factory=dict)
     calls: bool = False  # note what the tests call, and go on after one that fails
     first: bool = True  # stop at the first that fails
+    names: bool = False  # which tests there are, without running one
 
 
 def child(folder: Path, job: Job) -> int:
@@ -175,6 +179,8 @@ def child(folder: Path, job: Job) -> int:
     options += ["--tb=short", f"--basetemp={folder / 'pytest'}"]
     if job.first:
         options.append("-x")
+    if job.names:
+        options.append("--collect-only")
     status = 99
     try:
         status = int(pytest.main([*options, *job.tests], plugins=[plugin, Settings()]))
@@ -183,7 +189,7 @@ def child(folder: Path, job: Job) -> int:
     if job.calls:
         (folder / "result").write_text(json.dumps(plugin.tests))
     else:
-        (folder / "result").write_text(json.dumps(plugin.failed))
+        (folder / "result").write_text(json.dumps(plugin.there if job.names else plugin.failed))
     if status == ExitCode.USAGE_ERROR and "not found:" in (folder / "output").read_text():
         return 100
     return status

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,12 +103,9 @@ def table() -> list[CppMutant]:
     return found
 
 
-def build(folder: Path) -> tuple[Path, Path]:
+def build(folder: Path, targets: Sequence[str]) -> tuple[Path, Path]:
     """Build the extension and the C++ tests, with all mutants: quickly made rather than fast."""
     source, made = folder / "source", folder / "made"
-    for path in [*CPP.rglob("*"), ROOT / "CMakeLists.txt"]:
-        if path.is_file():
-            write(source / path.relative_to(ROOT), path.read_text("utf-8"))
     sources = {str(path.relative_to(CPP)): path.read_text("utf-8") for path in CPP.rglob("*.*")}
     sources |= switch_all(sources, table())
     sources["errors.cpp"] += VARIABLE
@@ -117,6 +115,7 @@ def build(folder: Path) -> tuple[Path, Path]:
         sources[file] = sources[file].replace(old, new)
     for name, text in sources.items():
         write(source / "cpp" / name, text)
+    write(source / "CMakeLists.txt", (ROOT / "CMakeLists.txt").read_text("utf-8"))
     write(source / "mutants.h", HEADER)
     configured = made / "build.ninja"
     if not configured.exists():
@@ -134,7 +133,7 @@ def build(folder: Path) -> tuple[Path, Path]:
         command = ["cmake", "-S", source, "-B", made, "-G", "Ninja"]
         command += [f"-D{key}={value}" for key, value in options.items()]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    for target in ("_core", "fastbptt_tests"):
+    for target in targets:
         command = ["cmake", "--build", str(made), "--target", target, "--parallel", "6"]
         subprocess.run([*command, "--", "-k", "0"], check=True)
     (extension,) = made.rglob("_core*.so")

@@ -2,13 +2,15 @@
 
 ``map`` first notes which functions each test calls. ``python`` then plants a fixed choice of
 mistakes in the Python package, ``cpp`` those of a table in the C++ core. Each gets the quickest
-tests that call the changed function, and where all of these pass, the others.
+tests that call the changed function, and where all of these pass, the others. A run that is begun
+again goes on, and tries those again that no test caught. ``record`` writes the results into docs/.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import re
 import sys
 import time
@@ -25,6 +27,7 @@ import children  # noqa: E402
 import cpp_mutants  # noqa: E402
 import python_mutants  # noqa: E402
 from children import Job, Running  # noqa: E402
+from explained import EXPLAINED  # noqa: E402
 
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "mutants"
@@ -76,6 +79,9 @@ CPP_TESTS = {
     "bindings": ("engine", "models/test_core models/test_bad_input models/test_calls training/test_prepared_steps "
                  "models/test_bad_options torch"),
 }  # fmt: skip
+
+#: Those that the mutants get that no test of their group catches.
+IN_ALL = tuple(f"tests/{name}" for name in ("models", "training", "optim", "datasets", "diagnostics"))
 
 Mutant = python_mutants.PythonMutant | cpp_mutants.CppMutant
 
@@ -170,7 +176,8 @@ class Run:
         self.results: dict[str, dict[str, Any]] = {}
         if kept.exists():  # an earlier run, whose survivors are tried again
             self.results = {name: one for name, one in json.loads(kept.read_text()).items() if one["caught"]}
-        self.waiting = deque(name for name in stages if name not in self.results)
+        left = [name for name in stages if name not in self.results]
+        self.waiting = deque(random.Random(0).sample(left, len(left)))  # a part is a sample
         self.seconds = dict.fromkeys(stages, 0.0)
 
     def next_job(self) -> Job | None:
@@ -205,6 +212,11 @@ class Run:
         children.work(self.next_job, at_once, self.done)
 
 
+def name_of(one: Mutant) -> str:
+    line = one.line if isinstance(one, python_mutants.PythonMutant) else cpp_mutants.line_of(one)
+    return f"{one.file}:{line} {short(one.old)} -> {short(one.new) or 'nothing'}"
+
+
 def python_run(seed: int, times: float, only: str, calls: dict[str, Any]) -> Run:
     selection = Selection(calls)
     mutants: dict[str, Mutant] = {}
@@ -212,7 +224,7 @@ def python_run(seed: int, times: float, only: str, calls: dict[str, Any]) -> Run
     for one in python_mutants.choice(seed, times):
         if not any(part in one.file for part in only.split(",")):
             continue
-        name = f"{one.name} {short(one.old)} -> {short(one.new)}"
+        name = name_of(one)
         mutants[name] = one
         changed: dict[str, str | Path] = {one.file: one.changed()}
         stages[name] = [
@@ -223,10 +235,13 @@ def python_run(seed: int, times: float, only: str, calls: dict[str, Any]) -> Run
     return Run(BUILD / "python.json", mutants, stages)
 
 
-def cpp_run(only: str, calls: dict[str, Any]) -> Run:
-    extension, tests = cpp_mutants.build(BUILD)
+def cpp_run(only: str, calls: dict[str, Any], in_cpp: bool) -> Run:
+    targets = ["_core", "fastbptt_tests"] if in_cpp else ["_core"]
+    extension, tests = cpp_mutants.build(BUILD, targets)
     (own,) = children.PACKAGE.glob("_core*.so")
     changed: dict[str, str | Path] = {own.name: extension}
+    there = names_of(changed)  # instruction sets, of which it has few, are in some names
+    calls = {name: test for name, test in calls.items() if name in there}
     seconds = {name: test.get("seconds", 0.0) for name, test in calls.items()}
     mutants: dict[str, Mutant] = {}
     stages: dict[str, list[Job]] = {}
@@ -234,7 +249,7 @@ def cpp_run(only: str, calls: dict[str, Any]) -> Run:
     for number, one in enumerate(cpp_mutants.table(), 1):
         if not any(part in one.file for part in only.split(",")):
             continue
-        name = f"{one.file}:{cpp_mutants.line_of(one)} {short(one.old)} -> {short(one.new)}"
+        name = name_of(one)
         mutants[name] = one
         environment = {"FASTBPTT_MUTANT": str(number)}
         jobs = []
@@ -245,10 +260,24 @@ def cpp_run(only: str, calls: dict[str, Any]) -> Run:
                                 changed=changed, environment=environment))  # fmt: skip
         files = ",".join(f"*test_{unit}.cpp" for unit in own_cpp.split())
         command = [str(tests), f"--source-file={files}", "--abort-after=1"]
-        jobs.insert(0, Job(name, 300, command=command, environment=environment))
-        jobs.append(Job(name, 600, command=[str(tests), "--abort-after=1"], environment=environment))
+        if in_cpp:
+            every = [str(tests), "--abort-after=1"]
+            jobs.insert(0, Job(name, 300, command=command, environment=environment))
+            jobs.append(Job(name, 600, command=every, environment=environment))
         stages[name] = jobs
     return Run(BUILD / "cpp.json", mutants, stages)
+
+
+def names_of(changed: dict[str, str | Path]) -> set[str]:
+    """The tests that there are with another build."""
+    starts = {f"tests/{one}" for _, wanted in CPP_TESTS.values() for one in wanted.split()}
+    files = [file for file in test_files() if file.startswith((*starts, *IN_ALL))]
+    jobs = deque([Job("names", 300, tests=files, changed=changed, names=True)])
+    found: set[str] = set()
+    children.work(
+        lambda: jobs.popleft() if jobs else None, 1, lambda one, _: found.update(one.result())
+    )
+    return found
 
 
 def cpp_jobs(calls: dict[str, Any], seconds: dict[str, float]) -> dict[str, list[str]]:
@@ -258,10 +287,8 @@ def cpp_jobs(calls: dict[str, Any], seconds: dict[str, float]) -> dict[str, list
         starts = tuple(f"tests/{one}" for one in wanted.split())
         names = sorted((name for name in calls if name.startswith(starts)), key=seconds.__getitem__)
         found[wanted] = _some(names, seconds, 25.0)
-    starts = ("tests/models", "tests/training", "tests/optim", "tests/datasets", "tests/diagnostics")
-    found["all"] = _some(
-        sorted((name for name in calls if name.startswith(starts)), key=seconds.__getitem__), seconds, 90.0
-    )
+    names = sorted((name for name in calls if name.startswith(IN_ALL)), key=seconds.__getitem__)
+    found["all"] = _some(names, seconds, 90.0)
     return found
 
 
@@ -297,23 +324,86 @@ def sound(run: Run, at_once: int) -> list[str]:
     return failing
 
 
+def summary(kind: str, mutants: Iterable[Mutant]) -> dict[str, Any]:
+    """What a run found: counts, seconds of a processor, and what no test caught, with the reason."""
+    results = json.loads((BUILD / f"{kind}.json").read_text())
+    survivors = {}
+    for one in mutants:
+        name = name_of(one)
+        if name in results and not results[name]["caught"]:
+            survivors[name] = EXPLAINED.get((one.file, one.old, one.new), "")
+    found = {name_of(one) for one in mutants} & results.keys()
+    return {
+        "mutants": len(found),
+        "caught": len(found) - len(survivors),
+        "explained": sum(map(bool, survivors.values())),
+        "seconds": round(sum(results[name]["seconds"] for name in found)),
+        "survivors": survivors,
+    }
+
+
+def page(record: dict[str, Any], text: str) -> str:
+    """Put the tables of a record into the text of the page."""
+    rows = ["| mutants of | planted | caught | share | explained | not caught | seconds |",
+            "|---|---|---|---|---|---|---|"]  # fmt: skip
+    planted = caught = 0
+    for kind, title in (("python", "the Python package"), ("cpp", "the C++ core")):
+        one = record["mutants"][kind]
+        planted, caught = planted + one["mutants"], caught + one["caught"]
+        rows.append(
+            f"| {title} | {one['mutants']} | {one['caught']} | {_percent(one)} "
+            f"| {one['explained']} | {len(one['survivors']) - one['explained']} | {one['seconds']:,} |"
+        )
+    both = {"mutants": planted, "caught": caught}
+    rows.append(f"| both | {planted} | {caught} | {_percent(both)} | | | |")
+    rows += ["", "| not caught | why |", "|---|---|"]
+    for kind in ("python", "cpp"):
+        for name, reason in record["mutants"][kind]["survivors"].items():
+            code = name.replace("|", "\\|")
+            rows.append(f"| `{code}` | {reason or 'a test is missing'} |")
+    before, rest = text.split(START)
+    return before + START + "\n" + "\n".join(rows) + "\n\n" + END + rest.split(END)[1]
+
+
+def _percent(one: dict[str, Any]) -> str:
+    return f"{100 * one['caught'] / one['mutants']:.1f} %"
+
+
+def keep(seed: int, times: float) -> None:
+    """Write what the last runs found into docs/."""
+    record = json.loads(RECORD.read_text("utf-8"))
+    record["mutants"] = {
+        "python": {"seed": seed} | summary("python", list(python_mutants.choice(seed, times))),
+        "cpp": summary("cpp", cpp_mutants.table()),
+    }
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    PAGE.write_text(page(record, PAGE.read_text("utf-8")), "utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("map", "python", "cpp"))
+    parser.add_argument("what", choices=("map", "python", "cpp", "record"))
     parser.add_argument("--seed", type=int, default=1, help="of the choice in Python")
     parser.add_argument("--times", type=float, default=1.0, help="as many mutants in Python")
     parser.add_argument("--only", default="", help="files with one of these, divided by commas, in their name")
     parser.add_argument("--at-once", type=int, default=2, help="tests side by side")
+    parser.add_argument("--without-cpp-tests", action="store_true", help="those in Python alone")
     given = parser.parse_args()
     path = BUILD / "calls.json"
     BUILD.mkdir(parents=True, exist_ok=True)
+    if given.what == "record":
+        keep(given.seed, given.times)
+        return 0
     children.load_libraries()
     if given.what == "map":
         path.write_text(json.dumps(note_calls(given.at_once)))
         return 0
     calls = json.loads(path.read_text())
     calls = {name: test for name, test in calls.items() if test["passed"]}
-    run = python_run(given.seed, given.times, given.only, calls) if given.what == "python" else cpp_run(given.only, calls)
+    if given.what == "python":
+        run = python_run(given.seed, given.times, given.only, calls)
+    else:
+        run = cpp_run(given.only, calls, not given.without_cpp_tests)
     run.go(given.at_once)
     caught = sum(one["caught"] for one in run.results.values())
     print(f"{len(run.results)} mutants, {caught} caught, {100 * caught / len(run.results):.1f} %")
