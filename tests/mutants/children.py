@@ -104,12 +104,9 @@ class Calls:
 
 
 class First:
-    """A plugin that notes the first test that failed, and which there are."""
+    """A plugin that notes the first test that failed."""
 
     failed = ""
-
-    def pytest_collection_finish(self, session: Any) -> None:
-        self.there = [item.nodeid for item in session.items]
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed and not self.failed:
@@ -117,7 +114,16 @@ class First:
 
 
 class Settings:
-    """A plugin: hypothesis draws the same examples, whatever it found before."""
+    """A plugin that chooses tests; hypothesis draws the same examples, whatever it found before."""
+
+    def __init__(self, tests: list[str]) -> None:
+        self.files = list(dict.fromkeys(name.split("::")[0] for name in tests))
+        self.chosen = [name for name in tests if "::" in name]
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        if self.chosen:  # of which some may have another name by now
+            there = {item.nodeid: item for item in items}
+            items[:] = [there[name] for name in self.chosen if name in there]
 
     def pytest_collection(self) -> None:
         import hypothesis
@@ -146,13 +152,11 @@ class Job:
     environment: dict[str, str] = field(default_factory=dict)
     calls: bool = False  # note what the tests call, and go on after one that fails
     first: bool = True  # stop at the first that fails
-    names: bool = False  # which tests there are, without running one
 
 
 def child(folder: Path, job: Job) -> int:
     """Run tests on a changed tree; what they say goes into files of the folder."""
     import pytest
-    from _pytest.config import ExitCode
 
     os.setsid()
     os.chdir(ROOT)
@@ -179,19 +183,15 @@ def child(folder: Path, job: Job) -> int:
     options += ["--tb=short", f"--basetemp={folder / 'pytest'}"]
     if job.first:
         options.append("-x")
-    if job.names:
-        options.append("--collect-only")
-    status = 99
+    status, settings = 99, Settings(job.tests)
     try:
-        status = int(pytest.main([*options, *job.tests], plugins=[plugin, Settings()]))
+        status = int(pytest.main([*options, *settings.files], plugins=[plugin, settings]))
     except BaseException:  # an interrupt that a test sent
         traceback.print_exc()
     if job.calls:
         (folder / "result").write_text(json.dumps(plugin.tests))
     else:
-        (folder / "result").write_text(json.dumps(plugin.there if job.names else plugin.failed))
-    if status == ExitCode.USAGE_ERROR and "not found:" in (folder / "output").read_text():
-        return 100
+        (folder / "result").write_text(json.dumps(plugin.failed))
     return status
 
 

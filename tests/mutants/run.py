@@ -191,9 +191,6 @@ class Run:
     def done(self, one: Running, how: str) -> None:
         name = one.job.key
         self.seconds[name] += one.seconds
-        if how == "100":
-            print(one.output()[-2000:])
-            raise SystemExit(f"{name}: a test of the map is not there: run map again")
         if how in ("0", "5"):  # 5: no tests
             self.waiting.appendleft(name)
             return
@@ -240,8 +237,6 @@ def cpp_run(only: str, calls: dict[str, Any], in_cpp: bool) -> Run:
     extension, tests = cpp_mutants.build(BUILD, targets)
     (own,) = children.PACKAGE.glob("_core*.so")
     changed: dict[str, str | Path] = {own.name: extension}
-    there = names_of(changed)  # instruction sets, of which it has few, are in some names
-    calls = {name: test for name, test in calls.items() if name in there}
     seconds = {name: test.get("seconds", 0.0) for name, test in calls.items()}
     mutants: dict[str, Mutant] = {}
     stages: dict[str, list[Job]] = {}
@@ -266,18 +261,6 @@ def cpp_run(only: str, calls: dict[str, Any], in_cpp: bool) -> Run:
             jobs.append(Job(name, 600, command=every, environment=environment))
         stages[name] = jobs
     return Run(BUILD / "cpp.json", mutants, stages)
-
-
-def names_of(changed: dict[str, str | Path]) -> set[str]:
-    """The tests that there are with another build."""
-    starts = {f"tests/{one}" for _, wanted in CPP_TESTS.values() for one in wanted.split()}
-    files = [file for file in test_files() if file.startswith((*starts, *IN_ALL))]
-    jobs = deque([Job("names", 300, tests=files, changed=changed, names=True)])
-    found: set[str] = set()
-    children.work(
-        lambda: jobs.popleft() if jobs else None, 1, lambda one, _: found.update(one.result())
-    )
-    return found
 
 
 def cpp_jobs(calls: dict[str, Any], seconds: dict[str, float]) -> dict[str, list[str]]:
