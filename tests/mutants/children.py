@@ -152,6 +152,7 @@ class Job:
     environment: dict[str, str] = field(default_factory=dict)
     calls: bool = False  # note what the tests call, and go on after one that fails
     first: bool = True  # stop at the first that fails
+    slow: bool = False  # of files, the tests that are marked so, else the others
 
 
 def child(folder: Path, job: Job) -> int:
@@ -178,7 +179,8 @@ def child(folder: Path, job: Job) -> int:
         plugin = Calls(folder / "fastbptt")
         hook = pytest.hookimpl(hookwrapper=True)
         type(plugin).pytest_runtest_protocol = hook(type(plugin).pytest_runtest_protocol)
-    options = ["-n0", "-q", "--no-header", "-p", "no:cacheprovider", "-m", "not slow"]
+    options = ["-n0", "-q", "--no-header", "-p", "no:cacheprovider"]
+    options += ["-m", "slow" if job.slow else "not slow"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     options += ["--tb=short", f"--basetemp={folder / 'pytest'}"]
     if job.first:

@@ -52,7 +52,7 @@ CPP_TESTS = {
     "kernels/single_row": ("kernels", "models/test_state models/test_predict"),
     "kernels": ("kernels edges properties cells probes engine", "models/test_model models/test_layers "
                 "models/test_state models/test_recurrent_dropout models/test_zoneout models/test_record "
-                "models/test_noise models/test_readout models/test_activity models/test_bad_input"),
+                "models/test_noise models/test_readout models/test_bad_input"),
     "activations": ("kernels cells", "models/test_large_logits models/test_losses models/test_leaky"),
     "losses": ("kernels lanes", "models/test_losses models/test_large_logits models/test_vectors_losses "
                "models/test_blocks"),
@@ -71,11 +71,16 @@ CPP_TESTS = {
                         "training/test_fit_many_arguments"),
     "engine/inference": ("engine", "models/test_state models/test_predict models/test_zoneout models/test_core "
                          "models/test_resets"),
-    "engine": ("engine properties resets probes constraints cells locks lanes", "models training/test_prepared_steps"),
-    "training_batches": ("training_batches", "training"),
+    "engine": ("engine properties resets probes constraints cells locks lanes", "models/test_model models/test_layers models/test_resets "
+               "models/test_embedding models/test_static models/test_activity models/test_pooling models/test_state "
+               "models/test_large_logits models/test_recurrent_dropout models/test_dropout models/test_constraints "
+               "models/test_one_moment models/test_record"),
+    "training_batches": ("training_batches", "training/test_prepared_steps training/test_fit_batches training/test_fit_course "
+                         "training/test_weights_of_steps training/test_fit_many training/test_custom_loss"),
     "gather": ("gather", "training/test_fit_batches training/test_many_sequences training/test_prepared_steps "
                "models/test_calls models/test_memory"),
-    "text_tables": ("text_tables", "datasets"),
+    "text_tables": ("text_tables", "datasets/test_datasets_tables datasets/test_readers_digits "
+                    "datasets/test_tables_forms datasets/test_tables_fuzz"),
     "bindings": ("engine", "models/test_core models/test_bad_input models/test_calls training/test_prepared_steps "
                  "models/test_bad_options torch"),
 }  # fmt: skip
@@ -125,7 +130,7 @@ class Selection:
                 self.of_file[file].append(name)
 
     def stages(self, mutant: python_mutants.PythonMutant) -> list[list[str]]:
-        """The tests of each stage, without those that take too long together."""
+        """The tests of each stage, without those that take too long together; files at last."""
         function = f"{mutant.file}:{mutant.function}"
         tests = self.callers[function] if mutant.function else self.of_file[mutant.file]
         files: dict[str, list[str]] = defaultdict(list)
@@ -147,7 +152,7 @@ class Selection:
         def by_file(name: str) -> tuple[int, float]:
             return place[name.split("::")[0]], self.seconds[name]
 
-        return [sorted(first, key=by_file), sorted(second, key=by_file)]
+        return [sorted(first, key=by_file), sorted(second, key=by_file), ordered[:FILES]]
 
     def within(self, tests: Iterable[str], most: float) -> list[str]:
         chosen, total = [], 0.0
@@ -224,11 +229,14 @@ def python_run(seed: int, times: float, only: str, calls: dict[str, Any]) -> Run
         name = name_of(one)
         mutants[name] = one
         changed: dict[str, str | Path] = {one.file: one.changed()}
+        *some, files = selection.stages(one)
         stages[name] = [
             Job(name, 20 + 4 * sum(map(selection.seconds.__getitem__, tests)), tests=tests, changed=changed)
-            for tests in selection.stages(one)
+            for tests in some
             if tests
         ]
+        if files:
+            stages[name].append(Job(name, 120, tests=files, changed=changed, slow=True))
     return Run(BUILD / "python.json", mutants, stages)
 
 
@@ -269,7 +277,7 @@ def cpp_jobs(calls: dict[str, Any], seconds: dict[str, float]) -> dict[str, list
     for _, wanted in CPP_TESTS.values():
         starts = tuple(f"tests/{one}" for one in wanted.split())
         names = sorted((name for name in calls if name.startswith(starts)), key=seconds.__getitem__)
-        found[wanted] = _some(names, seconds, 25.0)
+        found[wanted] = _some(names, seconds, 12.0)
     names = sorted((name for name in calls if name.startswith(IN_ALL)), key=seconds.__getitem__)
     found["all"] = _some(names, seconds, 90.0)
     return found
