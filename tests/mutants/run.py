@@ -184,6 +184,7 @@ class Run:
         left = [name for name in stages if name not in self.results]
         self.waiting = deque(random.Random(0).sample(left, len(left)))  # a part is a sample
         self.seconds = dict.fromkeys(stages, 0.0)
+        self.build: dict[str, str | Path] = {}  # what all of them change
 
     def next_job(self) -> Job | None:
         while self.waiting:
@@ -268,7 +269,9 @@ def cpp_run(only: str, calls: dict[str, Any], in_cpp: bool) -> Run:
             jobs.insert(0, Job(name, 300, command=command, environment=environment))
             jobs.append(Job(name, 600, command=every, environment=environment))
         stages[name] = jobs
-    return Run(BUILD / "cpp.json", mutants, stages)
+    run = Run(BUILD / "cpp.json", mutants, stages)
+    run.build = changed
+    return run
 
 
 def cpp_jobs(calls: dict[str, Any], seconds: dict[str, float]) -> dict[str, list[str]]:
@@ -304,7 +307,10 @@ def sound(run: Run, at_once: int) -> list[str]:
     files: dict[str, list[str]] = defaultdict(list)
     for name in names:
         files[name.split("::")[0]].append(name)
-    jobs = deque(Job(file, 300, tests=tests, calls=True, first=False) for file, tests in files.items())
+    jobs = deque(
+        Job(file, 300, tests=tests, calls=True, first=False, changed=run.build)
+        for file, tests in files.items()
+    )
     failing: list[str] = []
 
     def done(one: Running, how: str) -> None:
