@@ -469,9 +469,7 @@ HOPELESS = {
 
 
 @pytest.mark.parametrize(("gap", "helps"), [("one step", True), ("one sequence", False)])
-def test_interpolation_is_suggested_where_it_helps(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], gap: str, helps: bool
-) -> None:
+def test_interpolation_is_suggested_where_it_helps(tmp_path: Path, gap: str, helps: bool) -> None:
     path = tmp_path / "a.csv"
     rows = ["name,step,v,w,class"]
     for name, label in (("a", "x"), ("b", "y"), ("c", "x")):
@@ -479,8 +477,10 @@ def test_interpolation_is_suggested_where_it_helps(
             missing = t == 1 if gap == "one step" else name == "b"
             rows.append(f"{name},{t},{t},{'' if missing else t},{label}")
     path.write_text("\n".join(rows) + "\n")
-    assert cli.main(["train", str(path), "--id-column", "name"]) == 1
-    assert ("--missing interpolate" in capsys.readouterr().err.splitlines()[-1]) == helps
+    suggested = find(str(path)).suggested
+    assert suggested is not None
+    found = suggested(str(path), {"id": "name"})
+    assert found == ({"label": "class", "missing": "interpolate"} if helps else None)
 
 
 @pytest.mark.parametrize("name", HOPELESS)

@@ -63,7 +63,8 @@ extern int fastbptt_mutant;
 """
 VARIABLE = """
 #include <cstdlib>
-int fastbptt_mutant = std::getenv("FASTBPTT_MUTANT") ? std::atoi(std::getenv("FASTBPTT_MUTANT")) : 0;
+static const char* const number_of_mutant = std::getenv("FASTBPTT_MUTANT");
+int fastbptt_mutant = number_of_mutant ? std::atoi(number_of_mutant) : 0;
 """
 
 

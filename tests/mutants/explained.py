@@ -30,8 +30,9 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     ): "the same bytes arrive, when the file is closed",
     (
         "training/missing.py",
-        """array.ndim == lead
-        and (array.dtype.kind in "iu" or bool((np.floor(array) == array)[~np.isnan(array)].all()))""",
+        "array.ndim == lead\n"
+        '        and (array.dtype.kind in "iu" or bool((np.floor(array) == array)'
+        "[~np.isnan(array)].all()))",
         "(array.ndim == lead or (array.dtype.kind in 'iu' or bool((np.floor(array) == array)"
         "[~np.isnan(array)].all())))",
     ): "whole numbers that are no classes become integers, which have the same losses",
@@ -49,7 +50,7 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         "reference/losses/bce.py",
         "0",
         "1",
-    ): "two forms of the same numbers, of which one does not overflow below -700 and the other above",
+    ): "two forms of the same numbers, which overflow far above 0 and far below",
     (
         "reference/model.py",
         "-1",

@@ -124,7 +124,7 @@ class Sites(ast.NodeVisitor):
     def replace(self, node: ast.expr, new: ast.expr) -> None:
         self.add(node, f"({ast.unparse(new)})")
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         before = self.function
         self.function = min([node.lineno, *(one.lineno for one in node.decorator_list)])
         for default in [*node.args.defaults, *node.args.kw_defaults]:
@@ -134,70 +134,70 @@ class Sites(ast.NodeVisitor):
             self.visit(one)
         self.function = before
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
             self.visit(node.value)
 
-    def visit_Raise(self, node: ast.Raise) -> None:  # noqa: N802
+    def visit_Raise(self, node: ast.Raise) -> None:
         pass  # messages
 
-    def visit_Assert(self, node: ast.Assert) -> None:  # noqa: N802
+    def visit_Assert(self, node: ast.Assert) -> None:
         pass  # they are for type checkers
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:  # noqa: N802
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         pass
 
-    def visit_Expr(self, node: ast.Expr) -> None:  # noqa: N802
+    def visit_Expr(self, node: ast.Expr) -> None:
         if isinstance(node.value, ast.Constant):
             return  # a docstring
         if isinstance(node.value, ast.Call):
             self.add(node, "pass")
         self.generic_visit(node)
 
-    def visit_Assign(self, node: ast.Assign) -> None:  # noqa: N802
+    def visit_Assign(self, node: ast.Assign) -> None:
         if any(isinstance(one, ast.Attribute | ast.Subscript) for one in node.targets):
             self.add(node, "pass")
         if not any(isinstance(one, ast.Name) and one.id.isupper() for one in node.targets):
             self.visit(node.value)
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:  # noqa: N802
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.add(node, "pass")
         self.visit(node.value)
 
-    def visit_Continue(self, node: ast.Continue) -> None:  # noqa: N802
+    def visit_Continue(self, node: ast.Continue) -> None:
         self.add(node, "break")
 
-    def visit_Break(self, node: ast.Break) -> None:  # noqa: N802
+    def visit_Break(self, node: ast.Break) -> None:
         self.add(node, "continue")
 
-    def visit_If(self, node: ast.If) -> None:  # noqa: N802
+    def visit_If(self, node: ast.If) -> None:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             return
         if not isinstance(node.test, ast.Compare | ast.UnaryOp):
             self.replace(node.test, ast.UnaryOp(ast.Not(), node.test))
         self.generic_visit(node)
 
-    def visit_IfExp(self, node: ast.IfExp) -> None:  # noqa: N802
+    def visit_IfExp(self, node: ast.IfExp) -> None:
         self.replace(node, ast.IfExp(node.test, node.orelse, node.body))
         self.generic_visit(node)
 
-    def visit_Compare(self, node: ast.Compare) -> None:  # noqa: N802
+    def visit_Compare(self, node: ast.Compare) -> None:
         for i, one in enumerate(node.ops):
             new = COMPARES[type(one)]()
             self.replace(node, ast.Compare(node.left, _with(node.ops, i, new), node.comparators))
         self.generic_visit(node)
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> None:  # noqa: N802
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
         other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
         self.replace(node, ast.BoolOp(other, node.values))
         self.generic_visit(node)
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:  # noqa: N802
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
         if isinstance(node.op, ast.Not | ast.USub):
             self.replace(node, node.operand)
         self.generic_visit(node)
 
-    def visit_BinOp(self, node: ast.BinOp) -> None:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> None:
         texts = any(
             isinstance(one, ast.JoinedStr)
             or (isinstance(one, ast.Constant) and isinstance(one.value, str))
@@ -210,7 +210,7 @@ class Sites(ast.NodeVisitor):
             self.replace(node, ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right))
         self.generic_visit(node)
 
-    def visit_Constant(self, node: ast.Constant) -> None:  # noqa: N802
+    def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, bool):
             self.add(node, str(not node.value))
         elif isinstance(node.value, int):
@@ -218,7 +218,7 @@ class Sites(ast.NodeVisitor):
         elif isinstance(node.value, float):
             self.add(node, repr(2.0 * node.value + (node.value == 0)))
 
-    def visit_Call(self, node: ast.Call) -> None:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> None:
         called = node.func
         name = getattr(called, "id", getattr(called, "attr", ""))
         if name in NAMES and node.args:

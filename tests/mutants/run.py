@@ -13,7 +13,6 @@ import json
 import random
 import re
 import sys
-import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,59 +33,204 @@ BUILD = ROOT / "build" / "mutants"
 RECORD = ROOT / "docs" / "testing.json"
 PAGE = ROOT / "docs" / "testing.md"
 START, END = "<!-- mutants -->\n", "<!-- mutants end -->\n"
-FOLDERS = ("training", "models", "optim", "reference", "datasets", "diagnostics", "cli", "sklearn",
-           "files", "preprocessing", "interchange", "torch", "c_source", "reporting", "plot")  # fmt: skip
+FOLDERS = [
+    "training",
+    "models",
+    "optim",
+    "reference",
+    "datasets",
+    "diagnostics",
+    "cli",
+    "sklearn",
+    "files",
+    "preprocessing",
+    "interchange",
+    "torch",
+    "c_source",
+    "reporting",
+    "plot",
+]
 STAGES = (6.0, 75.0)  # seconds of tests: those that are likely to fail, and the others
 FILES = 8  # most of them in the first stage
 
 #: Tests in C++ and in Python for the mutants of a file, by the start of its path.
-CPP_TESTS = {
-    "cells": ("cells properties engine lanes", "reference models/test_vectors_cells models/test_leaky "
-              "models/test_model models/test_core models/test_large_logits"),
-    "kernels/lanes": ("lanes properties together probes activity", "models/test_model models/test_together "
-                      "models/test_state models/test_record models/test_noise models/test_readout"),
-    "kernels/losses": ("kernels lanes properties", "models/test_losses models/test_large_logits models/test_blocks"),
-    "kernels/noise": ("kernels lanes", "models/test_noise"),
-    "kernels/pooling": ("properties kernels", "models/test_pooling"),
-    "kernels/zoneout": ("kernels cells", "models/test_zoneout"),
-    "kernels/single_row": ("kernels", "models/test_state models/test_predict"),
-    "kernels": ("kernels edges properties cells probes engine", "models/test_model models/test_layers "
-                "models/test_state models/test_recurrent_dropout models/test_zoneout models/test_record "
-                "models/test_noise models/test_readout models/test_bad_input"),
-    "activations": ("kernels cells", "models/test_large_logits models/test_losses models/test_leaky"),
-    "losses": ("kernels lanes", "models/test_losses models/test_large_logits models/test_vectors_losses "
-               "models/test_blocks"),
-    "optimizers": ("kernels", "optim"),
-    "engine/optimizer_step": ("engine constraints", "optim models/test_constraints models/test_freeze"),
-    "engine/constraints": ("constraints", "models/test_constraints models/test_penalties"),
-    "engine/workspace": ("batch_plan resets properties engine", "models/test_resets models/test_calls_in_any_order "
-                         "models/test_calls models/test_state training/test_episodes"),
-    "engine/losses": ("engine properties resets", "models/test_losses models/test_blocks models/test_resets "
-                      "training/test_weights_of_steps models/test_bad_input training/test_epoch_loss"),
-    "engine/dropout": ("properties", "models/test_dropout"),
-    "engine/noise": ("properties", "models/test_noise models/test_zoneout models/test_state"),
-    "engine/pooling": ("properties", "models/test_pooling"),
-    "engine/activity": ("activity", "models/test_activity"),
-    "engine/together": ("together", "models/test_together training/test_fit_many training/test_fit_many_robust "
-                        "training/test_fit_many_arguments"),
-    "engine/inference": ("engine", "models/test_state models/test_predict models/test_zoneout models/test_core "
-                         "models/test_resets"),
-    "engine": ("engine properties resets probes constraints cells locks lanes", "models/test_model models/test_layers models/test_resets "
-               "models/test_embedding models/test_static models/test_activity models/test_pooling models/test_state "
-               "models/test_large_logits models/test_recurrent_dropout models/test_dropout models/test_constraints "
-               "models/test_one_moment models/test_record"),
-    "training_batches": ("training_batches", "training/test_prepared_steps training/test_fit_batches training/test_fit_course "
-                         "training/test_weights_of_steps training/test_fit_many training/test_custom_loss"),
-    "gather": ("gather", "training/test_fit_batches training/test_many_sequences training/test_prepared_steps "
-               "models/test_calls models/test_memory"),
-    "text_tables": ("text_tables", "datasets/test_datasets_tables datasets/test_readers_digits "
-                    "datasets/test_tables_forms datasets/test_tables_fuzz"),
-    "bindings": ("engine", "models/test_core models/test_bad_input models/test_calls training/test_prepared_steps "
-                 "models/test_bad_options torch"),
-}  # fmt: skip
+CPP_TESTS: dict[str, tuple[list[str], list[str]]] = {
+    "cells": (
+        ["cells", "properties", "engine", "lanes"],
+        [
+            "reference",
+            "models/test_vectors_cells",
+            "models/test_leaky",
+            "models/test_model",
+            "models/test_core",
+            "models/test_large_logits",
+        ],
+    ),
+    "kernels/lanes": (
+        ["lanes", "properties", "together", "probes", "activity"],
+        [
+            "models/test_model",
+            "models/test_together",
+            "models/test_state",
+            "models/test_record",
+            "models/test_noise",
+            "models/test_readout",
+        ],
+    ),
+    "kernels/losses": (
+        ["kernels", "lanes", "properties"],
+        ["models/test_losses", "models/test_large_logits", "models/test_blocks"],
+    ),
+    "kernels/noise": (["kernels", "lanes"], ["models/test_noise"]),
+    "kernels/pooling": (["properties", "kernels"], ["models/test_pooling"]),
+    "kernels/zoneout": (["kernels", "cells"], ["models/test_zoneout"]),
+    "kernels/single_row": (["kernels"], ["models/test_state", "models/test_predict"]),
+    "kernels": (
+        ["kernels", "edges", "properties", "cells", "probes", "engine"],
+        [
+            "models/test_model",
+            "models/test_layers",
+            "models/test_state",
+            "models/test_recurrent_dropout",
+            "models/test_zoneout",
+            "models/test_record",
+            "models/test_noise",
+            "models/test_readout",
+            "models/test_bad_input",
+        ],
+    ),
+    "activations": (
+        ["kernels", "cells"],
+        ["models/test_large_logits", "models/test_losses", "models/test_leaky"],
+    ),
+    "losses": (
+        ["kernels", "lanes"],
+        [
+            "models/test_losses",
+            "models/test_large_logits",
+            "models/test_vectors_losses",
+            "models/test_blocks",
+        ],
+    ),
+    "optimizers": (["kernels"], ["optim"]),
+    "engine/optimizer_step": (
+        ["engine", "constraints"],
+        ["optim", "models/test_constraints", "models/test_freeze"],
+    ),
+    "engine/constraints": (["constraints"], ["models/test_constraints", "models/test_penalties"]),
+    "engine/workspace": (
+        ["batch_plan", "resets", "properties", "engine"],
+        [
+            "models/test_resets",
+            "models/test_calls_in_any_order",
+            "models/test_calls",
+            "models/test_state",
+            "training/test_episodes",
+        ],
+    ),
+    "engine/losses": (
+        ["engine", "properties", "resets"],
+        [
+            "models/test_losses",
+            "models/test_blocks",
+            "models/test_resets",
+            "training/test_weights_of_steps",
+            "models/test_bad_input",
+            "training/test_epoch_loss",
+        ],
+    ),
+    "engine/dropout": (["properties"], ["models/test_dropout"]),
+    "engine/noise": (
+        ["properties"],
+        ["models/test_noise", "models/test_zoneout", "models/test_state"],
+    ),
+    "engine/pooling": (["properties"], ["models/test_pooling"]),
+    "engine/activity": (["activity"], ["models/test_activity"]),
+    "engine/together": (
+        ["together"],
+        [
+            "models/test_together",
+            "training/test_fit_many",
+            "training/test_fit_many_robust",
+            "training/test_fit_many_arguments",
+        ],
+    ),
+    "engine/inference": (
+        ["engine"],
+        [
+            "models/test_state",
+            "models/test_predict",
+            "models/test_zoneout",
+            "models/test_core",
+            "models/test_resets",
+        ],
+    ),
+    "engine": (
+        ["engine", "properties", "resets", "probes", "constraints", "cells", "locks", "lanes"],
+        [
+            "models/test_model",
+            "models/test_layers",
+            "models/test_resets",
+            "models/test_embedding",
+            "models/test_static",
+            "models/test_activity",
+            "models/test_pooling",
+            "models/test_state",
+            "models/test_large_logits",
+            "models/test_recurrent_dropout",
+            "models/test_dropout",
+            "models/test_constraints",
+            "models/test_one_moment",
+            "models/test_record",
+        ],
+    ),
+    "training_batches": (
+        ["training_batches"],
+        [
+            "training/test_prepared_steps",
+            "training/test_fit_batches",
+            "training/test_fit_course",
+            "training/test_weights_of_steps",
+            "training/test_fit_many",
+            "training/test_custom_loss",
+        ],
+    ),
+    "gather": (
+        ["gather"],
+        [
+            "training/test_fit_batches",
+            "training/test_many_sequences",
+            "training/test_prepared_steps",
+            "models/test_calls",
+            "models/test_memory",
+        ],
+    ),
+    "text_tables": (
+        ["text_tables"],
+        [
+            "datasets/test_datasets_tables",
+            "datasets/test_readers_digits",
+            "datasets/test_tables_forms",
+            "datasets/test_tables_fuzz",
+        ],
+    ),
+    "bindings": (
+        ["engine"],
+        [
+            "models/test_core",
+            "models/test_bad_input",
+            "models/test_calls",
+            "training/test_prepared_steps",
+            "models/test_bad_options",
+            "torch",
+        ],
+    ),
+}
 
 #: Those that the mutants get that no test of their group catches.
-IN_ALL = tuple(f"tests/{name}" for name in ("models", "training", "optim", "datasets", "diagnostics"))
+IN_ALL = tuple(
+    f"tests/{name}" for name in ("models", "training", "optim", "datasets", "diagnostics")
+)
 
 Mutant = python_mutants.PythonMutant | cpp_mutants.CppMutant
 
@@ -154,6 +298,9 @@ class Selection:
 
         return [sorted(first, key=by_file), sorted(second, key=by_file), ordered[:FILES]]
 
+    def total(self, tests: list[str]) -> float:
+        return sum(map(self.seconds.__getitem__, tests))
+
     def within(self, tests: Iterable[str], most: float) -> list[str]:
         chosen, total = [], 0.0
         for name in tests:
@@ -169,18 +316,22 @@ def in_turn(lists: list[list[str]]) -> list[str]:
     return [one[i] for i in range(longest) for one in lists if i < len(one)]
 
 
-def group_of(file: str) -> tuple[str, str]:
-    return CPP_TESTS[max((start for start in CPP_TESTS if file.startswith(start)), key=len)]
+def start_of(file: str) -> str:
+    return max((start for start in CPP_TESTS if file.startswith(start)), key=len)
 
 
 class Run:
     """Mutants, of each the jobs that are left, and what came out."""
 
-    def __init__(self, kept: Path, mutants: dict[str, Mutant], stages: dict[str, list[Job]]) -> None:
+    def __init__(
+        self, kept: Path, mutants: dict[str, Mutant], stages: dict[str, list[Job]]
+    ) -> None:
         self.kept, self.mutants, self.stages = kept, mutants, stages
         self.results: dict[str, dict[str, Any]] = {}
         if kept.exists():  # an earlier run, whose survivors are tried again
-            self.results = {name: one for name, one in json.loads(kept.read_text()).items() if one["caught"]}
+            self.results = {
+                name: one for name, one in json.loads(kept.read_text()).items() if one["caught"]
+            }
         left = [name for name in stages if name not in self.results]
         self.waiting = deque(random.Random(0).sample(left, len(left)))  # a part is a sample
         self.seconds = dict.fromkeys(stages, 0.0)
@@ -232,7 +383,12 @@ def python_run(seed: int, times: float, only: str, calls: dict[str, Any]) -> Run
         changed: dict[str, str | Path] = {one.file: one.changed()}
         *some, files = selection.stages(one)
         stages[name] = [
-            Job(name, 20 + 4 * sum(map(selection.seconds.__getitem__, tests)), tests=tests, changed=changed)
+            Job(
+                name,
+                20 + 4 * sum(map(selection.seconds.__getitem__, tests)),
+                tests=tests,
+                changed=changed,
+            )
             for tests in some
             if tests
         ]
@@ -243,29 +399,34 @@ def python_run(seed: int, times: float, only: str, calls: dict[str, Any]) -> Run
 
 def cpp_run(only: str, calls: dict[str, Any], in_cpp: bool) -> Run:
     targets = ["_core", "fastbptt_tests"] if in_cpp else ["_core"]
-    extension, tests = cpp_mutants.build(BUILD, targets)
+    extension, program = cpp_mutants.build(BUILD, targets)
     (own,) = children.PACKAGE.glob("_core*.so")
     changed: dict[str, str | Path] = {own.name: extension}
     seconds = {name: test.get("seconds", 0.0) for name, test in calls.items()}
     mutants: dict[str, Mutant] = {}
     stages: dict[str, list[Job]] = {}
-    sets = [*cpp_jobs(calls, seconds).items()]
+    groups, others = cpp_tests(calls, seconds)
     for number, one in enumerate(cpp_mutants.table(), 1):
         if not any(part in one.file for part in only.split(",")):
             continue
         name = name_of(one)
         mutants[name] = one
         environment = {"FASTBPTT_MUTANT": str(number)}
-        jobs = []
-        own_cpp, own_python = group_of(one.file)
-        for wanted, chosen in sets:
-            if wanted in ("all", own_python):
-                jobs.append(Job(name, 40 + 8 * sum(seconds[test] for test in chosen), tests=chosen,
-                                changed=changed, environment=environment))  # fmt: skip
-        files = ",".join(f"*test_{unit}.cpp" for unit in own_cpp.split())
-        command = [str(tests), f"--source-file={files}", "--abort-after=1"]
+        in_these, _ = CPP_TESTS[start_of(one.file)]
+        jobs = [
+            Job(
+                name,
+                40 + 8 * sum(seconds[test] for test in tests),
+                tests=tests,
+                changed=changed,
+                environment=environment,
+            )
+            for tests in (groups[start_of(one.file)], others)
+        ]
+        files = ",".join(f"*test_{unit}.cpp" for unit in in_these)
+        command = [str(program), f"--source-file={files}", "--abort-after=1"]
         if in_cpp:
-            every = [str(tests), "--abort-after=1"]
+            every = [str(program), "--abort-after=1"]
             jobs.insert(0, Job(name, 300, command=command, environment=environment))
             jobs.append(Job(name, 600, command=every, environment=environment))
         stages[name] = jobs
@@ -274,16 +435,17 @@ def cpp_run(only: str, calls: dict[str, Any], in_cpp: bool) -> Run:
     return run
 
 
-def cpp_jobs(calls: dict[str, Any], seconds: dict[str, float]) -> dict[str, list[str]]:
-    """The Python tests of each group of C++ files, and under "all" a part of all others."""
+def cpp_tests(
+    calls: dict[str, Any], seconds: dict[str, float]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """The tests in Python of each group of C++ files, and a part of all others."""
+    by_time = sorted(calls, key=seconds.__getitem__)
     found = {}
-    for _, wanted in CPP_TESTS.values():
-        starts = tuple(f"tests/{one}" for one in wanted.split())
-        names = sorted((name for name in calls if name.startswith(starts)), key=seconds.__getitem__)
-        found[wanted] = _some(names, seconds, 12.0)
-    names = sorted((name for name in calls if name.startswith(IN_ALL)), key=seconds.__getitem__)
-    found["all"] = _some(names, seconds, 90.0)
-    return found
+    for start, (_, wanted) in CPP_TESTS.items():
+        starts = tuple(f"tests/{one}" for one in wanted)
+        found[start] = _some([name for name in by_time if name.startswith(starts)], seconds, 12.0)
+    others = [name for name in by_time if name.startswith(IN_ALL)]
+    return found, _some(others, seconds, 90.0)
 
 
 def _some(names: list[str], seconds: dict[str, float], most: float) -> list[str]:
@@ -322,7 +484,7 @@ def sound(run: Run, at_once: int) -> list[str]:
 
 
 def summary(kind: str, mutants: Iterable[Mutant]) -> dict[str, Any]:
-    """What a run found: counts, seconds of a processor, and what no test caught, with the reason."""
+    """What a run found: counts, seconds of a processor, and what no test caught, and why."""
     results = json.loads((BUILD / f"{kind}.json").read_text())
     survivors = {}
     for one in mutants:
@@ -347,9 +509,10 @@ def page(record: dict[str, Any], text: str) -> str:
     for kind, title in (("python", "the Python package"), ("cpp", "the C++ core")):
         one = record["mutants"][kind]
         planted, caught = planted + one["mutants"], caught + one["caught"]
+        left = len(one["survivors"]) - one["explained"]
         rows.append(
             f"| {title} | {one['mutants']} | {one['caught']} | {_percent(one)} "
-            f"| {one['explained']} | {len(one['survivors']) - one['explained']} | {one['seconds']:,} |"
+            f"| {one['explained']} | {left} | {one['seconds']:,} |"
         )
     both = {"mutants": planted, "caught": caught}
     rows.append(f"| both | {planted} | {caught} | {_percent(both)} | | | |")
@@ -382,7 +545,9 @@ def main() -> int:
     parser.add_argument("what", choices=("map", "python", "cpp", "record"))
     parser.add_argument("--seed", type=int, default=1, help="of the choice in Python")
     parser.add_argument("--times", type=float, default=1.0, help="as many mutants in Python")
-    parser.add_argument("--only", default="", help="files with one of these, divided by commas, in their name")
+    parser.add_argument(
+        "--only", default="", help="files with one of these, divided by commas, in their name"
+    )
     parser.add_argument("--at-once", type=int, default=2, help="tests side by side")
     parser.add_argument("--without-cpp-tests", action="store_true", help="those in Python alone")
     given = parser.parse_args()

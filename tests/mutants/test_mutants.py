@@ -108,9 +108,9 @@ test = "tests/training/test_metrics_by_hand.py"
 text = (children.PACKAGE / "training" / "metrics.py").read_text("utf-8")
 wrong = text.replace("return float(", "return 1 + float(")
 assert wrong != text
-jobs = [children.Job("right", 60, tests=[test], changed={"training/metrics.py": text}),
-        children.Job("wrong", 60, tests=[test], changed={"training/metrics.py": wrong}),
-        children.Job("endless", 1, tests=[test], changed={"training/metrics.py": "while True: pass"})]
+texts = {"right": text, "wrong": wrong, "endless": "while True: pass"}
+jobs = [children.Job(name, 1 if name == "endless" else 60, tests=[test],
+                     changed={"training/metrics.py": one}) for name, one in texts.items()]
 waiting = iter(jobs)
 children.work(lambda: next(waiting, None), 3, lambda one, how: print(one.job.key, how))
 """

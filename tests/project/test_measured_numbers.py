@@ -7,8 +7,8 @@
 amplifiers (`benchmarks/amp.py`), ``docs/scaling.json`` with the model of many cores
 (`benchmarks/scaling.py`), ``docs/sweeps.json`` with the engines of sweeps
 (`benchmarks/sweeps.py`), ``docs/many_models.json`` with many small models
-(`benchmarks/many_models.py`), ``docs/testing.json`` with the attacks (`tests/attack/run.py`) and the mutants
-(`tests/mutants/run.py`).
+(`benchmarks/many_models.py`), ``docs/testing.json`` with the attacks (`tests/attack/run.py`) and
+the mutants (`tests/mutants/run.py`).
 A sentence with such numbers stands in `SENTENCES`, as a format string. The numbers of
 `HAND_WRITTEN` come from no run that is kept.
 """
