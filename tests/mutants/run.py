@@ -16,7 +16,7 @@ import sys
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -496,14 +496,16 @@ def summary(kind: str, mutants: Iterable[Mutant]) -> dict[str, Any]:
         "mutants": len(found),
         "caught": len(found) - len(survivors),
         "explained": sum(map(bool, survivors.values())),
-        "seconds": round(sum(results[name]["seconds"] for name in found)),
+        "seconds": round(
+            mean(results[name]["seconds"] for name in found if "seconds" in results[name]), 1
+        ),
         "survivors": survivors,
     }
 
 
 def page(record: dict[str, Any], text: str) -> str:
     """Put the tables of a record into the text of the page."""
-    rows = ["| mutants of | planted | caught | share | explained | not caught | seconds |",
+    rows = ["| mutants of | planted | caught | share | explained | missing | seconds each |",
             "|---|---|---|---|---|---|---|"]  # fmt: skip
     planted = caught = 0
     for kind, title in (("python", "the Python package"), ("cpp", "the C++ core")):
@@ -512,7 +514,7 @@ def page(record: dict[str, Any], text: str) -> str:
         left = len(one["survivors"]) - one["explained"]
         rows.append(
             f"| {title} | {one['mutants']} | {one['caught']} | {_percent(one)} "
-            f"| {one['explained']} | {left} | {one['seconds']:,} |"
+            f"| {one['explained']} | {left} | {one['seconds']} |"
         )
     both = {"mutants": planted, "caught": caught}
     rows.append(f"| both | {planted} | {caught} | {_percent(both)} | | | |")
