@@ -71,4 +71,39 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         """Standardizer(missing=missing).fit(y, sample_weight=weights, name="y")""",
         "(Standardizer(missing=missing).fit(y, sample_weight=weights))",
     ): "the name in messages that the reader of the table gives before",
+    (
+        "kernels/readout.inc",
+        "o.addend[at]",
+        "T(0)",
+    ): "no caller gives an addend",
+    (
+        "kernels/lanes.inc",
+        "o.addend[(row + i + b) * O + c]",
+        "T(0)",
+    ): "no caller gives an addend",
+    (
+        "losses/cross_entropy.inc",
+        "j < real ? j : 0",
+        "j",
+    ): "what is read beyond a row is not used; `cpp/tests/test_edges.cpp` guards such places",
+    (
+        "engine/optimizer_step.h",
+        "!trains(i)",
+        "false",
+    ): "a frozen parameter with a larger norm is refused before the step",
+    (
+        "engine/optimizer_step.h",
+        "info.sum < 0 || 1 - state.settings[info.kept] > 1e-6",
+        "true",
+    ): "a guard with room to spare: below 1e9 a sum of gradients stays in the range of float32",
+    (
+        "engine/losses.h",
+        "throw_not_finite(weight_of(o), value, index);",
+        "",
+    ): "for callers in C++; Python refuses such weights before",
+    (
+        "bindings/training_data.cpp",
+        "kind == 'f' && size != 4 && size != 8",
+        "false",
+    ): "Python has made other numbers float32 or float64",
 }
