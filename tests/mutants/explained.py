@@ -16,7 +16,7 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     (
         "training/many.py",
         "-1",
-        "1",
+        "(1)",
     ): "the number under which an error is kept that comes before the first model",
     (
         "training/finished_models.py",
@@ -54,7 +54,7 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     (
         "reference/model.py",
         "-1",
-        "1",
+        "(1)",
     ): "the last axis of an array of two",
     (
         "diagnostics/_advice.py",
