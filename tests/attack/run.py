@@ -107,7 +107,8 @@ def watch(name: str, seed: int, cases: int | None, seconds: float) -> dict[str, 
 def page(record: dict[str, Any], text: str) -> str:
     """Put the table of a record into the text of the page."""
     rows = ["| attack | command | cases | seconds | faults |", "|---|---|---|---|---|"]
-    for name, one in record.items():
+    for name in (name for name in record if name != "mutants"):
+        one = record[name]
         quoted = f'"{name}"' if " " in name else name
         command = f"run.py --minutes {one['minutes']:g} --seed {one['first_seed']} {quoted}"
         numbers = f"{one['cases']:,} | {one['seconds']:,} | {one['faults']}"
@@ -141,7 +142,7 @@ def main() -> int:
     if given.record:
         old = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else {}
         whole = old | {name: {"minutes": given.minutes, **one} for name, one in results.items()}
-        record = {name: whole[name] for name in ATTACKS if name in whole}
+        record = {name: whole[name] for name in (*ATTACKS, "mutants") if name in whole}
         RECORD.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
         PAGE.write_text(page(record, PAGE.read_text("utf-8")), "utf-8")
     return int(any(one["faults"] for one in results.values()))

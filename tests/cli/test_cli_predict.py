@@ -257,6 +257,9 @@ def test_other_features(
     assert "perhaps --delimiter ';'" in fails(capsys, models["label"], path, "--delimiter", ",")
     (tmp_path / "a.csv").write_text("")
     assert f"{path}: is empty" in fails(capsys, models["label"], path)
+    (tmp_path / "a.csv").write_text("depth,width\n1,2\n")
+    message = f"{path}:1: there is no column 'height'; expected the features that"
+    assert message in fails(capsys, models["label"], path)
     (tmp_path / "a.csv").write_text("noise\n1\n")
     assert f"{path}:1: there is no column 'height'" in fails(capsys, models["label"], path)
     write_npz(tmp_path / "a.npz", [one[:, :1] for one in task.x])

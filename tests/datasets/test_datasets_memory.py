@@ -97,6 +97,9 @@ def test_delayed_xor(length: int) -> None:
     assert (marks[:, :early].sum(axis=1) == 2).all()
     assert not marks[:, early:].any()
     assert marks[:, :early].any(axis=0).all()
+    assert early == 2 or not marks.all(axis=0).any()
+    places = np.nonzero(marks)[1].reshape(-1, 2)
+    assert set((places[:, 1] - places[:, 0]).tolist()) == set(range(1, early))
     assert np.array_equal((bits * marks).sum(axis=1) % 2, task.y[:, 0])
     assert 0.45 < task.y.mean() < 0.55
 

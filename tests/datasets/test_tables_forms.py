@@ -175,6 +175,11 @@ def test_parquet_in_name_alone(tmp_path: Path) -> None:
 
 
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
+    "rows of any length, cut where the header is cut most often": (
+        "id,step,v,label;w\n1,0,2\n1,1,3,4,5;6\n",
+        {},
+        ":2: the row has 3 cells; expected 4, as the header has",
+    ),
     "thousands or decimals": (
         "id;step;v\na;1;1,234\n",
         {},
@@ -461,6 +466,21 @@ HOPELESS = {
         ":2: each row seems to be a series",
     ),
 }
+
+
+@pytest.mark.parametrize(("gap", "helps"), [("one step", True), ("one sequence", False)])
+def test_interpolation_is_suggested_where_it_helps(tmp_path: Path, gap: str, helps: bool) -> None:
+    path = tmp_path / "a.csv"
+    rows = ["name,step,v,w,class"]
+    for name, label in (("a", "x"), ("b", "y"), ("c", "x")):
+        for t in range(3):
+            missing = t == 1 if gap == "one step" else name == "b"
+            rows.append(f"{name},{t},{t},{'' if missing else t},{label}")
+    path.write_text("\n".join(rows) + "\n")
+    suggested = find(str(path)).suggested
+    assert suggested is not None
+    found = suggested(str(path), {"id": "name"})
+    assert found == ({"label": "class", "missing": "interpolate"} if helps else None)
 
 
 @pytest.mark.parametrize("name", HOPELESS)

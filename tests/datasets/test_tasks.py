@@ -503,6 +503,12 @@ def test_bad_settings(name: str, settings: dict[str, Any], words: str) -> None:
         tasks.make(name, **settings)
 
 
+def test_durations_below_a_millisecond() -> None:
+    assert tasks.Uniform(0, 0.5).low == 0.0
+    assert tasks.TruncatedExponential(0.5, 0, 2).mean == 0.5
+    assert tasks.OneOf([0, 0.25]).values == (0.0, 0.25)
+
+
 def test_bad_durations() -> None:
     for make, words in (
         (lambda: tasks.Uniform(3, 3), "high is 3.0; expected more than low=3.0"),

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastbptt
-from fastbptt.interchange import from_onnx, to_onnx
+from fastbptt.interchange import from_onnx, onnx_operators, to_onnx
 from fastbptt.interchange import onnx_protobuf as protobuf
 
 VECTORS = Path(__file__).parents[1] / "support" / "vectors"
@@ -424,3 +424,11 @@ def test_what_is_read(tmp_path: Path) -> None:
         from_onnx(io.StringIO("text"))
     with pytest.raises(FileNotFoundError):
         from_onnx(tmp_path / "nothing.onnx")
+
+
+@pytest.mark.parametrize(("opset", "axis"), [(11, 1), (12, 1), (13, -1), (17, -1)])
+def test_the_axis_of_a_softmax_that_names_none(opset: int, axis: int) -> None:
+    """From operator set 13 on the last one."""
+    x = np.random.default_rng(0).normal(size=(2, 3, 4))
+    (found,) = onnx_operators._softmax([x], {}, opset)
+    np.testing.assert_allclose(found.sum(axis=axis), 1.0)

@@ -273,3 +273,13 @@ def test_bad_calls(changed: dict[str, Any], text: str) -> None:
             model.train_step(optimizer=fastbptt.Adam(), **arguments, **options)
     np.testing.assert_array_equal(model.parameters.flat, before)
     assert model.last_losses is None
+
+
+def test_a_block_without_weight_does_not_count_whatever_its_loss() -> None:
+    model = fastbptt.GRU(2, 3, 2, seed=0)
+    losses = fastbptt.Losses(
+        {"a": "mse", "b": "poisson"}, outputs={"a": 1, "b": 1}, weights={"b": 0.0}
+    )
+    model.parameters["b_y"][1] = 100.0
+    x, y = np.ones((3, 4, 2), np.float32), {"a": np.ones((3, 1)), "b": np.ones((3, 1))}
+    assert np.isfinite(model.loss(x, y, loss=losses))

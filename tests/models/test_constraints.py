@@ -353,10 +353,12 @@ def test_files_are_checked(dale: Bench) -> None:
         ({"signs": {"b_h": 1}, "sign_method": "relu"}, 'sign_method is "relu"; expected'),
         ({"input_units": [3, 1]}, "input_units is [3, 1]; expected increasing"),
         ({"input_units": [0, 5]}, "input_units holds 5; expected units from 0 to 4"),
+        ({"input_units": [0, 1, 7]}, "input_units holds 7; expected units from 0 to 4"),
         ({"input_units": range(5)}, "input_units are all 5"),
         ({"input_units": 3}, "input_units is 3"),
         ({"max_norm": {"b_h": 1.0}}, "max_norm has 'b_h'; expected names of the model's matrices"),
         ({"max_norm": {"W_hh": 0.0}}, "max_norm['W_hh'] is 0.0; expected a finite number above 0"),
+        ({"max_norm": {"W_hh": np.inf}}, "max_norm['W_hh'] is inf; expected a finite number"),
         ({"max_norm": 1.0}, "max_norm is of type float"),
     ],
 )
@@ -364,6 +366,15 @@ def test_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, TypeError)) as caught:
         fastbptt.RNN(2, 5, 1, constraints=Constraints(**given))
     assert str(caught.value).startswith(message)
+
+
+def test_shown_in_short() -> None:
+    mask = np.eye(5)
+    for given, wanted in [
+        ({"masks": {"W_hh": mask}, "signs": [1] * 5}, '{"W_hh": ..}, signs=[..]'),
+        ({"masks": {"W_xh": mask, "W_hh": mask}}, '{"W_xh": .., "W_hh": ..}'),
+    ]:
+        assert repr(Constraints(**given)) == f"Constraints(masks={wanted})"
 
 
 def test_refused_by_other_networks() -> None:

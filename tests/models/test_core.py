@@ -311,3 +311,15 @@ def test_tanh(isa: str, dtype: Any) -> None:
     got = _core.tanh(special)
     assert_array_equal(got, np.array([0, 0, 1, -1, np.nan, 1, -1], dtype))
     assert_array_equal(np.signbit(got[:2]), [False, True])
+
+
+def test_rows_of_inputs_that_are_a_page_long() -> None:
+    """They lie further apart than they are long, not to meet in the cache."""
+    long = fastbptt.RNN(512, 70, 2, seed=0)
+    short = fastbptt.RNN(511, 70, 2, seed=0)
+    long.parameters["W_xh"][511] = 0.0
+    for name, values in short.parameters.items():
+        values[...] = long.parameters[name][:511] if name == "W_xh" else long.parameters[name]
+    x = np.random.default_rng(0).normal(size=(3, 5, 512)).astype(np.float32)
+    outputs = [long.forward(x).outputs, short.forward(x[:, :, :511].copy()).outputs]
+    np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-4)

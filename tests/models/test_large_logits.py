@@ -7,7 +7,7 @@ import pytest
 from accuracy import ISAS
 
 import fastbptt
-from fastbptt import _core
+from fastbptt import _core, reference
 
 # Up to two of the widest vectors and one more: 16 numbers of float32
 MOST = {"float32": 33, "float64": 17}
@@ -132,3 +132,66 @@ def test_a_logit_that_is_not_a_number_is_in_the_loss(classes: int, dtype: str, i
                     assert np.isnan(loss)
     finally:
         _core.use_backend(before)
+
+
+def test_the_slope_of_a_class_that_is_nearly_certain() -> None:
+    """It is the share of the others, of which 1 - p has no digit left."""
+    model = fastbptt.RNN(1, 3, 3, seed=0)
+    for name, values in model.parameters.items():
+        values[...] = [20.0, 0.0, 1.0] if name == "b_y" else 0.0
+    _, gradient = model.loss_and_grad(np.ones((1, 1, 1)), np.array([0]), loss="cross_entropy")
+    others = np.exp(-20.0) + np.exp(-19.0)
+    assert gradient["b_y"][0] == pytest.approx(-others / (1 + others), rel=1e-5)
+
+
+def test_rows_beyond_those_that_are_computed_at_once() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(700, 1, 2)), rng.integers(0, 20, 700)
+    model = fastbptt.RNN(2, 3, 20, seed=0, dtype="float64")
+    outputs = model.forward(x).outputs
+    wanted, _ = reference.apply_loss(outputs, y[:, np.newaxis], "cross_entropy", "all")
+    assert model.loss(x, y, loss="cross_entropy") == pytest.approx(wanted, rel=1e-12)
+
+
+def test_weighted_steps_of_the_focal_loss() -> None:
+    rng = np.random.default_rng(1)
+    x, y, w = rng.normal(size=(5, 4, 2)), rng.integers(0, 3, (5, 4)), rng.uniform(size=(5, 4))
+    model = fastbptt.GRU(2, 3, 3, seed=0, dtype="float64")
+    loss = fastbptt.Loss("cross_entropy", gamma=2.0)
+    wanted, _ = reference.apply_loss(model.forward(x).outputs, y, loss, "all", sample_weight=w)
+    found = model.loss(x, y, loss=loss, steps="all", sample_weight=w)
+    assert found == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("units", [4, 70])
+def test_steps_before_those_without_weight_have_their_gradient(units: int) -> None:
+    """The way back may end where all gradients are zero, but not before other outputs."""
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(2, 3000, 2)), rng.normal(size=(2, 3000, 1))
+    w = np.ones((2, 3000))
+    w[:, 20:] = 0.0
+    model = fastbptt.LSTM(2, units, 1, seed=0, dtype="float64")
+    _, whole = model.loss_and_grad(x, y, "mse", steps="all", sample_weight=w)
+    _, begin = model.loss_and_grad(x[:, :20], y[:, :20], "mse", steps="all")
+    np.testing.assert_allclose(whole.flat, begin.flat, rtol=1e-9, atol=1e-14)
+
+
+def test_a_relu_keeps_what_is_not_a_number() -> None:
+    model = fastbptt.Recurrent("relu", 2, 3, 1, seed=0)
+    x = np.full((1, 2, 2), np.nan, np.float32)
+    assert np.isnan(model.forward(x, check_finite=False).hidden).all()
+
+
+@pytest.mark.parametrize("units", [4, 70])
+def test_a_gradient_over_thousands_of_steps_by_differences(units: int) -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(8, 2500, 2)), rng.normal(size=(8, 2500, 1))
+    model = fastbptt.GRU(2, units, 1, seed=0, dtype="float64")
+    _, gradient = model.loss_and_grad(x, y, "mse", steps="all", reduction="sum")
+    for name in ("W_xh", "W_hh", "b_h", "W_hy"):
+        values, both = model.parameters[name], []
+        for change in (1e-6, -1e-6):
+            values.flat[1] += change
+            both.append(model.loss(x, y, "mse", steps="all", reduction="sum"))
+            values.flat[1] -= change
+        assert gradient[name].flat[1] == pytest.approx((both[0] - both[1]) / 2e-6, rel=1e-4)

@@ -502,6 +502,11 @@ NAMES = 'a list of names of parameters, in which * stands for any characters: ["
             "groups[0]['lr_factor'] is -1.0; expected a finite number of at least 0",
         ),
         (
+            [{"params": ["E"], "weight_decay": np.inf}],
+            ValueError,
+            "groups[0]['weight_decay'] is inf; expected a finite number of at least 0",
+        ),
+        (
             [{"params": ["E"], "weight_decay": None}],
             TypeError,
             "groups[0]['weight_decay'] is None; expected a finite number of at least 0",

@@ -7,7 +7,8 @@
 amplifiers (`benchmarks/amp.py`), ``docs/scaling.json`` with the model of many cores
 (`benchmarks/scaling.py`), ``docs/sweeps.json`` with the engines of sweeps
 (`benchmarks/sweeps.py`), ``docs/many_models.json`` with many small models
-(`benchmarks/many_models.py`), ``docs/testing.json`` with the attacks (`tests/attack/run.py`).
+(`benchmarks/many_models.py`), ``docs/testing.json`` with the attacks (`tests/attack/run.py`) and
+the mutants (`tests/mutants/run.py`).
 A sentence with such numbers stands in `SENTENCES`, as a format string. The numbers of
 `HAND_WRITTEN` come from no run that is kept.
 """
@@ -341,8 +342,21 @@ def test_the_page_of_attacks_has_the_table_of_their_record() -> None:
     record = json.loads(script.RECORD.read_text("utf-8"))
     text = script.PAGE.read_text("utf-8")
     assert script.page(record, text) == text
-    for name in record:
+    for name in record.keys() - {"mutants"}:
         assert f"| `{name}` | " in text.split(script.START)[0], f"{name} is not explained"
+
+
+def test_the_page_of_mutants_has_the_table_of_their_record() -> None:
+    script = load("tests/mutants/run.py")
+    record = json.loads(script.RECORD.read_text("utf-8"))
+    text = script.PAGE.read_text("utf-8")
+    assert script.page(record, text) == text
+    found = [record["mutants"][kind] for kind in ("python", "cpp")]
+    planted, caught, explained = (
+        sum(one[name] for one in found) for name in ("mutants", "caught", "explained")
+    )
+    assert planted >= 300
+    assert caught >= 0.9 * (planted - explained)
 
 
 def test_the_page_of_many_cores_is_that_of_its_model() -> None:

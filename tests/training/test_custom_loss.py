@@ -83,7 +83,13 @@ def test_a_loss_of_the_core_by_hand(
 @pytest.mark.parametrize("steps", ["mean", "max"])
 @pytest.mark.parametrize(
     "options",
-    [{"bidirectional": True}, {"readout_units": [0, 2]}, {"output_size": None}, {"bias": False}],
+    [
+        {"bidirectional": True},
+        {"readout_units": [0, 2]},
+        {"output_size": None},
+        {"output_size": 3},
+        {"bias": False},
+    ],
     ids=str,
 )
 def test_pooled_states_of_any_network(options: dict[str, Any], steps: str) -> None:
@@ -315,3 +321,27 @@ def test_a_batch_without_weight_is_left_out(steps: str) -> None:
     fastbptt.fit(
         network(), X, Y[steps], **options, epochs=1, batch_size=2, validation=held, verbose=0
     )
+
+
+def cross_entropy(z: Any, y: Any, weights: Any) -> Any:
+    """The mean cross-entropy of classes, by hand."""
+    w = np.ones(y.shape) if weights is None else weights
+    w = w / w.sum()
+    p = np.exp(z - z.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    right = np.eye(z.shape[-1])[y]
+    return -(w * np.log((p * right).sum(axis=-1))).sum(), w[..., np.newaxis] * (p - right)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_classes_of_steps_are_weighted(listed: bool) -> None:
+    classes = np.random.default_rng(1).choice(3, size=(23, 6), p=[0.7, 0.2, 0.1])
+    x: Any = [one[:end] for one, end in zip(X, LENGTHS, strict=True)] if listed else X
+    y: Any = [one[:end] for one, end in zip(classes, LENGTHS, strict=True)] if listed else classes
+    models = [fastbptt.GRU(2, 4, 3, dtype="float64", seed=0) for _ in range(2)]
+    for model, loss in zip(models, [cross_entropy, "cross_entropy"], strict=True):
+        fastbptt.fit(
+            model, x, y, loss=loss, steps="all", class_weight="balanced", epochs=2, batch_size=7,
+            verbose=0, lengths=None if listed else LENGTHS,
+        )  # fmt: skip
+    np.testing.assert_allclose(models[0].parameters.flat, models[1].parameters.flat, rtol=1e-9)

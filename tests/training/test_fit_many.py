@@ -15,6 +15,7 @@ import pytest
 import fastbptt
 from fastbptt import _core
 from fastbptt.training import ManyFits
+from fastbptt.training.labelled import LabelledData
 
 RNG = np.random.default_rng(5)
 COUNT = 4
@@ -436,3 +437,20 @@ def test_a_thread_of_a_crew_that_raises_lets_the_others_go_on() -> None:
     alone = fastbptt.GRU(3, 2, 2, seed=19)
     fastbptt.fit(alone, X, CLASSES, **FIXED | {"batch_size": 2})
     np.testing.assert_array_equal(weights(fits[19].model), weights(alone))
+
+
+def test_models_share_no_buffer_of_targets() -> None:
+    """Each takes its batches of the blocks' targets into memory of its own."""
+    model = fastbptt.GRU(3, 4, 2, seed=0)
+    losses = fastbptt.Losses({"a": "mse", "b": "mse"}, outputs={"a": 1, "b": 1})
+    x, y = RNG.normal(size=(9, 5, 3)), RNG.normal(size=(9, 1))
+    data = LabelledData(model, x, {"a": y, "b": -y}, losses, "last", "mean")
+    other = data.of(model.copy())
+    first, second = np.arange(3), np.arange(3, 6)
+    taken = data.y.take(first)[0]
+    wanted = {name: values.copy() for name, values in taken.items()}
+    later = other.y.take(second)[0]
+    for name, block in other.blocks.items():
+        assert block.model is other.model
+        np.testing.assert_array_equal(taken[name], wanted[name])
+        assert not np.shares_memory(taken[name], later[name])

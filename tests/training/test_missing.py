@@ -67,6 +67,13 @@ CASES: dict[str, Any] = {
     "padded": (1, {"steps": "all", "lengths": LENGTHS}, GAPPY, Y, FEW),
     "resets": (1, {"steps": "all", "resets": RNG.uniform(size=(20, 9)) < 0.2}, GAPPY, Y, FEW),
     "warm-up": (1, {"steps": "all", "warmup": 2}, GAPPY, Y, FEW),
+    "last of several outputs": (
+        3,
+        {"lengths": LENGTHS},
+        np.where(HALF[:, None], Y[:, -3:, 0], np.nan),
+        Y[:, -3:, 0],
+        HALF,
+    ),
     "last": (1, {}, np.where(HALF[:, None], Y[:, -1], np.nan), Y[:, -1], HALF),
     "pooled": (1, {"steps": "mean"}, np.where(HALF[:, None], Y[:, -1], np.nan), Y[:, -1], HALF),
     "two outputs": (2, {"steps": "all"}, np.repeat(GAPPY, 2, -1), np.repeat(Y, 2, -1), FEW),

@@ -184,7 +184,7 @@ def whole_steps(name: str, value: Any, dt: float, least: int = 0) -> float:
     return found
 
 
-def check(name: str, value: Any, dt: float, least: int = 0) -> Duration:
+def check(name: str, value: Any, dt: float, least: int) -> Duration:
     """Check a duration of at least so many steps; return a number in milliseconds as a float."""
     if isinstance(value, OneOf):
         for i, one in enumerate(value.values):
