@@ -109,8 +109,11 @@ def test_at_every_line_all_of_a_step_or_nothing(name: str, used_before: bool) ->
 
 @contextmanager
 def alarm(seconds: float) -> Iterator[None]:
-    """By the clock on the wall: Linux counts time for ITIMER_PROF in ticks, and a thread that yields its processor to
-    busy neighbours may be elsewhere at each of them, so that a call of 0.4 s has used up less than 0.05."""
+    """By the clock on the wall.
+
+    Linux counts the time of ITIMER_PROF in ticks, and a thread that yields its processor to busy
+    neighbours may be elsewhere at each of them: after 0.4 s of it, 0.05 s were not over.
+    """
 
     def handler(number: int, frame: FrameType | None) -> None:
         raise TimeoutInHandlerError

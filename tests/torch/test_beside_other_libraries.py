@@ -70,7 +70,7 @@ import numpy as np
 SUBNORMAL = np.array([1e-40, 3e-39], np.float32)
 
 def mode():
-    return ((SUBNORMAL * np.float32(0.5)) == 0).tolist(), ((SUBNORMAL * np.float32(2**100)) == 0).tolist()
+    return [((SUBNORMAL * np.float32(factor)) == 0).tolist() for factor in (0.5, 2**100)]
 
 X = np.random.default_rng(0).normal(size=(40, 30, 5)).astype("f4")
 Y = (np.arange(40) % 2).astype("f4")
@@ -162,6 +162,7 @@ def test_a_library_of_the_cores_name_is_left_alone(tmp_path: Path) -> None:
         f"copy = os.path.join({str(tmp_path)!r}, os.path.basename(_core.__file__))\n"
         "shutil.copy(_core.__file__, copy)\n"
         "library = ctypes.CDLL(copy)\n"
-        "found = [d['filepath'] for d in threadpoolctl.threadpool_info() if d['user_api'] == 'fastbptt']\n"
+        "every = threadpoolctl.threadpool_info()\n"
+        "found = [d['filepath'] for d in every if d['user_api'] == 'fastbptt']\n"
         "assert found == [os.path.realpath(_core.__file__)], found\n"
     )
