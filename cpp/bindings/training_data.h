@@ -22,7 +22,7 @@ class PyTrainingData {
 
   const void* engine;  // whose it is
   TrainingData data;
-  i64 done = 0;       // batches of the last call
+  i64 done = 0;                   // batches of the last call
   std::atomic<bool> busy{false};  // a call uses it
 
  private:
