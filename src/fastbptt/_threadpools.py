@@ -11,7 +11,7 @@ from . import _core
 _FILE = os.path.realpath(_core.__file__)
 
 
-class _Controller(threadpoolctl.LibController):
+class _Controller(threadpoolctl.LibController):  # type: ignore[misc]
     user_api = internal_api = "fastbptt"
     filename_prefixes = (os.path.basename(_FILE).lower(),)
     check_symbols = ("get_num_threads",)
