@@ -46,8 +46,8 @@ JITTER = 0.02  # standard deviation of the time of an update, relative
 # Assumptions, which the page states
 PRICE = 0.04  # dollars for an hour of a core
 NETWORKS = {  # seconds of a message, bytes per second
-    "cloud, 10 Gbit/s": (25e-6, 1.25e9),
-    "cluster, 100 Gbit/s": (2e-6, 12.5e9),
+    "cloud, 1.25 GB/s": (25e-6, 1.25e9),
+    "cluster, 12.5 GB/s": (2e-6, 12.5e9),
 }
 
 # ------------------------------------------------------------------ the model

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TARGET = Path(__file__).resolve().parent.parent / "src/fastbptt/datasets/data/japanese_vowels.npz"
+LOW_BITS = 11
 MEMBER = "aeon/datasets/data/JapaneseVowels/JapaneseVowels_{part}.ts"
 SHA256 = {
     "TRAIN": "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
@@ -43,15 +44,32 @@ def parse(text: str) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.i
     return np.concatenate(sequences), lengths, np.array(labels, dtype=np.int64)
 
 
-def packed(steps: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Return the bytes, lowest first, of the differences d of successive steps: (4, 12, steps).
+def packed(
+    steps: NDArray[np.int32], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return what is left when each step is predicted from the two before it in its sequence.
 
-    With the sign as the lowest bit, 2 d or -2 d - 1, small differences have small bytes.
+    The prediction is (11 a - 3 b) / 8, rounded down, of the last step a and b before it, 0 before
+    the first. What is left, d, is stored with the sign as the lowest bit, 2 d or -2 d - 1: the
+    lowest 11 bits as they are, since nothing compresses them, the others as bytes, lowest first.
+
+    Returns
+    -------
+    high : uint8 array (2, 12, steps)
+    low : uint8 array of bits (12, steps, 11), the highest first
     """
-    d = np.diff(steps, axis=0, prepend=np.int32(0))
-    signed_last = ((d << 1) ^ (d >> 31)).T.astype("<u4")
-    stored: NDArray[np.uint8] = np.moveaxis(signed_last[..., np.newaxis].view(np.uint8), -1, 0)
-    return np.ascontiguousarray(stored)
+    last = [np.zeros_like(steps, np.int64) for _ in range(2)]
+    starts = np.cumsum(lengths) - lengths
+    for start, length in zip(starts, lengths, strict=True):
+        for back, one in enumerate(last, 1):
+            one[start + back : start + length] = steps[start : start + length - back]
+    d = steps - ((11 * last[0] - 3 * last[1]) >> 3)
+    whole = ((d << 1) ^ (d >> 63)).T
+    high = np.stack([(whole >> LOW_BITS) & 255, whole >> (LOW_BITS + 8)])
+    bits = (whole[..., np.newaxis] >> np.arange(LOW_BITS)[::-1]) & 1
+    if high.max() > 255:
+        raise SystemExit("the prediction fails by more than 27 bits can hold")
+    return high.astype(np.uint8), np.packbits(bits.astype(np.uint8))
 
 
 def main() -> None:
@@ -70,7 +88,9 @@ def main() -> None:
                 raise SystemExit(f"{part}: sha256 is {found}, expected {SHA256[part]}")
             steps, lengths, labels = parse(raw.decode("utf-8"))
             name = part.lower()
-            arrays |= {f"{name}_x": packed(steps), f"{name}_lengths": lengths, f"{name}_y": labels}
+            high, low = packed(steps, lengths)
+            arrays |= {f"{name}_high": high, f"{name}_low": low}
+            arrays |= {f"{name}_lengths": lengths, f"{name}_y": labels}
     np.savez_compressed(args.output, **arrays)  # type: ignore[arg-type]
     for name, array in arrays.items():
         print(f"{name:14} {array.dtype} {array.shape}")

@@ -650,9 +650,21 @@ void output_bias_gradient(const Net<T>& net, const Workspace<T>& w, const Worker
   const auto [o0, o1] = share(net.O(), worker.number, worker.team);
   const i64 base = w.plan.row(w.plan.window(window).t0, 0);
   for (i64 o = o0; o < o1; ++o) {
-    double totals[4] = {w.db_y[o]};
-    w.plan.for_rows(block.t0, block.t1, [&](i64 r, i64) { totals[r % 4] += double(w.dy[(r - base) * net.O() + o]); });
-    w.db_y[o] = (totals[0] + totals[1]) + (totals[2] + totals[3]);
+    double a = w.db_y[o], b = 0, c = 0, d = 0;
+    const auto value = [&](i64 r) { return double(w.dy[(r - base) * net.O() + o]); };
+    for (i64 t = block.t0; t < block.t1; ++t) {
+      i64 r = w.plan.row(t, 0);
+      const i64 end = r + w.plan.running(t);
+      for (; r < end && r % 4 != 0; ++r) (r % 4 == 1 ? b : r % 4 == 2 ? c : d) += value(r);
+      for (; r + 4 <= end; r += 4) {
+        a += value(r);
+        b += value(r + 1);
+        c += value(r + 2);
+        d += value(r + 3);
+      }
+      for (; r < end; ++r) (r % 4 == 0 ? a : r % 4 == 1 ? b : c) += value(r);
+    }
+    w.db_y[o] = (a + b) + (c + d);
   }
 }
 

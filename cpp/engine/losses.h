@@ -159,6 +159,23 @@ void pack_block(Workspace<T>& w, const Objective& objective, std::size_t k, bool
     if (seen != 0 && check) w.found.y = true;
     return;
   }
+  if (classes && !each && o.y.dtype == Dtype::i64 && (!all || o.y.strides[1] == i64(sizeof(i64)))) {
+    for (i64 b = row0; b < row1; b += every) {
+      const i64 end = all ? std::min(t1, plan.length(b)) : 1;
+      const i64* from =
+          reinterpret_cast<const i64*>(static_cast<const std::byte*>(o.y.data) + plan.place(b) * o.y.strides[0]) +
+          (all ? plan.step(t0, b) : 0);
+      const bool counts = exact_factor[b] != 0;
+      for (i64 t = t0; t < end; ++t, ++from) {
+        const i64 value = counts ? *from : 0;
+        const bool known = value >= 0 && value < n;
+        block.classes[all ? plan.row(t, b) - base : b] = known ? static_cast<std::int32_t>(value) : 0;
+        fine &= known;
+      }
+    }
+    if (!fine) w.found.y = true;
+    return;
+  }
   for (i64 t = t0; t < t1; ++t)
     for (i64 b = row0; b < (all ? std::min(row1, plan.running(t)) : row1); b += every) {
       const i64 to = all ? plan.row(t, b) - base : b, step = plan.step(t, b);

@@ -397,8 +397,9 @@ void pack_lane_inputs(const Net<T>& net, Workspace<T>& w, const Batch* const* ba
              direct = !net.spec.vocabulary && !noisy &&
                       std::all_of(batches, batches + V, [n](const Batch*b) { return lies_in_rows<T>(b->x, n); });
   const NoiseArgs<T> noise = noisy ? noise_args(net, w, 0, Keys::inputs) : NoiseArgs<T>{};
+  constexpr i64 at_once = 256;  // steps, between two looks at an interruption
   bool fine_weights = true;
-  T seen[most_lanes] = {};  // a sum for each lane, which need not wait for those of the others
+  T seen[most_lanes] = {};
   for (i64 g = row0; g < row1; g += V) {
     const T* from[most_lanes] = {};
     for (i64 b = g; b < std::min(row1, g + V); ++b) {
@@ -407,9 +408,18 @@ void pack_lane_inputs(const Net<T>& net, Workspace<T>& w, const Batch* const* ba
                                                         plan.place(b) * x.strides[0] + plan.step(0, b) * x.strides[1])
                            : buffers.x_rows + b * n;
     }
-    for (i64 t = t0; t < t1 && plan.running(t) > g && !w.stop.reached(); ++t) {
+    for (i64 t = t0, end; t < t1 && plan.running(t) > g && !w.stop.reached(); t = end) {
       const i64 real = std::min({row1, g + V, plan.running(t)}) - g, row = plan.row(t, g) - base;
-      for (i64 b = g; b < g + real && !direct; ++b) {
+      end = t + 1;
+      if (direct) {
+        while (end < std::min(t1, t + at_once) && plan.running(end) == plan.running(t)) ++end;
+        const T* own[most_lanes] = {};
+        for (i64 v = 0; v < real; ++v) own[v] = from[v] + t * n;
+        const i64 step = end > t + 1 ? plan.row(t + 1, g) - plan.row(t, g) : 0;
+        kernels_for(w).lanes->columns(own, (end - t) * n, n, step * n, buffers.x + row * n, seen);
+        continue;
+      }
+      for (i64 b = g; b < g + real; ++b) {
         T* to = buffers.x_rows + b * n;
         const Array& x = batches[b - g]->x;
         if (!net.spec.vocabulary) {
@@ -425,11 +435,8 @@ void pack_lane_inputs(const Net<T>& net, Workspace<T>& w, const Batch* const* ba
         for (i64 j = 0; j < n; ++j) fine_weights &= std::isfinite(to[j] = embedded[j]);
       }
       T* to = buffers.x + row * n;
-      const i64 offset = direct ? t * n : 0;
-      for (i64 j = 0; j < n; ++j, to += V) {
-        for (i64 v = 0; v < real; ++v) seen[v] += (to[v] = from[v][offset + j]) * 0;
-        for (i64 v = real; v < V; ++v) to[v] = 0;
-      }
+      for (i64 j = 0; j < n; ++j, to += V)
+        for (i64 v = 0; v < V; ++v) to[v] = v < real ? from[v][j] : T(0);
     }
   }
   for (i64 v = 0; v < V; ++v) bad[v] |= direct && !(seen[v] == 0);

@@ -448,6 +448,9 @@ struct LaneKernels {
   int block;  // the most columns of a block of weights
   void (*weight_grad)(const LaneGradArgs<T>&);
   void (*totals)(const T* from, i64 n, T* to);  // to[i] = the sum of the lanes of vector i
+  // so many numbers, one after the other in the memory of each lane, to vectors: `columns` of them one behind the
+  // other, the next ones `step` elements on; from null: zeros. seen[lane] is not 0 then if one is not finite
+  void (*columns)(const T* const* from, i64 numbers, i64 columns, i64 step, T* to, T* seen);
   void (*add_noise)(const NoiseArgs<T>&, i64 t, i64 row, i64 rows, i64 units, T* to);
 };
 

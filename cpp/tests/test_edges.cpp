@@ -210,6 +210,40 @@ TEST_CASE_TEMPLATE("noise in lanes at a page", T, float, double) {
   });
 }
 
+TEST_CASE_TEMPLATE("columns into lanes at a page", T, float, double) {
+  for_places([](const InstructionSet& set, const std::string& isa) {
+    const Kernels<T>& k = kernels_of<T>(set);
+    const i64 V = k.vector;
+    for (i64 real = 0; real <= V; ++real)
+      for (i64 columns = 1; columns <= 4; ++columns)
+        for (i64 steps = 1; steps * columns <= 2 * V + 1; ++steps) {
+          const std::string text = isa + " " + std::to_string(real) + " " + std::to_string(steps * columns);
+          const i64 numbers = steps * columns, step = (columns + 1) * V, bad = (real + numbers) % (V + 1);
+          std::deque<Fenced<T>> rows;
+          const T* from[most_lanes] = {};
+          for (i64 v = 0; v < real; ++v) {
+            rows.emplace_back(numbers, v % 3, T(NAN));
+            for (i64 i = 0; i < numbers; ++i) rows.back()[i] = value<T>(v * 31 + i);
+            if (v == bad) rows.back()[numbers - 1] = T(i64(columns) % 2 ? INFINITY : NAN);
+            from[v] = rows.back().data();
+          }
+          Fenced<T> to((steps - 1) * step + columns * V, 0, T(7)), seen(V, 1, T(0));
+          k.lanes->columns(from, numbers, columns, step, to.data(), seen.data());
+          CHECK_MESSAGE((to.fences_stand() && seen.fences_stand()), text);
+          bool right = true;
+          for (i64 v = 0; v < V; ++v) {
+            right &= (seen[v] == 0) == (v != bad || v >= real);
+            for (i64 i = 0; i < numbers; ++i) {
+              const T want = v < real ? rows[at(v)][i] : T(0);
+              right &= same_bytes(&to[i / columns * step + i % columns * V + v], &want, 1);
+            }
+          }
+          for (i64 i = 0; i + 1 < steps; ++i) right &= to[i * step + columns * V] == T(7);
+          CHECK_MESSAGE(right, text);
+        }
+  });
+}
+
 TEST_CASE_TEMPLATE("panels unpacked, and roots of sums of squares, at a page", T, float, double) {
   for_places([](const InstructionSet& set, const std::string& isa) {
     const Kernels<T>& k = kernels_of<T>(set);

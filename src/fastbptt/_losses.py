@@ -719,7 +719,7 @@ class CustomLoss:
     bounded = False
 
     def __init__(self, function: LossFunction) -> None:
-        self._function = function
+        self.function = function
         inner: Any = function
         while isinstance(inner, functools.partial):
             inner = inner.func
@@ -740,7 +740,7 @@ class CustomLoss:
 
         every: whether targets have an axis of time.
         """
-        count = getattr(self._function, "_targets_there", None)  # of a `training.MaskedLoss`
+        count = getattr(self.function, "_targets_there", None)  # of a `training.MaskedLoss`
         if count is None:
             return None
         lead = targets.shape[: 1 + every]
@@ -768,7 +768,7 @@ class CustomLoss:
         if lengths is not None and outputs.ndim == 3:
             real = np.arange(outputs.shape[1]) < lengths[:, np.newaxis]
         weights = _weights_of(outputs.shape[:-1], weight, lengths)
-        found: Any = self._function(outputs.copy(), targets.copy(), weights)
+        found: Any = self.function(outputs.copy(), targets.copy(), weights)
         if not isinstance(found, tuple | list) or len(found) != 2:
             came = f"{len(found)} parts" if isinstance(found, tuple) else f"{type(found).__name__}"
             raise ArgumentTypeError("loss", f"returned {came}", "(value, gradient)")

@@ -142,6 +142,13 @@ def error_of(**options: Any) -> str:
     return "none"
 
 
+def failing(y: Any, outputs: Any) -> float:
+    """A metric that fails on the last rank."""
+    if RANK == SIZE - 1:
+        raise ValueError("no number")
+    return 0.0
+
+
 def refused() -> None:
     """Data, models and arguments that differ, and errors of one rank, are errors of all."""
     last = RANK == SIZE - 1
@@ -151,11 +158,16 @@ def refused() -> None:
         ({"epochs": 2 + last}, "on which epochs is 3"),
         ({"loss": "mse" if not last else "mes"}, "loss is"),
         ({"callbacks": [At(2, lambda: 1 / 0)]}, "division by zero"),
+        ({"metrics": failing}, 'metric "failing" failed: '),
     ):
         message = error_of(**options)
         assert text in message, message
         assert last or f"rank {SIZE - 1}" in message, message
     train()
+    part = COMM.Split(MPI.UNDEFINED if last else 0, RANK)  # the last rank gets COMM_NULL
+    message = error_of(comm=part, size=SIZE - 1)
+    assert message.startswith("ArgumentError: comm is not usable (") == last, message
+    assert last or message == "none", message
 
 
 def full_disk() -> None:

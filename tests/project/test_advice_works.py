@@ -823,6 +823,14 @@ DAMAGED = (  # an order of sequences that fails in the second epoch, unless it i
     "    if epoch == 2: raise ZeroDivisionError('here')\n"
     "    return super().batches(epoch, first)\n"
 )
+NO_PART = (  # what a rank gets that has no part in a communicator
+    "class Null:\n"
+    "  def ask(self): raise RuntimeError('MPI_ERR_COMM')\n"
+    "  Abort = Allgather = Alltoall = Get_rank = Get_size = allgather = bcast = ask\n"
+    "class MPI: COMM_NULL = Null()\n"
+    "def job(comm):\n"
+    "  fit(net, x, y, comm=comm, **once)\n"
+)
 RESUMED = JOB + "  fit(m, x, y, epochs=2, verbose=0, checkpoint='ranks.ckpt', comm=comm"
 TINY = "s = fastbptt.Standardizer.from_dict({'mean': [0, 0], 'scale': [1e-60, 1]}); "
 KEPT = "model = fastbptt.RNN(2, 4, 1, constraints=fastbptt.Constraints(self_connections=False))\n"
@@ -2158,6 +2166,32 @@ CALLS = [
         r"give each its own models, or call (fit\(comm=)\) for each model",
         JOB + "  \\1comm, model=m, x=x, y=y, **once)\non_ranks(job)",
         "fit_many(several, x, y, **once)",
+    ),
+    call(
+        "fit_many(several, x, y, each={'lr': [0.1, 0.2, 0.3]}, **once)",
+        r"expected (\"optimizer\": \[fastbptt\.Adam\(lr\) for lr in rates\]) for learning rates",
+        "rates = [0.1, 0.2, 0.3]; fit_many(several, x, y, each={\\1}, **once)",
+    ),
+    call(
+        "fit_many(several, x, y, lr=0.1, **once)",
+        r"no argument 'lr'; expected (optimizer=fastbptt\.Adam\(0\.1\)) for a learning rate",
+        "fit_many(several, x, y, \\1, **once)",
+    ),
+    call(
+        "fit_many(several, x, y, **once)['north']",
+        r"expected numbers, since fit_many was called without (names=)",
+        "fit_many(several, x, y, \\1['a', 'b', 'north'], **once)['north']",
+        "fit_many(several, x, y, **once)[2]",
+    ),
+    call(
+        "fit_many(several, x, y, names=['a', 'b', 'north'], **once)['nort']",
+        r"no model is called 'nort'; expected such as ('north')",
+        "fit_many(several, x, y, names=['a', 'b', 'north'], **once)[\\1]",
+    ),
+    call(
+        NO_PART + "job(MPI.COMM_NULL)",
+        r"expected fit to be called by its ranks alone: (if comm != MPI\.COMM_NULL)",
+        NO_PART.replace("  fit(", "  \\1: fit(") + "job(MPI.COMM_NULL)",
     ),
     call(
         "fit_many(several, x, y, epoch=1, **once)",

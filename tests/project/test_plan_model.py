@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from scripts import load
@@ -26,6 +27,21 @@ def test_what_is_left_of_a_model() -> None:
     longest = [SCRIPT.longest_left(cores)[1] for cores in SCRIPT.CORES]
     assert longest == sorted(longest)
     assert longest[-1] < 1 + SCRIPT.SPREAD
+
+
+def test_the_page_has_what_is_left_of_a_model() -> None:
+    text = " ".join(SCRIPT.PAGE.read_text("utf-8").split())
+    found = re.search(
+        r"\$r\$ is ([\d.]+), and \$r_P\$ is ([\d.]+) on one core, (.*?), in times", text
+    )
+    assert found
+    others = re.findall(r"([\d.]+) on ([\d,]+)", found[3])
+    assert [int(cores.replace(",", "")) for _, cores in others] == list(SCRIPT.CORES[1:])
+    for value, cores in [(found[1], None), (found[2], "1"), *others]:
+        own = SCRIPT.longest_left(1)[0]
+        if cores is not None:
+            own = SCRIPT.longest_left(int(cores.replace(",", "")))[1]
+        assert value == f"{own:.2f}"
 
 
 @pytest.mark.parametrize(("cores", "models"), [(1, 50), (2, 40), (16, 100), (128, 1000)])

@@ -208,3 +208,25 @@ def test_one_convergence_warning_for_all() -> None:
         RecurrentClassifier(**SMALL, n_estimators=3).fit(X, SUMS > 0)
     assert [one.category for one in seen] == [ConvergenceWarning]
     assert seen[0].filename == __file__
+
+
+@pytest.mark.parametrize("name", ["two classes", "series"])
+def test_members_that_were_never_trained_do_not_count(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C before their turn leaves them at random weights."""
+
+    def press(own: Any, run: Any) -> None:
+        if run.epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastbptt.sklearn._joint_fits._Keep.on_epoch_end", press, raising=False)
+    made, data = CASES[name]
+    size = {"hidden_layer_sizes": 64, "n_estimators": 7}
+    with pytest.warns(
+        UserWarning, match=r"by the user; estimators_ has the \d of 7 that were begun"
+    ):
+        ensemble = clone(made).set_params(**size).fit(*data)
+    assert 1 <= len(ensemble.estimators_) < 7 and ensemble.n_iter_ == 2
+    assert all(one.n_iter_ in (1, 2) for one in ensemble.estimators_)
+    assert np.isfinite(ensemble.score(*data[:2]))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -171,6 +175,31 @@ def test_a_key_ends_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastbptt.sklearn._joint_fits.fit_many", interrupted)
     with joblib.parallel_config(backend="fastbptt"), pytest.raises(KeyboardInterrupt):
         cross_val_score(RecurrentClassifier(**SMALL), X, Y, cv=3)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_ctrl_c_ends_a_search_soon(members: int) -> None:
+    """In the middle of training, a signal: no thread goes on, and nothing was fitted."""
+    sent: list[float] = []
+
+    def press() -> None:
+        while not any(one.name.startswith("fit_many") for one in threading.enumerate()):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    endless = {**SMALL, "max_iter": 10**7, "hidden_layer_sizes": 32, "n_estimators": members}
+    search = GridSearchCV(RecurrentClassifier(**endless), GRID, cv=3)
+    sender = threading.Thread(target=press)
+    sender.start()
+    with joblib.parallel_config(backend="fastbptt"), pytest.raises(KeyboardInterrupt):
+        search.fit(X, Y)
+    late = time.monotonic() - sent[0]
+    sender.join()
+    assert late < 3.0, "0.1 s on a machine that has nothing else to do"
+    assert not hasattr(search, "cv_results_") and not hasattr(search, "best_estimator_")
+    assert not any(one.name.startswith("fit_many") for one in threading.enumerate())
 
 
 def test_data_beyond_the_memory_come_in_groups(

@@ -183,14 +183,14 @@ def test_other_batch_sizes_and_weights_are_named() -> None:
     def batches(comm: Any) -> Any:
         return trained(comm, 2 if comm.Get_rank() else 3)
 
-    assert "on which batch_size is " in fails(2, batches)[0]
+    assert "rank 1 on which batch_size is 6, on rank 0 4;" in fails(2, batches)[0]
 
     def models(comm: Any) -> Any:
         model = fastbptt.RNN(2, 4, 1, seed=comm.Get_rank())
         return fastbptt.fit(model, X, Y, loss="mse", comm=comm, verbose=0)
 
     for text in fails(3, models):
-        assert "rank 1 on which the model's parameters holds other values" in text
+        assert "rank 1 on which the model's parameters hold other values than on" in text
         assert "model = comm.bcast(model) before fit" in text
 
     def sent(comm: Any) -> Any:
@@ -419,7 +419,10 @@ def test_what_is_no_communicator_is_refused(comm: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss": lambda z, y, w: (0.0, z)}, "loss is the function .*; expected a loss by name"),
+        (
+            {"loss": lambda z, y, w: (0.0, z)},
+            r"^loss is the function <lambda>; expected a loss by name",
+        ),
         ({"bptt_steps": 3}, "bptt_steps is 3; expected None because comm is given"),
         ({"callbacks": [fastbptt.GradientMonitor()]}, r"callbacks\[0\] is a GradientMonitor, "),
         (
@@ -436,6 +439,87 @@ def test_what_ranks_cannot_do_is_refused(options: dict[str, Any], message: str) 
 
     with pytest.raises(ValueError, match=message):
         raise ranks(1, one)[0][0]
+
+
+class NullComm:
+    """What ranks without a part get, `MPI.COMM_NULL`: each question is an error."""
+
+    def _ask(self) -> int:
+        raise RuntimeError("MPI_ERR_COMM: invalid communicator")
+
+    Get_size = Get_rank = Abort = Allgather = Alltoall = allgather = bcast = _ask
+    is_inter = property(_ask)
+
+
+def test_no_part_in_a_communicator_is_refused() -> None:
+    message = (
+        r"^comm is not usable \(MPI_ERR_COMM.*\), as MPI\.COMM_NULL is, .*if comm != MPI\.COMM_N"
+    )
+    with pytest.raises(fastbptt.ArgumentError, match=message):
+        trained(NullComm())
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_metric_that_fails_on_one_rank_ends_all(held_out: bool) -> None:
+    def one(comm: Any) -> Any:
+        def careful(y: Any, outputs: Any) -> float:
+            if comm.Get_rank() == 1:
+                raise ValueError("no number")
+            return 0.0
+
+        own = {"validation": 0.2, "training_metrics": False} if held_out else {"validation": 0.2}
+        return trained(comm, 2, metrics=careful, **own)
+
+    found = fails(2, one)
+    assert found[1].startswith('ValueError: metric "careful" failed: no number')
+    assert found[0] == f"RankError: rank 1 failed: {found[1]}"
+
+
+def test_a_batch_of_all_ranks_may_be_larger_than_any_number() -> None:
+    def one(comm: Any) -> Any:
+        model = fastbptt.GRU(2, 3, 1, seed=0, dtype="float64")
+        how = {"loss": "mse", "epochs": 1, "verbose": 0, "batch_size": 2**63 - 1}
+        return fastbptt.fit(model, X, Y, comm=comm, **how)["loss"]
+
+    first, second = ranks(2, one)[0]
+    assert first == second and len(first) == 1
+
+
+@pytest.mark.parametrize("every", ["epoch", 0.0])
+def test_a_disk_that_is_full_later_keeps_the_last_checkpoint(
+    every: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.st"
+    save, saved = saving.save_model, []
+
+    def full(*arguments: Any) -> Any:
+        if len(saved) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        saved.append(path.read_bytes() if path.exists() else b"")
+        return save(*arguments)
+
+    monkeypatch.setattr(saving, "save_model", full)
+    how = {"checkpoint": str(path), "checkpoint_every": every, "epochs": 4}
+    found = fails(3, lambda comm: trained(comm, 3, **how))
+    assert found[0].startswith("OSError: [Errno 28] No space left on device")
+    assert found[1] == found[2] == f"RankError: rank 0 failed: {found[0]}"
+    assert len(saved) == 2 and [one.name for one in tmp_path.iterdir()] == ["run.st"]
+    monkeypatch.undo()
+    whole = trained(epochs=4)[0]
+    history, _ = ranks(3, lambda comm: trained(comm, 3, resume=True, **how))[0][0]
+    np.testing.assert_allclose(history["loss"], whole["loss"], rtol=1e-12)
+
+
+def test_another_batch_of_all_ranks_is_named(tmp_path: Path) -> None:
+    how = {"checkpoint": str(tmp_path / "run.st")}
+    ranks(2, lambda comm: trained(comm, 2, **how))
+    found = fails(2, lambda comm: trained(comm, 1, resume=True, **how))
+    assert "the batch_size of all ranks was 12, is 24" in found[0]
+    with pytest.raises(ValueError, match=r"[:;] batch_size was 12, is 13"):
+        fastbptt.fit(
+            fastbptt.GRU(2, 4, 1, seed=3, dtype="float64"), X, Y, loss="mse", epochs=2, verbose=0,
+            batch_size=13, optimizer=fastbptt.Adam(0.02), resume=True, **how,
+        )  # fmt: skip
 
 
 def test_only_the_first_rank_talks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -204,7 +205,9 @@ def test_values_for_each_model() -> None:
     assert table["epochs"].tolist() == [1, 2, 3, 4]
     assert table["trained_epochs"].tolist() == [len(h) for h in fits.histories if h is not None]
     assert table["l1[W_hh]"].tolist() == [0.0, 0.1, 0.2, 0.0]
-    assert table["optimizer"][0].startswith("Adam(lr=0.1")
+    assert table["optimizer"].tolist() == ["Adam"] * COUNT
+    np.testing.assert_array_equal(table["optimizer[lr]"], 0.1 * np.arange(1, COUNT + 1))
+    assert "optimizer[eps]" not in table  # which all have in common
     assert np.isnan(table["validation_loss"][1]) and not np.isnan(table["validation_loss"][0])
 
 
@@ -327,9 +330,54 @@ def test_results() -> None:
 def test_progress(verbose: int | None, capsys: pytest.CaptureFixture[str]) -> None:
     fastbptt.fit_many(make, X, CLASSES, count=30, **FIXED | {"verbose": verbose})
     shown = capsys.readouterr().err
-    assert "model 30/30" in shown
+    assert "finished 30/30" in shown
     if verbose == 2:
-        assert shown.count("model ") == 30
+        numbers = re.findall(r"finished +(\d+)/30  [\d.]+ s  model (\d+)  loss [\d.]+\n", shown)
+        assert [int(done) for done, _ in numbers] == list(range(1, 31))
+        assert sorted(int(number) for _, number in numbers) == list(range(30))
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_progress_tells_which_model_failed(
+    verbose: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["north", "east", "south"]
+    fits = fastbptt.fit_many(
+        make, X, CLASSES, count=3, names=names, jobs=1, on_error="report",
+        each={"seed": [1, -1, 2]}, **FIXED | {"verbose": verbose},
+    )  # fmt: skip
+    shown = capsys.readouterr().err
+    loss = f"{fits['south'].values['loss']:.4g}"
+    if verbose == 2:
+        first, second, third = shown.splitlines()
+        assert "failed" not in first and re.search(r"1/3 .* model 0, 'north'  loss", first)
+        assert second.endswith("s  failed 1  model 1, 'east'")
+        assert third.endswith(f"s  failed 1  model 2, 'south'  loss {loss}")
+    else:
+        assert f"failed 1, model 2, 'south', loss {loss}" in shown
+
+
+def test_models_by_name() -> None:
+    names = ["north", "east", "south"]
+    fits = fastbptt.fit_many(make, X, CLASSES, count=3, names=names, **FIXED)
+    assert fits["south"] is fits[2]
+    with pytest.raises(KeyError, match=r"no model is called 'nort'; expected such as 'north'"):
+        fits["nort"]
+    with pytest.raises(KeyError, match="no model is called 'x'; expected one of `names`"):
+        fits["x"]
+    unnamed = fastbptt.fit_many(make, X, CLASSES, count=2, **FIXED)
+    with pytest.raises(KeyError, match=r"expected numbers, since .* without names="):
+        unnamed["north"]
+
+
+def test_optimisers_in_the_table() -> None:
+    rules = [fastbptt.AdamW(0.02, betas=(0.8, 0.99)), "sgd", None]
+    fits = fastbptt.fit_many(make, X, CLASSES, count=3, each={"optimizer": rules}, **FIXED)
+    table = fits.table()
+    assert table["optimizer"].tolist() == ["AdamW", "SGD", "Adam"]
+    assert table["optimizer[lr]"].tolist() == [0.02, fastbptt.SGD().lr, fastbptt.Adam().lr]
+    assert table["optimizer[betas]"].tolist() == ["(0.8, 0.99)", "None", "(0.9, 0.999)"]
+    assert table["optimizer[weight_decay]"][1] == fastbptt.SGD().weight_decay
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

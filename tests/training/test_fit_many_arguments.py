@@ -50,6 +50,8 @@ ONE = make(0)
         ({"each": {"loss": "mse"}}, r"each\['loss'\] is of type str"),
         ({"each": {"sede": [1, 2]}}, "each has"),
         ({"each": {"verbose": [1, 2]}}, "each has"),
+        ({"each": {"lr": [1, 2]}}, r'has "lr"; expected "optimizer": \[fastbptt\.Adam\(lr\) for'),
+        ({"lr": 0.1}, r"no argument 'lr'; expected optimizer=fastbptt\.Adam\(0\.1\) for"),
         ({"each": {"seed": [1, -1]}}, r"seed is -1; expected .* \(model 1\)"),
         ({"each": {"seed": [1, 2]}, "seed": 3}, "seed is given beside each"),
         ({"each": {"optimizer": [ADAM, ADAM]}}, r"each\['optimizer'\]\[0\] has made 1 updates"),

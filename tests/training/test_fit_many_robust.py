@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,6 +104,42 @@ def test_nothing_is_written_after_close(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="closed"):
                 call()
         assert other.read() == b""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("hidden", [2, 40])
+def test_a_child_trains_while_its_parent_does(hidden: int) -> None:
+    """A process that is forked while threads of `fit_many` are in the core."""
+    program = """
+        import os, sys, threading, time, numpy as np, fastbptt
+        rng = np.random.default_rng(0)
+        x, y, hidden = rng.normal(size=(32, 8, 3)), rng.integers(0, 2, 32), int(sys.argv[1])
+        def make(k):
+            return fastbptt.GRU(3, hidden, 2, seed=k)
+        def many(count, epochs):
+            fits = fastbptt.fit_many(
+                make, x, y, count=count, epochs=epochs, batch_size=4, jobs=2, verbose=0
+            )
+            return [one.model._weights.get() for one in fits]
+        expected = many(3, 2)
+        threading.Thread(target=many, args=(1000, 1000), daemon=True).start()
+        time.sleep(0.2)
+        for _ in range(3):
+            child = os.fork()
+            if child == 0:
+                alone = make(0)
+                fastbptt.fit(alone, x, y, epochs=2, batch_size=4, verbose=0)
+                found = [alone._weights.get(), *many(3, 2)]
+                pairs = zip(found, [expected[0], *expected])
+                os._exit(not all(np.array_equal(*pair) for pair in pairs))
+            print(os.waitpid(child, 0)[1], flush=True)
+        os._exit(0)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(hidden)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == ["0"] * 3, done.stderr
 
 
 # ---------------------------------------------------------------- what is given
@@ -253,21 +290,86 @@ def test_an_error_of_one_model_is_reported(name: str, usual: Any, wrong: Any) ->
             )
 
 
-@pytest.mark.parametrize("bad", [1, 2])
-def test_a_model_that_cannot_be_made(bad: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad", [(0,), (1,), (2,), (0, 1), (0, 2)])
+def test_a_model_that_cannot_be_made(bad: tuple[int, ...], tmp_path: Path) -> None:
+    asked: list[int] = []
+
     def some(k: int) -> fastbptt.Recurrent:
-        if k == bad:
+        asked.append(k)
+        if k in bad:
             raise OverflowError("too many")
         return make(k)
 
     for folder in (None, tmp_path / "run"):
+        asked.clear()
         fits = fastbptt.fit_many(some, X, Y, count=3, on_error="report", checkpoint=folder, **FIXED)
-        assert [one.number for one in fits.failed] == [bad]
-        assert fits[bad].model is None and "too many" in str(fits[bad].error)
-    with pytest.raises(RuntimeError, match=f"model {bad} failed: OverflowError"):
-        fastbptt.fit_many(some, X, Y, count=3, **FIXED)
-    with pytest.raises(RuntimeError, match="model 0"):
-        fastbptt.fit_many(lambda k: some(k + bad), X, Y, count=3, **FIXED)
+        assert tuple(one.number for one in fits.failed) == bad
+        assert sorted(asked) == [0, 1, 2]
+        for k, one in enumerate(fits):
+            if k in bad:
+                assert one.model is None and one.error is not None
+                assert f"model {k} failed: OverflowError: too many" in one.error
+                continue
+            alone = make(k)
+            fastbptt.fit(alone, X, Y, **FIXED)
+            assert one.model is not None
+            np.testing.assert_array_equal(one.model._weights.get(), alone._weights.get())
+    with pytest.raises(RuntimeError, match=f"model {bad[0]} failed: OverflowError"):
+        fastbptt.fit_many(some, X, Y, count=3, jobs=1, **FIXED)
+
+
+def test_a_penalty_on_what_one_model_has_frozen() -> None:
+    models = [make(k) for k in range(3)]
+    models[1].freeze("W_xh")
+    fits = fastbptt.fit_many(models, X, Y, l2={"W_xh": 0.1}, on_error="report", **FIXED)
+    assert [one.number for one in fits.failed] == [1] and "is frozen" in str(fits[1].error)
+
+
+def test_when_no_model_can_be_made() -> None:
+    def none(k: int) -> fastbptt.Recurrent:
+        raise OverflowError(f"too many: {k}")
+
+    for how in ("raise", "report"):
+        with pytest.raises(RuntimeError, match="model 0, 'a' failed: OverflowError: too many: 0"):
+            fastbptt.fit_many(none, X, Y, count=2, names=["a", "b"], on_error=how, **FIXED)
+
+
+def function(outputs: Any, y: Any, weights: Any) -> Any:
+    return float((outputs**2).mean()), 2.0 * outputs / outputs.size
+
+
+NANS = X.copy()
+NANS[7, 3, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"each": {"y": [Y, 1 - Y]}},
+        {"each": {"y": [Y, 1 - Y]}, "lengths": np.full(18, 5)},
+        {"each": {"loss": ["cross_entropy", None]}},
+        {"each": {"metrics": ["accuracy", ()]}, "loss": function, "y": RNG.normal(size=(18, 2))},
+        {"rows": [np.arange(9), np.arange(2, 4)]},
+        {"rows": [np.arange(9), np.arange(2, 4)], "each": {"loss": ["cross_entropy", None]}},
+        {"x": list(NANS), "rows": [np.arange(9), np.arange(2, 4)]},
+    ],
+)
+def test_a_number_that_is_none_in_inputs_of_all(how: dict[str, Any]) -> None:
+    y = None if "y" in how.get("each", {}) else Y
+    given = {"models": make, "x": NANS, "y": y, "count": 2, "on_error": "report", **FIXED, **how}
+    with pytest.raises(fastbptt.ArgumentError, match=r"^x.* holds? .*nan") as caught:
+        fastbptt.fit_many(**given)
+    assert caught.value.index == (7, 3, 1) and "(model 0)" not in str(caught.value)
+
+
+def test_inputs_that_are_not_read_may_hold_anything() -> None:
+    own: dict[str, Any] = {"each": {"y": [Y, 1 - Y]}, "lengths": np.full(18, 3)}
+    assert not fastbptt.fit_many(make, NANS, count=2, **FIXED, **own).failed
+    fits = fastbptt.fit_many(
+        make, NANS, Y, count=2, rows=[np.arange(7), np.arange(8, 18)], **FIXED,
+        each={"loss": ["cross_entropy", None]},
+    )  # fmt: skip
+    assert not fits.failed
 
 
 # ---------------------------------------------------------------- the folder
@@ -305,6 +407,107 @@ def test_callables_are_described(one: Any, same: Any, other: Any, tmp_path: Path
     run(tmp_path / "run", augment=same)
     with pytest.raises(ValueError, match="augment"):
         run(tmp_path / "run", augment=other)
+
+
+def constant(by: float) -> Any:
+    return lambda x, rng: x * by
+
+
+def test_functions_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """By their code, defaults and what they enclose."""
+    several = {
+        "code": (lambda x, rng: x * 2.0, lambda x, rng: x * 3.0),
+        "closure": (constant(2.0), constant(3.0)),
+        "defaults": (lambda x, rng, by=2.0: x * by, lambda x, rng, by=3.0: x * by),
+        "array": (constant(np.ones(3)), constant(np.full(3, 2.0))),  # type: ignore[arg-type]
+        "function": (constant(2.0), constant(2.0)),
+    }
+    for name, (one, other) in several.items():
+        assert one.__qualname__ == other.__qualname__
+        run(tmp_path / name, augment=one)
+        run(tmp_path / name, augment=one)
+        if name == "function":
+            run(tmp_path / name, augment=other)
+            continue
+        with pytest.raises(ValueError, match=r"augment is .* with other contents;"):
+            run(tmp_path / name, augment=other)
+
+
+def test_what_differs_is_named(tmp_path: Path) -> None:
+    series = [RNG.normal(size=(18, 6 + k % 2, 3)) for k in range(30)]
+    rates = [fastbptt.Adam(0.01 * (k + 1)) for k in range(30)]
+    penalties = [{"W_hh": 0.1 * (k + 1)} for k in range(30)]
+    rows = [np.arange(9) + k % 3 for k in range(30)]
+    shared = {"x": X, "rows": rows, "names": [f"model of {k}" for k in range(30)]}
+    own = {"seed": list(range(30)), "optimizer": rates, "l1": penalties}
+    changed: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+        (shared | {"each": own}, {"each": own | {"seed": [*range(29), 77]}},
+         r": each\['seed'\] of model 29 was 29, is 77;"),
+        (shared | {"each": own}, {"each": own | {"seed": [*range(25), *range(5)]}},
+         r": each\['seed'\] of model 25 was 25, is 0 \(5 models differ\);"),
+        (shared | {"each": own}, {"each": own | {"l1": [None, *penalties[1:]]}},
+         r": each\['l1'\] of model 0 was \{\"W_hh\": 0.1\}, is None;"),
+        (shared | {"each": own}, {"each": own | {"optimizer": [*rates[:-1], fastbptt.Adam(0.7)]}},
+         r": each\['optimizer'\] of model 29 was Adam\(lr=0.3.*, is Adam\(lr=0.7"),
+        (shared | {"each": own}, {"rows": [*rows[:4], rows[4] + 1, *rows[5:]]},
+         r": rows of model 4 is int64 \(9,\) with other contents;"),
+        (shared | {"each": own}, {"names": [f"{k}" for k in range(30)]},
+         r': names of model 0 was "model of 0", is "0" \(30 models differ\);'),
+        ({"each": {"x": series}}, {"each": {"x": [*series[:5], X, *series[6:]]}},
+         r": each\['x'\] of model 5 was float64 \(18, 7, 3\), is float64 \(18, 6, 3\);"),
+        ({"each": {"x": series}}, {"each": {"x": [*series[:5], series[7], *series[6:]]}},
+         r": each\['x'\] of model 5 is float64 \(18, 7, 3\) with other contents;"),
+        ({"x": list(X)}, {"x": [*X[:17], X[0]]}, ": x is a list of 18 with other contents;"),
+        ({"x": X, "l2": {"W_hh": 0.1}}, {"l2": None}, r': l2 was \{"W_hh": 0.1\}, is None;'),
+    ]  # fmt: skip
+    for k, (given, other, words) in enumerate(changed):
+        fixed = {"count": 30, "y": Y, "checkpoint": tmp_path / f"{k}", "resume": True}
+        fastbptt.fit_many(make, **fixed, **FIXED, **given)  # type: ignore[arg-type]
+        fastbptt.fit_many(make, **fixed, **FIXED, **given)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=words) as caught:
+            fastbptt.fit_many(make, **fixed, **FIXED, **given | other)  # type: ignore[arg-type]
+        assert not re.search("[0-9a-f]{16}", str(caught.value))
+
+
+def test_models_that_differ_are_named(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"checkpoint": tmp_path / "run", "resume": True, **FIXED}
+    fastbptt.fit_many([make(k) for k in range(9)], X, Y, **given)
+    with pytest.raises(
+        ValueError, match=r": model 4 is not as it was .* began \(2 models differ\);"
+    ):
+        fastbptt.fit_many([make(k + 3 * (k in (4, 7))) for k in range(9)], X, Y, **given)
+
+
+def test_metrics_and_callbacks_may_be_corrected(tmp_path: Path) -> None:
+    def first() -> dict[str, Any]:
+        class Mine(fastbptt.Callback):
+            def on_epoch_end(self, run: Any) -> None:
+                assert run
+
+        def score(y: Any, outputs: Any) -> float:
+            return 1.0
+
+        return {"metrics": [score, "accuracy"], "each": {"callbacks": [[Mine()] for _ in range(3)]}}
+
+    def second() -> dict[str, Any]:
+        class Mine(fastbptt.Callback):
+            def on_epoch_end(self, run: Any) -> None:
+                assert run.model
+
+        def score(y: Any, outputs: Any) -> float:
+            return 2.0
+
+        return {"metrics": [score, "accuracy"], "each": {"callbacks": [[Mine()] for _ in range(3)]}}
+
+    found = second()
+    name = first.__qualname__
+    found["metrics"][0].__qualname__ = f"{name}.<locals>.score"
+    for one in found["each"]["callbacks"]:
+        type(one[0]).__qualname__ = f"{name}.<locals>.Mine"
+    run(tmp_path / "run", **first())
+    run(tmp_path / "run", **found)
+    with pytest.raises(ValueError, match=": metrics was"):
+        run(tmp_path / "run", **found | {"metrics": "accuracy"})
 
 
 @pytest.mark.parametrize(

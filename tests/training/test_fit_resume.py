@@ -343,3 +343,29 @@ def test_bad_arguments(tmp_path: Path) -> None:
             fit(net, **given)
     assert bits(net) == before
     assert os.listdir(tmp_path) == []
+
+
+def test_functions_of_one_name_are_told_apart_by_their_code(tmp_path: Path) -> None:
+    """The loss and the augmentation; a metric may be corrected."""
+
+    def made(by: float) -> dict[str, Any]:
+        def loss(outputs: Any, y: Any, weights: Any) -> Any:
+            return by * float((outputs**2).sum()), 2.0 * by * outputs
+
+        def score(y: Any, outputs: Any) -> float:
+            return by
+
+        return {"loss": loss, "metrics": score, "augment": lambda x, rng: x * by}
+
+    x = np.ones((6, 3, 2))
+    given: dict[str, Any] = {"epochs": 1, "verbose": 0, "reduction": "sum"}
+    for name, words in (("loss", "loss, "), ("augment", "augment, "), ("metrics", "")):
+        one, other = made(1.0), made(2.0)
+        how = {**given, "loss": one["loss"], "checkpoint": tmp_path / name, "resume": True}
+        fastbptt.fit(fastbptt.RNN(2, 3, 1, seed=0), x, x[:, 0, :1], **how | {name: one[name]})
+        changed = how | {name: other[name]}
+        if not words:
+            fastbptt.fit(fastbptt.RNN(2, 3, 1, seed=0), x, x[:, 0, :1], **changed)
+            continue
+        with pytest.raises(ValueError, match=f"{words}.*, has other code or other values in it"):
+            fastbptt.fit(fastbptt.RNN(2, 3, 1, seed=0), x, x[:, 0, :1], **changed)

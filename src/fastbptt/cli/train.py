@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from .. import _check, _core
+from .._cells import cell_info
 from .._errors import ArgumentError
 from .._losses import Loss
 from .._targets import decide, is_zero_or_one
@@ -99,7 +100,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     from ..models import _options
     from ..models.initializers import INITIALIZERS, resolve
 
-    cells = {name: _core.cell_info(name)["setting"] for name in _core.cells()}
+    cells = {name: cell_info(name)["setting"] for name in _core.cells()}
     recipes = {name: one.argument for name, one in INITIALIZERS.items()}
     group = parser.add_argument_group("network")
     group.add_argument(

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
+from .._cells import cell_info
 from .._core import Batch, GradientTargets, Objective
 from .._losses import Losses
 from .._views import norm
@@ -278,7 +278,7 @@ def _candidates(model: Recurrent, steps: int) -> Iterator[tuple[str, Recurrent]]
     if model.constraints is not None:  # they hold for this network's parameters alone
         return
     if is_plain(structure(model._spec)):
-        bounded = _core.cell_info(model.cell)["bounded"]
+        bounded = cell_info(model.cell)["bounded"]
         for init in ("orthogonal",) if bounded else ("identity", "orthogonal"):
             yield _started(model, init)
     yield _gated(model, steps)
@@ -370,7 +370,7 @@ def _calmer(
 
     def starts() -> Iterator[tuple[str, Recurrent]]:
         if plain:
-            if not _core.cell_info(model.cell)["bounded"]:
+            if not cell_info(model.cell)["bounded"]:
                 yield _started(model, "identity")
             for gain in GAINS:
                 yield _started(model, "orthogonal", gain)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from .. import _core, reference
+from .. import reference
+from .._cells import cell_info
 from .._errors import ArgumentError
 from .._losses import LossLike
 from ..models._options import refuse_zoneout
@@ -286,7 +287,7 @@ class Unrolled:
 
 def can_unroll(model: Recurrent) -> bool:
     """Tell whether there is a diagram of the model's cell."""
-    return not _core.cell_info(model.cell)["given"] and not any(model._spec.zoneout)
+    return not cell_info(model.cell)["given"] and not any(model._spec.zoneout)
 
 
 def unroll(
@@ -299,7 +300,7 @@ def unroll(
     ValueError
         If anything is not finite.
     """
-    if _core.cell_info(model.cell)["given"]:
+    if cell_info(model.cell)["given"]:
         raise ArgumentError(
             "model",
             f'has the cell "{model.cell}", which shows another number than its state',

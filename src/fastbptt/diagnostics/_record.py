@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from .._cells import cell_info
 from ..models import _options
 from ..models._weights import dense
 from ..models.results import pass_names
@@ -125,11 +126,11 @@ class Record:
 
 def structure(spec: _core.Spec) -> Network:
     """Return what the reference needs of a network in prediction, with zoneout's expectation."""
-    name = _core.cell_info(spec.cell)["setting"]
+    name = cell_info(spec.cell)["setting"]
     number = {} if name is None else {name: np.array(_options.shaped(spec))}
     zoneout = None
     if any(spec.zoneout):
-        states = len(_core.cell_info(spec.cell)["states"])
+        states = len(cell_info(spec.cell)["states"])
         zoneout = np.reshape(spec.zoneout[:states], (states, 1, 1, 1))  # of (S, B, T, H)
     return Network(spec.cell, spec.num_layers, spec.bidirectional, number, zoneout=zoneout)
 
@@ -138,7 +139,7 @@ def take(model: Recurrent, batch: _core.Batch, objective: _core.Objective) -> Re
     """Do one forward and one backward pass, without dropout."""
     x, lengths, initial, steps = batch.x, batch.lengths, batch.initial, objective.steps
     spec, input_spec, dtype = model._spec, model._input_spec, model.dtype
-    cell = {"name": spec.cell, **_core.cell_info(spec.cell)}
+    cell = {"name": spec.cell, **cell_info(spec.cell)}
     count, time = x.shape[:2]
     shape = (count, time, spec.hidden_size)
     arrays: dict[str, Any] = {

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check, _core
+from .. import _check
+from .._cells import cell_info
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from ..models import _arguments
 from ..models._weights import dense
@@ -153,7 +154,7 @@ class OneStep:
         self.states = tuple(model._input_spec.states)
         self.shape = (model.num_layers, len(self.states), model.hidden_size)
         self.width = int(np.prod(self.shape))
-        info = _core.cell_info(model.cell)
+        info = cell_info(model.cell)
         self.bounded = bool(info["bounded"]) and not info["given"]  # v is not, where h is
 
     def after(self, s: Array, x: Array) -> Array:

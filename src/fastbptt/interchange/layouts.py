@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
+from .._cells import cell_info
 from .._errors import ArgumentError
 
 Array = NDArray[Any]
@@ -33,7 +33,7 @@ class LayerWeights(NamedTuple):
         if self.b_h is not None:
             return self
         zeros = np.zeros(self.W_hh.shape[1], self.W_hh.dtype)
-        own = bool(_core.cell_info(cell)["extra_bias"])
+        own = bool(cell_info(cell)["extra_bias"])
         return self._replace(b_h=zeros, b_hn=zeros[: len(self.W_hh)].copy() if own else None)
 
 
@@ -68,7 +68,7 @@ class CellLayout(NamedTuple):
     @property
     def states(self) -> tuple[str, ...]:
         """The states in the library's order; every library here has h first."""
-        return tuple(_core.cell_info(self.cell)["states"])
+        return tuple(cell_info(self.cell)["states"])
 
 
 _TORCH: Final = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -138,7 +138,7 @@ def layout(library: str, cell: str) -> CellLayout:
 
 def gate_names(cell: str) -> str:
     """Return the letters of a cell's gates in the order of our blocks."""
-    return "".join(_core.cell_info(cell)["gate_names"])
+    return "".join(cell_info(cell)["gate_names"])
 
 
 def _reordered(array: Array, present: str, wanted: str) -> Array:
@@ -254,7 +254,7 @@ def from_library(
     bias, *others = (_ours(one, layout, ours) for one in biases)
     own = None
     for of_state in others:
-        kept = hidden if _core.cell_info(layout.cell)["extra_bias"] else 0
+        kept = hidden if cell_info(layout.cell)["extra_bias"] else 0
         summed = len(bias) - kept
         bias[:summed] = _sum(bias[:summed], of_state[:summed])
         own = of_state[summed:].copy() if kept else None

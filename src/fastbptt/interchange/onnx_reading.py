@@ -21,7 +21,8 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check, _core, reference
+from .. import _check, reference
+from .._cells import cell_info
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from ..files.safetensors import UnreadableError, content_of, shortened
 from ..models import Recurrent
@@ -837,7 +838,7 @@ class _Network:
         units = [unit for group in layers for unit in group.units]
         initial: dict[str, Array] = {}
         static: dict[str, Array] = {}
-        for place, state in enumerate(_core.cell_info(units[0].cell)["states"]):
+        for place, state in enumerate(cell_info(units[0].cell)["states"]):
             rows: list[Array | None] = []
             for number, unit in enumerate(units):
                 value = unit.initial[place]
@@ -867,7 +868,7 @@ class _Network:
             if any(row is not None for row in rows):
                 zeros = np.zeros(units[0].initial[place].shape[1], units[0].weights.W_hh.dtype)
                 initial[f"{state}0"] = np.stack([zeros if row is None else row for row in rows])
-        names = _core.cell_info(units[0].cell)["states"]
+        names = cell_info(units[0].cell)["states"]
         shape = (len(units), len(units[0].weights.W_hh))
         if initial or learned_too:
             for state in names:

@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _check, _core
+from .. import _check
+from .._cells import cell_info
 from .._errors import ArgumentError, ArgumentTypeError
 from ..models import MODELS, Recurrent
 from ..models._options import refuse_bfloat16, refuse_zoneout
@@ -92,7 +93,7 @@ class Parts:
     @property
     def states(self) -> list[str]:
         """Names of the initial states: h0, and for an LSTM c0."""
-        return [f"{state}0" for state in _core.cell_info(self.cell)["states"]]
+        return [f"{state}0" for state in cell_info(self.cell)["states"]]
 
 
 def ending(layer: int, direction: int) -> str:

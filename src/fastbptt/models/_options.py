@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _check, _core
+from .._cells import cell_info
 from .._check import Floats
 from .._errors import ArgumentError, ArgumentTypeError
 from .._views import Layout
@@ -296,10 +297,10 @@ def _share(name: str, value: Any) -> float:
 
 def _zoneout(cell: str, value: Any) -> tuple[float, float]:
     """Return the probabilities of both states, the second 0 for a cell with one."""
-    states = _core.cell_info(cell)["states"]
+    states = cell_info(cell)["states"]
     if not isinstance(value, tuple | list):
         share = _share("zoneout", value)
-        if share and _core.cell_info(cell)["given"]:
+        if share and cell_info(cell)["given"]:
             raise ArgumentError(
                 "zoneout",
                 f"is {share}",
@@ -318,7 +319,7 @@ def _zoneout(cell: str, value: Any) -> tuple[float, float]:
 
 def zoneout_argument(spec: _core.Spec) -> float | list[float]:
     h, c = spec.zoneout
-    return h if len(_core.cell_info(spec.cell)["states"]) == 1 or h == c else [h, c]
+    return h if len(cell_info(spec.cell)["states"]) == 1 or h == c else [h, c]
 
 
 def refuse_zoneout(spec: _core.Spec, argument: str, what: str) -> None:
@@ -347,7 +348,7 @@ def _noises(
         if not 0.0 <= std < math.inf:
             raise ArgumentError(name, f"is {std}", expected, value=std)
         found[name] = std
-    info = _core.cell_info(cell)
+    info = cell_info(cell)
     if found["recurrent_noise"] and info["gates"] > 1:
         raise ArgumentError(
             "recurrent_noise",
@@ -392,7 +393,7 @@ def _noises(
 
 def setting(cell: str, value: Any) -> float | None:
     """Check one number for the cell's setting; None if it has none."""
-    name = _core.cell_info(cell)["setting"]
+    name = cell_info(cell)["setting"]
     if name is None:
         if value is not None:
             raise ArgumentError(
@@ -443,7 +444,7 @@ def settings(
 
 def _each_unit(cell: str, value: Any, rows: tuple[int, int]) -> NDArray[np.float64]:
     """Check numbers of the cell for each unit."""
-    name = _core.cell_info(cell)["setting"]
+    name = cell_info(cell)["setting"]
     if name is None:
         setting(cell, value)
     words, fits = _RANGES.get(name, ("finite", math.isfinite))

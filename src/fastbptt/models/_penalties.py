@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, _core
+from .._cells import cell_info
 from .._errors import ArgumentError, ArgumentTypeError
 from ._weights import Weights
 
@@ -89,7 +90,7 @@ def check(
 
 def _check_omega(spec: _core.Spec, weights: Weights, frozen: tuple[str, ...]) -> None:
     """Refuse Omega where it is not defined, or has no effect."""
-    able = [cell for cell in _core.cells() if _core.cell_info(cell)["omega"]]
+    able = [cell for cell in _core.cells() if cell_info(cell)["omega"]]
     if spec.cell not in able:
         quoted = ", ".join(f'"{cell}"' for cell in able)
         expected = f"None: it is defined for cells with a single pre-activation, {quoted}"

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from .. import _check, _core, _losses
+from .._cells import cell_info
 from .._check import Floats
 from .._errors import ArgumentError, ArgumentTypeError
 from ..c_source.literals import INTEGERS
@@ -168,7 +169,7 @@ def export_c(
     inputs, outputs = _inputs(model, standardizer, imputer), _outputs(model, chosen)
     network = NetworkDescription(
         cell=spec.cell,
-        cell_info=_core.cell_info(spec.cell),
+        cell_info=cell_info(spec.cell),
         setting=_setting(model),
         input_size=spec.input_size,
         hidden_size=spec.hidden_size,

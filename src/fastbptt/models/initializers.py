@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, _core
+from .._cells import cell_info
 from .._errors import ArgumentError
 from .._views import Layout
 
@@ -125,7 +126,7 @@ def draw(
     """Draw the parameters one after the other; yield their names and values."""
     function, value = init
     hidden = spec.hidden_size
-    extra = _core.cell_info(spec.cell)["extra_bias"]
+    extra = cell_info(spec.cell)["extra_bias"]
     numbers = iter(_rows(spec.setting, spec.num_layers * (1 + spec.bidirectional), hidden))
     for name, (_, _, shape) in layout.items():
         base = "_".join(name.split("_")[:2])  # without layer and direction

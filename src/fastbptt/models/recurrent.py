@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _check, _core, _losses
+from .._cells import cell_info
 from .._check import Floats
 from .._core import Batch, GradientTargets, Objective, OutputGradients
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
@@ -170,7 +171,7 @@ class Recurrent:
         self._spec = spec
         self._weights = Weights(spec, dtype)
         self._engine = self._weights.engine
-        states = tuple(_core.cell_info(spec.cell)["states"])
+        states = tuple(cell_info(spec.cell)["states"])
         self._input_spec = _arguments.InputSpec(spec, states, dtype, _core.memory_limit())
         drops = spec.dropout > 0.0 and spec.num_layers > 1
         drops = drops or spec.recurrent_dropout > 0.0 or any(spec.zoneout)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _check, _core
+from .. import _check
+from .._cells import cell_info
 from ..models import _arguments
 from ..training.evaluation import probabilities
 
@@ -41,12 +42,12 @@ def cell_title(cell: str) -> str:
 
 def gate_letters(cell: str) -> tuple[str, ...]:
     """Name the blocks of a cell's weights in their order; a plain cell has one."""
-    return tuple(_core.cell_info(cell)["gate_names"])
+    return tuple(cell_info(cell)["gate_names"])
 
 
 def bounded(cell: str) -> bool:
     """Tell whether a cell's states lie between -1 and 1."""
-    return bool(_core.cell_info(cell)["bounded"])
+    return bool(cell_info(cell)["bounded"])
 
 
 def suffix(model: Recurrent, layer: int, reverse: bool) -> str:

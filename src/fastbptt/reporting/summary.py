@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, _core, _losses, _targets
+from .._cells import cell_info
 from .._errors import ArgumentError
 from ..plot._helpers import decide, steps_of
 from ..plot.unrolled import check_vocabulary
@@ -295,7 +296,7 @@ def _speed(
             * _core.get_num_threads()
         )
         flops = needed_flops(
-            _core.cell_info(model.cell)["gates"],
+            cell_info(model.cell)["gates"],
             model.input_size,
             model.hidden_size,
             model.num_layers,

@@ -456,13 +456,19 @@ class RecurrentEstimator(CallbackSupportMixin, BaseEstimator):
         members = self._members()
         for member, count, history in zip(members, counts, histories, strict=True):
             member._note(count, history)
+        stopped = [one.stopped for one in histories]
+        untrained = ""
         if hasattr(self, "estimators_"):
+            begun = [one for one in members if one.n_iter_] or members
+            if len(begun) < len(members):  # else their random weights would count in every mean
+                untrained = f"; estimators_ has the {len(begun)} of {len(members)} that were begun"
+                self.estimators_ = members = begun
             self.n_iter_ = max(one.n_iter_ for one in members)
             self.loss_ = float(np.mean([one.loss_ for one in members]))
             self.t_ = sum(one.t_ for one in members)
-        stopped = [one.stopped for one in histories]
         if "interrupted" in stopped:
-            warnings.warn("training was interrupted by the user", stacklevel=_CALLER)
+            text = f"training was interrupted by the user{untrained}"
+            warnings.warn(text, stacklevel=_CALLER)
         elif "epochs" in stopped and not partial:
             warnings.warn(
                 f"maximum number of epochs (max_iter={self.max_iter}) reached without convergence",

@@ -21,6 +21,7 @@ import torch.utils.dlpack
 from torch import Tensor
 
 from .. import _core
+from .._cells import cell_info
 from .._errors import ArgumentError
 
 
@@ -56,13 +57,13 @@ def _structure(
         cell, inputs, hidden, bias=bias, num_layers=layers, bidirectional=bidirectional
     )
     shapes = _weight_shapes(cell, inputs, hidden, layers, bidirectional, bias)
-    return spec, shapes, len(_core.cell_info(cell)["states"])
+    return spec, shapes, len(cell_info(cell)["states"])
 
 
 def _weight_shapes(
     cell: str, inputs: int, hidden: int, layers: int, bidirectional: bool, bias: bool
 ) -> list[tuple[int, ...]]:
-    rows = _core.cell_info(cell)["gates"] * hidden
+    rows = cell_info(cell)["gates"] * hidden
     shapes: list[tuple[int, ...]] = []
     for layer in range(layers):
         for _ in range(1 + bidirectional):
@@ -312,7 +313,7 @@ def _(
     else:
         batch = states[0].shape[1] if states else torch.library.get_ctx().new_dynamic_size()
     final = (layers * directions, batch, hidden)
-    finals = [x.new_empty(final) for _ in _core.cell_info(cell)["states"]]
+    finals = [x.new_empty(final) for _ in cell_info(cell)["states"]]
     output = x.new_empty((*x.shape[:-1], directions * hidden))
     return [output, *finals, x.new_empty(1, dtype=torch.uint8)]
 
@@ -336,7 +337,7 @@ def recurrent_backward(
     batch_first: bool,
 ) -> list[Tensor]:
     """Compute all gradients. source: an input of the forward pass, on which they depend."""
-    d_finals = (d_h, d_c)[: len(_core.cell_info(cell)["states"])]
+    d_finals = (d_h, d_c)[: len(cell_info(cell)["states"])]
     if batch == 0:
         call = PassOptions(cell, layers, bidirectional, batch_first, 0.0, True)
         of = Pass(x_shape, batch, hidden, bias, need_x, need_states)
@@ -366,7 +367,7 @@ def _(
     batch_first: bool,
 ) -> list[Tensor]:
     shapes = _weight_shapes(cell, x_shape[-1], hidden, layers, bidirectional, bias)
-    count = len(_core.cell_info(cell)["states"])
+    count = len(cell_info(cell)["states"])
     final = (layers * (1 + bidirectional), batch, hidden)
     made: list[Any] = [x_shape if need_x else (0,)]
     made += [final if need_states else (0,)] * count

@@ -206,8 +206,8 @@ class Order:
         self, rows: Rows, batch_size: int, shuffle: bool, seed: int, lengths: Lengths = None
     ) -> None:
         self._rows = np.ascontiguousarray(rows, I64)
-        self._starts = np.arange(0, len(rows), batch_size, dtype=I64)
-        self.size = batch_size
+        self.size = min(batch_size, max(len(rows), 1))
+        self._starts = np.arange(0, len(rows), self.size, dtype=I64)
         self._shuffle = shuffle
         # what default_rng makes of (_ORDER, seed, epoch), which takes half as long so
         words = [seed >> shift & 0xFFFFFFFF for shift in range(0, max(seed.bit_length(), 1), 32)]

@@ -146,9 +146,11 @@ def checkpointer(path: Any, every: Any) -> Checkpointer | None:
     return Checkpointer(name, seconds)
 
 
+# What `code.described` adds to a name.
+_CODE: Final = re.compile(r" \[[0-9a-f]{16}\]")
 # The texts that `digest` makes: a description of an array with its length, and its hash.
 _DIGEST: Final = re.compile(r"(a list of (\d+)|\S+ \((\d+),.*\)), [0-9a-f]{32}")
-_ABSENT: Final = "not there"
+ABSENT: Final = "not there"
 
 
 def source(resume: Any, path: Any) -> str | None:
@@ -167,8 +169,8 @@ def source(resume: Any, path: Any) -> str | None:
     return os.fsdecode(resume)
 
 
-def load(path: str, expected: Mapping[str, str]) -> Checkpoint:
-    """Read a checkpoint; refuse one of a run with other settings or data."""
+def load(path: str, expected: Mapping[str, str], of_ranks: bool = False) -> Checkpoint:
+    """Read a checkpoint; refuse one of a run with other settings or data, of several ranks too."""
     model, content = restoring.load_content(path)
     if content.training is None or content.optimizer is None:
         raise ValueError(
@@ -180,7 +182,13 @@ def load(path: str, expected: Mapping[str, str]) -> Checkpoint:
         if values is not None and not np.isfinite(values).all():
             raise damaged(path, ValueError(f"{name} is not finite"))
     stored = content.training["fingerprint"]
-    check_same(path, stored, expected)
+
+    def of_all(name: str, was: str, now: str) -> str:
+        return _difference(
+            "the batch_size of all ranks" if name == "batch_size" else name, was, now
+        )
+
+    check_same(path, stored, expected, of_all if of_ranks else None)
     own = fingerprint(model, content.optimizer, {}, {})
     for part, free in (("model", "frozen"), ("optimizer", "lr")):  # callbacks may change these
         one, other = (json.loads(text) | {free: None} for text in (own[part], stored[part]))
@@ -189,10 +197,18 @@ def load(path: str, expected: Mapping[str, str]) -> Checkpoint:
     return Checkpoint(model, content.optimizer, content.training, content.best)
 
 
-def check_same(path: str, stored: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    """Refuse a file of a run with another fingerprint, and say in what they differ."""
+def check_same(
+    path: str,
+    stored: Mapping[str, str],
+    expected: Mapping[str, str],
+    describe: Callable[[str, str, str], str] | None = None,
+) -> None:
+    """Refuse a file of a run with another fingerprint, and say in what they differ.
+
+    describe: called with the name of a part and its two texts.
+    """
     differences = [
-        _difference(name, stored.get(name, _ABSENT), expected.get(name, _ABSENT))
+        (describe or _difference)(name, stored.get(name, ABSENT), expected.get(name, ABSENT))
         for name in dict.fromkeys([*stored, *expected])
         if stored.get(name) != expected.get(name)
     ]
@@ -245,15 +261,22 @@ def compared(one: str, other: str) -> tuple[str, str] | None:
         return None if shapes[0] == shapes[1] else (shapes[0], shapes[1])
     if all(re.fullmatch("[0-9a-f]{32}", text) for text in (one, other)):
         return None
-    first, second = (_DIGEST.sub(r"\1", text) for text in _narrowed(one, other))
-    return first, second
+    first, second = (bare(text) for text in _narrowed(one, other))
+    return None if first == second else (first, second)
+
+
+def bare(text: str) -> str:
+    """Leave the hashes out of a text of a fingerprint."""
+    return _CODE.sub("", _DIGEST.sub(r"\1", text))
 
 
 def _difference(name: str, was: str, now: str) -> str:
     """Describe how a part of a fingerprint differs; arrays without their hashes."""
     found, other = _DIGEST.fullmatch(was), _DIGEST.fullmatch(now)
     if found is None or other is None:
-        was, now = (_DIGEST.sub(r"\1", one) for one in _narrowed(was, now))
+        was, now = (bare(one) for one in _narrowed(was, now))
+        if was == now:
+            return f"{name}, {now}, has other code or other values in it"
         return f"{name} was {was}, is {now}"
     kind, _, part = name.rpartition(" ")
     data = f"the {kind} data differ" if kind else "the data differ"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import os
 import socket
 import sys
@@ -66,12 +67,18 @@ def check(comm: Any) -> None:
     )
     if missing or isinstance(comm, type):
         raise ArgumentTypeError("comm", f"is {shown(comm)}", expected)
-    if getattr(comm, "is_inter", False):
-        raise ArgumentError("comm", "is an intercommunicator, of two groups", "one of one group")
     try:
         comm.Get_size()
+        several = getattr(comm, "is_inter", False)
     except Exception as error:  # of mpi4py's type, if it is there
-        raise ArgumentError("comm", f"is not usable ({one_line(error)})", expected) from None
+        raise ArgumentError(
+            "comm",
+            f"is not usable ({one_line(error)}), as MPI.COMM_NULL is, which ranks get that have no "
+            "part in a communicator",
+            "fit to be called by its ranks alone: if comm != MPI.COMM_NULL",
+        ) from None
+    if several:
+        raise ArgumentError("comm", "is an intercommunicator, of two groups", "one of one group")
 
 
 class RankError(RuntimeError):
@@ -167,9 +174,7 @@ class Ranks:
                 f"arrays {why}: all data on each rank, which may be memory-mapped",
             )
         if isinstance(loss, CustomLoss):
-            raise ArgumentError(
-                "loss", f"is the function {loss}", f"a loss by name, or a fastbptt.Loss, {why}"
-            )
+            raise ArgumentError("loss", f"is {loss}", f"a loss by name, or a fastbptt.Loss, {why}")
         if bptt_steps is not None:
             raise ArgumentError("bptt_steps", f"is {bptt_steps}", f"None {why}")
         for i, callback in enumerate(callbacks):
@@ -205,6 +210,7 @@ class Ranks:
         own = {
             **_installation(),
             **described,
+            "batch_size": json.dumps(json.loads(described["batch_size"]) // self.size),
             "the model's parameters": _digest(model._weights.get()),
             "the model's dropout and noise": repr(model._dropout_seeds.state),
             "the optimizer's state": _digest_of_state(optimizer),
@@ -356,6 +362,11 @@ class Ranks:
             part.found = tuple(
                 [one for of_rank in found for one in of_rank[i][k]] for k in range(3)
             )
+
+    def fail(self, error: Exception) -> None:
+        """Raise an error of this rank on all; the others are about to exchange something."""
+        if error is not self._known:
+            self._exchange(error, None)
 
     def end_of_epoch(self, model: Recurrent, numbers: dict[str, float]) -> dict[str, float]:
         """Check that all ranks have the same parameters; return the first rank's numbers."""
@@ -914,13 +925,18 @@ _ADVICE: Final = {
 }
 
 
+# Names of what there are several of.
+_SEVERAL: Final = ("the model's parameters", "the model's dropout and noise", "weights", "lengths")
+
+
 def _refuse_difference(rank: int, first: Mapping[str, str], other: Mapping[str, str]) -> None:
     """Raise an error if a rank is not like the first one; all ranks raise the same."""
     for name in dict.fromkeys([*first, *other]):
         one, two = first.get(name, "None"), other.get(name, "None")
         if one != two:
             came = checkpoints.compared(one, two)
-            how = "holds other values than on rank 0"
+            how = "other values than on rank 0"
+            how = f"{'hold' if name in _SEVERAL else 'holds'} {how}"
             if came is not None:
                 how = f"is {one_line(came[1], 500)}, on rank 0 {one_line(came[0], 500)}"
             expected = _ADVICE.get(name, "the same on all ranks, each of which gets all data")

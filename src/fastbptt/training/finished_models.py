@@ -134,7 +134,7 @@ class FinishedModels:
             stored = None
         if not isinstance(stored, dict) or not all(isinstance(v, str) for v in stored.values()):
             raise _unreadable(path, "it is no fingerprint of a run")
-        checkpoints.check_same(self.folder, stored, fingerprint)
+        checkpoints.check_same(self.folder, stored, fingerprint, _difference)
 
     def _scan(self) -> None:
         """Find the records, and check them."""
@@ -281,6 +281,52 @@ class FinishedModels:
                         fcntl.flock(self._file, fcntl.LOCK_UN)
                 finally:
                     os.close(self._file)
+
+
+def _difference(name: str, was: str, now: str) -> str:
+    """Describe how an argument differs; of those with a value for each model, of which model."""
+    before, after = (_parsed(one) for one in (was, now))
+    each = name in ("each model", "rows", "validation_rows", "names") or name.startswith("each[")
+    if each and isinstance(before, list) and isinstance(after, list):
+        pairs = enumerate(zip(before, after, strict=False))
+        changed = [(k, *pair) for k, pair in pairs if pair[0] != pair[1]]
+        if changed and len(before) == len(after):
+            k, was, now = changed[0]
+            more = f" ({len(changed)} models differ)" if len(changed) > 1 else ""
+            if name == "each model":
+                return f"model {k} is not as it was when the run began{more}"
+            return f"{name} of model {k} {_change(was, now)}{more}"
+    return f"{name} {_change(was, now)}"
+
+
+def _change(was: str, now: str) -> str:
+    before, after = (_check.one_line(_written(one), 80) for one in (was, now))
+    if before == after:
+        return f"is {after} with other contents"
+    return f"was {before}, is {after}"
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _written(value: Any) -> str:
+    """Write a text of a fingerprint for people: no hashes, no JSON within JSON."""
+    if isinstance(value, str):
+        inner = _parsed(value)
+        if value in (checkpoints.ABSENT, "null"):
+            return "None"
+        return (
+            checkpoints.bare(value) if inner is None or isinstance(inner, str) else _written(inner)
+        )
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{key}": {_written(one)}' for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    return str(value)
 
 
 def _unreadable(path: str, why: str) -> ValueError:

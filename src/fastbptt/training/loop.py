@@ -22,7 +22,7 @@ from ..models import _penalties, saving
 from ..models.recurrent import Recurrent
 from ..optim import schedules
 from ..optim.optimizers import OPTIMIZERS, Adam, Optimizer
-from . import checkpoints, distributed, progress, stopping
+from . import checkpoints, code, distributed, progress, stopping
 from .batches import Augmentation, Order, Rows, augmented
 from .callbacks import Callback, TrainingRun
 from .custom import check_custom, custom_step
@@ -222,7 +222,8 @@ def fit(
     resume : bool or path, default False
         Resume from a checkpoint of a call with the same arguments. True: from `checkpoint` if
         that file exists, else start afresh. Except for the seconds in the history, the result
-        is the same, bit for bit, as without the interruption.
+        is the same, bit for bit, as without the interruption. `loss` and `augment` are compared
+        with their code, metrics and callbacks by name: these may be corrected.
     steps_per_epoch : int, optional
         Updates in an epoch, if `x` is an iterator.
     comm : mpi4py communicator, optional
@@ -416,6 +417,8 @@ def fit(
             loop.prepared.crew = many.crew
     if checkpointer is not None or origin is not None or ranks is not None:
         own = repr(data.loss) if data.blocks else str(data.loss)
+        if isinstance(data.loss, CustomLoss):
+            own = code.described(data.loss.function)
         described = {"loss": own, "validation": sets.fraction, "warmup": first}
         described |= settings.fingerprint()
         loop.checkpointer = checkpointer
@@ -423,7 +426,7 @@ def fit(
         loop.fingerprint = checkpoints.fingerprint(model, optimizer, described, contents)
         if origin is not None:
             loop.origin = origin
-            loop.resumed = checkpoints.load(origin, loop.fingerprint)
+            loop.resumed = checkpoints.load(origin, loop.fingerprint, ranks is not None)
     if ranks is not None:
         loop.begin(ranks)
     if many is not None:
@@ -641,7 +644,12 @@ class _Loop:
             history.stopped = "callback"
             self._save()
             return
-        numbers = self._numbers()
+        try:
+            numbers = self._numbers()
+        except Exception as error:  # of a metric, say
+            if self.ranks is not None:
+                self.ranks.fail(error)
+            raise
         numbers["seconds"] = time.perf_counter() - start
         if self.ranks is not None:
             numbers = self.ranks.end_of_epoch(run.model, numbers)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import itertools
 import json
 import os
-import re
 import threading
 import time
 import types
@@ -28,9 +26,8 @@ from ..models import saving
 from ..models.recurrent import Recurrent
 from ..optim.optimizers import OPTIMIZERS, Adam, Optimizer
 from ..optim.schedules import SCHEDULES
-from . import checkpoints, progress
-from .batches import Rows
-from .callbacks import Callback
+from . import checkpoints, code, progress
+from .batches import Computed, Rows
 from .evaluation import check_model, check_objective, loss_of
 from .finished_models import Ending, FinishedModels
 from .history import History
@@ -59,8 +56,9 @@ _TOGETHER: Final = (
 )  # fmt: skip
 #: Those that hold code of the caller's, which may raise anything.
 _CODE: Final = ("loss", "optimizer", "schedule", "metrics", "augment", "callbacks")
-#: What Python shows of an object that has no other text: its place in memory.
-_ADDRESS: Final = re.compile(" at 0x[0-9a-fA-F]+")
+#: What people call the learning rate, an argument of the optimiser.
+_RATES: Final = ("lr", "learning_rate", "learning_rate_init")
+_MOST: Final = 1 << 22  # characters of what each model has of an argument, in a fingerprint
 _TICK: Final = 0.05  # seconds between looks at the workers
 
 
@@ -92,7 +90,7 @@ def fit_many(
     ----------
     models : sequence of Recurrent, or function
         Trained in place. Or ``make(k)``, which returns model k, from 0 to `count` - 1, just before
-        it is trained; it is called in several threads.
+        it is trained; it is called in several threads. If it raises, that model has failed.
     x, y
         As for `fit`: the data of all models. No iterators. None if `each` has them.
     count : int, optional
@@ -127,16 +125,18 @@ def fit_many(
     resume : bool, default False
         Resume a run with the same arguments from `checkpoint`, if there is one in it. Models must
         be as they were at its beginning. Except for seconds, the results are the same, bit for
-        bit, as without the interruption, even if it was killed.
+        bit, as without the interruption, even if it was killed. Metrics and callbacks may be
+        corrected; of other functions code, defaults and enclosed values must be the same.
     verbose : {None, 0, 1, 2}
-        As for `fit`: one bar for all models, or a line for each model or for some.
+        As for `fit`: one bar for all models, or a line for each model or for some: how many are
+        finished, and the number and the results of the last one.
     **arguments
         Those of `fit` that all models have in common. An optimiser is copied for each model, and
         not changed; it must be new.
 
     Returns
     -------
-    ManyFits
+    fastbptt.training.ManyFits
         The results of all models, in their order.
 
     Raises
@@ -211,19 +211,13 @@ def fit_many(
                 raise ArgumentError("rows", what, f"one of them: rows are those of {name}")
 
     started = time.perf_counter()
-    try:
-        first = _made(models, 0)
-    except Exception as raised:  # without it no model can be judged
-        label = "model 0" if named is None else f"model 0, {named[0]!r}"
-        about = _about(raised, label)
-        if about is raised:
-            raise
-        raise about from raised
+    unmade: dict[int, Exception] = {}
+    first = _first(models, wanted, named, unmade if on_error == "report" else None)
     common = dict(arguments)
     own_rows = _all_rows("rows", rows, wanted, x)
     held_rows = _all_rows("validation_rows", validation_rows, wanted, x)
     _check_rows(own_rows, held_rows, common, columns)
-    run = _Run(models, first, wanted, named, x, y, common, columns, own_rows, held_rows)
+    run = _Run(models, first, unmade, wanted, named, x, y, common, columns, own_rows, held_rows)
     run.on_error, run.keep, run.checkpoint_every = on_error, keep, checkpoint_every
     run.resume = resume
     if checkpoint is not None:
@@ -338,6 +332,31 @@ def _made(models: Any, number: int) -> Recurrent:
     return cast("Recurrent", models(number))
 
 
+def _first(
+    models: Any, count: int, names: list[str] | None, unmade: dict[int, Exception] | None
+) -> Recurrent:
+    """Make the first model that can be made, with which others are compared.
+
+    unmade: gets the errors of those before; None: they are raised.
+    """
+    for number in range(count):
+        try:
+            return _made(models, number)
+        except Exception as raised:
+            if unmade is None:
+                unmade = {number: raised}
+                break
+            unmade[number] = raised
+    assert unmade
+    number, error = next(iter(unmade.items()))
+    about = _about(error, _labelled(number, names))
+    raise about from (None if about is error else error)
+
+
+def _labelled(number: int, names: list[str] | None) -> str:
+    return f"model {number}" if names is None else f"model {number}, {names[number]!r}"
+
+
 def _check_common(arguments: Mapping[str, Any], each: Any) -> None:
     """Check the names of the arguments of `fit`."""
     if each is not None and not isinstance(each, Mapping):
@@ -357,9 +376,11 @@ def _check_common(arguments: Mapping[str, Any], each: Any) -> None:
             raise ArgumentError(name, "is given", "x of all sequences, which is no iterator")
         if name not in _defaults():
             known = ", ".join(_defaults())
-            raise TypeError(
-                f"fit_many has no argument {name!r}; expected its own, or those of fit: {known}"
-            )
+            if name in _RATES:
+                known = f"optimizer=fastbptt.Adam({arguments[name]!r}) for a learning rate"
+            else:
+                known = f"its own, or those of fit: {known}"
+            raise TypeError(f"fit_many has no argument {name!r}; expected {known}")
     if arguments.get("callbacks"):
         raise ArgumentError(
             "callbacks",
@@ -369,8 +390,10 @@ def _check_common(arguments: Mapping[str, Any], each: Any) -> None:
         )
     for name in each or ():
         if name not in _defaults() and name not in ("x", "y"):
-            known = ", ".join(("x", "y", *_defaults()))
-            raise ArgumentError("each", f"has {_check.quoted(name)}", f"arguments of fit: {known}")
+            known = f"arguments of fit: {', '.join(('x', 'y', *_defaults()))}"
+            if name in _RATES:
+                known = '"optimizer": [fastbptt.Adam(lr) for lr in rates] for learning rates'
+            raise ArgumentError("each", f"has {_check.quoted(name)}", known)
         if name in arguments:
             raise ArgumentError(name, "is given beside each", f"one of {name} and each[{name!r}]")
     optimizer = arguments.get("optimizer")
@@ -547,13 +570,13 @@ class _WholeRun:
         self.step = self.epoch = 0
         self.history: Any = self
         self.stopped: str | None = None
-        self.values: dict[str, float] = {}
+        self.values: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return self.epoch
 
-    def last(self) -> dict[str, float]:
-        """Return the numbers of the model that was finished last."""
+    def last(self) -> dict[str, Any]:
+        """Return the numbers of all, then the model that was finished last, and its numbers."""
         return self.values
 
 
@@ -564,6 +587,7 @@ class _Run:
         self,
         models: Any,
         first: Recurrent,
+        unmade: dict[int, Exception],
         count: int,
         names: list[str] | None,
         x: Any,
@@ -574,9 +598,10 @@ class _Run:
         held: list[Rows] | None,
     ) -> None:
         self.models, self.count, self.names = models, count, names
-        _check_alike(first, first, 0)
+        self.unmade, self.first_number = unmade, len(unmade)  # those before it
+        _check_alike(first, first, self.first_number)
         self.first: Recurrent | None = first
-        self.architecture = _architecture(first)
+        self.architecture, self.frozen = _architecture(first), first.frozen
         self.x, self.y, self.common, self.columns = x, y, common, columns
         self.rows, self.held = rows, held
         self.on_error, self.keep = "raise", "models"
@@ -595,6 +620,25 @@ class _Run:
         self.data: LabelledData | None = None
         self._validation = common.pop("validation", None)
         self._share()
+        if self.data is None:
+            self._check_inputs()
+
+    def _check_inputs(self) -> None:
+        """Refuse inputs of all models that no model can take, where only targets are their own."""
+        assert self.first is not None
+        given: dict[str, Any] = {name: self.common.get(name) for name in ("lengths", "static")}
+        own = not self.columns.keys().isdisjoint(("x", *given))
+        if own or isinstance(self.x, Computed) or not hasattr(self.x, "__len__"):
+            return
+        y, nothing = np.zeros(len(self.x)), CustomLoss(lambda outputs, *_: (0.0, outputs))
+        data = LabelledData(self.first, self.x, y, nothing, "last", "mean", **given)
+        data.check_contents(self._every_row())
+
+    def _every_row(self) -> Rows | None:
+        """Return all sequences that are used; None: all that there are."""
+        if self.rows is None:
+            return None
+        return np.unique(np.concatenate([*self.rows, *(self.held or ())]))
 
     def _share(self) -> None:
         """Read and check the data that all models share, once."""
@@ -617,21 +661,18 @@ class _Run:
             given["lengths"], given["sample_weight"], warmup=first, static=given["static"],
             resets=given["resets"], missing=given["missing"],
         )  # fmt: skip
-        every: Rows | None = None
-        if self.rows is not None:
-            if (  # as above
-                data.weights is not None
-                or data.lengths is not None
-                or isinstance(data.items, list)
-                or isinstance(data.targets, list)
-                or "class_weight" in self.columns
-                or self.common.get("class_weight") is not None
-                or "validation" in self.columns
-                or not isinstance(self._validation, tuple | list | None)
-            ):
-                return
-            every = np.unique(np.concatenate([*self.rows, *(self.held or ())]))
-        data.check_contents(every)
+        if self.rows is not None and (  # as above
+            data.weights is not None
+            or data.lengths is not None
+            or isinstance(data.items, list)
+            or isinstance(data.targets, list)
+            or "class_weight" in self.columns
+            or self.common.get("class_weight") is not None
+            or "validation" in self.columns
+            or not isinstance(self._validation, tuple | list | None)
+        ):
+            return
+        data.check_contents(self._every_row())
         data.check_digits()
         if isinstance(self._validation, tuple | list):
             _, held, _ = divided(data, self._validation, 0)
@@ -647,14 +688,19 @@ class _Run:
         """Return a model of the run, made when its turn has come."""
         if not callable(self.models):
             return cast("Recurrent", self.models[number])
-        model, self.first = (self.first, None) if number == 0 else (None, self.first)
+        if number in self.unmade:
+            raise self.unmade[number]
+        model = None
+        if number == self.first_number:
+            model, self.first = self.first, None
         if model is None:
             model = _made(self.models, number)
         if not isinstance(model, Recurrent):
             raise ArgumentTypeError(
                 f"models({number})", f"is of type {type(model).__name__}", "a fastbptt model"
             )
-        _check_architecture(self.architecture, model, f"models({number})", "models(0)")
+        other = f"models({self.first_number})"
+        _check_architecture(self.architecture, model, f"models({number})", other)
         with self._seen_lock:
             if self._seen.get(id(model)) is model:
                 raise ArgumentError(
@@ -738,7 +784,9 @@ class _Run:
             fit(model, cast("Any", own), None, verbose=0, **found)
         except Exception as raised:
             named = _about(raised, self._label(number))
-            own_fault = not isinstance(raised, OSError) and self._is_its_own(raised, own)
+            own_fault = not isinstance(raised, OSError) and (
+                model.frozen != self.frozen or self._is_its_own(raised, own)
+            )
             if self.on_error == "raise" or not own_fault:
                 if named is raised:
                     raise
@@ -809,8 +857,7 @@ class _Run:
         return own_data or not self.columns.keys().isdisjoint(_CODE)
 
     def _label(self, number: int) -> str:
-        label = f"model {number}"
-        return label if self.names is None else f"{label}, {self.names[number]!r}"
+        return _labelled(number, self.names)
 
     # ------------------------------------------------------------ all models
 
@@ -925,7 +972,7 @@ class _Run:
         epochs = self.columns.get("epochs", [self.common.get("epochs", _defaults()["epochs"])])
         usual = [one for one in epochs if isinstance(one, int | np.integer)]
         course = _WholeRun(self.count, int(max(usual, default=1)) or 1)
-        shown = progress.show(display, cast("Any", course), "model")
+        shown = progress.show(display, cast("Any", course), "finished")
         start = flushed = time.perf_counter()
         failed = 0
         try:
@@ -942,10 +989,11 @@ class _Run:
                     assert result is not None
                     course.epoch += 1
                     failed += result.error is not None
-                    course.values = {n: v for n, v in result.values.items() if n != "lr"}
-                    if failed:
-                        course.values["failed"] = failed
-                    course.values["seconds"] = now - start
+                    course.values = {"seconds": now - start, "failed": failed}
+                    if not failed:
+                        del course.values["failed"]
+                    course.values["model"] = self._label(result.number).removeprefix("model ")
+                    course.values |= {n: v for n, v in result.values.items() if n != "lr"}
                     shown.epoch(cast("Any", course))
                 runs = [one.run for one in list(self._running.values())]
                 partial = sum(0 if run is None else len(run.history) for run in runs)
@@ -982,20 +1030,21 @@ class _Run:
                 for one in values
             ):
                 found[name] = values
-            elif name in ("optimizer", "schedule", "loss"):
+            elif name == "optimizer":
+                found |= _of_optimizers([_resolved(name, one) for one in values])
+            elif name in ("schedule", "loss"):
                 found[name] = [
-                    one if one is None or isinstance(one, str) else repr(one).partition("  #")[0]
-                    for one in values
+                    one if one is None or isinstance(one, str) else repr(one) for one in values
                 ]
         return found
 
     def fingerprint(self) -> dict[str, str]:
-        """Describe all that a resumed run must share, by name."""
+        """Describe all that a resumed run must share, by name; of each model as a list."""
         found = {"models": f"{self.count}", "architecture": json.dumps(self.architecture)}
         if not callable(self.models):
-            found["initial weights"] = _described([_digest_of(one) for one in self.models])
+            found["each model"] = _of_each([_digest_of(one) for one in self.models])
         usual = {n: v for n, v in _defaults().items() if n not in self.columns}
-        given = {"x": self.x, "y": self.y, **usual, **self.common, "rows": self.rows}
+        given = {"x": self.x, "y": self.y, **usual, **self.common}
         given["validation"] = self._validation
         if isinstance(self._validation, LabelledData):
             held = self._validation
@@ -1006,15 +1055,31 @@ class _Run:
                 held.marks,
                 held.constants,
             ]
-        given |= {"validation_rows": self.held, "names": self.names}
         for name in ("optimizer", "schedule"):
             if name in given:
                 given[name] = _resolved(name, given[name])
-        for name, values in self.columns.items():
-            given[f"each[{name!r}]"] = [_resolved(name, value) for value in values]
-        found |= {name: _described(value) for name, value in given.items() if value is not None}
+        found |= {name: code.described(value) for name, value in given.items() if value is not None}
         found.pop("memory_budget", None)  # changes no bit
-        return found
+        found["metrics"] = checkpoints.bare(found.get("metrics", ""))  # which may be mended
+        own = {"rows": self.rows, "validation_rows": self.held, "names": self.names}
+        own |= {
+            f"each[{name!r}]": [_resolved(name, value) for value in values]
+            for name, values in self.columns.items()
+            if name not in ("memory_budget", "metrics")
+        }
+        return found | {name: _of_each(values) for name, values in own.items() if values}
+
+
+def _of_optimizers(every: list[Any]) -> dict[str, list[Any]]:
+    """Return columns for the table: their kinds, their rates, and settings that differ."""
+    kinds = [type(one).__name__ if isinstance(one, Optimizer) else str(one) for one in every]
+    found: dict[str, list[Any]] = {"optimizer": kinds}
+    for name in dict.fromkeys(name for one in every for name in getattr(one, "_settings", ())):
+        values = [getattr(one, name, None) for one in every]
+        if name == "lr" or any(one != values[0] for one in values):
+            simple = all(one is None or isinstance(one, int | float) for one in values)
+            found[f"optimizer[{name}]"] = values if simple else [str(one) for one in values]
+    return found
 
 
 def _larger(own: OneOfMany) -> list[str]:
@@ -1040,7 +1105,7 @@ def _about(error: Exception, label: str) -> Exception:
 def _digest_of(model: Recurrent) -> str:
     """Describe a model as it is: its options, its weights, where its dropout stands."""
     config = {key: value for key, value in model._config().items() if key != "trained_steps"}
-    return _described([json.dumps(config), model._weights.get()])
+    return code.described([json.dumps(config), model._weights.get()])
 
 
 def _resolved(name: str, value: Any) -> Any:
@@ -1055,39 +1120,10 @@ def _resolved(name: str, value: Any) -> Any:
     return value
 
 
-def _described(value: Any, depth: int = 0) -> str:
-    """Describe a value in a text that is the same in another process."""
-    if isinstance(value, np.bool_ | np.number):
-        value = value.item()
-    if isinstance(value, np.ndarray | np.generic):
-        array = np.asarray(value)
-        return checkpoints.digest(array.astype(str) if array.dtype == object else array)
-    if value is None or isinstance(value, bool | int | float | str):
-        return json.dumps(value)
-    if isinstance(value, Optimizer):
-        return repr(value).partition("  #")[0]
-    if isinstance(value, Mapping):
-        return json.dumps({str(key): _described(one, depth + 1) for key, one in value.items()})
-    if isinstance(value, list | tuple | range | Set):
-        items = [_described(one, depth + 1) for one in value]
-        items = sorted(items) if isinstance(value, Set) else items
-        text = json.dumps(items)
-        if len(text) <= 200:
-            return text
-        return checkpoints.digest([np.frombuffer(one.encode(), np.uint8) for one in items])
-    if hasattr(value, "__array__"):
-        return _described(np.asarray(value))
-    if isinstance(value, functools.partial):
-        parts = (value.func, value.args, value.keywords)
-        return f"partial {[_described(one, depth + 1) for one in parts]}"
-    if isinstance(value, types.MethodType):
-        return f"{value.__qualname__} of {_described(value.__self__, depth + 1)}"
-    if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    text = repr(value)
-    if not _ADDRESS.search(text) and hex(id(value)) not in text:
+def _of_each(values: Sequence[Any]) -> str:
+    """Describe a value for each model: each of them, or all of very many in one."""
+    every = [code.described(one) for one in values]
+    text = json.dumps(every)
+    if len(text) <= _MOST:
         return text
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
-    if isinstance(value, Callback) or depth > 4:  # callbacks have a state of their own
-        return name
-    return f"{name} {_described(getattr(value, '__dict__', None), depth + 1)}"
+    return checkpoints.digest([np.frombuffer(one.encode(), np.uint8) for one in every])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -88,7 +89,9 @@ class OneFit:
 
 
 class ManyFits(Sequence[OneFit]):
-    """The results of `fastbptt.fit_many`, one for each model, in their order.
+    """The results of `fastbptt.fit_many`, one for each model, in their order: a sequence.
+
+    ``fits[3]`` is the result of model 3, and ``fits["north"]`` that of the model of this name.
 
     Attributes
     ----------
@@ -132,12 +135,21 @@ class ManyFits(Sequence[OneFit]):
         return len(self._fits)
 
     @overload
-    def __getitem__(self, index: int) -> OneFit: ...
+    def __getitem__(self, index: int | str) -> OneFit: ...
     @overload
     def __getitem__(self, index: slice) -> list[OneFit]: ...
     def __getitem__(self, index: Any) -> Any:
-        """Return the result of a model by its number, or those of some as a list."""
-        return self._fits[index]
+        """Return the result of a model by its number or name, or those of some as a list."""
+        if not isinstance(index, str):
+            return self._fits[index]
+        names = [one.name for one in self._fits]
+        if index in names:
+            return self._fits[names.index(index)]
+        close = difflib.get_close_matches(index, [name for name in names if name is not None], 3)
+        expected = f"such as {', '.join(map(repr, close))}" if close else "one of `names`"
+        if names.count(None) == len(names):
+            expected = "numbers, since fit_many was called without names="
+        raise KeyError(f"no model is called {index!r}; expected {expected}")
 
     @property
     def models(self) -> list[Recurrent | None]:
@@ -168,7 +180,8 @@ class ManyFits(Sequence[OneFit]):
         dict of str -> array of shape (models,)
             ``model``, the number; ``name`` if there are names; what `each` gave, if it is numbers,
             texts or optimisers, of mappings each entry, such as ``l1[W_hh]`` (beside a result of
-            the same name as ``given loss``); ``trained_epochs``; ``stopped``; ``best_epoch``, 0 for
+            the same name as ``given loss``), of optimisers the kind, ``optimizer[lr]`` and what
+            differs; ``trained_epochs``; ``stopped``; ``best_epoch``, 0 for
             none; the losses and metrics of `OneFit.values`, NaN where there are none; ``seconds``;
             ``error``, None for none.
         """

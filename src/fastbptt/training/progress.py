@@ -65,10 +65,7 @@ class Lines(Progress):
     def _print(self, run: TrainingRun) -> None:
         self._run = None
         width = len(str(run.epochs))
-        numbers = "  ".join(
-            f"{value:.1f} s" if name == "seconds" else f"{name} {value:.4g}"
-            for name, value in run.history.last().items()
-        )
+        numbers = "  ".join(_entry(name, value) for name, value in run.history.last().items())
         epoch = f"{self._unit} {len(run.history):>{width}}/{run.epochs}"
         print(f"{epoch}  {numbers}", file=self._stream, flush=True)
 
@@ -140,7 +137,7 @@ class Bar(Progress):
         """Show the epoch's values, the losses first, as many as fit."""
         values = run.history.last()
         names = [name for name in values if name not in ("seconds", "lr")]
-        names.sort(key=lambda name: name not in ("loss", "validation_loss"))
+        names.sort(key=lambda name: name not in ("failed", "model", "loss", "validation_loss"))
         width = None
         if not self._widget:
             self._bar.ncols = self._columns()
@@ -148,7 +145,7 @@ class Bar(Progress):
             width = self._bar.ncols - len(f"{self._unit} {run.epochs}/{run.epochs} |") - _BAR - 13
         shown = ""
         for name in names:
-            longer = f"{shown}, {name} {values[name]:.4g}"
+            longer = f"{shown}, {_entry(name, values[name])}"
             if width is not None and len(longer) > width:
                 break
             shown = longer
@@ -162,6 +159,12 @@ class Bar(Progress):
         self._bar.close()
         if self._widget:  # its text, which a notebook keeps where widgets are not drawn
             self._shown.update(self._bar.container)
+
+
+def _entry(name: str, value: float | str) -> str:
+    if name == "seconds":
+        return f"{value:.1f} s"
+    return f"{name} {value}" if isinstance(value, int | str) else f"{name} {value:.4g}"
 
 
 def _in_notebook() -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError
 from ..optim.schedules import Schedule
+from . import code
 from .batches import Augmentation
 from .callbacks import Callback
 from .metrics import Metric
@@ -53,7 +54,7 @@ class Settings:
             "shuffle": self.shuffle,
             "seed": self.seed,
             "bucket": self.bucket,
-            "augment": None if augment is None else getattr(augment, "__qualname__", "given"),
+            "augment": None if augment is None else code.described(augment),
             "options": {k: v for k, v in self.update.items() if k != "memory_budget"},
             "schedule": repr(schedule),
             "epochs": self.epochs if schedule is not None and schedule.needs_end else None,
