@@ -21,7 +21,7 @@ PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
 WHEELS = ROOT / "build" / "wheel"
 DATA = ROOT / "build" / "data"
 SITE = ROOT / "build" / "site"
-PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t")  # t: free-threaded
 WHEEL_LIMIT = 2_000_000  # bytes
 TORCH = "torch==2.13.0"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -155,11 +155,13 @@ def cpp_aarch64(session: nox.Session) -> None:
 
 SMOKE = """
 import sys
+import sysconfig
 import numpy as np
 import fastbptt
 model = fastbptt.RNN(3, 5, 1, seed=0)
 x, y = np.random.default_rng(0).normal(size=(8, 4, 3)), np.array([0.0, 1.0] * 4)
 loss = model.train_step(x, y, fastbptt.Adam())
+assert sysconfig.get_config_var("Py_GIL_DISABLED") != 1 or not sys._is_gil_enabled()
 assert np.isfinite(loss)
 assert len(fastbptt.fit(model, x, y, epochs=2, validation=0.5, verbose=0)) == 2
 assert len(fastbptt.diagnose(model, x, y).steps) == 4
@@ -182,13 +184,24 @@ def pythons(session: nox.Session) -> None:
         with session.chdir(temporary):
             command = [str(environment / "bin" / "python"), "-W", "error", "-c", SMOKE]
             session.run(*command, external=True, log=False)
+        if version.endswith("t"):
+            packages = ["hypothesis", "pytest", "pytest-xdist", "threadpoolctl"]
+            session.run(pip, "install", *packages, external=True, silent=True)
+            tests = [
+                f"tests/models/{name}.py" for name in ("test_threads_of_python", "test_threads_use")
+            ]
+            pytest = str(environment / "bin" / "pytest")
+            session.run(pytest, "-q", "-p", "no:cacheprovider", *tests, external=True)
 
 
 def find_python(version: str) -> str | None:
     """Path of an interpreter that runs, is of this version and has venv."""
-    found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    number, free = version.rstrip("t"), "t" * version.endswith("t")
+    found = sorted(Path.home().glob(f".pyenv/versions/{number}.*{free}/bin/python"))
     candidates = [str(path) for path in found] + [shutil.which(f"python{version}") or ""]
-    test = f"import sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
+    kind = "'t' * bool(sysconfig.get_config_var('Py_GIL_DISABLED'))"
+    own = f"'%d.%d' % sys.version_info[:2] + {kind}"
+    test = f"import sys, sysconfig, venv; sys.exit({own} != '{version}')"
     for python in filter(None, candidates):
         if subprocess.run([python, "-c", test], capture_output=True, check=False).returncode == 0:
             return python

@@ -8,6 +8,7 @@
 #ifndef FASTBPTT_ENGINE_H
 #define FASTBPTT_ENGINE_H
 
+#include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -279,7 +280,7 @@ struct OptimizerState {
   std::vector<GroupSettings> groups;
   std::vector<Part> parts;
   int lr = -1, weight_decay = -1;  // places of these settings; where there are groups
-  i64 step = 0;                    // updates made
+  std::atomic<i64> step{0};        // updates made; read at any time
 };
 
 // What every update keeps

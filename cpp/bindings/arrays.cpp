@@ -4,11 +4,16 @@
 
 #include <vector>
 
+#include "bindings/register.h"
 #include "errors.h"
 
 namespace fastbptt::bindings {
 
 namespace {
+
+// NumPy's own descriptors of native dtypes are one object each: to compare them is all that most arrays need. Made at
+// import: a thread that waits for another to make them would keep it from calling Python.
+PyObject *f32 = nullptr, *f64 = nullptr;
 
 std::string text(const Shape& shape) {
   return py::str(py::tuple(py::cast(std::vector<i64>(shape.begin(), shape.end()))));
@@ -40,9 +45,6 @@ py::array array(py::handle value, const char* name) {
 }
 
 Dtype dtype_of(const py::array& a, const char* name) {
-  // NumPy's own descriptors of native dtypes are one object each: to compare them is all that most arrays need
-  static PyObject* const f32 = py::dtype::of<float>().release().ptr();
-  static PyObject* const f64 = py::dtype::of<double>().release().ptr();
   PyObject* const own = py::detail::array_proxy(a.ptr())->descr;
   if (own == f32) return Dtype::f32;
   if (own == f64) return Dtype::f64;
@@ -96,6 +98,11 @@ void* target(py::handle value, const char* name, Dtype dtype, const Shape& expec
   py::array a = checked(value, name, dtype, expected);
   if (!a.writeable()) throw ArgumentError({name, "is read-only"});
   return a.mutable_data();
+}
+
+void register_arrays(py::module_&) {
+  f32 = py::dtype::of<float>().release().ptr();
+  f64 = py::dtype::of<double>().release().ptr();
 }
 
 }  // namespace fastbptt::bindings

@@ -3,8 +3,10 @@
 
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -80,15 +82,22 @@ class PyTape {
   // A byte, always 0, that belongs to the tape: torch takes it as the memory of a tensor
   static py::array anchor(const py::object& self) {
     auto* at = self.cast<PyTape*>();
-    anchored_.emplace(&at->mark_, at);
+    {
+      const std::lock_guard<std::mutex> lock(anchored_mutex_);
+      anchored_.emplace(&at->mark_, at);
+    }
     return {py::dtype::of<std::uint8_t>(), {1}, {1}, &at->mark_, self};
   }
   // The tape with this anchor; null if there is none any more
   static PyTape* at(std::uintptr_t address) {
+    const std::lock_guard<std::mutex> lock(anchored_mutex_);
     const auto found = anchored_.find(reinterpret_cast<void*>(address));
     return found == anchored_.end() ? nullptr : found->second;
   }
-  ~PyTape() { anchored_.erase(&mark_); }
+  ~PyTape() {
+    const std::lock_guard<std::mutex> lock(anchored_mutex_);
+    anchored_.erase(&mark_);
+  }
   PyTape(const PyTape&) = delete;
   PyTape& operator=(const PyTape&) = delete;
   PyTape(PyTape&&) = default;
@@ -110,7 +119,8 @@ class PyTape {
   int states_;
   py::dtype dtype_;
   std::uint8_t mark_ = 0;
-  inline static std::unordered_map<void*, PyTape*> anchored_;  // under the GIL
+  inline static std::mutex anchored_mutex_;  // no Python is called while it is held
+  inline static std::unordered_map<void*, PyTape*> anchored_;
 };
 
 class PyEngine {
@@ -317,7 +327,16 @@ class PyEngine {
   void train_batches(PyTrainingData& all, py::handle update, py::handle rows, py::handle starts, i64 size,
                      double seconds, py::handle losses, py::handle penalties, py::handle rates, std::uint64_t seed,
                      std::uint64_t draw, TrainingCrew* crew) {
-    if (all.engine != this || all.busy) throw ArgumentError({"the data", "is another model's, or in use"});
+    struct Use {
+      explicit Use(std::atomic<bool>& busy) : busy(busy) {}
+      ~Use() { busy.store(false); }
+      Use(const Use&) = delete;
+      Use& operator=(const Use&) = delete;
+      std::atomic<bool>& busy;
+    };
+    if (all.engine != this || all.busy.exchange(true))
+      throw ArgumentError({"the data", "is another model's, or in use"});
+    const Use use(all.busy);
     Call call = new_call();
     const auto u = Structure<Update>::read(call, update);
     const auto count = [](py::handle values) { return static_cast<i64>(py::len(values)); };
@@ -334,14 +353,6 @@ class PyEngine {
       course.penalties = static_cast<double*>(target(penalties, "penalties", Dtype::f64, {course.batches, terms}));
     if (!rates.is_none())
       course.rates = static_cast<const double*>(contiguous(rates, "rates", Dtype::f64, {course.batches}));
-    struct Use {
-      explicit Use(bool& busy) : busy(busy) { busy = true; }
-      ~Use() { busy = false; }
-      Use(const Use&) = delete;
-      Use& operator=(const Use&) = delete;
-      bool& busy;
-    };
-    const Use use(all.busy);
     all.done = 0;
     without_gil([&] {
       crew ? crew->train_on_batches(*engine_, all.data, u, course, all.done)

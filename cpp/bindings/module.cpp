@@ -2,9 +2,14 @@
 #include "bindings/register.h"
 #include "dispatch.h"
 
-PYBIND11_MODULE(_core, m) {
+// Needs no GIL: docs/architecture.md lists what threads share
+PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used(), pybind11::multiple_interpreters::not_supported()) {
   using namespace fastbptt::bindings;
+  // Python itself refuses only from 3.12 on, and not where a program such as mod_wsgi makes them in the old way
+  if (PyInterpreterState_Get() != PyInterpreterState_Main())
+    throw py::import_error("fastbptt does not support subinterpreters: use threads or processes");
   fastbptt::active();  // a wrong FASTBPTT_ISA is an error of the import
+  register_arrays(m);
   register_errors(m);
   register_gil(m);
   register_machine(m);

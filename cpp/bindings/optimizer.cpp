@@ -50,7 +50,8 @@ void register_optimizer(py::module_& m) {
       .def(py::init<const std::string&, const py::dict&, const py::dict&, py::handle, py::handle>(), arg("rule"),
            arg("slots"), arg("settings"), arg("groups") = py::none(), arg("parts") = py::none())
       .def_property(
-          "step", [](const PyOptimizer& o) { return o.state.step; }, [](PyOptimizer& o, i64 n) { o.state.step = n; })
+          "step", [](const PyOptimizer& o) { return o.state.step.load(); },
+          [](PyOptimizer& o, i64 n) { o.state.step = n; })
       .def(
           "set", [](PyOptimizer& o, const std::string& setting, double value) { o.state.set(setting, value); },
           arg("setting"), arg("value"));

@@ -8,6 +8,7 @@ namespace fastbptt::bindings {
 
 namespace py = pybind11;
 
+void register_arrays(py::module_& m);
 void register_errors(py::module_& m);
 void register_gil(py::module_& m);
 void register_machine(py::module_& m);

@@ -2,6 +2,8 @@
 #ifndef FASTBPTT_BINDINGS_TRAINING_DATA_H
 #define FASTBPTT_BINDINGS_TRAINING_DATA_H
 
+#include <atomic>
+
 #include "bindings/structure.h"
 #include "training_batches.h"
 
@@ -20,8 +22,8 @@ class PyTrainingData {
 
   const void* engine;  // whose it is
   TrainingData data;
-  i64 done = 0;       // batches of the last call
-  bool busy = false;  // a call uses it
+  i64 done = 0;                   // batches of the last call
+  std::atomic<bool> busy{false};  // a call uses it
 
  private:
   py::tuple kept_;  // what it borrows from

@@ -13,7 +13,14 @@ from ._interrupt import DeferredInterrupt
 
 with DeferredInterrupt() as _importing:  # NumPy would call it a broken installation
     import importlib
+    import sys
     from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+    if sys.version_info < (3, 12):  # later ones refuse what does not support it; here it would hang
+        import _xxsubinterpreters as _all
+
+        if _all.get_current() != _all.get_main():
+            raise ImportError("fastbptt does not support subinterpreters: use threads or processes")
 
     from . import _check, _core, optim
     from ._errors import ArgumentError, ArgumentTypeError
@@ -31,6 +38,9 @@ with DeferredInterrupt() as _importing:  # NumPy would call it a broken installa
         StepReport,
     )
     from .optim import *  # noqa: F403
+
+    if "threadpoolctl" in sys.modules:
+        from . import _threadpools  # noqa: F401  registers the core's threads
 if _importing.asked:
     raise KeyboardInterrupt
 

@@ -22,6 +22,7 @@ except ImportError as error:
         "fastbptt.sklearn needs scikit-learn, which is not installed: pip install scikit-learn"
     ) from error
 
+from .. import _threadpools  # noqa: F401  which threadpoolctl, that scikit-learn imports, limits
 from . import _search  # noqa: F401  registers joblib's backend "fastbptt"
 from ._estimators import RecurrentClassifier, RecurrentRegressor
 from ._forecaster import RecurrentForecaster
