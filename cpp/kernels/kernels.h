@@ -92,7 +92,6 @@ struct OutputArgs {
   bool own_weights;             // with lanes: each has weights and a bias of its own, a vector for each number
   i64 weights_panel;            // elements from panel to panel
   const T* bias;                // [O]; null: none
-  const T* addend;              // [rows][O], added to y; null: none
   T* y;                         // [rows][O]
   const LossKernels<T>* loss;   // null: stop here
   const T* parameters;          // the loss's parameters, or the numbers of its list

@@ -363,7 +363,7 @@ TEST_CASE_TEMPLATE("a row times a matrix", T, float, double) {
   });
 }
 
-// y = h W^T + bias + addend, or y = h, and its loss
+// y = h W^T + bias, or y = h, and its loss
 TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
   for_lengths<T>([](const Kernels<T>& k, i64 hidden, i64 off, const std::string& name) {
     if (hidden == 0 || off > 1) return;
@@ -380,13 +380,12 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
           for (i64 r = first; r < rows + first; ++r) h(r, j) = value<T>(r * 7 + j);
           for (i64 o = 0; o < O; ++o) w(o, j) = value<T>(o * 13 + j);
         }
-        Fenced<T> y(rows * O, off, T(7)), dy(rows * O, 1 - off, T(7)), bias(O, 1, NAN), addend(rows * O, 1, NAN);
+        Fenced<T> y(rows * O, off, T(7)), dy(rows * O, 1 - off, T(7)), bias(O, 1, NAN);
         Fenced<T> targets(rows * O, 1, NAN), factor(rows * O, 2, NAN);
         Fenced<double> sum(rows * O, 3, 7);
         std::vector<std::int32_t> classes;
         for (i64 i = 0; i < rows * O; ++i) {
           if (i < O) bias[i] = value<T>(i + 70);
-          addend[i] = value<T>(i + 80);
           targets[i] = std::fabs(value<T>(i + 90));
           const i64 row = i / O;
           factor[i] = T(0.5) + T(row);
@@ -400,7 +399,6 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
         o.weights = columns ? w.data() : nullptr;
         o.weights_panel = O * n + 3;
         o.bias = bias.data();
-        o.addend = columns ? addend.data() : nullptr;
         o.y = y.data();
         o.loss = &kernels;
         o.parameters = off_parameters;
@@ -419,7 +417,7 @@ TEST_CASE_TEMPLATE("outputs and losses", T, float, double) {
           for (i64 i = 0; i < O; ++i) {
             double& expected = z[std::size_t(i)];
             for (i64 j = 0; j < hidden && columns; ++j) expected += double(h(r + first, j)) * double(w(i, j));
-            expected += columns ? double(bias[i]) + double(addend[r * O + i]) : double(h(r + first, i));
+            expected += columns ? double(bias[i]) : double(h(r + first, i));
             CHECK_MESSAGE(close_to(y[r * O + i], expected, 32), name, " outputs ", columns);
             t[std::size_t(i)] = double(targets[r * O + i]);
             if (!of_row || i == 0) got += double(factor[r * O]) * (sum[r * O + i] - 1);

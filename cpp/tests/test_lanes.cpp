@@ -544,7 +544,7 @@ TEST_CASE_TEMPLATE("outputs of rows in lanes", T, float, double) {
         for (const i64 count : {i64(1), V - 1, V, V + 1, 2 * V + 1}) {
           const std::string name = isa + " O " + std::to_string(O) + " H " + std::to_string(H);
           const i64 rows = (count + V - 1) / V * V, width = O ? O : H, panels = (H + n - 1) / n, first = V;
-          Guarded<T> lanes((first + rows) * H, T(NAN)), w(O * H, T(NAN)), bias(O, T(NAN)), addend(count * O, T(NAN));
+          Guarded<T> lanes((first + rows) * H, T(NAN)), w(O * H, T(NAN)), bias(O, T(NAN));
           std::vector<T> h(at(panels * rows * n), T(0)), w_panels(at(panels * O * n), T(0));
           for (i64 u = 0; u < H; ++u) {
             for (i64 r = 0; r < count; ++r) {
@@ -554,7 +554,6 @@ TEST_CASE_TEMPLATE("outputs of rows in lanes", T, float, double) {
             for (i64 o = 0; o < O; ++o) w[o * H + u] = w_panels[at((u / n * O + o) * n + u % n)] = value<T>(o * 13 + u);
           }
           for (i64 o = 0; o < O; ++o) bias[o] = value<T>(o + 70);
-          for (i64 i = 0; i < count * O; ++i) addend[i] = value<T>(i + 80);
           for (int variant = 0; variant < 4; ++variant) {
             Guarded<T> y(count * width, T(NAN)), dy(count * width, T(NAN)), in_lanes(rows * width, T(NAN));
             Guarded<T> targets(count * width, T(0.25)), factor(count * width, T(1.5));
@@ -565,7 +564,6 @@ TEST_CASE_TEMPLATE("outputs of rows in lanes", T, float, double) {
             o.hidden = H;
             o.weights = O ? w.data() : nullptr;
             o.bias = variant & 1 ? bias.data() : nullptr;
-            o.addend = O && variant & 2 ? addend.data() : nullptr;
             o.y = y.data();
             o.loss = &loss_of<T>(set, find_loss("mse"));
             o.per_target = 1;

@@ -72,16 +72,6 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         "(Standardizer(missing=missing).fit(y, sample_weight=weights))",
     ): "the name in messages that the reader of the table gives before",
     (
-        "kernels/readout.inc",
-        "o.addend[at]",
-        "T(0)",
-    ): "no caller gives an addend",
-    (
-        "kernels/lanes.inc",
-        "o.addend[(row + i + b) * O + c]",
-        "T(0)",
-    ): "no caller gives an addend",
-    (
         "losses/cross_entropy.inc",
         "j < real ? j : 0",
         "j",

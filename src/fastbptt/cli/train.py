@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from .. import _check, _core
-from .._cells import cell_info
+from .._cell_info import cell_info
 from .._errors import ArgumentError
 from .._losses import Loss
 from .._targets import decide, is_zero_or_one

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._cells import cell_info
+from .._cell_info import cell_info
 from .._core import Batch, GradientTargets, Objective
 from .._losses import Losses
 from .._views import norm

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from .. import reference
-from .._cells import cell_info
+from .._cell_info import cell_info
 from .._errors import ArgumentError
 from .._losses import LossLike
 from ..models._options import refuse_zoneout

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from .._cells import cell_info
+from .._cell_info import cell_info
 from ..models import _options
 from ..models._weights import dense
 from ..models.results import pass_names

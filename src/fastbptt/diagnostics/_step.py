@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from .._cells import cell_info
+from .._cell_info import cell_info
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from ..models import _arguments
 from ..models._weights import dense

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._cells import cell_info
+from .._cell_info import cell_info
 from .._errors import ArgumentError
 
 Array = NDArray[Any]

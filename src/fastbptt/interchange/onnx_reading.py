@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, reference
-from .._cells import cell_info
+from .._cell_info import cell_info
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from ..files.safetensors import UnreadableError, content_of, shortened
 from ..models import Recurrent

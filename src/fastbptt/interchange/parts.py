@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
-from .._cells import cell_info
+from .._cell_info import cell_info
 from .._errors import ArgumentError, ArgumentTypeError
 from ..models import MODELS, Recurrent
 from ..models._options import refuse_bfloat16, refuse_zoneout

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import _check, _core
-from .._cells import cell_info
+from .._cell_info import cell_info
 from .._check import Floats
 from .._errors import ArgumentError, ArgumentTypeError
 from .._views import Layout

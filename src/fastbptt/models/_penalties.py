@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, _core
-from .._cells import cell_info
+from .._cell_info import cell_info
 from .._errors import ArgumentError, ArgumentTypeError
 from ._weights import Weights
 

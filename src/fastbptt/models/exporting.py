@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from .. import _check, _core, _losses
-from .._cells import cell_info
+from .._cell_info import cell_info
 from .._check import Floats
 from .._errors import ArgumentError, ArgumentTypeError
 from ..c_source.literals import INTEGERS

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check
-from .._cells import cell_info
+from .._cell_info import cell_info
 from ..models import _arguments
 from ..training.evaluation import probabilities
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _check, _core, _losses, _targets
-from .._cells import cell_info
+from .._cell_info import cell_info
 from .._errors import ArgumentError
 from ..plot._helpers import decide, steps_of
 from ..plot.unrolled import check_vocabulary

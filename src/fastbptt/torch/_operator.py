@@ -21,7 +21,7 @@ import torch.utils.dlpack
 from torch import Tensor
 
 from .. import _core
-from .._cells import cell_info
+from .._cell_info import cell_info
 from .._errors import ArgumentError
 
 

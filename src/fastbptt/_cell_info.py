@@ -1,4 +1,4 @@
-"""What the core says of a cell: it never changes, and each new model asks for it."""
+"""The description of each cell by the core, which never changes: each new model asks for it."""
 
 from __future__ import annotations
 
