@@ -17,15 +17,19 @@ from pathlib import Path
 import nox
 
 ROOT = Path(__file__).parent
-PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+PROJECT = PYPROJECT["project"]
 WHEELS = ROOT / "build" / "wheel"
 DATA = ROOT / "build" / "data"
 SITE = ROOT / "build" / "site"
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t")  # t: free-threaded
 WHEEL_LIMIT = 2_000_000  # bytes
+PLATFORMS = {"linux": 24, "macos": 12, "windows": 6, "pyodide": 2}  # wheels
+OLDER = {"Nehalem": ("portable",)}  # instruction sets there
 TORCH = "torch==2.13.0"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 FULL_GRID = {"FASTBPTT_TEST_GRID": "full"}
+CHECK_WHEEL = ("-W", "error", str(ROOT / "tests" / "wheels" / "check_wheel.py"))
 
 nox.needs_version = ">=2025.5"
 nox.options.reuse_venv = "yes"
@@ -153,25 +157,22 @@ def cpp_aarch64(session: nox.Session) -> None:
     cpp_tests(session, "aarch64")
 
 
-SMOKE = """
-import sys
-import sysconfig
-import numpy as np
-import fastbptt
-model = fastbptt.RNN(3, 5, 1, seed=0)
-x, y = np.random.default_rng(0).normal(size=(8, 4, 3)), np.array([0.0, 1.0] * 4)
-loss = model.train_step(x, y, fastbptt.Adam())
-assert sysconfig.get_config_var("Py_GIL_DISABLED") != 1 or not sys._is_gil_enabled()
-assert np.isfinite(loss)
-assert len(fastbptt.fit(model, x, y, epochs=2, validation=0.5, verbose=0)) == 2
-assert len(fastbptt.diagnose(model, x, y).steps) == 4
-print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}: loss {loss:.4f}")
-"""
+# Not in the gate: their compilers are not in its cache, and building takes minutes.
+@nox.session(tags=["platforms"], default=False)
+def cpp_windows(session: nox.Session) -> None:
+    """C++ tests for 64-bit Windows, by MinGW-w64's compiler, under Wine."""
+    cpp_tests(session, "windows")
+
+
+@nox.session(tags=["platforms"], default=False)
+def cpp_wasm(session: nox.Session) -> None:
+    """C++ tests for WebAssembly, by Emscripten, under node."""
+    cpp_tests(session, "wasm")
 
 
 @nox.session(venv_backend="none", tags=["cpp"])
 def pythons(session: nox.Session) -> None:
-    """Build, import, train and diagnose on every other supported Python that is found."""
+    """Build and check the package on every other supported Python that is found."""
     temporary = ROOT / session.create_tmp()
     for version in PYTHONS:
         python = find_python(version)
@@ -182,8 +183,7 @@ def pythons(session: nox.Session) -> None:
         pip = str(environment / "bin" / "pip")
         session.run(pip, "install", ".", external=True, silent=True)
         with session.chdir(temporary):
-            command = [str(environment / "bin" / "python"), "-W", "error", "-c", SMOKE]
-            session.run(*command, external=True, log=False)
+            session.run(str(environment / "bin" / "python"), *CHECK_WHEEL, external=True, log=False)
         if version.endswith("t"):
             packages = ["hypothesis", "pytest", "pytest-xdist", "threadpoolctl"]
             session.run(pip, "install", *packages, external=True, silent=True)
@@ -287,16 +287,18 @@ def browser(session: nox.Session) -> None:
     session.run(*python, "tests/browser/check_site.py", str(SITE), external=True)
 
 
-def run_readme(session: nox.Session, name: str, **environment: str) -> None:
-    """Run the commands below the README's comment <!-- ci: NAME -->, as they stand, in a clone.
+def clone_path(session: nox.Session) -> Path:
+    """Where clones are built one after the other: at one path, ccache compiles once for all."""
+    return ROOT / session.cache_dir / "readme" / "fastbptt"
 
-    All clones have the same path, so that ccache, where it is in use, compiles once for all.
-    """
+
+def run_readme(session: nox.Session, name: str, **environment: str) -> None:
+    """Run the commands below the README's comment <!-- ci: NAME -->, as they stand, in a clone."""
     pattern = rf"^<!-- ci: {name} -->$.*?^```sh$\n(.*?)^```$"
     found = re.search(pattern, (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
     if found is None:
         session.error(f"README.md has no commands marked ci: {name}")
-    clone = ROOT / session.cache_dir / "readme" / "fastbptt"
+    clone = clone_path(session)
     shutil.rmtree(clone, ignore_errors=True)
     session.run("git", "clone", "--quiet", str(ROOT), str(clone), external=True)
     with session.chdir(clone):
@@ -307,6 +309,43 @@ def run_readme(session: nox.Session, name: str, **environment: str) -> None:
 def readme_demo(session: nox.Session) -> None:
     """The README's first command: the demo, in an empty environment."""
     run_readme(session, "demo")
+
+
+@nox.session(venv_backend="none", requires=["wheel"], tags=["python"])
+def processors(session: nox.Session) -> None:
+    """The package on an older x86 processor under qemu: without AVX."""
+    for processor, expected in OLDER.items():
+        command = ["qemu-x86_64", "-cpu", processor, installed(session, "python")]
+        session.run(*command, *CHECK_WHEEL, *expected, external=True, log=False)
+
+
+@nox.session(tags=["python"])
+def cibuildwheel(session: nox.Session) -> None:
+    """What cibuildwheel would build for each platform."""
+    session.install("cibuildwheel>=3.2")
+    for platform, expected in PLATFORMS.items():
+        command = ["cibuildwheel", "--print-build-identifiers", "--platform", platform]
+        found = (session.run(*command, silent=True) or "").split()
+        if len(found) != expected:
+            session.error(f"{platform}: {len(found)} wheels, expected {expected}: {found}")
+
+
+@nox.session(tags=["python"])
+def sdist(session: nox.Session) -> None:
+    """The source distribution, and a wheel of it without a network but for what it names."""
+    session.install("build")
+    folder, unpacked = Path(session.create_tmp()).resolve(), clone_path(session)
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--sdist", "--outdir", str(folder), silent=True)
+    (archive,) = folder.glob("*.tar.gz")
+    shutil.rmtree(unpacked, ignore_errors=True)
+    unpacked.mkdir(parents=True)
+    unpack = ["tar", "xf", str(archive), "-C", str(unpacked), "--strip-components=1"]
+    session.run(*unpack, external=True)
+    packages = PYPROJECT["build-system"]["requires"]
+    session.run("pip", "download", "--dest", str(folder), *packages, "cmake", "ninja", silent=True)
+    alone = ["--no-index", "--find-links", str(folder), "--no-deps"]
+    session.run("pip", "wheel", *alone, "--wheel-dir", str(folder), str(unpacked), silent=True)
 
 
 @nox.session(venv_backend="none", requires=["wheel"], tags=["python"])

@@ -5,6 +5,9 @@
 #include <stdexcept>
 
 #include "errors.h"
+#if defined(__x86_64__)
+#include "isa/x86.h"
+#endif
 
 namespace fastbptt {
 
@@ -38,9 +41,6 @@ InstructionSet completed(const InstructionSet& set, Kernels<float>& f32) {
 #undef FASTBPTT_SET
 
 std::vector<Backend> detect() {
-#if defined(__x86_64__) && defined(__GNUC__)
-  __builtin_cpu_init();  // __builtin_cpu_supports also checks XCR0: no AVX where the system does not save its registers
-#endif
   return {
 #define FASTBPTT_SET(name, description, supported) {complete_##name(), #name, description, supported},
 #define FASTBPTT_ABSENT(name, description) {nullptr, #name, description, false},

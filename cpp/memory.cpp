@@ -1,12 +1,12 @@
 #include "memory.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <cstddef>
 #include <fstream>
 #include <limits>
 #include <string>
+
+#include "platform/platform.h"
 
 namespace fastbptt {
 
@@ -29,13 +29,8 @@ std::int64_t lowest_limit(const std::string& mount, std::string group, const cha
 }
 
 std::int64_t read_limit() {
-  std::int64_t limit = cgroup_memory_limit("/proc/self/cgroup", "/sys/fs/cgroup");
-  const std::int64_t pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
-  if (pages > 0 && page > 0) limit = std::min(limit, pages * page);
-  rlimit space{};
-  if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
-    limit = std::min(limit, static_cast<std::int64_t>(std::min<rlim_t>(space.rlim_cur, unlimited)));
-  return limit;
+  constexpr std::int64_t addressable = std::numeric_limits<std::ptrdiff_t>::max();  // on 32 bits: 2 GB
+  return std::min({platform::memory(), cgroup_memory_limit("/proc/self/cgroup", "/sys/fs/cgroup"), addressable});
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 
 namespace fastbptt {
 
-// In bytes: the machine's memory, the limits of the process's control group and those around it (v2 or v1), or the
-// limit of its address space, whichever is lowest. Read once.
+// In bytes: the machine's memory, the limits of the process's control group and those around it (v2 or v1), or what
+// its address space can hold, whichever is lowest. Read once.
 std::int64_t memory_limit();
 
 // The lowest limit of the control groups that `membership` (as /proc/self/cgroup) names below `mount` (as

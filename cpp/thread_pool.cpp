@@ -1,14 +1,9 @@
 #include "thread_pool.h"
 
-#include <pthread.h>
-#include <sched.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <condition_variable>
 #include <cstdlib>
-#include <ctime>
 #include <fstream>
 #include <limits>
 #include <mutex>
@@ -18,18 +13,12 @@
 
 #include "denormals.h"
 #include "errors.h"
+#include "platform/platform.h"
 
 namespace fastbptt {
 namespace {
 
 using TeamTask = std::function<void(int, int, Barrier&)>;
-
-// That this thread had of a processor, in nanoseconds
-std::int64_t processor_time() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return std::int64_t(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
-}
 
 struct Job {
   const TeamTask* task = nullptr;
@@ -96,12 +85,12 @@ class ThreadPool {
         job = job_;
       }
       if (worker >= job.team) continue;
-      const std::int64_t before = processor_time();
+      const std::int64_t before = platform::processor_time();
       {
         const FlushDenormals mode;
         (*job.task)(worker, job.team, *job.barrier);
       }
-      const std::int64_t lost = Barrier::now() - job.begun - (processor_time() - before);
+      const std::int64_t lost = Barrier::now() - job.begun - (platform::processor_time() - before);
       for (std::int64_t most = lost_.load(std::memory_order_relaxed);
            lost > most && !lost_.compare_exchange_weak(most, lost, std::memory_order_relaxed);) {
       }
@@ -125,7 +114,10 @@ class ThreadPool {
 std::atomic<ThreadPool*> shared_pool{nullptr};
 
 ThreadPool& thread_pool() {
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { shared_pool.store(nullptr); });
+  static const bool registered = [] {
+    platform::after_fork([] { shared_pool.store(nullptr); });
+    return true;
+  }();
   (void)registered;
   ThreadPool* p = shared_pool.load(std::memory_order_acquire);
   if (!p) {
@@ -195,13 +187,9 @@ int default_threads() {
     const int n = std::atoi(text);
     if (n >= 1) return std::min(n, most_threads);
   }
-  int n = static_cast<int>(std::thread::hardware_concurrency());
-#if defined(__linux__)
-  cpu_set_t mask;
-  if (sched_getaffinity(0, sizeof mask, &mask) == 0) n = CPU_COUNT(&mask);
+  int n = platform::processors();
   const double quota = cgroup_quota();
   if (quota > 0) n = std::min(n, static_cast<int>(std::ceil(quota)));
-#endif
   return std::clamp(n, 1, most_threads);
 }
 

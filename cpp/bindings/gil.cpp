@@ -1,8 +1,7 @@
 #include "bindings/gil.h"
 
-#include <pthread.h>
-
 #include "bindings/register.h"
+#include "platform/platform.h"
 #include "thread_pool.h"
 
 namespace fastbptt::bindings {
@@ -25,12 +24,15 @@ bool is_main_thread() { return main_thread.load() == PyThread_get_thread_ident()
 void register_gil(py::module_&) {
   main_thread = py::cast<unsigned long>(py::module_::import("threading").attr("main_thread")().attr("ident"));
   // A fork copies the count of threads on their way back, but not the threads; the one that forks holds the GIL.
-  static const int at_fork = pthread_atfork(nullptr, nullptr, [] {
-    returning.store(0);
-    closing.store(false);
-    main_thread.store(PyThread_get_thread_ident());
-  });
-  (void)at_fork;
+  static const bool registered = [] {
+    platform::after_fork([] {
+      returning.store(0);
+      closing.store(false);
+      main_thread.store(PyThread_get_thread_ident());
+    });
+    return true;
+  }();
+  (void)registered;
   py::module_::import("atexit").attr("register")(py::cpp_function(&close_gil));
 }
 

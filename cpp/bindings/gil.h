@@ -3,9 +3,9 @@
 #define FASTBPTT_BINDINGS_GIL_H
 
 #include <pybind11/pybind11.h>
-#include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <optional>
 #include <thread>
 
@@ -38,7 +38,7 @@ auto without_gil(const F& work) {
       returning.fetch_add(1);
       if (closing.load() && closer != std::this_thread::get_id()) {
         returning.fetch_sub(1);
-        for (;;) pause();
+        for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
       }
       PyEval_RestoreThread(state);
       returning.fetch_sub(1);

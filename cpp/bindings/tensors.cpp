@@ -1,7 +1,6 @@
 #include "bindings/tensors.h"
 
 #include <cstddef>
-#include <cstdlib>
 #include <new>
 
 #include "bindings/register.h"
@@ -65,15 +64,14 @@ struct Owned {
   std::int64_t shape[Shape::most], strides[Shape::most];
 
   static constexpr std::size_t start() { return (sizeof(Owned) + alignment - 1) / alignment * alignment; }
-  static void release(Managed* managed) { std::free(managed); }
+  static void release(Managed* managed) { ::operator delete(managed, std::align_val_t(alignment)); }
 
   static Managed* make(Dtype dtype, const Shape& shape, void*& data) {
     std::int64_t count = 1;
     for (const i64 size : shape) count *= size;
     const std::size_t item = dtype == Dtype::f32 ? 4 : 8;
     const std::size_t bytes = start() + static_cast<std::size_t>(count) * item;
-    void* memory = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-    if (!memory) throw std::bad_alloc();
+    void* memory = ::operator new(bytes, std::align_val_t(alignment));
     auto* made = new (memory) Owned{};
     data = static_cast<std::byte*>(memory) + start();
     std::int64_t stride = 1;

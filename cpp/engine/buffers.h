@@ -125,9 +125,9 @@ Needs training_needs(const Net<T>& net, const Size& size) {
 template <class T>
 i64 bytes_of(const Net<T>& net, Workspace<T>& w, const Needs& needs) {
   w.kept_layout = w.scratch_layout = {};  // measuring invalidates the addresses
-  return std::min(static_cast<i64>(w.kept.measure(kept_buffers(net, w, needs)) +
-                                   w.scratch.measure(scratch_buffers(net, w, needs)) + w.plan.bytes()),
-                  most_elements);
+  return std::min(
+      w.kept.measure(kept_buffers(net, w, needs)) + w.scratch.measure(scratch_buffers(net, w, needs)) + w.plan.bytes(),
+      most_elements);
 }
 
 // Splits time into the fewest windows that fit the budget (0: no limit, one window) and the machine; returns the bytes

@@ -1,7 +1,7 @@
 #include "engine/workspace.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <cstddef>
 #include <new>
 #include <numeric>
 
@@ -12,15 +12,9 @@ namespace fastbptt {
 
 namespace {
 
-constexpr std::size_t cache_line = 64;
+constexpr i64 cache_line = 64;
 
-std::size_t most_bytes() { return static_cast<std::size_t>(memory_limit()); }
-
-std::size_t product(std::size_t a, std::size_t b) {
-  std::size_t out = 0;
-  if (__builtin_mul_overflow(a, b, &out)) throw std::bad_alloc();
-  return out;
-}
+void release(std::byte* block) { ::operator delete(block, std::align_val_t(cache_line)); }
 
 }  // namespace
 
@@ -64,24 +58,24 @@ void check_resets(bool bidirectional, Steps steps, Reduction reduction) {
   if (without) throw ArgumentError({"resets", "are given", without});
 }
 
-Arena::~Arena() { std::free(block_); }
+Arena::~Arena() { release(block_); }
 
 void* Arena::allocate_bytes(i64 a, i64 b, i64 c, std::size_t size) {
-  const auto bytes =
-      static_cast<std::size_t>(bounded_product(bounded_product(bounded_product(a, b), c), static_cast<i64>(size)));
+  const i64 bytes = bounded_product(bounded_product(bounded_product(a, b), c), static_cast<i64>(size));
   void* address = base_ ? base_ + used_ : nullptr;
-  used_ = std::min(used_ + (bytes + cache_line - 1) / cache_line * cache_line, std::size_t(most_elements));
+  used_ = std::min(used_ + (bytes + cache_line - 1) / cache_line * cache_line, most_elements);
   return address;
 }
 
 // Requests above the available memory are refused here: the system would grant them and kill the process later.
 void Arena::reserve(bool tight) {
-  if (used_ > most_bytes()) throw std::bad_alloc();
+  if (used_ > memory_limit()) throw std::bad_alloc();
   if (used_ > capacity_ || !block_ || (tight && used_ < capacity_)) {
-    std::free(block_);
+    release(block_);
+    block_ = nullptr;
     capacity_ = 0;
-    block_ = static_cast<std::byte*>(std::aligned_alloc(cache_line, std::max(used_, cache_line)));
-    if (!block_) throw std::bad_alloc();
+    const auto bytes = static_cast<std::size_t>(std::max(used_, cache_line));
+    block_ = static_cast<std::byte*>(::operator new(bytes, std::align_val_t(cache_line)));
     capacity_ = used_;
   }
   base_ = block_;
@@ -91,7 +85,8 @@ void BatchPlan::make(i64 b, i64 t, const i64* given, const bool* resets, i64 row
   if (!given && !resets && b == batch && t == time && !ragged && !episodes && rows_per_block == rows_per_block_ &&
       grouping == grouping_)
     return;
-  if (product(std::size_t(b) + std::size_t(t), 6 * sizeof(i64)) > most_bytes()) throw std::bad_alloc();
+  if (bounded_product(std::min(b, most_elements) + std::min(t, most_elements), 6 * sizeof(i64)) > memory_limit())
+    throw std::bad_alloc();
   batch = -1;  // invalid until complete
   bounds_.clear();
   block_steps_ = 0;
@@ -233,13 +228,13 @@ std::pair<i64, i64> BatchPlan::share(int worker, int team) const {
   return stretch(stretches_of(lengths.data(), batch, team));  // a smaller team than was wanted
 }
 
-std::size_t BatchPlan::bytes() const {
+i64 BatchPlan::bytes() const {
   const i64 per_step = 2 * sizeof(i64) + sizeof(Run), per_sequence = 5 * sizeof(i64) + 2 * sizeof(char);
   i64 bytes = 0;
   for (const i64 part : {bounded_product(steps + 1, per_step), bounded_product(batch, per_sequence),
                          bounded_product(block_count, sizeof(Block)), bounded_product(window_count, sizeof(Window))})
     bytes = std::min(bytes + part, most_elements);
-  return static_cast<std::size_t>(bytes);
+  return bytes;
 }
 
 void BatchPlan::split_blocks(i64 rows_per_block) {

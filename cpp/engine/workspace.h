@@ -38,7 +38,7 @@ class Arena {
 
   // bytes that layout(*this) allocates, whether the machine has them or not; at most most_elements
   template <class Layout>
-  std::size_t measure(const Layout& layout) {
+  i64 measure(const Layout& layout) {
     base_ = nullptr;
     used_ = 0;
     layout(*this);
@@ -65,7 +65,7 @@ class Arena {
   void reserve(bool tight);
   std::byte* block_ = nullptr;
   std::byte* base_ = nullptr;
-  std::size_t used_ = 0, capacity_ = 0;
+  i64 used_ = 0, capacity_ = 0;
 };
 
 // Each step has a multiple of so many rows, the last of them dead: of no sequence. Unless that makes more than `most`
@@ -123,8 +123,8 @@ class BatchPlan {
   // Whether it starts from the caller's state of its row; whether the row ends with it
   bool carries_on(i64 sorted) const { return begins[static_cast<std::size_t>(sorted)]; }
   bool is_last(i64 sorted) const { return ends[static_cast<std::size_t>(sorted)]; }
-  std::size_t bytes() const;  // of the plan itself
-  void divide(int team);      // once, for all workers
+  i64 bytes() const;      // of the plan itself
+  void divide(int team);  // once, for all workers
   // The sorted sequences of a worker: about equal sums of lengths per worker
   std::pair<i64, i64> share(int worker, int team) const;
   double idle(int team) const;  // how much less worker 0 has to do than the one that has most, as a share of that

@@ -3,21 +3,18 @@
 #ifndef FASTBPTT_TESTS_KERNEL_ARRAYS_H
 #define FASTBPTT_TESTS_KERNEL_ARRAYS_H
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <map>
-#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "dispatch.h"
+#include "guards/guards.h"
 
 namespace kernel_arrays {
 
@@ -31,9 +28,9 @@ using namespace fastbptt;
 // Whole pages between two that nobody may touch. To map memory takes longer than most tests: it is used again
 class Pages {
  public:
-  explicit Pages(std::size_t bytes) : count_(bytes / page() + 1) {
+  explicit Pages(std::size_t bytes) : count_(bytes / guards::page_size() + 1) {
     std::vector<char*>& free = unused()[count_];
-    if (free.empty()) free.push_back(map(count_));
+    if (free.empty()) free.push_back(guards::between_guards(count_));
     begin_ = free.back();
     free.pop_back();
   }
@@ -43,24 +40,12 @@ class Pages {
   Pages(Pages&& other) noexcept : count_(other.count_), begin_(std::exchange(other.begin_, nullptr)) {}
   Pages& operator=(Pages&&) = delete;
   char* begin() { return begin_; }
-  char* end() { return begin_ + count_ * page(); }
+  char* end() { return begin_ + count_ * guards::page_size(); }
 
  private:
-  static std::size_t page() {
-    static const auto size = std::size_t(sysconf(_SC_PAGESIZE));
-    return size;
-  }
   static std::map<std::size_t, std::vector<char*>>& unused() {
     static std::map<std::size_t, std::vector<char*>> by_count;
     return by_count;
-  }
-  static char* map(std::size_t count) {
-    const std::size_t whole = (count + 2) * page();
-    void* start = mmap(nullptr, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (start == MAP_FAILED) throw std::bad_alloc();
-    char* const begin = static_cast<char*>(start) + page();
-    if (mprotect(begin, count * page(), PROT_READ | PROT_WRITE)) throw std::bad_alloc();
-    return begin;
   }
   std::size_t count_;
   char* begin_;

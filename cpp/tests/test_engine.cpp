@@ -1,6 +1,5 @@
 // The engine against naive.h, for every instruction set that the machine can run.
 #include <doctest/doctest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -509,7 +508,7 @@ TEST_CASE("sizes of a plan without a plan") {
 
 TEST_CASE("limits of control groups") {
   namespace fs = std::filesystem;
-  const fs::path root = fs::temp_directory_path() / ("fastbptt-groups-" + std::to_string(getpid()));
+  const fs::path root = fs::temp_directory_path() / ("fastbptt-groups-" + std::to_string(std::random_device{}()));
   const auto write = [&](const std::string& file, const std::string& text) {
     fs::create_directories((root / file).parent_path());
     std::ofstream(root / file) << text << "\n";

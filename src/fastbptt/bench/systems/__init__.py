@@ -45,6 +45,12 @@ class System(ABC):
             for line in status.read_text().splitlines():
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1024
+        if sys.platform == "win32":
+            import ctypes
+
+            counters = (ctypes.c_size_t * 9)(72)  # PROCESS_MEMORY_COUNTERS: its size, the peak, ...
+            ctypes.windll.kernel32.K32GetProcessMemoryInfo(ctypes.c_void_p(-1), counters, 72)
+            return counters[1]
         import resource
 
         unit = 1 if sys.platform == "darwin" else 1024
