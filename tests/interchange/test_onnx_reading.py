@@ -266,8 +266,8 @@ def test_tokens_that_are_given_as_floats(tokens: int) -> None:
 
 def test_whole_numbers_side_by_side_and_one_by_one() -> None:
     values = [1, 300, 2, 1 << 40, -1, 0, 3]
-    for given in (values, b"".join(map(protobuf.varint, values))):
-        node = field(5, protobuf.message([(1, "perm"), (8, given)]))
+    for encoded in (values, b"".join(map(protobuf.varint, values))):
+        node = field(5, protobuf.message([(1, "perm"), (8, encoded)]))
         read = protobuf.read_model(field(7, field(1, node)))
         ints = read["graph"]["node"][0]["attribute"][0]["ints"]
         assert protobuf.joined(ints, np.dtype(np.int64)).tolist() == values
