@@ -339,6 +339,21 @@ def test_names_from_elsewhere_stay_in_their_comment(tmp_path: Path) -> None:
     assert "x[0]: * / int x; / *" in header
 
 
+@pytest.mark.parametrize(
+    ("noted", "steps", "told"),
+    [({"steps": "last"}, "last", True), ({}, "last", False), ({"steps": "all"}, "all", False)],
+)
+def test_the_header_tells_which_outputs_were_trained(
+    tmp_path: Path, noted: dict[str, Any], steps: str, told: bool
+) -> None:
+    model = net("rnn", 3, 4, 1)
+    targets = np.zeros((1, len(NUMBERS), 1)) if steps == "all" else [1]
+    model.train_step(NUMBERS[np.newaxis], targets, fastbptt.SGD(), steps=steps)
+    model.metadata = noted
+    model.export_c(tmp_path / "a.c")
+    assert ("Training looked at the last step" in text(tmp_path / "a.c")[1]) == told
+
+
 def test_the_error_of_rounded_weights() -> None:
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(6, 9)).astype(np.float32) * np.logspace(-40, 3, 6)[:, np.newaxis]

@@ -586,6 +586,11 @@ WRONG_ARRAYS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "(3, at least 100, features) or (260, features)",
     ),
     "length zero": ({"x": ONE, "lengths": [3, 0]}, {}, "{}: lengths[1] is 0; expected at least 1"),
+    "one, then zero": (
+        {"x": ONE, "lengths": [1, 0]},
+        {},
+        "{}: lengths[1] is 0; expected at least 1",
+    ),
     "infinite": (
         {"x": np.array([[[0.0], [np.inf]]])},
         {},

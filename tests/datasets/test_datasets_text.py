@@ -254,6 +254,20 @@ def test_part_of_imdb(imdb: Path) -> None:
     assert train.ids == ("train/pos/0_7", "train/pos/9_9", "train/neg/0_1", "train/neg/9_3")
 
 
+def test_what_else_lies_in_a_folder_of_imdb(imdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the order is in which the system lists it."""
+    before = load_imdb(imdb)[0].ids
+    for name in (".DS_Store", "Thumbs.db"):
+        (imdb / "train" / "pos" / name).write_bytes(b"\0")
+    listed = os.listdir
+    for backwards in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "os.listdir", lambda path, how=backwards: sorted(listed(path), reverse=how)
+            )
+            assert load_imdb(imdb)[0].ids == before
+
+
 def test_wrong_imdb(imdb: Path) -> None:
     neg = imdb / "train" / "neg"
     wrong = neg / "5_7.txt"

@@ -468,6 +468,18 @@ HOPELESS = {
 }
 
 
+@pytest.mark.parametrize(("given", "step"), [({}, "No"), ({"id": "wind"}, None)])
+def test_a_column_that_numbers_all_rows_is_the_step_of_one_sequence(
+    tmp_path: Path, given: dict[str, Any], step: str | None
+) -> None:
+    path = tmp_path / "pm.csv"
+    path.write_text(RAW["pm.csv"])
+    suggested = find(str(path)).suggested
+    assert suggested is not None
+    found = suggested(str(path), given)
+    assert found is not None and found["step"] == step
+
+
 @pytest.mark.parametrize(("gap", "helps"), [("one step", True), ("one sequence", False)])
 def test_interpolation_is_suggested_where_it_helps(tmp_path: Path, gap: str, helps: bool) -> None:
     path = tmp_path / "a.csv"

@@ -252,6 +252,27 @@ def test_layout_1_is_the_same_network_with_the_batch_first() -> None:
     assert (model.parameters["W_xh_reverse"] == arrays["W"][1].T).all()
 
 
+@pytest.mark.parametrize("tokens", [1, 2, 9])
+def test_tokens_that_are_given_as_floats(tokens: int) -> None:
+    graph = Graph()
+    graph.inputs = [protobuf.value_info("x", protobuf.FLOAT, ["batch", "time"])]
+    graph.node("Cast", ["x"], "whole", to=protobuf.INT64)
+    table = np.random.default_rng(1).normal(size=(tokens, 3)).astype(np.float32)
+    graph.node("Gather", [graph.tensor("E", table), "whole"], "vectors")
+    model = from_onnx(graph.layer(x="vectors").readout().file())
+    assert model.vocabulary_size == tokens
+    np.testing.assert_array_equal(model.parameters["E"], table)
+
+
+def test_whole_numbers_side_by_side_and_one_by_one() -> None:
+    values = [1, 300, 2, 1 << 40, -1, 0, 3]
+    for encoded in (values, b"".join(map(protobuf.varint, values))):
+        node = field(5, protobuf.message([(1, "perm"), (8, encoded)]))
+        read = protobuf.read_model(field(7, field(1, node)))
+        ints = read["graph"]["node"][0]["attribute"][0]["ints"]
+        assert protobuf.joined(ints, np.dtype(np.int64)).tolist() == values
+
+
 def test_both_directions_at_the_last_step_are_refused() -> None:
     rng, graph = np.random.default_rng(0), Graph()
     shapes = {"W": (2, 4, 3), "R": (2, 4, 4)}

@@ -26,7 +26,7 @@ ABLE = [cell for cell in fastbptt.cells() if _core.cell_info(cell)["omega"]]
 
 
 def network(cell: str, hidden: int = 7, inputs: int = 3, **options: Any) -> fastbptt.Recurrent:
-    alpha = 0.3 if _core.cell_info(cell)["setting"] else None
+    alpha = options.pop("alpha", 0.3 if _core.cell_info(cell)["setting"] else None)
     outputs = options.pop("outputs", 2)
     return fastbptt.Recurrent(cell, inputs, hidden, outputs, alpha=alpha, seed=1, **options)
 
@@ -39,7 +39,7 @@ def of(cell: str, names: Any = STRENGTHS) -> dict[str, float]:
 def expected(
     model: fastbptt.Recurrent, x: Any, y: Any, given: dict[str, float], **call: Any
 ) -> tuple[float, dict[str, Any], dict[str, Any]]:
-    setting = {"alpha": 0.3} if model._spec.setting else None
+    setting = {"alpha": np.array(model._spec.setting)} if model._spec.setting else None
     params = {name: np.array(v, np.float64) for name, v in model.parameters.items()}
     return reference.penalised_loss_and_grad(
         params, x, y, given, "mse", **call, cell=model.cell, num_layers=model.num_layers,
@@ -115,6 +115,12 @@ def test_each_alone(cell: str, name: str) -> None:
     model = network(cell, dtype="float64", num_layers=2)
     x, y = data("last", 2)
     check(model, of(cell, [name]), x, y)
+
+
+@pytest.mark.parametrize("hidden", [7, 45])
+def test_omega_with_an_alpha_of_each_unit(hidden: int) -> None:
+    model = network("leaky", hidden, dtype="float64", alpha=np.linspace(0.1, 0.9, hidden))
+    check(model, of("leaky"), *data("all", 2), steps="all")
 
 
 @pytest.mark.parametrize("cell", ["rnn", "leaky", "gru"])

@@ -88,6 +88,43 @@ def test_forward_and_backward(cell: str) -> None:
                 close(grads.x, wanted["x"])
 
 
+def far_back(params: Any, x: Any, cell: str, layers: int) -> Any:
+    """Compare with the reference, which never stops early; the blocks of time have some 500."""
+    model = fastbptt.Recurrent(cell, 1, 2, 1, num_layers=layers, dtype="float64", seed=0)
+    for name, value in params.items():
+        model.parameters[name] = value
+    own = {name: np.array(value) for name, value in model.parameters.items()}
+    y = np.array([[1.5]])
+    _, grads = model.loss_and_grad(x, y, "mse")
+    _, wanted = reference.loss_and_grad(own, x, y, "mse", cell=cell, num_layers=layers)
+    for name in grads:
+        close(grads[name], wanted[name])
+    return grads
+
+
+def test_a_gradient_that_only_the_memory_carries_goes_on() -> None:
+    """Gates that are shut to the last bit have no gradient; what an LSTM keeps has one."""
+    x = np.full((1, 1500, 1), 1000.0)
+    x[0, :20] = np.random.default_rng(0).normal(size=(20, 1)) / 10
+    x[0, -1] = 0
+    shut = np.repeat([[-1.0, 1.0, 0.0, -1.0]], 2, axis=1)  # input, forget, cell, output
+    grads = far_back({"W_xh": shut}, x, "lstm", 1)
+    assert np.abs(grads["W_xh"]).max() > 1e-6
+
+
+def test_a_gradient_from_above_that_enters_before_a_pause_goes_on() -> None:
+    """The lower layer is silent, and without a slope, for longer than a block of time."""
+    x = np.full((1, 1500, 1), -5.0)
+    x[0, :200], x[0, -3:] = 0.5, 0.5
+    same = np.eye(2)
+    params = {
+        "W_xh": np.array([[1.0, 0.5]]), "W_hh": same / 4, "W_xh_l1": same, "W_hh_l1": 0.999 * same,
+        "b_h_l1": np.full(2, 0.01),
+    }  # fmt: skip
+    grads = far_back(params, x, "relu", 2)
+    assert np.abs(grads["W_hh"]).max() > 1e-6
+
+
 def test_some_of_several_gradients_of_the_final_state_may_be_none() -> None:
     case = Case(**SIZES, cell="lstm", num_layers=2, bidirectional=True)
     model, problem = both(case)

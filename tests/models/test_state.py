@@ -357,6 +357,7 @@ def test_states_of_all_steps_need_not_fit() -> None:
         lambda: model.train_step(x, y, adam, "mse", "all"),
         lambda: model.loss_and_grad(x, y, "mse", "all"),
         lambda: model.forward(x),
+        lambda: model.forward(list(x)),
     ):
         with pytest.raises(MemoryError, match=r"^x has 48 steps in all; expected at most 30"):
             call()

@@ -130,6 +130,37 @@ def test_options_that_go_together_or_do_not(options: dict[str, Any]) -> None:
     same(16, **options)
 
 
+def test_losses_at_other_steps_do_not_go_together() -> None:
+    hows: list[dict[str, Any]] = [
+        {"steps": "last" if seed % 2 else "all", "seed": seed} for seed in range(32)
+    ]
+    alone, together = ([One(**how) for how in hows] for _ in range(2))
+    expected = [one.alone() for one in alone]
+    assert _together.train([one.step() for one in together]) == expected
+    for one, other in zip(alone, together, strict=True):
+        assert one.bits() == other.bits()
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_initial_states_that_are_given_beside_learned_ones(cell: str) -> None:
+    """What is learned gets no gradient where a state is given."""
+    alone, together = (
+        [One(seed, cell, B=2, learn_initial_state=True) for seed in range(32)] for _ in range(2)
+    )
+    given = np.random.default_rng(0).normal(size=(1, 2, 5))
+    h0 = (given, None) if cell == "lstm" else given
+    expected = [one.alone(h0=h0) for one in alone]
+    steps = []
+    for one in together:
+        batch, objective = one.model._checked(
+            one.x, one.y, one.loss, one.steps, "mean", None, h0, None, True
+        )
+        steps.append(_together.Step(one.model._weights, batch, objective, one.optimizer))
+    assert _together.train(steps) == expected
+    for a, b in zip(alone, together, strict=True):
+        assert a.bits() == b.bits()
+
+
 def test_an_error_of_one_model_is_its_own() -> None:
     models, expected = [One(seed) for seed in range(16)], [One(seed) for seed in range(16)]
     for those in (models, expected):

@@ -67,6 +67,11 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         "8.0",
     ): "how near rounding a search ends: either is far below the tolerance of what is found",
     (
+        "sklearn/_base.py",
+        "1",
+        "2",
+    ): "one seed less of 2^31: each draw is the same, but for one in 2^31",
+    (
         "cli/train.py",
         """Standardizer(missing=missing).fit(y, sample_weight=weights, name="y")""",
         "(Standardizer(missing=missing).fit(y, sample_weight=weights))",

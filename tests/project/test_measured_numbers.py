@@ -356,7 +356,7 @@ def test_the_page_of_mutants_has_the_table_of_their_record() -> None:
         sum(one[name] for one in found) for name in ("mutants", "caught", "explained")
     )
     assert planted >= 300
-    assert caught >= 0.9 * (planted - explained)
+    assert caught >= 0.95 * (planted - explained)
 
 
 def test_the_page_of_many_cores_is_that_of_its_model() -> None:

@@ -415,5 +415,8 @@ def test_a_new_gap_and_gaps_by_default() -> None:
     model = forecaster().fit(np.column_stack([HOLES, SERIES]))
     with pytest.raises(ValueError, match=r"y has no value.*at index \(0, 1\)"):
         model.predict(y=np.column_stack([SERIES, HOLES]))
+    model.set_params(warm_start=True).fit(np.column_stack([HOLES, SERIES]))
+    with pytest.raises(ValueError, match=r"y has no value.*at index \(0, 1\)"):
+        model.fit(np.column_stack([SERIES, HOLES]))
     with pytest.raises(ValueError, match=r'y contains NaN.*missing="mask"'):
         RecurrentForecaster(window=6, horizon=3, **SHORT).fit(HOLES)

@@ -539,6 +539,25 @@ def test_a_wrong_argument_leaves_no_run(wrong: Any, there: bool, tmp_path: Path)
     run(folder, resume=False)
 
 
+def test_a_wrong_argument_where_an_open_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows: what is left does not look like a run."""
+    unlink = os.unlink
+
+    def stays(path: Any) -> None:
+        if str(path).endswith("models.fastbptt"):
+            raise PermissionError(13, "the file is in use", str(path))
+        unlink(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.unlink", stays)
+        with pytest.raises(ValueError, match="epochs is 0"):
+            run(tmp_path / "run", resume=False, epochs=0)
+    assert os.listdir(tmp_path / "run") == ["models.fastbptt"]
+    run(tmp_path / "run", resume=False)
+
+
 def test_a_tail_that_was_lost_with_the_power(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     whole = run(folder, jobs=1)
@@ -548,13 +567,14 @@ def test_a_tail_that_was_lost_with_the_power(tmp_path: Path) -> None:
     tails = [
         content + bytes(3), content + bytes(5000), content[:-100] + bytes(100),
         content[:last] + bytes(len(content) - last), content[: last + 10] + bytes(3000),
-        bytes(len(content)), content[:5] + bytes(13), bytes(7),
+        bytes(len(content)), bytes(3 * len(content)), content[:5] + bytes(13), bytes(7),
     ]  # fmt: skip
     for broken in tails:
         path.write_bytes(broken)
         if broken[:5] == content[:5] and len(broken) == 18:
             path.write_bytes(content[:18] + bytes(50))
         again = run(folder)
+        assert path.stat().st_size < len(content) + 1000  # the numbers of seconds vary in length
         for one, other in zip(again, whole, strict=True):
             np.testing.assert_array_equal(one.model._weights.get(), other.model._weights.get())
         if broken[: last + 1] == content[: last + 1]:

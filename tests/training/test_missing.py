@@ -217,6 +217,16 @@ def test_a_resumed_run_knows_the_mask(tmp_path: Any) -> None:
     fastbptt.fit(net(), X, GAPPY, epochs=2, resume=True, **how)
 
 
+def test_a_checkpoint_names_the_loss_within_a_masked_one(tmp_path: Any) -> None:
+    how: dict[str, Any] = {"steps": "all", "verbose": 0, "checkpoint": tmp_path / "run.st"}
+    fastbptt.fit(net(), X, GAPPY, epochs=1, loss=MaskedLoss("mse"), **how)
+    with pytest.raises(ValueError, match="cannot resume") as caught:
+        fastbptt.fit(net(), X, GAPPY, epochs=2, loss=MaskedLoss("mae"), resume=True, **how)
+    for name in ("mse", "mae"):
+        assert f'custom.MaskedLoss(Loss(\\"{name}\\"))"' in str(caught.value)
+    fastbptt.fit(net(), X, GAPPY, epochs=2, loss=MaskedLoss("mse"), resume=True, **how)
+
+
 # ---------------------------------------------------------------- single outputs
 
 OF_NUMBERS = [name for name in LOSSES if fastbptt.Loss(name).targets == "numbers"]

@@ -157,6 +157,25 @@ def test_types_of_classes_and_tokens(kind: str) -> None:
     check(make, tokens, CLASSES.astype(kind), loss="cross_entropy", steps="all", lengths=LENGTHS)
 
 
+@pytest.mark.parametrize("spoilt", ["x", "y"])
+def test_a_whole_number_too_large_for_64_bits_is_no_negative_one(spoilt: str) -> None:
+    """In data that change after they were checked."""
+    kind = np.uint64
+    given = {"x": RNG.integers(0, 9, (N, T)).astype(kind), "y": RNG.integers(0, 2, N).astype(kind)}
+
+    class Spoil(fastbptt.Callback):
+        def on_epoch_begin(self, run: Any) -> None:
+            if run.epoch == 2:
+                given[spoilt][7:8] = 2**64 - 1
+
+    model = fastbptt.GRU(4, 3, 2, embedding=9, seed=0)
+    with pytest.raises(ValueError, match=f"^{spoilt} holds (token|class) 9223372036854775807 "):
+        fastbptt.fit(
+            model, given["x"], given["y"], loss="cross_entropy", batch_size=5, callbacks=[Spoil()],
+            verbose=0,
+        )  # fmt: skip
+
+
 def test_any_strides() -> None:
     x, y = X[::-1, ::-1].transpose(0, 1, 2)[:, :, ::-1], Y["all"].T.copy().T[::-1]
     check(lambda: fastbptt.GRU(3, 4, 2, seed=0), x, y, steps="all")
