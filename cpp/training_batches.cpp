@@ -39,7 +39,10 @@ void convert(const void* from, i64 count, void* to) {
     From value = values[i];
     if constexpr (std::is_same_v<From, std::uint64_t> && std::is_same_v<To, i64>)  // too large for any use stays so
       value = std::min<From>(value, std::numeric_limits<i64>::max());
-    out[i] = static_cast<To>(value);
+    if constexpr (sizeof(From) == 1)
+      out[i] = static_cast<To>(float(value));  // exact; a signed char made an integer is taken for a mistake
+    else
+      out[i] = static_cast<To>(value);
   }
 }
 

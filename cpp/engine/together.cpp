@@ -1,6 +1,7 @@
 #include "engine/together.h"
 
 #include <algorithm>
+#include <functional>
 #include <typeinfo>
 
 #include "errors.h"
@@ -50,28 +51,28 @@ bool pays(i64 hidden, i64 batch, i64 time, i64 count, i64 lanes) {
 }
 
 // Throws if one is there twice
-[[gnu::cold]] void sort(std::vector<i64>& addresses, const char* what) {
-  std::sort(addresses.begin(), addresses.end());
-  if (std::adjacent_find(addresses.begin(), addresses.end()) != addresses.end())
+[[gnu::cold]] void sort(std::vector<void*>& all, const char* what) {
+  std::sort(all.begin(), all.end(), std::less<>());
+  if (std::adjacent_find(all.begin(), all.end()) != all.end())
     throw ArgumentError({what, "is there twice", "another one for each step"});
 }
 
-OneOfSeveral& engine_at(i64 address) { return *reinterpret_cast<OneOfSeveral*>(address); }
+OneOfSeveral& engine_at(void* address) { return *static_cast<OneOfSeveral*>(address); }
 
 // All engines' training, in one order, so that no two calls wait for each other
 class TrainingLocks {
  public:
-  explicit TrainingLocks(const std::vector<i64>& engines) : engines_(engines) {
-    for (const i64 engine : engines_) engine_at(engine).training().lock();
+  explicit TrainingLocks(const std::vector<void*>& engines) : engines_(engines) {
+    for (void* engine : engines_) engine_at(engine).training().lock();
   }
   ~TrainingLocks() {
-    for (const i64 engine : engines_) engine_at(engine).training().unlock();
+    for (void* engine : engines_) engine_at(engine).training().unlock();
   }
   TrainingLocks(const TrainingLocks&) = delete;
   TrainingLocks& operator=(const TrainingLocks&) = delete;
 
  private:
-  const std::vector<i64>& engines_;
+  const std::vector<void*>& engines_;
 };
 
 }  // namespace
@@ -83,13 +84,13 @@ i64 networks_together(Engine& engine, i64 batch, i64 time, i64 count) {
 }
 
 [[gnu::cold]] void train_together(std::vector<TrainingStep>& steps) {
-  std::vector<i64> optimizers, engines;
+  std::vector<void*> optimizers, engines;
   std::vector<TrainingStep*> waiting, pass, rest;
   for (TrainingStep& step : steps) {
     step.error = nullptr;
     step.together = 1;
-    optimizers.push_back(reinterpret_cast<i64>(step.update.optimizer));
-    engines.push_back(reinterpret_cast<i64>(&engine_of(step)));
+    optimizers.push_back(step.update.optimizer);
+    engines.push_back(&engine_of(step));
   }
   sort(optimizers, "optimizer");
   sort(engines, "model");

@@ -123,6 +123,7 @@ template <class T>
   w.stop.begin();
   const i64 rows = w.plan.batch, V = w.lanes;
   const Batch* batches[most_lanes];
+  std::fill_n(batches, most_lanes, &members.front().step->batch);
   for (i64 lane = 0; lane < V; ++lane) {  // those without a network repeat the last one
     Participant<T>& one = members[std::min(size_of(lane), members.size() - 1)];
     const TrainingStep& step = *one.step;

@@ -292,7 +292,7 @@ TEST_CASE("networks of several kinds in one call") {
   Networks<double> nd(a, 4), od(a, 4);
   std::vector<TrainingStep> all;
   for (i64 i = 0; i < a.count; ++i)
-    for (TrainingStep step : {na[i].step(), nb[i].step(), nc[i].step(), nd[i].step()}) all.push_back(step);
+    for (const TrainingStep& step : {na[i].step(), nb[i].step(), nc[i].step(), nd[i].step()}) all.push_back(step);
   train_together(all);
   for (i64 i = 0; i < a.count; ++i) {
     const auto check = [&](auto& one, auto& other, std::size_t place) {
