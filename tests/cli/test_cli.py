@@ -300,9 +300,11 @@ def test_a_standard_error_that_takes_nothing(end: str, words: str, tmp_path: Pat
     rows = [f"{i},{t},{i % 3},{'xy'[i % 2]}" for i in range(6) for t in range(3)]
     (tmp_path / "a.csv").write_text("\n".join(["id,step,v,label", *rows, ""]))
     command = f"{sys.executable} -m fastbptt {words}{' --json' * ('-o' in words)} {end}"
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}  # as it usually is
     done = subprocess.run(
-        command, shell=True, cwd=tmp_path, stdout=subprocess.PIPE, timeout=120, check=False
-    )
+        command, shell=True, cwd=tmp_path, stdout=subprocess.PIPE, timeout=120, check=False,
+        env=buffered,
+    )  # fmt: skip
     wanted = 0 if "-o" in words else 1 if "none" in words else 2
     assert done.returncode == wanted
     assert (tmp_path / "m.st").exists() == (wanted == 0)

@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 WALL = 30.0  # seconds for each of a processor: the machine may be busy
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "src" / "fastbptt"
+PACKAGE = Path(str(find_spec("fastbptt").origin)).parent  # type: ignore[union-attr]  # with the core
 
 
 def load_libraries() -> None:

@@ -2281,6 +2281,7 @@ ADVICE = re.compile(
 EXPECTED = re.compile(rf"expected|{ADVICE.pattern}", re.IGNORECASE)
 SUGGESTION = re.compile(r"\bsetting\(|arguments\.\w+_column")
 ELSEWHERE = (  # parts whose advice has tests of its own, or is for those who measure speed
+    "__init__.py",  # tests/models/test_threads_of_python.py: subinterpreters
     "diagnostics/",  # tests/diagnostics/test_advice.py
     "bench/",
     "reporting/",

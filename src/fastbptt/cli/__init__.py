@@ -60,10 +60,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         stack.callback(setattr, sys, "stderr", before)
         # closed by the shell, as in `fastbptt train ... 2>&-`: what goes there is lost
         shown = stack.enter_context(open(os.devnull, "w")) if before is None else before
+        stack.callback(_flush, shown)
         sys.stderr = cast("TextIO", Lossy(shown))
         stack.enter_context(warnings.catch_warnings())
         warnings.showwarning = _show_warning
         return _run(argv)
+
+
+def _flush(stream: TextIO) -> None:
+    """Pass on what was written; where that fails, let the last flush of Python go nowhere."""
+    try:
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            _lose(stream)
+
+
+def _lose(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _show_warning(message: Warning | str, *place: Any, **options: Any) -> None:
@@ -90,7 +106,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return 130
     except BrokenPipeError:
         # The reader went away (as in `fastbptt info | head -1`): let the last flush go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _lose(sys.stdout)
         return 1
     except (ValueError, ImportError, OSError, MemoryError) as error:
         if isinstance(error, ImportError) and _interrupted(error):
