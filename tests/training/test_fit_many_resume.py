@@ -278,14 +278,21 @@ def test_killed_at_random_moments(every: str, tmp_path: Path) -> None:  # every:
 
 @pytest.fixture
 def interrupt() -> Iterator[Any]:
-    """Send Ctrl-C some times, soon."""
+    """Send Ctrl-C some times, soon, once `fit_many` handles it; not after its end."""
     threads = []
+
+    def is_handled() -> bool:
+        return signal.getsignal(signal.SIGINT) is not signal.default_int_handler
 
     def send(times: int, after: float = 0.3) -> None:
         def work() -> None:
+            end = time.monotonic() + 60
+            while not is_handled() and time.monotonic() < end:
+                time.sleep(0.01)
             for _ in range(times):
                 time.sleep(after)
-                os.kill(os.getpid(), signal.SIGINT)
+                if is_handled():
+                    os.kill(os.getpid(), signal.SIGINT)
 
         threads.append(threading.Thread(target=work))
         threads[0].start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import fastbptt
+from fastbptt.training import checkpoints, loop
 from fastbptt.training.prepared import sums_of_batches
 
 RNG = np.random.default_rng(0)
@@ -91,6 +93,78 @@ def test_options(name: str) -> None:
     options = {"steps": "last"} | OPTIONS[name]
     y = Y["all" if options["steps"] == "all" else "last"]
     check(lambda: fastbptt.GRU(3, 4, 2, seed=0), X, y, **options)
+
+
+def together(model: Any, y: Any, callbacks: list[Any], **options: Any) -> tuple[Any, ...]:
+    """What a run leaves; with a callback it calls the core for each epoch."""
+    adam = fastbptt.Adam(0.01)
+    given: dict[str, Any] = {"loss": "mse", "epochs": 40, "optimizer": adam, "seed": 2} | options
+    history = fastbptt.fit(model, X, y, callbacks=callbacks, **given)
+    seconds = history.curves.pop("seconds")
+    assert len(seconds) == len(history) and min(seconds) > 0
+    kept = model.parameters.flat.tobytes(), adam._moment("v").flat.tobytes(), adam.step_count
+    rest = model.last_losses, model.last_penalties, model._dropout_seeds.state
+    return repr(history.to_dict()), *kept, repr(rest)
+
+
+@pytest.mark.parametrize("seconds", [2e-4, 10.0])  # of a call: it ends within an epoch, or not
+@pytest.mark.parametrize("size", [N, 1])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_epochs_together(
+    name: str, size: int, seconds: float, monkeypatch: Any, capsys: Any
+) -> None:
+    """Several epochs in a call of the core, where nothing of Python comes between them."""
+    monkeypatch.setattr(loop, "_CALL", seconds)
+    options = {"steps": "last", "batch_size": size, "verbose": 2} | OPTIONS[name]
+    y = Y["all" if options["steps"] == "all" else "last"]
+    found, lines = [], []
+    for callbacks in ([], [fastbptt.Callback()]):
+        model = fastbptt.GRU(3, 4, 2, num_layers=2, dropout=0.2, seed=0)
+        found.append(together(model, y, callbacks, **options))
+        shown = capsys.readouterr().err
+        lines.append([re.sub(r"\S+ s( |$)", "", line) for line in shown.splitlines()])
+    assert found[0] == found[1]
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == (5 if "patience" in options else 40)
+
+
+@pytest.mark.parametrize("size", [N, 1])
+def test_checkpoints_of_epochs_together(size: int, tmp_path: Path) -> None:
+    """A run that is killed between two checkpoints ends as it would have."""
+    options = {"epochs": 60, "batch_size": size, "verbose": 0}
+    whole, cut = fastbptt.GRU(3, 4, 2, seed=0), fastbptt.GRU(3, 4, 2, seed=0)
+    expected = together(whole, Y["last"], [], **options)
+    kept: list[bytes] = []
+
+    class Keeps(checkpoints.Checkpointer):
+        def save(self, *given: Any) -> None:
+            super().save(*given)
+            kept.append((tmp_path / "run").read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "Checkpointer", Keeps)
+        together(cut, Y["last"], [], checkpoint=tmp_path / "run", checkpoint_every=5e-4, **options)
+    for file in kept[:: max(len(kept) // 8, 1)]:
+        (tmp_path / "run").write_bytes(file)
+        model = fastbptt.GRU(3, 4, 2, seed=0)
+        resumed = {"checkpoint": tmp_path / "run", "resume": True, **options}
+        assert together(model, Y["last"], [], **resumed) == expected
+    assert len(kept) > 2
+
+
+def test_errors_within_epochs_together() -> None:
+    """Where a run diverges, and what is kept of it."""
+    found = []
+    for callbacks in ([], [fastbptt.Callback()]):
+        model, sgd = fastbptt.RNN(3, 4, 2, seed=0), fastbptt.SGD(0.5)
+        with pytest.raises(ValueError, match=r"epoch \d+, batch 1") as caught:
+            fastbptt.fit(
+                model, X, Y["last"], loss="mse", batch_size=N, epochs=5000, optimizer=sgd,
+                l2={"W_hy": 1e4}, callbacks=callbacks, verbose=0,
+            )  # fmt: skip
+        found.append((str(caught.value), model.parameters.flat.tobytes(), sgd.step_count))
+    assert found[0] == found[1]
+    assert found[0][2] > 3
 
 
 @pytest.mark.parametrize("steps", ["last", "all"])

@@ -230,6 +230,17 @@ class Order:
                 starts = starts[rng.permutation(len(starts))]
         return rows, starts
 
+    @property
+    def all_full(self) -> bool:
+        """Whether the last batch of an epoch is as large as the others."""
+        return len(self._rows) % self.size == 0
+
+    def epochs(self, first: int, count: int) -> tuple[Rows, Rows]:
+        """Return those of several epochs as if they were one; only if `all_full`."""
+        every = [self.epoch(epoch) for epoch in range(first, first + count)]
+        starts = [own + i * len(self._rows) for i, (_, own) in enumerate(every)]
+        return np.concatenate([rows for rows, _ in every]), np.concatenate(starts)
+
     def batches(self, epoch: int, first: int = 0) -> Iterator[Rows]:
         """Yield the rows of each batch of an epoch, from batch `first` on."""
         rows, starts = self.epoch(epoch)

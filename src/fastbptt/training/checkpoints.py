@@ -97,6 +97,11 @@ class Checkpointer:
         self._every = every
         self._last = time.monotonic()
 
+    @property
+    def after_each_epoch(self) -> bool:
+        """Whether none is written but at the end of each epoch."""
+        return self._every is None
+
     def due(self, epoch_is_over: bool) -> bool:
         """Whether a checkpoint is due."""
         if self._every is None:

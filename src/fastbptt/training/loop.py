@@ -565,6 +565,17 @@ class _Loop:
         if sets.held_out is not None:
             limit = sets.held_out.evaluation_limit(least)
             self.on_held_out = Evaluation(sets.held_out, sets.held_out_rows, metrics, limit)
+        # epochs of the next call of the core; 0: something of Python comes between two epochs
+        self.together = int(
+            self.prepared is not None
+            and not callbacks
+            and self.on_training is None
+            and self.on_held_out is None
+            and settings.early_stopping is None
+            and settings.schedule is None
+            and isinstance(order, Order)
+            and order.all_full
+        )
         self.rates: list[float] = []  # of the next updates, computed ahead
         # state of the current epoch:
         self.batch = 0  # completed batches
@@ -608,13 +619,18 @@ class _Loop:
                 if self.resumed is not None:
                     self._load_state(self.resumed)
                 if self.checkpointer is not None:  # better now than after an epoch
+                    if self.together and self.checkpointer.after_each_epoch:
+                        self.together = 0
                     saving.json_text(run.model.metadata)
                     self._states()
                 self.progress = progress.show(verbose, run)
                 crew = None if self.prepared is None else self.prepared.crew
                 with nullcontext() if crew is None else crew:
                     while history.stopped is None:
-                        self._epoch()
+                        if self.together > 1 and self.batch == 0:
+                            self._epochs()
+                        else:
+                            self._epoch()
             except KeyboardInterrupt as error:
                 if self.ranks is not None:
                     self.ranks.only_known(error)
@@ -650,19 +666,69 @@ class _Loop:
             if self.ranks is not None:
                 self.ranks.fail(error)
             raise
-        numbers["seconds"] = time.perf_counter() - start
+        numbers["seconds"] = seconds = time.perf_counter() - start
         if self.ranks is not None:
             numbers = self.ranks.end_of_epoch(run.model, numbers)
-        history.add(numbers)
-        self.batch, self.seconds = 0, 0.0
-        self.total, self.counted, self.penalties = self._nothing(), self._nothing(), {}
-        self._judge()
-        self.progress.epoch(run)
+        self._note_epoch(numbers)
+        if self.together == 1 and seconds < _CALL and 2 * len(self.order) <= _AHEAD:
+            self.together = 2
         for callback in self.callbacks:
             if callback.on_epoch_end(run):
                 history.stopped = history.stopped or "callback"
         if self.checkpointer is not None and (
             history.stopped or self.checkpointer.due(epoch_is_over=True)
+        ):
+            self._save()
+        self.interrupt.check()
+
+    def _note_epoch(self, numbers: dict[str, float]) -> None:
+        self.run.history.add(numbers)
+        self.batch, self.seconds = 0, 0.0
+        self.total, self.counted, self.penalties = self._nothing(), self._nothing(), {}
+        self._judge()
+        self.progress.epoch(self.run)
+
+    def _epochs(self) -> None:
+        """Do several epochs in one call of the core, as many as it has time for."""
+        run, order, steps = self.run, self.order, self.prepared
+        assert isinstance(order, Order)
+        assert steps is not None
+        first, each = len(run.history) + 1, len(order)
+        count = min(self.together, _AHEAD // each, run.epochs - first + 1)
+        rows, starts = order.epochs(first, count)
+        run.epoch = first
+        weighted = {
+            name: sums_of_batches(own, rows, starts, order.size)
+            for name, own in self._by_block(self.loss_weights).items()
+        }
+        seconds = _CALL
+        if self.checkpointer is not None:
+            seconds = self.checkpointer.seconds_left(seconds)
+        start = time.perf_counter()
+        steps.done = 0
+        try:
+            steps.train(rows, starts, order.size, seconds, [])
+        except BadArgumentError as error:
+            failed, (epoch, batch) = starts[steps.done], divmod(steps.done, each)
+            locate(error, rows[failed : failed + order.size])
+            error.context.append(f"epoch {first + epoch}, batch {batch + 1}")
+            raise
+        finally:
+            if steps.done:
+                share = (time.perf_counter() - start) * each / steps.done
+                losses, penalties = steps.losses(), steps.penalties()
+                run.batch_loss = steps.batch_loss
+                for begin in range(0, steps.done, each):
+                    run.epoch = len(run.history) + 1
+                    own = slice(begin, min(begin + each, steps.done))
+                    self._add(*(_part(of, own) for of in (losses, weighted, penalties)))
+                    if self.batch == each:
+                        self._note_epoch({**self._numbers(), "seconds": share})
+                self.seconds = share * self.batch / each
+        self.together = 2 * count if steps.done == len(starts) else max(steps.done // each, 1)
+        self.progress.batch(run)
+        if self.checkpointer is not None and (
+            run.history.stopped or self.checkpointer.due(epoch_is_over=self.batch == 0)
         ):
             self._save()
         self.interrupt.check()
@@ -753,8 +819,7 @@ class _Loop:
                         del self.rates[: steps.done]
                     run.batch_loss = steps.batch_loss
                     done = slice(first, first + steps.done)
-                    own = {name: sums[done] for name, sums in weighted.items()}
-                    self._add(steps.losses(), own, steps.penalties())
+                    self._add(steps.losses(), _part(weighted, done), steps.penalties())
             self.progress.batch(run)
             self._between(start)
 
@@ -933,6 +998,10 @@ class _Loop:
         run.epoch = len(run.history) + (self.batch > 0)
         if run.history.stopped == "epochs" and len(run.history) < run.epochs:
             run.history.stopped = None  # epochs has been raised
+
+
+def _part(of: Mapping[str, Any], some: slice) -> dict[str, Any]:
+    return {name: values[some] for name, values in of.items()}
 
 
 _CALL: Final = 0.02  # seconds of a call into the core, about: Ctrl-C waits as long

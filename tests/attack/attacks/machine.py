@@ -354,6 +354,8 @@ class Machine:
     def read(self) -> None:
         """Calls that leave nothing behind, on the machine's model alone."""
         x, _ = self.data()
+        if self.options.get("padding_index") is not None:
+            x[x == self.options["padding_index"]] = 1  # which `predict` refuses within a sequence
         static = CALL["static"](self.draw) if self.options.get("static_size") else None
         first = self.model.forward(x, static=static).outputs
         again = fastbptt.predict(self.model, x, static=static, steps="all")
