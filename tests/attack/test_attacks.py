@@ -17,7 +17,7 @@ from fastbptt.models._dropout_seeds import DropoutSeeds
 RUN = Path(__file__).parent / "run.py"
 # of each; "operations" are those of tests/models/test_random_operations.py
 SEEDS = {"machine": 8, "kills": 1, "interrupts": 2, "full disks": 1, "files": 4, "extremes": 12,
-         "processes": 4}  # fmt: skip
+         "processes": 4, "soak": 2}  # fmt: skip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes and signals of POSIX")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import extremes, files, full_disks, interrupts, kills, machine, operations, processes
+from . import extremes, files, full_disks, interrupts, kills, machine, operations, processes, soak
 
 Attack = Callable[[int, Path], int]
 
@@ -20,4 +20,5 @@ ATTACKS: dict[str, Attack] = {
     "files": files.attack,
     "extremes": extremes.attack,
     "processes": processes.attack,
+    "soak": soak.attack,
 }
