@@ -4,6 +4,7 @@ they are, and a network has the numbers of a fresh process.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import hashlib
 import os
@@ -19,7 +20,7 @@ from fastbptt import _core
 
 NETWORKS = 20  # of a seed
 SETTLED = 60  # seeds; until then the allocator and Python's caches still grow
-MORE = 24 << 20  # bytes that fragments of memory may add
+MORE = 16 << 20  # bytes that fragments of memory may add
 ALONE = 25  # every so many seeds one is repeated in a fresh process
 
 _seen: list[int] = []  # bytes in use after each seed of this process
@@ -58,6 +59,9 @@ def network(seed: int, folder: Path) -> str:
 def _in_use() -> dict[str, int]:
     """Bytes of memory, threads and open files of this process."""
     gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # of glibc, which else keeps much of what is freed
+        trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     threads, files = (len(os.listdir(f"/proc/self/{name}")) for name in ("task", "fd"))
     return {"bytes": pages * os.sysconf("SC_PAGE_SIZE"), "threads": threads, "files": files}
