@@ -157,6 +157,25 @@ def cpp_aarch64(session: nox.Session) -> None:
     cpp_tests(session, "aarch64")
 
 
+# Not in the gate: building takes minutes, and the tests five times as long as without.
+@nox.session(tags=["long"], default=False)
+def python_sanitized(session: nox.Session) -> None:
+    """Python tests, all or those given, under the address and undefined-behaviour sanitizers."""
+    flags = ("cmake.define.FASTBPTT_SANITIZE=address", "cmake.build-type=RelWithDebInfo")
+    session.install(".[test]", *(f"--config-settings={flag}" for flag in flags))
+    libraries = [
+        (session.run("c++", f"-print-file-name={name}", external=True, silent=True) or "").strip()
+        for name in ("libasan.so", "libubsan.so", "libstdc++.so")
+    ]
+    environment = {
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+        "PYTHONMALLOC": "malloc",
+    }
+    session.run("pytest", "-q", *(session.posargs or ("tests",)), env=environment)
+
+
 # Not in the gate: their compilers are not in its cache, and building takes minutes.
 @nox.session(tags=["platforms"], default=False)
 def cpp_windows(session: nox.Session) -> None:
