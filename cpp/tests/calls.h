@@ -26,7 +26,9 @@ inline bool environment_is(const char* name, const std::string& value) {
 }
 
 // Every shape that the documentation promises; else those up to 65 wide and 10 long
-inline bool full_grid() { return environment_is("FASTBPTT_TEST_GRID", "full"); }
+inline bool full_grid() {
+  return environment_is("FASTBPTT_TEST_GRID", "full") || environment_is("FASTBPTT_TEST_GRID", "all");
+}
 
 // Where time does not matter: every float, and every instruction set where else they take turns
 inline bool thorough() { return environment_is("FASTBPTT_TEST_FLOATS", "all"); }

@@ -23,7 +23,8 @@ AnyTuple = TypeVar("AnyTuple", bound=tuple[Any, ...])
 Array = NDArray[Any]
 State = Array | tuple[Array, ...]
 
-FULL_GRID = os.environ.get("FASTBPTT_TEST_GRID") == "full"  # as the gate has it
+_GRID = os.environ.get("FASTBPTT_TEST_GRID")
+FULL_GRID = _GRID in ("full", "all")  # the first as the gate has it
 FUZZ = int(os.environ.get("FASTBPTT_TEST_FUZZ", "1"))  # how many times as many random cases
 
 EVERY_CELL = tuple(reference.CELLS)
@@ -403,13 +404,20 @@ def padding_of(case: Case, lengths: Array | None) -> Array:
     return after
 
 
-def sampled(cases: Sequence[AnyCase], one_of: int = 5) -> list[AnyCase]:
-    """All cases with ``FASTBPTT_TEST_GRID=full``, else the same one of ``one_of`` every time.
+def taken(one_of: int) -> int:
+    """Of how many cases one is taken, where quick tests take one of ``one_of``."""
+    return 1 if _GRID == "all" else -(-one_of // 10) if FULL_GRID else one_of
 
+
+def sampled(cases: Sequence[AnyCase], one_of: int = 5) -> list[AnyCase]:
+    """All cases with ``FASTBPTT_TEST_GRID=all``, else the same one of ``one_of`` every time.
+
+    With ``FASTBPTT_TEST_GRID=full`` ten times as many, so all of most grids.
     Cases are dataclasses or tuples. Every value that one of their fields has in some case is in the
     sample; a seed, and a field of numbers that are all different, are left aside.
     """
-    if FULL_GRID:
+    one_of = taken(one_of)
+    if one_of == 1:
         return list(cases)
     pairs = [
         {
