@@ -2,8 +2,9 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
-#include <stdexcept>
 #include <map>
+#include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -38,6 +39,24 @@ TEST_CASE("callers at the same time") {
   for (std::thread& t : callers) t.join();
   CHECK(failed.load() == 0);
 }
+
+#ifdef __EMSCRIPTEN__
+TEST_CASE("where no thread can be started, a team is its caller alone") {
+  CHECK_THROWS_AS(std::thread([] {}), std::system_error);
+  CHECK(default_threads() == 1);
+  const int before = get_num_threads();
+  set_num_threads(4);
+  int calls = 0, size = 0;
+  run_team(4, [&](int worker, int team, Barrier& barrier) {
+    barrier.meet();
+    calls += worker + 1;
+    size = team;
+  });
+  CHECK(calls == 1);
+  CHECK(size == 1);
+  set_num_threads(before);
+}
+#endif
 
 TEST_CASE("denormals are zero inside, and the caller's mode comes back") {
   REQUIRE(!denormals_are_zero());
