@@ -94,7 +94,10 @@ template <class T>
 class NetworkEngine final : public OneOfSeveral {
  public:
   NetworkEngine(const Spec& spec, T* params)
-      : net_(spec, params), pool_(std::make_shared<WorkspacePool<T>>()), updates_(trained_ranges(spec, {})) {}
+      : net_(spec, params), pool_(std::make_shared<WorkspacePool<T>>()), updates_(trained_ranges(spec, {})) {
+    // MinGW makes a lock when it is first used: by two threads at a time two of them, which shut nobody out
+    const std::unique_lock<std::shared_mutex> made(params_mutex_);
+  }
 
   const Spec& spec() const override { return net_.spec; }
 
