@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import fastbptt
-from fastbptt.training import ManyFits
+from fastbptt.training import ManyFits, finished_models, many
 
 RNG = np.random.default_rng(6)
 COUNT = 6
@@ -319,6 +319,22 @@ def test_interrupt_stops_all(resumes: bool, interrupt: Any, tmp_path: Path) -> N
         model, other = fits[k].model, whole[k].model
         assert model is not None and other is not None
         np.testing.assert_array_equal(model._weights.get(), other._weights.get())
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_the_folder_is_free_where_an_interrupt_comes_before_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*given: Any) -> None:
+        finished_models.FinishedModels(*given)
+        raise KeyboardInterrupt  # of a handler, before anyone could close it
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(many, "FinishedModels", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder)
+    assert run(folder, resume=True).stopped == "finished"
 
 
 def test_a_second_interrupt_ends_long_calls(interrupt: Any) -> None:

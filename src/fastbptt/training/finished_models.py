@@ -29,6 +29,7 @@ import threading
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
+from io import FileIO
 from typing import Any, Final, NamedTuple
 
 from .. import _check
@@ -85,11 +86,13 @@ class FinishedModels:
         self._new = False
         os.makedirs(folder, exist_ok=True)
         self._path = os.path.join(folder, "models.fastbptt")
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        # its descriptor closes with it, whatever a handler of signals raises before `close`
+        self._owner = _opened(self._path)
+        self._file = self._owner.fileno()
         try:
             self._open(dict(fingerprint), resume)
         except BaseException:
-            os.close(self._file)
+            self._owner.close()
             raise
 
     def _open(self, fingerprint: dict[str, str], resume: bool) -> None:
@@ -280,7 +283,16 @@ class FinishedModels:
                     if fcntl is not None:
                         fcntl.flock(self._file, fcntl.LOCK_UN)
                 finally:
-                    os.close(self._file)
+                    self._owner.close()
+
+
+def _opened(path: str) -> FileIO:
+    """Open a file to read and write, or make it."""
+    while True:
+        with suppress(FileNotFoundError):
+            return open(path, "r+b", buffering=0)
+        with suppress(FileExistsError):  # another process has made it meanwhile
+            return open(path, "x+b", buffering=0)
 
 
 def _difference(name: str, was: str, now: str) -> str:

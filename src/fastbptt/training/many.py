@@ -220,9 +220,9 @@ def fit_many(
     run = _Run(models, first, unmade, wanted, named, x, y, common, columns, own_rows, held_rows)
     run.on_error, run.keep, run.checkpoint_every = on_error, keep, checkpoint_every
     run.resume = resume
-    if checkpoint is not None:
-        run.store = FinishedModels(_folder(checkpoint), run.fingerprint(), resume)
     try:
+        if checkpoint is not None:
+            run.store = FinishedModels(_folder(checkpoint), run.fingerprint(), resume)
         run.train(jobs, display)
     finally:
         if run.store is not None:
