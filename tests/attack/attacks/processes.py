@@ -125,13 +125,14 @@ PROGRAMS: dict[str, str] = {
     "Ctrl-C in one long step": """
     fastbptt.set_num_threads({threads})
     long = np.zeros((4, 60_000, 3), "f4")
+    model = fastbptt.LSTM(3, 64, 1)  # before: a Ctrl-C is lost where NumPy imports its extensions
     def press():
         time.sleep({wait})
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=press).start()
     try:
         while True:
-            fastbptt.LSTM(3, 64, 1).train_step(long, np.zeros(4), fastbptt.Adam())
+            model.train_step(long, np.zeros(4), fastbptt.Adam())
     except KeyboardInterrupt:
         print("well")
     """,
