@@ -697,17 +697,11 @@ class _Loop:
         count = min(self.together, _AHEAD // each, run.epochs - first + 1)
         rows, starts = order.epochs(first, count)
         run.epoch = first
-        weighted = {
-            name: sums_of_batches(own, rows, starts, order.size)
-            for name, own in self._by_block(self.loss_weights).items()
-        }
-        seconds = _CALL
-        if self.checkpointer is not None:
-            seconds = self.checkpointer.seconds_left(seconds)
+        weighted = self._weighted(rows, starts)
         start = time.perf_counter()
         steps.done = 0
         try:
-            steps.train(rows, starts, order.size, seconds, [])
+            steps.train(rows, starts, order.size, self._seconds_of_call(), [])
         except BadArgumentError as error:
             failed, (epoch, batch) = starts[steps.done], divmod(steps.done, each)
             locate(error, rows[failed : failed + order.size])
@@ -791,22 +785,17 @@ class _Loop:
         run, order = self.run, self.order
         assert isinstance(order, Order)
         rows, starts = order.epoch(run.epoch)
-        weighted = {
-            name: sums_of_batches(own, rows, starts, order.size)
-            for name, own in self._by_block(self.loss_weights).items()
-        }
+        weighted = self._weighted(rows, starts)
         while self.batch < len(starts):
-            first, seconds = self.batch, _CALL
+            first = self.batch
             ahead = starts[first : first + _AHEAD]
             rates: list[float] = []
             if self.settings.schedule is not None:
                 rates = self._rates_ahead(self.settings.schedule, len(ahead))
                 ahead = ahead[: len(rates)]
-            if self.checkpointer is not None:
-                seconds = self.checkpointer.seconds_left(seconds)
             steps.done = 0
             try:
-                steps.train(rows, ahead, order.size, seconds, rates)
+                steps.train(rows, ahead, order.size, self._seconds_of_call(), rates)
             except BadArgumentError as error:
                 failed = ahead[steps.done]
                 locate(error, rows[failed : failed + order.size])
@@ -822,6 +811,17 @@ class _Loop:
                     self._add(steps.losses(), _part(weighted, done), steps.penalties())
             self.progress.batch(run)
             self._between(start)
+
+    def _weighted(self, rows: Rows, starts: Rows) -> dict[str, list[float]]:
+        """Compute what the batches weigh in the loss, by block of outputs."""
+        assert isinstance(self.order, Order)
+        size = self.order.size
+        blocks = self._by_block(self.loss_weights).items()
+        return {name: sums_of_batches(own, rows, starts, size) for name, own in blocks}
+
+    def _seconds_of_call(self) -> float:
+        """Return how long a call of the core may take: until a checkpoint is due, at most."""
+        return _CALL if self.checkpointer is None else self.checkpointer.seconds_left(_CALL)
 
     def _add(
         self,
