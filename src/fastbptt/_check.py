@@ -27,6 +27,7 @@ F32: Final = np.dtype(np.float32)
 F64: Final = np.dtype(np.float64)
 I64: Final = np.dtype(np.int64)
 BOOL: Final = np.dtype(np.bool_)
+DTYPE_NAMES: Final = {F32: "float32", F64: "float64"}
 
 STEPS: Final = ("last", "all")
 POOLED: Final = ("mean", "max")
@@ -220,6 +221,17 @@ def aligned_empty(count: int, dtype: np.dtype[Any]) -> Floats:
 
 # ---------------------------------------------------------------- arrays
 
+# What an object raises that is no array; others are those of a program's handler of signals.
+_REFUSALS = (
+    ArithmeticError,
+    AttributeError,
+    BufferError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
 
 def read(
     name: str,
@@ -242,9 +254,7 @@ def read(
                 array = np.from_dlpack(value)
             else:
                 array = np.asarray(value)
-        except MemoryError:
-            raise
-        except Exception as error:
+        except _REFUSALS as error:
             if "bfloat16" in str(getattr(value, "dtype", "")):
                 raise ArgumentTypeError(
                     name, "has dtype bfloat16", f"{expected}: {name}.float()", item=item
@@ -293,7 +303,7 @@ def on_cpu(name: str, value: Any, item: int | None = None) -> None:
     """Refuse an array in the memory of a GPU, which NumPy refuses or copies without a word."""
     try:
         kind, index = map(int, value.__dlpack_device__())
-    except Exception:  # none of this protocol, or none of real memory
+    except _REFUSALS:  # none of this protocol, or none of real memory
         return
     if kind not in _CPU_MEMORY:
         one = name if item is None else f"{name}[{item}]"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .. import _check, _core
 from .._errors import ArgumentError
+from ..files import damage
 from .formats import setting
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def read_bytes(path: Source) -> bytes:
         return archive.read(path.at)
     except FileError:
         raise
-    except Exception as error:  # zipfile and zlib let many kinds through
+    except damage.of_archives() as error:
         raise wrong(path, None, f"cannot be read from the archive: {described(error)}") from None
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .. import _check, _core
 from .._errors import ArgumentError, ArgumentTypeError
+from ..files import damage
 from . import _lines
 from .formats import Format, Option, argument, gaps_setting, setting
 from .sequences import Sequences, joined
@@ -327,7 +328,7 @@ def _arrays(
             return arrays, called
         except _lines.FileError:
             raise
-        except Exception as error:  # zipfile, zlib and NumPy let many kinds through
+        except damage.of_archives() as error:
             text = _lines.described(error)
             raise _lines.wrong(path, None, f"cannot be read as .npz: {text}") from None
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check, _core
+from ..files import damage
 from . import _lines
 
 __all__ = ["Texts", "load_imdb", "load_snippets"]
@@ -251,7 +252,7 @@ def _open_snippets(path: Path, file: str) -> tuple[str, str]:
                 content = member.read()
         except _lines.FileError:
             raise
-        except Exception as error:  # tarfile and what unpacks let many kinds through
+        except damage.of_archives() as error:
             text = f"cannot be read as an archive .tar.gz: {_lines.described(error)}"
             if path.suffix == ".whl":
                 text = "is a wheel, which has no texts; expected the source package .tar.gz"

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from .. import _check
 from .._errors import ArgumentTypeError
+from ..files import damage
 from . import _lines
 from .formats import Format, gaps_setting
 from .sequences import Sequences, joined
@@ -291,7 +292,7 @@ def _roots(place: Path) -> Iterator[Path | zipfile.Path]:
             raise _lines.wrong(archive, None, "is no zip file; expected a folder, wheel or zip")
         try:
             root = zipfile.Path(archive)
-        except Exception as error:  # zipfile lets many kinds through
+        except damage.of_archives() as error:
             text = f"cannot be read as a zip file: {_lines.described(error)}"
             raise _lines.wrong(archive, None, text) from None
         yield root

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .. import _check
 from .._check import Floats
 from .._errors import ArgumentError, ArgumentTypeError
-from ..files import safetensors
+from ..files import damage, safetensors
 from ..files.atomic import check_place, clear_away
 from ..models import restoring, saving
 from ..models.recurrent import Recurrent
@@ -241,7 +241,7 @@ def _check_training(path: str, training: dict[str, Any]) -> None:
         _check_state(path, training["early_stopping"], _EARLY_STOPPING)
     try:
         History.from_dict(training["history"])
-    except Exception as error:
+    except damage.OF_VALUES as error:
         raise damaged(path, error) from None
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from .. import _check
 from .._errors import ArgumentError
 from .._html import sparkline, table, tag
+from ..files import damage
+from ..files.atomic import write_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -157,8 +159,6 @@ class History:
         >>> fastbptt.History.load(path) == fastbptt.History()
         True
         """
-        from ..files.atomic import write_whole
-
         if _kind(path) == "json":
             curves = {name: [_plain(one) for one in c] for name, c in self.curves.items()}
             text = json.dumps({**self.to_dict(), "curves": curves}, indent=1) + "\n"
@@ -197,7 +197,7 @@ class History:
             return cls.from_dict(
                 {"epoch": columns[0], "curves": curves, "best_epoch": None, "stopped": None}
             )
-        except Exception as error:  # whatever the parsers let through: the file is damaged
+        except (*damage.OF_VALUES, csv.Error) as error:
             raise ValueError(
                 f"cannot read {name!r} as a history: {_check.one_line(error)}"
             ) from None
