@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import re
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 import fastbptt
 from fastbptt import _core
-from fastbptt.training import ManyFits
+from fastbptt.training import ManyFits, many
 from fastbptt.training.labelled import LabelledData
 
 RNG = np.random.default_rng(5)
@@ -295,6 +296,47 @@ def test_models_come_and_go(hidden: int) -> None:
     assert fits.models == fits.histories == [None] * 70
     kept = fastbptt.fit_many(made, X, CLASSES, count=2, keep="histories", **FIXED)
     assert kept.models == [None] * 2 and len(kept.histories[1]) == 3  # type: ignore[arg-type]
+
+
+def threads_of(make: Any, monkeypatch: pytest.MonkeyPatch, long: float, **given: Any) -> set[str]:
+    """Return the threads that make the models of a run."""
+    monkeypatch.setattr(many, "_LONG", long)
+    names: list[str] = []
+
+    def made(k: int) -> fastbptt.Recurrent:
+        names.append(threading.current_thread().name)
+        return make(k)
+
+    fastbptt.fit_many(made, X, CLASSES, jobs=2, **FIXED | given)
+    return set(names[1:])  # without the one that the others are compared with
+
+
+@pytest.mark.skipif(not many._has_gil(), reason="threads do not wait for Python")
+def test_one_thread_for_models_that_are_mostly_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"count": 30, "epochs": 1, "batch_size": 24}
+    monkeypatch.setattr(many, "_CORE", 1.0)  # more than any model has
+    assert threads_of(make, monkeypatch, 60.0, **small) == {"fit_many 0"}
+    assert len(threads_of(make, monkeypatch, 1e-6, **small | {"count": 300})) == 2
+
+
+@pytest.mark.skipif(not many._has_gil(), reason="threads do not wait for Python")
+def test_all_threads_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = threads_of(lambda k: fastbptt.GRU(3, 300, 2, seed=k), monkeypatch, 60.0, count=8)
+    assert len(wide) == 2  # time goes to the core; below to a function of the caller's
+    assert len(threads_of(make, monkeypatch, 60.0, count=30, augment=lambda x, rng: x)) == 2
+
+
+def test_a_model_that_waits_for_another_one() -> None:
+    made = threading.Event()
+
+    def models(k: int) -> fastbptt.Recurrent:
+        if k == 1:
+            assert made.wait(30)
+        if k == 2:
+            made.set()
+        return make(k)
+
+    assert len(fastbptt.fit_many(models, X, CLASSES, count=4, jobs=2, **FIXED)) == 4
 
 
 def test_results() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -131,11 +132,17 @@ def _strengths(
     return found
 
 
+@functools.cache
+def _limits(dtype: np.dtype[Any]) -> tuple[float, float, str]:
+    info = np.finfo(dtype)
+    least, most = float(info.tiny), float(info.max) / 4
+    return least, most, f"a number from {least:.3g} to {most:.3g}"
+
+
 def _strength(label: str, value: Any, weights: Weights) -> float:
-    info = np.finfo(weights.dtype)
-    expected = f"a number from {info.tiny:.3g} to {info.max / 4:.3g}"
+    least, most, expected = _limits(weights.dtype)
     strength = _check.number(label, value, expected)
-    if not info.tiny <= strength <= info.max / 4:
+    if not least <= strength <= most:
         if strength == 0.0:
             name, _, parameter = label.partition("[")
             out = f"leave {parameter[1:-2]} out, or {name}=None" if parameter else f"{name}=None"

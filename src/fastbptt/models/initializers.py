@@ -24,6 +24,7 @@ is 0. Learned initial states start at 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -178,7 +179,7 @@ def _uniform(rng: np.random.Generator, limit: float, shape: tuple[int, ...]) -> 
 
 
 def _glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    return _uniform(rng, float(np.sqrt(6.0 / (shape[0] + shape[1]))), shape)
+    return _uniform(rng, math.sqrt(6.0 / (shape[0] + shape[1])), shape)
 
 
 def _orthonormal(rng: np.random.Generator, rows: int, columns: int) -> NDArray[np.float64]:
@@ -199,7 +200,7 @@ def torch(rng: np.random.Generator, info: ParameterInfo, value: float) -> NDArra
     """
     if info.role == "embedding":
         return rng.standard_normal(info.shape)
-    limit = 1.0 / float(np.sqrt(info.features))
+    limit = 1.0 / math.sqrt(info.features)
     values = _uniform(rng, limit, info.shape)
     if info.role == "bias":
         second = _uniform(rng, limit, info.shape)

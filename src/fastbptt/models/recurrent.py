@@ -214,7 +214,7 @@ class Recurrent:
         return {
             "cell": self._spec.cell,
             "arguments": _options.arguments(self._spec),
-            "dtype": weights.dtype.name,
+            "dtype": _check.DTYPE_NAMES[weights.dtype],
             "dropout_seeds": list(self._dropout_seeds.state),
             "frozen": [name for name in weights.layout if name in weights.frozen],
             "trained_steps": self._trained_steps,

@@ -33,6 +33,7 @@ from io import FileIO
 from typing import Any, Final, NamedTuple
 
 from .. import _check
+from ..files import damage
 from ..files.atomic import clear_away, write_whole
 from ..models import restoring, saving
 from ..models.recurrent import Recurrent
@@ -78,6 +79,7 @@ class FinishedModels:
         self._lock = threading.Lock()
         self._closed = False
         self._places: dict[int, tuple[int, int]] = {}
+        self._checkpoints: set[str] = set()  # files that there may be
         self._flushed = True
         parent = os.path.dirname(os.path.abspath(folder))
         if not os.path.isdir(parent):
@@ -121,6 +123,7 @@ class FinishedModels:
         else:
             self._check(description, fingerprint)
         lost = not self._read(0, len(_BEGIN)).strip(b"\0") and not self._is_followed(0)
+        self._checkpoints.update(os.listdir(self.folder))
         if self._end < len(_BEGIN) or lost:  # killed before its first line was whole
             os.ftruncate(self._file, 0)
             self._end = 0
@@ -209,7 +212,7 @@ class FinishedModels:
             assert content.training is not None
             record = Ending(**content.training)
             History.from_dict(record.history)
-        except Exception as error:
+        except damage.OF_VALUES as error:
             text = _check.one_line(error)
             raise _unreadable(self._path, f"model {number} in it is damaged: {text}") from None
         if record.initial != initial:
@@ -231,8 +234,10 @@ class FinishedModels:
         content = file.getvalue()
         head = _HEAD.pack(len(content), record.number, zlib.crc32(content))
         self._append(head + _CRC.pack(zlib.crc32(head)) + content)
-        with suppress(FileNotFoundError):  # its own checkpoint, if it had one
-            os.unlink(self.checkpoint_of(record.number))
+        own = _checkpoint_of(record.number)
+        if own in self._checkpoints:
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.folder, own))
 
     def _append(self, content: bytes) -> None:
         with self._lock:
@@ -252,8 +257,10 @@ class FinishedModels:
             self._flushed = False
 
     def checkpoint_of(self, number: int) -> str:
-        """Name the file of a model that is not finished."""
-        return os.path.join(self.folder, f"model-{number}.safetensors")
+        """Name the file of a model while it is trained, which goes once it is finished."""
+        name = _checkpoint_of(number)
+        self._checkpoints.add(name)
+        return os.path.join(self.folder, name)
 
     def flush(self) -> None:
         """Wait until all is on the disk; in the thread that closes, not to hold the lock."""
@@ -284,6 +291,10 @@ class FinishedModels:
                         fcntl.flock(self._file, fcntl.LOCK_UN)
                 finally:
                     self._owner.close()
+
+
+def _checkpoint_of(number: int) -> str:
+    return f"model-{number}.safetensors"
 
 
 def _opened(path: str) -> FileIO:

@@ -18,6 +18,7 @@ from .. import _check
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._interrupt import DeferredInterrupt, Interrupted
 from .._losses import CustomLoss, Losses, LossFunction, LossLike, TargetsLike, WeightsLike
+from ..files import damage
 from ..models import _penalties, saving
 from ..models.recurrent import Recurrent
 from ..optim import schedules
@@ -415,6 +416,7 @@ def fit(
         loop.interrupt, many.run, many.settings = many.interrupt, run, settings
         if loop.prepared is not None:
             loop.prepared.crew = many.crew
+            many.steps = loop.prepared if loop.together else None
     if checkpointer is not None or origin is not None or ranks is not None:
         own = repr(data.loss) if data.blocks else str(data.loss)
         if isinstance(data.loss, CustomLoss):
@@ -576,6 +578,8 @@ class _Loop:
             and isinstance(order, Order)
             and order.all_full
         )
+        if self.together and len(sets.rows) <= _FEW and 2 * len(order) <= _AHEAD:
+            self.together = 2  # to draw an order in vain, of epochs for which there is no time
         self.rates: list[float] = []  # of the next updates, computed ahead
         # state of the current epoch:
         self.batch = 0  # completed batches
@@ -985,7 +989,7 @@ class _Loop:
                 schedule.load_state(state["schedule"])
             for callback, own in zip(self.callbacks, state["callbacks"], strict=True):
                 callback.load_state(own)
-        except Exception as error:  # of any kind: callbacks may be anybody's
+        except damage.OF_VALUES as error:
             raise checkpoints.damaged(self.origin, error) from error
         kept.put_into(run.model, run.optimizer)
         self.batch = state["batch"]
@@ -1006,6 +1010,7 @@ def _part(of: Mapping[str, Any], some: slice) -> dict[str, Any]:
 
 _CALL: Final = 0.02  # seconds of a call into the core, about: Ctrl-C waits as long
 _AHEAD: Final = 4096  # batches of a call, at most
+_FEW: Final = 1024  # sequences whose order for an epoch costs next to nothing
 _FIRST: Final = np.zeros(1, np.int64)  # where the only batch begins
 
 

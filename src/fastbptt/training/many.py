@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 import os
+import sys
 import threading
 import time
 import types
@@ -60,6 +61,10 @@ _CODE: Final = ("loss", "optimizer", "schedule", "metrics", "augment", "callback
 _RATES: Final = ("lr", "learning_rate", "learning_rate_init")
 _MOST: Final = 1 << 22  # characters of what each model has of an argument, in a fingerprint
 _TICK: Final = 0.05  # seconds between looks at the workers
+_LONG: Final = 0.02  # seconds after which a model is no small one
+_CORE: Final = (
+    0.2  # share of the core in a model's seconds below which one thread is as fast as two
+)
 
 
 def fit_many(
@@ -580,6 +585,46 @@ class _WholeRun:
         return self.values
 
 
+def _has_gil() -> bool:
+    """Whether one thread at a time runs Python."""
+    return cast("bool", getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+class _Pace:
+    """Keeps all threads but one back while models are mostly Python, which one at a time can run.
+
+    Two would only take it from each other, at a price. Before the first model is finished nothing
+    is known, so they wait; but never while a model takes longer than `_LONG`.
+    """
+
+    def __init__(self) -> None:
+        self._several = threading.Event()  # whether several threads pay
+        self._ended = False
+        self._last = time.perf_counter()  # when a model was finished
+        if not _has_gil():
+            self._several.set()
+
+    def wait(self, stop: StopRequest) -> None:
+        """Return once another thread pays."""
+        while not self._several.wait(_LONG) and not stop.asked:
+            if time.perf_counter() - self._last > _LONG:
+                return
+
+    def note(self, own: OneOfMany, seconds: float) -> None:
+        """Heed a model that has taken so many seconds of a processor."""
+        in_core = seconds if own.steps is None else own.steps.seconds
+        if in_core >= _CORE * seconds or self._ended or not _has_gil():
+            self._several.set()
+        else:
+            self._several.clear()
+        self._last = time.perf_counter()
+
+    def end(self) -> None:
+        """Let all threads come to their ends."""
+        self._ended = True
+        self._several.set()
+
+
 class _Run:
     """One call of `fit_many`, its own arguments checked."""
 
@@ -617,6 +662,7 @@ class _Run:
         self._failures: dict[int, BaseException] = {}
         self._seen: weakref.WeakValueDictionary[int, Recurrent] = weakref.WeakValueDictionary()
         self._seen_lock = threading.Lock()
+        self._pace = _Pace()
         self.data: LabelledData | None = None
         self._validation = common.pop("validation", None)
         self._share()
@@ -751,7 +797,7 @@ class _Run:
 
     def _train(self, number: int, crew: _core.TrainingCrew | None) -> None:
         """Train a model, or restore it if it is finished."""
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.thread_time()
         error: str | None = None
         try:
             model = self._model(number)
@@ -810,16 +856,20 @@ class _Run:
             time.perf_counter() - start,
             error,
         )
+        self._pace.note(own, time.thread_time() - used)
         if history.stopped == "interrupted":
             self.stop.asked = True  # also if a callback has raised it
         elif self.store is not None and (error is None or self.on_error == "report"):
             self.store.add(model, record)
-        self._note(model, record)
+        self._note(model, record, history)
 
-    def _note(self, model: Recurrent | None, record: Ending) -> None:
+    def _note(
+        self, model: Recurrent | None, record: Ending, history: History | None = None
+    ) -> None:
         """Keep a model's result."""
         name = None if self.names is None else self.names[record.number]
-        history = History.from_dict(record.history)
+        if history is None:
+            history = History.from_dict(record.history)
         result = OneFit(
             record.number, name, model, history, record.epoch, record.seconds, record.error
         )
@@ -870,18 +920,21 @@ class _Run:
         ended = threading.Event()
         left = itertools.count(1)
 
-        def work(crew: _core.TrainingCrew | None, over: threading.Event) -> None:
+        def work(crew: _core.TrainingCrew | None, over: threading.Event, waits: bool) -> None:
             number = -1
             try:
                 with limit:
-                    for number in order:
-                        if self.stop.asked:
+                    while not self.stop.asked:
+                        if waits:
+                            self._pace.wait(self.stop)
+                        if (number := next(order, -1)) < 0:
                             break
                         self._train(number, crew)
             except BaseException as error:
                 self._failures[number] = error
                 self.stop.asked = True
             finally:
+                self._pace.end()
                 over.set()
                 if next(left) == threads_in_all:
                     ended.set()
@@ -890,7 +943,10 @@ class _Run:
         overs = [threading.Event() for _ in range(threads_in_all)]
         threads = [
             threading.Thread(
-                target=work, args=(crews[i % jobs], over), name=f"fit_many {i}", daemon=True
+                target=work,
+                args=(crews[i % jobs], over, i > 0 and together == 1),
+                name=f"fit_many {i}",
+                daemon=True,
             )
             for i, over in enumerate(overs)
         ]
@@ -947,7 +1003,7 @@ class _Run:
         try:
             rows = len(x) if self.rows is None else len(self.rows[0])
             time = len(x[0])
-        except Exception:  # of a frame, say; `fit` says what is wrong
+        except (AttributeError, LookupError, TypeError, ValueError):  # of a frame, say; see `fit`
             return 1
         batch = max(1, min(rows, int(min(sizes))))
         assert self.first is not None

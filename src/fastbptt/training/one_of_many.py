@@ -12,6 +12,7 @@ from .labelled import LabelledData
 
 if TYPE_CHECKING:
     from .callbacks import TrainingRun
+    from .prepared import PreparedSteps
     from .settings import Settings
 
 
@@ -46,6 +47,8 @@ class OneOfMany:
         Where training stands, once it has begun.
     settings : Settings or None
         Of this run.
+    steps : PreparedSteps or None
+        Of a run that does nothing between two epochs.
     begun : bool
         Whether all arguments have been checked, and training begins.
     """
@@ -64,6 +67,7 @@ class OneOfMany:
         self.crew: _core.TrainingCrew | None = None
         self.run: TrainingRun | None = None
         self.settings: Settings | None = None
+        self.steps: PreparedSteps | None = None
         self.begun = False
 
     def sets(self, data: LabelledData, validation: Any, class_weight: Any, seed: int) -> HoldOut:

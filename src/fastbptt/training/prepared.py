@@ -6,6 +6,7 @@ of a run that needs nothing of Python between two batches.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ class PreparedSteps:
         Batches of the last `train`, also after an exception.
     crew : TrainingCrew or None
         Which this thread has joined: its members make their steps together.
+    seconds : float
+        Of the processor, in calls of the core.
     """
 
     def __init__(self, run: TrainingRun, sets: HoldOut, settings: Settings) -> None:
@@ -53,6 +56,7 @@ class PreparedSteps:
         self._losses = self._penalties = np.empty((0, 0))
         self.done = 0
         self.crew: _core.TrainingCrew | None = None
+        self.seconds = 0.0
 
     def _prepare(self) -> _core.TrainingData:
         """Make the core's structures of everything that stays the same."""
@@ -128,7 +132,7 @@ class PreparedSteps:
             update = binding.update
             if self._clip is not None:
                 update = update.replace(clip=self._clip)
-            before = seeds.state
+            before, start = seeds.state, time.thread_time()
             try:
                 model._engine.train_batches(
                     data,
@@ -144,6 +148,7 @@ class PreparedSteps:
                     self.crew,
                 )
             finally:  # a step that has failed leaves no trace
+                self.seconds += time.thread_time() - start
                 self.done = done = data.done
                 seeds.settle(before, count, done)
                 if done:
