@@ -61,7 +61,7 @@ _CODE: Final = ("loss", "optimizer", "schedule", "metrics", "augment", "callback
 _RATES: Final = ("lr", "learning_rate", "learning_rate_init")
 _MOST: Final = 1 << 22  # characters of what each model has of an argument, in a fingerprint
 _TICK: Final = 0.05  # seconds between looks at the workers
-_LONG: Final = 0.02  # seconds after which a model is no small one
+_LONG: Final = 0.005  # seconds after which a model is no small one
 _CORE: Final = (
     0.2  # share of the core in a model's seconds below which one thread is as fast as two
 )
