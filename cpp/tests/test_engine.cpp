@@ -142,7 +142,7 @@ std::vector<NetworkCase> networks() {
         s.noise_by_setting = n % 2 && !s.setting.empty() && !s.learn_setting;
         if (s.noise_by_setting) s.input_noise = 0;  // one alpha for each unit
         check_loss(c);
-        cases.push_back(c);
+        if (calls::in_sample(n)) cases.push_back(c);
       }
   // enough rows for several blocks of time
   for (const naive::Kind& kind : naive::structures())

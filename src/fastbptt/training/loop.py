@@ -579,7 +579,7 @@ class _Loop:
             and order.all_full
         )
         if self.together and len(sets.rows) <= _FEW and 2 * len(order) <= _AHEAD:
-            self.together = 2  # to draw an order in vain, of epochs for which there is no time
+            self.together = 2  # if there is no time for both, an order drawn in vain cost nothing
         self.rates: list[float] = []  # of the next updates, computed ahead
         # state of the current epoch:
         self.batch = 0  # completed batches

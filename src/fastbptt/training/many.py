@@ -62,9 +62,7 @@ _RATES: Final = ("lr", "learning_rate", "learning_rate_init")
 _MOST: Final = 1 << 22  # characters of what each model has of an argument, in a fingerprint
 _TICK: Final = 0.05  # seconds between looks at the workers
 _LONG: Final = 0.005  # seconds after which a model is no small one
-_CORE: Final = (
-    0.2  # share of the core in a model's seconds below which one thread is as fast as two
-)
+_CORE: Final = 0.2  # of a model's seconds: if the core has less, one thread is as fast as two
 
 
 def fit_many(
@@ -662,7 +660,6 @@ class _Run:
         self._failures: dict[int, BaseException] = {}
         self._seen: weakref.WeakValueDictionary[int, Recurrent] = weakref.WeakValueDictionary()
         self._seen_lock = threading.Lock()
-        self._pace = _Pace()
         self.data: LabelledData | None = None
         self._validation = common.pop("validation", None)
         self._share()
@@ -914,6 +911,7 @@ class _Run:
     def train(self, jobs: int, display: int | None) -> None:
         """Train all models on so many processors."""
         together = self._together(jobs)
+        self._pace = _Pace()
         threads_in_all = min(jobs * together, self.count)
         limit = _core.ThreadLimit(1)
         order: Iterator[int] = iter(range(self.count))
