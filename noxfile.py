@@ -271,7 +271,8 @@ def interchange(session: nox.Session) -> None:
     packages = ["keras>=3.5", "h5py>=3.10", "onnx>=1.17", "onnxruntime>=1.20"]
     session.install(f"{installed_wheel()}[test]", TORCH, *packages)
     folders = [name for name in ("tests/interchange", "tests/torch") if (ROOT / name).is_dir()]
-    session.run("pytest", "-q", *folders, env={"KERAS_BACKEND": "torch"})
+    environment = {"KERAS_BACKEND": "torch"}
+    session.run("pytest", "-q", *folders, env=environment)
     chosen = ["-k", "interchange or torch", "tests/project/test_docs.py"]
     session.run("pytest", "-q", *chosen, "tests/project/test_package.py", env=environment)
 
