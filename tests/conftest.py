@@ -34,7 +34,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def leaves_slow_tests(config: pytest.Config) -> bool:
-    """Whether tests marked as slow are left to the gate: not if a file is named."""
+    """Whether tests marked as slow are left out: not if a file is named."""
     return not FULL_GRID and not any(".py" in argument for argument in config.args)
 
 

@@ -24,7 +24,7 @@ Array = NDArray[Any]
 State = Array | tuple[Array, ...]
 
 _GRID = os.environ.get("FASTBPTT_TEST_GRID")
-FULL_GRID = _GRID in ("full", "all")  # the first as the gate has it
+FULL_GRID = _GRID in ("full", "all")
 FUZZ = int(os.environ.get("FASTBPTT_TEST_FUZZ", "1"))  # how many times as many random cases
 
 EVERY_CELL = tuple(reference.CELLS)
