@@ -222,11 +222,13 @@ def aligned_empty(count: int, dtype: np.dtype[Any]) -> Floats:
 # ---------------------------------------------------------------- arrays
 
 # What an object raises that is no array; others are those of a program's handler of signals.
-_REFUSALS = (
+REFUSALS = (
     ArithmeticError,
     AttributeError,
     BufferError,
+    ImportError,
     LookupError,
+    OSError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -254,7 +256,7 @@ def read(
                 array = np.from_dlpack(value)
             else:
                 array = np.asarray(value)
-        except _REFUSALS as error:
+        except REFUSALS as error:
             if "bfloat16" in str(getattr(value, "dtype", "")):
                 raise ArgumentTypeError(
                     name, "has dtype bfloat16", f"{expected}: {name}.float()", item=item
@@ -303,7 +305,7 @@ def on_cpu(name: str, value: Any, item: int | None = None) -> None:
     """Refuse an array in the memory of a GPU, which NumPy refuses or copies without a word."""
     try:
         kind, index = map(int, value.__dlpack_device__())
-    except _REFUSALS:  # none of this protocol, or none of real memory
+    except REFUSALS:  # none of this protocol, or none of real memory
         return
     if kind not in _CPU_MEMORY:
         one = name if item is None else f"{name}[{item}]"

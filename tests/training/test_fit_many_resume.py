@@ -96,6 +96,33 @@ def test_a_wrong_argument_of_all_models_is_raised() -> None:
             run(on_error="report", **wrong)
 
 
+def test_a_curve_of_another_length_is_refused_before_it_is_kept(tmp_path: Path) -> None:
+    class Spoils(fastbptt.Callback):
+        def on_batch_end(self, run: Any) -> None:
+            run.history.curves.setdefault("mine", []).append(1.0)
+
+    each = {"callbacks": [[], [Spoils()], []]}
+    for resume in (False, True):  # the same again: no record of it was kept
+        with pytest.raises(ValueError, match=r"'mine'\] has 9 numbers; expected 3"):
+            run(tmp_path / "run", count=3, each=each, jobs=1, resume=resume)
+
+
+def test_checkpoints_of_finished_models_go(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(folder)
+    make(0).save(folder / "model-0.safetensors")  # as one that was killed before it could
+    run(folder, resume=True)
+    assert sorted(one.name for one in folder.iterdir()) == ["models.fastbptt", "run.json"]
+
+
+def test_a_folder_with_models_of_the_caller_is_refused(tmp_path: Path) -> None:
+    make(0).save(tmp_path / "model-0.safetensors")
+    for resume in (False, True):
+        with pytest.raises(ValueError, match=r"holds 'model-0.safetensors', but no run; expected"):
+            run(tmp_path, resume=resume)
+    assert [one.name for one in tmp_path.iterdir()] == ["model-0.safetensors"]
+
+
 def test_what_was_finished_is_kept_when_one_fails(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(ValueError, match="model 2"):

@@ -6,8 +6,10 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +217,38 @@ def test_a_finished_run_can_be_resumed_and_prolonged(tmp_path: Path) -> None:
     fit(whole, epochs=6, validation=0.25, monitor="validation_loss")
     history = fit(longer, epochs=6, resume=path, validation=0.25, monitor="validation_loss")
     assert bits(whole) == bits(longer) and len(history) == 6
+
+
+class Stop(fastbptt.Callback):
+    """Ends a run as Ctrl-C does, after some epochs."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_epoch_begin(self, run: Any) -> None:
+        if run.epoch > self.after:
+            raise KeyboardInterrupt
+
+
+def test_no_epoch_more_than_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    fit(model(), epochs=9, checkpoint=path, callbacks=[Stop(3)])
+    for epochs in (1, 2, 3, 5):
+        net = model()
+        history = fit(net, epochs=epochs, resume=path, callbacks=[Stop(9)])
+        assert len(history) == max(3, epochs) and history.stopped == "epochs"
+        assert (bits(net) == bits(fastbptt.load(path))) == (epochs <= 3)
+
+
+def test_fewer_epochs_than_were_made_several_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    timer = threading.Timer(0.1, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    whole = fit(model(), epochs=10**6, checkpoint=path, checkpoint_every=60.0)
+    timer.join()
+    assert whole.stopped == "interrupted"
+    history = fit(model(), epochs=2, resume=path)
+    assert len(history) - len(whole) in (0, 1)  # one that had begun
 
 
 def test_checkpoints_are_model_files(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ import errno
 import io
 import json
 import os
+import re
 import struct
 import threading
 import zlib
@@ -47,6 +48,7 @@ except ImportError:  # not on Windows
 
 _BEGIN: Final = b"fastbptt models 1\n"
 _HEAD: Final = struct.Struct("<QQI")
+_CHECKPOINT: Final = re.compile(r"model-\d+\.safetensors")
 _CRC: Final = struct.Struct("<I")
 
 
@@ -87,6 +89,12 @@ class FinishedModels:
         self._made = not os.path.isdir(folder)
         self._new = False
         os.makedirs(folder, exist_ok=True)
+        if not os.path.exists(os.path.join(folder, "run.json")):
+            for name in filter(_CHECKPOINT.fullmatch, os.listdir(folder)):
+                raise ValueError(
+                    f"checkpoint {folder!r} holds {name!r}, but no run; expected a folder of this "
+                    "run's own, where files of that name go once a model is finished"
+                )
         self._path = os.path.join(folder, "models.fastbptt")
         # its descriptor closes with it, whatever a handler of signals raises before `close`
         self._owner = _opened(self._path)
@@ -123,13 +131,13 @@ class FinishedModels:
         else:
             self._check(description, fingerprint)
         lost = not self._read(0, len(_BEGIN)).strip(b"\0") and not self._is_followed(0)
-        self._checkpoints.update(os.listdir(self.folder))
         if self._end < len(_BEGIN) or lost:  # killed before its first line was whole
             os.ftruncate(self._file, 0)
             self._end = 0
             self._append(_BEGIN)
         else:
             self._scan()
+        self._checkpoints.update(os.listdir(self.folder))
 
     def _check(self, path: str, fingerprint: dict[str, str]) -> None:
         with open(path, "rb") as file:
@@ -209,7 +217,8 @@ class FinishedModels:
             return None
         try:
             kept, content = restoring.load_content(io.BytesIO(self._read(*self._places[number])))
-            assert content.training is not None
+            if content.training is None:
+                raise ValueError("it has no history")
             record = Ending(**content.training)
             History.from_dict(record.history)
         except damage.OF_VALUES as error:
@@ -222,6 +231,7 @@ class FinishedModels:
             )
         if record.error is not None and not failed:
             return None
+        self._clear_checkpoint(number)  # of a run that was killed before it could
         model._weights.set(kept._weights.get())
         model._dropout_seeds.state = kept._dropout_seeds.state
         model._trained_steps = kept._trained_steps
@@ -234,10 +244,13 @@ class FinishedModels:
         content = file.getvalue()
         head = _HEAD.pack(len(content), record.number, zlib.crc32(content))
         self._append(head + _CRC.pack(zlib.crc32(head)) + content)
-        own = _checkpoint_of(record.number)
-        if own in self._checkpoints:
+        self._clear_checkpoint(record.number)
+
+    def _clear_checkpoint(self, number: int) -> None:
+        name = _checkpoint_of(number)
+        if name in self._checkpoints:
             with suppress(FileNotFoundError):
-                os.unlink(os.path.join(self.folder, own))
+                os.unlink(os.path.join(self.folder, name))
 
     def _append(self, content: bytes) -> None:
         with self._lock:

@@ -622,6 +622,8 @@ class _Loop:
                     callback.on_train_begin(run)
                 if self.resumed is not None:
                     self._load_state(self.resumed)
+                    if history.stopped is None and self.batch == 0 and len(history) >= run.epochs:
+                        history.stopped = "epochs"
                 if self.checkpointer is not None:  # better now than after an epoch
                     if self.together and self.checkpointer.after_each_epoch:
                         self.together = 0
@@ -989,7 +991,7 @@ class _Loop:
                 schedule.load_state(state["schedule"])
             for callback, own in zip(self.callbacks, state["callbacks"], strict=True):
                 callback.load_state(own)
-        except damage.OF_VALUES as error:
+        except (*damage.OF_VALUES, RuntimeError) as error:
             raise checkpoints.damaged(self.origin, error) from error
         kept.put_into(run.model, run.optimizer)
         self.batch = state["batch"]

@@ -853,6 +853,7 @@ class _Run:
             time.perf_counter() - start,
             error,
         )
+        history = History.from_dict(record.history)  # refuses what a callback has spoilt
         self._pace.note(own, time.thread_time() - used)
         if history.stopped == "interrupted":
             self.stop.asked = True  # also if a callback has raised it
@@ -1001,7 +1002,7 @@ class _Run:
         try:
             rows = len(x) if self.rows is None else len(self.rows[0])
             time = len(x[0])
-        except (AttributeError, LookupError, TypeError, ValueError):  # of a frame, say; see `fit`
+        except _check.REFUSALS:  # of a frame, say; `fit` says what is wrong
             return 1
         batch = max(1, min(rows, int(min(sizes))))
         assert self.first is not None
