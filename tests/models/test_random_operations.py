@@ -11,7 +11,7 @@ import operations
 import pytest
 from accuracy import ISAS
 from cases import CELLS, FUZZ
-from operations import OPERATIONS, Run
+from operations import OPERATIONS, Noisy, Run
 
 import fastbptt
 from fastbptt import _core, reference
@@ -125,3 +125,26 @@ def test_a_fault_is_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     spoil(monkeypatch)
     with pytest.raises(AssertionError, match=r"Run\('\w+', \d+, folder\)"):
         _all_of("lstm", 20, tmp_path)
+
+
+@pytest.mark.parametrize("steps", ["last", "all", "mean", "max"])
+@pytest.mark.parametrize("cell", reference.CELLS)
+def test_every_number_of_the_reference_is_rounded_at_random(cell: str, steps: str) -> None:
+    """Else it would understate what rounding may make of a number."""
+    own = {"alpha": 0.4} if reference.CELLS[cell].SETTING else {}
+    model = fastbptt.Recurrent(cell, 2, 3, 1, num_layers=2, dtype="float64", seed=0, **own)
+    rng = np.random.default_rng(0)
+    params = {n: Noisy.of(a, model.dtype, rng) for n, a in model.parameters.items()}
+    x, y = Noisy.of(rng.normal(size=(4, 5, 2)), model.dtype, rng), rng.normal(size=(4, 1))
+    if steps == "all":
+        y = rng.normal(size=(4, 5, 1))
+    keywords: dict[str, Any] = {"cell": cell, "num_layers": 2, "settings": own}
+    keywords["lengths"] = np.array([5, 2, 1, 3])
+    found = reference.forward(params, x, **keywords)
+    for name in ("outputs", "last", "final_state", "states", "hidden"):
+        value = getattr(found, name)
+        for one in value if isinstance(value, tuple) else (value,):
+            assert isinstance(one, Noisy), name
+    for more in ({}, {"resets": np.array([[0, 0, 1, 0, 0]] * 4)} if steps == "all" else {}):
+        grads = reference.loss_and_grad(params, x, y, "mse", steps, **keywords, **more)[1]
+        assert {n for n, a in grads.items() if not isinstance(a, Noisy)} == set(), steps

@@ -174,7 +174,7 @@ class Network:
         if own is not None:
             through: Array = own(states, d)
             return through
-        d_states = np.zeros((len(states), *d.shape), d.dtype)
+        d_states = np.zeros_like(d, shape=(len(states), *d.shape))
         d_states[0] = d
         return d_states
 
@@ -298,7 +298,8 @@ class Network:
         for rows, params in self._of_rows(k, own, row):
             zones = None if kept is None else kept[:, rows]
             found.append((rows, self._steps_forward(k, params, x[rows], initial[:, rows], zones)))
-        states = np.empty((initial.shape[0], *x.shape[:2], initial.shape[2]), found[0][1].dtype)
+        shape = (initial.shape[0], *x.shape[:2], initial.shape[2])
+        states = np.empty_like(found[0][1], shape=shape)
         for rows, part in found:
             states[:, rows] = part
         return states
@@ -330,7 +331,7 @@ class Network:
                     if name not in whole:
                         shape = list(value.shape)
                         shape[0 if name == "x" else 1] = len(row)
-                        whole[name] = np.zeros(shape, value.dtype)
+                        whole[name] = np.zeros_like(value, shape=shape)
                     whole[name][at] = value
                 else:
                     whole[name] = whole[name] + value if name in whole else value
@@ -429,7 +430,7 @@ class _Episodes:
     def split(self, values: Array) -> Array:
         """Give each episode of ``values`` (..., B, T, N) a row, (..., E, T, N), zero at its end."""
         shape = (*values.shape[:-3], len(self.row), *values.shape[-2:])
-        found = np.zeros(shape, values.dtype)
+        found = np.zeros_like(values, shape=shape)
         found[..., self.number, self.within, :] = values
         return found
 
@@ -440,9 +441,8 @@ class _Episodes:
 
     def of_initial(self, gradients: Array) -> tuple[Array, Array]:
         """Sum gradients (L * D, E, H) by row: of the states given for it, and of its own."""
-        first, later = np.zeros(
-            (2, len(gradients), self.rows, gradients.shape[-1]), gradients.dtype
-        )
+        shape = (2, len(gradients), self.rows, gradients.shape[-1])
+        first, later = np.zeros_like(gradients, shape=shape)
         carried = (self.start == 0) & ~self.anew[self.row]
         first[:, self.row[carried]] = gradients[:, carried]
         others = gradients[:, ~carried].swapaxes(0, 1)
@@ -502,7 +502,7 @@ def _readout(net: Network, params: Mapping[str, Array], hidden: Array) -> Array:
 def _spread(net: Network, params: Mapping[str, Array], d_read: Array) -> Array:
     """Return the gradient of all units (..., D * H) from that of those that the readout reads."""
     width = net.directions * _hidden_size(params)
-    d_hidden = np.zeros((*d_read.shape[:-1], width), d_read.dtype)
+    d_hidden = np.zeros_like(d_read, shape=(*d_read.shape[:-1], width))
     d_hidden[..., net.read] = d_read
     return d_hidden
 
@@ -565,7 +565,7 @@ def forward(
     if resets is not None and static is not None:
         raise ValueError("resets are given; expected none beside static, which belongs to a row")
     net = Network(**network)
-    x = np.asarray(x)
+    x = np.asanyarray(x)
     steps = _Steps(x, lengths, net.directions)
     episodes = _Episodes(net, steps.exist, resets)
     below = params["E"][np.where(steps.exist, x, 0)] if "E" in params else x
@@ -681,7 +681,7 @@ def _backward(
     d_states_of : (L * D, B, T, H), of the hidden states of all layers and directions
     """
     term = 0.0
-    x = np.asarray(x)
+    x = np.asanyarray(x)
     steps = _Steps(x, lengths, net.directions)
     episodes = _Episodes(net, steps.exist, resets)
     below = forward.inputs[0]
@@ -690,7 +690,7 @@ def _backward(
     )
     final = _stack(forward.final_state)
     d_above = steps.real(np.zeros_like(forward.outputs) if d_outputs is None else d_outputs)
-    d_top = np.zeros_like(forward.last) if d_last is None else np.asarray(d_last)
+    d_top = np.zeros_like(forward.last) if d_last is None else np.asanyarray(d_last)
     d_final = np.zeros_like(final) if d_final_state is None else _stack(d_final_state)
 
     grads: dict[str, Array] = {}
@@ -886,7 +886,7 @@ def penalised_loss_and_grad(
     """
     out, net = forward(params, x, lengths, h0, static, resets, **network), Network(**network)
     of_states = {name: value for name, value in penalties.items() if name != "omega"}
-    x = np.asarray(x)
+    x = np.asanyarray(x)
     exist = _Steps(x, lengths, 1).exist
     hidden = np.stack([net.hidden(one) for one in out.states]) * exist[..., np.newaxis]
     goes_on = exist.copy()

@@ -231,9 +231,15 @@ class Order:
         return rows, starts
 
     @property
+    def sizes(self) -> list[int]:
+        """How many sequences batches have: most of them, and the last one if it has fewer."""
+        rest = len(self._rows) % self.size
+        return [self.size, rest] if rest else [self.size]
+
+    @property
     def all_full(self) -> bool:
         """Whether the last batch of an epoch is as large as the others."""
-        return len(self._rows) % self.size == 0
+        return len(self.sizes) == 1
 
     def epochs(self, first: int, count: int) -> tuple[Rows, Rows]:
         """Return those of several epochs as if they were one; only if `all_full`."""

@@ -307,6 +307,10 @@ class Ranks:
         first, stop = (-(-count * rank // self.size) for rank in (self.rank, self.rank + 1))
         return slice(first, stop)
 
+    def part_sizes(self, count: int) -> list[int]:
+        """Return how many of so many rows a rank may have."""
+        return [-(-count // self.size), max(count // self.size, 1)]
+
     def stepper(
         self,
         run: TrainingRun,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _check
+from .._check import I64
 from .._errors import ArgumentError, ArgumentTypeError, BadArgumentError
 from .._interrupt import DeferredInterrupt, Interrupted
 from .._losses import CustomLoss, Losses, LossFunction, LossLike, TargetsLike, WeightsLike
@@ -165,7 +166,8 @@ def fit(
     schedule : str or Schedule, optional
         Learning-rate schedule: a name in ``fastbptt.schedules.SCHEDULES`` or an instance.
     clip_norm, clip_value, bptt_steps, memory_budget
-        As for `Recurrent.train_step`.
+        As for `Recurrent.train_step`. Unless `x` is an iterator, a `memory_budget` that is too
+        small for any batch is refused before the first update.
     l1, l2 : mapping of str to float, optional
         Penalties on parameters, as for `Recurrent.train_step`. The history has a curve for each,
         such as ``"l1.W_hh"``: its mean over the updates of the epoch. The curves of the loss do not
@@ -411,6 +413,8 @@ def fit(
         callbacks=listeners,
         update=update,
     )
+    if memory_budget is not None and stream is None:
+        _check_budget(model, order, data, sets.rows, settings, ranks)
     loop = _Loop(run, order if stream is None else stream, sets, settings, ranks)
     if many is not None:
         loop.interrupt, many.run, many.settings = many.interrupt, run, settings
@@ -461,6 +465,48 @@ def _stream_length(x: Any, y: Any, steps_per_epoch: Any) -> int | None:
             "None unless x is an iterator of batches",
         )
     return None
+
+
+def _check_budget(
+    model: Recurrent,
+    order: Order,
+    data: LabelledData,
+    rows: Rows,
+    settings: Settings,
+    ranks: distributed.Ranks | None,
+) -> None:
+    """Refuse a memory budget that is too small for any batch, before the first one."""
+    update = settings.update
+    budget, time = update["memory_budget"], data.time
+    if data.lengths is not None:
+        time = int(data.lengths[rows].max())
+    sizes = set(order.sizes)
+    if ranks is not None:
+        sizes = {part for size in sizes for part in ranks.part_sizes(size)}
+    if "bptt_steps" in update:
+        time = min(time, update["bptt_steps"])
+        if data.lengths is not None:  # later chunks have fewer sequences
+            sizes.update(range(1, min(max(sizes), _MANY)))
+    marked = np.zeros(len(rows), I64)
+    if data.marks is not None:
+        marked = np.array([np.count_nonzero(data.marks[row]) for row in rows])
+    marked = -np.sort(-marked)  # most first
+    records = any(callback.record is not None for callback in settings.callbacks)
+    needed = max(  # few sequences may need more than many: they lie in memory in another way
+        model.minimum_memory(
+            size,
+            time,
+            record="gradients" if records else None,
+            steps=data.steps,
+            resets=min(int(marked[:size].sum()), size * time),
+            activity=not update.keys().isdisjoint(_penalties.OF_STATES),
+        )
+        for size in sizes
+    )
+    if needed > budget:
+        raise ArgumentError(
+            "memory_budget", f"is {budget} bytes", f"at least {needed} for such batches"
+        )
 
 
 def _refuse_beside_stream(
@@ -1010,6 +1056,7 @@ def _part(of: Mapping[str, Any], some: slice) -> dict[str, Any]:
     return {name: values[some] for name, values in of.items()}
 
 
+_MANY: Final = 128  # sequences: from there on more of them need more memory
 _CALL: Final = 0.02  # seconds of a call into the core, about: Ctrl-C waits as long
 _AHEAD: Final = 4096  # batches of a call, at most
 _FEW: Final = 1024  # sequences whose order for an epoch costs next to nothing

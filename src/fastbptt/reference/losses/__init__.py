@@ -194,6 +194,6 @@ def apply_loss(
     factor = REDUCTIONS[reduction](counted.astype(real), weight)[rows, cols]
     if reduction != "sum":
         factor = factor / values.shape[1]
-    d_outputs = np.zeros(outputs.shape, outputs.dtype)
+    d_outputs = np.zeros_like(outputs)
     d_outputs[rows, cols] = factor[:, np.newaxis] * dz
     return (factor[:, np.newaxis] * values).sum().item(), d_outputs
