@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +113,15 @@ def file_of(setting: Setting, folder: str | os.PathLike[str]) -> Path:
 
 def read(path: Path) -> Row:
     """Read the row of a trial that is done; refuse one that another code has computed."""
-    row: Row = json.loads(path.read_text("utf-8"))
-    if row["code"] != code():
+    try:
+        row: Row = json.loads(path.read_text("utf-8"))
+        own = row["code"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} holds no result; delete it, and the trial runs again") from error
+    if own != code():
         raise ValueError(
             f"{path} comes from another trials.py or fastbptt; expected results of this one: "
-            "give another folder, or delete this one"
+            "give another folder (--results), or delete this one"
         )
     return row
 
@@ -135,9 +140,15 @@ def run(setting: Setting, folder: str | os.PathLike[str]) -> Row:
     except fastbptt.ArgumentError as error:
         found = {"error": str(error)}
     row = {**setting, **found, "code": code()}
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")  # two processes may have the same trial
-    temporary.write_text(json.dumps(row), "utf-8")
-    temporary.replace(path)
+    temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")  # others may have the same trial
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            json.dump(row, file)
+            file.flush()
+            os.fsync(file.fileno())  # on the disk before it gets its name
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return row
 
 
@@ -162,10 +173,13 @@ def table(every: list[Setting], folder: str | os.PathLike[str]) -> list[Row]:
 # ----------------------------------------------------------------- the command line
 
 
-def arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+def arguments(
+    parser: argparse.ArgumentParser, argv: list[str] | None, workers: bool = True
+) -> argparse.Namespace:
     """Add what all programs share; parse, and make the folder."""
     parser.add_argument("--results", default="results", help="folder of the files of trials")
-    parser.add_argument("--workers", type=int, default=2, help="trials at a time (default 2)")
+    if workers:
+        parser.add_argument("--workers", type=int, default=2, help="trials at a time (default 2)")
     parser.add_argument("--quick", action="store_true", help="a few short trials")
     found = parser.parse_args(argv)
     Path(found.results).mkdir(parents=True, exist_ok=True)
@@ -187,5 +201,6 @@ def report(every: list[Setting], folder: str | os.PathLike[str]) -> int:
             setting = {name: row[name] for name in every[0]}
             print(f"failed: {setting}: {row['error']}", file=sys.stderr)
     if len(rows) < len(every):
-        print(f"{len(every) - len(rows)} of {len(every)} trials are left", file=sys.stderr)
+        left = f"{len(every) - len(rows)} of {len(every)} trials are left"
+        print(f"{left}; means are of those that are done", file=sys.stderr)
     return int(len(done) < len(every))

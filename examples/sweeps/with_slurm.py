@@ -28,7 +28,7 @@ def number(name: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", action="store_true", help="print the table, run nothing")
-    options = trials.arguments(parser, argv)
+    options = trials.arguments(parser, argv, workers=False)
     every = trials.settings(options.quick)
     if options.table:
         return trials.report(every, options.results)

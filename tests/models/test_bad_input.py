@@ -290,6 +290,12 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         "y has shape (3, 1); expected (3,): (batch) of classes "
         'for loss="cross_entropy", steps="last"',
     ),
+    "classes of steps": (
+        {"y": zeros(3, 4, dtype=int), "loss": "cross_entropy"},
+        ValueError,
+        "y has shape (3, 4); expected (3,): (batch) of classes "
+        'for loss="cross_entropy", steps="last"; for targets at every step, steps="all"',
+    ),
     "classes at all steps": (
         {"y": zeros(3, dtype=int), "loss": "cross_entropy", "steps": "all"},
         ValueError,

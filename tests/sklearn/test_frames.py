@@ -295,8 +295,16 @@ def test_levels_after_the_advice() -> None:
 def test_uneven_dates_are_no_calendar() -> None:
     days = pd.DatetimeIndex(np.delete(pd.date_range("2024-01-01", periods=61), 30))
     model = forecaster().fit(pd.Series(WAVE, days))
-    with pytest.warns(UserWarning, match="no constant distance between rows"):
+    with pytest.warns(UserWarning, match="no constant distance between rows") as seen:
         assert model.predict([2, 5]).index.tolist() == [2, 5]
+    assert seen[0].filename == __file__
+
+
+def test_absent_rows_inserted_after_the_advice() -> None:
+    days = pd.DatetimeIndex(np.delete(pd.date_range("2024-01-01", periods=61), 30))
+    whole = pd.Series(WAVE, days).asfreq("D")
+    found = forecaster(missing="mask").fit(whole).predict([2, 5])
+    assert found.index.tolist() == [pd.Timestamp("2024-03-03"), pd.Timestamp("2024-03-06")]
 
 
 # ---------------------------------------------------------------- no argument without effect

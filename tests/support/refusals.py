@@ -208,7 +208,10 @@ def _state_to_write(run: Run, case: Case, arguments: dict[str, Any]) -> str | No
     sick = first.copy()
     sick[0, 0, 0] = np.nan
     odd = np.zeros((*first.shape, 2), first.dtype)[..., 0]
-    made[0] = run.one_of(first.astype(other), fixed, sick, odd, first[:, :0], first.tolist())
+    wrong = [first.astype(other), fixed, sick, first[:, :0], first.tolist()]
+    if not odd.flags.c_contiguous:  # a single number is, whatever its strides
+        wrong.append(odd)
+    made[0] = run.one_of(*wrong)
     arguments["state"] = made[0] if len(made) == 1 else tuple(made)
     return "state"
 

@@ -88,6 +88,18 @@ def test_results_of_other_code_are_refused(
             call()
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null"])
+def test_a_file_without_a_result_is_named(trials: Any, tmp_path: Path, content: str) -> None:
+    setting = trials.settings(quick=True)[0]
+    path = trials.file_of(setting, tmp_path)
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"\.json holds no result; delete it, and"):
+        trials.run(setting, tmp_path)
+    path.unlink()  # after the advice
+    assert trials.run(setting, tmp_path)["loss"] > 0
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
 def test_a_trial_that_fails_is_named_and_the_others_go_on(
     trials: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,11 +127,11 @@ def test_a_full_disk_leaves_what_was_finished(
     every = trials.settings(quick=True)
     trials.run(every[0], tmp_path)
 
-    def full(self: Path, *arguments: Any) -> int:
-        raise OSError(28, "No space left on device", str(self))
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             trials.run(every[1], tmp_path)
     assert trials.table(every, tmp_path) == [trials.run(every[0], tmp_path)]
@@ -207,6 +219,7 @@ def test_jobs_that_are_no_array_are_refused(tmp_path: Path) -> None:
     assert "SLURM_ARRAY_TASK_ID is ''; expected a number" in program(*options, code=1)
     assert "is 3 of 3; expected --array=0-2" in program(*options, code=1, **slurm(3))
     assert "8 of 8 trials are left" in program(*options, "--table", code=1)
+    assert "unrecognized arguments: --workers" in program(*options, "--workers", "2", code=2)
 
 
 def test_a_job_uses_its_processors_and_no_more(tmp_path: Path) -> None:

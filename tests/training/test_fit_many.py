@@ -496,3 +496,21 @@ def test_models_share_no_buffer_of_targets() -> None:
         assert block.model is other.model
         np.testing.assert_array_equal(taken[name], wanted[name])
         assert not np.shares_memory(taken[name], later[name])
+
+
+def test_a_number_of_no_model_is_refused() -> None:
+    fits = fastbptt.fit_many(make, X, CLASSES, count=2, **FIXED)
+    assert fits[-1] is fits[1]
+    for number in (2, -3):
+        with pytest.raises(IndexError, match=f"there is no model {number}; expected -2 to 1"):
+            fits[number]
+
+
+def test_a_result_is_no_model_but_has_one() -> None:
+    fits = fastbptt.fit_many(make, X, CLASSES, count=2, **FIXED)
+    advice = "model is of type OneFit; expected a fastbptt model, such as its attribute model"
+    with pytest.raises(TypeError, match=advice):
+        fastbptt.predict(fits.best(), X)  # type: ignore[arg-type]
+    model = fits.best().model
+    assert model is not None
+    assert len(fastbptt.predict(model, X)) == len(X)

@@ -107,6 +107,16 @@ def test_a_curve_of_another_length_is_refused_before_it_is_kept(tmp_path: Path) 
             run(tmp_path / "run", count=3, each=each, jobs=1, resume=resume)
 
 
+def test_progress_tells_restored_models_from_trained_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, verbose=2)
+    assert "restored" not in capsys.readouterr().err
+    run(tmp_path, resume=True, verbose=2)
+    assert f"finished {COUNT}/{COUNT}" in (lines := capsys.readouterr().err)
+    assert f"restored {COUNT}" in lines
+
+
 def test_checkpoints_of_finished_models_go(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run(folder)

@@ -207,7 +207,10 @@ def test_sequences_of_models() -> None:
         ({"each": {"seed": {5, 2}}}, r"each\['seed'\] is of type set"),
         ({"names": {"a", "b"}}, "names is"),
         ({"rows": {1, 2}}, "rows is of type set"),
-        ({"x": None, "each": {"x": [X, X]}, "rows": [[1], [2]]}, "rows is given beside each"),
+        (
+            {"x": None, "each": {"x": [X, X]}, "rows": [[1], [2]]},
+            r"given, and each\['x'\] too",
+        ),
         ({"checkpoint": 3}, "^checkpoint is of type int"),
     ],
 )

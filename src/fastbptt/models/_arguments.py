@@ -792,7 +792,9 @@ def targets_as_they_lie(
         return items
     lead = (batch, time) if steps == "all" else (batch,)
     means = "(batch, time" if steps == "all" else "(batch"
-    return _target_array(width, _check.read("y", y), lead, means, classes, context, axis)
+    every = None if steps == "all" else time
+    array = _check.read("y", y)
+    return _target_array(width, array, lead, means, classes, context, axis, time=every)
 
 
 def _target_array(
@@ -804,7 +806,9 @@ def _target_array(
     context: str,
     axis: str,
     item: int | None = None,
+    time: int | None = None,
 ) -> NDArray[Any]:
+    """time: that of x if y has one target for a sequence, for which it may have been taken."""
     one_hot = classes and len(lead) + 1 == array.ndim and array.shape[-1] == width > 1
     advice = "; of one-hot rows, give y.argmax(axis=-1)" if one_hot else ""
     if classes and array.dtype.kind not in "iu":
@@ -815,6 +819,8 @@ def _target_array(
     shape = array.shape
     if classes:
         if shape != lead:
+            if time is not None and shape == (lead[0], time) and not advice:
+                advice = '; for targets at every step, steps="all"'
             expected = f"{lead}: {means}) of classes for {context}{advice}"
             raise ArgumentError("y", f"has shape {shape}", expected, item=item)
         return array
@@ -824,6 +830,8 @@ def _target_array(
     if shape != full:
         shapes = f"{full} or {lead}" if width == 1 else f"{full}"
         expected = f"{shapes}: {means}, {axis}) for {context}"
+        if time is not None and shape in ((lead[0], time), (lead[0], time, width)):
+            expected += '; for targets at every step, steps="all"'
         raise ArgumentError("y", f"has shape {shape}", expected, item=item)
     return array
 

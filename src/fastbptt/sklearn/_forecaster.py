@@ -284,10 +284,10 @@ class RecurrentForecaster(RecurrentEstimator):
             base = tails[:, -1:]
             missing -= block.shape[1]
         values = np.concatenate(found, axis=1)[:, wanted - 1]
-        forecasts = [
-            (one[:, 0] if self._flat else one) if form is None else form.made(one, wanted)
-            for one, form in zip(values, forms, strict=True)
-        ]
+        forecasts = []
+        for one, form in zip(values, forms, strict=True):
+            plain = one[:, 0] if self._flat else one
+            forecasts.append(plain if form is None else form.made(one, wanted))
         return forecasts if several else forecasts[0]
 
     def predict_quantiles(
@@ -334,12 +334,10 @@ class RecurrentForecaster(RecurrentEstimator):
         )
         values = (values + np.asarray(base)[..., np.newaxis])[:, wanted - 1]
         columns = self._trained_loss.levels if levels is None else tuple(levels)
-        forecasts = [
-            (one[:, 0] if self._flat else one)
-            if form is None
-            else form.quantiles(one, wanted, columns or Loss("quantile").levels)
-            for one, form in zip(values, forms, strict=True)
-        ]
+        names, forecasts = columns or Loss("quantile").levels, []
+        for one, form in zip(values, forms, strict=True):
+            plain = one[:, 0] if self._flat else one
+            forecasts.append(plain if form is None else form.quantiles(one, wanted, names))
         return forecasts if several else forecasts[0]
 
     def score(self, y: Any, X: None = None) -> float:

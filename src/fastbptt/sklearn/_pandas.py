@@ -321,10 +321,11 @@ class Continuation:
         last, step = self._last, self._step
         if step is None:
             warnings.warn(
-                f"the index of {self._name} has no constant distance between rows: forecasts are "
-                "indexed by the number of steps ahead",
+                f"the index of {self._name} has no constant distance between rows: they count as "
+                "neighbours, and forecasts are indexed by the number of steps ahead. If rows are "
+                'absent, insert them first, such as by asfreq("D")',
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
             return pandas.Index(steps, name="steps ahead")
         if not is_date(last):

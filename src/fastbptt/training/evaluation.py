@@ -391,7 +391,9 @@ def readout_of(model: Recurrent, steps: str | None) -> str:
 def check_model(model: Any) -> None:
     """Check that `model` is a fastbptt model."""
     if not isinstance(model, Recurrent):
-        raise ArgumentTypeError("model", f"is of type {type(model).__name__}", "a fastbptt model")
+        own = isinstance(getattr(model, "model", None), Recurrent)
+        expected = "a fastbptt model" + (", such as its attribute model" if own else "")
+        raise ArgumentTypeError("model", f"is of type {type(model).__name__}", expected)
 
 
 def check_objective(loss: Any, steps: Any, reduction: Any) -> None:

@@ -132,7 +132,8 @@ def fit_many(
         corrected; of other functions code, defaults and enclosed values must be the same.
     verbose : {None, 0, 1, 2}
         As for `fit`: one bar for all models, or a line for each model or for some: how many are
-        finished, and the number and the results of the last one.
+        finished, how many of these a checkpoint had already, and the number and the results of
+        the last one.
     **arguments
         Those of `fit` that all models have in common. An optimiser is copied for each model, and
         not changed; it must be new.
@@ -210,7 +211,7 @@ def fit_many(
     if rows is not None:
         for name in _OF_SEQUENCES:
             if name in columns:
-                what = f"is given beside each[{name!r}]"
+                what = f"is given, and each[{name!r}] too"
                 raise ArgumentError("rows", what, f"one of them: rows are those of {name}")
 
     started = time.perf_counter()
@@ -398,7 +399,7 @@ def _check_common(arguments: Mapping[str, Any], each: Any) -> None:
                 known = '"optimizer": [fastbptt.Adam(lr) for lr in rates] for learning rates'
             raise ArgumentError("each", f"has {_check.quoted(name)}", known)
         if name in arguments:
-            raise ArgumentError(name, "is given beside each", f"one of {name} and each[{name!r}]")
+            raise ArgumentError(name, f"is given, and each[{name!r}] too", "one of them")
     optimizer = arguments.get("optimizer")
     if isinstance(optimizer, Optimizer) and optimizer.step_count:
         raise ArgumentError(
@@ -467,7 +468,7 @@ def _check_data(x: Any, y: Any, columns: Mapping[str, Any]) -> None:
     """Check that there are x and y, once each, and no iterators."""
     for name, value in (("x", x), ("y", y)):
         if name in columns and value is not None:
-            raise ArgumentError(name, "is given beside each", f"one of {name} and each[{name!r}]")
+            raise ArgumentError(name, f"is given, and each[{name!r}] too", "one of them")
         if name not in columns and value is None:
             raise ArgumentTypeError(
                 name, "is None", f"data of all models, or each={{{name!r}: [..]}}"
@@ -657,6 +658,7 @@ class _Run:
         self.larger: set[str] = set()
         self._running: dict[int, OneOfMany] = {}
         self._finished: deque[int] = deque()
+        self._restored: list[int] = []  # from a checkpoint, not trained
         self._failures: dict[int, BaseException] = {}
         self._seen: weakref.WeakValueDictionary[int, Recurrent] = weakref.WeakValueDictionary()
         self._seen_lock = threading.Lock()
@@ -814,6 +816,7 @@ class _Run:
             initial = _digest_of(model)
             stored = self.store.restore(number, model, initial, self.on_error == "report")
             if stored is not None:
+                self._restored.append(number)
                 self._note(model, stored)
                 return
         start = time.perf_counter()
@@ -1047,6 +1050,8 @@ class _Run:
                     course.values = {"seconds": now - start, "failed": failed}
                     if not failed:
                         del course.values["failed"]
+                    if self._restored:
+                        course.values["restored"] = len(self._restored)
                     course.values["model"] = self._label(result.number).removeprefix("model ")
                     course.values |= {n: v for n, v in result.values.items() if n != "lr"}
                     shown.epoch(cast("Any", course))

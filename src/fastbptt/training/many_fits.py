@@ -141,7 +141,12 @@ class ManyFits(Sequence[OneFit]):
     def __getitem__(self, index: Any) -> Any:
         """Return the result of a model by its number or name, or those of some as a list."""
         if not isinstance(index, str):
-            return self._fits[index]
+            try:
+                return self._fits[index]
+            except IndexError:
+                count = len(self)
+                message = f"there is no model {index}; expected {-count} to {count - 1}"
+                raise IndexError(message) from None
         names = [one.name for one in self._fits]
         if index in names:
             return self._fits[names.index(index)]
