@@ -136,19 +136,24 @@ def checkpointer(path: Any, every: Any) -> Checkpointer | None:
             raise ArgumentError("checkpoint_every", f"is {seconds}", expected, value=seconds)
     if path is None:
         if every is not None:
-            raise ValueError(
-                f"checkpoint_every is {_check.quoted(every)}, but checkpoint is None; "
-                "expected a path as checkpoint"
-            )
+            came = f"is {_check.quoted(every)}, but checkpoint is None"
+            raise ArgumentError("checkpoint_every", came, "a path as checkpoint")
         return None
-    if not isinstance(path, str | bytes | os.PathLike):
-        raise ArgumentTypeError(
-            "checkpoint", f"is of type {type(path).__name__}", "str or os.PathLike"
-        )
-    name = os.fsdecode(path)
+    name = place("checkpoint", path)
     check_place(name)
     clear_away(name)
     return Checkpointer(name, seconds)
+
+
+def place(argument: str, value: Any) -> str:
+    """Check the type of a path, and that there may be a file of this name."""
+    if not isinstance(value, str | bytes | os.PathLike):
+        came = f"is of type {type(value).__name__}"
+        raise ArgumentTypeError(argument, came, "str or os.PathLike")
+    name = os.fsdecode(value)
+    if not name or "\0" in name:
+        raise ArgumentError(argument, f"is {_check.quoted(name)}", "the name of a file or folder")
+    return name
 
 
 # What `code.described` adds to a name.
@@ -156,6 +161,8 @@ _CODE: Final = re.compile(r" \[[0-9a-f]{16}\]")
 # The texts that `digest` makes: a description of an array with its length, and its hash.
 _DIGEST: Final = re.compile(r"(a list of (\d+)|\S+ \((\d+),.*\)), [0-9a-f]{32}")
 ABSENT: Final = "not there"
+#: The part of a fingerprint that describes the model before training, where that is known.
+INITIAL: Final = "initial"
 
 
 def source(resume: Any, path: Any) -> str | None:
@@ -277,6 +284,8 @@ def bare(text: str) -> str:
 
 def _difference(name: str, was: str, now: str) -> str:
     """Describe how a part of a fingerprint differs; arrays without their hashes."""
+    if name == INITIAL:
+        return "the model is not as it was when the run began"
     found, other = _DIGEST.fullmatch(was), _DIGEST.fullmatch(now)
     if found is None or other is None:
         was, now = (bare(one) for one in _narrowed(was, now))

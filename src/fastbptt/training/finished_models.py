@@ -30,7 +30,6 @@ import threading
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from io import FileIO
 from typing import Any, Final, NamedTuple
 
 from .. import _check
@@ -96,8 +95,11 @@ class FinishedModels:
                     "run's own, where files of that name go once a model is finished"
                 )
         self._path = os.path.join(folder, "models.fastbptt")
+        self._description = os.path.join(folder, "run.json")
+        if not os.path.lexists(self._path):
+            self._judge(fingerprint, resume)  # before there is a file that would stay
         # its descriptor closes with it, whatever a handler of signals raises before `close`
-        self._owner = _opened(self._path)
+        self._owner = open(self._path, "r+b", buffering=0, opener=_opened)  # noqa: SIM115
         self._file = self._owner.fileno()
         try:
             self._open(dict(fingerprint), resume)
@@ -114,22 +116,13 @@ class FinishedModels:
                     f"checkpoint {self.folder!r} is in use by another run; expected a folder of "
                     "this one's own"
                 ) from None
-        description = os.path.join(self.folder, "run.json")
         self._end = os.fstat(self._file).st_size
-        begun = os.path.exists(description)
-        if begun and not resume:
-            raise ValueError(
-                f"checkpoint {self.folder!r} holds a run already; expected resume=True to go on "
-                "with it, or another folder"
-            )
-        if not begun:
+        if not self._judge(fingerprint, resume):
             if self._end:
                 raise _unreadable(self._path, "there is no run.json beside it")
             self._new = True
-            clear_away(description)
-            write_whole(description, json.dumps(fingerprint, indent=1).encode())
-        else:
-            self._check(description, fingerprint)
+            clear_away(self._description)
+            write_whole(self._description, json.dumps(fingerprint, indent=1).encode())
         lost = not self._read(0, len(_BEGIN)).strip(b"\0") and not self._is_followed(0)
         if self._end < len(_BEGIN) or lost:  # killed before its first line was whole
             os.ftruncate(self._file, 0)
@@ -139,7 +132,16 @@ class FinishedModels:
             self._scan()
         self._checkpoints.update(os.listdir(self.folder))
 
-    def _check(self, path: str, fingerprint: dict[str, str]) -> None:
+    def _judge(self, fingerprint: Mapping[str, str], resume: bool) -> bool:
+        """Return whether the folder holds a run; refuse another one than this."""
+        path = self._description
+        if not os.path.exists(path):
+            return False
+        if not resume:
+            raise ValueError(
+                f"checkpoint {self.folder!r} holds a run already; expected resume=True to go on "
+                "with it, or another folder"
+            )
         with open(path, "rb") as file:
             content = file.read()
         try:
@@ -149,6 +151,7 @@ class FinishedModels:
         if not isinstance(stored, dict) or not all(isinstance(v, str) for v in stored.values()):
             raise _unreadable(path, "it is no fingerprint of a run")
         checkpoints.check_same(self.folder, stored, fingerprint, _difference)
+        return True
 
     def _scan(self) -> None:
         """Find the records, and check them."""
@@ -246,6 +249,13 @@ class FinishedModels:
         self._append(head + _CRC.pack(zlib.crc32(head)) + content)
         self._clear_checkpoint(record.number)
 
+    def is_about_its_files(self, error: Exception) -> bool:
+        """Whether an error of the system names a file in the folder."""
+        name = error.filename if isinstance(error, OSError) else None
+        if not isinstance(name, str):
+            return False
+        return os.path.dirname(os.path.abspath(name)) == os.path.abspath(self.folder)
+
     def _clear_checkpoint(self, number: int) -> None:
         name = _checkpoint_of(number)
         if name in self._checkpoints:
@@ -310,13 +320,9 @@ def _checkpoint_of(number: int) -> str:
     return f"model-{number}.safetensors"
 
 
-def _opened(path: str) -> FileIO:
-    """Open a file to read and write, or make it."""
-    while True:
-        with suppress(FileNotFoundError):
-            return open(path, "r+b", buffering=0)
-        with suppress(FileExistsError):  # another process has made it meanwhile
-            return open(path, "x+b", buffering=0)
+def _opened(path: str, flags: int) -> int:
+    """Open a file, or make it: another process may do the same."""
+    return os.open(path, flags | os.O_CREAT, 0o666)
 
 
 def _difference(name: str, was: str, now: str) -> str:

@@ -427,6 +427,8 @@ def fit(
             own = code.described(data.loss.function)
         described = {"loss": own, "validation": sets.fraction, "warmup": first}
         described |= settings.fingerprint()
+        if many is not None:
+            described[checkpoints.INITIAL] = many.initial
         loop.checkpointer = checkpointer
         contents = sets.contents() if many is None else {}  # `fit_many` has those of all models
         loop.fingerprint = checkpoints.fingerprint(model, optimizer, described, contents)

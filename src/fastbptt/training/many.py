@@ -29,6 +29,7 @@ from ..optim.optimizers import OPTIMIZERS, Adam, Optimizer
 from ..optim.schedules import SCHEDULES
 from . import checkpoints, code, progress
 from .batches import Computed, Rows
+from .callbacks import Callback
 from .evaluation import check_model, check_objective, loss_of
 from .finished_models import Ending, FinishedModels
 from .history import History
@@ -60,6 +61,8 @@ _CODE: Final = ("loss", "optimizer", "schedule", "metrics", "augment", "callback
 #: What people call the learning rate, an argument of the optimiser.
 _RATES: Final = ("lr", "learning_rate", "learning_rate_init")
 _MOST: Final = 1 << 22  # characters of what each model has of an argument, in a fingerprint
+_MODELS: Final = 1 << 40  # of one call, at most
+_PATIENCE: Final = 3.0  # seconds for functions of the caller's after a second Ctrl-C
 _TICK: Final = 0.05  # seconds between looks at the workers
 _LONG: Final = 0.005  # seconds after which a model is no small one
 _CORE: Final = 0.2  # of a model's seconds: if the core has less, one thread is as fast as two
@@ -154,10 +157,12 @@ def fit_many(
     -----
     Functions among the arguments, such as metrics and `augment`, are called in several threads.
 
-    Ctrl-C in the main thread stops all models after their current update, a second Ctrl-C at once.
-    `fit_many` then returns as usual, with ``stopped == "interrupted"``; so have the models that
-    were not finished, with the weights that they had then. Those that a function `models` was not
-    asked for yet have ``model`` None.
+    Ctrl-C in the main thread stops all models after their current update, a second Ctrl-C within
+    it; functions of yours that are running are waited for. `fit_many` then returns as usual, with
+    ``stopped == "interrupted"``; so have the models that were not finished, with the weights that
+    they had then. Those that a function `models` was not asked for yet have ``model`` None. If a
+    function of yours does not return, a further Ctrl-C, three seconds after the second or later,
+    raises KeyboardInterrupt, and leaves it behind in its thread.
 
     Examples
     --------
@@ -196,10 +201,11 @@ def fit_many(
     _check_common(arguments, each)
     columns = _columns(each, wanted)
     named = _names(names, wanted)
+    folder = None if checkpoint is None else checkpoints.place("checkpoint", checkpoint)
     if jobs is None:
         jobs = _core.get_num_threads()
     jobs = min(_check.size("jobs", jobs), wanted)
-    if checkpoint is None:
+    if folder is None:
         for name, value in (("resume", resume), ("checkpoint_every", checkpoint_every)):
             if value is not False and value is not None:
                 raise ArgumentError(
@@ -213,6 +219,7 @@ def fit_many(
             if name in columns:
                 what = f"is given, and each[{name!r}] too"
                 raise ArgumentError("rows", what, f"one of them: rows are those of {name}")
+        _check_counts(x, {"y": y, **arguments})
 
     started = time.perf_counter()
     unmade: dict[int, Exception] = {}
@@ -225,8 +232,8 @@ def fit_many(
     run.on_error, run.keep, run.checkpoint_every = on_error, keep, checkpoint_every
     run.resume = resume
     try:
-        if checkpoint is not None:
-            run.store = FinishedModels(_folder(checkpoint), run.fingerprint(), resume)
+        if folder is not None:
+            run.store = FinishedModels(folder, run.fingerprint(), resume)
         run.train(jobs, display)
     finally:
         if run.store is not None:
@@ -257,13 +264,6 @@ def _listed(models: Any) -> Any:
     return list(models) if isinstance(models, Iterator) else models
 
 
-def _folder(given: Any) -> str:
-    if not isinstance(given, str | bytes | os.PathLike):
-        came = f"is of type {type(given).__name__}"
-        raise ArgumentTypeError("checkpoint", came, "str or os.PathLike, a folder")
-    return os.fsdecode(given)
-
-
 def _check_models(models: Any, count: Any) -> int:
     """Return the number of models; check those of a sequence against the first one."""
     if isinstance(models, Recurrent):
@@ -275,7 +275,10 @@ def _check_models(models: Any, count: Any) -> int:
             raise ArgumentTypeError(
                 "count", "is None", "the number of models because models is a function"
             )
-        return _check.size("count", count)
+        number = _check.size("count", count)
+        if number > _MODELS:
+            raise ArgumentError("count", f"is {_check.shown(count)}", f"at most {_MODELS}")
+        return number
     if not hasattr(models, "__getitem__") or isinstance(models, str | bytes | Mapping):
         raise ArgumentTypeError(
             "models",
@@ -336,6 +339,23 @@ def _made(models: Any, number: int) -> Recurrent:
     return cast("Recurrent", models(number))
 
 
+def _made_in_thread(models: Any, number: int) -> Recurrent | BaseException:
+    """Make a model where no handler of signals can raise within it; return its error, if any."""
+    found: list[Any] = []
+
+    def call() -> None:
+        try:
+            found.append(_made(models, number))
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=call, name="fit_many", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_TICK)
+    return cast("Recurrent | BaseException", found[0])
+
+
 def _first(
     models: Any, count: int, names: list[str] | None, unmade: dict[int, Exception] | None
 ) -> Recurrent:
@@ -344,13 +364,15 @@ def _first(
     unmade: gets the errors of those before; None: they are raised.
     """
     for number in range(count):
-        try:
-            return _made(models, number)
-        except Exception as raised:
-            if unmade is None:
-                unmade = {number: raised}
-                break
-            unmade[number] = raised
+        made = _made_in_thread(models, number)
+        if not isinstance(made, BaseException):
+            return made
+        if not isinstance(made, Exception):
+            raise made
+        if unmade is None:
+            unmade = {number: made}
+            break
+        unmade[number] = made
     assert unmade
     number, error = next(iter(unmade.items()))
     about = _about(error, _labelled(number, names))
@@ -427,6 +449,8 @@ def _columns(each: Mapping[str, Any] | None, count: int) -> dict[str, list[Any]]
     seen: dict[int, int] = {}
     for k, value in enumerate(found.get("callbacks", ())):
         for one in value if isinstance(value, list | tuple) else [value]:
+            if not isinstance(one, Callback):
+                continue  # `fit` refuses it
             if seen.setdefault(id(one), k) != k:
                 raise ArgumentError(
                     "each['callbacks']",
@@ -480,6 +504,33 @@ def _check_data(x: Any, y: Any, columns: Mapping[str, Any]) -> None:
             raise ArgumentTypeError(label, "is an iterator", "all sequences; fit takes iterators")
 
 
+def _check_counts(x: Any, given: Mapping[str, Any]) -> None:
+    """Refuse arguments that have no value for each sequence, of which rows could be taken."""
+    if not hasattr(x, "__len__"):
+        raise ArgumentTypeError("x", f"is of type {type(x).__name__}", "sequences, as fit takes")
+    for name in _OF_SEQUENCES[1:]:
+        value = given.get(name)
+        blocks = value.items() if isinstance(value, Mapping) else [(None, value)]
+        for block, one in blocks:
+            if one is None or hasattr(one, "columns"):  # fit refuses a frame
+                continue
+            label = name if block is None else f'{name}["{block}"]'
+            count = _count(one)
+            if count is None:
+                expected = f"a value for each of the {len(x)} sequences of x"
+                raise ArgumentTypeError(label, f"is {_check.shown(one)}", expected)
+            if count != len(x):
+                raise ArgumentError(label, f"has {count} sequences", f"{len(x)}, as x has")
+
+
+def _count(value: Any) -> int | None:
+    """Return the length of a list or array; None of anything else."""
+    try:
+        return None if isinstance(value, _NO_LISTS) else len(value)
+    except TypeError:
+        return None
+
+
 def _all_rows(name: str, rows: Any, count: int, x: Any) -> list[Rows] | None:
     """Check the rows of each model."""
     if rows is None:
@@ -493,7 +544,11 @@ def _all_rows(name: str, rows: Any, count: int, x: Any) -> list[Rows] | None:
     most = len(x) if x is not None else 0
     found = []
     for k, one in enumerate(rows):
-        array = np.asarray(one)
+        try:
+            array = np.asarray(one)
+        except _check.REFUSALS as error:
+            came = f"is of type {type(one).__name__}, which NumPy cannot read as an array"
+            raise ArgumentTypeError(name, came, "one dimension of integers", item=k) from error
         if array.dtype == np.bool_:
             raise ArgumentTypeError(
                 name,
@@ -559,11 +614,24 @@ class _Interrupts(DeferredInterrupt):
 
     def __init__(self) -> None:
         super().__init__()
-        self.again = False
+        self._second: float | None = None  # when it came again
+        self.given_up = False  # it came once more, long after that
+
+    @property
+    def again(self) -> bool:
+        return self._second is not None
 
     def _note(self, number: int, frame: types.FrameType | None) -> None:
-        self.again = self.asked
+        now = time.perf_counter()
+        if self._second is not None:
+            self.given_up = now - self._second >= _PATIENCE
+        elif self.asked:
+            self._second = now
         self.asked = True
+
+
+class _GivenUpError(Exception):
+    """Threads that do not end are left behind."""
 
 
 class _WholeRun:
@@ -800,19 +868,18 @@ class _Run:
         error: str | None = None
         try:
             model = self._model(number)
+            if self.store is not None:
+                saving.json_text(model.metadata)
+        except KeyboardInterrupt:  # as from a callback
+            self.stop.asked = True
+            return
         except Exception as raised:
-            named = _about(raised, self._label(number))
-            if self.on_error == "raise":
-                if named is raised:
-                    raise
-                raise named from raised
-            error = _check.one_line(f"{type(named).__name__}: {named}")
+            error = self._told(raised, number, own=True)
             seconds = time.perf_counter() - start
             self._note(None, Ending(number, "", History().to_dict(), 0, [], seconds, error))
             return
         initial = ""
         if self.store is not None:
-            saving.json_text(model.metadata)
             initial = _digest_of(model)
             stored = self.store.restore(number, model, initial, self.on_error == "report")
             if stored is not None:
@@ -826,22 +893,24 @@ class _Run:
         if self.store is not None and self.checkpoint_every is not None:
             found["checkpoint"] = self.store.checkpoint_of(number)
             found["checkpoint_every"], found["resume"] = self.checkpoint_every, self.resume
+            own.initial = initial
         try:
             fit(model, cast("Any", own), None, verbose=0, **found)
         except Exception as raised:
-            named = _about(raised, self._label(number))
-            own_fault = not isinstance(raised, OSError) and (
-                model.frozen != self.frozen or self._is_its_own(raised, own)
-            )
-            if self.on_error == "raise" or not own_fault:
-                if named is raised:
-                    raise
-                raise named from raised
-            error = _check.one_line(f"{type(named).__name__}: {named}")
+            fault = model.frozen != self.frozen or self._is_its_own(raised, own)
+            error = self._told(raised, number, fault)
         finally:
             if own.begun:
                 self.begun = True
         history = History() if own.run is None else own.run.history
+        kept = self.store is not None and (error is None or self.on_error == "report")
+        try:  # refuses what a callback has spoilt
+            history = History.from_dict(history.to_dict())
+            if self.store is not None:
+                saving.json_text(model.metadata)
+        except Exception as raised:
+            error, history = self._told(raised, number, own=True), History()
+            kept = False  # it cannot be written
         epoch = len(history)
         if own.settings is not None:
             early = own.settings.early_stopping
@@ -856,11 +925,10 @@ class _Run:
             time.perf_counter() - start,
             error,
         )
-        history = History.from_dict(record.history)  # refuses what a callback has spoilt
         self._pace.note(own, time.thread_time() - used)
         if history.stopped == "interrupted":
             self.stop.asked = True  # also if a callback has raised it
-        elif self.store is not None and (error is None or self.on_error == "report"):
+        elif self.store is not None and kept:
             self.store.add(model, record)
         self._note(model, record, history)
 
@@ -882,6 +950,17 @@ class _Run:
         self.results[record.number] = result
         self._running.pop(record.number, None)
         self._finished.append(record.number)
+
+    def _told(self, raised: Exception, number: int, own: bool) -> str:
+        """Return what the results say of an error; raise it if they are not to say it.
+
+        own: whether it may be of this model alone.
+        """
+        of_store = self.store is not None and self.store.is_about_its_files(raised)
+        named = raised if of_store else _about(raised, self._label(number))
+        if self.on_error == "raise" or not own or of_store:
+            raise named from (None if named is raised else raised)
+        return _check.one_line(f"{type(named).__name__}: {named}")
 
     def _is_its_own(self, error: Exception, own: OneOfMany) -> bool:
         """Whether an error may be of this model alone.
@@ -965,7 +1044,7 @@ class _Run:
                 limit.stop()
                 raise
             finally:
-                self._join(threads, overs, limit)
+                self._join(threads, overs, limit, signals)
         if self._failures:
             raise self._failures[min(self._failures)]
         for number in range(self.count):
@@ -977,17 +1056,28 @@ class _Run:
         threads: list[threading.Thread],
         overs: list[threading.Event],
         limit: _core.ThreadLimit,
+        signals: _Interrupts,
     ) -> None:
-        """Wait until all threads have ended, whatever a program's handler of signals raises."""
+        """Wait until all threads have ended, whatever a program's handler of signals raises.
+
+        Those that are in functions of the caller's for too long are left behind.
+        """
         raised: BaseException | None = None
         waiting = True
         while waiting:
             try:
                 for thread, over in zip(threads, overs, strict=True):
-                    if thread.ident is not None:  # else it finds that it is to stop
-                        over.wait()  # an interrupted join takes a thread that runs for ended
-                        thread.join()
+                    if thread.ident is None:  # it finds that it is to stop
+                        continue
+                    # an interrupted join takes a thread that runs for ended; one whose start was
+                    # interrupted may have died before its first line
+                    while not over.wait(_TICK) and thread.is_alive():
+                        if signals.given_up:
+                            raise _GivenUpError
+                    thread.join()
                 waiting = False
+            except _GivenUpError:
+                raise KeyboardInterrupt from None
             except BaseException as error:
                 self.stop.asked = True
                 limit.stop()
@@ -1041,6 +1131,8 @@ class _Run:
                     self.stop.asked = True
                 if signals.again:
                     limit.stop()
+                if signals.given_up:
+                    return  # `_join` has the rest
                 now = time.perf_counter()
                 while self._finished:
                     result = self.results[self._finished.popleft()]
@@ -1154,8 +1246,6 @@ def _about(error: Exception, label: str) -> Exception:
     """Return an error that names the model that it is about."""
     if isinstance(error, BadArgumentError):
         error.context.append(label)
-        return error
-    if isinstance(error, OSError):  # of a file, whose name it has
         return error
     if type(error) in (ValueError, TypeError, MemoryError):
         return type(error)(f"{error} ({label})")

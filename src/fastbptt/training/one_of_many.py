@@ -51,6 +51,8 @@ class OneOfMany:
         Of a run that does nothing between two epochs.
     begun : bool
         Whether all arguments have been checked, and training begins.
+    initial : str
+        A digest of the model before training, if its run may be resumed.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class OneOfMany:
         self.settings: Settings | None = None
         self.steps: PreparedSteps | None = None
         self.begun = False
+        self.initial = ""
 
     def sets(self, data: LabelledData, validation: Any, class_weight: Any, seed: int) -> HoldOut:
         """Return the training and validation sequences of the data of all models.

@@ -106,10 +106,11 @@ def early_stopping(
                         "validation=, or monitor= with the name of a curve",
                     )
                 return None
-            asks = "restore_best is True" if waits is None else f"patience is {waits}"
-            raise ValueError(
-                f"{asks}, but there is no validation data to monitor; expected "
-                "validation=, or monitor= with the name of a curve"
+            name, value = ("restore_best", True) if waits is None else ("patience", waits)
+            raise ArgumentError(
+                name,
+                f"is {value}, but there is no validation data to monitor",
+                "validation=, or monitor= with the name of a curve",
             )
         return EarlyStopping("validation_loss", False, delta, waits, keep)
     names = [name for name in curves if validated or on_training or name in all_losses]

@@ -123,6 +123,7 @@ PROGRAMS: dict[str, str] = {
     print(open(reads).read())
     """,
     "Ctrl-C in one long step": """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     fastbptt.set_num_threads({threads})
     long = np.zeros((4, 60_000, 3), "f4")
     model = fastbptt.LSTM(3, 64, 1)  # before: a Ctrl-C is lost where NumPy imports its extensions
