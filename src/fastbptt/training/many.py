@@ -874,7 +874,7 @@ class _Run:
             self.stop.asked = True
             return
         except Exception as raised:
-            error = self._told(raised, number, own=True)
+            error = self._reported(raised, number, own=True)
             seconds = time.perf_counter() - start
             self._note(None, Ending(number, "", History().to_dict(), 0, [], seconds, error))
             return
@@ -898,7 +898,7 @@ class _Run:
             fit(model, cast("Any", own), None, verbose=0, **found)
         except Exception as raised:
             fault = model.frozen != self.frozen or self._is_its_own(raised, own)
-            error = self._told(raised, number, fault)
+            error = self._reported(raised, number, fault)
         finally:
             if own.begun:
                 self.begun = True
@@ -909,7 +909,7 @@ class _Run:
             if self.store is not None:
                 saving.json_text(model.metadata)
         except Exception as raised:
-            error, history = self._told(raised, number, own=True), History()
+            error, history = self._reported(raised, number, own=True), History()
             kept = False  # it cannot be written
         epoch = len(history)
         if own.settings is not None:
@@ -951,7 +951,7 @@ class _Run:
         self._running.pop(record.number, None)
         self._finished.append(record.number)
 
-    def _told(self, raised: Exception, number: int, own: bool) -> str:
+    def _reported(self, raised: Exception, number: int, own: bool) -> str:
         """Return what the results say of an error; raise it if they are not to say it.
 
         own: whether it may be of this model alone.
