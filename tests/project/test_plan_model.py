@@ -32,7 +32,7 @@ def test_what_is_left_of_a_model() -> None:
 def test_the_page_has_what_is_left_of_a_model() -> None:
     text = " ".join(SCRIPT.PAGE.read_text("utf-8").split())
     found = re.search(
-        r"\$r\$ is ([\d.]+), and \$r_P\$ is ([\d.]+) on one core, (.*?), in times", text
+        r"\$r\$ is ([\d.]+), and \$r_P\$ is ([\d.]+) on one core, (.*?): waiting", text
     )
     assert found
     others = re.findall(r"([\d.]+) on ([\d,]+)", found[3])
