@@ -1,6 +1,7 @@
 #include "bindings/structure.h"
 
 #include "bindings/arrays.h"
+#include "dispatch.h"
 #include "errors.h"
 
 namespace fastbptt::bindings {
