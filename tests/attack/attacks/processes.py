@@ -130,8 +130,8 @@ PROGRAMS: dict[str, str] = {
     def press():
         time.sleep({wait})
         os.kill(os.getpid(), signal.SIGINT)
-    threading.Thread(target=press).start()
     try:
+        threading.Thread(target=press).start()  # which may be pressed within
         while True:
             model.train_step(long, np.zeros(4), fastbptt.Adam())
     except KeyboardInterrupt:
