@@ -258,6 +258,17 @@ def test_other_start_weights_of_a_model_in_training_are_refused(tmp_path: Path) 
         fastbptt.fit_many(lambda k: make(k + 9), X, Y, each=stop, resume=True, **given)
 
 
+def test_models_of_another_run_are_refused(tmp_path: Path) -> None:
+    """The file of a folder that was copied over that of another one with the same models."""
+    for name, x in (("one", X), ("other", X + 1.0)):
+        fastbptt.fit_many(make, x, Y, count=2, checkpoint=tmp_path / name, **FIXED)
+    (tmp_path / "one" / "models.fastbptt").replace(tmp_path / "other" / "models.fastbptt")
+    with pytest.raises(ValueError, match=r"model [01] in it is of another run; expected a folder"):
+        fastbptt.fit_many(
+            make, X + 1.0, Y, count=2, checkpoint=tmp_path / "other", resume=True, **FIXED
+        )
+
+
 def test_more_models_than_anyone_has() -> None:
     with pytest.raises(ValueError, match=r"^count is 10{30}; expected at most"):
         fastbptt.fit_many(make, X, Y, count=10**30, **FIXED)

@@ -21,6 +21,7 @@ cut off. A record that is damaged before others is an error.
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -61,6 +62,7 @@ class Ending(NamedTuple):
     larger: list[str]  # curves of which larger values are better
     seconds: float
     error: str | None
+    run: str = ""  # a digest of the run's fingerprint, from `FinishedModels`
 
 
 class FinishedModels:
@@ -96,6 +98,8 @@ class FinishedModels:
                 )
         self._path = os.path.join(folder, "models.fastbptt")
         self._description = os.path.join(folder, "run.json")
+        text = json.dumps(dict(fingerprint), sort_keys=True)
+        self._run = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         if not os.path.lexists(self._path):
             self._judge(fingerprint, resume)  # before there is a file that would stay
         # its descriptor closes with it, whatever a handler of signals raises before `close`
@@ -227,6 +231,8 @@ class FinishedModels:
         except damage.OF_VALUES as error:
             text = _check.one_line(error)
             raise _unreadable(self._path, f"model {number} in it is damaged: {text}") from None
+        if record.run != self._run:
+            raise _unreadable(self._path, f"model {number} in it is of another run")
         if record.initial != initial:
             raise ValueError(
                 f"cannot resume from {self.folder!r}: model {number} is not as it was when the run "
@@ -243,7 +249,7 @@ class FinishedModels:
     def add(self, model: Recurrent, record: Ending) -> None:
         """Append a model that is finished; by any thread."""
         file = io.BytesIO()
-        saving.save_model(model, file, training=record._asdict())
+        saving.save_model(model, file, training=record._replace(run=self._run)._asdict())
         content = file.getvalue()
         head = _HEAD.pack(len(content), record.number, zlib.crc32(content))
         self._append(head + _CRC.pack(zlib.crc32(head)) + content)
