@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import fastbptt
+from fastbptt.training import checkpoints
 
 RNG = np.random.default_rng(9)
 X = RNG.normal(size=(18, 6, 3))
@@ -159,6 +160,18 @@ def test_any_error_of_the_callers_code_is_that_of_its_model(where: str, error: E
     assert fits[1].error is not None and re.search(told, fits[1].error)
     with pytest.raises((RuntimeError, ValueError), match=told):
         fastbptt.fit_many(made, X, Y, count=3, each=each, **FIXED)
+
+
+def test_a_folder_that_cannot_be_written_is_no_error_of_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Any, *_: Any) -> None:
+        raise OSError(28, "No space left on device", self._path)
+
+    monkeypatch.setattr(checkpoints.Checkpointer, "save", full)
+    given: dict[str, Any] = {"checkpoint": tmp_path, "checkpoint_every": 0, "count": 2, **FIXED}
+    with pytest.raises(OSError, match=r"No space left on device: '.*model-[01]\.safetensors'"):
+        fastbptt.fit_many(make, X, Y, on_error="report", **given)
 
 
 def test_ctrl_c_within_make_keeps_what_is_finished() -> None:
