@@ -1262,6 +1262,17 @@ CALLS = [
         r"y = np.eye(3)[k]; fit(net3, x, \1, loss='cross_entropy', **once)",
     ),
     call(
+        "y = np.tile(k[:, None], x.shape[1]); fit(net3, x, y, loss='cross_entropy', **once)",
+        r"for targets at every step, (steps=\"all\")",
+        "y = np.tile(k[:, None], x.shape[1])\n"
+        r"fit(net3, x, y, loss='cross_entropy', \1, **once)",
+    ),
+    call(
+        "fit(net, x, x[:, :, 0], loss='mse', **once)",
+        r"for targets at every step, (steps=\"all\")",
+        r"fit(net, x, x[:, :, 0], loss='mse', \1, **once)",
+    ),
+    call(
         "fit(net3, x, y, **once)",
         r"integer classes .*would give \"(\w+)\"|would give \"(\w+)\"",
         r"fit(net3, x, k, **once)",
@@ -2139,6 +2150,11 @@ CALLS = [
         "fit_many(several, x, y, checkpoint='models 3', each=each, **once)",
         r"in use by another run; expected a folder of this one's own",
         "fit_many(several, x, y, checkpoint='models 4', **once)",
+    ),
+    call(
+        "fit_many([net], 5, y, rows=[[0]], **once)",
+        r"expected sequences, as fit takes",
+        "fit_many([net], x, y, rows=[[0]], **once)",
     ),
     call(
         "fit_many([net, fastbptt.GRU(2, 5, 1)], x, y, **once)",
