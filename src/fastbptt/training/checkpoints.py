@@ -139,20 +139,21 @@ def checkpointer(path: Any, every: Any) -> Checkpointer | None:
             came = f"is {_check.quoted(every)}, but checkpoint is None"
             raise ArgumentError("checkpoint_every", came, "a path as checkpoint")
         return None
-    name = place("checkpoint", path)
+    name = place(path)
     check_place(name)
     clear_away(name)
     return Checkpointer(name, seconds)
 
 
-def place(argument: str, value: Any) -> str:
-    """Check the type of a path, and that there may be a file of this name."""
-    if not isinstance(value, str | bytes | os.PathLike):
-        came = f"is of type {type(value).__name__}"
-        raise ArgumentTypeError(argument, came, "str or os.PathLike")
-    name = os.fsdecode(value)
+def place(checkpoint: Any) -> str:
+    """Check the type of a path, and that there may be a file or folder of this name."""
+    if not isinstance(checkpoint, str | bytes | os.PathLike):
+        came = f"is of type {type(checkpoint).__name__}"
+        raise ArgumentTypeError("checkpoint", came, "str or os.PathLike")
+    name = os.fsdecode(checkpoint)
     if not name or "\0" in name:
-        raise ArgumentError(argument, f"is {_check.quoted(name)}", "the name of a file or folder")
+        expected = "the name of a file or folder"
+        raise ArgumentError("checkpoint", f"is {_check.quoted(name)}", expected)
     return name
 
 

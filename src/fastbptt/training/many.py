@@ -201,7 +201,7 @@ def fit_many(
     _check_common(arguments, each)
     columns = _columns(each, wanted)
     named = _names(names, wanted)
-    folder = None if checkpoint is None else checkpoints.place("checkpoint", checkpoint)
+    folder = None if checkpoint is None else checkpoints.place(checkpoint)
     if jobs is None:
         jobs = _core.get_num_threads()
     jobs = min(_check.size("jobs", jobs), wanted)
@@ -903,7 +903,7 @@ class _Run:
             if own.begun:
                 self.begun = True
         history = History() if own.run is None else own.run.history
-        kept = self.store is not None and (error is None or self.on_error == "report")
+        kept = error is None or self.on_error == "report"
         try:  # refuses what a callback has spoilt
             history = History.from_dict(history.to_dict())
             if self.store is not None:
