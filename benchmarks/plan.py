@@ -100,10 +100,15 @@ def parameters(shape: str) -> int:
 
 
 def part_seconds(record: dict[str, Any], shape: str, ranks: int) -> float:
-    """Return the seconds of a rank's part of a batch, by the model of a step in scaling.py."""
-    case, scaling = PRESETS[shape], scaling_model()
-    rows = math.ceil(case.batch / ranks)
-    return float(scaling.predicted(case.with_(batch=rows), CONSTANTS, 1)) + record["rank"]
+    """Return the seconds of a rank's part of a batch."""
+    return step_seconds(shape, math.ceil(PRESETS[shape].batch / ranks)) + float(record["rank"])
+
+
+@functools.cache  # it makes a model
+def step_seconds(shape: str, rows: int) -> float:
+    """Return the seconds of a step by one thread, by the model of scaling.py."""
+    case = PRESETS[shape].with_(batch=rows)
+    return float(scaling_model().predicted(case, CONSTANTS, 1))
 
 
 def scaling_model() -> Any:
@@ -127,9 +132,15 @@ def expected_maximum(count: int) -> float:
     """Return the mean of the largest of so many standard normal numbers."""
     if count == 1:
         return 0.0
+    at, below = normal_distribution()
+    return float(np.sum(np.diff(below**count) * (at[1:] + at[:-1]) / 2))
+
+
+@functools.cache
+def normal_distribution() -> tuple[np.ndarray, np.ndarray]:
+    """Return places, and the share of normal numbers below each."""
     at = np.linspace(-8.0, 8.0, 4001)
-    below = np.array([0.5 * math.erfc(-one / math.sqrt(2.0)) for one in at]) ** count
-    return float(np.sum(np.diff(below) * (at[1:] + at[:-1]) / 2))
+    return at, np.array([0.5 * math.erfc(-one / math.sqrt(2.0)) for one in at])
 
 
 def best_ranks(record: dict[str, Any], shape: str, way: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def test_places(code: str, wanted: list[str]) -> None:
         assert code[one.start : one.end] == one.old
 
 
-def test_the_choice_is_the_same_and_code() -> None:
+def test_the_choice_is_the_same_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python_mutants, "mutants_of", cache(python_mutants.mutants_of))
     chosen = list(python_mutants.choice(1))
     assert chosen == list(python_mutants.choice(1))
     assert len(chosen) == sum(python_mutants.SHARES.values()) >= 230
