@@ -9,9 +9,11 @@ from collections.abc import Callable
 import hypothesis
 import pytest
 
-# Every worker of pytest-xdist has a processor of its own; two threads each would wait for another.
+# Every worker of pytest-xdist has a processor of its own; two threads each would wait for another:
+# those of NumPy, and those of PyTorch, whose tests took ten times as long.
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 from cases import FULL_GRID
 from trained import Bench

@@ -64,7 +64,7 @@ void beside(const std::function<void()>& write, const std::function<void()>& rea
   std::thread writer([&] {
     while (!over) write();
   });
-  for (int i = 0; i < count; i += calls::few() ? 4 : 1) read();
+  for (int i = 0; i < count; i += static_cast<int>(calls::one_in())) read();
   over = true;
   writer.join();
 }
