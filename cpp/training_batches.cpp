@@ -147,6 +147,7 @@ class BatchRun {
   i64& done;
   std::exception_ptr error = nullptr;
   bool has_ended = false;  // of one in a crew
+  const std::thread::id thread = std::this_thread::get_id();
 
  private:
   TrainingData& data_;
@@ -200,6 +201,7 @@ Batch BatchRun::next() {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr auto patience = std::chrono::milliseconds(100);  // with one of a crew that stays away
 
 Clock::time_point after(double seconds) {
   return Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
@@ -256,13 +258,19 @@ void train_on_batches(Engine& engine, TrainingData& data, const Update& update, 
 
 void TrainingCrew::join() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  ++members_;
+  members_[std::this_thread::get_id()] = true;
 }
 
 void TrainingCrew::leave() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  --members_;
+  members_.erase(std::this_thread::get_id());
   change_.notify_all();
+}
+
+std::size_t TrainingCrew::awaited() const {
+  std::size_t count = 0;
+  for (const auto& [id, is_awaited] : members_) count += is_awaited;
+  return count;
 }
 
 void TrainingCrew::train_on_batches(Engine& engine, TrainingData& data, const Update& update,
@@ -270,10 +278,17 @@ void TrainingCrew::train_on_batches(Engine& engine, TrainingData& data, const Up
   BatchRun run(engine, data, update, course, done);
   std::unique_lock<std::mutex> lock(mutex_);
   waiting_.push_back(&run);
+  members_[run.thread] = true;
   while (!run.has_ended) {
-    if (works_ || waiting_.size() < members_) {
+    if (works_) {
       change_.wait(lock);
       continue;
+    }
+    if (waiting_.size() < awaited() && change_.wait_for(lock, patience) == std::cv_status::no_timeout) continue;
+    if (works_ || run.has_ended) continue;
+    if (waiting_.size() < awaited()) {  // in vain: no longer for those who are not here
+      for (auto& [id, is_awaited] : members_) is_awaited = false;
+      for (const BatchRun* one : waiting_) members_[one->thread] = true;
     }
     works_ = true;
     const std::vector<BatchRun*> all = std::exchange(waiting_, {});

@@ -5,7 +5,9 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "engine.h"
@@ -74,7 +76,8 @@ void train_on_batches(Engine& engine, TrainingData& data, const Update& update, 
 class BatchRun;
 
 // Threads that each train a network of their own. Those that have joined make their steps together (train_together),
-// with the results of train_on_batches: one works for all of them, while the others wait.
+// with the results of train_on_batches: one works for all of them, while the others wait. For one that stays away, in a
+// function of the caller's say, they wait once, for a moment.
 class TrainingCrew {
  public:
   void join();
@@ -84,9 +87,11 @@ class TrainingCrew {
                         i64& done);
 
  private:
+  std::size_t awaited() const;
+
   std::mutex mutex_;
   std::condition_variable change_;
-  std::size_t members_ = 0;
+  std::map<std::thread::id, bool> members_;  // whether the others wait for it
   std::vector<BatchRun*> waiting_;
   bool works_ = false;  // one of them, for all
 };

@@ -36,6 +36,7 @@ REDUCTIONS: Final = ("mean", "sum", "sequence_mean")
 RECORDS: Final = ("gradients",)
 
 _UNLIMITED: Final = 1 << 60
+_LONG_INTEGER: Final = 1000  # bits; Python refuses to write many more
 _ROUNDED: Final = 2.0**-10  # a rounding that a network of usual weights would see
 _RESOLVED: Final = 1e-3  # of the span of numbers: a coarser dtype loses digits that matter
 
@@ -54,7 +55,7 @@ def size(name: str, value: Any, least: int = 1) -> int:
             name, f"is {shown(value)}", f"a whole number of at least {least}"
         ) from None
     if number < least:
-        raise ArgumentError(name, f"is {number}", f"at least {least}", value=number)
+        raise ArgumentError(name, f"is {shown(number)}", f"at least {least}", value=number)
     return number
 
 
@@ -113,7 +114,8 @@ def memory(name: str, value: Any) -> int:
         count = 0
         if found:
             base = 1024 if found[3] else 1000
-            count = int(float(found[1]) * base ** " kmgt".index(found[2].lower() or " "))
+            most = float(found[1]) * base ** " kmgt".index(found[2].lower() or " ")
+            count = int(min(most, _UNLIMITED))
         if not found or (found[3] and not found[2]):
             raise ArgumentError(name, f"is {shown(value)}", expected)
         if count < 1:
@@ -126,7 +128,7 @@ def memory(name: str, value: Any) -> int:
     except TypeError:
         raise ArgumentTypeError(name, f"is {shown(value)}", expected) from None
     if count < 1:
-        raise ArgumentError(name, f"is {count}", expected, value=count)
+        raise ArgumentError(name, f"is {shown(count)}", expected, value=count)
     return min(count, _UNLIMITED)
 
 
@@ -172,7 +174,12 @@ def shown(value: Any) -> str:
     """Write a value as in Python; of an array and of what is long or holds arrays, its kind."""
     if getattr(value, "ndim", 0):
         return f"an array of shape {tuple(value.shape)}"
-    text = repr(value)
+    if isinstance(value, int) and value.bit_length() > _LONG_INTEGER:
+        return f"a whole number of {value.bit_length()} bits"
+    try:
+        text = repr(value)
+    except ValueError:  # of integers in it that are longer
+        return f"of type {type(value).__name__}"
     short = len(text) <= 200 and "array(" not in text
     return text if short else f"of type {type(value).__name__}"
 

@@ -164,6 +164,8 @@ _DIGEST: Final = re.compile(r"(a list of (\d+)|\S+ \((\d+),.*\)), [0-9a-f]{32}")
 ABSENT: Final = "not there"
 #: The part of a fingerprint that describes the model before training, where that is known.
 INITIAL: Final = "initial"
+#: The part that says of which model of which call of `fit_many` it is.
+OF_MANY: Final = "fit_many"
 
 
 def source(resume: Any, path: Any) -> str | None:
@@ -285,6 +287,10 @@ def bare(text: str) -> str:
 
 def _difference(name: str, was: str, now: str) -> str:
     """Describe how a part of a fingerprint differs; arrays without their hashes."""
+    if name == OF_MANY:
+        if ABSENT in (was, now):
+            return "it is of one model alone" if was == ABSENT else "it is of a model of fit_many"
+        return "it is of another model or another run of fit_many"
     if name == INITIAL:
         return "the model is not as it was when the run began"
     found, other = _DIGEST.fullmatch(was), _DIGEST.fullmatch(now)

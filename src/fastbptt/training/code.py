@@ -30,6 +30,8 @@ def described(value: Any, depth: int = 0) -> str:
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
         return checkpoints.digest(array.astype(str) if array.dtype == object else array)
+    if isinstance(value, int) and value.bit_length() > 4000:  # Python writes no longer ones
+        return hex(value)
     if value is None or isinstance(value, bool | int | float | str):
         return json.dumps(value)
     if isinstance(value, Optimizer):
@@ -60,7 +62,20 @@ def described(value: Any, depth: int = 0) -> str:
     name = _named(type(value))
     if depth > 4:
         return name
-    return f"{name} {described(getattr(value, '__dict__', None), depth + 1)}"
+    return f"{name} {described(_state(value), depth + 1)}"
+
+
+def _state(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object, those in slots too."""
+    found: dict[str, Any] = {}
+    for kind in type(value).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            private = name.startswith("__") and not name.endswith("__")
+            own = f"_{kind.__name__.lstrip('_')}{name}" if private else name
+            if own not in ("__dict__", "__weakref__") and hasattr(value, own):
+                found[own] = getattr(value, own)
+    return found | getattr(value, "__dict__", {})
 
 
 def _named(value: Any) -> str:
@@ -79,7 +94,7 @@ def _named(value: Any) -> str:
 def _parts(value: Any, seen: set[int]) -> Iterator[str]:
     if isinstance(value, _PLAIN):
         yield repr(value)
-    elif isinstance(value, np.ndarray):
+    elif isinstance(value, np.ndarray | np.generic):
         yield described(value)
     elif id(value) not in seen:
         seen.add(id(value))

@@ -26,6 +26,7 @@ import io
 import json
 import os
 import re
+import stat
 import struct
 import threading
 import zlib
@@ -108,10 +109,15 @@ class FinishedModels:
         try:
             self._open(dict(fingerprint), resume)
         except BaseException:
+            if self._new:  # no run is in there
+                with suppress(OSError):
+                    os.unlink(self._description)
             self._owner.close()
             raise
 
     def _open(self, fingerprint: dict[str, str], resume: bool) -> None:
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            raise _unreadable(self._path, "it is no regular file")
         if fcntl is not None:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -284,6 +290,10 @@ class FinishedModels:
                 raise
             self._end += len(content)
             self._flushed = False
+
+    def identity(self, number: int, initial: str) -> dict[str, str]:
+        """Describe a model of the run, whose checkpoint is of no other one."""
+        return {checkpoints.OF_MANY: f"{self._run} {number}", checkpoints.INITIAL: initial}
 
     def checkpoint_of(self, number: int) -> str:
         """Name the file of a model while it is trained, which goes once it is finished."""

@@ -428,7 +428,8 @@ def fit(
         described = {"loss": own, "validation": sets.fraction, "warmup": first}
         described |= settings.fingerprint()
         if many is not None:
-            described[checkpoints.INITIAL] = many.initial
+            described |= many.identity
+            loop.of_many = many
         loop.checkpointer = checkpointer
         contents = sets.contents() if many is None else {}  # `fit_many` has those of all models
         loop.fingerprint = checkpoints.fingerprint(model, optimizer, described, contents)
@@ -575,6 +576,7 @@ class _Loop:
         self.callbacks = callbacks = settings.callbacks
         self.on_batch = [c.on_batch_end for c in callbacks if _overrides(c, "on_batch_end")]
         self.checkpointer: checkpoints.Checkpointer | None = None
+        self.of_many: OneOfMany | None = None
         self.fingerprint: dict[str, str] = {}
         self.resumed: checkpoints.Checkpoint | None = None
         self.origin = ""  # its file
@@ -984,7 +986,7 @@ class _Loop:
     # ------------------------------------------------------------ checkpoints
 
     def _save(self) -> None:
-        if self.checkpointer is None:
+        if self.checkpointer is None or (self.of_many is not None and not self.of_many.may_save):
             return
         run, early_stopping, schedule = (
             self.run,
@@ -1076,4 +1078,4 @@ def _any(calls: Sequence[Callable[[TrainingRun], bool | None]], run: TrainingRun
 
 
 def _overrides(callback: Callback, name: str) -> bool:
-    return getattr(type(callback), name) is not getattr(Callback, name)
+    return getattr(getattr(callback, name), "__func__", None) is not getattr(Callback, name)

@@ -237,7 +237,7 @@ def fit_many(
         run.train(jobs, display)
     finally:
         if run.store is not None:
-            run.store.close(run.begun)
+            run.store.close(run.has_begun())
     return ManyFits(
         cast("list[OneFit]", run.results),
         run.given(),
@@ -260,8 +260,11 @@ def _defaults() -> dict[str, Any]:
 
 
 def _listed(models: Any) -> Any:
-    """Take the models out of an iterator, which yields them once."""
-    return list(models) if isinstance(models, Iterator) else models
+    """Take the models out of an iterator, which yields them once, or a Series, by position."""
+    if isinstance(models, Recurrent | list | tuple | str | bytes | Mapping) or callable(models):
+        return models
+    several = isinstance(models, Iterator) or hasattr(models, "__getitem__")
+    return list(models) if several else models
 
 
 def _check_models(models: Any, count: Any) -> int:
@@ -549,6 +552,9 @@ def _all_rows(name: str, rows: Any, count: int, x: Any) -> list[Rows] | None:
         except _check.REFUSALS as error:
             came = f"is of type {type(one).__name__}, which NumPy cannot read as an array"
             raise ArgumentTypeError(name, came, "one dimension of integers", item=k) from error
+        if np.ma.is_masked(one):
+            masked = "has masked numbers"
+            raise ArgumentError(name, masked, "those of the sequences to take", item=k)
         if array.dtype == np.bool_:
             raise ArgumentTypeError(
                 name,
@@ -717,7 +723,7 @@ class _Run:
         self.x, self.y, self.common, self.columns = x, y, common, columns
         self.rows, self.held = rows, held
         self.on_error, self.keep = "raise", "models"
-        self.begun = False  # whether any model has
+        self.begun = False  # whether a model that has ended had begun
         self.checkpoint_every: Any = None
         self.resume = False
         self.store: FinishedModels | None = None
@@ -862,6 +868,10 @@ class _Run:
         x, y = some.pop("x"), some.pop("y")
         return OneOfMany(self.stop, x, y), found | some
 
+    def has_begun(self) -> bool:
+        """Whether any model has, also one whose thread is left behind."""
+        return self.begun or any(one.begun for one in list(self._running.values()))
+
     def _train(self, number: int, crew: _core.TrainingCrew | None) -> None:
         """Train a model, or restore it if it is finished."""
         start, used = time.perf_counter(), time.thread_time()
@@ -893,9 +903,12 @@ class _Run:
         if self.store is not None and self.checkpoint_every is not None:
             found["checkpoint"] = self.store.checkpoint_of(number)
             found["checkpoint_every"], found["resume"] = self.checkpoint_every, self.resume
-            own.initial = initial
+            own.identity = self.store.identity(number, initial)
+        interrupted = False
         try:
             fit(model, cast("Any", own), None, verbose=0, **found)
+        except KeyboardInterrupt:  # as from a callback at the end
+            interrupted = True
         except Exception as raised:
             fault = model.frozen != self.frozen or self._is_its_own(raised, own)
             error = self._reported(raised, number, fault)
@@ -926,7 +939,7 @@ class _Run:
             error,
         )
         self._pace.note(own, time.thread_time() - used)
-        if history.stopped == "interrupted":
+        if interrupted or history.stopped == "interrupted":
             self.stop.asked = True  # also if a callback has raised it
         elif self.store is not None and kept:
             self.store.add(model, record)
@@ -1077,6 +1090,7 @@ class _Run:
                     thread.join()
                 waiting = False
             except _GivenUpError:
+                self.stop.left_behind = True
                 raise KeyboardInterrupt from None
             except BaseException as error:
                 self.stop.asked = True

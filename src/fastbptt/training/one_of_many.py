@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import _core
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 
 class StopRequest(DeferredInterrupt):
-    """Stops the runs of all models between updates; signals are left to whoever sets `asked`."""
+    """Stops the runs of all models between updates; signals are left to whoever sets `asked`.
+
+    left_behind: `fit_many` has ended without them, and another run may have their folder.
+    """
+
+    left_behind = False
 
     def __enter__(self) -> StopRequest:
         return self
@@ -51,8 +57,10 @@ class OneOfMany:
         Of a run that does nothing between two epochs.
     begun : bool
         Whether all arguments have been checked, and training begins.
-    initial : str
-        A digest of the model before training, if its run may be resumed.
+    identity : mapping of str to str
+        Of the model in its run, if that may be resumed: parts of the checkpoint's fingerprint.
+    may_save : bool
+        Whether checkpoints may still be written.
     """
 
     def __init__(
@@ -71,7 +79,11 @@ class OneOfMany:
         self.settings: Settings | None = None
         self.steps: PreparedSteps | None = None
         self.begun = False
-        self.initial = ""
+        self.identity: Mapping[str, str] = {}
+
+    @property
+    def may_save(self) -> bool:
+        return not self.interrupt.left_behind
 
     def sets(self, data: LabelledData, validation: Any, class_weight: Any, seed: int) -> HoldOut:
         """Return the training and validation sequences of the data of all models.
