@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, help="of the study (default 50)")
     options = trials.arguments(parser, argv)
     if options.quick and options.trials is not None:
-        parser.error("--trials is given with --quick, which has 8; expected one of them")
+        parser.error("--trials is given with --quick, which has 8; expected one of the options")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     count, epochs = (
         (8, 5) if options.quick else (50 if options.trials is None else options.trials, 100)

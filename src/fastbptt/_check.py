@@ -308,6 +308,18 @@ _CPU_MEMORY = (1, 3, 11)
 _DEVICES = {2: "CUDA", 7: "Vulkan", 8: "Metal", 10: "ROCm", 13: "CUDA", 14: "oneAPI"}
 
 
+def one_each(name: str, value: Any, what: str = "target") -> None:
+    """Refuse a list of sequences of several lengths where each sequence has one target."""
+    if not isinstance(value, list | tuple):
+        return
+    several = (
+        one for one in value if hasattr(one, "__len__") and getattr(one, "shape", None) != ()
+    )
+    if len({len(one) for one in several if not isinstance(one, str | bytes)}) > 1:
+        expected = f'one {what} per sequence; for {what}s at every step, steps="all"'
+        raise ArgumentError(name, "is a list of sequences of unequal lengths", expected)
+
+
 def on_cpu(name: str, value: Any, item: int | None = None) -> None:
     """Refuse an array in the memory of a GPU, which NumPy refuses or copies without a word."""
     try:

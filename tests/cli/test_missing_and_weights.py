@@ -172,6 +172,11 @@ def test_a_model_without_gaps(folder: Path, capsys: Any) -> None:
     model = trained("a.csv --exclude-columns size", capsys)
     assert model.metadata["imputer"] is None
     assert "has no value at step" not in run("predict m.st c.csv --missing mask", capsys)
+    text = run("predict m.st b.csv --missing mask", capsys, 1)
+    assert re.search(
+        r"'u' has no value at step .*\(predict --missing interpolate fills gaps\)", text
+    )
+    run("predict m.st b.csv --missing interpolate", capsys)
     masked = trained("a.csv --exclude-columns size --missing mask", capsys)
     assert masked.parameters.flat.tobytes() == model.parameters.flat.tobytes()
     text = run("predict m.st b.csv --missing mask", capsys, 1)

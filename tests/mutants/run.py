@@ -545,13 +545,17 @@ def keep(seed: int, times: float) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("map", "python", "cpp", "record"))
-    parser.add_argument("--seed", type=int, default=1, help="of the choice in Python")
-    parser.add_argument("--times", type=float, default=1.0, help="as many mutants in Python")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="seed of the random choice of mutants in Python"
+    )
+    parser.add_argument("--times", type=float, default=1.0, help="times as many mutants in Python")
     parser.add_argument(
         "--only", default="", help="files with one of these, divided by commas, in their name"
     )
     parser.add_argument("--at-once", type=int, default=2, help="tests side by side")
-    parser.add_argument("--without-cpp-tests", action="store_true", help="those in Python alone")
+    parser.add_argument(
+        "--without-cpp-tests", action="store_true", help="run the tests in Python alone"
+    )
     given = parser.parse_args()
     path = BUILD / "calls.json"
     BUILD.mkdir(parents=True, exist_ok=True)

@@ -975,6 +975,31 @@ CALLS = [
         "y = k * 1.0\nfit(net3, x, \\1, loss='cross_entropy', **once)",
     ),
     call(
+        "fit(net3, list(x), [np.ones(4)] * 12, loss='cross_entropy', steps='all', **once)",
+        r"of whole numbers, give (\[one.astype\(int\) for one in y\])",
+        "y = [np.ones(4)] * 12\nfit(net3, list(x), \\1, loss='cross_entropy', steps='all', **once)",
+    ),
+    call(
+        "fit(net, [*x, x[0][:2]], [*y.repeat(4).reshape(12, 4), y[:2]], **once)",
+        r'expected one target per sequence; for targets at every step, (steps="all")',
+        "fit(net, [*x, x[0][:2]], [*y.repeat(4).reshape(12, 4), y[:2]], \\1, **once)",
+    ),
+    call(
+        SK + "C.fit([*x, x[0][:2]], [*k.repeat(4).reshape(12, 4), k[:2]])",
+        r'expected one label per sequence; for labels at every step, (steps="all")',
+        SK + "C.set_params(\\1).fit([*x, x[0][:2]], [*k.repeat(4).reshape(12, 4), k[:2]])",
+    ),
+    call(
+        SK + "C.fit(x, k.repeat(4).reshape(12, 4))",
+        r'for labels at every step, (steps="all"); for several labels',
+        SK + "C.set_params(\\1).fit(x, k.repeat(4).reshape(12, 4))",
+    ),
+    call(
+        "fit(net3, x, np.where(k > 0, k, np.nan), loss='cross_entropy', **once)",
+        r'fastbptt.fit with (missing="mask") leaves out classes that are NaN',
+        "fit(net3, x, np.where(k > 0, k, np.nan), loss='cross_entropy', \\1, **once)",
+    ),
+    call(
         "fit(net, x, y, loss='quantile:0.5', **once)",
         r'expected (fastbptt.Loss\("quantile"), \.\.\) with its parameters',
         "fit(net, x, y, loss=\\1, levels=[0.5]), **once)",

@@ -268,13 +268,16 @@ def rounded(task: ModelTask, data: Sequences, dtype: np.dtype[Any]) -> Any:
                 f"{data.x[i][step, feature]:g} at step {step + 1}, too large for {dtype}; "
                 "expected smaller numbers, or training with --dtype float64"
             )
-    return x if task.imputer is None else _imputed(task.imputer, x, data)
+    return _imputed(task.imputer, x, data)
 
 
-def _imputed(imputer: Imputer, x: Any, data: Sequences) -> Any:
-    """Fill gaps and add indicators."""
+def _imputed(imputer: Imputer | None, x: Any, data: Sequences) -> Any:
+    """Fill gaps and add indicators; refuse gaps where there were none."""
     for i, one in enumerate(x):
-        found = imputer._new_gap(one)
+        if imputer is not None:
+            found = imputer._new_gap(one)
+        else:
+            found = next(iter(np.argwhere(np.isnan(one)).tolist()), None)
         if found is not None:
             step, feature = found
             raise ValueError(
@@ -282,7 +285,7 @@ def _imputed(imputer: Imputer, x: Any, data: Sequences) -> Any:
                 f"value at step {step + 1}, but had one in all steps that were trained on; "
                 "expected values there (predict --missing interpolate fills gaps)"
             )
-    return imputer.transform(x)
+    return x if imputer is None else imputer.transform(x)
 
 
 def labelled(task: ModelTask, data: Sequences) -> Sequences:

@@ -793,6 +793,8 @@ def targets_as_they_lie(
     lead = (batch, time) if steps == "all" else (batch,)
     means = "(batch, time" if steps == "all" else "(batch"
     every = None if steps == "all" else time
+    if every is not None:
+        _check.one_each("y", y)
     array = _check.read("y", y)
     return _target_array(width, array, lead, means, classes, context, axis, time=every)
 
@@ -812,10 +814,16 @@ def _target_array(
     one_hot = classes and len(lead) + 1 == array.ndim and array.shape[-1] == width > 1
     advice = "; of one-hot rows, give y.argmax(axis=-1)" if one_hot else ""
     if classes and array.dtype.kind not in "iu":
+        came = f"has dtype {array.dtype}"
         if array.shape == lead and array.dtype.kind in "fb":
-            advice = "; of whole numbers, give numpy.asarray(y, int)"
+            whole = "numpy.asarray(y, int)" if item is None else "[one.astype(int) for one in y]"
+            advice = f"; of whole numbers, give {whole}"
+            gaps = np.isnan(array)
+            if gaps.any() and (array[~gaps] % 1 == 0).all():
+                came += f", and NaN at index ({', '.join(map(str, np.argwhere(gaps)[0]))})"
+                advice = '; fastbptt.fit with missing="mask" leaves out classes that are NaN'
         expected = f"classes of an integer dtype for {context}{advice}"
-        raise ArgumentTypeError("y", f"has dtype {array.dtype}", expected, item=item)
+        raise ArgumentTypeError("y", came, expected, item=item)
     shape = array.shape
     if classes:
         if shape != lead:

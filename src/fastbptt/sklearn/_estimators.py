@@ -114,6 +114,8 @@ class _Supervised(RecurrentEstimator):
             self._steps = self.steps
         if self._steps == "all":
             check_same_times(X, y)
+        else:
+            _check.one_each("y", y, "label" if self._labels else "target")
         given = SampleWeight.read(sample_weight, x, self._steps)
         y, weight = without_gaps(y, x, self._steps, given, self.missing, self._labels)
         target = self._read_y(y, x)
@@ -407,10 +409,12 @@ class RecurrentClassifier(ClassifierMixin, _Supervised):
         if self._steps != "all":
             shape = np.asarray(y).shape
             if len(shape) == 2 and shape[1] > 1:
+                per_step = (x.lengths == shape[1]).all()
+                steps = '; for labels at every step, steps="all"' * bool(per_step)
                 raise ValueError(
                     f"y has shape {shape}; expected (n,): one label per sequence. Of one-hot rows, "
-                    "give y.argmax(axis=1); for several labels at once, train with fastbptt.fit "
-                    'and loss="bce"'
+                    f"give y.argmax(axis=1){steps}; for several labels at once, train with "
+                    'fastbptt.fit and loss="bce"'
                 )
             target = StackedSteps.single(column_or_1d(y, warn=True))
             check_consistent_length(x.lengths, target.rows)

@@ -59,8 +59,6 @@ class OneOfMany:
         Whether all arguments have been checked, and training begins.
     identity : mapping of str to str
         Of the model in its run, if that may be resumed: parts of the checkpoint's fingerprint.
-    may_save : bool
-        Whether checkpoints may still be written.
     """
 
     def __init__(
@@ -83,6 +81,7 @@ class OneOfMany:
 
     @property
     def may_save(self) -> bool:
+        """Whether this thread may write into the folder of its run."""
         return not self.interrupt.left_behind
 
     def sets(self, data: LabelledData, validation: Any, class_weight: Any, seed: int) -> HoldOut:
