@@ -275,11 +275,11 @@ def _imputed(imputer: Imputer | None, x: Any, data: Sequences) -> Any:
     """Fill gaps and add indicators; refuse gaps where there were none."""
     for i, one in enumerate(x):
         if imputer is not None:
-            found = imputer._new_gap(one)
+            gap = imputer._new_gap(one)
         else:
-            found = next(iter(np.argwhere(np.isnan(one)).tolist()), None)
-        if found is not None:
-            step, feature = found
+            gap = next(((int(t), int(n)) for t, n in np.argwhere(np.isnan(one))), None)
+        if gap is not None:
+            step, feature = gap
             raise ValueError(
                 f"{data.source}: sequence {data.ids[i]!r}: {data.feature_names[feature]!r} has no "
                 f"value at step {step + 1}, but had one in all steps that were trained on; "
