@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import fastbptt
+from fastbptt.training import progress
 
 METRICS = ("accuracy", "balanced_accuracy")
 
@@ -114,6 +115,24 @@ def test_a_pipe_gets_at_most_twenty_lines(epochs: int, capsys: pytest.CaptureFix
     ]
     assert numbers == sorted(set(numbers))
     assert (numbers[0], numbers[-1]) == (1, epochs)
+
+
+def test_a_pipe_gets_a_line_a_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the lines that are ever further apart, and beside them."""
+    now = [0.0]
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+
+    class Slow(fastbptt.Callback):
+        def on_epoch_end(self, run: Any) -> None:
+            now[0] += 7.0
+
+    fit(epochs=300, callbacks=[Slow()])
+    lines = [int(one.split()[1].split("/")[0]) for one in capsys.readouterr().err.splitlines()]
+    assert lines == sorted(set(lines))
+    assert max(np.diff(lines)) == 9  # epochs of 7 seconds
+    assert 300 // 9 <= len(lines) <= 300 // 9 + 20
 
 
 def test_the_last_line_is_that_of_the_last_epoch(capsys: pytest.CaptureFixture[str]) -> None:

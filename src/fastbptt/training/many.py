@@ -732,7 +732,7 @@ class _Run:
         self.larger: set[str] = set()
         self._running: dict[int, OneOfMany] = {}
         self._finished: deque[int] = deque()
-        self._restored: list[int] = []  # from a checkpoint, not trained
+        self._restored: set[int] = set()  # from a checkpoint, not trained
         self._failures: dict[int, BaseException] = {}
         self._seen: weakref.WeakValueDictionary[int, Recurrent] = weakref.WeakValueDictionary()
         self._seen_lock = threading.Lock()
@@ -893,7 +893,7 @@ class _Run:
             initial = _digest_of(model)
             stored = self.store.restore(number, model, initial, self.on_error == "report")
             if stored is not None:
-                self._restored.append(number)
+                self._restored.add(number)
                 self._note(model, stored)
                 return
         start = time.perf_counter()
@@ -1160,7 +1160,8 @@ class _Run:
                         course.values["restored"] = len(self._restored)
                     course.values["model"] = self._label(result.number).removeprefix("model ")
                     course.values |= {n: v for n, v in result.values.items() if n != "lr"}
-                    shown.epoch(cast("Any", course))
+                    if result.number not in self._restored or not self._finished:
+                        shown.epoch(cast("Any", course))  # of those restored at a time one line
                 runs = [one.run for one in list(self._running.values())]
                 partial = sum(0 if run is None else len(run.history) for run in runs)
                 done = min(course.epoch * course.steps_per_epoch + partial, self._total(course))

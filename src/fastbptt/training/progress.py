@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from .. import _check
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .callbacks import TrainingRun
 
 _LINES: Final = 20  # at most, of a run whose output is read later
+_SILENCE: Final = 60.0  # seconds, after which it gets another one
 _BAR: Final = 10  # columns that the numbers leave to the bar
 
 
@@ -35,11 +37,13 @@ class Progress:
 class Lines(Progress):
     """A line for each epoch, or for a few: the first, some ever further apart, the last.
 
+    Of those that take long, one about every minute.
+
     Parameters
     ----------
     stream : text file
     most : int, optional
-        The number of lines; None: one per epoch.
+        The number of lines, without those of every minute; None: one per epoch.
     unit : str
         The name of an epoch.
     """
@@ -49,21 +53,24 @@ class Lines(Progress):
         self._unit = unit
         self._most = most
         self._next = 0  # the first epoch to print
+        self._last = time.monotonic()  # when one was printed
         self._run: TrainingRun | None = None  # of an epoch that is not printed yet
 
     def epoch(self, run: TrainingRun) -> None:
         """Print the epoch's values, or keep them for the end."""
-        if self._most is not None and run.epoch < min(self._next, run.epochs):
+        waits = self._most is not None and run.epoch < min(self._next, run.epochs)
+        if waits and time.monotonic() - self._last < _SILENCE:
             self._run = run
             return
         self._print(run)
-        if self._most is not None and run.epochs > self._most:
+        if self._most is not None and run.epochs > self._most and not waits:
             # most - 2 steps of this ratio lead from the first epoch to the last
             ratio = run.epochs ** (1 / (self._most - 2))
             self._next = max(run.epoch + 1, int(run.epoch * ratio))
 
     def _print(self, run: TrainingRun) -> None:
         self._run = None
+        self._last = time.monotonic()
         width = len(str(run.epochs))
         numbers = "  ".join(_entry(name, value) for name, value in run.history.last().items())
         epoch = f"{self._unit} {len(run.history):>{width}}/{run.epochs}"
@@ -176,7 +183,8 @@ def _in_notebook() -> bool:
 def show(verbose: Any, run: TrainingRun, unit: str = "epoch") -> Progress:
     """Make the display: 0 none, 1 a bar, 2 a line per epoch.
 
-    None: a bar in a terminal or a notebook, else at most 20 lines. unit: the name of an epoch.
+    None: a bar in a terminal or a notebook, else about 20 lines, or one a minute. unit: the name
+    of an epoch.
     """
     kind = check(verbose)
     notebook = _in_notebook()
