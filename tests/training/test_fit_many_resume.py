@@ -117,6 +117,17 @@ def test_progress_tells_restored_models_from_trained_ones(
     assert f"restored {COUNT}" in lines
 
 
+def test_models_restored_at_a_time_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "run", verbose=0)
+    monkeypatch.setattr(many, "_TICK", 30.0)  # all are finished before it looks
+    capsys.readouterr()
+    run(tmp_path / "run", resume=True, verbose=None)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"finished {COUNT}/{COUNT} ")
+
+
 def test_checkpoints_of_finished_models_go(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run(folder)

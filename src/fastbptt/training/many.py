@@ -135,8 +135,8 @@ def fit_many(
         corrected; of other functions code, defaults and enclosed values must be the same.
     verbose : {None, 0, 1, 2}
         As for `fit`: one bar for all models, or a line for each model or for some: how many are
-        finished, how many of these a checkpoint had already, and the number and the results of
-        the last one.
+        finished, how many of these a checkpoint had already (several share a line), and the number
+        and the results of the last one.
     **arguments
         Those of `fit` that all models have in common. An optimiser is copied for each model, and
         not changed; it must be new.
